@@ -1,0 +1,63 @@
+package channel
+
+import "strings"
+
+// Match reports whether the pattern matches name, which the caller has validated (protocol §2). A plain
+// pattern also matches its own spelling: escapes are not resolved in names, so whoever was granted the
+// channel `a\\b` must be able to touch it under that name.
+//
+// Match does not allocate. Whatever the two look like, it looks for each literal of the pattern at most
+// once in each level of the name.
+func (p *Pattern) Match(name string) bool {
+	matched, _ := p.match(name)
+	return matched
+}
+
+// match also tells how many literals it looked for between the pattern's prefix and suffix.
+func (p *Pattern) match(name string) (matched bool, lookups int) {
+	if p.isPlain() {
+		return name == p.prefix || name == p.source, 0
+	}
+	suffix := p.gaps[len(p.gaps)-1].literal
+	if len(name) < len(p.prefix)+len(suffix) || !strings.HasPrefix(name, p.prefix) || !strings.HasSuffix(name, suffix) {
+		return false, 0
+	}
+	return p.search(name[len(p.prefix) : len(name)-len(suffix)])
+}
+
+// search reports whether s, what a name has between the pattern's prefix and suffix, can be divided among
+// the gaps, and how many literals it looked for to find out.
+//
+// Every literal is put at the leftmost place that it can have, which leaves the most space to the rest. When
+// a single star would have to cross a '/', only the literal behind the last "**" reached can still move:
+// moving a literal between stars, or that one inside its level, takes space away but not the '/'. So it is
+// looked for again in the next level.
+func (p *Pattern) search(s string) (found bool, lookups int) {
+	last := len(p.gaps) - 1
+	at := 0                   // where in s the gap begins that is to be placed
+	deepGap, deepEnd := -1, 0 // the last "**" reached, and where its run ended
+	for g := 0; ; {
+		gap := &p.gaps[g]
+		lookups++
+		run := len(s) - at // the bytes that the gap takes
+		if g < last {
+			if run = strings.Index(s[at:], gap.literal); run < 0 {
+				return false, lookups // nor is it there when the gap begins further right
+			}
+		}
+		if gap.deep {
+			deepGap, deepEnd = g, at+run
+		} else if strings.IndexByte(s[at:at+run], '/') >= 0 {
+			if deepGap < 0 {
+				return false, lookups
+			}
+			g, at = deepGap, deepEnd+strings.IndexByte(s[deepEnd:], '/')+1
+			continue
+		}
+		if g == last {
+			return true, lookups
+		}
+		at += run + len(gap.literal)
+		g++
+	}
+}
