@@ -1,0 +1,175 @@
+package protocol
+
+// FrameType says what a client frame asks for. The zero value is no type.
+type FrameType uint8
+
+// The client frames that Decode knows (protocol §4.2).
+const (
+	TypeSubscribe   FrameType = 1 + iota // join a channel, or every channel a pattern matches
+	TypeUnsubscribe                      // leave it
+	TypePublish                          // a message to every other subscriber of a channel
+	TypePing                             // answered with Pong
+)
+
+var frameTypeNames = [...]string{
+	TypeSubscribe:   "subscribe",
+	TypeUnsubscribe: "unsubscribe",
+	TypePublish:     "publish",
+	TypePing:        "ping",
+}
+
+// String is the type as it stands in a frame, also fit for a metric's label; "unknown" for the zero value.
+func (t FrameType) String() string {
+	if t == 0 || int(t) >= len(frameTypeNames) {
+		return "unknown"
+	}
+	return frameTypeNames[t]
+}
+
+func parseFrameType(name []byte) FrameType {
+	for t := TypeSubscribe; int(t) < len(frameTypeNames); t++ {
+		if string(name) == frameTypeNames[t] {
+			return t
+		}
+	}
+	return 0
+}
+
+// ClientFrame is one frame from a client. Fields that its type does not use are left zero, whatever the
+// frame held.
+type ClientFrame struct {
+	Type                  FrameType
+	RequestID             string // 1–128 bytes; "" when the frame has none
+	Channel               string // subscribe, unsubscribe, publish: as sent, not checked against the rules for names
+	IncludeSenderMetadata bool   // subscribe
+	Data                  []byte // publish: one JSON value, the very bytes that were sent; aliases Decode's input
+}
+
+// Decode reads one client frame into f, overwriting all of it (protocol §4.2). The whole of b is checked: it
+// must be one JSON object by ScanObject's rules. Names are case-sensitive; of a name that is there twice, the
+// last counts.
+//
+// The error, nil if all is well, is ready for an `error` frame (protocol §4.4). These are looked for in this
+// order:
+//   - MalformedMessage: not one valid JSON object, no string type, a requestId that is not a string of 1–128
+//     bytes (both also with an unknown type);
+//   - UnknownType: a type that Decode does not know;
+//   - MalformedMessage: another field that this type of frame uses has the wrong JSON type; null is wrong too;
+//   - MissingData: a publish without data;
+//   - InvalidChannel: no channel. What a channel or pattern may look like is checked by who uses it.
+//
+// After an error f holds the requestId, if a good one could be read, so that the answer can carry it, and the
+// type, if it is known; nothing else in it is of use.
+//
+// Decode does not check MaxFrameBytes: who reads the socket has to stop there already. b may be reused as soon as
+// f.Data is done with.
+func Decode(b []byte, f *ClientFrame) *Error {
+	*f = ClientFrame{}
+	var typ, requestID, channel, includeSenderMetadata, data []byte
+	var s scanner
+	s.open(b)
+	for s.next() {
+		switch string(s.name) {
+		case "type":
+			typ = s.value
+		case "requestId":
+			requestID = s.value
+		case "channel":
+			channel = s.value
+		case "includeSenderMetadata":
+			includeSenderMetadata = s.value
+		case "data":
+			data = s.value
+		}
+	}
+	if err := s.err(); err != nil {
+		return Errorf(MalformedMessage, "a frame must be one JSON object: %v", err)
+	}
+
+	var name []byte
+	if isString(typ) {
+		name = unquote(typ)
+		f.Type = parseFrameType(name)
+	}
+	if f.Type == TypePing {
+		return nil // uses no other field, not even requestId
+	}
+	// Before anything else is judged, so that every error can carry it.
+	idErr := f.readRequestID(requestID)
+
+	switch {
+	case typ == nil:
+		return Errorf(MalformedMessage, `type is missing; it must be a string, as in {"type":"ping"}`)
+	case !isString(typ):
+		return wrongType("type", typ, "a string")
+	case idErr != nil:
+		return idErr
+	case f.Type == 0:
+		return Errorf(UnknownType, "type %.40q is unknown; it must be one of %q", name, frameTypeNames[1:])
+	case channel != nil && !isString(channel):
+		return wrongType("channel", channel, "a string")
+	}
+
+	switch f.Type {
+	case TypeSubscribe:
+		switch string(includeSenderMetadata) {
+		case "true":
+			f.IncludeSenderMetadata = true
+		case "false", "": // "" is absent
+		default:
+			return wrongType("includeSenderMetadata", includeSenderMetadata, "true or false")
+		}
+	case TypePublish:
+		if data == nil {
+			return Errorf(MissingData, "data is missing; it may be any JSON value, null included")
+		}
+		f.Data = data
+	}
+	if channel == nil {
+		return Errorf(InvalidChannel, "channel is missing")
+	}
+	f.Channel = string(unquote(channel))
+	return nil
+}
+
+// readRequestID sets f.RequestID if value is a good one or nil, which is absent.
+func (f *ClientFrame) readRequestID(value []byte) *Error {
+	if value == nil {
+		return nil
+	}
+	if !isString(value) {
+		return wrongType("requestId", value, "a string of 1 to 128 bytes")
+	}
+	id := unquote(value)
+	if len(id) == 0 {
+		return Errorf(MalformedMessage, "requestId is empty; it must be 1 to %d bytes long, or left out", MaxRequestIDBytes)
+	}
+	if len(id) > MaxRequestIDBytes {
+		return Errorf(MalformedMessage, "requestId is %d bytes long; at most %d are allowed", len(id), MaxRequestIDBytes)
+	}
+	f.RequestID = string(id)
+	return nil
+}
+
+// isString reports whether value, valid JSON or nil, is a string literal.
+func isString(value []byte) bool { return len(value) > 0 && value[0] == '"' }
+
+// wrongType is the refusal of a field whose value, valid JSON, is not what it must be.
+func wrongType(field string, value []byte, mustBe string) *Error {
+	var is string
+	switch value[0] {
+	case '{':
+		is = "an object"
+	case '[':
+		is = "an array"
+	case '"':
+		is = "a string"
+	case 't', 'f':
+		is = "a boolean"
+	case 'n':
+		is = "null"
+	default:
+		is = "a number"
+	}
+	return Errorf(MalformedMessage, "%s is %s; it must be %s", field, is, mustBe)
+}

@@ -1,0 +1,250 @@
+package protocol
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// equal compares two frames, an absent Data being different from an empty one.
+func (f ClientFrame) equal(g ClientFrame) bool {
+	return f.Type == g.Type && f.RequestID == g.RequestID && f.Channel == g.Channel &&
+		f.IncludeSenderMetadata == g.IncludeSenderMetadata &&
+		bytes.Equal(f.Data, g.Data) && (f.Data == nil) == (g.Data == nil)
+}
+
+func TestDecode(t *testing.T) {
+	tests := []struct {
+		name, json string
+		want       ClientFrame
+	}{
+		{"subscribe", `{"type":"subscribe","channel":"a/b"}`, ClientFrame{Type: TypeSubscribe, Channel: "a/b"}},
+		{"subscribe with all", `{"type":"subscribe","channel":"a","includeSenderMetadata":true,"requestId":"s1"}`,
+			ClientFrame{Type: TypeSubscribe, Channel: "a", IncludeSenderMetadata: true, RequestID: "s1"}},
+		{"subscribe, option off", `{"type":"subscribe","channel":"a","includeSenderMetadata":false}`, ClientFrame{Type: TypeSubscribe, Channel: "a"}},
+		{"subscribe to a pattern", `{"type":"subscribe","channel":"devices/*/events"}`, ClientFrame{Type: TypeSubscribe, Channel: "devices/*/events"}},
+		{"unsubscribe", `{"type":"unsubscribe","channel":"a","requestId":"u1"}`, ClientFrame{Type: TypeUnsubscribe, Channel: "a", RequestID: "u1"}},
+		{"publish", `{"type":"publish","channel":"a","data":{"x":1},"requestId":"p1"}`,
+			ClientFrame{Type: TypePublish, Channel: "a", Data: []byte(`{"x":1}`), RequestID: "p1"}},
+		{"publish null", `{"type":"publish","channel":"a","data":null}`, ClientFrame{Type: TypePublish, Channel: "a", Data: []byte(`null`)}},
+		{"publish an empty string", `{"type":"publish","channel":"a","data":""}`, ClientFrame{Type: TypePublish, Channel: "a", Data: []byte(`""`)}},
+		{"ping", `{"type":"ping"}`, ClientFrame{Type: TypePing}},
+
+		{"any order of fields", `{"data":1,"requestId":"p","channel":"a","type":"publish"}`, ClientFrame{Type: TypePublish, Channel: "a", Data: []byte("1"), RequestID: "p"}},
+		{"white space anywhere", " {\t\"type\" : \"publish\" ,\r\n\"channel\": \"a\",\"data\" : [1 , 2] } \n",
+			ClientFrame{Type: TypePublish, Channel: "a", Data: []byte(`[1 , 2]`)}},
+		{"escaped names and texts", `{"typ\u0065":"pu\u0062lish","ch\u0061nnel":"\u00e9\/","d\u0061ta":"\u0041","requestI\u0064":"\n"}`,
+			ClientFrame{Type: TypePublish, Channel: "é/", Data: []byte(`"\u0041"`), RequestID: "\n"}},
+		{"lone surrogate in a channel", `{"type":"unsubscribe","channel":"a\ud800b"}`, ClientFrame{Type: TypeUnsubscribe, Channel: "a\uFFFDb"}},
+		{"empty channel is left to who uses it", `{"type":"subscribe","channel":""}`, ClientFrame{Type: TypeSubscribe}},
+		{"requestId of 128 bytes", `{"type":"subscribe","channel":"a","requestId":"` + strings.Repeat("x", 128) + `"}`,
+			ClientFrame{Type: TypeSubscribe, Channel: "a", RequestID: strings.Repeat("x", 128)}},
+		{"requestId is measured unescaped", `{"type":"subscribe","channel":"a","requestId":"` + strings.Repeat(`\u0078`, 128) + `"}`,
+			ClientFrame{Type: TypeSubscribe, Channel: "a", RequestID: strings.Repeat("x", 128)}},
+
+		{"unknown fields", `{"type":"ping","v":2,"nested":{"type":"publish"}}`, ClientFrame{Type: TypePing}},
+		{"names are case-sensitive", `{"type":"unsubscribe","channel":"a","Channel":1,"TYPE":2,"requestid":3}`, ClientFrame{Type: TypeUnsubscribe, Channel: "a"}},
+		{"ping uses nothing else", `{"type":"ping","requestId":7,"channel":[],"data":1,"includeSenderMetadata":null}`, ClientFrame{Type: TypePing}},
+		{"ping has no requestId", `{"type":"ping","requestId":"p"}`, ClientFrame{Type: TypePing}},
+		{"subscribe does not use data", `{"type":"subscribe","channel":"a","data":1}`, ClientFrame{Type: TypeSubscribe, Channel: "a"}},
+		{"publish does not use the option", `{"type":"publish","channel":"a","data":1,"includeSenderMetadata":"yes"}`, ClientFrame{Type: TypePublish, Channel: "a", Data: []byte("1")}},
+		{"unsubscribe does not use the option", `{"type":"unsubscribe","channel":"a","includeSenderMetadata":true}`, ClientFrame{Type: TypeUnsubscribe, Channel: "a"}},
+
+		{"last of duplicates counts", `{"type":"subscribe","type":"publish","channel":"a","channel":"b","data":1,"data":2,"requestId":"x","requestId":"y"}`,
+			ClientFrame{Type: TypePublish, Channel: "b", Data: []byte("2"), RequestID: "y"}},
+		{"last of duplicates counts, escaped or not", `{"channel":"a","type":"unsubscribe","\u0063hannel":"b"}`, ClientFrame{Type: TypeUnsubscribe, Channel: "b"}},
+		{"earlier duplicates may have the wrong type", `{"type":1,"type":"subscribe","channel":{},"channel":"a","requestId":0,"requestId":"r"}`,
+			ClientFrame{Type: TypeSubscribe, Channel: "a", RequestID: "r"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			// What was in the frame before must not show through.
+			got := ClientFrame{Type: TypePing, RequestID: "old", Channel: "old", IncludeSenderMetadata: true, Data: []byte("old")}
+			if err := Decode([]byte(tt.json), &got); err != nil {
+				t.Fatalf("Decode(%s): %v", tt.json, err)
+			}
+			if !got.equal(tt.want) {
+				t.Errorf("Decode(%s)\ngot  %+v\nwant %+v", tt.json, got, tt.want)
+			}
+		})
+	}
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	long := strings.Repeat("x", 129)
+	tests := []struct {
+		name, json string
+		code       Code
+		message    string
+		requestID  string
+	}{
+		{"nothing", ``, MalformedMessage, "a frame must be one JSON object: broken JSON: it ends after 0 bytes: expected an object, beginning with '{'", ""},
+		{"an array", `[{"type":"ping"}]`, MalformedMessage, "a frame must be one JSON object: broken JSON at byte 0: expected an object, beginning with '{'", ""},
+		{"broken after a good requestId", `{"requestId":"r","type":"ping",}`, MalformedMessage, "a frame must be one JSON object: broken JSON at byte 31: expected a name in double quotes", ""},
+		{"two frames in one", `{"type":"ping"}{"type":"ping"}`, MalformedMessage, "a frame must be one JSON object: broken JSON at byte 15: expected nothing after the object", ""},
+		{"invalid UTF-8 inside data", "{\"type\":\"publish\",\"channel\":\"a\",\"data\":\"\xff\"}", MalformedMessage, "a frame must be one JSON object: broken JSON at byte 40: not valid UTF-8", ""},
+		{"invalid UTF-8 in an unknown field", "{\"type\":\"ping\",\"x\":\"\xff\"}", MalformedMessage, "a frame must be one JSON object: broken JSON at byte 20: not valid UTF-8", ""},
+
+		{"no type", `{}`, MalformedMessage, `type is missing; it must be a string, as in {"type":"ping"}`, ""},
+		{"no type, requestId", `{"requestId":"r"}`, MalformedMessage, `type is missing; it must be a string, as in {"type":"ping"}`, "r"},
+		{"type in upper case is another field", `{"Type":"ping"}`, MalformedMessage, `type is missing; it must be a string, as in {"type":"ping"}`, ""},
+		{"type null", `{"type":null,"requestId":"r"}`, MalformedMessage, "type is null; it must be a string", "r"},
+		{"type a number", `{"type":-1}`, MalformedMessage, "type is a number; it must be a string", ""},
+		{"the last type counts", `{"type":"ping","type":["ping"]}`, MalformedMessage, "type is an array; it must be a string", ""},
+
+		{"unknown type", `{"type":"shout","requestId":"r"}`, UnknownType, `type "shout" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "ping"]`, "r"},
+		{"empty type", `{"type":""}`, UnknownType, `type "" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "ping"]`, ""},
+		{"type in another case", `{"type":"Ping"}`, UnknownType, `type "Ping" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "ping"]`, ""},
+		{"overlong type is cut", `{"type":"` + strings.Repeat("é", 5000) + `"}`, UnknownType,
+			`type "` + strings.Repeat("é", 40) + `" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "ping"]`, ""},
+		{"send is not known yet", `{"type":"send","to":"p","data":1,"requestId":"r"}`, UnknownType, `type "send" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "ping"]`, "r"},
+		{"refresh is not known yet", `{"type":"refresh","token":"t","requestId":"r"}`, UnknownType, `type "refresh" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "ping"]`, "r"},
+		{"unknown type, bad requestId", `{"type":"shout","requestId":1}`, MalformedMessage, "requestId is a number; it must be a string of 1 to 128 bytes", ""},
+		{"unknown type does not use channel", `{"type":"shout","channel":1}`, UnknownType, `type "shout" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "ping"]`, ""},
+
+		{"requestId null", `{"type":"subscribe","channel":"a","requestId":null}`, MalformedMessage, "requestId is null; it must be a string of 1 to 128 bytes", ""},
+		{"requestId an object", `{"type":"publish","channel":"a","data":1,"requestId":{}}`, MalformedMessage, "requestId is an object; it must be a string of 1 to 128 bytes", ""},
+		{"requestId empty", `{"type":"subscribe","channel":"a","requestId":""}`, MalformedMessage, "requestId is empty; it must be 1 to 128 bytes long, or left out", ""},
+		{"requestId too long", `{"type":"subscribe","channel":"a","requestId":"` + long + `"}`, MalformedMessage, "requestId is 129 bytes long; at most 128 are allowed", ""},
+		{"requestId too long in bytes", `{"type":"subscribe","channel":"a","requestId":"` + strings.Repeat("é", 65) + `"}`, MalformedMessage, "requestId is 130 bytes long; at most 128 are allowed", ""},
+		{"the last requestId counts", `{"type":"subscribe","channel":"a","requestId":"r","requestId":true}`, MalformedMessage, "requestId is a boolean; it must be a string of 1 to 128 bytes", ""},
+		{"requestId is judged before the rest", `{"type":"publish","channel":1,"requestId":1}`, MalformedMessage, "requestId is a number; it must be a string of 1 to 128 bytes", ""},
+
+		{"channel null", `{"type":"subscribe","channel":null,"requestId":"r"}`, MalformedMessage, "channel is null; it must be a string", "r"},
+		{"channel a number", `{"type":"unsubscribe","channel":5,"requestId":"r"}`, MalformedMessage, "channel is a number; it must be a string", "r"},
+		{"channel an array", `{"type":"publish","channel":["a"],"requestId":"r"}`, MalformedMessage, "channel is an array; it must be a string", "r"},
+		{"the last channel counts", `{"type":"subscribe","channel":"a","channel":false}`, MalformedMessage, "channel is a boolean; it must be a string", ""},
+		{"option a string", `{"type":"subscribe","channel":"a","includeSenderMetadata":"true","requestId":"r"}`, MalformedMessage, "includeSenderMetadata is a string; it must be true or false", "r"},
+		{"option null", `{"type":"subscribe","channel":"a","includeSenderMetadata":null}`, MalformedMessage, "includeSenderMetadata is null; it must be true or false", ""},
+		{"option 1", `{"type":"subscribe","includeSenderMetadata":1}`, MalformedMessage, "includeSenderMetadata is a number; it must be true or false", ""},
+
+		{"subscribe without channel", `{"type":"subscribe","requestId":"r"}`, InvalidChannel, "channel is missing", "r"},
+		{"unsubscribe without channel", `{"type":"unsubscribe"}`, InvalidChannel, "channel is missing", ""},
+		{"publish without channel", `{"type":"publish","data":1,"requestId":"r"}`, InvalidChannel, "channel is missing", "r"},
+		{"publish without data", `{"type":"publish","channel":"a","requestId":"r"}`, MissingData, "data is missing; it may be any JSON value, null included", "r"},
+		{"publish without data and channel", `{"type":"publish"}`, MissingData, "data is missing; it may be any JSON value, null included", ""},
+		{"a wrong channel comes before missing data", `{"type":"publish","channel":null}`, MalformedMessage, "channel is null; it must be a string", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := ClientFrame{RequestID: "old", Channel: "old", Data: []byte("old")}
+			err := Decode([]byte(tt.json), &f)
+			if err == nil {
+				t.Fatalf("Decode(%s) accepted it as %+v", tt.json, f)
+			}
+			if err.Code != tt.code || err.Message != tt.message {
+				t.Errorf("Decode(%s)\ngot  %s: %s\nwant %s: %s", tt.json, err.Code, err.Message, tt.code, tt.message)
+			}
+			if f.RequestID != tt.requestID {
+				t.Errorf("requestId %q, want %q", f.RequestID, tt.requestID)
+			}
+		})
+	}
+}
+
+// What a frame as a whole may look like is decided by the scanner, with every type of frame.
+func TestDecodeConformance(t *testing.T) {
+	for _, c := range conformance {
+		if c.whole {
+			continue
+		}
+		t.Run(c.name, func(t *testing.T) {
+			var f ClientFrame
+			frame := `{"type":"publish","channel":"a","data":` + c.json + `}`
+			err := Decode([]byte(frame), &f)
+			if c.ok {
+				if want := strings.Trim(c.json, " \t\r\n"); err != nil || string(f.Data) != want {
+					t.Errorf("data %q, error %v, want %q", f.Data, err, want)
+				}
+			} else if err == nil || err.Code != MalformedMessage {
+				t.Errorf("error %v, want %s", err, MalformedMessage)
+			}
+		})
+	}
+}
+
+// Protocol §4.2: data is delivered byte for byte. Each of these comes back changed from a decoder that converts.
+func TestDecodeKeepsDataVerbatim(t *testing.T) {
+	for _, data := range []string{
+		`1.0`, `-0`, `1e400`, `12345678901234567890`, `0.10`, `1E+2`,
+		`"\u0041\/\ud800"`, `"<&>"`, "\"\u2028\"", `{ "b" : 1,	"a":2 , "a":3 }`, "[\n1 ,2\r]", `[[[]]]`,
+	} {
+		t.Run(data, func(t *testing.T) {
+			var f ClientFrame
+			frame := `{"type":"publish","channel":"a","data" : ` + data + ` ,"requestId":"r"}`
+			if err := Decode([]byte(frame), &f); err != nil || string(f.Data) != data {
+				t.Errorf("data %q, error %v, want %q", f.Data, err, data)
+			}
+		})
+	}
+}
+
+// Threat: the strings of a frame outlive the read buffer, which the next frame overwrites.
+func TestDecodeStringsDoNotAliasTheBuffer(t *testing.T) {
+	b := []byte(`{"type":"publish","channel":"first","data":1,"requestId":"id-1"}`)
+	var f ClientFrame
+	if err := Decode(b, &f); err != nil {
+		t.Fatal(err)
+	}
+	clear(b)
+	if f.Channel != "first" || f.RequestID != "id-1" {
+		t.Errorf("channel %q and requestId %q have changed with the buffer", f.Channel, f.RequestID)
+	}
+}
+
+// Threat: secrets in error messages. Only the type of frame is ever quoted.
+func TestDecodeErrorsDoNotQuoteValues(t *testing.T) {
+	const secret = "s3cr3t"
+	for _, frame := range []string{
+		`{"type":"publish","channel":{"` + secret + `":"` + secret + `"},"data":"` + secret + `"}`,
+		`{"type":"refresh","token":"` + secret + `"}`,
+		`{"type":"publish","data":"` + secret + `"}`,
+		`{"type":"ping","token":"` + secret + `"`,
+		`{"token":"` + secret + `"}`,
+		`{"type":"ping","token":"` + secret + `",}`,
+		`{"type":"subscribe","requestId":["` + secret + `"]}`,
+	} {
+		var f ClientFrame
+		err := Decode([]byte(frame), &f)
+		if err == nil {
+			t.Errorf("%s was accepted", frame)
+		} else if strings.Contains(err.Message, secret) {
+			t.Errorf("%s: the message quotes the secret: %s", frame, err.Message)
+		}
+	}
+}
+
+func TestDecodeAllocations(t *testing.T) {
+	tests := []struct {
+		frame string
+		most  float64
+	}{
+		{`{"type":"ping"}`, 0},
+		{`{"type":"subscribe","channel":"devices/camera-001/commands"}`, 1},
+		{string(publishFrame), 2}, // requestId and channel
+	}
+	for _, tt := range tests {
+		b := []byte(tt.frame)
+		var f ClientFrame
+		got := testing.AllocsPerRun(100, func() {
+			if err := Decode(b, &f); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if got > tt.most {
+			t.Errorf("%s: %v allocations, want at most %v", tt.frame, got, tt.most)
+		}
+	}
+}
+
+func TestFrameTypeString(t *testing.T) {
+	for typ, want := range map[FrameType]string{
+		0: "unknown", TypeSubscribe: "subscribe", TypeUnsubscribe: "unsubscribe",
+		TypePublish: "publish", TypePing: "ping", TypePing + 1: "unknown", 255: "unknown",
+	} {
+		if got := fmt.Sprint(typ); got != want {
+			t.Errorf("FrameType(%d) is %q, want %q", uint8(typ), got, want)
+		}
+	}
+}

@@ -1,0 +1,71 @@
+// Package protocol is what goes over the wire: the frames between a client and the service, how they are read
+// and written, the errors and close codes that refuse them, and the limits that both sides keep. It holds no
+// state, does no I/O and imports the standard library alone. "protocol §4.2" and the like, here and elsewhere,
+// are sections of the protocol's description; "RFC 6455" is WebSocket, "RFC 8259" JSON.
+//
+// # The flow
+//
+// A client opens a WebSocket at /v1 with a token or a publishable key. Whatever is wrong with the credential,
+// the account or the plan is told after the upgrade, as a close code, since a browser can read that and not an
+// HTTP status. If all is well, the first frame is the server's welcome. From then on the client sends frames as
+// it likes, and the server answers those that carry a requestId: ack if the frame was carried out, error if not.
+// The answers come in no promised order. Without a requestId success is silent, and errors still come. An error
+// leaves the connection open. A close code ends it, and CloseCodes says for each whether coming back can help.
+//
+// A client subscribes to channels, or to patterns of them, and gets a message for each publish by somebody else.
+// It needs no subscription to publish. Frames from one connection to one channel arrive everywhere in the order
+// they were sent; nothing is stored, so who is not subscribed at the moment does not get it later.
+//
+// The server pings every connection each PingInterval (RFC 6455 §5.5.2) and closes it when nothing at all has
+// come for InactivityLimit. A client that cannot see those pings, as no browser script can, sends ping frames of
+// its own and looks for the pong. Before a node goes down it sends going_away, then closes with 1001.
+//
+// # Frames
+//
+// One frame is one JSON object in one WebSocket text message; from a client a binary message with the same
+// content is accepted as well. C→S is client to server. A ? marks what may be left out; what is unknown is
+// ignored.
+//
+//	C→S subscribe    {"type","requestId"?,"channel","includeSenderMetadata"?}  join a channel, or all that a pattern matches
+//	C→S unsubscribe  {"type","requestId"?,"channel"}                           leave; fine too if not joined
+//	C→S publish      {"type","requestId"?,"channel","data"}                    to every other subscriber; data is any JSON value
+//	C→S send         {"type","requestId"?,"to","data"}                         to every connection of one peer
+//	C→S refresh      {"type","requestId"?,"token"}                             a new credential for this connection
+//	C→S ping         {"type"}                                                  answered by pong
+//
+//	S→C welcome      {"type","peerId","expiresAt","serverTime","maxMessageSize","metadata"?}
+//	                 once, first; expiresAt in unix seconds, null for a publishable key; metadata is the token's
+//	S→C ack          {"type","requestId"}                                      that frame was carried out
+//	S→C error        {"type","requestId"?,"code","message"}                    that frame was refused; Codes lists the codes
+//	S→C message      {"type","channel","from","fromMetadata"?,"data"}          a publish by somebody else
+//	S→C direct       {"type","from","fromMetadata"?,"data"}                    a send to this peer
+//	S→C presence     {"type","channel","joined","left"}                        who came and went
+//	S→C going_away   {"type","retryAfterMs"}                                   the node closes soon
+//	S→C pong         {"type"}                                                  the answer to ping
+//
+// The frames send and refresh (TypeSend and TypeRefresh), direct and presence, and refresh's longer ack are part
+// of the protocol, but this package does not read or write them yet: Decode answers send and refresh with
+// unknown_type.
+//
+// Data and metadata are never interpreted: the bytes that a publisher sent for data are the bytes that every
+// subscriber gets, so 1.0 stays 1.0 and an integer of twenty digits keeps them all. This is why Decode checks
+// the inside of data as strictly as the rest: it is spliced into other people's frames, and a browser drops its
+// connection at the first byte that is not UTF-8.
+//
+// # Limits
+//
+//	one frame                       64 KiB    MaxFrameBytes          else close 1009
+//	nesting of its JSON             10,000    MaxNesting             else malformed_message
+//	requestId                       128 B     MaxRequestIDBytes      else malformed_message
+//	peer id                         128 B     MaxPeerIDBytes         else invalid_peer_id
+//	subscriptions of a connection   100       MaxSubscriptions       else channel_limit_exceeded
+//	bytes waiting for a connection  1 MiB     UnsentBytesLimit       else close 1008, "slow consumer"
+//	silence from a connection       75 s      InactivityLimit        else close 4000
+//	a REST body                     32 KiB    MaxBodyBytes           else 413
+//	a token's channels              100       MaxTokenChannels       else close 4001
+//	a token's permissions           16        MaxTokenPermissions    else close 4001
+//	a token's metadata              8 KiB     MaxMetadataBytes       else close 4001
+//	a token's peerMetadata          4 KiB     MaxPeerMetadataBytes   else close 4001
+//
+// A channel's name is bounded by package channel; rates and plans are the app's own (protocol §6).
+package protocol

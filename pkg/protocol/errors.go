@@ -1,0 +1,147 @@
+package protocol
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+)
+
+// Code is a stable name for what went wrong, for programs to branch on. The same codes travel in
+// `error` frames, where the connection stays open (protocol §4.4), and in REST error bodies (protocol §5).
+type Code string
+
+// Every code there is; Codes has each one's status, sentence and meaning.
+const (
+	MalformedMessage     Code = "malformed_message"
+	UnknownType          Code = "unknown_type"
+	InvalidChannel       Code = "invalid_channel"
+	InvalidPeerID        Code = "invalid_peer_id"
+	ChannelNotAuthorized Code = "channel_not_authorized"
+	ChannelReserved      Code = "channel_reserved"
+	ChannelLimitExceeded Code = "channel_limit_exceeded"
+	PeerNotFound         Code = "peer_not_found"
+	MissingData          Code = "missing_data"
+	ActionNotPermitted   Code = "action_not_permitted"
+	OverMessageQuota     Code = "over_message_quota"
+	InvalidToken         Code = "invalid_token"
+	BackendError         Code = "backend_error"
+	InternalError        Code = "internal_error"
+	InvalidRequest       Code = "invalid_request"
+	Unauthorized         Code = "unauthorized"
+	AccountSuspended     Code = "account_suspended"
+	NotFound             Code = "not_found"
+	MethodNotAllowed     Code = "method_not_allowed"
+	RateLimited          Code = "rate_limited"
+)
+
+// CodeInfo is one entry of the error catalogue.
+type CodeInfo struct {
+	Code       Code
+	HTTPStatus int    // the status of a REST answer with this code
+	Sentence   string // the message when an Error has none of its own
+	Meaning    string // what a developer should know, and what to do about it
+}
+
+// The codes of `error` frames alone have a status too, so that no code can ever be answered with a 200.
+var codes = [...]CodeInfo{
+	{MalformedMessage, http.StatusBadRequest, "the frame is malformed",
+		"`error` frames only. The frame is not one JSON object in valid UTF-8, has no string type, or a field has the wrong JSON type. Fix the sender."},
+	{UnknownType, http.StatusBadRequest, "the frame's type is unknown",
+		"`error` frames only. The server does not know this type of frame. Fix the sender, or leave out what this server lacks."},
+	{InvalidChannel, http.StatusBadRequest, "the channel name is invalid",
+		"The channel is missing or against the rules for names, or a pattern where a name is needed. Fix the sender."},
+	{InvalidPeerID, http.StatusBadRequest, "the peer id is invalid",
+		"The peer id is missing, or not 1–128 printable ASCII characters. Fix the sender."},
+	{ChannelNotAuthorized, http.StatusForbidden, "the channel is outside what this credential may touch",
+		"No claimed pattern, or no pattern of the key, matches the channel. Ask for a token that covers it."},
+	{ChannelReserved, http.StatusBadRequest, "the channel begins with a reserved prefix",
+		"Channels under _metered/, _internal/ and _system/ belong to the service. Choose another name."},
+	{ChannelLimitExceeded, http.StatusForbidden, "the connection has reached its limit of 100 subscriptions",
+		"`error` frames only. Unsubscribe from a channel first, or use a wildcard or a second connection."},
+	{PeerNotFound, http.StatusNotFound, "no connection is open under this peer id",
+		"`error` frames only. Nobody is connected under that id, on any node. Try again when the peer is back."},
+	{MissingData, http.StatusBadRequest, "data is missing",
+		"The frame or body has no data. Any JSON value will do, null included."},
+	{ActionNotPermitted, http.StatusForbidden, "this credential does not permit the action",
+		"The action is not among the permissions of both the token and its key. Ask for a token that has it."},
+	{OverMessageQuota, http.StatusTooManyRequests, "the app's message quota for this period is used up",
+		"The message was dropped; the connection stays and goes on receiving. Wait for the next period, or raise the plan."},
+	{InvalidToken, http.StatusUnauthorized, "the token is not valid for this connection",
+		"`error` frames only. A refresh brought a token that does not verify, or is another peer's. The old credential stays in force. Mint a token for the same peer."},
+	{BackendError, http.StatusServiceUnavailable, "the message could not be handed on; nothing was published",
+		"The service's store did not take it. Nothing happened; retry with backoff."},
+	{InternalError, http.StatusInternalServerError, "something went wrong on the server",
+		"A fault of the server, which has logged it. Retry with backoff; report it if it stays."},
+	{InvalidRequest, http.StatusBadRequest, "the request is invalid",
+		"REST only; also sent with 413 (body over 32 KiB) and 415 (not JSON). The message names the field and what is wrong. Fix the caller."},
+	{Unauthorized, http.StatusUnauthorized, "a valid secret key is needed: Authorization: Bearer <id>:<secret>",
+		"REST only. The credential is missing, unknown or wrong, or a publishable key; which of these is not told. Check the key."},
+	{AccountSuspended, http.StatusForbidden, "the app is suspended",
+		"REST only; a connection is closed with 4012 instead. Only the service's operator can lift it."},
+	{NotFound, http.StatusNotFound, "there is nothing at this path",
+		"REST only. No route has this path. Check the URL, and that the channel is percent-encoded."},
+	{MethodNotAllowed, http.StatusMethodNotAllowed, "this path does not take this method",
+		"REST only. The Allow header names the methods that the path takes."},
+	{RateLimited, http.StatusTooManyRequests, "too many requests; slow down",
+		"REST, and connecting from one address. Wait for as long as Retry-After says."},
+}
+
+// Codes returns the error catalogue, each code once.
+func Codes() []CodeInfo { return slices.Clone(codes[:]) }
+
+// HTTPStatus is the status of a REST answer that carries c. invalid_request is 400 here; the 413 and 415
+// that it is also sent with are the handler's own. A code outside the catalogue is 500.
+func (c Code) HTTPStatus() int {
+	if info := c.info(); info != nil {
+		return info.HTTPStatus
+	}
+	return http.StatusInternalServerError
+}
+
+// Sentence is what c says when nothing more precise is known; empty for a code outside the catalogue.
+func (c Code) Sentence() string {
+	if info := c.info(); info != nil {
+		return info.Sentence
+	}
+	return ""
+}
+
+func (c Code) info() *CodeInfo {
+	for i := range codes {
+		if codes[i].Code == c {
+			return &codes[i]
+		}
+	}
+	return nil
+}
+
+// Error is a refusal that the caller gets to see: an `error` frame, or a REST error body.
+// An empty Message stands for the code's own sentence.
+type Error struct {
+	Code    Code
+	Message string // shown to the caller: no secret, token or internal detail belongs in it
+}
+
+// Errorf makes an Error with a formatted message.
+func Errorf(code Code, format string, args ...any) *Error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// Error is the code and the message, for logs.
+func (e *Error) Error() string { return string(e.Code) + ": " + e.message() }
+
+func (e *Error) message() string {
+	if e.Message == "" {
+		return e.Code.Sentence()
+	}
+	return e.Message
+}
+
+// AppendErrorBody appends the REST error body {"error":"…","message":"…"} (protocol §5).
+func AppendErrorBody(dst []byte, e *Error) []byte {
+	dst = append(dst, `{"error":`...)
+	dst = AppendString(dst, string(e.Code))
+	dst = append(dst, `,"message":`...)
+	dst = AppendString(dst, e.message())
+	return append(dst, '}')
+}

@@ -1,0 +1,185 @@
+package protocol
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// addSeeds adds every case of the conformance table, as a document and as a frame's data, and frames that are
+// right and wrong in each field.
+func addSeeds(f *testing.F) {
+	for _, c := range conformance {
+		if len(c.json) > 1<<10 {
+			continue // the deep ones: they slow the fuzzer down, and TestScanObjectConformance has them
+		}
+		f.Add(c.document())
+		f.Add([]byte(`{"type":"publish","channel":"a","requestId":"r","data":` + c.json + `}`))
+	}
+	for _, s := range []string{
+		string(publishFrame),
+		`{"type":"ping","requestId":1}`,
+		`{"type":"subscribe","channel":"devices/*","includeSenderMetadata":true,"requestId":"s"}`,
+		`{"type":"unsubscribe","channel":null,"requestId":"\ud83d\ud83d\ude00"}`,
+		`{"typ\u0065":"publi\u0073h","channel":"\ud800","\u0064ata":[1.0,{"a":"\\"}],"data":2}`,
+		`{"type":"publish","requestId":"","channel":"a"}`,
+		`{"type":"send","to":"p","data":{}}`,
+		`{"type":["ping"],"type":"ping","":{}}`,
+		`{"requestId":"` + strings.Repeat("é", 64) + `","type":"publish","data":0}`,
+		`{"a":` + strings.Repeat(`[{"b":`, 70) + `0` + strings.Repeat(`}]`, 70) + `}`,
+	} {
+		f.Add([]byte(s))
+	}
+}
+
+// FuzzScanObject holds ScanObject to encoding/json: it accepts the same objects, if they are valid UTF-8, and finds the
+// same members in them.
+func FuzzScanObject(f *testing.F) {
+	addSeeds(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got := map[string]string{}
+		err := ScanObject(b, func(name string, value []byte) error {
+			got[name] = string(value)
+			return nil
+		})
+		if accepted := err == nil; accepted != referenceAccepts(b) {
+			t.Fatalf("ScanObject(%q): error %v, the standard library accepts it: %v", b, err, !accepted)
+		}
+		if err != nil {
+			return
+		}
+		var members map[string]json.RawMessage
+		if err := json.Unmarshal(b, &members); err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]string{}
+		for name, value := range members {
+			want[name] = string(value)
+		}
+		if !maps.Equal(got, want) {
+			t.Fatalf("ScanObject(%q)\ngot  %q\nwant %q", b, got, want)
+		}
+		for _, value := range want {
+			var wantText string
+			isText := value[0] == '"'
+			if isText {
+				if err := json.Unmarshal([]byte(value), &wantText); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if text, ok := DecodeString([]byte(value)); ok != isText || text != wantText {
+				t.Fatalf("DecodeString(%q) = %q, %v, want %q, %v", value, text, ok, wantText, isText)
+			}
+		}
+	})
+}
+
+// referenceDecode is Decode written for clarity, on encoding/json; the frame is nil if it has to be refused.
+func referenceDecode(b []byte) (frame *ClientFrame, code Code, requestID string) {
+	var fields map[string]json.RawMessage
+	if !referenceAccepts(b) || json.Unmarshal(b, &fields) != nil {
+		return nil, MalformedMessage, ""
+	}
+	text := func(name string) (s string, present, ok bool) {
+		value, present := fields[name]
+		ok = present && value[0] == '"' && json.Unmarshal(value, &s) == nil
+		return s, present, ok
+	}
+	typ, _, typOK := text("type")
+	if typ == "ping" {
+		return &ClientFrame{Type: TypePing}, "", ""
+	}
+	id, idPresent, idOK := text("requestId")
+	idOK = idOK && len(id) >= 1 && len(id) <= 128
+	if idOK {
+		requestID = id
+	}
+	if !typOK || idPresent && !idOK {
+		return nil, MalformedMessage, requestID
+	}
+	frame = &ClientFrame{RequestID: requestID}
+	switch typ {
+	case "subscribe":
+		frame.Type = TypeSubscribe
+	case "unsubscribe":
+		frame.Type = TypeUnsubscribe
+	case "publish":
+		frame.Type = TypePublish
+	default:
+		return nil, UnknownType, requestID
+	}
+	channel, channelPresent, channelOK := text("channel")
+	if channelPresent && !channelOK {
+		return nil, MalformedMessage, requestID
+	}
+	frame.Channel = channel
+	if option, present := fields["includeSenderMetadata"]; present && typ == "subscribe" {
+		if string(option) != "true" && string(option) != "false" {
+			return nil, MalformedMessage, requestID
+		}
+		frame.IncludeSenderMetadata = string(option) == "true"
+	}
+	if typ == "publish" {
+		if frame.Data = fields["data"]; frame.Data == nil {
+			return nil, MissingData, requestID
+		}
+	}
+	if !channelPresent {
+		return nil, InvalidChannel, requestID
+	}
+	return frame, "", ""
+}
+
+// FuzzDecode holds Decode to referenceDecode, and what the server makes of a frame to the rules for what it may send.
+func FuzzDecode(f *testing.F) {
+	addSeeds(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		before := bytes.Clone(b)
+		var got ClientFrame
+		err := Decode(b, &got)
+		want, code, requestID := referenceDecode(b)
+		if !bytes.Equal(b, before) {
+			t.Fatalf("Decode(%q) has changed its input to %q", before, b)
+		}
+
+		var answer []byte
+		if want == nil {
+			if err == nil || err.Code != code || got.RequestID != requestID {
+				t.Fatalf("Decode(%q): error %v, requestId %q, want %s, %q", b, err, got.RequestID, code, requestID)
+			}
+			answer = AppendError(nil, got.RequestID, err)
+		} else {
+			if err != nil || !got.equal(*want) {
+				t.Fatalf("Decode(%q): error %v\ngot  %+v\nwant %+v", b, err, got, *want)
+			}
+			if got.Type != TypePublish {
+				return
+			}
+			answer = AppendMessage(nil, got.Channel, "from", nil, got.Data)
+		}
+		if !json.Valid(answer) || !utf8.Valid(answer) {
+			t.Fatalf("Decode(%q) leads to a frame that is not valid JSON in UTF-8: %q", b, answer)
+		}
+	})
+}
+
+// FuzzAppendString holds AppendString to what JSON parsers read back, and DecodeString to AppendString.
+func FuzzAppendString(f *testing.F) {
+	for _, s := range []string{"", "a", `"\/`, "\b\f\n\r\t\x00\x1f\x7f", "<&>\u2028\u2029", "é€😀\uFFFD", "\xff", "a\xe2\x82", "\xed\xa0\x80", `\u0041`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		literal := AppendString(nil, s)
+		want := string([]rune(s)) // each invalid byte becomes U+FFFD
+		var got string
+		if err := json.Unmarshal(literal, &got); err != nil || got != want || !utf8.Valid(literal) {
+			t.Fatalf("AppendString(%q) = %q, which encoding/json reads as %q, error %v", s, literal, got, err)
+		}
+		if got, ok := DecodeString(literal); !ok || got != want {
+			t.Fatalf("AppendString(%q) = %q, which DecodeString reads as %q, %v", s, literal, got, ok)
+		}
+	})
+}

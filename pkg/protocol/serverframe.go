@@ -1,0 +1,84 @@
+package protocol
+
+import "strconv"
+
+// Pong is the frame that answers a client's ping frame (protocol §4.2).
+const Pong = `{"type":"pong"}`
+
+// Welcome is the first frame on every connection (protocol §4.1).
+type Welcome struct {
+	PeerID         string
+	ExpiresAt      int64  // unix seconds; 0, for a publishable key, becomes null
+	ServerTime     int64  // unix seconds
+	MaxMessageSize int    // bytes
+	Metadata       []byte // the token's metadata, one JSON object as it is; nil leaves it out
+}
+
+// AppendWelcome appends a welcome frame.
+func AppendWelcome(dst []byte, w Welcome) []byte {
+	dst = append(dst, `{"type":"welcome","peerId":`...)
+	dst = AppendString(dst, w.PeerID)
+	dst = append(dst, `,"expiresAt":`...)
+	if w.ExpiresAt == 0 {
+		dst = append(dst, "null"...)
+	} else {
+		dst = strconv.AppendInt(dst, w.ExpiresAt, 10)
+	}
+	dst = append(dst, `,"serverTime":`...)
+	dst = strconv.AppendInt(dst, w.ServerTime, 10)
+	dst = append(dst, `,"maxMessageSize":`...)
+	dst = strconv.AppendInt(dst, int64(w.MaxMessageSize), 10)
+	if w.Metadata != nil {
+		dst = append(dst, `,"metadata":`...)
+		dst = append(dst, w.Metadata...)
+	}
+	return append(dst, '}')
+}
+
+// AppendAck appends the ack of the frame that carried requestID (protocol §4.2).
+func AppendAck(dst []byte, requestID string) []byte {
+	dst = append(dst, `{"type":"ack","requestId":`...)
+	dst = AppendString(dst, requestID)
+	return append(dst, '}')
+}
+
+// AppendError appends an error frame (protocol §4.4). An empty requestID leaves the field out: the refused
+// frame had none, or none that could be read.
+func AppendError(dst []byte, requestID string, e *Error) []byte {
+	dst = append(dst, `{"type":"error",`...)
+	if requestID != "" {
+		dst = append(dst, `"requestId":`...)
+		dst = AppendString(dst, requestID)
+		dst = append(dst, ',')
+	}
+	dst = append(dst, `"code":`...)
+	dst = AppendString(dst, string(e.Code))
+	dst = append(dst, `,"message":`...)
+	dst = AppendString(dst, e.message())
+	return append(dst, '}')
+}
+
+// AppendMessage appends a message frame (protocol §4.3). The sender's metadata and data are spliced in as they
+// are, so each must be one JSON value in valid UTF-8, as Decode and ScanObject hand them out; nil
+// metadata is left out.
+func AppendMessage(dst []byte, channel, from string, fromMetadata, data []byte) []byte {
+	dst = append(dst, `{"type":"message","channel":`...)
+	dst = AppendString(dst, channel)
+	dst = append(dst, `,"from":`...)
+	dst = AppendString(dst, from)
+	if fromMetadata != nil {
+		dst = append(dst, `,"fromMetadata":`...)
+		dst = append(dst, fromMetadata...)
+	}
+	dst = append(dst, `,"data":`...)
+	dst = append(dst, data...)
+	return append(dst, '}')
+}
+
+// AppendGoingAway appends the frame that comes before close code 1001: the node is about to close, and the
+// peer may connect again after retryAfterMs milliseconds (protocol §4.5).
+func AppendGoingAway(dst []byte, retryAfterMs int64) []byte {
+	dst = append(dst, `{"type":"going_away","retryAfterMs":`...)
+	dst = strconv.AppendInt(dst, retryAfterMs, 10)
+	return append(dst, '}')
+}
