@@ -1,0 +1,79 @@
+package apps
+
+import (
+	"log/slog"
+	"strings"
+
+	"fleetwire/pkg/channel"
+)
+
+// App is a tenant (protocol §1).
+type App struct {
+	ID        string // 1–64 of [A-Za-z0-9_-]: it becomes part of Redis keys
+	Suspended bool   // connections close with 4012, REST answers account_suspended
+	Plan      Plan
+	Limits    Limits
+	Keys      []*Key
+}
+
+// Plan caps what an app may use (protocol §6). Both caps are ≥ 0.
+type Plan struct {
+	Name                     string
+	MaxConcurrentConnections int64
+	MaxMessagesPerPeriod     int64 // a period is a calendar month, UTC
+	OveragesAllowed          bool  // the plan permits going over
+	OveragesEnabled          bool  // the app has switched it on
+}
+
+// Overages tells whether the app may go over its caps: both switches are on.
+func (p Plan) Overages() bool { return p.OveragesAllowed && p.OveragesEnabled }
+
+// DefaultPlan is the plan of an app whose document names none.
+func DefaultPlan() Plan {
+	return Plan{Name: "default", MaxConcurrentConnections: 1000, MaxMessagesPerPeriod: 5_000_000}
+}
+
+// Limits are an app's rates (protocol §6), each from 1 to 1,000,000,000.
+type Limits struct {
+	ConnectionMessagesPerSec int // frames a second, each connection
+	ConnectionMessagesBurst  int // frames at once, each connection
+	ConnectsPerAddressPerMin int // connects in 60 s, each address, all nodes together
+	RESTPerSec               int // REST calls a second, each key
+	RESTBurst                int // REST calls at once, each key
+}
+
+// DefaultLimits are the limits of an app whose document names none.
+func DefaultLimits() Limits {
+	return Limits{
+		ConnectionMessagesPerSec: 100,
+		ConnectionMessagesBurst:  200,
+		ConnectsPerAddressPerMin: 60,
+		RESTPerSec:               100,
+		RESTBurst:                200,
+	}
+}
+
+// publishablePrefix begins the id of every publishable key and of no other.
+const publishablePrefix = "pk_"
+
+// Key is a credential of an app and what it may do at most (protocol §1).
+type Key struct {
+	ID       string             // 1–128 bytes of printable ASCII without space and ':'
+	Secret   string             `json:"-"` // the HMAC key; "" for a publishable key
+	Patterns []*channel.Pattern // at most 100
+	Actions  Actions
+	App      *App `json:"-"`
+}
+
+// Publishable tells whether the key's id alone is its credential.
+func (k *Key) Publishable() bool { return strings.HasPrefix(k.ID, publishablePrefix) }
+
+// String is the key's id: printing a key must not print its secret. The
+// receivers here are values, so that it holds for a Key and a *Key alike.
+func (k Key) String() string { return k.ID }
+
+// GoString keeps the secret out of %#v.
+func (k Key) GoString() string { return "apps.Key(" + k.ID + ")" }
+
+// LogValue keeps the secret out of structured logs.
+func (k Key) LogValue() slog.Value { return slog.StringValue(k.ID) }

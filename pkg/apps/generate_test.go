@@ -1,0 +1,64 @@
+package apps
+
+import (
+	"bytes"
+	"regexp"
+	"testing"
+)
+
+func TestGenerateKeyPair(t *testing.T) {
+	id, secret := GenerateKeyPair()
+	if !regexp.MustCompile(`^sk_live_[0-9a-f]{24}$`).MatchString(id) {
+		t.Errorf("id = %q", id)
+	}
+	if !regexp.MustCompile(`^[0-9a-f]{48}$`).MatchString(secret) {
+		t.Error("the secret is not 48 hex digits")
+	}
+	otherID, otherSecret := GenerateKeyPair()
+	if id == otherID || secret == otherSecret {
+		t.Error("two pairs share a part")
+	}
+}
+
+func TestGeneratePublishableID(t *testing.T) {
+	id := GeneratePublishableID()
+	if !regexp.MustCompile(`^pk_live_[0-9a-f]{24}$`).MatchString(id) || id == GeneratePublishableID() {
+		t.Errorf("id = %q", id)
+	}
+}
+
+func TestNewLocalDocument(t *testing.T) {
+	doc := NewLocalDocument()
+	dir, err := Parse(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := dir.Warnings(); len(w) != 0 {
+		t.Errorf("Warnings() = %q", w)
+	}
+	app, ok := dir.App("app_local")
+	if !ok || len(dir.Apps()) != 1 || app.Suspended || len(app.Keys) != 2 {
+		t.Fatalf("app = %+v", app)
+	}
+	if want := (Plan{"dev", 1000, 5_000_000, false, false}); app.Plan != want {
+		t.Errorf("plan = %+v", app.Plan)
+	}
+	if want := (Limits{100, 200, 100_000, 1000, 2000}); app.Limits != want {
+		t.Errorf("limits = %+v", app.Limits)
+	}
+	for i, want := range []struct {
+		publishable bool
+		pattern     string
+	}{{false, "**"}, {true, "public/**"}} {
+		key := app.Keys[i]
+		if key.Publishable() != want.publishable || len(key.Patterns) != 1 || key.Patterns[0].String() != want.pattern || key.Actions != AllActions {
+			t.Errorf("keys[%d] = %v, %v, %v", i, key, key.Patterns, key.Actions.List())
+		}
+	}
+	if !bytes.Contains(doc, []byte("\n  \"apps\"")) || !bytes.HasSuffix(doc, []byte("}\n")) {
+		t.Error("the document is not indented for people")
+	}
+	if bytes.Equal(doc, NewLocalDocument()) {
+		t.Error("two documents have the same keys")
+	}
+}

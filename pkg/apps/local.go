@@ -1,0 +1,69 @@
+package apps
+
+import "encoding/json"
+
+// The document's shape for writing. Reading does not use it: encoding/json
+// forgives what Parse must not (other cases of a name, doubles, null).
+type (
+	documentOut struct {
+		Apps []appOut `json:"apps"`
+	}
+	appOut struct {
+		ID        string    `json:"id"`
+		Suspended bool      `json:"suspended"`
+		Plan      planOut   `json:"plan"`
+		Limits    limitsOut `json:"limits"`
+		Keys      []keyOut  `json:"keys"`
+	}
+	planOut struct {
+		Name                     string `json:"name"`
+		MaxConcurrentConnections int64  `json:"maxConcurrentConnections"`
+		MaxMessagesPerPeriod     int64  `json:"maxMessagesPerPeriod"`
+		OveragesAllowed          bool   `json:"overagesAllowed"`
+		OveragesEnabled          bool   `json:"overagesEnabled"`
+	}
+	limitsOut struct {
+		ConnectionMessagesPerSec int `json:"connectionMessagesPerSec"`
+		ConnectionMessagesBurst  int `json:"connectionMessagesBurst"`
+		ConnectsPerAddressPerMin int `json:"connectsPerAddressPerMin"`
+		RESTPerSec               int `json:"restPerSec"`
+		RESTBurst                int `json:"restBurst"`
+	}
+	keyOut struct {
+		ID              string   `json:"id"`
+		Secret          string   `json:"secret,omitempty"`
+		ChannelPatterns []string `json:"channelPatterns"`
+		Actions         []Action `json:"actions"`
+	}
+)
+
+// NewLocalDocument makes the document that localdev writes at its first start:
+// one app, app_local, with a fresh secret key that may do everything and a
+// fresh publishable key for public/**. Its limits leave room for a load test
+// from a single address. It contains a secret: write it for its owner alone.
+func NewLocalDocument() []byte {
+	limits := DefaultLimits()
+	limits.ConnectsPerAddressPerMin = 100_000
+	limits.RESTPerSec = 1000
+	limits.RESTBurst = 2000
+
+	id, secret := GenerateKeyPair()
+	doc := documentOut{Apps: []appOut{{
+		ID: "app_local",
+		Plan: planOut{
+			Name:                     "dev",
+			MaxConcurrentConnections: DefaultPlan().MaxConcurrentConnections,
+			MaxMessagesPerPeriod:     DefaultPlan().MaxMessagesPerPeriod,
+		},
+		Limits: limitsOut(limits),
+		Keys: []keyOut{
+			{ID: id, Secret: secret, ChannelPatterns: []string{"**"}, Actions: AllActions.List()},
+			{ID: GeneratePublishableID(), ChannelPatterns: []string{"public/**"}, Actions: AllActions.List()},
+		},
+	}}}
+	out, err := json.MarshalIndent(doc, "", "  ")
+	if err != nil {
+		panic("apps: " + err.Error()) // plain strings and numbers always marshal
+	}
+	return append(out, '\n')
+}
