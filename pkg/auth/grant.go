@@ -1,0 +1,68 @@
+package auth
+
+import (
+	"time"
+
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/channel"
+)
+
+// Grant is what a connection or a REST caller may do (protocol §3): the token
+// and its key. It is not changed once made, so goroutines may share it.
+type Grant struct {
+	App  *apps.App
+	Key  *apps.Key
+	Peer string // 1–128 printable ASCII characters
+
+	// Patterns are the channels the token claims, each covered by a pattern of
+	// the key. nil: it claims none in particular, so the key's own hold.
+	// Empty but not nil: no channel at all.
+	Patterns []*channel.Pattern
+	Actions  apps.Actions // in the token and in the key
+
+	ExpiresAt time.Time // zero: never
+	IssuedAt  time.Time // zero: not told
+
+	Metadata     []byte // compact JSON object ≤ 8 KiB for this peer alone, or nil
+	PeerMetadata []byte // compact JSON object ≤ 4 KiB for other peers to see, or nil
+}
+
+// KeyGrant is what a REST caller may do with a secret key: everything the key
+// may. from is the peer the messages come from; peerMetadata is compact JSON,
+// as [CompactObject] makes it, or nil.
+func KeyGrant(key *apps.Key, from string, peerMetadata []byte) *Grant {
+	return &Grant{App: key.App, Key: key, Peer: from, Actions: key.Actions, PeerMetadata: peerMetadata}
+}
+
+// Can tells whether the grant has the action.
+func (g *Grant) Can(a apps.Action) bool { return g.Actions.Has(a) }
+
+// MayTouch tells whether the channel matches a claimed pattern and a pattern
+// of the key. It does not judge whether name is valid or reserved.
+func (g *Grant) MayTouch(name string) bool {
+	return anyMatches(g.Key.Patterns, name) && (g.Patterns == nil || anyMatches(g.Patterns, name))
+}
+
+// Covers tells whether a claimed pattern and a pattern of the key each cover
+// p, which is what a wildcard subscription needs (protocol §4.2).
+func (g *Grant) Covers(p *channel.Pattern) bool {
+	return anyCovers(g.Key.Patterns, p) && (g.Patterns == nil || anyCovers(g.Patterns, p))
+}
+
+func anyMatches(patterns []*channel.Pattern, name string) bool {
+	for _, p := range patterns {
+		if p.Match(name) {
+			return true
+		}
+	}
+	return false
+}
+
+func anyCovers(patterns []*channel.Pattern, p *channel.Pattern) bool {
+	for _, wider := range patterns {
+		if wider.Covers(p) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,51 @@
+package auth
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+)
+
+// CompactObject checks a metadata or peerMetadata value (protocol §3) and
+// gives it in the form it is measured, kept and shown in: without white space
+// between its tokens, all else byte for byte, so that a number keeps digits no
+// float64 could hold. limit is in bytes of that form. Nothing and null are
+// absent: nil without an error. The error says what the value must be, to go
+// after the field's name: "must be a JSON object, got an array".
+func CompactObject(value []byte, limit int) ([]byte, error) {
+	value = bytes.Trim(value, " \t\r\n")
+	if len(value) == 0 || string(value) == "null" {
+		return nil, nil
+	}
+	if value[0] != '{' {
+		return nil, fmt.Errorf("must be a JSON object, got %s", kind(value))
+	}
+	var compact bytes.Buffer
+	if !utf8.Valid(value) || json.Compact(&compact, value) != nil {
+		return nil, errors.New("must be a JSON object in valid UTF-8")
+	}
+	if compact.Len() > limit {
+		return nil, fmt.Errorf("is %d bytes long as compact JSON; at most %d are allowed", compact.Len(), limit)
+	}
+	return compact.Bytes(), nil
+}
+
+// kind names a JSON value's type for a message.
+func kind(value []byte) string {
+	switch value[0] {
+	case '{':
+		return "an object"
+	case '[':
+		return "an array"
+	case '"':
+		return "a string"
+	case 'n':
+		return "null"
+	case 't', 'f':
+		return "a boolean"
+	default:
+		return "a number"
+	}
+}
