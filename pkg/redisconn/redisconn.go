@@ -1,0 +1,112 @@
+// Package redisconn opens the connection to Redis that everything shares: it
+// reads the URL, sets the timeouts that keep a node answering when Redis does
+// not, watches whether Redis is there, and lets callers that wait at the same
+// time share one round trip.
+package redisconn
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+const (
+	// dialTimeout and ioTimeout bound how long a publish can wait for a Redis
+	// that has stopped answering; the REST answer is 503 after that.
+	dialTimeout = time.Second
+	ioTimeout   = 1500 * time.Millisecond
+)
+
+func init() {
+	// go-redis prints its own lines about lost connections. Health and the
+	// broker report the same as structured logs, once.
+	logging.Disable()
+}
+
+// Open reads a URL such as redis://user:password@host:6379/0 (rediss:// for
+// TLS, unix:// for a socket) and returns a client for it. It does not connect.
+// An error never contains the URL, which may hold a password.
+func Open(url string) (*redis.Client, error) {
+	if !strings.HasPrefix(url, "redis://") && !strings.HasPrefix(url, "rediss://") && !strings.HasPrefix(url, "unix://") {
+		return nil, errors.New("the Redis URL must begin with redis://, rediss:// (TLS) or unix://, as in redis://127.0.0.1:6379/0")
+	}
+	opt, err := redis.ParseURL(url)
+	if err != nil {
+		// err quotes parts of the URL, and what it takes for a port or a path can be
+		// a password with a slash in it.
+		return nil, errors.New("the Redis URL cannot be read; want redis://[user:password@]host:port[/database number], with characters such as / ? # % [ in the password written as %2F %3F %23 %25 %5B")
+	}
+	opt.Protocol = 2
+	opt.DialTimeout = dialTimeout
+	opt.ReadTimeout = ioTimeout
+	opt.WriteTimeout = ioTimeout
+	opt.PoolTimeout = ioTimeout
+	opt.ContextTimeoutEnabled = true
+	// A retry of a publish that Redis did take would deliver it twice
+	// (protocol §4.4: after backend_error it is the caller who retries).
+	opt.MaxRetries = -1
+	opt.DialerRetries = 1
+	opt.DisableIdentity = true
+	opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	return redis.NewClient(opt), nil
+}
+
+// Check says whether Redis answers, within 2 s.
+func Check(ctx context.Context, rdb *redis.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*dialTimeout)
+	defer cancel()
+	return rdb.Ping(ctx).Err()
+}
+
+// Call is one run of a Lua script within a shared round trip.
+type Call struct {
+	Script *redis.Script
+	Keys   []string
+	Args   []any
+	// Reply holds the result after Exec.
+	Reply *redis.Cmd
+}
+
+// Exec runs the calls in order in one round trip. A script that Redis does not
+// know yet (after a restart or a failover) did not run; it is sent again
+// whole. Each call's Reply has its own error; Exec returns the first of them.
+func Exec(ctx context.Context, rdb redis.UniversalClient, calls []*Call) error {
+	err := pipeline(ctx, rdb, calls, func(p redis.Pipeliner, c *Call) *redis.Cmd {
+		return c.Script.EvalSha(ctx, p, c.Keys, c.Args...)
+	})
+	if err == nil {
+		return nil
+	}
+	var missing []*Call
+	for _, c := range calls {
+		if redis.HasErrorPrefix(c.Reply.Err(), "NOSCRIPT") {
+			missing = append(missing, c)
+		}
+	}
+	if len(missing) == 0 {
+		return err
+	}
+	_ = pipeline(ctx, rdb, missing, func(p redis.Pipeliner, c *Call) *redis.Cmd {
+		return c.Script.Eval(ctx, p, c.Keys, c.Args...)
+	})
+	for _, c := range calls {
+		if err := c.Reply.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func pipeline(ctx context.Context, rdb redis.UniversalClient, calls []*Call, queue func(redis.Pipeliner, *Call) *redis.Cmd) error {
+	p := rdb.Pipeline()
+	for _, c := range calls {
+		c.Reply = queue(p, c)
+	}
+	_, err := p.Exec(ctx)
+	return err
+}

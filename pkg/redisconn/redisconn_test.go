@@ -1,0 +1,211 @@
+package redisconn_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/redisconn/redistest"
+)
+
+func TestOpen(t *testing.T) {
+	for _, test := range []struct {
+		name, url, addr, user, password string
+		db                              int
+		tls                             bool
+	}{
+		{name: "host and port", url: "redis://127.0.0.1:6379", addr: "127.0.0.1:6379"},
+		{name: "no port", url: "redis://redis.internal", addr: "redis.internal:6379"},
+		{name: "database", url: "redis://h:1/7", addr: "h:1", db: 7},
+		{name: "password", url: "redis://:s3cret@h:1", addr: "h:1", password: "s3cret"},
+		{name: "user and escaped password", url: "redis://u:a%2Fb%3Fc%23d%25e%40f@h:1/2", addr: "h:1", user: "u", password: "a/b?c#d%e@f", db: 2},
+		{name: "TLS", url: "rediss://u:p@h:1", addr: "h:1", user: "u", password: "p", tls: true},
+		{name: "socket", url: "unix://u:p@/run/redis.sock?db=3", addr: "/run/redis.sock", user: "u", password: "p", db: 3},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			rdb, err := redisconn.Open(test.url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer rdb.Close()
+			opt := rdb.Options()
+			if opt.Addr != test.addr || opt.Username != test.user || opt.Password != test.password || opt.DB != test.db || (opt.TLSConfig != nil) != test.tls {
+				t.Errorf("got %s, %s, %s, %d, TLS %v", opt.Addr, opt.Username, opt.Password, opt.DB, opt.TLSConfig != nil)
+			}
+		})
+	}
+}
+
+// TestNothingIsRetried: a publish that is sent twice is delivered twice.
+func TestNothingIsRetried(t *testing.T) {
+	rdb, err := redisconn.Open("redis://h:1?max_retries=5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rdb.Close()
+	if got := rdb.Options().MaxRetries; got != 0 {
+		t.Errorf("%d retries, want none", got)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var connections atomic.Int64
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			connections.Add(1)
+			_, _ = c.Read(make([]byte, 1))
+			_ = c.Close() // without an answer
+		}
+	}()
+	rdb, err = redisconn.Open("redis://" + l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rdb.Close()
+	if err := rdb.Incr(context.Background(), "n").Err(); err == nil || connections.Load() != 1 {
+		t.Errorf("the command was tried %d times (%v), want once", connections.Load(), err)
+	}
+}
+
+// TestPasswordInErrors: a password with characters that mean something in a URL
+// is where reading it fails, and what the parser quotes is then the password.
+func TestPasswordInErrors(t *testing.T) {
+	const head, middle, tail = "alpha7", "bravo8", "charlie9"
+	refused := 0
+	for _, sep := range []string{"/", "?", "#", "%", "%zz", ":", "@", "[", "]", "<", " ", `\`, `"`, "\x01", "\x7f", "é", ": ", "//", "|", "^", "{", "&", "=", "/?", "@/", ":/"} {
+		password := head + sep + middle + sep + tail
+		for _, shape := range []string{
+			"redis://:%s@h:6379/0", "redis://u:%s@h:6379", "rediss://%s@h:6379", "redis://:%s@h:6379/notanumber", "redis://:%s@h:port",
+			"unix://u:%s@/run/redis.sock", "redis://:%s", "redis://h:6379/%s", "redis://h:6379?%s", "redis://h:6379?db=%s", "redis://h:6379?dial_timeout=%s",
+			"redis://u:12/%s@h:6379", "redis://[%s@h:6379", "%s", "redis:%s", "http://:%s@h:6379", " redis://:%s@h", "REDIS://:%s@h:6379",
+		} {
+			url := fmt.Sprintf(shape, password)
+			rdb, err := redisconn.Open(url)
+			if err == nil {
+				_ = rdb.Close()
+				continue
+			}
+			refused++
+			for _, part := range []string{head, middle, tail, "alpha", "charl"} {
+				if strings.Contains(err.Error(), part) {
+					t.Errorf("the error for %q shows a part of the password: %v", url, err)
+					break
+				}
+			}
+			if !strings.Contains(err.Error(), "Redis URL") || !strings.Contains(err.Error(), "redis://") {
+				t.Errorf("the error does not say what is wrong and what would be right: %v", err)
+			}
+		}
+	}
+	if refused < 100 {
+		t.Errorf("only %d URLs were refused: the test tests little", refused)
+	}
+}
+
+// TestPasswordInConnectErrors: nor do the errors of a connection show it.
+func TestPasswordInConnectErrors(t *testing.T) {
+	m, _ := redistest.Embedded(t)
+	m.RequireUserAuth("user", "the right one")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	free := l.Addr().String()
+	_ = l.Close()
+	for name, addr := range map[string]string{"wrong password": m.Addr(), "nobody listens": free} {
+		rdb, err := redisconn.Open("redis://user:hunter2secret@" + addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = redisconn.Check(context.Background(), rdb)
+		if err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v, want an error without the password", name, err)
+		}
+		_ = rdb.Close()
+	}
+}
+
+func TestCheck(t *testing.T) {
+	_, rdb := redistest.Embedded(t)
+	if err := redisconn.Check(context.Background(), rdb); err != nil {
+		t.Error(err)
+	}
+	server := redistest.Start(t)
+	rdb = server.Client()
+	if err := redisconn.Check(context.Background(), rdb); err != nil {
+		t.Error(err)
+	}
+	server.Freeze()
+	began := time.Now()
+	if err := redisconn.Check(context.Background(), rdb); err == nil || time.Since(began) > 4*time.Second {
+		t.Errorf("a Redis that hangs: %v after %v", err, time.Since(began))
+	}
+}
+
+func TestUnreachable(t *testing.T) {
+	_, rdb := redistest.Embedded(t)
+	wrongType := rdb.LPush(context.Background(), "list", 1).Err()
+	if wrongType != nil {
+		t.Fatal(wrongType)
+	}
+	wrongType = rdb.Incr(context.Background(), "list").Err()
+	closed, _ := redisconn.Open("redis://h:1")
+	_ = closed.Close()
+	for _, test := range []struct {
+		name string
+		err  error
+		want bool
+	}{
+		{"an answer that is an error", wrongType, false},
+		{"no such key", redis.Nil, false},
+		{"the caller gave up", context.Canceled, false},
+		{"the caller gave up, wrapped", fmt.Errorf("publish: %w", context.Canceled), false},
+		{"no answer in time", context.DeadlineExceeded, true},
+		{"refused", &net.OpError{Op: "dial", Err: errors.New("connection refused")}, true},
+		{"the pool is empty", redis.ErrPoolTimeout, true},
+		{"the client is closed", closed.Ping(context.Background()).Err(), true},
+	} {
+		if got := redisconn.Unreachable(test.err); got != test.want {
+			t.Errorf("%s (%v): %v, want %v", test.name, test.err, got, test.want)
+		}
+	}
+}
+
+// TestUnreachableAnswers: a Redis that answers, but takes no writes.
+func TestUnreachableAnswers(t *testing.T) {
+	m, rdb := redistest.Embedded(t)
+	for answer, want := range map[string]bool{
+		"LOADING Redis is loading the dataset in memory":                                           true,
+		"READONLY You can't write against a read only replica.":                                    true,
+		"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.":         true,
+		"CLUSTERDOWN The cluster is down":                                                          true,
+		"OOM command not allowed when used memory > 'maxmemory'.":                                  false,
+		"NOSCRIPT No matching script.":                                                             false,
+		"ERR something LOADING":                                                                    false,
+		"NOPERM this user has no permissions":                                                      false,
+		"MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist.": false,
+	} {
+		m.SetError(answer)
+		if err := rdb.Incr(context.Background(), "n").Err(); err == nil || redisconn.Unreachable(err) != want {
+			t.Errorf("%v: unreachable %v, want %v", err, !want, want)
+		}
+		_, err := rdb.Pipelined(context.Background(), func(p redis.Pipeliner) error { return p.Incr(context.Background(), "n").Err() })
+		if err == nil || redisconn.Unreachable(err) != want {
+			t.Errorf("%v in a pipeline: unreachable %v, want %v", err, !want, want)
+		}
+	}
+}

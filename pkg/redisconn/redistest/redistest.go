@@ -1,0 +1,138 @@
+// Package redistest gives tests a Redis of their own: a real redis-server on a
+// free port, or a miniredis in the process. Both end with the test.
+package redistest
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/redisconn"
+)
+
+// Server is a redis-server process of the test's own.
+type Server struct {
+	t       testing.TB
+	port    int
+	process *exec.Cmd
+}
+
+// Start starts a redis-server that keeps nothing on disk. Where there is none to
+// start, the test is skipped, and says how to get it.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		t.Skip("SKIPPED: needs redis-server ≥ 7 (make test installs it where it may; else: apt-get install redis-server, or brew install redis)")
+	}
+	s := &Server{t: t}
+	t.Cleanup(s.Stop)
+	// Other tests look for a free port at the same time.
+	for range 5 {
+		s.port = freePort(t)
+		if err := s.launch(); err == nil {
+			return s
+		}
+	}
+	s.Restart()
+	return s
+}
+
+// Restart starts the server again, empty and on the same port, and waits until
+// it answers.
+func (s *Server) Restart() {
+	s.t.Helper()
+	if err := s.launch(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *Server) launch() error {
+	s.Stop()
+	s.process = exec.Command("redis-server", "--port", strconv.Itoa(s.port), "--bind", "127.0.0.1",
+		"--save", "", "--appendonly", "no", "--daemonize", "no", "--dir", s.t.TempDir())
+	if err := s.process.Start(); err != nil {
+		s.process = nil
+		return fmt.Errorf("redis-server does not start: %w", err)
+	}
+	rdb := redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: 200, MinRetryBackoff: 10 * time.Millisecond, MaxRetryBackoff: 50 * time.Millisecond})
+	defer rdb.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	info, err := rdb.Info(ctx, "server").Result()
+	if err != nil {
+		return fmt.Errorf("redis-server does not answer: %w", err)
+	}
+	if !strings.Contains(info, fmt.Sprintf("process_id:%d\r\n", s.process.Process.Pid)) {
+		return fmt.Errorf("another redis-server has taken port %d", s.port)
+	}
+	return nil
+}
+
+// Stop kills the server, as a crash would.
+func (s *Server) Stop() {
+	if s.process != nil {
+		_ = s.process.Process.Kill()
+		_ = s.process.Wait()
+		s.process = nil
+	}
+}
+
+// Freeze stops the server from answering while its connections stay open, until
+// Thaw: what a hung host looks like.
+func (s *Server) Freeze() { _ = s.process.Process.Signal(syscall.SIGSTOP) }
+
+// Thaw ends Freeze.
+func (s *Server) Thaw() { _ = s.process.Process.Signal(syscall.SIGCONT) }
+
+// Addr is host:port.
+func (s *Server) Addr() string { return "127.0.0.1:" + strconv.Itoa(s.port) }
+
+// URL is what -redis takes.
+func (s *Server) URL() string { return "redis://" + s.Addr() }
+
+// Client is a client of the server, closed with the test.
+func (s *Server) Client() *redis.Client { return Client(s.t, s.URL()) }
+
+// Embedded starts a miniredis. Its clock stands still but for FastForward.
+func Embedded(t testing.TB) (*miniredis.Miniredis, *redis.Client) {
+	t.Helper()
+	m := miniredis.RunT(t)
+	return m, Client(t, "redis://"+m.Addr())
+}
+
+// Client opens a client of its own on the URL, closed with the test.
+func Client(t testing.TB, url string) *redis.Client {
+	t.Helper()
+	rdb, err := redisconn.Open(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = rdb.Close() })
+	return rdb
+}
+
+// freePort finds one below those that the system hands out by itself: there, a
+// stopped server's port could be somebody's before it starts again.
+func freePort(t testing.TB) int {
+	t.Helper()
+	for range 100 {
+		port := 20000 + rand.IntN(12000)
+		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
+		if err == nil {
+			_ = l.Close()
+			return port
+		}
+	}
+	t.Fatal("no free port between 20000 and 32000")
+	return 0
+}

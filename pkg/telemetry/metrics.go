@@ -1,0 +1,127 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/redis/go-redis/v9"
+)
+
+// Metrics are what a node counts. docs/operations.md lists them.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	connections prometheus.Gauge
+	publishes   *prometheus.CounterVec
+	closes      *prometheus.CounterVec
+	refusals    *prometheus.CounterVec
+	redis       *prometheus.HistogramVec
+}
+
+// NewMetrics returns metrics of their own registry, so that a process can have
+// several nodes (as tests do).
+func NewMetrics() *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		connections: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "fleetwire_connections", Help: "WebSocket connections open on this node.",
+		}),
+		publishes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "fleetwire_publishes_total", Help: "Messages given to this node to publish, by result: ok or an error code of the protocol.",
+		}, []string{"result"}),
+		closes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "fleetwire_closes_total", Help: "Connections ended, by who ended them (server, peer, network) and close code (0 with network).",
+		}, []string{"by", "code"}),
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "fleetwire_refusals_total", Help: "Connections refused before their welcome, by close code, or 429 for the connect limit.",
+		}, []string{"code"}),
+		redis: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "fleetwire_redis_seconds", Help: "Time that Redis took to answer, by kind (command or pipeline) and outcome (ok or error).",
+			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2},
+		}, []string{"kind", "outcome"}),
+	}
+	m.registry.MustRegister(m.connections, m.publishes, m.closes, m.refusals, m.redis,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Handler serves the metrics in Prometheus's text format.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+// CountDeliveries reads the messages handed to connections from total.
+func (m *Metrics) CountDeliveries(total func() uint64) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "fleetwire_deliveries_total", Help: "Messages handed to connections of this node.",
+	}, func() float64 { return float64(total()) }))
+}
+
+// ReportReady reads whether the node is ready (1) or not (0) from ready.
+func (m *Metrics) ReportReady(ready func() bool) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "fleetwire_ready", Help: "1 while /readyz answers 200.",
+	}, func() float64 {
+		if ready() {
+			return 1
+		}
+		return 0
+	}))
+}
+
+// Connected and Ended count a connection's beginning and end.
+func (m *Metrics) Connected() { m.connections.Inc() }
+
+// Ended counts the end of a connection that was Connected.
+func (m *Metrics) Ended(by string, code int) {
+	m.connections.Dec()
+	m.closes.WithLabelValues(by, strconv.Itoa(code)).Inc()
+}
+
+// Refused counts a connection that got no welcome.
+func (m *Metrics) Refused(code int) { m.refusals.WithLabelValues(strconv.Itoa(code)).Inc() }
+
+// Published counts a message by its result.
+func (m *Metrics) Published(result string) { m.publishes.WithLabelValues(result).Inc() }
+
+// RedisHook measures the round trips of a go-redis client.
+func (m *Metrics) RedisHook() redis.Hook { return redisHook{m.redis} }
+
+type redisHook struct{ seconds *prometheus.HistogramVec }
+
+func (h redisHook) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
+}
+
+func (h redisHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		begin := time.Now()
+		err := next(ctx, cmd)
+		h.observe("command", begin, err)
+		return err
+	}
+}
+
+func (h redisHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		begin := time.Now()
+		err := next(ctx, cmds)
+		h.observe("pipeline", begin, err)
+		return err
+	}
+}
+
+func (h redisHook) observe(kind string, begin time.Time, err error) {
+	outcome := "ok"
+	if err != nil && !errors.Is(err, redis.Nil) {
+		outcome = "error"
+	}
+	h.seconds.WithLabelValues(kind, outcome).Observe(time.Since(begin).Seconds())
+}
