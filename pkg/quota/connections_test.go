@@ -1,0 +1,370 @@
+package quota
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/redisconn/redistest"
+)
+
+// ledger is a node's Connections while Run runs.
+type ledger struct {
+	*Connections
+	t     *testing.T
+	redis *redis.Client
+	stop  func()
+}
+
+func startLedger(t *testing.T, rdb *redis.Client, node string) *ledger {
+	c := NewConnections(rdb, node)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		c.Run(ctx)
+	}()
+	l := &ledger{Connections: c, t: t, redis: rdb, stop: func() { cancel(); <-ended }}
+	t.Cleanup(l.stop)
+	return l
+}
+
+// die ends the ledger as a crash does: nothing is given back.
+func (l *ledger) die() {
+	_ = l.redis.Close()
+	l.stop()
+}
+
+// take acquires n connections at once and returns how many were granted.
+func (l *ledger) take(app *apps.App, n int) int {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var granted atomic.Int64
+	var all sync.WaitGroup
+	for range n {
+		all.Go(func() {
+			switch err := l.Acquire(ctx, app); {
+			case err == nil:
+				granted.Add(1)
+			case !errors.Is(err, ErrConnectionLimit):
+				l.t.Errorf("Acquire: %v", err)
+			}
+		})
+	}
+	all.Wait()
+	return int(granted.Load())
+}
+
+func (l *ledger) release(app *apps.App, n int) {
+	for range n {
+		l.Release(app.ID)
+	}
+}
+
+// counted is what Redis says an app has on all nodes.
+func counted(t *testing.T, rdb *redis.Client, app *apps.App) int {
+	t.Helper()
+	all, err := rdb.HGetAll(context.Background(), "fw:{"+app.ID+"}:connections").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := 0
+	for _, n := range all {
+		var one int
+		if _, err := fmt.Sscan(n, &one); err != nil {
+			t.Fatal(err)
+		}
+		sum += one
+	}
+	return sum
+}
+
+func appWith(connections int64) *apps.App {
+	return &apps.App{ID: "app", Plan: apps.Plan{MaxConcurrentConnections: connections}}
+}
+
+func TestConnectionCapIsExact(t *testing.T) {
+	both(t, func(t *testing.T, client func() *redis.Client) {
+		const limit, each = 137, 300
+		app, look := appWith(limit), client()
+		ledgers := []*ledger{startLedger(t, client(), "one"), startLedger(t, client(), "other")}
+		for round := range 3 {
+			granted := make([]int, len(ledgers))
+			var all sync.WaitGroup
+			for i, l := range ledgers {
+				all.Go(func() { granted[i] = l.take(app, each) })
+			}
+			all.Wait()
+			if sum := granted[0] + granted[1]; sum != limit {
+				t.Fatalf("round %d: %d connections granted, want exactly %d", round, sum, limit)
+			}
+			if got := counted(t, look, app); got != limit {
+				t.Errorf("round %d: Redis counts %d, want %d", round, got, limit)
+			}
+			if got := ledgers[0].take(app, 3) + ledgers[1].take(app, 3); got != 0 {
+				t.Errorf("round %d: %d granted over the cap", round, got)
+			}
+			for i, l := range ledgers {
+				l.release(app, granted[i])
+			}
+			redistest.Eventually(t, patience, "all is given back", func() bool { return counted(t, look, app) == 0 })
+		}
+		for _, l := range ledgers {
+			redistest.Eventually(t, patience, "the app is forgotten", func() bool {
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				return len(l.shares) == 0
+			})
+		}
+		if left := look.Exists(context.Background(), "fw:{app}:connections", "fw:{app}:connections:leases").Val(); left != 0 {
+			t.Errorf("%d keys are left", left)
+		}
+	})
+}
+
+// TestConnectionsNeverOverTheCap: connects and ends without a pause, on two nodes.
+func TestConnectionsNeverOverTheCap(t *testing.T) {
+	both(t, func(t *testing.T, client func() *redis.Client) {
+		const limit = 10
+		app, look := appWith(limit), client()
+		ledgers := []*ledger{startLedger(t, client(), "one"), startLedger(t, client(), "other")}
+		var open, granted atomic.Int64
+		var all sync.WaitGroup
+		for i := range 40 {
+			l := ledgers[i%2]
+			all.Go(func() {
+				for range 25 {
+					if l.take(app, 1) == 0 {
+						continue
+					}
+					granted.Add(1)
+					if n := open.Add(1); n > limit {
+						t.Errorf("%d connections at once, want at most %d", n, limit)
+					}
+					open.Add(-1)
+					l.Release(app.ID)
+				}
+			})
+		}
+		all.Wait()
+		if granted.Load() < limit {
+			t.Errorf("only %d connections granted in all", granted.Load())
+		}
+		redistest.Eventually(t, patience, "all is given back", func() bool { return counted(t, look, app) == 0 })
+	})
+}
+
+func TestConnectionsOfAppsAreApart(t *testing.T) {
+	_, rdb := redistest.Embedded(t)
+	l := startLedger(t, rdb, "node")
+	ids := []string{"a", "a-b", "A", "a_"}
+	var all sync.WaitGroup
+	for _, id := range ids {
+		app := &apps.App{ID: id, Plan: apps.Plan{MaxConcurrentConnections: 2}}
+		all.Go(func() {
+			if got := l.take(app, 5); got != 2 {
+				t.Errorf("%s: %d granted, want 2", id, got)
+			}
+		})
+	}
+	all.Wait()
+}
+
+func TestConnectionsOfAPlanThatChanges(t *testing.T) {
+	_, rdb := redistest.Embedded(t)
+	l := startLedger(t, rdb, "node")
+	expect := func(what string, app *apps.App, want int) {
+		t.Helper()
+		if got := l.take(app, 4); got != want {
+			t.Errorf("%s: %d granted, want %d", what, got, want)
+		}
+	}
+	expect("cap of none", appWith(0), 0)
+	expect("cap of 3", appWith(3), 3)
+	expect("raised to 5", appWith(5), 2)
+	expect("lowered to 2", appWith(2), 0)
+	l.release(appWith(2), 3) // 2 are left
+	expect("lowered to 2, with 2 left", appWith(2), 0)
+	l.release(appWith(2), 1)
+	expect("lowered to 2, with 1 left", appWith(2), 1)
+	free := appWith(2)
+	free.Plan.OveragesAllowed = true
+	expect("overages not switched on", free, 0)
+	free.Plan.OveragesEnabled = true
+	expect("overages", free, 4)
+	expect("overages taken back", appWith(2), 0)
+	if got := counted(t, rdb, free); got != 6 {
+		t.Errorf("Redis counts %d, want the overage too: 6", got)
+	}
+}
+
+// TestReleasedTooOften: it must not make room that is not there.
+func TestReleasedTooOften(t *testing.T) {
+	_, rdb := redistest.Embedded(t)
+	l := startLedger(t, rdb, "node")
+	app := appWith(2)
+	l.Release("unknown")
+	l.take(app, 2)
+	l.release(app, 5)
+	if got := l.take(app, 5); got != 2 {
+		t.Errorf("%d granted, want 2", got)
+	}
+}
+
+func TestDeadNodesLeaseRunsOut(t *testing.T) {
+	c, rdb := newClock(t)
+	app := appWith(5)
+	dead := startLedger(t, redistest.Client(t, "redis://"+c.Addr()), "dead")
+	if got := dead.take(app, 4); got != 4 {
+		t.Fatalf("%d granted, want 4", got)
+	}
+	dead.die()
+	living := startLedger(t, rdb, "living")
+	if got := living.take(app, 5); got != 1 {
+		t.Fatalf("%d granted beside a dead node's 4 of 5, want 1", got)
+	}
+	c.pass(connectionLease - time.Millisecond)
+	if got := living.take(app, 5); got != 0 {
+		t.Errorf("%d granted before the lease ran out, want none", got)
+	}
+	c.pass(time.Millisecond)
+	if got := living.take(app, 5); got != 4 {
+		t.Errorf("%d granted after the lease ran out, want the dead node's 4", got)
+	}
+	if connectionLease > 30*time.Second {
+		t.Error("what a dead node held must be given back within 30 s (protocol §6)")
+	}
+	c.pass(2*connectionLease + time.Second)
+	if keys := c.Keys(); len(keys) != 0 {
+		t.Errorf("nodes that died left %q", keys)
+	}
+}
+
+// TestStaleLease is the same on a real Redis, whose clock cannot be told.
+func TestStaleLease(t *testing.T) {
+	rdb := redistest.Start(t).Client()
+	ctx := context.Background()
+	const key = "fw:{app}:connections"
+	rdb.HSet(ctx, key, "dead", 4, "alive", 2)
+	rdb.ZAdd(ctx, key+":leases",
+		redis.Z{Member: "dead", Score: float64(time.Now().Add(-time.Second).UnixMilli())},
+		redis.Z{Member: "alive", Score: float64(time.Now().Add(time.Minute).UnixMilli())})
+	l := startLedger(t, rdb, "node")
+	if got := l.take(appWith(7), 7); got != 5 {
+		t.Errorf("%d granted of 7 beside a living node's 2, want 5", got)
+	}
+	if rdb.HExists(ctx, key, "dead").Val() {
+		t.Error("the dead node is still listed")
+	}
+	for _, k := range []string{key, key + ":leases"} {
+		if ttl := rdb.PTTL(ctx, k).Val(); ttl <= 0 || ttl > 2*connectionLease {
+			t.Errorf("%s expires in %v, want at most %v", k, ttl, 2*connectionLease)
+		}
+	}
+}
+
+// TestLeaseIsRenewed: nobody comes or goes for an hour.
+func TestLeaseIsRenewed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rdb, err := redisconn.Open("redis://nowhere:1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var last atomic.Pointer[time.Time]
+		var stated atomic.Int64
+		rdb.AddHook(stand(func(held, wanted int64) (granted int64) {
+			if last.Load() != nil && time.Since(*last.Load()) > connectionLease/2 {
+				t.Errorf("the lease was renewed only after %v", time.Since(*last.Load()))
+			}
+			now := time.Now()
+			last.Store(&now)
+			stated.Store(held + wanted)
+			return wanted
+		}))
+		l := startLedger(t, rdb, "node")
+		l.take(appWith(9), 3)
+		<-time.After(time.Hour)
+		synctest.Wait()
+		if time.Since(*last.Load()) > leaseRenewal || stated.Load() != 3 {
+			t.Errorf("stated %d connections %v ago, want 3 within %v", stated.Load(), time.Since(*last.Load()), leaseRenewal)
+		}
+		l.release(appWith(9), 3)
+		synctest.Wait()
+		if stated.Load() != 0 {
+			t.Errorf("stated %d connections after all ended, want 0", stated.Load())
+		}
+		last.Store(nil)
+		<-time.After(time.Hour)
+		if last.Load() != nil {
+			t.Error("an app without connections is still renewed")
+		}
+		l.stop()
+		_ = rdb.Close()
+	})
+}
+
+// stand answers connections.lua in Redis's place, without a network.
+type stand func(held, wanted int64) (granted int64)
+
+func (stand) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (stand) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (s stand) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(_ context.Context, cmds []redis.Cmder) error {
+		for _, cmd := range cmds {
+			args := cmd.Args() // evalsha, sha, 2, key, key, node, held, wanted, cap, lease
+			granted := s(args[6].(int64), int64(args[7].(int)))
+			cmd.(*redis.Cmd).SetVal([]any{granted, granted})
+		}
+		return nil
+	}
+}
+
+// TestConnectsShareARoundTrip: those that come together are asked for together.
+func TestConnectsShareARoundTrip(t *testing.T) {
+	_, rdb := redistest.Embedded(t)
+	w := onWire(rdb)
+	l := startLedger(t, rdb, "node")
+	app := appWith(1000)
+	l.take(app, 1) // Redis knows the script
+	release := w.hold()
+	var all sync.WaitGroup
+	all.Go(func() { l.take(app, 1) })
+	<-w.held
+	before := w.pipelines.Load()
+	all.Go(func() { l.take(app, 500) })
+	redistest.Eventually(t, patience, "all wait", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return len(l.shares[app.ID].waiting) == 500
+	})
+	release()
+	all.Wait()
+	if got := w.pipelines.Load() - before; got > 2 {
+		t.Errorf("500 connects took %d round trips, want one", got)
+	}
+}
+
+func TestNothingSecretInKeys(t *testing.T) {
+	_, rdb := redistest.Embedded(t)
+	l := NewRateLimiter(rdb)
+	key := &apps.Key{ID: "sk_live_1", Secret: "hunter2", App: &apps.App{ID: "app", Limits: apps.DefaultLimits()}}
+	if _, _, err := l.AllowREST(context.Background(), key); err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range rdb.Keys(context.Background(), "*").Val() {
+		if strings.Contains(k, "hunter2") {
+			t.Errorf("the secret is in the Redis key %s", k)
+		}
+	}
+}

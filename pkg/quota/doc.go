@@ -1,0 +1,14 @@
+// Package quota keeps what an app may use within bounds, in Redis, so that all
+// nodes and functions count together (protocol §6):
+//
+//   - messages: the exact cap of messages per period. The counting itself is
+//     done by the broker in the same step that publishes; Messages says which
+//     counter to use and how far it may go.
+//   - connections: the app's concurrent connections, in per-node leases that
+//     run out when a node dies.
+//   - rates: REST requests per key, and connects per client address.
+//
+// Keys: fw:{<app>}:messages:<period>, fw:{<app>}:connections,
+// fw:{<app>}:connections:leases, fw:{<app>}:rest:<key id>,
+// fw:{<app>}:connects:<address>. All of them expire.
+package quota

@@ -1,0 +1,111 @@
+package quota
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+
+	"fleetwire/pkg/redisconn/redistest"
+)
+
+// patience is how long a test waits for what must come. It is only ever waited
+// out by a test that fails.
+const patience = 10 * time.Second
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// both runs a test on each kind of Redis; client opens a new client of it.
+func both(t *testing.T, test func(t *testing.T, client func() *redis.Client)) {
+	t.Run("miniredis", func(t *testing.T) {
+		m, _ := redistest.Embedded(t)
+		test(t, func() *redis.Client { return redistest.Client(t, "redis://"+m.Addr()) })
+	})
+	t.Run("redis", func(t *testing.T) { test(t, redistest.Start(t).Client) })
+}
+
+// clock is a miniredis whose time the test tells: what scripts read with TIME,
+// and what keys live by.
+type clock struct {
+	*miniredis.Miniredis
+	now time.Time
+}
+
+func newClock(t *testing.T) (*clock, *redis.Client) {
+	m, rdb := redistest.Embedded(t)
+	c := &clock{m, time.UnixMilli(1767225600123)}
+	m.SetTime(c.now)
+	m.ClockTTL(true)
+	return c, rdb
+}
+
+func (c *clock) pass(d time.Duration) {
+	c.now = c.now.Add(d)
+	c.SetTime(c.now)
+}
+
+// wire is a hook on a client's pipelines: it counts them, holds them up, and
+// loses their answers.
+type wire struct {
+	pipelines atomic.Int64
+	commands  atomic.Int64
+	mu        sync.Mutex
+	gate      chan struct{} // nil: open
+	held      chan struct{} // gets a value for each pipeline that is held up
+	lost      error         // takes the place of Redis's answer
+}
+
+func onWire(rdb *redis.Client) *wire {
+	w := &wire{held: make(chan struct{}, 1000)}
+	rdb.AddHook(w)
+	return w
+}
+
+// hold stops pipelines until the returned function is called.
+func (w *wire) hold() (release func()) {
+	gate := make(chan struct{})
+	w.mu.Lock()
+	w.gate = gate
+	w.mu.Unlock()
+	return sync.OnceFunc(func() {
+		w.mu.Lock()
+		w.gate = nil
+		w.mu.Unlock()
+		close(gate)
+	})
+}
+
+func (w *wire) lose(err error) {
+	w.mu.Lock()
+	w.lost = err
+	w.mu.Unlock()
+}
+
+func (w *wire) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (w *wire) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (w *wire) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		w.pipelines.Add(1)
+		w.commands.Add(int64(len(cmds)))
+		w.mu.Lock()
+		gate, lost := w.gate, w.lost
+		w.mu.Unlock()
+		if gate != nil {
+			w.held <- struct{}{}
+			<-gate
+		}
+		err := next(ctx, cmds)
+		if lost != nil {
+			for _, cmd := range cmds {
+				cmd.SetErr(lost)
+			}
+			return lost
+		}
+		return err
+	}
+}
