@@ -1,0 +1,178 @@
+// Package broker carries messages between nodes through Redis pub/sub, and is
+// the only package that knows what the Redis channels are called.
+//
+// What it promises:
+//
+//   - At most once. A message that Redis took reaches every node that is
+//     subscribed at that moment; what is published while a node's link to Redis
+//     is down is not delivered to that node later.
+//   - In order. Messages given to Publish in order arrive in that order on every
+//     node, per app. Callers make one call at a time (pkg/publish does).
+//   - Once. A node gets a message once, however many of its subscriptions and
+//     patterns match.
+//   - Nobody blocks: Deliver is called by one goroutine with everything that
+//     has come meanwhile; while it works, what arrives is set aside, so Redis
+//     never waits for a node. Interest changes never wait for Redis.
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"hash/fnv"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/channel"
+	"fleetwire/pkg/redisconn"
+)
+
+// ErrDown: the link to Redis is down; nothing was subscribed.
+var ErrDown = errors.New("redis is not reachable")
+
+// Message is what is published: one message to one channel of one app.
+type Message struct {
+	App          string
+	Channel      string
+	From         string // peer id of the sender
+	FromMetadata []byte // JSON object, or nil
+	Data         []byte // any JSON value, carried byte for byte
+	Connection   uint64 // the publishing connection's id in this process; 0: none
+}
+
+// Delivery is a message as a node gets it. It is shared by all receivers and
+// must not be changed.
+type Delivery struct {
+	App          string
+	Channel      string
+	Frame        []byte // a whole WebSocket text frame
+	FromMetadata []byte // JSON object, or empty
+
+	process, sequence, connection uint64
+	dataLen                       int
+}
+
+// Options set a Broker up.
+type Options struct {
+	Redis  redis.UniversalClient
+	Health *redisconn.Health
+	Log    *slog.Logger
+	// Node is this process's name in Redis, unique among all that run.
+	Node string
+	// Embedded is for miniredis, which cannot PUBLISH from a script (so counting
+	// and publishing take two steps) and hands a message on once through a
+	// subscription and once through a pattern, in no fixed order (so that one
+	// pattern takes in everything and the node filters).
+	Embedded bool
+}
+
+// Broker publishes for this process and, once Run runs, receives for it.
+type Broker struct {
+	opt       Options
+	process   uint64
+	sequence  atomic.Uint64
+	interests *interests
+	inbox     inbox
+}
+
+// New returns a Broker. A process that only publishes need not call Run.
+func New(opt Options) *Broker {
+	var id [8]byte
+	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
+	b := &Broker{opt: opt, process: binary.BigEndian.Uint64(id[:])}
+	b.interests = newInterests(opt)
+	b.inbox.wake = make(chan struct{}, 1)
+	return b
+}
+
+// PublishedBy returns the connection of this process that published d, or 0.
+func (b *Broker) PublishedBy(d *Delivery) uint64 {
+	if d.process != b.process {
+		return 0
+	}
+	return d.connection
+}
+
+// SetSubscribers says how many connections of this node are subscribed to the
+// channel by name. While there is at least one, the channel's messages come in.
+//
+// With a done, the change is made only while the link to Redis is up (else the
+// error is ErrDown, and nothing has changed); done is called once, from another
+// goroutine and after SetSubscribers returned: with nil when Redis has confirmed
+// everything, or with ErrDown when the link was lost before, in which case the
+// caller states the number anew. done must not block.
+//
+// With done nil it always works: Redis is told when it can be.
+func (b *Broker) SetSubscribers(app, channelName string, n int, done func(error)) error {
+	return b.interests.set(interestKey{app: app, name: channelName}, n, done)
+}
+
+// AddPattern asks for the messages of all channels of the app that the pattern
+// matches, until RemovePattern has been called as often. More may come in than
+// the pattern matches: the caller filters. done is as in SetSubscribers, and
+// must not be nil.
+func (b *Broker) AddPattern(app string, p *channel.Pattern, done func(error)) error {
+	return b.interests.setPattern(app, p.RedisGlob(), true, done)
+}
+
+// RemovePattern takes back one AddPattern.
+func (b *Broker) RemovePattern(app string, p *channel.Pattern) {
+	_ = b.interests.setPattern(app, p.RedisGlob(), false, nil)
+}
+
+// Live says whether the link to Redis is up, and everything wanted when it came
+// up is subscribed. What is asked for since is told to its done.
+func (b *Broker) Live() bool { return b.interests.live() }
+
+// buckets is the number of Redis Cluster slots that one app's channels spread over.
+const buckets = 256
+
+func bucket(app, channelName string) string {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(channelName))
+	return "fw:{" + app + "." + strconv.Itoa(int(h.Sum32()%buckets)) + "}:"
+}
+
+// The Redis channel of a channel is fw:{<app>.<bucket>}:msg:<channel>.
+const topicInfix = "}:msg:"
+
+func topic(app, channelName string) string {
+	return bucket(app, channelName) + "msg:" + channelName
+}
+
+func topicGlob(app, glob string) string {
+	return "fw:{" + app + ".*" + topicInfix + glob
+}
+
+// everything matches the Redis channels of all apps.
+const everything = "fw:{*" + topicInfix + "*"
+
+// parseTopic undoes topic. App ids contain neither '.' nor '}'.
+func parseTopic(t string) (app, channelName string, ok bool) {
+	rest, ok := strings.CutPrefix(t, "fw:{")
+	if !ok {
+		return "", "", false
+	}
+	head, channelName, ok := strings.Cut(rest, topicInfix)
+	if !ok {
+		return "", "", false
+	}
+	app, _, ok = strings.Cut(head, ".")
+	return app, channelName, ok
+}
+
+// Run receives until ctx ends, and calls deliver with what came, in order.
+func (b *Broker) Run(ctx context.Context, deliver func([]Delivery)) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b.inbox.run(ctx, deliver)
+	}()
+	b.interests.run(ctx, &b.inbox)
+	<-done
+}

@@ -1,0 +1,292 @@
+package brokertest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/broker"
+	"fleetwire/pkg/channel"
+	"fleetwire/pkg/quota"
+	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/redisconn/redistest"
+)
+
+// patience is how long a test waits for what must come. It is only ever waited
+// out by a test that fails.
+const patience = 10 * time.Second
+
+type system struct {
+	t *testing.T
+	Setup
+	nodes int
+}
+
+// node is a broker as a node runs it. Like a node it takes more than it asked
+// for, and keeps what it wants.
+type node struct {
+	*broker.Broker
+	t       *testing.T
+	name    string
+	settled int // calls of settle
+	redis   *redis.Client
+	cancel  context.CancelFunc
+	ended   chan struct{}
+
+	mu       sync.Mutex
+	names    map[[2]string]bool // app, channel
+	patterns map[string][]*channel.Pattern
+	got      []broker.Delivery
+	came     chan struct{} // closed and replaced when got grows
+}
+
+// publisher is a broker that does not receive.
+func (s *system) publisher() *broker.Broker { return s.broker(s.Client()) }
+
+func (s *system) broker(rdb *redis.Client) *broker.Broker {
+	s.nodes++
+	log := slog.New(slog.DiscardHandler)
+	return broker.New(broker.Options{
+		Redis:    rdb,
+		Health:   redisconn.NewHealth(rdb, log),
+		Log:      log,
+		Node:     fmt.Sprintf("node-%d", s.nodes),
+		Embedded: s.Embedded,
+	})
+}
+
+// node starts a node and waits until its link is up.
+func (s *system) node() *node {
+	s.t.Helper()
+	rdb := s.Client()
+	n := &node{
+		Broker: s.broker(rdb), t: s.t, redis: rdb,
+		name:     fmt.Sprint(s.nodes),
+		ended:    make(chan struct{}),
+		names:    map[[2]string]bool{},
+		patterns: map[string][]*channel.Pattern{},
+		came:     make(chan struct{}),
+	}
+	var ctx context.Context
+	ctx, n.cancel = context.WithCancel(context.Background())
+	go func() {
+		defer close(n.ended)
+		n.Run(ctx, n.deliver)
+	}()
+	s.t.Cleanup(n.stop)
+	redistest.Eventually(s.t, patience, "the link of a new node is up", n.Live)
+	return n
+}
+
+// stop ends the node in order.
+func (n *node) stop() {
+	n.cancel()
+	select {
+	case <-n.ended:
+	case <-time.After(patience):
+		n.t.Error("Run does not return when its context ends")
+	}
+}
+
+// die ends the node as a crash does: Redis hears no more of it.
+func (n *node) die() {
+	_ = n.redis.Close()
+	n.stop()
+}
+
+func (n *node) deliver(batch []broker.Delivery) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	before := len(n.got)
+	for _, d := range batch {
+		if n.wants(d.App, d.Channel) {
+			n.got = append(n.got, d)
+		}
+	}
+	if len(n.got) > before {
+		close(n.came)
+		n.came = make(chan struct{})
+	}
+}
+
+func (n *node) wants(app, name string) bool {
+	return n.names[[2]string{app, name}] ||
+		slices.ContainsFunc(n.patterns[app], func(p *channel.Pattern) bool { return p.Match(name) })
+}
+
+// subscribe states that so many connections are subscribed to the channel, and
+// waits until Redis has confirmed it.
+func (n *node) subscribe(app, name string, connections int) {
+	n.t.Helper()
+	n.mu.Lock()
+	n.names[[2]string{app, name}] = connections > 0
+	n.mu.Unlock()
+	n.confirm(func(done func(error)) error { return n.SetSubscribers(app, name, connections, done) })
+}
+
+// listen adds a pattern.
+func (n *node) listen(app, pattern string) {
+	n.t.Helper()
+	p, err := channel.Compile(pattern)
+	if err != nil {
+		n.t.Fatalf("pattern %q: %v", pattern, err)
+	}
+	n.mu.Lock()
+	n.patterns[app] = append(n.patterns[app], p)
+	n.mu.Unlock()
+	n.confirm(func(done func(error)) error { return n.AddPattern(app, p, done) })
+}
+
+func (n *node) confirm(ask func(done func(error)) error) {
+	n.t.Helper()
+	done := make(chan error, 2)
+	if err := ask(func(err error) { done <- err }); err != nil {
+		n.t.Fatalf("refused: %v", err)
+	}
+	if err := receive(n.t, done, "the confirmation of an interest"); err != nil {
+		n.t.Fatalf("not confirmed: %v", err)
+	}
+}
+
+// wait waits for count messages in all.
+func (n *node) wait(count int) []broker.Delivery {
+	n.t.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	for {
+		n.mu.Lock()
+		got, came := slices.Clone(n.got), n.came
+		n.mu.Unlock()
+		if len(got) >= count {
+			return got
+		}
+		select {
+		case <-came:
+		case <-deadline.C:
+			n.t.Fatalf("got %d messages, want %d", len(got), count)
+		}
+	}
+}
+
+// settle returns all messages that have come, and is sure that none is under
+// way: from sends one more, in an app of its own. What went through Redis before
+// it has arrived before it.
+func (n *node) settle(from *broker.Broker) []broker.Delivery {
+	n.t.Helper()
+	n.settled++
+	last := fmt.Sprint("last ", n.settled)
+	app := "settle-" + n.name
+	n.subscribe(app, last, 1)
+	publish(n.t, from, app, last, `"end"`)
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	for {
+		n.mu.Lock()
+		came := n.came
+		for i, d := range n.got {
+			if d.App == app {
+				n.got = slices.Delete(n.got, i, i+1)
+				got := slices.Clone(n.got[:i])
+				n.mu.Unlock()
+				return got
+			}
+		}
+		n.mu.Unlock()
+		select {
+		case <-came:
+		case <-deadline.C:
+			n.t.Fatal("the last message does not arrive")
+		}
+	}
+}
+
+// count publishes to the channel and returns how many subscribers it had.
+func count(t *testing.T, b *broker.Broker, app, name string) int64 {
+	t.Helper()
+	o := b.Prepare(&broker.Message{App: app, Channel: name, From: "counter", Data: []byte("0")})
+	o.CountSubscribers = true
+	send(t, b, unlimited(app), o)
+	return o.Subscribers
+}
+
+func publish(t *testing.T, b *broker.Broker, app, name, data string) {
+	t.Helper()
+	o := b.Prepare(&broker.Message{App: app, Channel: name, From: "sender", Data: []byte(data)})
+	send(t, b, unlimited(app), o)
+	if !o.Accepted {
+		t.Fatal("a message without cap was not accepted")
+	}
+}
+
+func send(t *testing.T, b *broker.Broker, counter quota.Counter, messages ...*broker.Outgoing) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := b.Publish(ctx, []broker.Batch{{Counter: counter, Messages: messages}}); err != nil {
+		t.Fatalf("publish: %v", err)
+	}
+}
+
+func unlimited(app string) quota.Counter { return counter(app, quota.Unlimited) }
+
+func counter(app string, limit int64) quota.Counter {
+	return quota.Counter{Key: "fw:{" + app + "}:messages:2026-01", Limit: limit, ExpiresAt: time.Now().Add(time.Hour)}
+}
+
+// body takes the one WebSocket text frame that b must be apart (RFC 6455 §5.2),
+// by a library that did not make it.
+func body(t *testing.T, b []byte) string {
+	t.Helper()
+	r := bytes.NewReader(b)
+	h, err := ws.ReadHeader(r)
+	if err != nil {
+		t.Fatalf("not a WebSocket frame: %v", err)
+	}
+	if h.OpCode != ws.OpText || !h.Fin || h.Masked || h.Rsv != 0 {
+		t.Fatalf("not one whole unmasked text frame: %+v", h)
+	}
+	if h.Length != int64(r.Len()) {
+		t.Fatalf("a frame of %d bytes with %d behind its header", h.Length, r.Len())
+	}
+	return string(b[len(b)-r.Len():])
+}
+
+// data returns the data of a delivery, and checks the rest of its frame.
+func data(t *testing.T, d broker.Delivery) string {
+	t.Helper()
+	var frame struct {
+		Type    string          `json:"type"`
+		Channel string          `json:"channel"`
+		Data    json.RawMessage `json:"data"`
+	}
+	if err := json.Unmarshal([]byte(body(t, d.Frame)), &frame); err != nil {
+		t.Fatalf("the frame is not JSON: %v", err)
+	}
+	if frame.Type != "message" || frame.Channel != d.Channel {
+		t.Fatalf("a frame of type %q for %q, delivered as one for %q", frame.Type, frame.Channel, d.Channel)
+	}
+	return string(frame.Data)
+}
+
+func receive[T any](t *testing.T, from <-chan T, what string) T {
+	t.Helper()
+	select {
+	case v := <-from:
+		return v
+	case <-time.After(patience):
+		t.Fatalf("%s does not come", what)
+		panic("unreachable")
+	}
+}
+
+var errTwice = errors.New("done was called twice")

@@ -1,0 +1,62 @@
+package broker_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+
+	"fleetwire/pkg/broker/brokertest"
+	"fleetwire/pkg/redisconn/redistest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestConformance(t *testing.T) {
+	t.Run("redis", func(t *testing.T) {
+		brokertest.Run(t, func(t *testing.T) brokertest.Setup { return realRedis(t, false) })
+	})
+	t.Run("redis in the embedded way", func(t *testing.T) {
+		brokertest.Run(t, func(t *testing.T) brokertest.Setup { return realRedis(t, true) })
+	})
+	t.Run("miniredis", func(t *testing.T) {
+		brokertest.Run(t, func(t *testing.T) brokertest.Setup {
+			m, rdb := redistest.Embedded(t)
+			return brokertest.Setup{
+				Redis:    rdb,
+				Client:   func() *redis.Client { return redistest.Client(t, "redis://"+m.Addr()) },
+				Embedded: true,
+				Elapse:   m.FastForward,
+			}
+		})
+	})
+}
+
+func realRedis(t *testing.T, embedded bool) brokertest.Setup {
+	server := redistest.Start(t)
+	rdb := server.Client()
+	return brokertest.Setup{
+		Redis:    rdb,
+		Client:   server.Client,
+		Embedded: embedded,
+		Elapse:   func(d time.Duration) { elapse(t, rdb, d) },
+	}
+}
+
+// elapse does to a real Redis what the passing of d would: keys whose time to
+// live is shorter are gone.
+func elapse(t *testing.T, rdb *redis.Client, d time.Duration) {
+	t.Helper()
+	ctx := context.Background()
+	keys, err := rdb.Keys(ctx, "*").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range keys {
+		if ttl := rdb.PTTL(ctx, key).Val(); ttl > 0 && ttl <= d {
+			rdb.Del(ctx, key)
+		}
+	}
+}

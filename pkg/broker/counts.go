@@ -1,0 +1,186 @@
+package broker
+
+import (
+	"context"
+	_ "embed"
+	"log/slog"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/redisconn"
+)
+
+// Each node keeps in Redis how many of its connections are subscribed to each
+// channel by name, so that a publish can answer how many there are on all nodes
+// (protocol §5, subscribers). One hash per node and bucket of channels,
+// fw:{<app>.<bucket>}:subscribers:<node>, expires by itself when the node has
+// died; fw:{<app>.<bucket>}:nodes lists the nodes to add up.
+
+const (
+	countsLease   = 30 * time.Second
+	countsRenewal = 10 * time.Second
+)
+
+//go:embed subscribers.lua
+var subscribersLua string
+
+var subscribersScript = redis.NewScript(subscribersLua)
+
+// subscribersCall counts the subscribers of a channel on all nodes.
+func subscribersCall(app, channelName string) *redisconn.Call {
+	b := bucket(app, channelName)
+	return &redisconn.Call{
+		Script: subscribersScript,
+		Keys:   []string{b + "nodes"},
+		Args:   []any{channelName, b + "subscribers:"},
+	}
+}
+
+type countChange struct {
+	interest    *interest
+	subscribers int
+}
+
+// counts writes this node's counts. Only the goroutine of interests.run uses it.
+type counts struct {
+	redis redis.UniversalClient
+	log   *slog.Logger
+	node  string
+	// leased is the buckets that have counts of this node, and a lease. At false a
+	// count was taken out since: if it was the last, Redis has dropped the hash
+	// and its lease.
+	leased map[string]bool
+	// stale is the buckets written before the link was lost. What is there may
+	// name channels left meanwhile.
+	stale   map[string]struct{}
+	renewed time.Time
+}
+
+func (c *counts) init(opt Options) {
+	c.redis, c.log, c.node = opt.Redis, opt.Log, opt.Node
+	c.leased = map[string]bool{}
+	c.stale = map[string]struct{}{}
+}
+
+func (c *counts) hash(b string) string { return b + "subscribers:" + c.node }
+
+// forget makes the next write begin every bucket anew.
+func (c *counts) forget() {
+	for b := range c.leased {
+		c.stale[b] = struct{}{}
+	}
+	clear(c.leased)
+}
+
+func (c *counts) write(ctx context.Context, changes []countChange) error {
+	if len(changes) == 0 && len(c.stale) == 0 {
+		return nil
+	}
+	p := c.redis.Pipeline()
+	for b := range c.stale {
+		p.Del(ctx, c.hash(b))
+	}
+	for _, change := range changes {
+		name := change.interest.key.name
+		b := bucket(change.interest.key.app, name)
+		leased, known := c.leased[b]
+		if change.subscribers == 0 {
+			p.HDel(ctx, c.hash(b), name)
+			if known {
+				c.leased[b] = false
+			}
+			continue
+		}
+		p.HSet(ctx, c.hash(b), name, change.subscribers)
+		if !leased {
+			c.leased[b] = true
+			c.lease(ctx, p, b)
+		}
+	}
+	if err := c.failed(exec(ctx, p)); err != nil {
+		return err
+	}
+	clear(c.stale)
+	return nil
+}
+
+// giveBack takes the counts of a node that has stopped out of Redis; if it
+// can't, their leases run out. forget has been called.
+func (c *counts) giveBack() {
+	if len(c.stale) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = c.write(ctx, nil)
+}
+
+func exec(ctx context.Context, p redis.Pipeliner) error {
+	_, err := p.Exec(ctx)
+	return err
+}
+
+// failed passes on an error that the link to Redis must be made anew for. A
+// Redis that answers but takes no counts (it is out of memory) still carries
+// messages.
+func (c *counts) failed(err error) error {
+	if err == nil || redisconn.Unreachable(err) {
+		return err
+	}
+	c.log.Error("redis does not take this node's subscriber counts: publishes will report too few", "err", err)
+	return nil
+}
+
+func (c *counts) lease(ctx context.Context, p redis.Pipeliner, b string) *redis.BoolCmd {
+	p.SAdd(ctx, b+"nodes", c.node)
+	p.Expire(ctx, b+"nodes", 2*countsLease)
+	return p.Expire(ctx, c.hash(b), countsLease)
+}
+
+// renew extends the leases when it is time. A hash that is gone although this
+// node has subscribers there (Redis was emptied, or failed over to a replica
+// that did not have it yet) is written again whole.
+func (c *counts) renew(ctx context.Context, in *interests) error {
+	now := time.Now()
+	if c.renewed.IsZero() {
+		c.renewed = now
+	}
+	if now.Sub(c.renewed) < countsRenewal || len(c.leased) == 0 {
+		return nil
+	}
+	late := now.Sub(c.renewed) > countsLease-countsRenewal/2
+	c.renewed = now
+	p := c.redis.Pipeline()
+	renewals := make(map[string]*redis.BoolCmd, len(c.leased))
+	for b := range c.leased {
+		renewals[b] = c.lease(ctx, p, b)
+	}
+	if err := c.failed(exec(ctx, p)); err != nil {
+		return err
+	}
+	gone := map[string]bool{}
+	for b, renewal := range renewals {
+		if late || !renewal.Val() {
+			gone[b] = true
+			delete(c.leased, b)
+		}
+	}
+	if len(gone) > 0 {
+		in.recount(gone)
+	}
+	return nil
+}
+
+// recount has the counts of these buckets written again.
+func (in *interests) recount(gone map[string]bool) {
+	in.mu.Lock()
+	for _, i := range in.wanted {
+		if !i.key.pattern && i.counted > 0 && gone[bucket(i.key.app, i.key.name)] {
+			i.counted = 0
+			in.markDirty(i)
+		}
+	}
+	in.mu.Unlock()
+	in.signal()
+}

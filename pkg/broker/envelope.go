@@ -1,0 +1,91 @@
+package broker
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"fleetwire/pkg/protocol"
+)
+
+// What travels through Redis is the frame that subscribers get, finished, so
+// that a node writes it to its sockets without looking inside (integers are
+// big-endian):
+//
+//	byte  0      version, 1
+//	bytes 1–8    id of the publishing process
+//	bytes 9–16   number of the message within that process
+//	bytes 17–24  connection that published it, within that process; 0: none
+//	bytes 25–28  length of data, the last thing in the frame but for its brace
+//	bytes 29–30  length of the sender's metadata
+//	then         the metadata (a JSON object), and the WebSocket text frame
+const (
+	envelopeVersion    = 1
+	envelopeHeaderSize = 31
+)
+
+const fromMetadataKey = `,"fromMetadata":`
+
+var errEnvelope = errors.New("not a message of this version")
+
+// encode builds the envelope of a message.
+func encode(process, sequence uint64, m *Message) []byte {
+	body := protocol.AppendMessage(make([]byte, 0, 64+len(m.Channel)+len(m.From)+len(m.Data)), m.Channel, m.From, nil, m.Data)
+	e := make([]byte, envelopeHeaderSize, envelopeHeaderSize+len(m.FromMetadata)+10+len(body))
+	e[0] = envelopeVersion
+	binary.BigEndian.PutUint64(e[1:], process)
+	binary.BigEndian.PutUint64(e[9:], sequence)
+	binary.BigEndian.PutUint64(e[17:], m.Connection)
+	binary.BigEndian.PutUint32(e[25:], uint32(len(m.Data)))
+	binary.BigEndian.PutUint16(e[29:], uint16(len(m.FromMetadata)))
+	e = append(e, m.FromMetadata...)
+	return protocol.AppendTextFrame(e, body)
+}
+
+// decode reads an envelope without copying: d's slices alias e.
+func decode(e []byte, d *Delivery) error {
+	if len(e) < envelopeHeaderSize || e[0] != envelopeVersion {
+		return errEnvelope
+	}
+	d.process = binary.BigEndian.Uint64(e[1:])
+	d.sequence = binary.BigEndian.Uint64(e[9:])
+	d.connection = binary.BigEndian.Uint64(e[17:])
+	d.dataLen = int(binary.BigEndian.Uint32(e[25:]))
+	metadata := int(binary.BigEndian.Uint16(e[29:]))
+	rest := e[envelopeHeaderSize:]
+	if len(rest) < metadata+2 {
+		return errEnvelope
+	}
+	d.FromMetadata, d.Frame = rest[:metadata:metadata], rest[metadata:]
+	if body := d.body(); len(body) < len(`,"data":}`)+d.dataLen {
+		return errEnvelope
+	}
+	return nil
+}
+
+// body is the frame's payload, without the WebSocket header before it.
+func (d *Delivery) body() []byte {
+	header := 2
+	switch d.Frame[1] {
+	case 126:
+		header = 4
+	case 127:
+		header = 10
+	}
+	return d.Frame[min(header, len(d.Frame)):]
+}
+
+// FrameWithMetadata is the frame for subscriptions that asked for the sender's
+// metadata (protocol §4.3). It is built anew at each call.
+func (d *Delivery) FrameWithMetadata() []byte {
+	if len(d.FromMetadata) == 0 {
+		return d.Frame
+	}
+	body := d.body()
+	at := len(body) - len(`,"data":}`) - d.dataLen
+	length := len(body) + len(fromMetadataKey) + len(d.FromMetadata)
+	frame := protocol.AppendTextHeader(make([]byte, 0, 10+length), length)
+	frame = append(frame, body[:at]...)
+	frame = append(frame, fromMetadataKey...)
+	frame = append(frame, d.FromMetadata...)
+	return append(frame, body[at:]...)
+}

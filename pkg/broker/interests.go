@@ -1,0 +1,219 @@
+package broker
+
+import (
+	"sync"
+
+	"fleetwire/pkg/redisconn"
+)
+
+// interests is what this node wants to receive, and how far Redis has been told.
+// Callers change what is wanted; one goroutine (link.go) makes Redis follow,
+// many changes at a time.
+type interests struct {
+	opt    Options
+	health *redisconn.Health
+
+	mu       sync.Mutex
+	wanted   map[interestKey]*interest
+	topics   map[string]*interest // the same, by Redis channel or glob
+	dirty    []*interest
+	linked   bool // the link to Redis is up
+	unlinked int  // interests that Redis has yet to confirm since the link came up
+	counts   counts
+	wake     chan struct{}
+}
+
+// interestKey names a channel, or (pattern) a Redis glob over channels.
+type interestKey struct {
+	app, name string
+	pattern   bool
+}
+
+type interest struct {
+	key   interestKey
+	topic string
+	// subscribers is how many connections are subscribed by name, or how many
+	// patterns share the glob; at 0 nothing is wanted any more.
+	subscribers int
+	// told is what subscribers was when Redis was last told; counted, what it has
+	// taken of that (channels only).
+	told, counted int
+	// asked and confirmed count SUBSCRIBE and UNSUBSCRIBE commands and their
+	// confirmations since the link came up: while they differ, one is under way.
+	asked, confirmed int
+	subscribed       bool // the last command asked for was a SUBSCRIBE
+	dirty            bool // in interests.dirty
+	starting         bool // counted in interests.unlinked
+	waiting          []func(error)
+	heard            int // how many of waiting asked before Redis was last told
+}
+
+func newInterests(opt Options) *interests {
+	in := &interests{
+		opt:    opt,
+		health: opt.Health,
+		wanted: map[interestKey]*interest{},
+		topics: map[string]*interest{},
+		wake:   make(chan struct{}, 1),
+	}
+	in.counts.init(opt)
+	return in
+}
+
+func (in *interests) set(key interestKey, n int, done func(error)) error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.change(key, n, done)
+}
+
+func (in *interests) setPattern(app, glob string, wanted bool, done func(error)) error {
+	key := interestKey{app: app, name: glob, pattern: true}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	n := 0
+	if i := in.wanted[key]; i != nil {
+		n = i.subscribers
+	}
+	if wanted {
+		n++
+	} else {
+		n = max(0, n-1)
+	}
+	return in.change(key, n, done)
+}
+
+// change is called with in.mu held.
+func (in *interests) change(key interestKey, n int, done func(error)) error {
+	if done != nil && !in.linked {
+		return ErrDown
+	}
+	i := in.wanted[key]
+	if i == nil {
+		if n == 0 && done == nil {
+			return nil
+		}
+		i = &interest{key: key, topic: topicOf(key)}
+		in.wanted[key] = i
+		in.topics[i.topic] = i
+	}
+	i.subscribers = n
+	in.markDirty(i)
+	if done != nil {
+		i.waiting = append(i.waiting, done)
+	}
+	in.signal()
+	return nil
+}
+
+func topicOf(key interestKey) string {
+	if key.pattern {
+		return topicGlob(key.app, key.name)
+	}
+	return topic(key.app, key.name)
+}
+
+func (in *interests) markDirty(i *interest) {
+	if !i.dirty {
+		i.dirty = true
+		in.dirty = append(in.dirty, i)
+	}
+}
+
+func (in *interests) signal() {
+	select {
+	case in.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (in *interests) live() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.linked && in.unlinked == 0
+}
+
+// settled says whether Redis does what it was last told of i, and knows the count.
+func (in *interests) settled(i *interest) bool {
+	if !i.key.pattern && i.counted != i.told {
+		return false
+	}
+	if in.opt.Embedded {
+		return true // the one pattern that takes in everything is subscribed
+	}
+	return i.asked == i.confirmed
+}
+
+// takeSettled returns who waited for what Redis was last told of i, if that is
+// settled. Whoever asked since waits for the next time, lest a channel that many
+// join one after the other keeps the first waiting. It forgets i if nothing is
+// wanted of it any more.
+func (in *interests) takeSettled(i *interest) []func(error) {
+	if !in.settled(i) {
+		return nil
+	}
+	waiting := i.waiting[:i.heard]
+	i.waiting = append(make([]func(error), 0, len(i.waiting)-i.heard), i.waiting[i.heard:]...)
+	i.heard = 0
+	if i.starting {
+		i.starting = false
+		in.unlinked--
+	}
+	if i.subscribers == 0 && !i.dirty && in.wanted[i.key] == i {
+		delete(in.wanted, i.key)
+		delete(in.topics, i.topic)
+	}
+	return waiting
+}
+
+// confirm takes Redis's confirmation of a SUBSCRIBE or UNSUBSCRIBE.
+func (in *interests) confirm(topic string) {
+	in.mu.Lock()
+	var waiting []func(error)
+	if i := in.topics[topic]; i != nil && i.confirmed < i.asked {
+		i.confirmed++
+		waiting = in.takeSettled(i)
+	}
+	in.mu.Unlock()
+	for _, done := range waiting {
+		done(nil)
+	}
+}
+
+// down forgets what Redis was told, and turns away whoever waits for it. It
+// says whether the link was up.
+func (in *interests) down() (wasUp bool) {
+	in.mu.Lock()
+	wasUp, in.linked = in.linked, false
+	in.unlinked = 0
+	in.counts.forget()
+	var waiting []func(error)
+	for key, i := range in.wanted {
+		waiting = append(waiting, i.waiting...)
+		i.waiting, i.heard = nil, 0
+		i.asked, i.confirmed, i.subscribed, i.told, i.counted, i.starting = 0, 0, false, 0, 0, false
+		if i.subscribers == 0 && !i.dirty && in.wanted[i.key] == i {
+			delete(in.wanted, key)
+			delete(in.topics, i.topic)
+		}
+	}
+	in.mu.Unlock()
+	for _, done := range waiting {
+		done(ErrDown)
+	}
+	return wasUp
+}
+
+// up marks everything that is wanted as yet to be told.
+func (in *interests) up() {
+	in.mu.Lock()
+	in.linked = true
+	for _, i := range in.wanted {
+		if !i.starting {
+			i.starting = true
+			in.unlinked++
+		}
+		in.markDirty(i)
+	}
+	in.mu.Unlock()
+	in.signal()
+}
