@@ -1,0 +1,167 @@
+package publish
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/broker"
+	"fleetwire/pkg/protocol"
+	"fleetwire/pkg/quota"
+	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/redisconn/redistest"
+)
+
+// real is a Service on a broker on a Redis.
+type real struct {
+	*Service
+	broker *hooked
+	health *redisconn.Health
+}
+
+// hooked is a broker that calls before, if there is one, before each round trip.
+type hooked struct {
+	*broker.Broker
+	before func()
+}
+
+func (h *hooked) Publish(ctx context.Context, batches []broker.Batch) error {
+	if h.before != nil {
+		h.before()
+	}
+	return h.Broker.Publish(ctx, batches)
+}
+
+func newReal(t *testing.T, rdb *redis.Client, embedded bool) *real {
+	log := slog.New(slog.NewTextHandler(t.Output(), nil)) // seen when a test fails
+	s := &real{health: redisconn.NewHealth(rdb, log)}
+	s.broker = &hooked{Broker: broker.New(broker.Options{Redis: rdb, Health: s.health, Log: log, Node: t.Name(), Embedded: embedded})}
+	s.Service = New(Options{Broker: s.broker, Up: s.health.Up, Log: log, Now: time.Now})
+	return s
+}
+
+// TestQuotaRace: sockets and REST calls on two nodes race for the last messages
+// of a plan, and exactly the plan's number is accepted (protocol §6).
+func TestQuotaRace(t *testing.T) {
+	for _, kind := range []struct {
+		name  string
+		start func(t *testing.T) (client func() *redis.Client, embedded bool)
+	}{
+		{"redis", func(t *testing.T) (func() *redis.Client, bool) { return redistest.Start(t).Client, false }},
+		{"miniredis", func(t *testing.T) (func() *redis.Client, bool) {
+			m, _ := redistest.Embedded(t)
+			return func() *redis.Client { return redistest.Client(t, "redis://"+m.Addr()) }, true
+		}},
+	} {
+		t.Run(kind.name, func(t *testing.T) {
+			client, embedded := kind.start(t)
+			const limit, connections, each, calls = 777, 10, 84, 60
+			a := app("app", limit)
+			services := []*real{newReal(t, client(), embedded), newReal(t, client(), embedded)}
+			var ok, over, other atomic.Int64
+			judge := func(err *protocol.Error) {
+				switch {
+				case err == nil:
+					ok.Add(1)
+				case err.Code == protocol.OverMessageQuota:
+					over.Add(1)
+				default:
+					other.Add(1)
+					t.Errorf("%v", err)
+				}
+			}
+			var all sync.WaitGroup
+			for i := range connections {
+				s := services[i%2]
+				all.Go(func() { // a socket submits without waiting
+					var answered sync.WaitGroup
+					for range each {
+						answered.Add(1)
+						if err := s.Submit(message(a, "1"), told(func(r Result) { judge(r.Err); answered.Done() })); err != nil {
+							judge(err)
+							answered.Done()
+						}
+					}
+					answered.Wait()
+				})
+			}
+			for i := range calls {
+				s := services[i%2]
+				all.Go(func() { // a REST call waits
+					m := message(a, "1")
+					m.CountSubscribers = true
+					r := s.Publish(context.Background(), m)
+					judge(r.Err)
+					if (r.Err != nil) != (r.RetryAfter > 0) {
+						t.Errorf("%v, to be tried again after %v", r.Err, r.RetryAfter)
+					}
+				})
+			}
+			all.Wait()
+			if ok.Load() != limit || over.Load() != connections*each+calls-limit {
+				t.Errorf("%d accepted and %d over quota, want %d and %d", ok.Load(), over.Load(), limit, connections*each+calls-limit)
+			}
+			counter := quota.Messages(a, time.Now())
+			if used := client().Get(context.Background(), counter.Key).Val(); used != "900" {
+				t.Errorf("the counter is %s, want all 900 attempts", used)
+			}
+			// The plan is raised: the attempts that were refused stay counted.
+			if r := services[0].Publish(context.Background(), message(app("app", 901), "1")); r.Err != nil {
+				t.Errorf("after the plan was raised to 901: %v", r.Err)
+			}
+			if r := services[0].Publish(context.Background(), message(app("app", 901), "1")); r.Err == nil {
+				t.Error("accepted over the raised plan")
+			}
+		})
+	}
+}
+
+type told func(Result)
+
+func (f told) Published(r Result) { f(r) }
+func (told) Flush()               {}
+
+// TestRedisHangs: the first publish finds out, the next is refused at once.
+func TestRedisHangs(t *testing.T) {
+	server := redistest.Start(t)
+	s := newReal(t, server.Client(), false)
+	a := app("app", 1000)
+	if r := s.Publish(context.Background(), message(a, "1")); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.health.Run(ctx)
+	}()
+	defer func() {
+		cancel()
+		<-ended
+	}()
+	server.Freeze()
+	began := time.Now()
+	if r := s.Publish(ctx, message(a, "1")); r.Err == nil || r.Err.Code != protocol.BackendError || !strings.Contains(r.Err.Message, "try again") {
+		t.Errorf("Redis hangs: %v, want backend_error", r.Err)
+	}
+	if took := time.Since(began); took > 4*time.Second {
+		t.Errorf("a publish took %v to fail", took)
+	}
+	began = time.Now()
+	for range 1000 {
+		if r := s.Publish(ctx, message(a, "1")); r.Err == nil {
+			t.Error("published although Redis hangs")
+		}
+	}
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("1000 publishes took %v to be refused, want at once", took)
+	}
+	server.Thaw()
+	redistest.Eventually(t, 2*time.Second, "publishes work again", func() bool { return s.Publish(ctx, message(a, "1")).Err == nil })
+}

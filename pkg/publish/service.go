@@ -1,0 +1,266 @@
+// Package publish is the one door through which every message goes, from a
+// socket or from REST: validate → reserved → action → authorization → quota →
+// broker (protocol §4.4, §5). What is true of a message is true on both roads.
+//
+// Messages that wait at the same time share one round trip to Redis: the first
+// goes out at once, those that come while it is under way ride together in the
+// next. There is one round trip at a time, which keeps messages in order.
+package publish
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/auth"
+	"fleetwire/pkg/broker"
+	"fleetwire/pkg/channel"
+	"fleetwire/pkg/protocol"
+	"fleetwire/pkg/quota"
+)
+
+const (
+	// maxWaitingBytes bounds what may wait for Redis. A message beyond it is
+	// refused with backend_error.
+	maxWaitingBytes = 64 << 20
+	// One round trip carries at most so many messages or bytes, so that Redis is
+	// never busy with one for long.
+	maxBatchMessages = 512
+	maxBatchBytes    = 1 << 20
+
+	// answerTime bounds a round trip, with the making of a connection for it if
+	// there is none: senders hear within 2 s that Redis hangs.
+	answerTime = 1500 * time.Millisecond
+)
+
+// Message is a message to be published, and by whom.
+type Message struct {
+	Grant        *auth.Grant // what the sender may do
+	Channel      string
+	From         string // peer id of the sender
+	FromMetadata []byte // JSON object shown to receivers that ask for it, or nil
+	Data         []byte // any JSON value, delivered byte for byte
+	Connection   uint64 // the sending connection, which does not get the message back; 0 for REST
+
+	// CountSubscribers asks for Result.Subscribers.
+	CountSubscribers bool
+}
+
+// Result is what became of a message.
+type Result struct {
+	Err         *protocol.Error // nil: published
+	Subscribers int64           // connections subscribed by name on all nodes, if asked for
+	RetryAfter  time.Duration   // with over_message_quota: until the period ends
+}
+
+// Completion is told what became of a message given to Submit. Both calls must
+// not block.
+type Completion interface {
+	// Published comes once for each message, in the order submitted.
+	Published(Result)
+	// Flush comes after Published has come for everything of the same round trip,
+	// so that answers to one connection can go out together.
+	Flush()
+}
+
+// Broker is what carries the messages: pkg/broker, or a stand-in in tests.
+type Broker interface {
+	Prepare(*broker.Message) *broker.Outgoing
+	Publish(context.Context, []broker.Batch) error
+}
+
+// Options set a Service up.
+type Options struct {
+	Broker Broker
+	// Up says whether Redis is there. While it is not, messages are refused at once.
+	Up  func() bool
+	Log *slog.Logger
+	Now func() time.Time
+	// Observe is called with the outcome of each message: "ok" or its error code.
+	Observe func(result string)
+}
+
+var errAway = errors.New("redis is away")
+
+// Service publishes messages. It is safe for concurrent use.
+type Service struct {
+	opt Options
+
+	mu      sync.Mutex
+	waiting []item
+	bytes   int  // of waiting
+	busy    bool // a flush is under way
+}
+
+type item struct {
+	app      *apps.App
+	outgoing *broker.Outgoing
+	done     Completion
+}
+
+// New returns a Service.
+func New(opt Options) *Service {
+	if opt.Observe == nil {
+		opt.Observe = func(string) {}
+	}
+	return &Service{opt: opt}
+}
+
+// Publish publishes the message and waits until Redis has taken it, or ctx ends.
+func (s *Service) Publish(ctx context.Context, m Message) Result {
+	w := make(waiter, 1)
+	if err := s.Submit(m, w); err != nil {
+		return Result{Err: err}
+	}
+	select {
+	case r := <-w:
+		return r
+	case <-ctx.Done():
+		return Result{Err: protocol.Errorf(protocol.BackendError, "the request ended before Redis answered; whether the message was published is not known")}
+	}
+}
+
+type waiter chan Result
+
+func (w waiter) Published(r Result) { w <- r }
+func (w waiter) Flush()             {}
+
+// Submit checks the message and hands it on to be published. It never blocks.
+// An error means that done will not be called. The message's slices are copied
+// before Submit returns.
+func (s *Service) Submit(m Message, done Completion) *protocol.Error {
+	if err := check(&m); err != nil {
+		s.opt.Observe(string(err.Code))
+		return err
+	}
+	if !s.opt.Up() {
+		return s.refuse("Redis does not answer; nothing was published, try again")
+	}
+	o := s.opt.Broker.Prepare(&broker.Message{
+		App: m.Grant.App.ID, Channel: m.Channel,
+		From: m.From, FromMetadata: m.FromMetadata, Data: m.Data, Connection: m.Connection,
+	})
+	o.CountSubscribers = m.CountSubscribers
+
+	s.mu.Lock()
+	if s.bytes+o.Size() > maxWaitingBytes {
+		s.mu.Unlock()
+		return s.refuse("Redis does not keep up; nothing was published, try again")
+	}
+	s.waiting = append(s.waiting, item{m.Grant.App, o, done})
+	s.bytes += o.Size()
+	start := !s.busy
+	s.busy = true
+	s.mu.Unlock()
+	if start {
+		go s.flush()
+	}
+	return nil
+}
+
+func (s *Service) refuse(why string) *protocol.Error {
+	s.opt.Observe(string(protocol.BackendError))
+	return protocol.Errorf(protocol.BackendError, "%s", why)
+}
+
+// check holds the order of checks: name → reserved → action → authorization.
+func check(m *Message) *protocol.Error {
+	if err := channel.ValidateName(m.Channel); err != nil {
+		return protocol.Errorf(protocol.InvalidChannel, "%v", err)
+	}
+	if channel.IsReserved(m.Channel) {
+		return protocol.Errorf(protocol.ChannelReserved, "channels beginning with _metered/, _internal/ or _system/ are reserved")
+	}
+	if !m.Grant.Can(apps.ActionPublish) {
+		return protocol.Errorf(protocol.ActionNotPermitted, "this credential does not allow publish")
+	}
+	if !m.Grant.MayTouch(m.Channel) {
+		return protocol.Errorf(protocol.ChannelNotAuthorized, "this credential does not cover the channel %q", m.Channel)
+	}
+	return nil
+}
+
+// flush publishes what waits, one round trip at a time, until nothing does.
+func (s *Service) flush() {
+	for {
+		s.mu.Lock()
+		batch := s.take()
+		s.mu.Unlock()
+		if batch == nil {
+			return
+		}
+		s.publish(batch)
+		clear(batch) // the slice lives on in waiting; let go of what was answered
+	}
+}
+
+// take is called with s.mu held.
+func (s *Service) take() []item {
+	n, size := 0, 0
+	for n < len(s.waiting) && n < maxBatchMessages && size < maxBatchBytes {
+		size += s.waiting[n].outgoing.Size()
+		n++
+	}
+	if n == 0 {
+		s.busy = false
+		s.waiting = nil
+		return nil
+	}
+	batch := s.waiting[:n:n]
+	s.waiting = s.waiting[n:]
+	s.bytes -= size
+	return batch
+}
+
+func (s *Service) publish(items []item) {
+	now := s.opt.Now()
+	var batches []broker.Batch
+	of := map[string]int{} // app id → its batch
+	for _, it := range items {
+		i, ok := of[it.app.ID]
+		if !ok {
+			i = len(batches)
+			of[it.app.ID] = i
+			batches = append(batches, broker.Batch{Counter: quota.Messages(it.app, now)})
+		}
+		batches[i].Messages = append(batches[i].Messages, it.outgoing)
+	}
+
+	// What waited behind a round trip that ran into its timeout does not wait for
+	// one of its own.
+	err := errAway
+	if s.opt.Up() {
+		ctx, cancel := context.WithTimeout(context.Background(), answerTime)
+		err = s.opt.Broker.Publish(ctx, batches)
+		cancel()
+	}
+	if err != nil {
+		s.opt.Log.Error("redis did not take a batch of messages", "messages", len(items), "err", err)
+	}
+
+	_, end := quota.Period(now)
+	for _, it := range items {
+		var r Result
+		switch {
+		case it.outgoing.Accepted:
+			r.Subscribers = it.outgoing.Subscribers
+		case err != nil:
+			r.Err = protocol.Errorf(protocol.BackendError, "Redis did not take the message; nothing was published, try again")
+		default:
+			r.Err = protocol.Errorf(protocol.OverMessageQuota, "the app has used its %d messages of this period; it ends at %s", it.app.Plan.MaxMessagesPerPeriod, end.Format(time.RFC3339))
+			r.RetryAfter = end.Sub(now)
+		}
+		if r.Err != nil {
+			s.opt.Observe(string(r.Err.Code))
+		} else {
+			s.opt.Observe("ok")
+		}
+		it.done.Published(r)
+	}
+	for _, it := range items {
+		it.done.Flush()
+	}
+}
