@@ -81,7 +81,19 @@ type Options struct {
 	Now func() time.Time
 	// Observe is called with the outcome of each message: "ok" or its error code.
 	Observe func(result string)
+	// Usage is told of each message that Redis has taken: usage.Recorder. nil:
+	// nobody is.
+	Usage Usage
 }
+
+// Usage counts what each channel and each sending peer cost. It must not block.
+type Usage interface {
+	Published(appID, channel, peer string, bytes int)
+}
+
+type uncounted struct{}
+
+func (uncounted) Published(string, string, string, int) {}
 
 var errAway = errors.New("redis is away")
 
@@ -99,12 +111,18 @@ type item struct {
 	app      *apps.App
 	outgoing *broker.Outgoing
 	done     Completion
+
+	channel, from string
+	bytes         int // of data
 }
 
 // New returns a Service.
 func New(opt Options) *Service {
 	if opt.Observe == nil {
 		opt.Observe = func(string) {}
+	}
+	if opt.Usage == nil {
+		opt.Usage = uncounted{}
 	}
 	return &Service{opt: opt}
 }
@@ -150,7 +168,7 @@ func (s *Service) Submit(m Message, done Completion) *protocol.Error {
 		s.mu.Unlock()
 		return s.refuse("Redis does not keep up; nothing was published, try again")
 	}
-	s.waiting = append(s.waiting, item{m.Grant.App, o, done})
+	s.waiting = append(s.waiting, item{m.Grant.App, o, done, m.Channel, m.From, len(m.Data)})
 	s.bytes += o.Size()
 	start := !s.busy
 	s.busy = true
@@ -247,6 +265,7 @@ func (s *Service) publish(items []item) {
 		switch {
 		case it.outgoing.Accepted:
 			r.Subscribers = it.outgoing.Subscribers
+			s.opt.Usage.Published(it.app.ID, it.channel, it.from, it.bytes)
 		case err != nil:
 			r.Err = protocol.Errorf(protocol.BackendError, "Redis did not take the message; nothing was published, try again")
 		default:

@@ -187,10 +187,11 @@ func (c *Connections) settle(ctx context.Context, renew bool) {
 
 func (c *Connections) call(appID string, held int64, wanted int, limit int64) *redisconn.Call {
 	key := "fw:{" + appID + "}:connections"
+	peak, expiresAt := Peak(appID, time.Now())
 	return &redisconn.Call{
 		Script: connectionsScript,
-		Keys:   []string{key, key + ":leases"},
-		Args:   []any{c.node, held, wanted, limit, connectionLease.Milliseconds()},
+		Keys:   []string{key, key + ":leases", peak},
+		Args:   []any{c.node, held, wanted, limit, connectionLease.Milliseconds(), expiresAt.Unix()},
 	}
 }
 

@@ -1,8 +1,10 @@
 -- One node's share of an app's concurrent connections. A node always states
 -- how many it holds, so a lost reply or a restarted Redis heals with its next
 -- call. What a dead node held is dropped when its lease has run out.
--- KEYS: [1] hash node -> connections held, [2] zset node -> end of its lease (ms)
--- ARGV: node, held, wanted in addition, cap (-1: none), lease in ms
+-- KEYS: [1] hash node -> connections held, [2] zset node -> end of its lease (ms),
+-- [3] the most connections at once in this period
+-- ARGV: node, held, wanted in addition, cap (-1: none), lease in ms, when [3]
+-- expires (unix seconds)
 -- Returns {granted, connections of the app on all nodes}.
 local node, held, wanted = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local cap, lease = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -33,4 +35,8 @@ else
   redis.call('HDEL', KEYS[1], node)
   redis.call('ZREM', KEYS[2], node)
 end
-return {granted, others + mine}
+local total = others + mine
+if total > tonumber(redis.call('GET', KEYS[3]) or '0') then
+  redis.call('SET', KEYS[3], total, 'EXAT', ARGV[6])
+end
+return {granted, total}

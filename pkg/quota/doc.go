@@ -9,6 +9,6 @@
 //   - rates: REST requests per key, and connects per client address.
 //
 // Keys: fw:{<app>}:messages:<period>, fw:{<app>}:connections,
-// fw:{<app>}:connections:leases, fw:{<app>}:rest:<key id>,
+// fw:{<app>}:connections:leases, fw:{<app>}:peak:<period>, fw:{<app>}:rest:<key id>,
 // fw:{<app>}:connects:<address>. All of them expire.
 package quota

@@ -42,3 +42,10 @@ func Period(now time.Time) (start, end time.Time) {
 	start = time.Date(year, month, 1, 0, 0, 0, 0, time.UTC)
 	return start, start.AddDate(0, 1, 0)
 }
+
+// Peak returns the key under which Redis has the most connections that the app
+// had at once in the period that now falls in, and when it expires.
+func Peak(appID string, now time.Time) (key string, expiresAt time.Time) {
+	start, end := Period(now)
+	return "fw:{" + appID + "}:peak:" + start.Format("2006-01"), end.Add(keptAfterPeriod)
+}

@@ -1,0 +1,118 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/auth"
+	"fleetwire/pkg/protocol"
+)
+
+// RateLimiter bounds the requests of each key over all instances of all
+// functions (protocol §6): [fleetwire/pkg/quota.RateLimiter].
+type RateLimiter interface {
+	// AllowREST takes one request from the bucket of key. When it refuses,
+	// retryAfter says how long until the next request can pass. An error means
+	// that nobody can tell.
+	AllowREST(ctx context.Context, key *apps.Key) (ok bool, retryAfter time.Duration, err error)
+}
+
+// Config is what every handler of the control plane needs.
+type Config struct {
+	Apps    *apps.Store      // required
+	Limiter RateLimiter      // required
+	Log     *slog.Logger     // nil: slog.Default()
+	Now     func() time.Time // nil: time.Now
+}
+
+// Time is the current time by the configured clock.
+func (c Config) Time() time.Time {
+	if c.Now == nil {
+		return time.Now()
+	}
+	return c.Now()
+}
+
+func (c Config) log() *slog.Logger {
+	if c.Log == nil {
+		return slog.Default()
+	}
+	return c.Log
+}
+
+// A HandlerFunc serves a request that key may make. It writes a response and
+// returns nil, or it writes nothing and returns an error; headers that it set
+// before (Retry-After, say) go out with either.
+type HandlerFunc func(w http.ResponseWriter, r *http.Request, key *apps.Key) error
+
+// New makes serve into an http.Handler for route, with the checks of the
+// package doc before it. It panics when c lacks something required.
+func New(c Config, route Route, serve HandlerFunc) http.Handler {
+	if c.Apps == nil || c.Limiter == nil {
+		panic("api.New: Config.Apps and Config.Limiter are required")
+	}
+	return &handler{Config: c, route: route, serve: serve}
+}
+
+type handler struct {
+	Config
+	route Route
+	serve HandlerFunc
+}
+
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer func() {
+		v := recover()
+		if v == nil {
+			return
+		}
+		if v == http.ErrAbortHandler { // net/http's way to drop a connection
+			panic(v)
+		}
+		WriteError(w, r, h.log(), fmt.Errorf("panic: %v\n%s", v, debug.Stack()))
+	}()
+	if err := h.handle(w, r); err != nil {
+		WriteError(w, r, h.log(), err)
+	}
+}
+
+func (h *handler) handle(w http.ResponseWriter, r *http.Request) error {
+	if _, ok := h.route.Match(r.URL.EscapedPath()); !ok {
+		return NotFound(h.route)
+	}
+	if r.Method != h.route.Method {
+		w.Header().Set("Allow", h.route.Method)
+		return protocol.Errorf(protocol.MethodNotAllowed, "%s takes %s only", h.route.Path, h.route.Method)
+	}
+	key, refused := auth.Authenticate(h.Apps.Current(), r.Header.Get("Authorization"))
+	if refused != nil {
+		return refused
+	}
+	if key.App.Suspended {
+		return protocol.Errorf(protocol.AccountSuspended, "app %s is suspended; its keys work again when an operator lifts that", key.App.ID)
+	}
+	if err := h.limit(w, r, key); err != nil {
+		return err
+	}
+	return h.serve(w, r, key)
+}
+
+func (h *handler) limit(w http.ResponseWriter, r *http.Request, key *apps.Key) error {
+	ok, wait, err := h.Limiter.AllowREST(r.Context(), key)
+	if err != nil {
+		shown := protocol.Errorf(protocol.BackendError, "the rate limit could not be checked, so nothing was done; try again")
+		return fmt.Errorf("%w: %w", shown, err)
+	}
+	if !ok {
+		limits := key.App.Limits
+		SetRetryAfter(w, wait)
+		return protocol.Errorf(protocol.RateLimited, "key %s is over %d requests per second (burst %d); wait as long as Retry-After says",
+			key.ID, limits.RESTPerSec, limits.RESTBurst)
+	}
+	return nil
+}

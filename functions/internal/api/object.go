@@ -1,0 +1,178 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"fleetwire/pkg/auth"
+	"fleetwire/pkg/protocol"
+)
+
+// Object is the JSON object of a request body: the value of each member,
+// verbatim. Its methods read one member each. Their errors are invalid_request
+// and name the field, what is wrong with it and what would be right. A null is
+// a value of the wrong type to all of them but [Object.Object].
+type Object struct {
+	members map[string][]byte
+}
+
+// ReadObject reads the body of r, which must be a JSON object in at most
+// protocol.MaxBodyBytes bytes, with no other fields than known and none of them
+// twice. Being strict here is safety: a misspelt "channels" that nobody noticed
+// would mint a token for everything the key may touch.
+//
+// Errors are invalid_request: 413 for a body too large, 415 for a Content-Type
+// other than JSON, 400 for the rest.
+func ReadObject(w http.ResponseWriter, r *http.Request, known ...string) (Object, error) {
+	body, err := readBody(w, r)
+	if err != nil {
+		return Object{}, err
+	}
+	o := Object{members: make(map[string][]byte, len(known))}
+	var bad *protocol.Error
+	err = protocol.ScanObject(body, func(name string, value []byte) error {
+		if bad = o.add(name, value, known); bad != nil {
+			return bad
+		}
+		return nil // a nil *protocol.Error in an error is not nil
+	})
+	if bad != nil {
+		return Object{}, bad
+	}
+	if err != nil {
+		return Object{}, protocol.Errorf(protocol.InvalidRequest, "the body must be a JSON object with the fields %s: %v", strings.Join(known, ", "), err)
+	}
+	return o, nil
+}
+
+// add takes in one member, unless it is unknown or there already.
+func (o Object) add(name string, value []byte, known []string) *protocol.Error {
+	if !slices.Contains(known, name) {
+		return protocol.Errorf(protocol.InvalidRequest, "there is no field %s; the fields are %s", Quote(name), strings.Join(known, ", "))
+	}
+	if _, twice := o.members[name]; twice {
+		return protocol.Errorf(protocol.InvalidRequest, "%s is there twice; send it once", name)
+	}
+	o.members[name] = value
+	return nil
+}
+
+// Raw is the value of name as it was sent, without white space around it.
+func (o Object) Raw(name string) (value []byte, given bool) {
+	value, given = o.members[name]
+	return value, given
+}
+
+// String reads a string.
+func (o Object) String(name string) (s string, given bool, err error) {
+	value, given := o.members[name]
+	if !given {
+		return "", false, nil
+	}
+	s, err = stringAt(name, value)
+	return s, true, err
+}
+
+// Strings reads an array of at most most strings.
+func (o Object) Strings(name string, most int) (texts []string, given bool, err error) {
+	value, given := o.members[name]
+	if !given {
+		return nil, false, nil
+	}
+	if value[0] != '[' {
+		return nil, true, wrongType(name, value, "an array of strings; leave it out to use the key's own")
+	}
+	var items []json.RawMessage
+	if err := json.Unmarshal(value, &items); err != nil {
+		return nil, true, fmt.Errorf("split %s: %w", name, err)
+	}
+	if len(items) > most {
+		return nil, true, protocol.Errorf(protocol.InvalidRequest, "%s has %d entries; at most %d are allowed", name, len(items), most)
+	}
+	texts = make([]string, len(items))
+	for i, item := range items {
+		if texts[i], err = stringAt(fmt.Sprintf("%s[%d]", name, i), item); err != nil {
+			return nil, true, err
+		}
+	}
+	return texts, true, nil
+}
+
+// Int reads a whole number from least to most, unit being what it counts;
+// absent is the answer when the field is not there. Only plain digits will do:
+// 1.0 and 36e2 are numbers that other readers of the same JSON take differently.
+func (o Object) Int(name, unit string, least, most, absent int64) (int64, error) {
+	value, given := o.members[name]
+	if !given {
+		return absent, nil
+	}
+	want := fmt.Sprintf("a whole number of %s from %d to %d, in plain digits", unit, least, most)
+	if kind(value) != "a number" {
+		return 0, wrongType(name, value, want)
+	}
+	n, err := strconv.ParseInt(string(value), 10, 64)
+	if err != nil || n < least || n > most {
+		return 0, protocol.Errorf(protocol.InvalidRequest, "%s is %s; it must be %s", name, shorten(string(value)), want)
+	}
+	return n, nil
+}
+
+// Object reads an object of at most most bytes as compact JSON, and returns it
+// so. A null counts as absent; absent is nil.
+func (o Object) Object(name string, most int) ([]byte, error) {
+	compact, err := auth.CompactObject(o.members[name], most)
+	if err != nil {
+		return nil, protocol.Errorf(protocol.InvalidRequest, "%s %v", name, err)
+	}
+	return compact, nil
+}
+
+func stringAt(where string, value []byte) (string, error) {
+	s, ok := protocol.DecodeString(value)
+	if !ok {
+		return "", wrongType(where, value, "a string")
+	}
+	return s, nil
+}
+
+func wrongType(where string, value []byte, want string) *protocol.Error {
+	return protocol.Errorf(protocol.InvalidRequest, "%s is %s; it must be %s", where, kind(value), want)
+}
+
+// kind names the type of a JSON value, which is valid and not empty.
+func kind(value []byte) string {
+	switch value[0] {
+	case '"':
+		return "a string"
+	case '{':
+		return "an object"
+	case '[':
+		return "an array"
+	case 't', 'f':
+		return "a boolean"
+	case 'n':
+		return "null"
+	}
+	return "a number"
+}
+
+// Quote quotes what a caller sent, for an error message; of a long text only
+// the beginning.
+func Quote(s string) string { return strconv.Quote(shorten(s)) }
+
+func shorten(s string) string {
+	const most = 80
+	if len(s) <= most {
+		return s
+	}
+	cut := most
+	for !utf8.RuneStart(s[cut]) {
+		cut--
+	}
+	return s[:cut] + "…"
+}

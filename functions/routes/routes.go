@@ -1,0 +1,84 @@
+// Package routes puts the functions of the control plane behind one
+// http.Handler, as the load balancer's rules do in the AWS deployment, for
+// servers that run them all in one process.
+package routes
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+
+	"fleetwire/functions/internal/api"
+	"fleetwire/functions/publish"
+	"fleetwire/functions/tokens"
+	"fleetwire/functions/usage"
+	"fleetwire/pkg/apps"
+)
+
+// Route is one row of the REST table (protocol §5): a method, a path template
+// with at most one {parameter}, and the folder in functions/ that serves it.
+type Route = api.Route
+
+// Config is what the functions need, all together.
+type Config struct {
+	Apps      *apps.Store       // required
+	Limiter   api.RateLimiter   // required; requests per key
+	Publisher publish.Publisher // required; the door for messages
+	Usage     usage.Reader      // nil: the usage routes are not served
+	Log       *slog.Logger      // nil: slog.Default()
+	Now       func() time.Time  // nil: time.Now
+}
+
+// All lists every route, so that a deployment can be held against it.
+func All() []Route {
+	return []Route{tokens.Route, publish.Route, usage.Route, usage.ChannelsRoute, usage.PeersRoute}
+}
+
+// New makes the handler of all routes. A path that is none of them is 404
+// not_found, a known one with another method 405 method_not_allowed.
+//
+// It is no http.ServeMux, because that cleans paths, answers those that it
+// cleaned with a redirect, and so loses channels such as "a//b" (protocol §5).
+func New(c Config) http.Handler {
+	shared := api.Config{Apps: c.Apps, Limiter: c.Limiter, Log: c.Log, Now: c.Now}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	rt := &router{
+		log: c.Log,
+		mounts: []mount{
+			{tokens.Route, tokens.New(shared)},
+			{publish.Route, publish.New(shared, c.Publisher)},
+		},
+	}
+	if c.Usage != nil {
+		figures := usage.New(shared, c.Usage)
+		rt.mounts = append(rt.mounts, mount{usage.Route, figures}, mount{usage.ChannelsRoute, figures}, mount{usage.PeersRoute, figures})
+	}
+	return rt
+}
+
+type router struct {
+	log    *slog.Logger
+	mounts []mount
+}
+
+type mount struct {
+	route   Route
+	handler http.Handler
+}
+
+func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.EscapedPath()
+	for _, m := range rt.mounts {
+		if _, ok := m.route.Match(path); ok {
+			m.handler.ServeHTTP(w, r) // which refuses the wrong method itself
+			return
+		}
+	}
+	served := make([]Route, len(rt.mounts))
+	for i, m := range rt.mounts {
+		served[i] = m.route
+	}
+	api.WriteError(w, r, rt.log, api.NotFound(served...))
+}

@@ -1,0 +1,158 @@
+package routes_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"fleetwire/functions/internal/apitest"
+	"fleetwire/functions/routes"
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/channel"
+	"fleetwire/pkg/publish"
+	"fleetwire/pkg/usage"
+)
+
+// echo says yes to every message.
+type echo struct{}
+
+func (echo) Publish(context.Context, publish.Message) publish.Result {
+	return publish.Result{Subscribers: 3}
+}
+
+// blank knows of no usage.
+type blank struct{}
+
+func (blank) Report(_ context.Context, app *apps.App) (usage.Report, error) {
+	return usage.Report{AppID: app.ID}, nil
+}
+
+func (blank) Top(context.Context, string, usage.Kind, *channel.Pattern, int, string) (usage.Page, error) {
+	return usage.Page{}, nil
+}
+
+func handler(t *testing.T) (http.Handler, *apitest.Log) {
+	t.Helper()
+	config, log := apitest.Config(t)
+	return routes.New(routes.Config{
+		Apps: config.Apps, Limiter: config.Limiter, Publisher: echo{}, Usage: blank{}, Log: config.Log, Now: config.Now,
+	}), log
+}
+
+func TestDispatch(t *testing.T) {
+	const unknown = `{"error":"not_found","message":"nothing is served at this path; there is POST /v1/tokens, POST /v1/channels/{channel}/publish, GET /v1/usage, GET /v1/usage/channels, GET /v1/usage/peers"}`
+	tests := []struct {
+		method, target string
+		status         int
+		body           string // how it begins
+		allow          string
+	}{
+		{"POST", "/v1/channels/devices%2Fa/publish", 200, `{"channel":"devices/a","subscribers":3}`, ""},
+		{"POST", "/v1/channels/devices/a/publish", 200, `{"channel":"devices/a","subscribers":3}`, ""},
+		{"POST", "/v1/channels/devices//a/publish", 200, `{"channel":"devices//a","subscribers":3}`, ""},
+		{"POST", "/v1/channels/a/../b/publish", 200, `{"channel":"a/../b","subscribers":3}`, ""}, // for the door to refuse
+		{"POST", "/v1/channels/v1/tokens/publish", 200, `{"channel":"v1/tokens","subscribers":3}`, ""},
+		{"POST", "/v1/tokens", 400, `{"error":"invalid_request","message":"there is no field \"data\"`, ""},
+		{"GET", "/v1/usage", 200, `{"appId":"app_demo","periodStartUnix":0,`, ""},
+		{"GET", "/v1/usage/channels?limit=5", 200, `{"channels":[],"cursor":null}`, ""},
+		{"GET", "/v1/usage/peers", 200, `{"peers":[],"cursor":null}`, ""},
+		{"POST", "/v1/usage", 405, `{"error":"method_not_allowed","message":"/v1/usage takes GET only"}`, "GET"},
+		{"GET", "/v1/usage/", 404, unknown, ""},
+		{"GET", "/v1/tokens", 405, `{"error":"method_not_allowed","message":"/v1/tokens takes POST only"}`, "POST"},
+		{"HEAD", "/v1/tokens", 405, `{"error":"method_not_allowed","message":"/v1/tokens takes POST only"}`, "POST"},
+		{"PUT", "/v1/channels/a/publish", 405, `{"error":"method_not_allowed","message":"/v1/channels/{channel}/publish takes POST only"}`, "POST"},
+		{"OPTIONS", "/v1/channels/a/publish", 405, `{"error":"method_not_allowed","message":"/v1/channels/{channel}/publish takes POST only"}`, "POST"},
+		{"POST", "/", 404, unknown, ""},
+		{"POST", "/v1", 404, unknown, ""},
+		{"POST", "/v1/tokens/", 404, unknown, ""},
+		{"POST", "/v1//tokens", 404, unknown, ""},
+		{"POST", "/v1/./tokens", 404, unknown, ""},
+		{"POST", "/v2/tokens", 404, unknown, ""},
+		{"POST", "/v1/channels/a/subscribe", 404, unknown, ""},
+		{"POST", "/v1/channels/publish", 404, unknown, ""},
+		{"POST", "/v1/channels/a%2Fpublish", 404, unknown, ""}, // the channel "a/publish", and no verb
+	}
+	for _, tt := range tests {
+		t.Run(tt.method+" "+tt.target, func(t *testing.T) {
+			h, log := handler(t)
+			w := apitest.Do(h, apitest.Request(tt.method, tt.target, `{"data":1}`))
+			if w.Code != tt.status || !strings.HasPrefix(w.Body.String(), tt.body) || w.Header().Get("Allow") != tt.allow {
+				t.Errorf("%d %s, Allow %q\nwant %d %s…, %q", w.Code, w.Body, w.Header().Get("Allow"), tt.status, tt.body, tt.allow)
+			}
+			if got := w.Header().Get("Content-Type"); got != "application/json" {
+				t.Errorf("Content-Type: %q", got)
+			}
+			if log.String() != "" {
+				t.Errorf("logged: %s", log)
+			}
+		})
+	}
+}
+
+// A whole server must not clean paths either, nor redirect.
+func TestServerLeavesPathsAlone(t *testing.T) {
+	h, _ := handler(t)
+	server := httptest.NewServer(h)
+	defer server.Close()
+	transport := server.Client().Transport // which follows no redirects
+	for path, channel := range map[string]string{
+		"devices//a":   `"devices//a"`,
+		"a%2F%2Fb%2f":  `"a//b/"`,
+		"a%252Fb":      `"a%2Fb"`,
+		"a+b%2Bc%20d":  `"a+b+c d"`,
+		"%C3%BC/%22<>": `"ü/\"<>"`,
+	} {
+		r, err := http.NewRequest("POST", server.URL+"/v1/channels/"+path+"/publish", strings.NewReader(`{"data":1}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+apitest.KeyID+":"+apitest.Secret)
+		response, err := transport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var body strings.Builder
+		if err := response.Write(&body); err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if want := `{"channel":` + channel + `,"subscribers":3}`; response.StatusCode != 200 || !strings.HasSuffix(body.String(), want) {
+			t.Errorf("%s: %s\nwant 200 %s", path, body.String(), want)
+		}
+	}
+}
+
+// The list that a deployment is held against is the list that is served.
+func TestAllRoutesAreServed(t *testing.T) {
+	h, _ := handler(t)
+	seen := map[string]bool{}
+	for _, route := range routes.All() {
+		if route.Method == "" || route.Function == "" || seen[route.String()] {
+			t.Errorf("%+v is incomplete or there twice", route)
+		}
+		seen[route.String()] = true
+		target := strings.NewReplacer("{", "", "}", "").Replace(route.Path)
+		r := httptest.NewRequest(route.Method, target, nil) // without a credential
+		if w := apitest.Do(h, r); w.Code != 401 {
+			t.Errorf("%s: %d %s, want 401: it is not there", route, w.Code, w.Body)
+		}
+	}
+	for _, route := range []string{
+		"POST /v1/tokens", "POST /v1/channels/{channel}/publish",
+		"GET /v1/usage", "GET /v1/usage/channels", "GET /v1/usage/peers",
+	} {
+		if !seen[route] {
+			t.Errorf("%s is missing: %v", route, routes.All())
+		}
+	}
+}
+
+// Without a Reader the usage routes are no routes, and nothing says they were.
+func TestWithoutUsage(t *testing.T) {
+	config, _ := apitest.Config(t)
+	h := routes.New(routes.Config{Apps: config.Apps, Limiter: config.Limiter, Publisher: echo{}, Log: config.Log, Now: config.Now})
+	apitest.Want(t, apitest.Do(h, apitest.Request("GET", "/v1/usage", "")), 404,
+		`{"error":"not_found","message":"nothing is served at this path; there is POST /v1/tokens, POST /v1/channels/{channel}/publish"}`)
+}

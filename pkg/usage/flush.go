@@ -1,0 +1,199 @@
+package usage
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/redisconn"
+)
+
+const (
+	// A batch is one run of add.lua, and a round trip carries at most so many
+	// entries in so many batches: Redis is busy with either for a few
+	// milliseconds at most.
+	maxBatchEntries = 256
+	maxRoundEntries = 512
+	maxRoundBatches = 64
+
+	// flushedLife is how long Redis knows which batches it has taken.
+	flushedLife = time.Hour
+)
+
+var (
+	//go:embed add.lua
+	addLua    string
+	addScript = redis.NewScript(addLua)
+)
+
+// batch is figures with a number. It stays as it is until Redis has confirmed it,
+// so that Redis can tell that it comes again.
+type batch struct {
+	bucket
+	kind    Kind
+	number  int64
+	entries []entry
+}
+
+type entry struct {
+	name string
+	tally
+}
+
+// Flush sends all that was counted before it was called, and waits until Redis
+// has taken it or ctx ends. What an earlier Flush could not deliver goes first.
+// After an error nothing is lost: the next Flush goes on where this one ended.
+func (r *Recorder) Flush(ctx context.Context) error {
+	select {
+	case r.flushing <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-r.flushing }()
+
+	if err := r.send(ctx); away(err) {
+		return err
+	}
+	r.freeze()
+	return r.send(ctx)
+}
+
+// freeze makes batches of what was counted. Buckets that still have batches
+// pending go on counting, so that no more than one flush of each is pending.
+func (r *Recorder) freeze() {
+	stuck := map[bucket]bool{}
+	for _, b := range r.pending {
+		stuck[b.bucket] = true
+	}
+	frozen := map[bucket]*tallies{}
+	r.mu.Lock()
+	for b, t := range r.current {
+		if !stuck[b] {
+			frozen[b] = t
+			delete(r.current, b)
+			r.fresh -= len(t.channels) + len(t.peers)
+		}
+	}
+	dropped := r.dropped
+	r.dropped = 0
+	r.mu.Unlock()
+
+	for b, t := range frozen {
+		r.queue(b, Channels, t.channels)
+		r.queue(b, Peers, t.peers)
+	}
+	if dropped > 0 {
+		r.opt.Log.Error("usage figures per channel and peer were left out: too many names wait for redis",
+			"figures", dropped, "most_names", maxUnflushed)
+	}
+}
+
+func (r *Recorder) queue(to bucket, kind Kind, names map[string]*tally) {
+	var b *batch
+	for name, t := range names {
+		if b == nil || len(b.entries) == maxBatchEntries {
+			r.number++
+			b = &batch{bucket: to, kind: kind, number: r.number, entries: make([]entry, 0, min(len(names), maxBatchEntries))}
+			r.pending = append(r.pending, b)
+		}
+		b.entries = append(b.entries, entry{name, *t})
+	}
+}
+
+// send sends what is pending, round trip by round trip. It ends with the first
+// in which Redis did not answer. A bucket whose batch Redis refused is left for
+// the next flush, and holds up no other.
+func (r *Recorder) send(ctx context.Context) error {
+	var first error
+	refused := map[bucket]bool{}
+	for {
+		round := r.round(refused)
+		if len(round) == 0 {
+			return first
+		}
+		calls := make([]*redisconn.Call, len(round))
+		for i, b := range round {
+			calls[i] = r.call(b)
+		}
+		err := redisconn.Exec(ctx, r.opt.Redis, calls)
+		taken := map[*batch]bool{}
+		for i, b := range round {
+			if _, replyErr := calls[i].Reply.Int64(); replyErr == nil {
+				taken[b] = true
+			} else {
+				refused[b.bucket] = true
+				if first == nil {
+					first = replyErr
+				}
+			}
+		}
+		r.settle(taken)
+		if away(err) {
+			return err
+		}
+	}
+}
+
+// away says whether err means that another try would fail as well, just now.
+func away(err error) bool {
+	return err != nil && (redisconn.Unreachable(err) || errors.Is(err, context.Canceled))
+}
+
+// round picks the batches of the next round trip: the first of each bucket, as
+// none may be sent before the one ahead of it is confirmed.
+func (r *Recorder) round(refused map[bucket]bool) []*batch {
+	var round []*batch
+	entries := 0
+	in := map[bucket]bool{}
+	for _, b := range r.pending {
+		if in[b.bucket] || refused[b.bucket] {
+			continue
+		}
+		entries += len(b.entries)
+		if len(round) == maxRoundBatches || entries > maxRoundEntries {
+			break
+		}
+		in[b.bucket] = true
+		round = append(round, b)
+	}
+	return round
+}
+
+func (r *Recorder) call(b *batch) *redisconn.Call {
+	ranking := rankingKey(b.app, b.period, b.kind)
+	start, err := time.Parse(periodLayout, b.period)
+	if err != nil {
+		panic(err) // the name is our own
+	}
+	args := make([]any, 3, 3+3*len(b.entries))
+	args[0], args[1], args[2] = b.number, expiry(start).Unix(), int64(flushedLife/time.Second)
+	for i := range b.entries {
+		e := &b.entries[i]
+		args = append(args, e.name, e.published, e.bytes)
+	}
+	return &redisconn.Call{
+		Script: addScript,
+		Keys:   []string{ranking, bytesKey(ranking), flushedKey(b.app, b.period, r.id)},
+		Args:   args,
+	}
+}
+
+// settle drops what Redis has taken.
+func (r *Recorder) settle(taken map[*batch]bool) {
+	names := 0
+	var left []*batch
+	for _, b := range r.pending {
+		if taken[b] {
+			names += len(b.entries)
+		} else {
+			left = append(left, b)
+		}
+	}
+	r.pending = left
+	r.mu.Lock()
+	r.unflushed -= names
+	r.mu.Unlock()
+}

@@ -1,0 +1,245 @@
+package usage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+	"unsafe"
+
+	"fleetwire/pkg/redisconn/redistest"
+)
+
+// run runs r until the returned function is called, which waits for its end.
+func run(t *testing.T, r *Recorder) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.Run(ctx)
+	}()
+	stop = func() { cancel(); <-done }
+	t.Cleanup(stop)
+	return stop
+}
+
+func TestRunFlushesAtEachTickAndAtTheEnd(t *testing.T) {
+	_, rdb := redistest.Embedded(t)
+	tick := make(chan time.Time)
+	r := NewRecorder(RecorderOptions{Redis: rdb, Tick: tick})
+	reader := NewReader(rdb, nil)
+	count := func() int64 {
+		var n int64
+		for _, e := range read(t, reader, "app_a", Channels, nil, 10) {
+			n += e.Published
+		}
+		return n
+	}
+	stop := run(t, r)
+	for i := range int64(3) {
+		r.Published("app_a", "c", "p", 1)
+		if n := count(); n != i {
+			t.Fatalf("%d messages before the tick, want %d", n, i)
+		}
+		tick <- time.Time{}
+		redistest.Eventually(t, 5*time.Second, "a flush after the tick", func() bool { return count() == i+1 })
+	}
+	r.Published("app_a", "c", "p", 1)
+	stop()
+	if n := count(); n != 4 {
+		t.Errorf("%d messages after Run has ended, want 4", n)
+	}
+}
+
+// With many names the flush does not wait for the next tick.
+func TestManyNamesAreFlushedEarly(t *testing.T) {
+	_, rdb := redistest.Embedded(t)
+	r := NewRecorder(RecorderOptions{Redis: rdb, Tick: make(chan time.Time)})
+	run(t, r)
+	unflushed := func() int {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.unflushed
+	}
+	for i := range earlyFlush - 1 { // with the peer's, one less than it takes
+		r.Published("app_a", fmt.Sprint("c", i), "", 1)
+	}
+	if len(r.due) != 0 || unflushed() != earlyFlush-1 {
+		t.Fatalf("a flush is due with %d names", unflushed())
+	}
+	r.Published("app_a", "", "p", 1)
+	redistest.Eventually(t, 30*time.Second, "an early flush", func() bool { return unflushed() == 0 })
+}
+
+// Names that nobody flushes do not eat the memory.
+func TestNamesWithoutEndWhileRedisIsAway(t *testing.T) {
+	rdb := redistest.Start(t).Client()
+	var away atomic.Bool
+	away.Store(true)
+	rdb.AddHook(&faults{next: func() fault {
+		if away.Load() {
+			return requestLost
+		}
+		return noFault
+	}})
+	r, log := newRecorder(t, rdb)
+	for i := range maxUnflushed + 5_000 {
+		if i == maxUnflushed/2 {
+			if r.Flush(context.Background()) == nil {
+				t.Fatal("a flush into nowhere succeeded")
+			}
+		}
+		r.Published("app_a", fmt.Sprint("c", i), "", 1)
+	}
+	r.Published("app_a", fmt.Sprint("c", maxUnflushed-1), "", 1) // known, so counted
+	if r.unflushed != maxUnflushed || r.dropped != 5_000 {
+		t.Errorf("%d names are held and %d figures left out, want %d and 5000", r.unflushed, r.dropped, maxUnflushed)
+	}
+	away.Store(false)
+	flush(t, r)
+	if r.unflushed != 0 || !strings.Contains(log.String(), "figures=5000") {
+		t.Errorf("%d names are left; log: %s", r.unflushed, log)
+	}
+	got := read(t, NewReader(rdb, nil), "app_a", Channels, nil, MaxLimit)
+	if len(got) != maxUnflushed || got[0].Published != 2 {
+		t.Errorf("%d channels, want %d", len(got), maxUnflushed)
+	}
+}
+
+func TestRunLogsAnOutageOnce(t *testing.T) {
+	_, rdb := redistest.Embedded(t)
+	var away atomic.Bool
+	away.Store(true)
+	flushes := make(chan struct{}, 100)
+	rdb.AddHook(&faults{next: func() fault {
+		flushes <- struct{}{}
+		if away.Load() {
+			return requestLost
+		}
+		return noFault
+	}})
+	log := new(logBuffer)
+	tick := make(chan time.Time)
+	r := NewRecorder(RecorderOptions{Redis: rdb, Tick: tick, Log: slog.New(slog.NewTextHandler(log, nil))})
+	stop := run(t, r)
+	r.Published("app_a", "c", "p", 1)
+	for range 3 {
+		tick <- time.Time{}
+		<-flushes
+	}
+	away.Store(false)
+	tick <- time.Time{}
+	redistest.Eventually(t, 5*time.Second, "the end of the outage in the log", func() bool {
+		return strings.Contains(log.String(), "again")
+	})
+	stop()
+	if n := strings.Count(log.String(), "\n"); n != 2 || !strings.Contains(log.String(), errLost.Error()) {
+		t.Errorf("want one line at the outage's beginning and one at its end:\n%s", log)
+	}
+
+	away.Store(true)
+	r.Published("app_a", "c", "p", 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	r.Run(ctx)
+	if !strings.Contains(log.String(), "are lost") {
+		t.Errorf("the log does not say that the last figures are lost:\n%s", log)
+	}
+}
+
+// Whoever comes second waits no longer than its context allows.
+func TestFlushWhileAnotherIsUnderWay(t *testing.T) {
+	_, rdb := redistest.Embedded(t)
+	begun, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	rdb.AddHook(&faults{next: func() fault {
+		once.Do(func() { close(begun) })
+		<-release
+		return noFault
+	}})
+	r, _ := newRecorder(t, rdb)
+	r.Published("app_a", "c", "", 1)
+	done := make(chan error, 1)
+	go func() { done <- r.Flush(context.Background()) }()
+	<-begun
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := r.Flush(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("second flush: %v, want %v", err, context.Canceled)
+	}
+	r.Published("app_a", "c", "p", 1) // never waits
+	close(release)
+	if err := <-done; err != nil {
+		t.Errorf("first flush: %v", err)
+	}
+}
+
+func TestPublishedDoesNotAllocateForKnownNames(t *testing.T) {
+	_, rdb := redistest.Embedded(t)
+	r, _ := newRecorder(t, rdb)
+	r.Published("app_a", "devices/cam-1/events", "cam-1", 100)
+	if n := testing.AllocsPerRun(1000, func() { r.Published("app_a", "devices/cam-1/events", "cam-1", 100) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// A name that lies in a buffer which is used again must not change under the figures.
+func TestNamesAreCopied(t *testing.T) {
+	_, rdb := redistest.Embedded(t)
+	r, _ := newRecorder(t, rdb)
+	buffer := []byte("app_achannelpeer")
+	borrowed := unsafe.String(&buffer[0], len(buffer))
+	r.Published(borrowed[:5], borrowed[5:12], borrowed[12:], 10)
+	copy(buffer, "XXXXXXXXXXXXXXXX")
+	flush(t, r)
+	for kind, want := range map[Kind]Entry{Channels: {"channel", 1, 10}, Peers: {"peer", 1, 10}} {
+		if got := read(t, NewReader(rdb, nil), "app_a", kind, nil, 10); len(got) != 1 || got[0] != want {
+			t.Errorf("%s: %v, want %v", kind, got, want)
+		}
+	}
+}
+
+func BenchmarkPublished(b *testing.B) {
+	_, rdb := redistest.Embedded(b)
+	channels, peers := make([]string, 1000), make([]string, 1000)
+	for i := range channels {
+		channels[i], peers[i] = fmt.Sprintf("devices/camera-%03d/events", i), fmt.Sprintf("camera-%03d", i)
+	}
+	b.Run("one goroutine", func(b *testing.B) {
+		r, _ := newRecorder(b, rdb)
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			r.Published("app_a", channels[i%1000], peers[i%1000], 100)
+		}
+	})
+	b.Run("all cores", func(b *testing.B) {
+		r, _ := newRecorder(b, rdb)
+		b.ReportAllocs()
+		b.RunParallel(func(pb *testing.PB) {
+			for i := 0; pb.Next(); i++ {
+				r.Published("app_a", channels[i%1000], peers[i%1000], 100)
+			}
+		})
+	})
+}
+
+// A flush of 10,000 channels of 10,000 peers.
+func BenchmarkFlush(b *testing.B) {
+	rdb := redistest.Start(b).Client()
+	r, _ := newRecorder(b, rdb)
+	channels := make([]string, 10_000)
+	for i := range channels {
+		channels[i] = fmt.Sprintf("devices/camera-%05d/events", i)
+	}
+	for b.Loop() {
+		for _, channel := range channels {
+			r.Published("app_a", channel, channel[8:20], 100)
+		}
+		flush(b, r)
+	}
+}
