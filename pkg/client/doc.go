@@ -1,0 +1,49 @@
+// Package client is how a Go program, on a device or in a backend, speaks to
+// Fleetwire: a [Client] that stays connected and subscribed, and [REST] for the
+// requests that take a secret key.
+//
+// # Connection
+//
+// A Client connects in the background and, when a connection ends, does what its
+// close code asks (protocol §4.5):
+//
+//   - with a new token at once: 4002, the token has expired (a second time in a
+//     row without a welcome between, after a pause);
+//   - with a new token after a pause, once: 4001, the token or its key will not
+//     do. If the new one is refused as well, the client stops;
+//   - after at least 30 s: 4010, the plan's connections are used up;
+//   - never: 4003, 4012 and 4020. The client stops;
+//   - after a pause, everything else, a lost network included.
+//
+// A pause is random between zero and a bound that doubles from 1 s to 60 s, so
+// that a fleet which lost its node does not come back as one wave; a connection
+// that lasted 10 s takes the bound back to 1 s. What a going_away frame asks for
+// (counted from the frame), or a Retry-After, comes before that. A connection on
+// which nothing is heard for 75 s, not even the service's pings, counts as lost.
+//
+// # Subscriptions
+//
+// [Client.Subscribe] returns when the subscription is live on all nodes. From then
+// on it is renewed on each new connection; [Live] says when all are. Delivery is
+// at most once: what is published while the client is away is not kept for it.
+//
+// # Your functions
+//
+// All functions that a program hands to a Client (handlers, OnState, OnError) are
+// called on one goroutine of the Client's own, one after the other, messages in
+// the order in which they came. They may call any method of the Client. A slow
+// one holds up the others, but neither pings nor acks: messages wait for it, up
+// to Options.QueueBytes. What comes when that is full is dropped, and the next
+// message that is not says how many were, in [Message.Missed].
+//
+// # Errors
+//
+// What the service refuses is an [*Error] with one of pkg/protocol's codes:
+//
+//	switch client.CodeOf(err) {
+//	case protocol.OverMessageQuota: // dropped until the period ends
+//	case protocol.BackendError: // nothing was published: try again
+//	}
+//
+// Neither errors nor logs ever hold a token or a secret key.
+package client

@@ -1,0 +1,110 @@
+package client
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"fleetwire/pkg/protocol"
+)
+
+var (
+	// ErrClosed is what a Client's methods return after Close.
+	ErrClosed = errors.New("client: closed")
+
+	// ErrConnectionLost: the connection ended after the frame was handed to it and
+	// before the answer came. Whether it was done is not known.
+	ErrConnectionLost = errors.New("client: the connection ended before the answer came")
+
+	// ErrNotConnected is PublishNoAck's, when there is no connection.
+	ErrNotConnected = errors.New("client: not connected")
+
+	// ErrTooLarge: the frame would be over the service's bound (64 KiB, protocol
+	// §4.2), or the request's body (32 KiB, §5). Nothing was sent.
+	ErrTooLarge = errors.New("client: too large")
+)
+
+// Error is what the service refused, in an error frame (protocol §4.4) or in the
+// answer to a request (§5). Names that break the rules are refused without asking
+// the service, with the code that it would have answered.
+type Error struct {
+	Code       protocol.Code // "" when a request was answered by something else than the service, say a proxy
+	Message    string        // for people
+	Status     int           // of an HTTP answer; else 0
+	RetryAfter time.Duration // what an HTTP answer asked for; else 0
+}
+
+// Error is for people.
+func (e *Error) Error() string {
+	var b strings.Builder
+	if e.Status != 0 {
+		fmt.Fprintf(&b, "HTTP %d: ", e.Status)
+	}
+	if e.Code != "" {
+		fmt.Fprintf(&b, "%s: ", e.Code)
+	}
+	b.WriteString(e.Message)
+	if e.RetryAfter > 0 {
+		fmt.Fprintf(&b, " (try again in %v)", e.RetryAfter)
+	}
+	return b.String()
+}
+
+// Is makes errors.Is(err, &client.Error{Code: c}) true for every Error of code c.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error)
+	return ok && t.Code != "" && *t == Error{Code: e.Code}
+}
+
+// CodeOf is the code of the Error in err's chain, "" if there is none.
+func CodeOf(err error) protocol.Code {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Code
+	}
+	return ""
+}
+
+// CloseCodeOf is the code of the close frame with which the service ended the
+// connection, from the *protocol.CloseError in err's chain; 0 if there is none: it did
+// not say.
+func CloseCodeOf(err error) protocol.CloseCode {
+	if e, ok := errors.AsType[*protocol.CloseError](err); ok {
+		return e.Code
+	}
+	return 0
+}
+
+// maxAnswerBytes is read of an HTTP answer, and not more.
+const maxAnswerBytes = 1 << 20
+
+// refusal makes an Error of an HTTP answer that is no success.
+func refusal(status int, header http.Header, body io.Reader) *Error {
+	e := &Error{Status: status, RetryAfter: retryAfter(header.Get("Retry-After"), time.Now())}
+	text, _ := io.ReadAll(io.LimitReader(body, maxAnswerBytes)) // what can't be read is not ours
+	var answer struct {
+		Error   protocol.Code
+		Message string
+	}
+	if err := json.Unmarshal(text, &answer); err == nil && answer.Error != "" {
+		e.Code, e.Message = answer.Error, answer.Message
+	} else {
+		e.Message = "an answer that is not the service's; is the URL right?"
+	}
+	return e
+}
+
+// retryAfter reads a Retry-After header (RFC 9110 §10.2.3).
+func retryAfter(value string, now time.Time) time.Duration {
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return max(0, at.Sub(now))
+	}
+	return 0
+}

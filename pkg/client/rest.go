@@ -1,0 +1,190 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"fleetwire/pkg/channel"
+	"fleetwire/pkg/protocol"
+)
+
+// REST makes the requests of a backend that holds a secret key (protocol §5). It is
+// safe for use by several goroutines. What the service refuses is an *Error, with the
+// HTTP status and, where it asks for a pause (429), RetryAfter.
+type REST struct {
+	BaseURL   string // as Options.URL
+	SecretKey string // <id>:<secret> or <id>_secret_<secret>
+
+	// HTTPClient is nil for one that gives a request 15 s and follows no redirect,
+	// which would take the secret key to another place.
+	HTTPClient *http.Client
+}
+
+var defaultHTTPClient = &http.Client{
+	Timeout:       15 * time.Second,
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
+
+// TokenRequest says what a token is to allow (protocol §3). What is left out is as
+// the key has it: narrow it, or a device may do all that the key may.
+type TokenRequest struct {
+	Peer         string        // the peer's id
+	Channels     []string      // patterns; nil: the key's own; empty: none
+	Permissions  []string      // publish, subscribe, presence, send; nil: the key's own
+	TTL          time.Duration // whole seconds up to 24 h; 0: an hour
+	Metadata     any           // a JSON object for the peer itself, in its welcome; nil: none
+	PeerMetadata any           // a JSON object to show to others; nil: none
+}
+
+// MintToken gets a token for a peer.
+func (r *REST) MintToken(ctx context.Context, req TokenRequest) (token string, expiresAt time.Time, err error) {
+	if req.TTL < 0 || req.TTL%time.Second != 0 {
+		return "", time.Time{}, fmt.Errorf("client: the TTL is %v; it must be whole seconds", req.TTL)
+	}
+	body := map[string]any{"peerId": req.Peer}
+	// nil and empty lists differ, which omitempty can't say.
+	if req.Channels != nil {
+		body["channels"] = req.Channels
+	}
+	if req.Permissions != nil {
+		body["permissions"] = req.Permissions
+	}
+	if req.TTL != 0 {
+		body["expiresInSec"] = int64(req.TTL / time.Second)
+	}
+	if err := addObject(body, "metadata", req.Metadata); err != nil {
+		return "", time.Time{}, err
+	}
+	if err := addObject(body, "peerMetadata", req.PeerMetadata); err != nil {
+		return "", time.Time{}, err
+	}
+	var answer struct {
+		Token     string
+		ExpiresAt int64
+	}
+	if err := r.post(ctx, "/tokens", body, &answer); err != nil {
+		return "", time.Time{}, fmt.Errorf("client: mint a token for %q: %w", req.Peer, err)
+	}
+	return answer.Token, time.Unix(answer.ExpiresAt, 0), nil
+}
+
+// Tokens is an Options.Token that mints: for a backend that subscribes, too.
+func (r *REST) Tokens(req TokenRequest) func(context.Context) (string, error) {
+	return func(ctx context.Context) (string, error) {
+		token, _, err := r.MintToken(ctx, req)
+		return token, err
+	}
+}
+
+// A PublishOption changes what REST.Publish sends.
+type PublishOption func(body map[string]any) error
+
+// From is who the message says it is from: 1 to 128 printable ASCII characters; not
+// given, it is "server".
+func From(peer string) PublishOption {
+	return func(body map[string]any) error {
+		body["from"] = peer
+		return nil
+	}
+}
+
+// WithMetadata is a JSON object, up to 4 KiB, for the subscribers that ask for their
+// senders' metadata.
+func WithMetadata(object any) PublishOption {
+	return func(body map[string]any) error { return addObject(body, "peerMetadata", object) }
+}
+
+// Publish sends data, as Client.Publish takes it, to all subscribers of a channel,
+// and returns how many connections are subscribed to it by name: 0 is that nobody
+// was there to hear it.
+func (r *REST) Publish(ctx context.Context, channelName string, data any, opts ...PublishOption) (subscribers int64, err error) {
+	if err := channel.ValidateName(channelName); err != nil {
+		return 0, fmt.Errorf("client: publish: %w", &Error{Code: protocol.InvalidChannel, Message: err.Error()})
+	}
+	raw, err := encode(data)
+	if err != nil {
+		return 0, err
+	}
+	body := map[string]any{}
+	for _, o := range opts {
+		if err := o(body); err != nil {
+			return 0, err
+		}
+	}
+	// encoding/json would compact the data.
+	rest, err := encode(body)
+	if err != nil {
+		return 0, err
+	}
+	sent := append([]byte(`{"data":`), raw...)
+	if len(body) > 0 {
+		sent = append(append(sent, ','), rest[1:]...)
+	} else {
+		sent = append(sent, '}')
+	}
+	var answer struct{ Subscribers int64 }
+	if err := r.post(ctx, "/channels/"+url.PathEscape(channelName)+"/publish", json.RawMessage(sent), &answer); err != nil {
+		return 0, fmt.Errorf("client: publish to %q: %w", channelName, err)
+	}
+	return answer.Subscribers, nil
+}
+
+func addObject(body map[string]any, name string, object any) error {
+	if object == nil {
+		return nil
+	}
+	raw, err := encode(object)
+	if err != nil {
+		return err
+	}
+	body[name] = json.RawMessage(raw)
+	return nil
+}
+
+// post makes one request and reads its answer.
+func (r *REST) post(ctx context.Context, path string, body, answer any) error {
+	base, err := serviceURL(r.BaseURL)
+	if err != nil {
+		return err
+	}
+	sent, err := encode(body)
+	if err != nil {
+		return err
+	}
+	if len(sent) > protocol.MaxBodyBytes {
+		return fmt.Errorf("%w: the body would be %d bytes long; the service takes %d", ErrTooLarge, len(sent), protocol.MaxBodyBytes)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, base.String()+path, bytes.NewReader(sent))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Authorization", "Bearer "+r.SecretKey)
+	request.Header.Set("Content-Type", "application/json")
+	httpClient := r.HTTPClient
+	if httpClient == nil {
+		httpClient = defaultHTTPClient
+	}
+	response, err := httpClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return refusal(response.StatusCode, response.Header, response.Body)
+	}
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes))
+	if err != nil {
+		return fmt.Errorf("reading the answer: %w", err)
+	}
+	if err := json.Unmarshal(text, answer); err != nil {
+		return errors.New("the answer is not the service's JSON; is the URL right?")
+	}
+	return nil
+}

@@ -1,0 +1,146 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"fleetwire/pkg/protocol"
+)
+
+// run keeps the client connected until it is closed, or the service will not have
+// it any more.
+func (c *Client) run() {
+	for {
+		c.tell(Change{State: Connecting})
+		e := c.session(c.ctx)
+		if c.ctx.Err() != nil {
+			return
+		}
+		next := c.backoff.after(e)
+		if next.newToken {
+			c.token = ""
+			next.stop = next.stop || c.opt.Token == nil
+		}
+		if next.stop {
+			if errors.Is(e.err, ErrStop) && c.latest != nil {
+				e.err = fmt.Errorf("%w, after: %w", e.err, c.latest)
+			}
+			c.opt.Log.Error("stopped: the service will not have this client", "err", e.err)
+			c.stop(fmt.Errorf("client: stopped: %w", e.err))
+			c.tell(Change{State: Stopped, Err: e.err})
+			c.queue.finish()
+			return
+		}
+		c.opt.Log.Warn("not connected", "err", e.err, "retryIn", next.pause)
+		c.mu.Lock()
+		c.latest = e.err
+		c.mu.Unlock()
+		c.tell(Change{State: Waiting, Err: e.err, RetryIn: next.pause})
+		again := time.NewTimer(next.pause)
+		select {
+		case <-again.C:
+		case <-c.ctx.Done():
+			again.Stop()
+			return
+		}
+	}
+}
+
+// session is one connection, from the token to its end.
+func (c *Client) session(ctx context.Context) (e ending) {
+	token, err := c.currentToken(ctx)
+	if err != nil {
+		return ending{err: err}
+	}
+	l, err := c.dial(ctx, token)
+	if err != nil {
+		return ending{err: err}
+	}
+	// The link outlives ctx: it ends with a close frame.
+	var running sync.WaitGroup
+	running.Go(l.write)
+	farewell := context.AfterFunc(ctx, l.close)
+	defer func() {
+		farewell()
+		c.detach()
+		cause := e.err
+		if c.isClosed() {
+			cause = ErrClosed
+		}
+		l.over(fmt.Errorf("%w: %w", ErrConnectionLost, cause))
+		running.Wait()
+	}()
+
+	if err := l.awaitWelcome(); err != nil {
+		return ending{err: err}
+	}
+	begin := time.Now()
+	c.opt.Log.Info("connected", "peer", l.welcome.PeerID)
+	c.tell(Change{State: Connected, Welcome: l.welcome})
+	subs := c.attach(l)
+	running.Go(func() { c.renew(l, subs) })
+	for err == nil {
+		var b []byte
+		if b, err = l.next(); err == nil {
+			c.handle(l, b)
+		}
+	}
+	e = ending{err: err, welcomed: true, lived: time.Since(begin)}
+	if !l.goneAwayAt.IsZero() {
+		e.goneAway, e.comeBack = true, l.retryAfter-time.Since(l.goneAwayAt)
+	}
+	return e
+}
+
+// attach makes the link the one that everybody uses, and returns the subscriptions
+// to renew, oldest first: those that come later are sent by who makes them.
+func (c *Client) attach(l *link) []*subscription {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.link = l
+	c.change()
+	return slices.Clone(c.order)
+}
+
+func (c *Client) detach() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.link != nil {
+		c.link = nil
+		c.change()
+	}
+}
+
+// handle does what a frame of the service says (protocol §4.3). What it does not
+// know it ignores, for a newer service may say more.
+func (c *Client) handle(l *link, b []byte) {
+	f, err := parseServerFrame(b)
+	if err == nil && f.Type == "message" && f.Data == nil {
+		err = errors.New("a message without data")
+	}
+	if err != nil {
+		c.opt.Log.Warn("ignored a frame that is not the protocol's", "err", err, "bytes", len(b))
+		return
+	}
+	switch f.Type {
+	case "message":
+		m := &Message{Channel: f.Channel, From: f.From, Data: f.Data, SenderMetadata: f.FromMetadata}
+		if c.queue.put(item{message: m}) == 1 {
+			c.opt.Log.Warn("messages are dropped: the handlers are too slow", "queueBytes", c.opt.QueueBytes)
+		}
+	case "ack":
+		l.answer(f.RequestID, nil)
+	case "error":
+		refused := &Error{Code: protocol.Code(f.Code), Message: f.Message}
+		if !l.answer(f.RequestID, refused) && f.RequestID == "" {
+			c.report(refused)
+		}
+	case "going_away":
+		l.goneAwayAt, l.retryAfter = time.Now(), time.Duration(min(max(f.RetryAfterMs, 0), maxAsked.Milliseconds()))*time.Millisecond
+		c.tell(Change{State: GoingAway, RetryIn: l.retryAfter})
+	}
+}

@@ -1,0 +1,263 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"fleetwire/pkg/channel"
+	"fleetwire/pkg/protocol"
+)
+
+// retrySubscribe is the pause before a subscription that the service's store did not
+// take (backend_error) is sent again, at least; up to as much again is random.
+const retrySubscribe = 2 * time.Second
+
+var errReplaced = errors.New("another call for the same channel came in between")
+
+// A SubscribeOption changes what Subscribe asks for.
+type SubscribeOption func(*subscription)
+
+// WithSenderMetadata asks for the senders' metadata with each message.
+func WithSenderMetadata() SubscribeOption {
+	return func(s *subscription) { s.metadata = true }
+}
+
+// A subscription is one that the program wants; on which connections it is live is
+// for them to know.
+type subscription struct {
+	channel  string
+	pattern  *channel.Pattern // nil: a plain channel
+	metadata bool
+	handler  func(Message)
+	result   chan error // takes the first answer
+	answered bool       // the first answer came; guarded by Client.mu
+}
+
+// Subscribe joins a channel, or with a pattern such as devices/*/events every
+// channel that it matches, now and later (protocol §2, §4.2), and waits until the
+// service has said that this is so: what is published from then on, on any node,
+// comes to handler. The subscription lasts until Unsubscribe or Close, over as many
+// connections as it takes.
+//
+// A message that several subscriptions match comes once, and goes to the handler of
+// each. Subscribing again to the same channel or pattern replaces handler and
+// options.
+//
+// While there is no connection, Subscribe waits for one. An error leaves the channel
+// unsubscribed: an *Error of the service, ctx's, or why the client has stopped.
+func (c *Client) Subscribe(ctx context.Context, channelOrPattern string, handler func(Message), opts ...SubscribeOption) error {
+	s, err := newSubscription(channelOrPattern, handler, opts)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	if c.stopped != nil {
+		defer c.mu.Unlock()
+		return c.stopped
+	}
+	_, again := c.subs[s.channel]
+	c.replace(s.channel, s)
+	l := c.link
+	c.mu.Unlock()
+	if l != nil {
+		c.sendSubscribe(ctx, l, s, nil)
+	}
+	if err := c.awaitSubscribed(ctx, s); err != nil {
+		c.give(s, again || CodeOf(err) == "")
+		return fmt.Errorf("client: subscribe to %q: %w", channelOrPattern, err)
+	}
+	return nil
+}
+
+func newSubscription(name string, handler func(Message), opts []SubscribeOption) (*subscription, error) {
+	if handler == nil {
+		return nil, errors.New("client: Subscribe needs a handler")
+	}
+	s := &subscription{channel: name, handler: handler, result: make(chan error, 1)}
+	err := channel.ValidateName(name)
+	if channel.IsPattern(name) {
+		s.pattern, err = channel.Compile(name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("client: subscribe: %w", &Error{Code: protocol.InvalidChannel, Message: err.Error()})
+	}
+	for _, o := range opts {
+		o(s)
+	}
+	return s, nil
+}
+
+func (c *Client) awaitSubscribed(ctx context.Context, s *subscription) error {
+	for {
+		c.mu.Lock()
+		stopped, changed, replaced := c.stopped, c.changed, c.subs[s.channel] != s
+		c.mu.Unlock()
+		select {
+		case err := <-s.result:
+			return err
+		default:
+		}
+		switch {
+		case stopped != nil:
+			return stopped
+		case replaced:
+			return errReplaced
+		}
+		select {
+		case err := <-s.result:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		}
+	}
+}
+
+// Unsubscribe leaves a channel or a pattern, as it was given to Subscribe, and waits
+// until the service has said so. It is no error if there is no such subscription.
+// No message is handed to its handler afterwards but one that is in its hands.
+func (c *Client) Unsubscribe(ctx context.Context, channelOrPattern string) error {
+	c.mu.Lock()
+	if c.stopped != nil {
+		defer c.mu.Unlock()
+		return c.stopped
+	}
+	_, there := c.subs[channelOrPattern]
+	c.replace(channelOrPattern, nil)
+	l := c.link
+	c.mu.Unlock()
+	if !there || l == nil {
+		return nil // the next connection will not have it
+	}
+	err := c.ask(ctx, l, frame(protocol.TypeUnsubscribe, channelOrPattern, "", nil))
+	if err == nil || errors.Is(err, errNotSent) || errors.Is(err, ErrConnectionLost) {
+		return nil
+	}
+	return fmt.Errorf("client: unsubscribe from %q: %w", channelOrPattern, err)
+}
+
+// replace sets the subscription of a channel, nil for none; c.mu is held.
+func (c *Client) replace(name string, s *subscription) {
+	c.order = slices.DeleteFunc(c.order, func(old *subscription) bool { return old.channel == name })
+	if _, ok := c.subs[name]; ok {
+		delete(c.subs, name)
+		c.change() // whoever waits for its answer
+	}
+	if s != nil {
+		c.subs[name] = s
+		c.order = append(c.order, s)
+	}
+}
+
+// give gives a subscription up that came to nothing. Where the service may have it
+// all the same, it is told, and nobody waits for what it says.
+func (c *Client) give(s *subscription, tell bool) {
+	c.mu.Lock()
+	mine := c.subs[s.channel] == s
+	if mine {
+		c.replace(s.channel, nil)
+	}
+	l := c.link
+	c.mu.Unlock()
+	if mine && tell && l != nil {
+		go c.correct(l, s.channel)
+	}
+}
+
+// correct makes the service's mind up about a channel: two frames about it were
+// under way at the same time, and which came last is not known.
+func (c *Client) correct(l *link, name string) {
+	c.mu.Lock()
+	s := c.subs[name]
+	c.mu.Unlock()
+	if s != nil {
+		c.sendSubscribe(l.ctx, l, s, nil)
+		return
+	}
+	_, _ = l.request(l.ctx, frame(protocol.TypeUnsubscribe, name, "", nil), func(error) {}) // if it fails, so has the connection
+}
+
+// renew sends the subscriptions on a new connection, and tells when all of them have
+// been answered.
+func (c *Client) renew(l *link, subs []*subscription) {
+	live := func() {
+		c.tell(Change{State: Live})
+		close(l.live)
+	}
+	if len(subs) == 0 {
+		live()
+		return
+	}
+	open := len(subs) // the reading goroutine's, which calls settled
+	settled := func() {
+		if open--; open == 0 {
+			live()
+		}
+	}
+	for _, s := range subs {
+		c.sendSubscribe(l.ctx, l, s, settled)
+	}
+}
+
+// sendSubscribe asks for a subscription on this connection. settled, if there is
+// one, is called when the service has granted or refused it for good.
+func (c *Client) sendSubscribe(ctx context.Context, l *link, s *subscription, settled func()) {
+	rest := ""
+	if s.metadata {
+		rest = `,"includeSenderMetadata":true`
+	}
+	// An error is the connection's end (the next one renews it) or ctx's (who waits
+	// for it sees that too).
+	_, _ = l.request(ctx, frame(protocol.TypeSubscribe, s.channel, rest, nil), func(err error) {
+		c.subscribeAnswered(l, s, err, settled)
+	})
+}
+
+func (c *Client) subscribeAnswered(l *link, s *subscription, err error, settled func()) {
+	if errors.Is(err, ErrConnectionLost) {
+		return
+	}
+	c.mu.Lock()
+	current := c.subs[s.channel] == s
+	first := !s.answered
+	s.answered = true
+	c.mu.Unlock()
+	switch {
+	case first:
+		s.result <- err
+	case !current || err == nil:
+	case CodeOf(err) == protocol.BackendError || CodeOf(err) == protocol.InternalError:
+		c.report(fmt.Errorf("client: renewing the subscription to %q: %w", s.channel, err))
+		pause := retrySubscribe + c.backoff.jitter(retrySubscribe)
+		again := time.AfterFunc(pause, func() { c.sendSubscribe(l.ctx, l, s, settled) })
+		context.AfterFunc(l.ctx, func() { again.Stop() })
+		return
+	default:
+		c.report(fmt.Errorf("client: renewing the subscription to %q: %w", s.channel, err))
+	}
+	if !current {
+		go c.correct(l, s.channel)
+	}
+	if settled != nil {
+		settled()
+	}
+}
+
+// handlers appends the handlers of all subscriptions that match the channel: its own,
+// then those of patterns, oldest first.
+func (c *Client) handlers(to []func(Message), name string) []func(Message) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.subs[name]; s != nil && s.pattern == nil {
+		to = append(to, s.handler)
+	}
+	for _, s := range c.order {
+		if s.pattern != nil && s.pattern.Match(name) {
+			to = append(to, s.handler)
+		}
+	}
+	return to
+}
