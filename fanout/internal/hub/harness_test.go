@@ -1,0 +1,177 @@
+package hub
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"fleetwire/pkg/broker"
+	"fleetwire/pkg/channel"
+	"fleetwire/pkg/protocol"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var errDown = errors.New("down")
+
+// interest writes down what the hub says to the broker.
+type interest struct {
+	mu    sync.Mutex
+	calls []string
+	err   error // refuses changes that ask for an answer
+	by    map[*broker.Delivery]uint64
+
+	subscribers, patterns map[string]int // where that leaves the broker
+}
+
+func newInterest() *interest {
+	return &interest{by: map[*broker.Delivery]uint64{}, subscribers: map[string]int{}, patterns: map[string]int{}}
+}
+
+func (i *interest) note(done func(error), format string, args ...any) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	call := fmt.Sprintf(format, args...)
+	if done == nil {
+		call += " quietly"
+	} else if i.err != nil {
+		i.calls = append(i.calls, call+" refused")
+		return i.err
+	}
+	i.calls = append(i.calls, call)
+	return nil
+}
+
+func (i *interest) SetSubscribers(app, name string, n int, done func(error)) error {
+	err := i.note(done, "%s %s = %d", app, name, n)
+	if err == nil {
+		i.mu.Lock()
+		i.subscribers[app+" "+name] = n
+		i.mu.Unlock()
+	}
+	return err
+}
+
+func (i *interest) AddPattern(app string, p *channel.Pattern, done func(error)) error {
+	err := i.note(done, "%s +%s", app, p)
+	if err == nil {
+		i.mu.Lock()
+		i.patterns[app+" "+p.String()]++
+		i.mu.Unlock()
+	}
+	return err
+}
+
+func (i *interest) RemovePattern(app string, p *channel.Pattern) {
+	_ = i.note(nil, "%s -%s", app, p)
+	i.mu.Lock()
+	i.patterns[app+" "+p.String()]--
+	i.mu.Unlock()
+}
+
+func (i *interest) PublishedBy(d *broker.Delivery) uint64 { return i.by[d] }
+
+// want checks what was said since the last want.
+func (i *interest) want(t *testing.T, calls ...string) {
+	t.Helper()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if !slices.Equal(i.calls, calls) {
+		t.Errorf("the broker was told %q, want %q", i.calls, calls)
+	}
+	i.calls = nil
+}
+
+// batch sets who published each message of a batch; the hub asks by address.
+func (i *interest) batch(messages ...sent) []broker.Delivery {
+	batch := make([]broker.Delivery, len(messages))
+	clear(i.by)
+	for n, m := range messages {
+		batch[n] = m.Delivery
+		i.by[&batch[n]] = m.by
+	}
+	return batch
+}
+
+type sent struct {
+	broker.Delivery
+	by uint64
+}
+
+// message is one of app's to a channel, its data a string.
+func message(app, name, data string) sent {
+	body := protocol.AppendMessage(nil, name, "sender", nil, []byte(`"`+data+`"`))
+	return sent{Delivery: broker.Delivery{App: app, Channel: name, Frame: protocol.AppendTextFrame(nil, body)}}
+}
+
+func (m sent) from(connection uint64) sent { m.by = connection; return m }
+
+// subscriber keeps what it is given, as a session does.
+type subscriber struct {
+	id       uint64
+	sequence uint64
+	pending  bool // told to flush
+	got      [][]byte
+	appends  int // that were queued
+	flushes  int
+	refuses  bool // is closing
+}
+
+func (s *subscriber) ID() uint64 { return s.id }
+
+func (s *subscriber) Append(frame []byte, sequence uint64) (queued, flush bool) {
+	if s.sequence == sequence {
+		return false, false
+	}
+	s.sequence = sequence
+	if s.refuses {
+		return false, false
+	}
+	s.got = append(s.got, frame)
+	s.appends++
+	flush = !s.pending
+	s.pending = true
+	return true, flush
+}
+
+func (s *subscriber) Flush() { s.flushes++; s.pending = false }
+
+// taken are the bytes that came since the last taken.
+func (s *subscriber) taken() string {
+	var all []byte
+	for _, f := range s.got {
+		all = append(all, f...)
+	}
+	s.got = nil
+	return string(all)
+}
+
+func frames(messages ...sent) string {
+	var all []byte
+	for _, m := range messages {
+		all = append(all, m.Frame...)
+	}
+	return string(all)
+}
+
+func none(error) {}
+
+func mustCompile(t testing.TB, s string) *channel.Pattern {
+	t.Helper()
+	p, err := channel.Compile(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,165 @@
+package session
+
+import (
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/channel"
+	"fleetwire/pkg/protocol"
+	"fleetwire/pkg/publish"
+)
+
+// dispatch does what a client frame asks (protocol §4.2). The checks come in the
+// order of protocol §4.4: shape → name → reserved → action → authorization → quota.
+func (s *Session) dispatch(message []byte) {
+	var f protocol.ClientFrame
+	if err := protocol.Decode(message, &f); err != nil {
+		s.fail(f.RequestID, err)
+		return
+	}
+	var err *protocol.Error
+	switch f.Type {
+	case protocol.TypeSubscribe:
+		err = s.handleSubscribe(&f)
+	case protocol.TypeUnsubscribe:
+		err = s.handleUnsubscribe(&f)
+	case protocol.TypePublish:
+		err = s.handlePublish(&f)
+	case protocol.TypePing:
+		s.send(func(dst []byte) []byte { return append(dst, protocol.Pong...) })
+	}
+	if err != nil {
+		s.fail(f.RequestID, err)
+	}
+}
+
+// handleSubscribe acks when the subscription is live in Redis, so that what is
+// published after the ack is delivered.
+func (s *Session) handleSubscribe(f *protocol.ClientFrame) *protocol.Error {
+	pattern, err := s.checkSubscribe(f.Channel)
+	if err != nil {
+		return err
+	}
+	_, already := s.subscriptions[f.Channel]
+	if !already && len(s.subscriptions) >= protocol.MaxSubscriptions {
+		return protocol.Errorf(protocol.ChannelLimitExceeded, "a connection can have %d subscriptions; unsubscribe from one first", protocol.MaxSubscriptions)
+	}
+	app := s.grant.App.ID
+	done := s.subscribed(f.RequestID, f.Channel, pattern)
+	var refused error
+	if pattern != nil {
+		refused = s.opt.Hub.SubscribePattern(s, app, pattern, f.IncludeSenderMetadata, done)
+	} else {
+		refused = s.opt.Hub.Subscribe(s, app, f.Channel, f.IncludeSenderMetadata, done)
+	}
+	if refused != nil {
+		return protocol.Errorf(protocol.BackendError, "Redis does not answer; not subscribed, try again")
+	}
+	if s.subscriptions == nil {
+		s.subscriptions = map[string]*channel.Pattern{}
+	}
+	s.subscriptions[f.Channel] = pattern
+	return nil
+}
+
+// checkSubscribe returns the compiled pattern of a wildcard subscription, nil for
+// a channel.
+func (s *Session) checkSubscribe(name string) (*channel.Pattern, *protocol.Error) {
+	var pattern *channel.Pattern
+	var invalid error
+	if channel.IsPattern(name) {
+		pattern, invalid = channel.Compile(name)
+	} else {
+		invalid = channel.ValidateName(name)
+	}
+	switch {
+	case invalid != nil:
+		return nil, protocol.Errorf(protocol.InvalidChannel, "%v", invalid)
+	case channel.IsReserved(name):
+		return nil, protocol.Errorf(protocol.ChannelReserved, "channels beginning with _metered/, _internal/ or _system/ are reserved")
+	case !s.grant.Can(apps.ActionSubscribe):
+		return nil, protocol.Errorf(protocol.ActionNotPermitted, "this credential does not allow subscribe")
+	case pattern != nil && !s.grant.Covers(pattern):
+		return nil, protocol.Errorf(protocol.ChannelNotAuthorized, "this credential does not cover all of the pattern %q; it takes one claimed pattern and one key pattern that each do", name)
+	case pattern == nil && !s.grant.MayTouch(name):
+		return nil, protocol.Errorf(protocol.ChannelNotAuthorized, "this credential does not cover the channel %q", name)
+	}
+	return pattern, nil
+}
+
+// subscribed answers a subscribe once Redis has. It runs on the broker's goroutine.
+func (s *Session) subscribed(requestID, name string, pattern *channel.Pattern) func(error) {
+	return func(err error) {
+		if err != nil {
+			// The session's own list still names it: harmless, for subscribing again
+			// and leaving both work on the hub's truth.
+			s.unsubscribe(name, pattern)
+			s.fail(requestID, protocol.Errorf(protocol.BackendError, "the connection to Redis was lost; not subscribed, try again"))
+		} else {
+			s.ack(requestID)
+		}
+		s.Flush()
+	}
+}
+
+func (s *Session) handleUnsubscribe(f *protocol.ClientFrame) *protocol.Error {
+	var invalid error
+	if channel.IsPattern(f.Channel) {
+		_, invalid = channel.Compile(f.Channel)
+	} else {
+		invalid = channel.ValidateName(f.Channel)
+	}
+	if invalid != nil {
+		return protocol.Errorf(protocol.InvalidChannel, "%v", invalid)
+	}
+	if pattern, ok := s.subscriptions[f.Channel]; ok {
+		delete(s.subscriptions, f.Channel)
+		s.unsubscribe(f.Channel, pattern)
+	}
+	s.ack(f.RequestID)
+	return nil
+}
+
+func (s *Session) unsubscribe(name string, pattern *channel.Pattern) {
+	if pattern != nil {
+		s.opt.Hub.UnsubscribePattern(s, s.grant.App.ID, pattern)
+	} else {
+		s.opt.Hub.Unsubscribe(s, s.grant.App.ID, name)
+	}
+}
+
+func (s *Session) handlePublish(f *protocol.ClientFrame) *protocol.Error {
+	return s.opt.Publisher.Submit(publish.Message{
+		Grant:        s.grant,
+		Channel:      f.Channel,
+		From:         s.grant.Peer,
+		FromMetadata: s.grant.PeerMetadata,
+		Data:         f.Data,
+		Connection:   s.id,
+	}, &published{s, f.RequestID})
+}
+
+// published answers a publish once Redis has. It runs on the publisher's goroutine.
+type published struct {
+	session   *Session
+	requestID string
+}
+
+func (p *published) Published(r publish.Result) {
+	if r.Err != nil {
+		p.session.fail(p.requestID, r.Err)
+	} else {
+		p.session.ack(p.requestID)
+	}
+}
+
+func (p *published) Flush() { p.session.Flush() }
+
+// ack and fail queue an answer; it goes out with the next Flush.
+func (s *Session) ack(requestID string) {
+	if requestID != "" {
+		s.send(func(dst []byte) []byte { return protocol.AppendAck(dst, requestID) })
+	}
+}
+
+func (s *Session) fail(requestID string, err *protocol.Error) {
+	s.send(func(dst []byte) []byte { return protocol.AppendError(dst, requestID, err) })
+}

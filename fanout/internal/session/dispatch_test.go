@@ -1,0 +1,393 @@
+package session
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"fleetwire/pkg/broker"
+	"fleetwire/pkg/channel"
+	"fleetwire/pkg/protocol"
+	"fleetwire/pkg/publish"
+)
+
+func pattern(t testing.TB, s string) *channel.Pattern {
+	t.Helper()
+	p, err := channel.Compile(s)
+	check(t, err)
+	return p
+}
+
+// Protocol §4.4: whatever a frame gets wrong is answered with its code, and the
+// connection stays open and works on.
+func TestEveryErrorLeavesTheConnectionOpen(t *testing.T) {
+	id129 := strings.Repeat("i", 129)
+	w := newWorld(t)
+	p := w.connect(w.grant("device-1"))
+	for _, tt := range []struct {
+		name, frame string
+		code        protocol.Code
+		requestID   string
+	}{
+		{"empty", ``, protocol.MalformedMessage, ""},
+		{"no JSON", `hello`, protocol.MalformedMessage, ""},
+		{"JSON cut off", `{"type":"ping"`, protocol.MalformedMessage, ""},
+		{"more behind it", `{"type":"ping"}{}`, protocol.MalformedMessage, ""},
+		{"an array", `[{"type":"ping"}]`, protocol.MalformedMessage, ""},
+		{"a string", `"ping"`, protocol.MalformedMessage, ""},
+		{"null", `null`, protocol.MalformedMessage, ""},
+		{"trailing comma", `{"type":"ping",}`, protocol.MalformedMessage, ""},
+		{"NaN", `{"type":"publish","channel":"devices/a","data":NaN}`, protocol.MalformedMessage, ""},
+		{"control character in a string", "{\"type\":\"ping\",\"x\":\"\x01\"}", protocol.MalformedMessage, ""},
+		{"nested beyond all sense", `{"type":"publish","channel":"devices/a","data":` + strings.Repeat("[", 30000) + strings.Repeat("]", 30000) + `}`, protocol.MalformedMessage, ""},
+		{"no type", `{"requestId":"r1"}`, protocol.MalformedMessage, "r1"},
+		{"type is a number", `{"type":1,"requestId":"r2"}`, protocol.MalformedMessage, "r2"},
+		{"type is null", `{"type":null,"requestId":"r3"}`, protocol.MalformedMessage, "r3"},
+		{"type in capitals", `{"type":"PING","requestId":"r4"}`, protocol.UnknownType, "r4"},
+		{"unknown type", `{"type":"shout","requestId":"r5"}`, protocol.UnknownType, "r5"},
+		{"a server frame's type", `{"type":"welcome","requestId":"r6"}`, protocol.UnknownType, "r6"},
+		{"requestId is a number", `{"type":"subscribe","channel":"devices/a","requestId":7}`, protocol.MalformedMessage, ""},
+		{"requestId is empty", `{"type":"subscribe","channel":"devices/a","requestId":""}`, protocol.MalformedMessage, ""},
+		{"requestId of 129 bytes", `{"type":"subscribe","channel":"devices/a","requestId":"` + id129 + `"}`, protocol.MalformedMessage, ""},
+		{"channel is a number", `{"type":"subscribe","channel":7,"requestId":"r7"}`, protocol.MalformedMessage, "r7"},
+		{"channel is null", `{"type":"publish","channel":null,"data":1,"requestId":"r8"}`, protocol.MalformedMessage, "r8"},
+		{"includeSenderMetadata is a string", `{"type":"subscribe","channel":"devices/a","includeSenderMetadata":"true","requestId":"r9"}`, protocol.MalformedMessage, "r9"},
+		{"publish without data", `{"type":"publish","channel":"devices/a","requestId":"r10"}`, protocol.MissingData, "r10"},
+		{"publish without channel", `{"type":"publish","data":1,"requestId":"r11"}`, protocol.InvalidChannel, "r11"},
+		{"subscribe without channel", `{"type":"subscribe","requestId":"r12"}`, protocol.InvalidChannel, "r12"},
+		{"unsubscribe without channel", `{"type":"unsubscribe","requestId":"r13"}`, protocol.InvalidChannel, "r13"},
+		{"subscribe to an empty channel", `{"type":"subscribe","channel":"","requestId":"r14"}`, protocol.InvalidChannel, "r14"},
+		{"subscribe to 257 bytes", `{"type":"subscribe","channel":"devices/` + strings.Repeat("c", 249) + `","requestId":"r15"}`, protocol.InvalidChannel, "r15"},
+		{"subscribe with a control character", `{"type":"subscribe","channel":"devices/\u0007","requestId":"r16"}`, protocol.InvalidChannel, "r16"},
+		{"subscribe with a C1 control character", `{"type":"subscribe","channel":"devices/\u009f","requestId":"r17"}`, protocol.InvalidChannel, "r17"},
+		{"subscribe to a level ..", `{"type":"subscribe","channel":"devices/../secret","requestId":"r18"}`, protocol.InvalidChannel, "r18"},
+		{"subscribe to a pattern with a level .", `{"type":"subscribe","channel":"devices/./*","requestId":"r19"}`, protocol.InvalidChannel, "r19"},
+		{"subscribe to a reserved channel", `{"type":"subscribe","channel":"_internal/x","requestId":"r20"}`, protocol.ChannelReserved, "r20"},
+		{"subscribe to a reserved pattern", `{"type":"subscribe","channel":"_metered/**","requestId":"r21"}`, protocol.ChannelReserved, "r21"},
+		{"subscribe to a foreign channel", `{"type":"subscribe","channel":"other/a","requestId":"r22"}`, protocol.ChannelNotAuthorized, "r22"},
+		{"subscribe to a wider pattern than the key's", `{"type":"subscribe","channel":"fleets/**","requestId":"r23"}`, protocol.ChannelNotAuthorized, "r23"},
+		{"subscribe to everything", `{"type":"subscribe","channel":"**","requestId":"r24"}`, protocol.ChannelNotAuthorized, "r24"},
+		{"unsubscribe from a level ..", `{"type":"unsubscribe","channel":"devices/../x","requestId":"r25"}`, protocol.InvalidChannel, "r25"},
+		{"unsubscribe from a bad pattern", `{"type":"unsubscribe","channel":"../*","requestId":"r26"}`, protocol.InvalidChannel, "r26"},
+		{"errors come without a requestId, too", `{"type":"subscribe","channel":"other/a"}`, protocol.ChannelNotAuthorized, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p.t = t
+			p.write(text(tt.frame))
+			p.want(anError(tt.code, tt.requestID), alive)
+			p.write(frame{op: ws.OpBinary, payload: tt.frame}.bytes())
+			p.want(anError(tt.code, tt.requestID), alive)
+		})
+	}
+	p.t = t
+	if n := len(w.interest.subscribers); n != 0 {
+		t.Errorf("%d subscriptions came of it", n)
+	}
+	if m := w.publisher.published(); len(m) != 0 {
+		t.Errorf("%d messages came of it", len(m))
+	}
+}
+
+// The frames of the issue to come are unknown until they are there.
+func TestFramesOfLaterVersions(t *testing.T) {
+	w := newWorld(t)
+	p := w.connect(w.grant("device-1"))
+	for _, typ := range []string{"send", "refresh"} {
+		p.write(text(`{"type":"` + typ + `","to":"a","data":1,"token":"t","requestId":"r"}`))
+		p.want(anError(protocol.UnknownType, "r"), alive)
+	}
+}
+
+// Protocol §4.4: shape → name → reserved → action → authorization.
+func TestChecksComeInOrder(t *testing.T) {
+	w := newWorld(t)
+	grant := w.grant("device-1")
+	grant.Actions = 0
+	p := w.connect(grant)
+	for _, tt := range []struct {
+		frame string
+		code  protocol.Code
+	}{
+		{`{"type":"subscribe","channel":"_system/../x","includeSenderMetadata":1,"requestId":"r"}`, protocol.MalformedMessage},
+		{`{"type":"subscribe","channel":"_system/../x","requestId":"r"}`, protocol.InvalidChannel},
+		{`{"type":"subscribe","channel":"_system/x","requestId":"r"}`, protocol.ChannelReserved},
+		{`{"type":"subscribe","channel":"_system/*","requestId":"r"}`, protocol.ChannelReserved},
+		{`{"type":"subscribe","channel":"other/x","requestId":"r"}`, protocol.ActionNotPermitted},
+		{`{"type":"subscribe","channel":"other/*","requestId":"r"}`, protocol.ActionNotPermitted},
+		{`{"type":"subscribe","channel":"devices/x","requestId":"r"}`, protocol.ActionNotPermitted},
+	} {
+		p.write(text(tt.frame))
+		p.want(anError(tt.code, "r"))
+	}
+}
+
+// A claimed pattern and a key pattern must each allow it (protocol §3, §4.2).
+func TestSubscribeNeedsTokenAndKey(t *testing.T) {
+	w := newWorld(t)
+	grant := w.grant("device-1")
+	grant.Patterns = []*channel.Pattern{pattern(t, "devices/device-1/*"), pattern(t, "other/**")}
+	p := w.connect(grant)
+	for _, tt := range []struct {
+		channel string
+		allowed bool
+	}{
+		{"devices/device-1/commands", true},
+		{"devices/device-2/commands", false}, // the key's, not the token's
+		{"other/x", false},                   // the token's, not the key's
+		{"devices/device-1/*", true},
+		{"devices/device-1/c*s", true},
+		{"devices/device-1/**", false},
+		{"devices/*/commands", false},
+		{`devices/device-1/\\*`, true}, // in JSON: an escaped star, so a name
+	} {
+		p.write(text(`{"type":"subscribe","channel":"` + tt.channel + `","requestId":"r"}`))
+		if tt.allowed {
+			p.want(anAck("r"))
+		} else {
+			p.want(anError(protocol.ChannelNotAuthorized, "r"))
+		}
+	}
+
+	grant = w.grant("device-2")
+	grant.Patterns = []*channel.Pattern{} // channels: []
+	p = w.connect(grant)
+	p.write(text(`{"type":"subscribe","channel":"devices/a","requestId":"r"}`))
+	p.want(anError(protocol.ChannelNotAuthorized, "r"))
+}
+
+func TestRequestIDs(t *testing.T) {
+	w := newWorld(t)
+	p := w.connect(w.grant("device-1"))
+
+	// Without one, success is silent: the next frame is the pong.
+	p.write(text(`{"type":"subscribe","channel":"devices/a"}`), text(`{"type":"publish","channel":"devices/a","data":1}`), text(`{"type":"unsubscribe","channel":"devices/a"}`))
+	p.want(alive)
+	// A ping has none.
+	p.write(text(`{"type":"ping","requestId":"r"}`), text(`{"type":"ping","requestId":17}`))
+	p.want(aText(pong), aText(pong))
+
+	long := strings.Repeat("i", 128)
+	for sent, answered := range map[string]string{
+		"1": "1", long: long, `\u0041\n`: `A\n`, `a\"b\\`: `a\"b\\`, "é😀": "é😀", `\ud83d\ude00`: "😀", " ": " ",
+	} {
+		p.write(text(`{"type":"publish","channel":"devices/a","data":1,"requestId":"` + sent + `"}`))
+		p.want(aText(`{"type":"ack","requestId":"` + answered + `"}`))
+	}
+	// One id may be used again, and for frames that are under way.
+	p.write(join(text(`{"type":"publish","channel":"devices/a","data":1,"requestId":"r"}`), text(`{"type":"publish","channel":"devices/a","data":1,"requestId":"r"}`)))
+	p.want(anAck("r"), anAck("r"))
+}
+
+func TestUnsubscribe(t *testing.T) {
+	w := newWorld(t)
+	p := w.connect(w.grant("device-1"))
+	p.write(text(`{"type":"unsubscribe","channel":"devices/never","requestId":"r1"}`), text(`{"type":"unsubscribe","channel":"other/foreign","requestId":"r2"}`),
+		text(`{"type":"unsubscribe","channel":"devices/*","requestId":"r3"}`))
+	p.want(anAck("r1"), anAck("r2"), anAck("r3"))
+
+	for _, name := range []string{"devices/a", "devices/*"} {
+		p.write(text(`{"type":"subscribe","channel":"` + name + `","requestId":"s"}`))
+		p.want(anAck("s"))
+		if n := w.interest.subscribersOf(name); n != 1 {
+			t.Fatalf("%s has %d subscribers, want 1", name, n)
+		}
+		p.write(text(`{"type":"unsubscribe","channel":"` + name + `","requestId":"u"}`))
+		p.want(anAck("u"))
+		if n := w.interest.subscribersOf(name); n != 0 {
+			t.Fatalf("%s has %d subscribers, want none", name, n)
+		}
+	}
+}
+
+func TestHundredSubscriptions(t *testing.T) {
+	w := newWorld(t)
+	p := w.connect(w.grant("device-1"))
+	subscribe := func(name string, want want) {
+		t.Helper()
+		p.write(text(`{"type":"subscribe","channel":"` + name + `","requestId":"r"}`))
+		p.want(want)
+	}
+	for i := range 50 {
+		subscribe(fmt.Sprint("devices/", i), anAck("r"))
+		subscribe(fmt.Sprint("devices/", i, "/*"), anAck("r"))
+	}
+	subscribe("devices/100", anError(protocol.ChannelLimitExceeded, "r"))
+	subscribe("devices/100/*", anError(protocol.ChannelLimitExceeded, "r"))
+	subscribe("devices/7", anAck("r")) // again is fine
+	subscribe("devices/7/*", anAck("r"))
+	p.write(text(`{"type":"unsubscribe","channel":"devices/7","requestId":"u"}`))
+	p.want(anAck("u"))
+	subscribe("devices/100", anAck("r"))
+	subscribe("devices/101", anError(protocol.ChannelLimitExceeded, "r"))
+	if n := w.interest.subscribersOf("devices/100") + w.interest.subscribersOf("devices/101"); n != 1 {
+		t.Errorf("%d of the last two are subscribed, want the first alone", n)
+	}
+	// The end gives up all of them.
+	p.write(closing(1000, ""))
+	p.want(aClose(1000, ""))
+	p.wait()
+	for name, n := range w.interest.subscribers {
+		if n != 0 {
+			t.Errorf("%s still has %d subscribers", name, n)
+		}
+	}
+}
+
+// The ack of a subscription is a promise: it comes when Redis has it.
+func TestSubscribeIsAckedWhenLive(t *testing.T) {
+	w := newWorld(t)
+	p := w.connect(w.grant("device-1"))
+	w.interest.set(nil, true)
+	p.write(text(`{"type":"subscribe","channel":"devices/a","requestId":"r1"}`), text(`{"type":"subscribe","channel":"devices/*","requestId":"r2"}`),
+		text(`{"type":"subscribe","channel":"devices/a","requestId":"r3"}`), text(`{"type":"subscribe","channel":"devices/*","requestId":"r4"}`))
+	p.want(alive) // no ack yet
+	if n := w.interest.release(nil); n != 4 {
+		t.Fatalf("Redis was asked %d times, want 4", n)
+	}
+	p.want(anAck("r1"), anAck("r2"), anAck("r3"), anAck("r4"), alive)
+}
+
+func TestSubscribeWithoutRedis(t *testing.T) {
+	w := newWorld(t)
+	p := w.connect(w.grant("device-1"))
+	subscribers := func(want int) {
+		t.Helper()
+		for _, name := range []string{"devices/a", "devices/*"} {
+			if n := w.interest.subscribersOf(name); n != want {
+				t.Fatalf("%s has %d subscribers, want %d", name, n, want)
+			}
+		}
+	}
+	both := [][]byte{text(`{"type":"subscribe","channel":"devices/a","requestId":"r1"}`), text(`{"type":"subscribe","channel":"devices/*","requestId":"r2"}`)}
+
+	w.interest.set(errors.New("down"), false)
+	p.write(both...)
+	p.want(anError(protocol.BackendError, "r1"), anError(protocol.BackendError, "r2"), alive)
+	subscribers(0)
+
+	// Lost while it was under way.
+	w.interest.set(nil, true)
+	p.write(both...)
+	p.want(alive)
+	w.interest.release(broker.ErrDown)
+	p.want(anError(protocol.BackendError, "r1"), anError(protocol.BackendError, "r2"), alive)
+	subscribers(0)
+
+	w.interest.set(nil, false)
+	p.write(both[0])
+	p.want(anAck("r1"))
+	p.write(both[1])
+	p.want(anAck("r2"))
+	subscribers(1)
+}
+
+func TestPublishHandsOnWhoSentIt(t *testing.T) {
+	w := newWorld(t)
+	grant := w.grant("camera-1")
+	grant.PeerMetadata = []byte(`{"site":"north"}`)
+	p := w.connect(grant)
+	for _, data := range []string{`null`, `1.0`, `1e400`, `12345678901234567890`, `"\u00e9\/"`, `{ "a" : [ 1 ,2 ] }`, `false`, `""`} {
+		p.write(text(`{"type":"publish","data": ` + data + ` ,"channel":"devices\/camera-1\/events","requestId":"r"}`))
+		p.want(anAck("r"))
+		all := w.publisher.published()
+		m := all[len(all)-1]
+		if string(m.Data) != data || m.Channel != "devices/camera-1/events" || m.From != "camera-1" || m.Grant != grant ||
+			!bytes.Equal(m.FromMetadata, grant.PeerMetadata) || m.Connection != p.session.ID() || m.CountSubscribers {
+			t.Errorf("published %+v, data %s, want %s", m, m.Data, data)
+		}
+	}
+}
+
+// What the publisher refuses, at once or later, is told with its code.
+func TestPublishRefused(t *testing.T) {
+	for _, code := range []protocol.Code{
+		protocol.InvalidChannel, protocol.ChannelReserved, protocol.ActionNotPermitted, protocol.ChannelNotAuthorized,
+		protocol.OverMessageQuota, protocol.BackendError, protocol.InternalError,
+	} {
+		for _, later := range []bool{false, true} {
+			t.Run(fmt.Sprint(code, ", later: ", later), func(t *testing.T) {
+				w := newWorld(t)
+				w.publisher.answer = func(publish.Message) (publish.Result, *protocol.Error) {
+					e := protocol.Errorf(code, "")
+					if later {
+						return publish.Result{Err: e}, nil
+					}
+					return publish.Result{}, e
+				}
+				p := w.connect(w.grant("device-1"))
+				p.write(text(`{"type":"publish","channel":"devices/a","data":1,"requestId":"r"}`))
+				p.want(anError(code, "r"))
+				p.write(text(`{"type":"publish","channel":"devices/a","data":1}`))
+				p.want(anError(code, ""), alive)
+			})
+		}
+	}
+}
+
+// Protocol §6: a token bucket of frames, of whatever sort.
+func TestRate(t *testing.T) {
+	const reason = "over 10 frames per second (burst 5)"
+	for name, frame := range map[string][]byte{
+		"pings": text(ping), "ping frames": pingFrame(""), "pong frames": frame{op: ws.OpPong}.bytes(),
+		"frames that are refused": text(`{}`), "fragments": frame{op: ws.OpContinuation, unfinished: true}.bytes(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			p := w.connect(w.limited("device-1", 10, 5))
+			if name == "fragments" {
+				// A connection with a burst of 6, of which the beginning takes one.
+				p = w.connect(w.limited("device-1", 10, 6))
+				p.write([]byte{0x01, 0x80, 0, 0, 0, 0})
+			}
+			p.write(bytes.Repeat(frame, 6))
+			for {
+				if p.peekOp() == ws.OpClose {
+					break
+				}
+				p.read()
+			}
+			p.want(aClose(4011, ""))
+			if e := p.wait(); e.Code != protocol.CloseMessageRate || name != "fragments" && e.Reason != reason {
+				t.Errorf("ended %+v", e)
+			}
+			if got := p.session.received; got > 7 || got < 6 {
+				t.Errorf("%d frames were taken before the end", got)
+			}
+		})
+	}
+}
+
+func TestRateRefills(t *testing.T) {
+	w := newWorld(t)
+	p := w.connect(w.limited("device-1", 10, 5))
+	for range 5 {
+		p.want(alive)
+	}
+	for range 20 { // 10 a second, for ever
+		w.clock.advance(100 * time.Millisecond)
+		p.want(alive)
+	}
+	w.clock.advance(time.Hour) // no more than the burst is saved up
+	for range 5 {
+		p.want(alive)
+	}
+	p.write(text(ping))
+	p.want(aClose(4011, ""))
+}
+
+// A close frame is never over the rate: it would hide why the peer left.
+func TestRateSparesCloseFrames(t *testing.T) {
+	w := newWorld(t)
+	p := w.connect(w.limited("device-1", 1, 1))
+	p.want(alive)
+	p.write(closing(1000, ""))
+	p.want(aClose(1000, ""))
+	if e := p.wait(); e.By != "peer" {
+		t.Errorf("ended %+v, want by the peer", e)
+	}
+}

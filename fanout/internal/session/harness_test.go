@@ -1,0 +1,302 @@
+package session
+
+import (
+	"bufio"
+	"bytes"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"fleetwire/fanout/internal/hub"
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/auth"
+	"fleetwire/pkg/broker"
+	"fleetwire/pkg/channel"
+	"fleetwire/pkg/protocol"
+	"fleetwire/pkg/publish"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is far more than anything takes; only a test that fails waits for it.
+const patience = 20 * time.Second
+
+// document has room for everything; tests that are about limits lower them.
+const document = `{"apps":[{"id":"app_test",
+ "limits":{"connectionMessagesPerSec":1000000,"connectionMessagesBurst":1000000},
+ "keys":[{"id":"sk_test","secret":"0123456789abcdef0123456789abcdef","channelPatterns":["devices/**","fleets/*"],
+          "actions":["publish","subscribe","presence","send"]}]}]}`
+
+// world is what a node would give its sessions.
+type world struct {
+	t         testing.TB
+	opt       Options
+	interest  *interest
+	publisher *publisher
+	clock     *clock
+	log       *logBuffer
+	key       *apps.Key
+	ids       atomic.Uint64
+}
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	dir, err := apps.Parse([]byte(document))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, interest: &interest{subscribers: map[string]int{}}, publisher: &publisher{}, clock: &clock{}, log: &logBuffer{}}
+	w.key, _ = dir.Key("sk_test")
+	w.clock.set(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
+	w.opt = Options{Hub: hub.New(w.interest), Publisher: w.publisher, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock.now}
+	return w
+}
+
+// grant lets a peer do everything that its key may, for ever.
+func (w *world) grant(peer string) *auth.Grant {
+	return &auth.Grant{App: w.key.App, Key: w.key, Peer: peer, Actions: w.key.Actions}
+}
+
+// limited is grant with another rate.
+func (w *world) limited(peer string, perSec, burst int) *auth.Grant {
+	app := *w.key.App
+	app.Limits.ConnectionMessagesPerSec, app.Limits.ConnectionMessagesBurst = perSec, burst
+	key := *w.key
+	key.App = &app
+	return &auth.Grant{App: &app, Key: &key, Peer: peer, Actions: key.Actions}
+}
+
+type clock struct{ at atomic.Pointer[time.Time] }
+
+func (c *clock) now() time.Time               { return *c.at.Load() }
+func (c *clock) set(t time.Time)              { c.at.Store(&t) }
+func (c *clock) advance(d time.Duration)      { c.set(c.now().Add(d)) }
+func (c *clock) in(d time.Duration) time.Time { return c.now().Add(d) }
+
+// interest stands in for the broker.
+type interest struct {
+	mu          sync.Mutex
+	err         error // refuses every change that asks for an answer
+	hold        bool  // answers are kept back until release
+	held        []func(error)
+	subscribers map[string]int // by channel, or by pattern
+}
+
+func (i *interest) SetSubscribers(_, name string, n int, done func(error)) error {
+	return i.change(done, func() { i.subscribers[name] = n })
+}
+
+func (i *interest) AddPattern(_ string, p *channel.Pattern, done func(error)) error {
+	return i.change(done, func() { i.subscribers[p.String()]++ })
+}
+
+func (i *interest) RemovePattern(_ string, p *channel.Pattern) {
+	_ = i.change(nil, func() { i.subscribers[p.String()]-- })
+}
+
+func (i *interest) PublishedBy(*broker.Delivery) uint64 { return 0 }
+
+func (i *interest) change(done func(error), change func()) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if done != nil && i.err != nil {
+		return i.err
+	}
+	change()
+	switch {
+	case done == nil:
+	case i.hold:
+		i.held = append(i.held, done)
+	default:
+		go done(nil)
+	}
+	return nil
+}
+
+func (i *interest) set(err error, hold bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.err, i.hold = err, hold
+}
+
+// release answers everything that is held, and says how much that was.
+func (i *interest) release(err error) int {
+	i.mu.Lock()
+	held := i.held
+	i.held = nil
+	i.mu.Unlock()
+	for _, done := range held {
+		done(err)
+	}
+	return len(held)
+}
+
+func (i *interest) subscribersOf(name string) int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.subscribers[name]
+}
+
+// publisher keeps what is published, and answers with answer, or well.
+type publisher struct {
+	mu       sync.Mutex
+	messages []publish.Message
+	answer   func(publish.Message) (publish.Result, *protocol.Error)
+}
+
+func (p *publisher) Submit(m publish.Message, done publish.Completion) *protocol.Error {
+	m.Data = bytes.Clone(m.Data)
+	var result publish.Result
+	if p.answer != nil {
+		var refused *protocol.Error
+		if result, refused = p.answer(m); refused != nil {
+			return refused
+		}
+	}
+	p.mu.Lock()
+	p.messages = append(p.messages, m)
+	p.mu.Unlock()
+	done.Published(result)
+	done.Flush()
+	return nil
+}
+
+func (p *publisher) published() []publish.Message {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.messages
+}
+
+// logBuffer is the log as text.
+type logBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logBuffer) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *logBuffer) lines(with string) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var lines []string
+	for line := range strings.Lines(l.text.String()) {
+		if strings.Contains(line, with) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// peer is the other end of a session: a bare TCP connection.
+type peer struct {
+	t       testing.TB
+	conn    *net.TCPConn
+	in      *bufio.Reader
+	session *Session
+	left    atomic.Int32 // how often Run called left
+	ended   Ended        // once done is closed
+	done    chan struct{}
+}
+
+// wiring is what is special about a connection.
+type wiring struct {
+	early        []byte
+	serverBuffer int // bytes, 0: the system's
+	peerBuffer   int
+	prepare      func(*Session) // before it runs
+}
+
+// connect runs a session, and reads its welcome.
+func (w *world) connect(grant *auth.Grant) *peer {
+	w.t.Helper()
+	p := w.wire(grant, wiring{})
+	p.wantWelcome()
+	return p
+}
+
+// wire runs a session over a real TCP connection.
+func (w *world) wire(grant *auth.Grant, with wiring) *peer {
+	w.t.Helper()
+	p, server := w.dial(with)
+	s, err := New(&w.opt, w.ids.Add(1), grant, server, "192.0.2.1", with.early)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	p.session = s
+	if with.prepare != nil {
+		with.prepare(s)
+	}
+	p.run(func() Ended { return s.Run(func() { p.left.Add(1) }) })
+	return p
+}
+
+func (w *world) dial(with wiring) (*peer, *net.TCPConn) {
+	w.t.Helper()
+	conn, server := tcpPair(w.t)
+	if with.serverBuffer > 0 {
+		check(w.t, server.SetWriteBuffer(with.serverBuffer))
+	}
+	if with.peerBuffer > 0 {
+		check(w.t, conn.SetReadBuffer(with.peerBuffer))
+	}
+	return &peer{t: w.t, conn: conn, in: bufio.NewReaderSize(conn, 1<<17)}, server
+}
+
+func (p *peer) run(session func() Ended) {
+	p.done = make(chan struct{})
+	go func() {
+		defer close(p.done)
+		p.ended = session()
+	}()
+	p.t.Cleanup(func() {
+		_ = p.conn.Close()
+		p.wait()
+	})
+}
+
+// wait returns how the session has ended, when it has.
+func (p *peer) wait() Ended {
+	p.t.Helper()
+	select {
+	case <-p.done:
+	case <-time.After(patience):
+		p.t.Fatal("the session does not end")
+	}
+	return p.ended
+}
+
+func tcpPair(t testing.TB) (peer, server *net.TCPConn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	check(t, err)
+	defer l.Close()
+	dialed := make(chan error, 1)
+	go func() {
+		conn, err := net.Dial("tcp", l.Addr().String())
+		if err == nil {
+			peer = conn.(*net.TCPConn)
+		}
+		dialed <- err
+	}()
+	accepted, err := l.Accept()
+	check(t, err)
+	check(t, <-dialed)
+	return peer, accepted.(*net.TCPConn)
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

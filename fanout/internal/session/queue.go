@@ -1,0 +1,118 @@
+package session
+
+import (
+	"sync"
+
+	"fleetwire/pkg/protocol"
+)
+
+// queue is what a connection has yet to be sent. Its bytes are bounded: a peer
+// that does not read costs at most that, and is then disconnected.
+type queue struct {
+	mu     sync.Mutex
+	frames [][]byte
+	bytes  int // unsent, those in the hands of the drain goroutine included
+
+	draining chan struct{} // closed when the goroutine that writes has ended; nil: there is none
+	flushing bool          // somebody has been told to Flush
+	broken   bool          // the socket takes nothing any more
+	begun    bool          // the first of frames is the rest of one that is partly written
+
+	closing  *protocol.CloseError // why the server closes; its frame is the last
+	sequence uint64               // of the last frame from the hub
+}
+
+// Append queues a shared frame (hub.Subscriber).
+func (s *Session) Append(frame []byte, sequence uint64) (queued, flush bool) {
+	q := &s.out
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.sequence == sequence {
+		return false, false
+	}
+	q.sequence = sequence
+	return s.enqueue(frame)
+}
+
+// enqueue is called with the queue locked.
+func (s *Session) enqueue(frame []byte) (queued, flush bool) {
+	q := &s.out
+	if q.closing != nil || q.broken {
+		return false, false
+	}
+	if q.bytes+len(frame) > protocol.UnsentBytesLimit {
+		s.beginClose(protocol.Closef(protocol.ClosePolicy, protocol.ReasonSlowConsumer), true)
+		return false, q.needFlush()
+	}
+	q.frames = append(q.frames, frame)
+	q.bytes += len(frame)
+	return true, q.needFlush()
+}
+
+func (q *queue) needFlush() bool {
+	if q.draining != nil || q.flushing {
+		return false
+	}
+	q.flushing = true
+	return true
+}
+
+// send queues a frame of this connection's own, whose body build appends. It is
+// written with the next Flush.
+func (s *Session) send(build func(dst []byte) []byte) {
+	s.sendFrame(protocol.AppendTextFrame(nil, build(nil)))
+}
+
+func (s *Session) sendFrame(frame []byte) {
+	s.out.mu.Lock()
+	s.enqueue(frame)
+	s.out.mu.Unlock()
+}
+
+// Close ends the connection from the server's side: after what is queued comes
+// a close frame, and reading stops. Only the first Close counts.
+func (s *Session) Close(why *protocol.CloseError) {
+	s.out.mu.Lock()
+	s.beginClose(why, false)
+	s.out.mu.Unlock()
+	s.Flush()
+}
+
+// beginClose is called with the queue locked. With drop, what is queued is given
+// up, but for the rest of a frame that is partly written.
+func (s *Session) beginClose(why *protocol.CloseError, drop bool) {
+	q := &s.out
+	if q.closing != nil || q.broken {
+		return
+	}
+	if drop {
+		keep := 0
+		if q.begun {
+			keep = 1
+		}
+		for _, f := range q.frames[keep:] {
+			q.bytes -= len(f)
+		}
+		clear(q.frames[keep:])
+		q.frames = q.frames[:keep]
+	}
+	q.closing = why
+	frame := protocol.AppendCloseFrame(nil, why.Code, why.Reason)
+	q.frames = append(q.frames, frame)
+	q.bytes += len(frame)
+	s.sock.stopReading()
+}
+
+func (q *queue) closeSent() *protocol.CloseError {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.closing
+}
+
+// drained returns what to wait for until the goroutine that writes has ended,
+// or nil if there is none.
+func (q *queue) drained() <-chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.draining
+}

@@ -1,0 +1,154 @@
+package session
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+
+	"fleetwire/pkg/protocol"
+)
+
+// readBufferSize is room for the frames that devices usually send; a larger
+// frame gets a buffer of its own size.
+const readBufferSize = 4096
+
+var readBuffers = sync.Pool{New: func() any { b := make([]byte, readBufferSize); return &b }}
+
+// reader gathers bytes until they make up whole frames. It has a buffer only
+// while it holds bytes.
+type reader struct {
+	buffer     []byte
+	pooled     *[]byte // where buffer came from, nil: made for one large frame
+	start, end int     // what of buffer is yet to be consumed
+	need       int     // how many bytes the frame at start takes in all, if known
+
+	early       []byte // came with the upgrade request; consumed first
+	fragments   []byte // of a message that is not complete yet
+	fragmented  bool
+	text        bool // the fragmented message is text
+	peerClosing bool // the peer's close frame has come
+
+	skipping int64 // bytes of a frame that are yet to be dropped (awaitPeerClose)
+}
+
+// room returns where the next bytes go: at least one byte, and enough for the
+// frame that has begun.
+func (r *reader) room() []byte {
+	want := max(r.need, r.end-r.start+1)
+	if r.buffer == nil && want <= readBufferSize {
+		r.pooled = readBuffers.Get().(*[]byte)
+		r.buffer = *r.pooled
+	}
+	if want > len(r.buffer) {
+		larger := make([]byte, max(want, readBufferSize))
+		n := copy(larger, r.buffer[r.start:r.end])
+		r.release()
+		r.buffer, r.start, r.end = larger, 0, n
+	} else if r.start > 0 && (r.end == len(r.buffer) || r.start+want > len(r.buffer)) {
+		r.end = copy(r.buffer, r.buffer[r.start:r.end])
+		r.start = 0
+	}
+	return r.buffer[r.end:]
+}
+
+func (r *reader) bytes() []byte { return r.buffer[r.start:r.end] }
+
+func (r *reader) consume(n int) {
+	r.start += n
+	r.releaseIfEmpty()
+}
+
+func (r *reader) releaseIfEmpty() {
+	if r.start == r.end {
+		r.release()
+	}
+}
+
+func (r *reader) release() {
+	if r.pooled != nil {
+		readBuffers.Put(r.pooled)
+	}
+	r.buffer, r.pooled, r.start, r.end = nil, nil, 0, 0
+}
+
+// fill waits for more bytes.
+func (s *Session) fill() error {
+	if early := s.in.early; early != nil {
+		s.in.early = nil
+		s.in.need = max(s.in.need, len(early))
+		s.in.end += copy(s.in.room(), early)
+		s.in.need = 0
+		return nil
+	}
+	n, err := s.sock.read(&s.in)
+	if err != nil {
+		return err
+	}
+	s.in.end += n
+	s.heard.Store(s.opt.Now().Unix())
+	return nil
+}
+
+// read does what the peer's frames ask, until the connection ends. A violation
+// closes it from the server's side and is no error of read.
+func (s *Session) read() error {
+	for {
+		if err := s.fill(); err != nil {
+			return err
+		}
+		for s.out.closeSent() == nil {
+			n, err := s.next(s.in.bytes())
+			if err != nil {
+				var violation *protocol.CloseError
+				if errors.As(err, &violation) {
+					s.Close(violation)
+					return nil
+				}
+				return err
+			}
+			if n == 0 {
+				break
+			}
+			s.in.consume(n)
+		}
+		s.in.releaseIfEmpty()
+		// All answers to what one read brought go out in one write.
+		s.Flush()
+		if s.out.closeSent() != nil {
+			return nil
+		}
+	}
+}
+
+// awaitPeerClose reads and drops everything until the peer's close frame, the end
+// of the stream or the deadline.
+func (s *Session) awaitPeerClose() {
+	for !s.in.peerClosing {
+		for {
+			n := s.in.skip(s.in.bytes())
+			if n == 0 {
+				break
+			}
+			s.in.consume(n)
+		}
+		if s.in.peerClosing || s.fill() != nil {
+			return
+		}
+	}
+}
+
+// networkReason says in a few words how a connection was lost.
+func networkReason(err error) string {
+	switch {
+	case errors.Is(err, io.EOF):
+		return "the peer ended the connection without a close frame"
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "the socket took nothing any more"
+	case errors.Is(err, net.ErrClosed):
+		return "socket closed"
+	default:
+		return err.Error()
+	}
+}

@@ -1,0 +1,21 @@
+package session
+
+import (
+	"net"
+
+	"fleetwire/pkg/protocol"
+)
+
+// Refuse closes an upgraded connection that gets no session, with the closing
+// handshake that lets the peer read why. early is as in New.
+func Refuse(opt *Options, conn *net.TCPConn, early []byte, why *protocol.CloseError) {
+	sock, err := newSocket(conn)
+	if err != nil {
+		_ = conn.Close()
+		return
+	}
+	s := &Session{opt: opt, sock: sock}
+	s.in.early = early
+	s.Close(why)
+	s.finish(Ended{By: "server", Code: why.Code})
+}

@@ -1,0 +1,174 @@
+package session
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+
+	"fleetwire/pkg/protocol"
+)
+
+// maxCloseCode is the last of the codes that RFC 6455 §7.4.2 allots.
+const maxCloseCode = 4999
+
+// peerClosed is how a peer's close frame ends read.
+type peerClosed struct {
+	code   ws.StatusCode
+	reason string
+}
+
+func (p *peerClosed) Error() string {
+	return fmt.Sprintf("closed by the peer: %d %s", p.code, p.reason)
+}
+
+// headerReader is what parsing a header works on; pooled so that it allocates nothing.
+type headerReader struct {
+	bytes.Reader
+	buffer [ws.MaxHeaderSize]byte
+}
+
+var headerReaders = sync.Pool{New: func() any { return new(headerReader) }}
+
+// parseHeader reads the frame header at the beginning of b. A size of 0 means
+// that it is not all there yet.
+func parseHeader(b []byte) (h ws.Header, size int, err error) {
+	r := headerReaders.Get().(*headerReader)
+	defer headerReaders.Put(r)
+	r.Reset(b)
+	h, err = ws.ReadHeaderBuffer(&r.Reader, r.buffer[:])
+	size = len(b) - r.Len()
+	r.Reset(nil)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return h, 0, nil
+	}
+	return h, size, err
+}
+
+// next does what the first frame in b asks, if it is all there, and returns how
+// many bytes it took. An error is a *protocol.CloseError for a violation of
+// RFC 6455 or of the protocol, or *peerClosed.
+func (s *Session) next(b []byte) (int, error) {
+	h, size, err := parseHeader(b)
+	if err == nil && size > 0 {
+		err = ws.CheckHeader(h, s.state())
+	}
+	if err != nil {
+		return 0, protocol.Closef(protocol.CloseProtocolError, "%v", err)
+	}
+	if size == 0 {
+		s.in.need = 0
+		return 0, nil
+	}
+	// Refused by what the header announces, before the bytes have come.
+	if h.Length > protocol.MaxFrameBytes || (!h.OpCode.IsControl() && h.Length+int64(len(s.in.fragments)) > protocol.MaxFrameBytes) {
+		return 0, protocol.Closef(protocol.CloseTooBig, "")
+	}
+	whole := size + int(h.Length)
+	if len(b) < whole {
+		s.in.need = whole
+		return 0, nil
+	}
+	s.in.need = 0
+	payload := b[size:whole]
+	ws.Cipher(payload, h.Mask, 0)
+	s.received++
+	if h.OpCode != ws.OpClose && !s.rate.AllowN(s.opt.Now(), 1) {
+		limits := s.grant.App.Limits
+		return 0, protocol.Closef(protocol.CloseMessageRate, "over %d frames per second (burst %d)", limits.ConnectionMessagesPerSec, limits.ConnectionMessagesBurst)
+	}
+	switch h.OpCode {
+	case ws.OpPing:
+		s.sendFrame(protocol.AppendPongFrame(nil, payload))
+	case ws.OpPong:
+	case ws.OpClose:
+		err = s.peerClose(payload)
+	default:
+		err = s.data(h, payload)
+	}
+	return whole, err
+}
+
+func (s *Session) state() ws.State {
+	if s.in.fragmented {
+		return ws.StateServerSide | ws.StateFragmented
+	}
+	return ws.StateServerSide
+}
+
+// data takes a text, binary or continuation frame (RFC 6455 §5.4).
+func (s *Session) data(h ws.Header, payload []byte) error {
+	if h.OpCode != ws.OpContinuation {
+		s.in.text = h.OpCode == ws.OpText
+	}
+	if !h.Fin || s.in.fragmented {
+		s.in.fragments = append(s.in.fragments, payload...)
+		s.in.fragmented = !h.Fin
+		if !h.Fin {
+			return nil
+		}
+		payload = s.in.fragments
+		s.in.fragments = nil
+	}
+	if s.in.text && !utf8.Valid(payload) { // RFC 6455 §8.1
+		return protocol.Closef(protocol.CloseInvalidPayload, "")
+	}
+	s.dispatch(payload)
+	return nil
+}
+
+// peerClose checks a close frame (RFC 6455 §5.5.1, §7.4).
+func (s *Session) peerClose(payload []byte) error {
+	s.in.peerClosing = true
+	if len(payload) == 0 {
+		return &peerClosed{code: ws.StatusNormalClosure}
+	}
+	if len(payload) == 1 {
+		return protocol.Closef(protocol.CloseProtocolError, "close frame with a payload of one byte")
+	}
+	code, reason := ws.ParseCloseFrameData(payload)
+	switch err := ws.CheckCloseFrameData(code, reason); {
+	case errors.Is(err, ws.ErrProtocolInvalidUTF8):
+		return protocol.Closef(protocol.CloseInvalidPayload, "")
+	case err != nil:
+		return protocol.Closef(protocol.CloseProtocolError, "%v", err)
+	case code > maxCloseCode:
+		return protocol.Closef(protocol.CloseProtocolError, "close code %d; there is none over %d", code, maxCloseCode)
+	}
+	return &peerClosed{code, reason}
+}
+
+// skip returns how many of the bytes in b can be dropped, 0 while what there is
+// does not tell, and notes a close frame. Where a header makes no sense, nothing
+// behind it does: all of it is dropped.
+func (r *reader) skip(b []byte) int {
+	r.need = 0
+	if r.skipping > 0 {
+		n := min(r.skipping, int64(len(b)))
+		r.skipping -= n
+		return int(n)
+	}
+	h, size, err := parseHeader(b)
+	switch {
+	case err != nil:
+		r.skipping = math.MaxInt64
+		return len(b)
+	case size == 0:
+		return 0
+	case h.OpCode != ws.OpClose || h.Length > protocol.MaxControlPayloadBytes:
+		r.skipping = h.Length
+		return size
+	}
+	whole := size + int(h.Length)
+	if len(b) < whole {
+		r.need = whole
+		return 0
+	}
+	r.peerClosing = true
+	return whole
+}

@@ -1,0 +1,79 @@
+// Fanout is the production node: it holds the WebSockets of devices and
+// ingesters and delivers to them what is published. Any number of them on one
+// Redis behave as one.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"fleetwire/fanout/internal/targetdrain"
+	"fleetwire/fanout/node"
+	"fleetwire/pkg/awssecret"
+	"fleetwire/pkg/redisconn"
+)
+
+const help = `fanout is a Fleetwire fan-out node: WebSockets on -listen at /v1, operations on -ops.
+On SIGTERM it tells its peers, closes their connections over -drain, and exits 0. So it does when
+the AWS target group FLEETWIRE_TARGET_GROUP_ARN drains it. "fanout healthcheck" asks a running one.`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "fanout:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	check := len(args) > 0 && args[0] == "healthcheck"
+	if check {
+		args = args[1:]
+	}
+	c, err := node.ParseConfig(args, os.Stderr, node.Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081"}, help)
+	if err != nil {
+		return err
+	}
+	if check {
+		return node.CheckHealth(ctx, c.Ops)
+	}
+	if c.Apps == "" || c.Redis == "" {
+		return errors.New("-apps and -redis are required; to try Fleetwire without either, run localdev")
+	}
+	secrets := new(awssecret.Source)
+	document, err := awssecret.OpenApps(ctx, secrets, c.Apps, c.Log)
+	if err != nil {
+		return fmt.Errorf("-apps: %w", err)
+	}
+	url, err := secrets.Resolve(ctx, c.Redis)
+	if err != nil {
+		return fmt.Errorf("-redis: %w", err)
+	}
+	rdb, err := redisconn.Open(url)
+	if err != nil {
+		return fmt.Errorf("-redis: %w", err)
+	}
+	defer func() { _ = rdb.Close() }()
+	if err := redisconn.Check(ctx, rdb); err != nil {
+		return fmt.Errorf("-redis: %w", err)
+	}
+	n, err := node.New(node.Options{
+		Listen: c.Listen, Ops: c.Ops, Apps: document.Store, Redis: rdb,
+		TrustedProxies: c.TrustedProxies, Drain: c.Drain, Log: c.Log,
+	})
+	if err != nil {
+		return err
+	}
+	if ctx, err = targetdrain.Context(ctx, n.Addr(), c.Log); err != nil {
+		return err
+	}
+	go document.Run(ctx)
+	c.Log.Info("listening", "address", n.Addr(), "ops", n.OpsAddr())
+	return n.Run(ctx)
+}

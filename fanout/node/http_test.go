@@ -1,0 +1,189 @@
+package node
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestWhatIsNoUpgrade(t *testing.T) {
+	r := start(t)
+	without := func(name string) http.Header { h := upgrade(); h.Del(name); return h }
+	for _, tt := range []struct {
+		name, method, path string
+		header             http.Header
+		status             int
+		code               string
+		answer             map[string]string
+	}{
+		{"a plain GET", "GET", "/v1", nil, 426, "invalid_request", map[string]string{"Upgrade": "websocket"}},
+		{"a plain GET with a token", "GET", "/v1?token=x", nil, 426, "invalid_request", map[string]string{"Upgrade": "websocket"}},
+		{"an upgrade to something else", "GET", "/v1", upgrade("Upgrade", "h2c"), 426, "invalid_request", nil},
+		{"no Connection: Upgrade", "GET", "/v1", without("Connection"), 426, "invalid_request", nil},
+		{"no key", "GET", "/v1", without("Sec-Websocket-Key"), 426, "invalid_request", nil},
+		{"no version", "GET", "/v1", without("Sec-Websocket-Version"), 426, "invalid_request", nil},
+		{"an old version", "GET", "/v1", upgrade("Sec-WebSocket-Version", "8"), 426, "invalid_request", map[string]string{"Sec-Websocket-Version": "13"}},
+		{"POST", "POST", "/v1", nil, 405, "method_not_allowed", map[string]string{"Allow": "GET"}},
+		{"POST with an upgrade", "POST", "/v1", upgrade(), 405, "method_not_allowed", map[string]string{"Allow": "GET"}},
+		{"PUT", "PUT", "/v1", nil, 405, "method_not_allowed", map[string]string{"Allow": "GET"}},
+		{"OPTIONS", "OPTIONS", "/v1", nil, 405, "method_not_allowed", nil},
+		{"the root", "GET", "/", nil, 404, "not_found", nil},
+		{"a slash behind", "GET", "/v1/", upgrade(), 404, "not_found", nil},
+		{"capitals", "GET", "/V1", upgrade(), 404, "not_found", nil},
+		{"REST without a control plane", "POST", "/v1/tokens", nil, 404, "not_found", nil},
+		{"operations are elsewhere", "GET", "/metrics", nil, 404, "not_found", nil},
+		{"health is elsewhere", "GET", "/healthz", nil, 404, "not_found", nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			status, header, body := r.request(tt.method, "http://"+r.Addr()+tt.path, tt.header)
+			if status != tt.status {
+				t.Errorf("status %d, want %d", status, tt.status)
+			}
+			wantErrorBody(t, body, tt.code)
+			if got := header.Get("Content-Type"); got != "application/json" {
+				t.Errorf("Content-Type %q", got)
+			}
+			for name, want := range tt.answer {
+				if got := header.Get(name); got != want {
+					t.Errorf("%s: %q, want %q", name, got, want)
+				}
+			}
+		})
+	}
+}
+
+func TestControlPlaneHasEverythingElse(t *testing.T) {
+	r := prepare(t)
+	r.MountControlPlane(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		if request.URL.Path == "/v1/boom" {
+			panic("a bug: 0xdecaf")
+		}
+		body, _ := io.ReadAll(request.Body)
+		_, _ = io.WriteString(w, request.Method+" "+request.URL.EscapedPath()+" "+string(body))
+	}))
+	r.run()
+	r.awaitReady()
+	for _, tt := range []struct{ method, path, want string }{
+		{"POST", "/v1/tokens", "POST /v1/tokens "},
+		{"POST", "/v1/channels/devices%2Fa%20b/publish", "POST /v1/channels/devices%2Fa%20b/publish "},
+		{"DELETE", "/v1/peers/a", "DELETE /v1/peers/a "},
+		{"GET", "/", "GET / "},
+	} {
+		if status, _, body := r.request(tt.method, "http://"+r.Addr()+tt.path, nil); status != 200 || body != tt.want {
+			t.Errorf("%s %s: %d %q, want %q", tt.method, tt.path, status, body, tt.want)
+		}
+	}
+	status, _, body := r.request("GET", "http://"+r.Addr()+"/v1", nil) // but this is the node's
+	if status != 426 {
+		t.Errorf("GET /v1: %d %s", status, body)
+	}
+	status, _, body = r.request("GET", "http://"+r.Addr()+"/v1/boom", nil)
+	if status != 500 || strings.Contains(body, "0xdecaf") {
+		t.Errorf("a panic: %d %s", status, body)
+	}
+	wantErrorBody(t, body, "internal_error")
+	if log := r.log.String(); !strings.Contains(log, "a request panicked") || !strings.Contains(log, "0xdecaf") {
+		t.Errorf("the log lacks the panic:\n%s", log)
+	}
+	r.connect(keyID, "device-1").alive()
+}
+
+// HOSTILE: requests that would fill the node's memory.
+func TestTooMuchOfARequest(t *testing.T) {
+	r := start(t)
+	for name, tt := range map[string]struct {
+		request string
+		status  string
+		code    string
+	}{
+		"a body of 300 KB":   {"POST /v1/tokens HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n" + strings.Repeat("x", 300_000), "413", "invalid_request"},
+		"a body of 1 TB":     {"POST /v1/tokens HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000000\r\n\r\n", "413", "invalid_request"},
+		"a header of 100 KB": {"GET /v1 HTTP/1.1\r\nHost: x\r\nX-Fill: " + strings.Repeat("x", 100_000), "431", "invalid_request"},
+		"a URL of 100 KB":    {"GET /v1?token=" + strings.Repeat("x", 100_000), "431", "invalid_request"},
+		"no HTTP":            {"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", "400", "invalid_request"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, err := net.Dial("tcp", r.Addr())
+			check(t, err)
+			defer conn.Close()
+			check(t, conn.SetDeadline(time.Now().Add(patience)))
+			go func() { _, _ = io.WriteString(conn, tt.request) }() // it may be refused half-way
+			answer, _ := io.ReadAll(conn)                           // a reset may follow it
+			head, body, _ := strings.Cut(string(answer), "\r\n\r\n")
+			if !strings.HasPrefix(head, "HTTP/1.1 "+tt.status) {
+				t.Fatalf("got %q, want %s", head, tt.status)
+			}
+			wantErrorBody(t, body, tt.code)
+		})
+	}
+}
+
+// HOSTILE: connections that are opened and never come to the point, each of them
+// a descriptor and a goroutine.
+func TestSlowRequestsAreCutOff(t *testing.T) {
+	r := prepare(t)
+	server := r.app.Server()
+	if server.ReadTimeout <= 0 || server.ReadTimeout > 30*time.Second || server.IdleTimeout <= 0 || server.WriteTimeout <= 0 {
+		t.Errorf("timeouts: read %v, idle %v, write %v", server.ReadTimeout, server.IdleTimeout, server.WriteTimeout)
+	}
+	server.ReadTimeout, server.IdleTimeout = 100*time.Millisecond, 100*time.Millisecond
+	r.run()
+	r.awaitReady()
+	for name, begin := range map[string]string{
+		"not a byte":            "",
+		"one byte":              "G",
+		"half a header":         "GET /v1 HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",
+		"half a body":           "POST /v1/tokens HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{",
+		"nothing after a reply": "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, in := r.raw(begin)
+			if _, err := io.ReadAll(in); isTimeout(err) {
+				t.Error("the connection stays open")
+			}
+		})
+	}
+	// What came to the point in time has time again.
+	p := r.connect(keyID, "device-1")
+	check(t, p.conn.SetReadDeadline(time.Now().Add(300*time.Millisecond)))
+	if _, err := p.in.ReadByte(); !isTimeout(err) {
+		t.Errorf("a WebSocket was cut off: %v", err)
+	}
+	p.alive()
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
+}
+
+func TestListenErrors(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	check(t, err)
+	defer taken.Close()
+	r := prepare(t)
+	defer func() { _ = r.listener.Close(); _ = r.opsListener.Close() }()
+	for _, tt := range []struct{ listen, ops, option string }{
+		{taken.Addr().String(), "", "listen"}, {"127.0.0.1:0", taken.Addr().String(), "ops"}, {"nonsense", "", "listen"}, {"127.0.0.1:99999", "", "listen"},
+	} {
+		opt := r.opt
+		opt.Listen, opt.Ops = tt.listen, tt.ops
+		_, err := New(opt)
+		var listenError *ListenError
+		if !errors.As(err, &listenError) || listenError.Option != tt.option {
+			t.Errorf("error %v, want a ListenError of %s", err, tt.option)
+			continue
+		}
+		// One clear line that names the flag.
+		if text := err.Error(); !strings.HasPrefix(text, "-"+tt.option+": ") || strings.Contains(text, "\n") {
+			t.Errorf("error %q does not begin with -%s", text, tt.option)
+		}
+		if errors.Unwrap(err) == nil {
+			t.Error("the error has lost its cause")
+		}
+	}
+}

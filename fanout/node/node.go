@@ -1,0 +1,208 @@
+// Package node is a fan-out node as a type: the address that devices connect
+// to, the upgrade, the sessions, the link to Redis, the operations address and
+// the drain. cmd-line programs (fanout, localdev) and end-to-end tests start it.
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/fanout/internal/hub"
+	"fleetwire/fanout/internal/session"
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/broker"
+	"fleetwire/pkg/publish"
+	"fleetwire/pkg/quota"
+	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/telemetry"
+	"fleetwire/pkg/usage"
+)
+
+// DefaultDrain is how long a node takes to close its connections when it stops.
+const DefaultDrain = 10 * time.Second
+
+// requestDrain is how long requests under way may still take.
+const requestDrain = 5 * time.Second
+
+// Options set a Node up.
+type Options struct {
+	// Listen and Ops are the addresses (host:port) for connections and for
+	// /healthz, /readyz and /metrics. Ops "" serves none of these.
+	Listen, Ops string
+	Apps        *apps.Store
+	Redis       *redis.Client
+	// Embedded says that Redis is a miniredis in this process (broker.Options).
+	Embedded bool
+	// TrustedProxies are the networks whose X-Forwarded-For is believed.
+	TrustedProxies []netip.Prefix
+	// Drain is over how long the connections are closed when Run's context ends.
+	Drain time.Duration
+	Log   *slog.Logger
+	Now   func() time.Time
+}
+
+// Node is one fan-out node.
+type Node struct {
+	opt         Options
+	id          string
+	metrics     *telemetry.Metrics
+	health      *redisconn.Health
+	broker      *broker.Broker
+	hub         *hub.Hub
+	publisher   *publish.Service
+	limiter     *quota.RateLimiter
+	connections *quota.Connections
+	usage       *usage.Recorder
+
+	listener, opsListener net.Listener
+	app                   *fiber.App
+	controlPlane          http.Handler
+	sessionOptions        *session.Options
+	sessions              *registry
+	nextConnection        atomic.Uint64
+	draining              atomic.Bool
+}
+
+// ListenError is that an address could not be taken. Option is the flag's name,
+// "listen" or "ops".
+type ListenError struct {
+	Option string
+	Err    error
+}
+
+func (e *ListenError) Error() string { return "-" + e.Option + ": " + e.Err.Error() }
+func (e *ListenError) Unwrap() error { return e.Err }
+
+// New takes the addresses and wires everything up. It does not call Redis.
+func New(opt Options) (*Node, error) {
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	var id [8]byte
+	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
+	n := &Node{opt: opt, id: hex.EncodeToString(id[:]), metrics: telemetry.NewMetrics(), sessions: newRegistry()}
+
+	var err error
+	if n.listener, err = net.Listen("tcp", opt.Listen); err != nil {
+		return nil, &ListenError{"listen", err}
+	}
+	if opt.Ops != "" {
+		if n.opsListener, err = net.Listen("tcp", opt.Ops); err != nil {
+			_ = n.listener.Close()
+			return nil, &ListenError{"ops", err}
+		}
+	}
+
+	opt.Redis.AddHook(n.metrics.RedisHook())
+	n.health = redisconn.NewHealth(opt.Redis, opt.Log)
+	n.broker = broker.New(broker.Options{Redis: opt.Redis, Health: n.health, Log: opt.Log, Node: n.id, Embedded: opt.Embedded})
+	n.hub = hub.New(n.broker)
+	n.usage = usage.NewRecorder(usage.RecorderOptions{Redis: opt.Redis, Now: opt.Now, Log: opt.Log})
+	n.publisher = publish.New(publish.Options{Usage: n.usage, Broker: n.broker, Up: n.health.Up, Log: opt.Log, Now: opt.Now, Observe: n.metrics.Published})
+	n.limiter = quota.NewRateLimiter(opt.Redis)
+	n.limiter.Watch(n.health)
+	n.connections = quota.NewConnections(opt.Redis, n.id)
+	n.sessionOptions = &session.Options{Hub: n.hub, Publisher: n.publisher, Log: opt.Log, Now: opt.Now}
+	n.metrics.CountDeliveries(n.hub.Delivered)
+	n.metrics.ReportReady(n.Ready)
+	n.app = n.newApp()
+	return n, nil
+}
+
+// Addr is the address that devices connect to.
+func (n *Node) Addr() string { return n.listener.Addr().String() }
+
+// OpsAddr is the operations address, "" if there is none.
+func (n *Node) OpsAddr() string {
+	if n.opsListener == nil {
+		return ""
+	}
+	return n.opsListener.Addr().String()
+}
+
+// Publisher and Limiter are for a control plane in the same process.
+func (n *Node) Publisher() *publish.Service { return n.publisher }
+
+// Limiter bounds REST requests and connects.
+func (n *Node) Limiter() *quota.RateLimiter { return n.limiter }
+
+// MountControlPlane serves h on every path but /v1. It must come before Run.
+func (n *Node) MountControlPlane(h http.Handler) { n.controlPlane = h }
+
+// Ready says whether the node serves new connections: Redis answers, all
+// subscriptions are live, and it is not going away.
+func (n *Node) Ready() bool { return n.notReady() == "" }
+
+func (n *Node) notReady() string {
+	switch {
+	case n.draining.Load():
+		return "draining"
+	case !n.health.Up():
+		return "redis does not answer"
+	case !n.broker.Live():
+		return "subscriptions in redis are not live yet"
+	default:
+		return ""
+	}
+}
+
+// Run serves until ctx ends, then drains: it stops accepting, tells all peers,
+// and closes their connections over Options.Drain.
+func (n *Node) Run(ctx context.Context) error {
+	// What connections need lives on until the last of them is gone.
+	inner, stop := context.WithCancel(context.Background())
+	defer stop()
+	var parts sync.WaitGroup
+	run := func(part func(context.Context)) {
+		parts.Add(1)
+		go func() {
+			defer parts.Done()
+			part(inner)
+		}()
+	}
+	run(n.health.Run)
+	run(n.connections.Run)
+	run(n.usage.Run)
+	run(func(ctx context.Context) { n.broker.Run(ctx, n.hub.Broadcast) })
+	run(n.keepAlive)
+
+	failed := make(chan error, 2)
+	go func() { failed <- n.app.Listener(impatient{n.listener, n.app.Server().ReadTimeout}) }()
+	ops := n.opsServer()
+	if n.opsListener != nil {
+		go func() { failed <- ops.Serve(n.opsListener) }()
+	}
+
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+		err = fmt.Errorf("serving stopped: %w", err)
+	}
+	n.draining.Store(true)
+	accepting := make(chan struct{})
+	go func() {
+		defer close(accepting)
+		_ = n.app.ShutdownWithTimeout(requestDrain)
+		_ = n.listener.Close() // if fiber had not come to serving it
+	}()
+	n.drain()
+	n.sessions.wait()
+	<-accepting
+	stop()
+	parts.Wait()
+	_ = ops.Close()
+	return err
+}

@@ -1,0 +1,104 @@
+package node
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"fleetwire/fanout/internal/session"
+	"fleetwire/pkg/protocol"
+)
+
+// keepAliveGroups spreads the pings of all connections evenly over the ping
+// interval: each second one group has its turn.
+const keepAliveGroups = int(protocol.PingInterval / time.Second)
+
+// registry is the sessions of this node.
+type registry struct {
+	groups [keepAliveGroups]struct {
+		mu       sync.Mutex
+		sessions map[uint64]*session.Session
+	}
+
+	mu      sync.Mutex
+	ended   bool           // wait has been called
+	running sync.WaitGroup // connections, from enter on
+}
+
+func newRegistry() *registry {
+	r := &registry{}
+	for i := range r.groups {
+		r.groups[i].sessions = map[uint64]*session.Session{}
+	}
+	return r
+}
+
+// enter counts a connection that wait is to wait for, until running.Done. It
+// refuses once wait has been called.
+func (r *registry) enter() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.ended {
+		r.running.Add(1)
+	}
+	return !r.ended
+}
+
+func (r *registry) add(s *session.Session) {
+	g := &r.groups[s.ID()%uint64(keepAliveGroups)]
+	g.mu.Lock()
+	g.sessions[s.ID()] = s
+	g.mu.Unlock()
+}
+
+func (r *registry) remove(s *session.Session) {
+	g := &r.groups[s.ID()%uint64(keepAliveGroups)]
+	g.mu.Lock()
+	delete(g.sessions, s.ID())
+	g.mu.Unlock()
+}
+
+// all returns the sessions there are now, in no particular order.
+func (r *registry) all() []*session.Session {
+	var all []*session.Session
+	for i := range r.groups {
+		all = append(all, r.group(i)...)
+	}
+	return all
+}
+
+func (r *registry) group(i int) []*session.Session {
+	g := &r.groups[i]
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	sessions := make([]*session.Session, 0, len(g.sessions))
+	for _, s := range g.sessions {
+		sessions = append(sessions, s)
+	}
+	return sessions
+}
+
+// keepAlive gives one group a second its turn, until ctx ends.
+func (n *Node) keepAlive(ctx context.Context) {
+	turn := time.NewTicker(protocol.PingInterval / time.Duration(keepAliveGroups))
+	defer turn.Stop()
+	for i := 0; ; i = (i + 1) % keepAliveGroups {
+		select {
+		case <-ctx.Done():
+			return
+		case <-turn.C:
+			now := n.opt.Now()
+			for _, s := range n.sessions.group(i) {
+				s.KeepAlive(now)
+			}
+		}
+	}
+}
+
+// wait returns when no connection is left; none is let in any more.
+func (r *registry) wait() {
+	r.mu.Lock()
+	r.ended = true
+	r.mu.Unlock()
+	r.running.Wait()
+}
