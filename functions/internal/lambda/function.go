@@ -1,0 +1,225 @@
+package lambda
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/functions/internal/api"
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/awssecret"
+	"fleetwire/pkg/broker"
+	"fleetwire/pkg/protocol"
+	"fleetwire/pkg/publish"
+	"fleetwire/pkg/quota"
+	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/usage"
+)
+
+const (
+	// AnswerLimit is how long a request may take: whatever is waited for, the
+	// caller has an answer within 2 s, also of a function that only starts then.
+	AnswerLimit = 1500 * time.Millisecond
+	// refreshLimit is how much of that may go into reading secrets again.
+	refreshLimit = time.Second
+	// startLimit and helloLimit bound what is done before the first request, whose
+	// caller may be waiting: reading the configuration, and dialling Redis.
+	startLimit = AnswerLimit
+	helloLimit = 250 * time.Millisecond
+	// retryAfter is for how long a failed reading of the configuration stands.
+	retryAfter = time.Second
+	// idleLimit is when a connection to Redis counts as stale: before AWS's
+	// network forgets connections without telling anybody (350 s). A function
+	// that wakes up later dials anew.
+	idleLimit = "240s"
+)
+
+// Services is what a function's handler is built from.
+type Services struct {
+	API       api.Config
+	Redis     *redis.Client
+	Publisher *publish.Service // the door for messages
+}
+
+// Build makes a function's handler. It is called again when Redis moves.
+type Build func(Services) http.Handler
+
+// Serve is the main of a Lambda function. It does not return.
+func Serve(build Build) {
+	log := logger(os.Stderr, os.Getenv("FLEETWIRE_LOG_LEVEL"))
+	f := newFunction(settingsFromEnvironment(), build, log)
+	f.start()
+	lambda.Start(Events{Handler: f, Log: log})
+}
+
+// function is a handler and its configuration, which may come late.
+type function struct {
+	settings settings
+	build    Build
+	secrets  *awssecret.Source
+	log      *slog.Logger
+	now      func() time.Time
+
+	mu      sync.Mutex
+	failed  error     // why there is no configuration
+	read    time.Time // when that was, or when the secrets were read last
+	apps    *awssecret.Apps
+	url     string // of rdb
+	rdb     *redis.Client
+	handler http.Handler // nil until there is a configuration
+}
+
+func newFunction(s settings, build Build, log *slog.Logger) *function {
+	return &function{settings: s, build: build, secrets: new(awssecret.Source), log: log, now: time.Now}
+}
+
+// start reads the configuration and connects to Redis while Lambda still waits
+// for the function. What fails is logged and tried again with each request.
+func (f *function) start() {
+	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	defer cancel()
+	if _, err := f.current(ctx); err != nil {
+		f.log.Error("not configured: requests are answered 503 until this is mended", "err", err)
+		return
+	}
+	hello, done := context.WithTimeout(ctx, helloLimit)
+	defer done()
+	// A pipeline, because go-redis keeps connections of their own for those, and
+	// all that the handlers do are some.
+	_, err := f.rdb.Pipelined(hello, func(p redis.Pipeliner) error { return p.Ping(hello).Err() })
+	if err != nil {
+		f.log.Warn("redis does not answer: requests are answered 503 until it does", "err", err)
+	}
+}
+
+// ServeHTTP is http.Handler's.
+func (f *function) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), AnswerLimit)
+	defer cancel()
+	r = r.WithContext(ctx)
+	handler, err := f.current(ctx)
+	if err != nil {
+		shown := protocol.Errorf(protocol.BackendError, "the service is not configured, so nothing was done; its log says what is missing")
+		api.WriteError(w, r, f.log, fmt.Errorf("%w: %w", shown, err))
+		return
+	}
+	handler.ServeHTTP(w, r)
+}
+
+// current is the handler of the configuration as it is now.
+func (f *function) current(ctx context.Context) (http.Handler, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch age := f.now().Sub(f.read); {
+	case f.handler != nil:
+		if age >= awssecret.RefreshInterval && f.settings.fromSecrets() {
+			f.refresh(ctx)
+		}
+	case f.failed == nil || age >= retryAfter:
+		f.failed = f.configure(ctx)
+		f.read = f.now()
+	}
+	return f.handler, f.failed
+}
+
+// configure is called with f.mu held, until it succeeds.
+func (f *function) configure(ctx context.Context) (err error) {
+	if err := f.settings.check(); err != nil {
+		return err
+	}
+	if f.apps, err = awssecret.OpenApps(ctx, f.secrets, f.settings.apps, f.log); err != nil {
+		return fmt.Errorf("FLEETWIRE_APPS: %w", err)
+	}
+	url, err := f.secrets.Resolve(ctx, f.settings.redis)
+	if err == nil {
+		err = f.connect(url)
+	}
+	if err != nil {
+		return fmt.Errorf("FLEETWIRE_REDIS_URL: %w", err)
+	}
+	return nil
+}
+
+// refresh is called with f.mu held. What cannot be read stays as it was.
+func (f *function) refresh(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, refreshLimit)
+	defer cancel()
+	f.read = f.now()
+	f.apps.Refresh(ctx)
+	url, err := f.secrets.Resolve(ctx, f.settings.redis)
+	if err == nil && url != f.url {
+		err = f.connect(url)
+	}
+	if err != nil {
+		f.log.Warn("the Redis URL could not be read again; the last good one stays in force", "err", err)
+	}
+}
+
+// connect makes the handler anew on the Redis at url. It does not wait for it.
+func (f *function) connect(url string) error {
+	rdb, err := redisconn.Open(withIdleLimit(url))
+	if err != nil {
+		return err
+	}
+	if f.rdb != nil {
+		f.log.Info("redis has moved")
+		former := f.rdb
+		// Who is in the middle of a request may finish it.
+		time.AfterFunc(AnswerLimit, func() { _ = former.Close() })
+	}
+	f.url, f.rdb = url, rdb
+	recorder := usage.NewRecorder(usage.RecorderOptions{Redis: rdb, Log: f.log})
+	f.handler = flushUsage(f.build(services(f.apps.Store, rdb, recorder, f.log)), recorder, f.log)
+	return nil
+}
+
+// flushUsage writes what a request added to the usage figures before it is over:
+// a frozen function may never run again.
+func flushUsage(h http.Handler, recorder *usage.Recorder, log *slog.Logger) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.ServeHTTP(w, r)
+		if err := recorder.Flush(r.Context()); err != nil {
+			log.Warn("usage figures are not written yet, the next request tries again", "err", err)
+		}
+	})
+}
+
+func withIdleLimit(url string) string {
+	const option = "conn_max_idle_time="
+	switch {
+	case strings.Contains(url, option):
+		return url
+	case strings.Contains(url, "?"):
+		return url + "&" + option + idleLimit
+	}
+	return url + "?" + option + idleLimit
+}
+
+func services(store *apps.Store, rdb *redis.Client, recorder *usage.Recorder, log *slog.Logger) Services {
+	var id [8]byte
+	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
+	return Services{
+		API:   api.Config{Apps: store, Limiter: quota.NewRateLimiter(rdb), Log: log},
+		Redis: rdb,
+		Publisher: publish.New(publish.Options{
+			Broker: broker.New(broker.Options{
+				Redis: rdb, Log: log, Node: "function-" + hex.EncodeToString(id[:]),
+				// It never runs, and nobody asks it: see Up. The errors are logged by who gets them.
+				Health: redisconn.NewHealth(rdb, slog.New(slog.DiscardHandler)),
+			}),
+			// A probe's opinion is as old as the last freeze; each request finds out itself.
+			Up:  func() bool { return true },
+			Log: log, Now: time.Now, Usage: recorder,
+		}),
+	}
+}

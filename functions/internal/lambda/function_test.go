@@ -1,0 +1,257 @@
+package lambda
+
+import (
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+
+	"fleetwire/functions/internal/apitest"
+	"fleetwire/functions/tokens"
+	"fleetwire/pkg/awssecret"
+	"fleetwire/pkg/awssecret/awssecrettest"
+	"fleetwire/pkg/redisconn"
+)
+
+const (
+	appsARN  = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:fleetwire-apps-AbCdEf"
+	redisARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:fleetwire-redis-AbCdEf"
+)
+
+func document(keyID string) string {
+	return `{"apps":[{"id":"app_demo","keys":[{"id":"` + keyID + `","secret":"` + apitest.Secret + `","channelPatterns":["**"],"actions":["publish"]}]}]}`
+}
+
+func unescape(t *testing.T, s string) string {
+	t.Helper()
+	out, err := url.PathUnescape(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// instance is the tokens function, and the time that it believes it is.
+type instance struct {
+	*function
+	log   *apitest.Log
+	clock time.Time
+}
+
+func newInstance(t *testing.T, s settings) *instance {
+	i := &instance{log: new(apitest.Log), clock: time.Unix(1767225600, 0)}
+	i.function = newFunction(s, func(s Services) http.Handler { return tokens.New(s.API) }, slog.New(slog.NewTextHandler(i.log, nil)))
+	i.now = func() time.Time { return i.clock }
+	t.Cleanup(func() {
+		if i.rdb != nil {
+			_ = i.rdb.Close()
+		}
+	})
+	return i
+}
+
+// mint asks for a token with a key, and returns the status and body.
+func (i *instance) mint(keyID string) (int, string) {
+	r := httptest.NewRequest("POST", "/v1/tokens", strings.NewReader(`{"peerId":"a"}`))
+	r.Header.Set("Authorization", "Bearer "+keyID+":"+apitest.Secret)
+	w := apitest.Do(i, r)
+	return w.Code, w.Body.String()
+}
+
+func (i *instance) want(t *testing.T, keyID string, status int) {
+	t.Helper()
+	if got, body := i.mint(keyID); got != status {
+		t.Errorf("%s: %d %s, want %d\n%s", keyID, got, body, status, i.log)
+	}
+}
+
+func secrets(t *testing.T) *awssecrettest.Server {
+	t.Helper()
+	s := awssecrettest.Start(t)
+	for name, value := range s.Environment() {
+		t.Setenv(name, value)
+	}
+	return s
+}
+
+// A function that cannot be configured answers, and says in its log what is wrong.
+func TestWrongConfiguration(t *testing.T) {
+	secrets(t)
+	redis := "redis://127.0.0.1:6379"
+	for name, tt := range map[string]struct {
+		settings settings
+		want     string
+	}{
+		"nothing":            {settings{}, "FLEETWIRE_APPS is not set"},
+		"no Redis":           {settings{apps: document("sk_a")}, "FLEETWIRE_REDIS_URL is not set"},
+		"broken document":    {settings{apps: `{"apps":7}`, redis: redis}, "FLEETWIRE_APPS: apps document: apps: must be an array"},
+		"no such file":       {settings{apps: "nowhere.json", redis: redis}, "no such file"},
+		"no such secret":     {settings{apps: appsARN, redis: redis}, "ResourceNotFoundException"},
+		"not a secret's ARN": {settings{apps: "arn:aws:s3:::bucket/x", redis: redis}, "is not the ARN of a secret"},
+		"wrong Redis URL":    {settings{apps: document("sk_a"), redis: "http://:5ec4e7@cache"}, "FLEETWIRE_REDIS_URL: the Redis URL must begin with redis://"},
+		"no Redis secret":    {settings{apps: document("sk_a"), redis: redisARN}, "FLEETWIRE_REDIS_URL: secret " + redisARN},
+	} {
+		t.Run(name, func(t *testing.T) {
+			i := newInstance(t, tt.settings)
+			i.start()
+			status, body := i.mint("sk_a")
+			if status != 503 || !strings.HasPrefix(body, `{"error":"backend_error","message":"the service is not configured`) {
+				t.Errorf("%d %s", status, body)
+			}
+			if log := i.log.String(); strings.Count(log, tt.want) < 2 || strings.Contains(log, apitest.SecretTip) {
+				t.Errorf("logged %s\nwant %q at the start and with the request, and no secret", log, tt.want)
+			}
+		})
+	}
+}
+
+func TestConfigurationThatComesLate(t *testing.T) {
+	s := secrets(t)
+	i := newInstance(t, settings{apps: appsARN, redis: redisARN})
+	i.start()
+	tries, _ := s.Readings()
+	i.want(t, "sk_a", 503)
+	s.Put(appsARN, document("sk_a"))
+	s.Put(redisARN, "redis://"+miniredis.RunT(t).Addr())
+	i.clock = i.clock.Add(retryAfter - 1)
+	i.want(t, "sk_a", 503)
+	if n, _ := s.Readings(); n != tries {
+		t.Errorf("asked %d times within %v of a failure, which each made a caller wait", n-tries, retryAfter)
+	}
+	i.clock = i.clock.Add(1)
+	i.want(t, "sk_a", 200)
+}
+
+func TestKeysAreRotatedWhileWarm(t *testing.T) {
+	s := secrets(t)
+	s.Put(appsARN, document("sk_a"))
+	i := newInstance(t, settings{apps: appsARN, redis: "redis://" + miniredis.RunT(t).Addr()})
+	i.start()
+	i.want(t, "sk_a", 200)
+	before, _ := s.Readings()
+
+	s.Put(appsARN, document("sk_b"))
+	i.clock = i.clock.Add(awssecret.RefreshInterval - 1)
+	i.want(t, "sk_a", 200)
+	if n, _ := s.Readings(); n != before {
+		t.Errorf("the secret was read again after less than %v", awssecret.RefreshInterval)
+	}
+	i.clock = i.clock.Add(1)
+	i.want(t, "sk_a", 401)
+	i.want(t, "sk_b", 200)
+	if n, _ := s.Readings(); n != before+1 {
+		t.Errorf("%d readings, want one", n-before)
+	}
+
+	s.Put(appsARN, "{")
+	i.clock = i.clock.Add(time.Hour) // frozen for so long
+	i.want(t, "sk_b", 200)
+	if log := i.log.String(); !strings.Contains(log, "the new version of the apps document is broken") {
+		t.Errorf("logged %s", log)
+	}
+	s.Put(appsARN, document("sk_c"))
+	s.Break(true)
+	i.clock = i.clock.Add(time.Hour)
+	i.want(t, "sk_b", 200)
+	s.Break(false)
+	i.clock = i.clock.Add(awssecret.RefreshInterval)
+	i.want(t, "sk_c", 200)
+}
+
+func TestRedisMovesWhileWarm(t *testing.T) {
+	s := secrets(t)
+	former, next := miniredis.RunT(t), miniredis.RunT(t)
+	s.Put(redisARN, "redis://"+former.Addr())
+	i := newInstance(t, settings{apps: document("sk_a"), redis: redisARN})
+	i.start()
+	i.want(t, "sk_a", 200)
+	client := i.rdb
+	i.clock = i.clock.Add(awssecret.RefreshInterval)
+	i.want(t, "sk_a", 200)
+	if i.rdb != client {
+		t.Error("the same URL made another client")
+	}
+
+	s.Put(redisARN, "redis:/typo")
+	i.clock = i.clock.Add(awssecret.RefreshInterval)
+	i.want(t, "sk_a", 200)
+	if log := i.log.String(); !strings.Contains(log, "the Redis URL could not be read again") {
+		t.Errorf("logged %s", log)
+	}
+	s.Put(redisARN, "redis://"+next.Addr())
+	former.Close()
+	i.clock = i.clock.Add(awssecret.RefreshInterval)
+	i.want(t, "sk_a", 200)
+	if len(next.Keys()) == 0 {
+		t.Error("nothing was counted in the new Redis")
+	}
+}
+
+func TestRedisAwayAndBack(t *testing.T) {
+	m := miniredis.RunT(t)
+	i := newInstance(t, settings{apps: document("sk_a"), redis: "redis://" + m.Addr()})
+	m.Close()
+	i.start()
+	if log := i.log.String(); !strings.Contains(log, "redis does not answer") {
+		t.Errorf("logged %s", log)
+	}
+	i.want(t, "sk_a", 503)
+	if err := m.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	i.want(t, "sk_a", 200)
+	m.Close()
+	i.want(t, "sk_a", 503)
+	if err := m.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	i.want(t, "sk_a", 200)
+}
+
+func TestIdleConnectionsAreNotTrustedForLong(t *testing.T) {
+	for url, want := range map[string]time.Duration{
+		"redis://h:6379":                          240 * time.Second,
+		"redis://h:6379/2?client_name=x":          240 * time.Second,
+		"rediss://u:p@h:6379":                     240 * time.Second,
+		"redis://h:6379/0?conn_max_idle_time=10s": 10 * time.Second,
+	} {
+		rdb, err := redisconn.Open(withIdleLimit(url))
+		if err != nil || rdb.Options().ConnMaxIdleTime != want {
+			t.Errorf("%s: %v, %v", url, rdb, err)
+			continue
+		}
+		_ = rdb.Close()
+	}
+}
+
+func TestLogLevel(t *testing.T) {
+	for level, want := range map[string]string{
+		"":      "info warn",
+		"debug": "debug info warn",
+		"WARN":  "warn",
+		"loud":  "FLEETWIRE_LOG_LEVEL info warn", // and it serves
+	} {
+		out := new(apitest.Log)
+		log := logger(out, level)
+		log.Debug("debug")
+		log.Info("info")
+		log.Warn("warn")
+		var got []string
+		for line := range strings.Lines(out.String()) {
+			var m struct{ Msg string }
+			if err := json.Unmarshal([]byte(line), &m); err != nil {
+				t.Fatalf("%q: %v", line, err)
+			}
+			got = append(got, strings.Fields(m.Msg)[0])
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%q: logged %q, want %s", level, got, want)
+		}
+	}
+}

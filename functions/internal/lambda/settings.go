@@ -1,0 +1,51 @@
+package lambda
+
+import (
+	"cmp"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+
+	"fleetwire/pkg/awssecret"
+)
+
+// settings is a function's configuration.
+type settings struct {
+	apps  string // FLEETWIRE_APPS: the ARN of a secret, a file, or the document itself
+	redis string // FLEETWIRE_REDIS_URL: the ARN of a secret, or the URL itself
+}
+
+func settingsFromEnvironment() settings {
+	return settings{apps: os.Getenv("FLEETWIRE_APPS"), redis: os.Getenv("FLEETWIRE_REDIS_URL")}
+}
+
+// check says which variable is missing, and what belongs in it.
+func (s settings) check() error {
+	var err error
+	if s.apps == "" {
+		err = errors.New("FLEETWIRE_APPS is not set: it takes the ARN of the secret that holds the apps document, or the document itself")
+	}
+	if s.redis == "" {
+		err = errors.Join(err, errors.New("FLEETWIRE_REDIS_URL is not set: it takes the ARN of the secret that holds the Redis URL, or the URL itself, as in rediss://:password@host:6379"))
+	}
+	return err
+}
+
+// fromSecrets says whether anything is there to be read again.
+func (s settings) fromSecrets() bool {
+	return awssecret.IsARN(s.apps) || awssecret.IsARN(s.redis)
+}
+
+// logger writes JSON lines, which CloudWatch takes apart. A wrong
+// FLEETWIRE_LOG_LEVEL is no reason not to serve. pkg/telemetry would do the same,
+// and link Prometheus into every function.
+func logger(w io.Writer, level string) *slog.Logger {
+	least := slog.LevelInfo
+	err := least.UnmarshalText([]byte(cmp.Or(level, "info")))
+	log := slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: least}))
+	if err != nil {
+		log.Warn("FLEETWIRE_LOG_LEVEL must be debug, info, warn or error; it is info until then", "is", level)
+	}
+	return log
+}
