@@ -1,0 +1,67 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"fleetwire/fanout/node"
+	"fleetwire/pkg/apps"
+)
+
+// greet prints where everything is and what to paste to try it. The secret key
+// goes to the terminal of whoever started localdev, never into the log.
+func greet(w io.Writer, c node.Config, appsSpec string, n *node.Node, directory *apps.Directory) {
+	base := "http://" + n.Addr()
+	fmt.Fprintf(w, "listening on %s\n", base)
+	if n.OpsAddr() != "" {
+		fmt.Fprintf(w, "operations   http://%s/readyz /healthz /metrics\n", n.OpsAddr())
+	}
+	if c.Redis == "" {
+		fmt.Fprintln(w, "redis        embedded, in memory (-redis redis://127.0.0.1:6379 for a real one)")
+	} else {
+		fmt.Fprintln(w, "redis        as given by -redis")
+	}
+	if strings.HasPrefix(appsSpec, "{") {
+		appsSpec = "as given by -apps"
+	}
+	fmt.Fprintf(w, "apps         %s\n", appsSpec)
+	key := firstSecretKey(directory)
+	if key == nil {
+		fmt.Fprintln(w, "\nThe apps document has no secret key, so there is nothing to mint tokens with.")
+		return
+	}
+	credential := key.ID + "_secret_" + key.Secret
+	if strings.Contains(credential, ":") {
+		credential = key.ID + ":" + key.Secret // a secret with a ':' has this spelling only
+	}
+	fmt.Fprintf(w, "secret key   %s\n", credential)
+	fmt.Fprintf(w, `
+Paste into another terminal, in this folder:
+
+  export FLEETWIRE_URL=%s FLEETWIRE_SECRET_KEY=%s
+
+  # mint a token for a device
+  TOKEN=$(curl -s $FLEETWIRE_URL/v1/tokens -H "Authorization: Bearer $FLEETWIRE_SECRET_KEY" \
+    -d '{"peerId":"camera-001","channels":["devices/camera-001/*"]}' -H 'Content-Type: application/json' | sed 's/.*"token":"\([^"]*\)".*/\1/')
+
+  # open a socket as that device, and hear its commands (type further frames, Ctrl-C ends)
+  go run ./examples/go/socket -token $TOKEN -subscribe devices/camera-001/commands
+
+  # from a third terminal: publish a command with one request
+  curl $FLEETWIRE_URL/v1/channels/devices%%2Fcamera-001%%2Fcommands/publish -H "Authorization: Bearer $FLEETWIRE_SECRET_KEY" \
+    -d '{"data":{"cmd":"reboot"}}' -H 'Content-Type: application/json'
+
+`, base, credential)
+}
+
+func firstSecretKey(directory *apps.Directory) *apps.Key {
+	for _, app := range directory.Apps() {
+		for _, key := range app.Keys {
+			if !key.Publishable() {
+				return key
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,114 @@
+// Package stack is all of Fleetwire in one process, as a type: the control
+// plane's handlers and a fan-out node on one address, on an embedded miniredis
+// or on a real Redis. localdev runs it, and end-to-end tests start it on port 0.
+package stack
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+
+	"fleetwire/fanout/node"
+	"fleetwire/functions/routes"
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/usage"
+)
+
+// clockStep is how often the embedded Redis is told that time has passed:
+// miniredis expires nothing by itself.
+const clockStep = 100 * time.Millisecond
+
+// Options set a Stack up.
+type Options struct {
+	Listen, Ops string // addresses, host:port; Ops "" for none
+	Apps        *apps.Store
+	// Redis is a URL, "" for an embedded miniredis.
+	Redis          string
+	TrustedProxies []netip.Prefix
+	Drain          time.Duration
+	Log            *slog.Logger
+}
+
+// Stack is everything in one process.
+type Stack struct {
+	Node     *node.Node
+	embedded *miniredis.Miniredis
+	close    func()
+}
+
+// New takes the addresses and connects to Redis. An error names the flag that
+// it is about.
+func New(ctx context.Context, opt Options) (*Stack, error) {
+	s := &Stack{}
+	url := opt.Redis
+	if url == "" {
+		s.embedded = miniredis.NewMiniRedis()
+		if err := s.embedded.Start(); err != nil {
+			return nil, fmt.Errorf("the embedded Redis does not start: %w", err)
+		}
+		url = "redis://" + s.embedded.Addr()
+	}
+	rdb, err := redisconn.Open(url)
+	if err != nil {
+		return nil, fmt.Errorf("-redis: %w", err)
+	}
+	s.close = func() {
+		_ = rdb.Close()
+		if s.embedded != nil {
+			s.embedded.Close()
+		}
+	}
+	if err := redisconn.Check(ctx, rdb); err != nil {
+		s.close()
+		return nil, fmt.Errorf("-redis: %w", err)
+	}
+	s.Node, err = node.New(node.Options{
+		Listen: opt.Listen, Ops: opt.Ops, Apps: opt.Apps,
+		Redis: rdb, Embedded: s.embedded != nil,
+		TrustedProxies: opt.TrustedProxies, Drain: opt.Drain, Log: opt.Log,
+	})
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	s.Node.MountControlPlane(routes.New(routes.Config{
+		Apps: opt.Apps, Limiter: s.Node.Limiter(), Publisher: s.Node.Publisher(), Log: opt.Log,
+		Usage: usage.NewReader(rdb, nil),
+	}))
+	return s, nil
+}
+
+// Run serves until ctx ends and the node has drained.
+func (s *Stack) Run(ctx context.Context) error {
+	defer s.close()
+	if s.embedded != nil {
+		ticking, stop := context.WithCancel(context.Background())
+		stopped := make(chan struct{})
+		go func() {
+			defer close(stopped)
+			s.driveClock(ticking)
+		}()
+		defer func() { stop(); <-stopped }()
+	}
+	return s.Node.Run(ctx)
+}
+
+func (s *Stack) driveClock(ctx context.Context) {
+	tick := time.NewTicker(clockStep)
+	defer tick.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			s.embedded.FastForward(now.Sub(last))
+			last = now
+		}
+	}
+}
