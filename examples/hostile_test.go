@@ -1,0 +1,222 @@
+package examples
+
+import (
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/gobwas/ws"
+)
+
+// A program is an example that keeps a connection.
+type program struct {
+	name     string
+	start    func(t *testing.T, url string) *process
+	channels []string // what it subscribes to
+}
+
+var (
+	pythonCamera = program{"Python camera", func(t *testing.T, url string) *process {
+		return startCamera(t, url, url, "1")
+	}, cameraChannels}
+	goCamera = program{"Go camera", func(t *testing.T, url string) *process {
+		return start(t, "Go camera", serviceEnv(url, keyID+":"+secret), built(t, "camera"), "-device", "camera-001", "-interval", "20ms", "-count", "1")
+	}, cameraChannels}
+	nodeIngester = program{"ingester", func(t *testing.T, url string) *process {
+		return start(t, "ingester", serviceEnv(url, keyID+":"+secret), nodePath(t), "examples/node/ingester.mjs",
+			"--out", filepath.Join(t.TempDir(), "events.ndjson"))
+	}, []string{"devices/*/events"}}
+
+	cameraChannels = []string{"devices/camera-001/commands", "fleets/fleet-northeast/commands"}
+)
+
+// TestComesBack: an example that was cut off connects again and has all its
+// subscriptions again, with a new token where the close code asks for one.
+func TestComesBack(t *testing.T) {
+	tests := []struct {
+		name     string
+		end      func(t *testing.T, s *fakeSocket)
+		code     float64
+		newToken bool // the ingester mints one for each connection anyway
+	}{
+		{"the node goes away", func(t *testing.T, s *fakeSocket) {
+			s.write(t, `{"type":"going_away","retryAfterMs":7}`)
+			s.closeWith(t, 1001, "")
+		}, 1001, false},
+		{"slow consumer", func(t *testing.T, s *fakeSocket) { s.closeWith(t, 1008, "slow consumer") }, 1008, false},
+		{"nothing heard", func(t *testing.T, s *fakeSocket) { s.closeWith(t, 4000, "") }, 4000, false},
+		{"token invalid", func(t *testing.T, s *fakeSocket) { s.closeWith(t, 4001, "revoked") }, 4001, true},
+		{"token expired", func(t *testing.T, s *fakeSocket) { s.closeWith(t, 4002, "") }, 4002, true},
+		{"too many connections", func(t *testing.T, s *fakeSocket) { s.closeWith(t, 4010, "") }, 4010, false},
+		{"the network is cut", func(t *testing.T, s *fakeSocket) { s.cut(t) }, 1006, false},
+	}
+	for _, p := range []program{pythonCamera, goCamera, nodeIngester} {
+		for _, tt := range tests {
+			t.Run(p.name+"/"+tt.name, func(t *testing.T) {
+				t.Parallel()
+				f := newFakeService(t)
+				running := p.start(t, f.url)
+				s := f.accept(t, "token-1")
+				s.welcome(t, p.channels...)
+				running.awaitEvent(t, len(p.channels), "subscribed", nil)
+				tt.end(t, s)
+				l := running.awaitEvent(t, 1, "disconnected", map[string]any{"code": tt.code})
+				if tt.code == 1001 && l.fields["retryInMs"] != 7.0 {
+					t.Errorf("it printed %s; want the 7 ms that going_away asked for", l.text)
+				}
+				if wait, ok := l.fields["retryInMs"].(float64); !ok || wait < 0 || wait > 500 {
+					t.Errorf("it printed %s; want at most 500 ms before the first retry", l.text)
+				}
+				token := "token-1"
+				if tt.newToken || p.name == nodeIngester.name {
+					token = "token-2"
+				}
+				f.accept(t, token).welcome(t, p.channels...)
+				running.awaitEvent(t, 2*len(p.channels), "subscribed", nil)
+			})
+		}
+	}
+}
+
+// TestStaysAway: after a close code that is final an example ends, and says why.
+func TestStaysAway(t *testing.T) {
+	for _, p := range []program{pythonCamera, goCamera, nodeIngester} {
+		for _, code := range []ws.StatusCode{4003, 4012, 4020} {
+			t.Run(p.name+"/"+strconv.Itoa(int(code)), func(t *testing.T) {
+				t.Parallel()
+				f := newFakeService(t)
+				running := p.start(t, f.url)
+				f.accept(t, "token-1").closeWith(t, code, "final")
+				running.awaitEvent(t, 1, "stopped", map[string]any{"code": float64(code), "reason": "final"})
+				if exit := running.wait(t); exit != 1 {
+					t.Errorf("exit code %d, want 1", exit)
+				}
+				select {
+				case <-f.socket:
+					t.Error("it connected again")
+				default:
+				}
+			})
+		}
+	}
+}
+
+// TestBacksOff: a service that answers nobody is not hammered; the waits grow.
+// A jittered wait may be short by luck, so it is their bound that is checked:
+// that a wait ever passes the first bound shows that it grows.
+func TestBacksOff(t *testing.T) {
+	for _, p := range []program{pythonCamera, goCamera, nodeIngester} {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFakeService(t)
+			running := p.start(t, f.url)
+			bound := 500.0
+			for n := 1; n <= 15; n++ {
+				f.accept(t, tokenNumber(p, n)).cut(t)
+				l := running.awaitEvent(t, n, "disconnected", map[string]any{"code": 1006.0})
+				wait, ok := l.fields["retryInMs"].(float64)
+				if !ok || wait < 0 || wait > bound {
+					t.Fatalf("attempt %d: it printed %s; want at most %v ms", n, l.text, bound)
+				}
+				if wait > 500 {
+					return
+				}
+				bound = min(2*bound, 30_000)
+			}
+			t.Error("15 waits in a row within the first one's bound; they do not grow")
+		})
+	}
+}
+
+func tokenNumber(p program, attempt int) string {
+	if p.name == nodeIngester.name {
+		return fmt.Sprintf("token-%d", attempt)
+	}
+	return "token-1"
+}
+
+// TestCameraPublishesAfterBothAcks: an event that goes out before the command
+// channels are joined would let a command that answers it be missed.
+func TestCameraPublishesAfterBothAcks(t *testing.T) {
+	for _, p := range []program{pythonCamera, goCamera} {
+		t.Run(p.name, func(t *testing.T) {
+			f := newFakeService(t)
+			running := p.start(t, f.url)
+			s := f.accept(t, "token-1")
+			s.write(t, `{"type":"welcome","peerId":"me","expiresAt":null,"serverTime":1,"maxMessageSize":65536}`)
+			first, second := s.subscription(t, cameraChannels[0]), s.subscription(t, cameraChannels[1])
+			s.write(t, `{"type":"ack","requestId":%q}`, first)
+			// A command may come before the second ack. When it has been obeyed, the
+			// first ack has done whatever it does, and an event would lie before the pong.
+			s.write(t, `{"type":"message","channel":%q,"from":"server","data":{"cmd":"set-frame-rate","fps":1}}`, cameraChannels[0])
+			running.awaitEvent(t, 1, "set-frame-rate", map[string]any{"fps": 1.0})
+			if err := ws.WriteFrame(s, ws.NewPingFrame([]byte("still there?"))); err != nil {
+				t.Fatal(err)
+			}
+			if got := s.read(t); got.opCode != ws.OpPong {
+				t.Fatalf("it sent %+v before the second ack; want the pong", got)
+			}
+			s.write(t, `{"type":"ack","requestId":%q}`, second)
+			got := s.read(t)
+			if got.Type != "publish" || got.Channel != "devices/camera-001/events" || got.Data.Event != "motion" || got.Data.Seq != 1 {
+				t.Fatalf("it sent %+v; want motion event 1", got)
+			}
+			s.write(t, `{"type":"error","requestId":%q,"code":"over_message_quota","message":"the plan is used up"}`, got.RequestID)
+			running.awaitEvent(t, 1, "error", map[string]any{"code": "over_message_quota"})
+		})
+	}
+}
+
+// TestCameraIgnoresWhatIsNoCommand: what anyone with a key can publish to a
+// command channel must not stop a camera.
+func TestCameraIgnoresWhatIsNoCommand(t *testing.T) {
+	strange := []string{`null`, `"reboot"`, `["cmd","reboot"]`, `{}`, `{"cmd":null}`, `{"cmd":{"cmd":"reboot"}}`, `{"cmd":"self-destruct"}`, `1e400`,
+		`{"cmd":"set-frame-rate"}`, `{"cmd":"set-frame-rate","fps":"12"}`, `{"cmd":"set-frame-rate","fps":true}`,
+		`{"cmd":"set-frame-rate","fps":0}`, `{"cmd":"set-frame-rate","fps":-1}`, `{"cmd":"set-frame-rate","fps":1e400}`}
+	for _, p := range []program{pythonCamera, goCamera} {
+		t.Run(p.name, func(t *testing.T) {
+			f := newFakeService(t)
+			running := p.start(t, f.url)
+			s := f.accept(t, "token-1")
+			s.welcome(t, cameraChannels...)
+			for _, data := range strange {
+				s.write(t, `{"type":"message","channel":%q,"from":"x","data":%s}`, cameraChannels[1], data)
+			}
+			s.write(t, `{"type":"a-frame-of-the-future","data":[]}`)
+			s.write(t, `{"type":"message","channel":%q,"from":"x","data":{"cmd":"reboot"}}`, cameraChannels[0])
+			running.awaitEvent(t, 1, "reboot", nil)
+			if n := running.count("unknown-command", nil); n != len(strange) {
+				t.Errorf("%d unknown commands, want %d", n, len(strange))
+			}
+		})
+	}
+}
+
+// TestIngesterTrustsTheChannel: a device may write any id into its data; whose
+// event it is says the channel, which the service has checked.
+func TestIngesterTrustsTheChannel(t *testing.T) {
+	f := newFakeService(t)
+	running := nodeIngester.start(t, f.url)
+	s := f.accept(t, "token-1")
+	s.welcome(t, nodeIngester.channels...)
+	s.write(t, `{"type":"message","channel":"devices/camera-007/events","from":"camera-007","data":{"device":"camera-001"}}`)
+	running.awaitEvent(t, 1, "persisted", map[string]any{"device": "camera-007", "channel": "devices/camera-007/events"})
+}
+
+// TestSocket drives the example that localdev tells its user to paste.
+func TestSocket(t *testing.T) {
+	f := newFakeService(t)
+	running := start(t, "socket", []string{"FLEETWIRE_URL=" + f.url}, built(t, "socket"),
+		"-token", "given", "-subscribe", "devices/*/events", "-subscribe", "fleets/f/commands")
+	s := f.accept(t, "given")
+	s.welcome(t, "devices/*/events", "fleets/f/commands")
+	running.await(t, "the second ack", 1, func(l line) bool { return l.text == `{"type":"ack","requestId":"fleets/f/commands"}` })
+	s.closeWith(t, 4020, "bye")
+	if exit := running.wait(t); exit != 1 {
+		t.Errorf("exit code %d, want 1", exit)
+	}
+	if got, want := running.stderr(), "socket: the service closed the connection: 4020 bye\n"; got != want {
+		t.Errorf("it said %q, want %q", got, want)
+	}
+}
