@@ -1,0 +1,164 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"fleetwire/localdev/stack"
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/redisconn/redistest"
+)
+
+// system is one or more nodes on one Redis.
+type system struct {
+	t     testing.TB
+	nodes []*node
+	apps  *apps.Store
+	redis *redistest.Server // nil: embedded
+	log   *logText
+}
+
+// node is a stack.Stack that runs.
+type node struct {
+	t    testing.TB
+	addr string
+	ops  string
+	stop func() // drains, and waits for the end; again is fine
+}
+
+// options of a system; the zero value is fine.
+type options struct{ drain time.Duration }
+
+// onEachRedis runs the test on one node with its embedded Redis, and on two
+// nodes with a real one.
+func onEachRedis(t *testing.T, docs []*appDoc, test func(t *testing.T, s *system)) {
+	t.Run("embedded", func(t *testing.T) { test(t, startEmbedded(t, docs...)) })
+	t.Run("two nodes", func(t *testing.T) { test(t, startTwoNodes(t, docs...)) })
+}
+
+func startEmbedded(t testing.TB, docs ...*appDoc) *system {
+	t.Helper()
+	s := newSystem(t, docs...)
+	s.start("", options{})
+	return s
+}
+
+func startTwoNodes(t testing.TB, docs ...*appDoc) *system {
+	t.Helper()
+	s := newSystem(t, docs...)
+	s.redis = redistest.Start(t)
+	s.start(s.redis.URL(), options{})
+	s.start(s.redis.URL(), options{})
+	return s
+}
+
+func newSystem(t testing.TB, docs ...*appDoc) *system {
+	t.Helper()
+	s := &system{t: t, apps: apps.NewStore(directory(t, docs...)), log: new(logText)}
+	t.Cleanup(func() {
+		s.log.checkSecrecy(t)
+		if t.Failed() {
+			t.Logf("the nodes' log:\n%s", s.log.tail())
+		}
+	})
+	return s
+}
+
+// first and last are the two nodes, or both the only one.
+func (s *system) first() *node { return s.nodes[0] }
+func (s *system) last() *node  { return s.nodes[len(s.nodes)-1] }
+
+// start starts one more node, and waits until it is ready.
+func (s *system) start(redisURL string, o options) *node {
+	s.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	st, err := stack.New(ctx, stack.Options{
+		Listen: "127.0.0.1:0", Ops: "127.0.0.1:0", Apps: s.apps, Redis: redisURL, Drain: o.drain,
+		Log: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	if err != nil {
+		cancel()
+		s.t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- st.Run(ctx) }()
+	n := &node{t: s.t, addr: st.Node.Addr(), ops: st.Node.OpsAddr()}
+	n.stop = sync.OnceFunc(func() {
+		cancel()
+		select {
+		case err := <-ended:
+			if err != nil {
+				s.t.Errorf("the node ended with an error: %v", err)
+			}
+		case <-time.After(patience):
+			s.t.Errorf("the node has not ended %v after its context", patience)
+		}
+	})
+	s.t.Cleanup(n.stop)
+	n.awaitReady(patience)
+	s.nodes = append(s.nodes, n)
+	return n
+}
+
+// ready asks /readyz.
+func (n *node) ready() (status int, why string) {
+	resp, err := web.Get("http://" + n.ops + "/readyz")
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(body)
+}
+
+func (n *node) awaitReady(limit time.Duration) {
+	n.t.Helper()
+	eventually(n.t, "/readyz is 200", limit, func() bool {
+		status, _ := n.ready()
+		return status == http.StatusOK
+	})
+}
+
+// logText collects log lines.
+type logText struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func (l *logText) tail() string {
+	text := l.String()
+	if most := 1500; len(text) > most {
+		text = "…" + text[len(text)-most:]
+	}
+	return text
+}
+
+// checkSecrecy holds for every test that starts a node: no log line has a
+// secret or a token in it. All JWTs begin with eyJ, which is {" in base64.
+func (l *logText) checkSecrecy(t testing.TB) {
+	t.Helper()
+	for line := range strings.Lines(l.String()) {
+		if strings.Contains(line, secretMark) || strings.Contains(line, "eyJ") {
+			t.Errorf("a log line has a secret or a token in it: %s", line)
+		}
+	}
+}

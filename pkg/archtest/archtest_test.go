@@ -1,0 +1,198 @@
+package archtest
+
+import (
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+const root = "../.."
+
+func TestArchitecture(t *testing.T) {
+	files, err := load(os.DirFS(root))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range violations(files) {
+		t.Error(v)
+	}
+}
+
+// TestLooksAtThisModule: a checker that reads the wrong directory, or whose rules
+// name directories that are gone, finds nothing wrong.
+func TestLooksAtThisModule(t *testing.T) {
+	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(string(mod), "module "+module+"\n") {
+		t.Fatalf("%s/go.mod is not module %s", root, module)
+	}
+	files, err := load(os.DirFS(root))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range append(subjects, "pkg/archtest") {
+		if !slices.ContainsFunc(files, func(f *file) bool { return f.isGo() && f.under(dir) }) {
+			t.Errorf("the rules speak of %s, which has no Go file; if it moved, change the rules with it", dir)
+		}
+	}
+}
+
+// sound is a small module that keeps all rules.
+var sound = map[string]string{
+	"pkg/protocol/doc.go":            "// Package protocol is sound.\npackage protocol\n",
+	"pkg/protocol/codec.go":          "package protocol\n\nimport \"encoding/json\"\n\nvar _ json.Number\n",
+	"pkg/protocol/codec_test.go":     "package protocol\n\nimport _ \"go.uber.org/goleak\"\n",
+	"pkg/channel/channel.go":         "// Package channel is sound.\npackage channel\n",
+	"pkg/broker/broker.go":           "// Package broker is sound.\npackage broker\n\nimport \"github.com/redis/go-redis/v9\"\n\nfunc f(c *redis.Client) { c.PSubscribe(nil); c.Publish(nil, \"\", nil) }\n",
+	"pkg/broker/publish.lua":         "redis.call('PUBLISH', KEYS[1], ARGV[1])\n",
+	"pkg/broker/brokertest/suite.go": "// Package brokertest is sound.\npackage brokertest\n\nimport (\n\t_ \"github.com/alicebob/miniredis/v2\"\n\t\"testing\"\n)\n\nvar _ *testing.T\n",
+	"pkg/quota/quota.go":             "// Package quota is sound.\npackage quota\n\nimport _ \"fleetwire/pkg/apps\"\n",
+	"pkg/quota/quota.lua":            "-- may say publish\nredis.call('INCR', KEYS[1])\n",
+	"functions/publish/handler.go":   "// Package publish is sound.\npackage publish\n\nimport (\n\t_ \"fleetwire/functions/internal/api\"\n\t_ \"fleetwire/pkg/publish\"\n)\n\nfunc f(s interface{ Publish() }) { s.Publish() }\n",
+	"functions/publish/bootstrap/main.go": "// Bootstrap is sound.\npackage main\n\nimport _ \"github.com/aws/aws-lambda-go/lambda\"\n" +
+		strings.Repeat("\n", maxBootstrapLines-4),
+	"fanout/main.go":                 "// Fanout is sound.\npackage main\n\nimport _ \"fleetwire/fanout/node\"\n" + strings.Repeat("\n", maxFanoutLines-4),
+	"fanout/node/node.go":            "// Package node is sound.\npackage node\n\nimport (\n\t_ \"fleetwire/fanout/internal/hub\"\n\t_ \"github.com/gofiber/fiber/v2\"\n)\n",
+	"fanout/node/node_test.go":       "package node\n\nimport (\n\t_ \"fleetwire/pkg/broker/brokertest\"\n\t_ \"testing\"\n)\n" + strings.Repeat("\n", maxFileLines),
+	"localdev/main.go":               "// Localdev is sound.\npackage main\n\nimport _ \"fleetwire/localdev/stack\"\n",
+	"localdev/stack/stack.go":        "// Package stack is sound.\npackage stack\n\nimport (\n\t_ \"fleetwire/fanout/node\"\n\t_ \"fleetwire/functions/publish\"\n\t_ \"github.com/alicebob/miniredis/v2\"\n)\n" + strings.Repeat("\n", maxFileLines-8),
+	"examples/story_test.go":         "// Package examples_test is sound.\npackage examples_test\n\nimport _ \"fleetwire/localdev/stack\"\n",
+	"node_modules/x/broken.go":       "this is not ours, and not Go",
+	"pkg/protocol/testdata/input.go": "nor this",
+}
+
+// TestRules breaks each rule in a sound module, and wants that one violation and
+// no other.
+func TestRules(t *testing.T) {
+	tests := []struct {
+		name   string
+		change map[string]string
+		rule   string // "" when nothing is broken
+		want   string // in the violation
+	}{
+		{name: "sound"},
+
+		{name: "no package doc", rule: "package doc", want: "pkg/channel: no file has",
+			change: map[string]string{"pkg/channel/channel.go": "package channel\n"}},
+		{name: "a main without doc", rule: "package doc", want: "localdev: no file has",
+			change: map[string]string{"localdev/main.go": "package main\n"}},
+		{name: "doc in a test file only", rule: "package doc", want: "pkg/channel: no file has",
+			change: map[string]string{
+				"pkg/channel/channel.go":      "package channel\n",
+				"pkg/channel/channel_test.go": "// Package channel is told in the wrong place.\npackage channel\n"}},
+		{name: "two docs", rule: "package doc", want: "both codec.go and doc.go",
+			change: map[string]string{"pkg/protocol/codec.go": "// Package protocol again.\npackage protocol\n"}},
+		{name: "a licence in the doc's place", rule: "package doc", want: `should begin "Package channel "`,
+			change: map[string]string{"pkg/channel/channel.go": "// Copyright somebody.\npackage channel\n"}},
+
+		{name: "protocol imports a library", rule: "standard library alone", want: "pkg/protocol/codec.go: imports golang.org/x/text/width",
+			change: map[string]string{"pkg/protocol/codec.go": "package protocol\n\nimport _ \"golang.org/x/text/width\"\n"}},
+		{name: "channel imports one of ours", rule: "standard library alone", want: "imports fleetwire/pkg/protocol",
+			change: map[string]string{"pkg/channel/match.go": "package channel\n\nimport _ \"fleetwire/pkg/protocol\"\n"}},
+
+		{name: "pkg imports fanout", rule: "pkg imports pkg", want: "pkg/quota/quota.go: imports fleetwire/fanout/node",
+			change: map[string]string{"pkg/quota/quota.go": "// Package quota is not.\npackage quota\n\nimport _ \"fleetwire/fanout/node\"\n"}},
+		{name: "a test in pkg imports localdev", rule: "pkg imports pkg", want: "pkg/quota/quota_test.go: imports fleetwire/localdev/stack",
+			change: map[string]string{"pkg/quota/quota_test.go": "package quota\n\nimport _ \"fleetwire/localdev/stack\"\n"}},
+		{name: "a function imports fanout", rule: "functions import pkg", want: "imports fleetwire/fanout/node",
+			change: map[string]string{"functions/publish/door.go": "package publish\n\nimport _ \"fleetwire/fanout/node\"\n"}},
+		{name: "a function imports localdev", rule: "functions import pkg", want: "imports fleetwire/localdev/stack",
+			change: map[string]string{"functions/publish/door.go": "package publish\n\nimport _ \"fleetwire/localdev/stack\"\n"}},
+		{name: "fanout imports a function", rule: "fanout imports pkg", want: "imports fleetwire/functions/publish",
+			change: map[string]string{"fanout/node/rest.go": "package node\n\nimport _ \"fleetwire/functions/publish\"\n"}},
+		{name: "fanout imports localdev", rule: "fanout imports pkg", want: "imports fleetwire/localdev/stack",
+			change: map[string]string{"fanout/node/rest.go": "package node\n\nimport _ \"fleetwire/localdev/stack\"\n"}},
+		{name: "an example imports pkg", rule: "examples import nothing of ours", want: "examples/go/camera/main.go: imports fleetwire/pkg/protocol",
+			change: map[string]string{"examples/go/camera/main.go": "// Camera is not sound.\npackage main\n\nimport _ \"fleetwire/pkg/protocol\"\n"}},
+
+		{name: "localdev knows fiber", rule: "fiber in fanout", want: "imports github.com/gofiber/fiber/v2/middleware/adaptor",
+			change: map[string]string{"localdev/stack/rest.go": "package stack\n\nimport _ \"github.com/gofiber/fiber/v2/middleware/adaptor\"\n"}},
+		{name: "a function knows fasthttp", rule: "fiber in fanout", want: "imports github.com/valyala/fasthttp",
+			change: map[string]string{"functions/publish/fast.go": "package publish\n\nimport _ \"github.com/valyala/fasthttp\"\n"}},
+		{name: "pkg knows the websocket library", rule: "fiber in fanout", want: "imports github.com/gofiber/contrib/websocket",
+			change: map[string]string{"pkg/quota/ws.go": "package quota\n\nimport _ \"github.com/gofiber/contrib/websocket\"\n"}},
+		{name: "a handler knows Lambda", rule: "aws-lambda-go in bootstraps", want: "functions/publish/event.go: imports github.com/aws/aws-lambda-go/events",
+			change: map[string]string{"functions/publish/event.go": "package publish\n\nimport _ \"github.com/aws/aws-lambda-go/events\"\n"}},
+		{name: "a node asks AWS", rule: "the AWS SDK in two packages", want: "fanout/node/secrets.go: imports github.com/aws/aws-sdk-go-v2/service/secretsmanager",
+			change: map[string]string{"fanout/node/secrets.go": "package node\n\nimport _ \"github.com/aws/aws-sdk-go-v2/service/secretsmanager\"\n"}},
+		{name: "fanout knows miniredis", rule: "miniredis in localdev and tests", want: "fanout/node/redis.go: imports",
+			change: map[string]string{"fanout/node/redis.go": "package node\n\nimport _ \"github.com/alicebob/miniredis/v2\"\n"}},
+		{name: "a test knows miniredis",
+			change: map[string]string{"fanout/node/redis_test.go": "package node\n\nimport _ \"github.com/alicebob/miniredis/v2\"\n"}},
+		{name: "a product file imports testing", rule: "test code in tests", want: "pkg/quota/helper.go: imports testing",
+			change: map[string]string{"pkg/quota/helper.go": "package quota\n\nimport _ \"testing\"\n"}},
+		{name: "localdev imports a test package", rule: "test code in tests", want: "imports fleetwire/pkg/broker/brokertest",
+			change: map[string]string{"localdev/stack/redis.go": "package stack\n\nimport _ \"fleetwire/pkg/broker/brokertest\"\n"}},
+
+		{name: "a node subscribes by pattern", rule: "Redis pub/sub in pkg/broker", want: "fanout/node/sub.go: calls PSubscribe",
+			change: map[string]string{"fanout/node/sub.go": "package node\n\nfunc f(c interface{ PSubscribe(string) }) { c.PSubscribe(\"fw:*\") }\n"}},
+		{name: "a function publishes past the broker", rule: "Redis pub/sub in pkg/broker", want: "calls Publish and imports go-redis",
+			change: map[string]string{"functions/publish/short.go": "package publish\n\nimport \"github.com/redis/go-redis/v9\"\n\nfunc g(c *redis.Client) { c.Publish(nil, \"fw:x\", nil) }\n"}},
+		{name: "a script publishes", rule: "Redis pub/sub in pkg/broker", want: "pkg/quota/quota.lua: publishes",
+			change: map[string]string{"pkg/quota/quota.lua": "redis.call(\"SPUBLISH\", KEYS[1], '')\n"}},
+
+		{name: "a long file", rule: "file length", want: "pkg/quota/long.go: 501 lines; at most 500",
+			change: map[string]string{"pkg/quota/long.go": "package quota\n" + strings.Repeat("\n", maxFileLines)}},
+		{name: "fanout's main is long", rule: "short mains", want: "fanout: its main is 81 lines; at most 80",
+			change: map[string]string{"fanout/main.go": "// Fanout is long.\npackage main\n" + strings.Repeat("\n", maxFanoutLines-1)}},
+		{name: "fanout's main is long in two files", rule: "short mains", want: "fanout: its main is 82 lines",
+			change: map[string]string{"fanout/config.go": "package main\n\n"}},
+		{name: "a bootstrap is long", rule: "short mains", want: "functions/publish/bootstrap: its main is 41 lines; at most 40",
+			change: map[string]string{"functions/publish/bootstrap/main.go": "// Bootstrap is long.\npackage main\n" + strings.Repeat("\n", maxBootstrapLines-1)}},
+	}
+	seeded := map[string]bool{}
+	for _, tt := range tests {
+		seeded[tt.rule] = true
+		t.Run(tt.name, func(t *testing.T) {
+			files, err := load(moduleFS(tt.change))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := violations(files)
+			if tt.rule == "" {
+				if len(got) > 0 {
+					t.Fatalf("found %q in a sound module", got)
+				}
+				return
+			}
+			if len(got) != 1 || !strings.HasPrefix(got[0], tt.rule+": ") || !strings.Contains(got[0], tt.want) {
+				t.Fatalf("found %q; want one violation of %q with %q", got, tt.rule, tt.want)
+			}
+			i := slices.IndexFunc(rules, func(r rule) bool { return r.name == tt.rule })
+			if !strings.HasSuffix(got[0], "\n\twhy: "+rules[i].reason) {
+				t.Errorf("the failure %q does not end with the rule's reason", got[0])
+			}
+		})
+	}
+	for _, r := range rules {
+		if !seeded[r.name] {
+			t.Errorf("no case breaks the rule %q: nobody knows that it can fail", r.name)
+		}
+	}
+}
+
+func TestLoadNamesTheBrokenFile(t *testing.T) {
+	_, err := load(moduleFS(map[string]string{"pkg/quota/broken.go": "package\n"}))
+	if err == nil || !strings.Contains(fmt.Sprint(err), "pkg/quota/broken.go") {
+		t.Fatalf("error %v; want one that names pkg/quota/broken.go", err)
+	}
+}
+
+// moduleFS is the sound module with some files changed.
+func moduleFS(change map[string]string) fs.FS {
+	texts := maps.Clone(sound)
+	maps.Copy(texts, change)
+	m := fstest.MapFS{}
+	for name, text := range texts {
+		m[name] = &fstest.MapFile{Data: []byte(text)}
+	}
+	return m
+}

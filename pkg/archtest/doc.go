@@ -1,0 +1,15 @@
+// Package archtest holds the architecture's rules as tests: it has no code of
+// its own.
+//
+// The rules read the module's source files and fail with the reason of the
+// rule that is broken:
+//
+//   - every directory with Go files has one package doc;
+//   - imports point one way, localdev → fanout/node and functions/* → pkg/*, and
+//     some libraries are known in one place only;
+//   - nothing but pkg/broker speaks Redis pub/sub;
+//   - files stay readable in one go, and mains hold nothing but wiring.
+//
+// A rule that turns out wrong is changed in rules_test.go, with its reason, in
+// the change that needs it.
+package archtest

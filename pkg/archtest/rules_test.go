@@ -1,0 +1,265 @@
+package archtest
+
+import (
+	"fmt"
+	"go/ast"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+const module = "fleetwire"
+
+// A rule finds what breaks it; reason says why it is a rule.
+type rule struct {
+	name   string
+	reason string
+	find   func(files []*file) []string // "path: what is wrong there"
+}
+
+var rules = []rule{
+	{
+		name:   "package doc",
+		reason: "a reader who opens a directory must learn from one place what it is for",
+		find:   findPackageDocs,
+	},
+	{
+		name:   "standard library alone",
+		reason: "pkg/protocol and pkg/channel are what others may copy to speak to us; they must drag nothing in",
+		find: imports(func(f *file, p string) bool {
+			return !f.isTest() && f.under("pkg/protocol", "pkg/channel") && !isStandard(p)
+		}),
+	},
+	{
+		name:   "pkg imports pkg",
+		reason: "imports point from localdev to fanout/node and functions/*, and from those to pkg/*: what all stand on stands on none of them",
+		find: imports(func(f *file, p string) bool {
+			return f.under("pkg") && within(p, module) && !within(p, module+"/pkg")
+		}),
+	},
+	{
+		name:   "functions import pkg",
+		reason: "a function is deployed without a node: it must build without fanout and localdev",
+		find: imports(func(f *file, p string) bool {
+			return f.under("functions") && within(p, module) && !within(p, module+"/pkg", module+"/functions")
+		}),
+	},
+	{
+		name:   "fanout imports pkg",
+		reason: "a node is deployed without the functions: it must build without them and without localdev",
+		find: imports(func(f *file, p string) bool {
+			return f.under("fanout") && within(p, module) && !within(p, module+"/pkg", module+"/fanout")
+		}),
+	},
+	{
+		name:   "examples import nothing of ours",
+		reason: "they show what anybody can do from outside, with any library",
+		find: imports(func(f *file, p string) bool {
+			return f.under("examples") && !f.isTest() && within(p, module)
+		}),
+	},
+	{
+		name:   "fiber in fanout",
+		reason: "how the sockets are carried is fanout's own affair; everything else speaks net/http, or to fanout/node",
+		find: imports(func(f *file, p string) bool {
+			return !f.under("fanout") && within(p, "github.com/gofiber", "github.com/valyala/fasthttp", "github.com/fasthttp/websocket")
+		}),
+	},
+	{
+		name:   "aws-lambda-go in bootstraps",
+		reason: "handlers are plain net/http handlers, so that they run in any server; only the Lambdas' mains and the adapter they share know Lambda",
+		find: imports(func(f *file, p string) bool {
+			return !isBootstrap(f) && !f.under("functions/internal/lambda") && within(p, "github.com/aws/aws-lambda-go")
+		}),
+	},
+	{
+		name:   "the AWS SDK in two packages",
+		reason: "Fleetwire runs anywhere; what it asks AWS for is in one place for secrets and one for draining",
+		find: imports(func(f *file, p string) bool {
+			return !f.under("pkg/awssecret") && !f.under("fanout/internal/targetdrain") && within(p, "github.com/aws/aws-sdk-go-v2", "github.com/aws/smithy-go")
+		}),
+	},
+	{
+		name:   "miniredis in localdev and tests",
+		reason: "production runs on a real Redis; an embedded one linked into it would hide a missing address",
+		find: imports(func(f *file, p string) bool {
+			return !f.under("localdev") && !f.isTestCode() && within(p, "github.com/alicebob/miniredis/v2")
+		}),
+	},
+	{
+		name:   "test code in tests",
+		reason: "package testing registers flags and test helpers cut corners; neither belongs in a product's binary",
+		find: imports(func(f *file, p string) bool {
+			return !f.isTestCode() && (p == "testing" || within(p, module) && strings.HasSuffix(path.Base(p), "test"))
+		}),
+	},
+	{
+		name:   "Redis pub/sub in pkg/broker",
+		reason: "only the broker knows what a channel is called in Redis; on a Redis Cluster that name changes, and then in one place",
+		find:   findPubSub,
+	},
+	{
+		name:   "file length",
+		reason: fmt.Sprintf("a file is one noun or verb; over %d lines it is several, and nobody reads it whole", maxFileLines),
+		find: func(files []*file) []string {
+			var found []string
+			for _, f := range files {
+				if f.isGo() && !f.isTest() && f.lines > maxFileLines {
+					found = append(found, fmt.Sprintf("%s: %d lines; at most %d", f.path, f.lines, maxFileLines))
+				}
+			}
+			return found
+		},
+	},
+	{
+		name:   "short mains",
+		reason: "a main that only wires has nothing to test; what it would hold belongs in a package that tests can start",
+		find:   findLongMains,
+	},
+}
+
+const (
+	maxFileLines      = 500
+	maxFanoutLines    = 80
+	maxBootstrapLines = 40
+)
+
+// subjects are the directories that the rules speak of. If one is renamed, the
+// rules about it would hold for ever without checking anything.
+var subjects = []string{"pkg/protocol", "pkg/channel", "pkg/broker", "functions", "fanout", "localdev", "examples"}
+
+// violations runs every rule, and prefixes what it found with the rule's name.
+func violations(files []*file) []string {
+	var found []string
+	for _, r := range rules {
+		for _, v := range r.find(files) {
+			found = append(found, fmt.Sprintf("%s: %s\n\twhy: %s", r.name, v, r.reason))
+		}
+	}
+	return found
+}
+
+// imports makes a rule out of a predicate on one import of one file.
+func imports(forbidden func(f *file, importPath string) bool) func([]*file) []string {
+	return func(files []*file) []string {
+		var found []string
+		for _, f := range files {
+			for _, p := range f.imports {
+				if forbidden(f, p) {
+					found = append(found, fmt.Sprintf("%s: imports %s", f.path, p))
+				}
+			}
+		}
+		return found
+	}
+}
+
+func isBootstrap(f *file) bool {
+	return f.under("functions") && path.Base(f.dir) == "bootstrap"
+}
+
+// findPackageDocs wants one doc comment for each directory, in a file that is no
+// test where there is one, and "Package x …" for what others import.
+func findPackageDocs(files []*file) []string {
+	byDir := map[string][]*file{}
+	for _, f := range files {
+		if f.isGo() {
+			byDir[f.dir] = append(byDir[f.dir], f)
+		}
+	}
+	var found []string
+	for _, dir := range slices.Sorted(maps.Keys(byDir)) {
+		in := byDir[dir]
+		if sources := slices.DeleteFunc(slices.Clone(in), (*file).isTest); len(sources) > 0 {
+			in = sources
+		}
+		var documented []*file
+		for _, f := range in {
+			if f.doc != "" {
+				documented = append(documented, f)
+			}
+		}
+		switch {
+		case len(documented) == 0:
+			found = append(found, fmt.Sprintf("%s: no file has a package doc", dir))
+		case len(documented) > 1:
+			found = append(found, fmt.Sprintf("%s: both %s and %s have a package doc; one should",
+				dir, path.Base(documented[0].path), path.Base(documented[1].path)))
+		case documented[0].pkg != "main" && !strings.HasPrefix(documented[0].doc, "Package "+documented[0].pkg+" "):
+			found = append(found, fmt.Sprintf("%s: the package doc should begin \"Package %s \"",
+				documented[0].path, documented[0].pkg))
+		}
+	}
+	return found
+}
+
+const goRedis = "github.com/redis/go-redis/v9"
+
+// luaPubSub finds a publishing call in a Redis script.
+var luaPubSub = regexp.MustCompile(`(?i)redis\.p?call\(\s*['"]s?publish['"]`)
+
+// findPubSub goes by names, without types: the methods that only a Redis client
+// has; Publish and Subscribe where go-redis is imported; and scripts.
+func findPubSub(files []*file) []string {
+	var found []string
+	for _, f := range files {
+		if f.under("pkg/broker") || f.isTest() {
+			continue
+		}
+		if luaPubSub.MatchString(f.text) {
+			found = append(found, fmt.Sprintf("%s: publishes", f.path))
+		}
+		if !f.isGo() {
+			continue
+		}
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			method, ok := call.Fun.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			switch name := method.Sel.Name; name {
+			case "PSubscribe", "SSubscribe", "SPublish":
+				found = append(found, fmt.Sprintf("%s: calls %s", f.path, name))
+			case "Publish", "Subscribe":
+				if slices.Contains(f.imports, goRedis) {
+					found = append(found, fmt.Sprintf("%s: calls %s and imports go-redis", f.path, name))
+				}
+			}
+			return true
+		})
+	}
+	return found
+}
+
+// findLongMains counts a main package whole: a second file would be no remedy.
+func findLongMains(files []*file) []string {
+	lines := map[string]int{}
+	limits := map[string]int{}
+	for _, f := range files {
+		if !f.isGo() || f.isTest() || f.pkg != "main" {
+			continue
+		}
+		switch {
+		case f.dir == "fanout":
+			limits[f.dir] = maxFanoutLines
+		case isBootstrap(f):
+			limits[f.dir] = maxBootstrapLines
+		default:
+			continue
+		}
+		lines[f.dir] += f.lines
+	}
+	var found []string
+	for _, dir := range slices.Sorted(maps.Keys(lines)) {
+		if lines[dir] > limits[dir] {
+			found = append(found, fmt.Sprintf("%s: its main is %d lines; at most %d", dir, lines[dir], limits[dir]))
+		}
+	}
+	return found
+}
