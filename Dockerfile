@@ -1,0 +1,22 @@
+# The fan-out node: one static binary in an image that holds nothing else, run by
+# nobody in particular. e2e/aws builds it with the same command, and starts it
+# alone in an empty file system.
+FROM --platform=$BUILDPLATFORM golang:1.26.8 AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+ARG TARGETARCH
+RUN CGO_ENABLED=0 GOOS=linux GOARCH=$TARGETARCH go build -trimpath -buildvcs=false -ldflags "-s -w -buildid=" -o /out/fanout ./fanout
+
+FROM scratch
+# Redis over TLS and AWS are checked against these.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+COPY --from=build /out/fanout /fanout
+USER 65532:65532
+# The operations address is for the balancer's health checks and for metrics: the
+# security group must let nobody else reach it.
+ENV FLEETWIRE_LISTEN=:8080 FLEETWIRE_OPS=:8081 FLEETWIRE_LOG_FORMAT=json
+EXPOSE 8080 8081
+HEALTHCHECK --interval=10s --timeout=5s --start-period=15s --retries=3 CMD ["/fanout", "healthcheck"]
+ENTRYPOINT ["/fanout"]

@@ -1,0 +1,92 @@
+# Targets are listed by `make help`: a comment after two hashes on the target's
+# line is its description.
+
+GO                  ?= go
+STATICCHECK_VERSION := v0.8.2
+# How long each fuzz target runs.
+FUZZTIME            ?= 20s
+# Packages tested at the same time. Two: many tests start their own Redis and
+# measure deadlines, and more of them at once than cores makes those late.
+P                   ?= 2
+# The longest a single package's tests may take.
+TEST_TIMEOUT        ?= 10m
+# Arguments for `make run`, e.g. make run ARGS="-listen 127.0.0.1:9000".
+ARGS                ?=
+# The processor that `make package` builds for: arm64 or amd64.
+ARCH                ?= arm64
+# What `make test` tests, e.g. make test PKG=./pkg/broker/...
+PKG                 ?= ./...
+
+# Run through `go run` at a pinned version: the tool and what it needs stay out of go.mod.
+STATICCHECK := $(GO) run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
+
+.DEFAULT_GOAL := help
+# check's steps run in the order written, also under make -j: the cheap ones
+# first, the test summary last.
+.NOTPARALLEL:
+
+.PHONY: help
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: run
+run: ## start everything in one process on an embedded Redis (ARGS="-listen …")
+	$(GO) run ./localdev $(ARGS)
+
+.PHONY: build
+build: ## compile every package; put fanout and localdev into bin/
+	$(GO) build ./...
+	$(GO) build -o bin/ ./fanout ./localdev
+
+.PHONY: fanout
+fanout: ## build the production node, bin/fanout
+	$(GO) build -o bin/fanout ./fanout
+
+.PHONY: check
+check: fmt-check lint archtest test ## what CI runs: gofmt, vet, staticcheck, archtest, tests
+
+# -count=1: many tests look at things that go's test cache can't see (is there
+# a redis-server? a Python?), so a cached result may be about another machine.
+.PHONY: test
+test: test-deps ## install what the tests need, then run them all with -race
+	@mkdir -p bin
+	@$(GO) build -o bin/gotest ./scripts/gotest
+	GO="$(GO)" bin/gotest -race -count=1 -p $(P) -timeout $(TEST_TIMEOUT) $(PKG)
+
+.PHONY: test-deps
+test-deps: ## install what the tests need beside Go, where that is possible
+	@scripts/install-test-deps
+
+.PHONY: archtest
+archtest: ## check the architecture's rules (package docs, import directions, file lengths)
+	$(GO) test -count=1 ./pkg/archtest
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (20s)
+	GO="$(GO)" FUZZTIME="$(FUZZTIME)" scripts/fuzz $(PKG)
+
+.PHONY: package
+package: ## build the Lambda functions, dist/NAME.zip (ARCH=arm64|amd64)
+	$(GO) run ./scripts/package -arch $(ARCH)
+
+.PHONY: smoke
+smoke: ## try a deployment from outside (BASE_URL=… SK=…)
+	@GO="$(GO)" scripts/smoke "$(BASE_URL)" "$(SK)"
+
+.PHONY: fmt
+fmt: ## format the Go code
+	gofmt -w .
+
+.PHONY: fmt-check
+fmt-check: ## fail when a Go file is not formatted
+	@files=$$(gofmt -l .) || exit 1; \
+	if [ -n "$$files" ]; then echo "not formatted (make fmt does it):"; echo "$$files"; exit 1; fi
+
+.PHONY: lint
+lint: ## go vet and staticcheck
+	$(GO) vet ./...
+	$(STATICCHECK) ./...
+
+.PHONY: clean
+clean: ## remove what was built and fetched (not localdev's key pair in .fleetwire/)
+	rm -rf bin dist examples/node/node_modules
