@@ -204,5 +204,8 @@ func (n *Node) Run(ctx context.Context) error {
 	stop()
 	parts.Wait()
 	_ = ops.Close()
+	if n.opsListener != nil {
+		_ = n.opsListener.Close() // likewise
+	}
 	return err
 }

@@ -47,7 +47,7 @@ func TestFragments(t *testing.T) {
 	run6455(t, []case6455{
 		{"5.1 a ping in two", [][]byte{frame{op: ws.OpPing, payload: "a", unfinished: true}.bytes(), last("b")}, []want{aClose(1002, "control frame is not final")}},
 		{"5.2 a pong in two", [][]byte{frame{op: ws.OpPong, payload: "a", unfinished: true}.bytes(), last("b")}, []want{aClose(1002, "")}},
-		{"a close in two", [][]byte{frame{op: ws.OpClose, payload: "\x03\xe8", unfinished: true}.bytes(), last("b")}, []want{aClose(1002, "")}},
+		{"a close in two", [][]byte{join(frame{op: ws.OpClose, payload: "\x03\xe8", unfinished: true}.bytes(), last("b"))}, []want{aClose(1002, "")}},
 		{"5.3 text in two", [][]byte{first(`{"type":`), last(`"ping"}`)}, []want{aText(pong), alive}},
 		{"5.4 text in two, one write", [][]byte{join(first(`{"type":`), last(`"ping"}`))}, []want{aText(pong), alive}},
 		{"5.5 text in two, single bytes", chop(join(first(`{"type":`), last(`"ping"}`)), 1), []want{aText(pong), alive}},
