@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -185,5 +186,30 @@ func TestListenErrors(t *testing.T) {
 		if errors.Unwrap(err) == nil {
 			t.Error("the error has lost its cause")
 		}
+	}
+}
+
+// HOSTILE: an upgrade that makes the node panic. Nobody owns the socket then, so
+// it must be closed, and the node must be able to stop.
+func TestPanicInAnUpgrade(t *testing.T) {
+	r := prepare(t)
+	now := r.opt.Now
+	r.opt.Now = func() time.Time {
+		if strings.Contains(string(debug.Stack()), ".authorize(") {
+			panic("a bug: 0xdecaf")
+		}
+		return now()
+	}
+	r.run()
+	r.awaitReady()
+	p, err := r.dial(query(r.token(keyID, "device-1")), nil)
+	check(t, err)
+	check(t, p.conn.SetReadDeadline(time.Now().Add(patience)))
+	if rest, err := io.ReadAll(p.in); len(rest) > 0 || isTimeout(err) {
+		t.Errorf("got %q, error %v; want the end of the stream and no more", rest, err)
+	}
+	check(t, r.wait())
+	if log := r.log.String(); !strings.Contains(log, "an upgrade panicked") || !strings.Contains(log, "0xdecaf") {
+		t.Errorf("the log lacks the panic:\n%s", log)
 	}
 }

@@ -33,6 +33,10 @@ import (
 // DefaultDrain is how long a node takes to close its connections when it stops.
 const DefaultDrain = 10 * time.Second
 
+// startPatience is how long connections wait for a node that starts to be
+// subscribed in Redis, before it turns them back.
+const startPatience = 3 * time.Second
+
 // requestDrain is how long requests under way may still take.
 const requestDrain = 5 * time.Second
 
@@ -178,6 +182,7 @@ func (n *Node) Run(ctx context.Context) error {
 	run(func(ctx context.Context) { n.broker.Run(ctx, n.hub.Broadcast) })
 	run(n.keepAlive)
 
+	n.awaitReady(ctx)
 	failed := make(chan error, 2)
 	go func() { failed <- n.app.Listener(impatient{n.listener, n.app.Server().ReadTimeout}) }()
 	ops := n.opsServer()
@@ -208,4 +213,18 @@ func (n *Node) Run(ctx context.Context) error {
 		_ = n.opsListener.Close() // likewise
 	}
 	return err
+}
+
+// awaitReady returns when the node is ready, or after startPatience: until then
+// connections wait in the listener's queue rather than being turned back.
+func (n *Node) awaitReady(ctx context.Context) {
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	for begin := time.Now(); !n.Ready() && time.Since(begin) < startPatience; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		}
+	}
 }

@@ -34,7 +34,7 @@ const (
 	// (protocol §5) is below it.
 	bodyBytes = 256 << 10
 	// decision bounds how long a connect may wait for Redis.
-	decision = 3 * time.Second
+	decision = 10 * time.Second
 )
 
 // newApp makes the fiber app: GET /v1 upgrades, everything else is the control
@@ -220,7 +220,7 @@ func (n *Node) admit(grant *auth.Grant) *protocol.CloseError {
 	switch {
 	case grant.App.Suspended:
 		return protocol.Closef(protocol.CloseSuspended, "")
-	case !n.health.Up():
+	case !n.health.Up() || !n.broker.Live(): // a subscribe would fail
 		return protocol.Closef(protocol.CloseTryLater, "")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), decision)

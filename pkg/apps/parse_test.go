@@ -224,12 +224,12 @@ func TestParseNamesAnInvalidPattern(t *testing.T) {
 
 func TestParseListsSeveralProblems(t *testing.T) {
 	_, err := Parse([]byte(`{"apps":[{"id":"a b","suspended":1,"keys":[{"id":"sk_1","channelPatterns":[],"actions":["x"]}]}],"v":1}`))
-	want := "apps document:\n" +
-		"  v: unknown field; known here: apps\n" +
-		"  apps[0].id: must be 1–64 characters of A–Z, a–z, 0–9, _ and -\n" +
-		"  apps[0].suspended: must be true or false, got 1\n" +
-		"  apps[0].keys[0].secret: missing; a secret key needs a secret of at least 32 bytes, and a publishable key an id that begins with \"pk_\"\n" +
-		"  apps[0].keys[0].actions[0]: unknown action \"x\"; known are publish, subscribe, presence, send"
+	want := "apps document: " +
+		"v: unknown field; known here: apps; " +
+		"apps[0].id: must be 1–64 characters of A–Z, a–z, 0–9, _ and -; " +
+		"apps[0].suspended: must be true or false, got 1; " +
+		"apps[0].keys[0].secret: missing; a secret key needs a secret of at least 32 bytes, and a publishable key an id that begins with \"pk_\"; " +
+		"apps[0].keys[0].actions[0]: unknown action \"x\"; known are publish, subscribe, presence, send"
 	if err == nil || err.Error() != want {
 		t.Errorf("error is\n%v\nwant\n%s", err, want)
 	}
@@ -240,8 +240,8 @@ func TestParseListsAtMostTenProblems(t *testing.T) {
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	lines := strings.Split(err.Error(), "\n")
-	if len(lines) != 12 || lines[10] != "  apps[9]: must be an object, got a number" || lines[11] != "  … and 3 more" {
+	lines := strings.Split(err.Error(), "; ")
+	if len(lines) != 11 || lines[9] != "apps[9]: must be an object, got a number" || lines[10] != "… and 3 more" {
 		t.Errorf("error is\n%v", err)
 	}
 }

@@ -34,14 +34,10 @@ func (p *problems) err() error {
 	if p.more > 0 {
 		lines = append(slices.Clone(lines), fmt.Sprintf("… and %d more", p.more))
 	}
-	switch len(lines) {
-	case 0:
+	if len(lines) == 0 {
 		return nil
-	case 1:
-		return errors.New("apps document: " + lines[0])
-	default:
-		return errors.New("apps document:\n  " + strings.Join(lines, "\n  "))
 	}
+	return errors.New("apps document: " + strings.Join(lines, "; ")) // one line: it goes into logs
 }
 
 // value is a JSON value of the document and its path. Its readers below add a

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -125,7 +126,7 @@ func exec(ctx context.Context, p redis.Pipeliner) error {
 // Redis that answers but takes no counts (it is out of memory) still carries
 // messages.
 func (c *counts) failed(err error) error {
-	if err == nil || redisconn.Unreachable(err) {
+	if err == nil || redisconn.Unreachable(err) || errors.Is(err, context.Canceled) {
 		return err
 	}
 	c.log.Error("redis does not take this node's subscriber counts: publishes will report too few", "err", err)

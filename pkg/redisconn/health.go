@@ -83,7 +83,7 @@ func (h *Health) Run(ctx context.Context) {
 		case <-h.wake:
 			timer.Stop()
 		}
-		probe, cancel := context.WithTimeout(ctx, dialTimeout)
+		probe, cancel := context.WithTimeout(ctx, ioTimeout)
 		err := h.rdb.Ping(probe).Err()
 		cancel()
 		switch {

@@ -6,23 +6,34 @@ import "fleetwire/pkg/broker"
 // whose buffer is partly written cannot be given anything else before its end.
 const maxJoined = 64 << 10
 
+// maxUnflushed is how many bytes of messages are queued before what is queued is
+// flushed: far less than protocol.UnsentBytesLimit, so that a large batch does
+// not close connections as slow before anything was tried to be sent to them.
+const maxUnflushed = 256 << 10
+
 // Broadcast hands a batch of messages to everyone who is subscribed, in order.
 // Frames are shared, never copied per receiver; each connection that got
-// something is flushed once, after the whole batch. Only one goroutine may call
+// something is flushed once for each maxUnflushed bytes of the batch. Only one goroutine may call
 // it at a time.
 func (h *Hub) Broadcast(batch []broker.Delivery) {
-	h.mu.RLock()
 	for len(batch) > 0 {
-		run := h.runLength(batch)
-		h.deliver(batch[:run])
-		batch = batch[run:]
+		size := 0
+		h.mu.RLock()
+		for len(batch) > 0 && size < maxUnflushed {
+			run := h.runLength(batch)
+			h.deliver(batch[:run])
+			for i := range batch[:run] {
+				size += len(batch[i].Frame) + len(batch[i].FromMetadata)
+			}
+			batch = batch[run:]
+		}
+		h.mu.RUnlock()
+		for i, s := range h.dirty {
+			s.Flush()
+			h.dirty[i] = nil
+		}
+		h.dirty = h.dirty[:0]
 	}
-	h.mu.RUnlock()
-	for i, s := range h.dirty {
-		s.Flush()
-		h.dirty[i] = nil
-	}
-	h.dirty = h.dirty[:0]
 }
 
 // runLength is how many messages at the head of the batch have the same

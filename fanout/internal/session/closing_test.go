@@ -37,7 +37,7 @@ func TestPeerCloses(t *testing.T) {
 		{"7.5.1 a reason that is not UTF-8", [][]byte{closing(1000, "κόσμε\xed\xa0\x80edited")}, []want{aClose(1007, "")}},
 		{"in single bytes", chop(closing(1000, "Hello World!"), 1), []want{normal}},
 	}
-	for _, code := range []uint16{1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999} {
+	for _, code := range []uint16{1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999} {
 		cases = append(cases, case6455{fmt.Sprint("7.7 code ", code), [][]byte{closing(code, "")}, []want{aClose(int(code), "")}})
 	}
 	for _, code := range []uint16{0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999} {

@@ -132,6 +132,9 @@ func (s *Session) peerClose(payload []byte) error {
 		return protocol.Closef(protocol.CloseProtocolError, "close frame with a payload of one byte")
 	}
 	code, reason := ws.ParseCloseFrameData(payload)
+	if code >= 1012 && code <= 1014 && utf8.ValidString(reason) {
+		return &peerClosed{code, reason} // registered with IANA since RFC 6455; gobwas/ws does not know them
+	}
 	switch err := ws.CheckCloseFrameData(code, reason); {
 	case errors.Is(err, ws.ErrProtocolInvalidUTF8):
 		return protocol.Closef(protocol.CloseInvalidPayload, "")
