@@ -1,0 +1,48 @@
+//go:build linux
+
+package scenario
+
+import (
+	"fleetwire/bench/internal/report"
+	"fleetwire/bench/internal/system"
+)
+
+// Names of the figures that goals are about.
+const (
+	cpuPerDelivery   = "CPU/delivery"
+	cpuPerMessage    = "CPU/message"
+	cpuPerRequest    = "CPU/request"
+	cpuPerConnection = "CPU/connection"
+	deliveriesPerSec = "deliveries/s"
+	messagesPerSec   = "messages/s"
+	requestsPerSec   = "requests/s"
+	redisPart        = "of it Redis"
+	memory           = "memory/connection"
+	p50              = "p50"
+	p99              = "p99"
+	lost             = "lost"
+	slowRatio        = "p99 with/without"
+	slowMemory       = "extra memory"
+	untilAll         = "all back after"
+	errorCount       = "errors"
+)
+
+// Goals are what Fleetwire is to reach on a machine with two cores that runs the
+// load generator, too.
+var Goals = []report.Goal{
+	{Text: "fan-out to 1,000: CPU per delivery", Scenario: "fanout-1000", System: system.Fleetwire, Metric: cpuPerDelivery, Over: system.Floor, Bound: 1.15},
+	{Text: "fan-out to 1,000: CPU per delivery", Scenario: "fanout-1000", System: system.Fleetwire, Metric: cpuPerDelivery, Over: system.NATS, Bound: 0.75},
+	{Text: "burst: deliveries/s", Scenario: "burst", System: system.Fleetwire, Metric: deliveriesPerSec, Over: system.NATS, AtLeast: true, Bound: 1.5},
+	{Text: "burst: messages lost", Scenario: "burst", System: system.Fleetwire, Metric: lost, Bound: 0},
+	{Text: "memory per idle connection, KiB", Scenario: "idle", System: system.Fleetwire, Metric: memory, Bound: 4},
+	{Text: "memory per idle connection", Scenario: "idle", System: system.Fleetwire, Metric: memory, Over: system.Mosquitto, Bound: 1},
+	{Text: "ingest saturated: CPU per message", Scenario: "ingest", System: system.Fleetwire, Metric: cpuPerMessage, Over: system.NATS, Bound: 1.1},
+	{Text: "ingest at 10 k/s: p99", Scenario: "ingest-10k", System: system.Fleetwire, Metric: p99, Over: system.NATS, Bound: 2},
+	{Text: "REST publish, 32 workers: requests/s", Scenario: "rest-32", System: system.Fleetwire, Metric: requestsPerSec, AtLeast: true, Bound: 20_000},
+	{Text: "REST publish, 32 workers: CPU, µs", Scenario: "rest-32", System: system.Fleetwire, Metric: cpuPerRequest, Bound: 35},
+	{Text: "connect and subscribe: CPU", Scenario: "connect", System: system.Fleetwire, Metric: cpuPerConnection, Over: system.NATS, Bound: 0.6},
+	{Text: "a slow reader: the others' p99, with/without", Scenario: "slow", System: system.Fleetwire, Metric: slowRatio, Bound: 1.2},
+	{Text: "a slow reader: extra memory, MiB", Scenario: "slow", System: system.Fleetwire, Metric: slowMemory, Bound: 4},
+	{Text: "fleet reconnect: all back after, s", Scenario: "fleet", System: system.Nodes, Metric: untilAll, Bound: 15},
+	{Text: "fleet reconnect: errors", Scenario: "fleet", System: system.Nodes, Metric: errorCount, Bound: 0},
+}

@@ -1,0 +1,82 @@
+//go:build linux
+
+package scenario
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"fleetwire/bench/internal/load"
+	"fleetwire/bench/internal/wire"
+)
+
+// rest has workers publish by REST, each the next when the last is answered.
+func (z size) rest(workers int) func(*trial) error {
+	return func(t *trial) error {
+		dialect, ok := t.system.Dialect.(wire.Fleetwire)
+		if !ok {
+			return errors.New("only Fleetwire has REST")
+		}
+		audience, err := t.audience(1)
+		if err != nil {
+			return err
+		}
+		publish, done, err := t.publisher(command)
+		if err != nil {
+			return err
+		}
+		defer done()
+		if err := t.expectOne(1, publish); err != nil {
+			return err
+		}
+
+		before := t.pool.Received(audience)
+		start := t.pool.Delivered()
+		times := make([][]time.Duration, workers)
+		failures := make([]error, workers)
+		began := load.Now()
+		used, err := t.used(func() error {
+			var running sync.WaitGroup
+			for i := range workers {
+				running.Go(func() {
+					times[i], failures[i] = work(t.system.REST, dialect.REST(command, wire.Body(bodySize)), began+z.load)
+				})
+			}
+			running.Wait()
+			return errors.Join(failures...)
+		})
+		if err != nil {
+			return err
+		}
+		took := load.Now() - began
+		all := slices.Concat(times...)
+		if _, err := t.awaitAll(start + int64(len(all))); err != nil {
+			return err
+		}
+		t.metric(requestsPerSec, "", float64(len(all))/took.Seconds())
+		t.charge(cpuPerRequest, used, int64(len(all)))
+		t.latencies(all) // of the answers
+		t.tally(audience, each(1, int64(len(all))), before)
+		return nil
+	}
+}
+
+// work publishes until the time, and returns how long each request took.
+func work(address string, m *wire.Message, until time.Duration) (times []time.Duration, err error) {
+	backend, err := load.DialREST(address)
+	if err != nil {
+		return nil, err
+	}
+	defer backend.Close()
+	for now := load.Now(); now < until; {
+		if err := backend.Do(m, now); err != nil {
+			return times, err
+		}
+		answered := load.Now()
+		times = append(times, answered-now)
+		now = answered
+	}
+	return times, nil
+}

@@ -1,0 +1,91 @@
+//go:build linux
+
+package scenario
+
+import (
+	"time"
+
+	"fleetwire/bench/internal/system"
+)
+
+// Scenario is one of them.
+type Scenario struct {
+	Name, Title string
+	Systems     []string
+	connections int // that one process holds
+	run         func(*trial) error
+}
+
+// size is how much of everything there is in a run.
+type size struct {
+	few, many             int // subscribers of a fan-out
+	messages, manyBatches int // published to them, one at a time
+
+	burstRate float64
+	burst     time.Duration
+
+	devices    int
+	steadyRate float64
+	load       time.Duration // of ingest and REST
+
+	connects   int
+	idle       int
+	settle     time.Duration
+	slowRate   float64
+	slow       time.Duration
+	patterns   [3]int
+	fleet      int
+	fleetLimit time.Duration
+}
+
+var full = size{
+	few: 1000, many: 10_000, messages: 500, manyBatches: 50,
+	burstRate: 5000, burst: 2 * time.Second,
+	devices: 1000, steadyRate: 10_000, load: 3 * time.Second,
+	connects: 5000, idle: 10_000, settle: 5 * time.Second,
+	slowRate: 100, slow: 8 * time.Second,
+	patterns: [3]int{10, 100, 1000},
+	fleet:    15_000, fleetLimit: 60 * time.Second,
+}
+
+// quick goes through everything in a minute. Its figures mean nothing.
+var quick = size{
+	few: 50, many: 100, messages: 20, manyBatches: 10,
+	burstRate: 500, burst: 200 * time.Millisecond,
+	devices: 50, steadyRate: 500, load: 200 * time.Millisecond,
+	connects: 100, idle: 200, settle: 100 * time.Millisecond,
+	slowRate: 100, slow: 300 * time.Millisecond,
+	patterns: [3]int{5, 10, 20},
+	fleet:    200, fleetLimit: 20 * time.Second,
+}
+
+var (
+	fanoutSystems = []string{system.Fleetwire, system.NATS, system.Mosquitto, system.Floor}
+	peers         = []string{system.Fleetwire, system.NATS, system.Mosquitto}
+)
+
+// All are the scenarios at full size, or small ones for a smoke test.
+func All(small bool) []Scenario {
+	z := full
+	if small {
+		z = quick
+	}
+	embedded := system.Embedded
+	return []Scenario{
+		{"fanout-1000", "one message at a time to 1,000 subscribers; ours is published by REST", append([]string{system.Fleetwire, embedded}, fanoutSystems[1:]...), z.few + 1, z.fanOut(z.few, z.messages)},
+		{"fanout-10000", "one message at a time to 10,000 subscribers; ours is published by REST", fanoutSystems, z.many + 1, z.fanOut(z.many, z.manyBatches)},
+		{"burst", "5,000 messages a second offered to 1,000 subscribers, for 2 s", []string{system.Fleetwire, system.NATS}, z.few + 1, z.burstTo},
+		{"ingest", "1,000 devices publish as fast as they are heard, at most 8,192 messages under way, to one wildcard", append([]string{system.Fleetwire, embedded}, peers[1:]...), z.devices + 1, z.ingest},
+		{"ingest-10k", "1,000 devices publish 10,000 messages a second to one wildcard", append([]string{system.Fleetwire, embedded}, peers[1:]...), z.devices + 1, z.steadyIngest},
+		{"rest-1", "REST publishes, 1 worker, one subscriber", []string{system.Fleetwire, embedded}, 10, z.rest(1)},
+		{"rest-4", "REST publishes, 4 workers, one subscriber", []string{system.Fleetwire, embedded}, 10, z.rest(4)},
+		{"rest-32", "REST publishes, 32 workers, one subscriber", []string{system.Fleetwire, embedded}, 50, z.rest(32)},
+		{"connect", "connect and subscribe to a channel of one's own, 32 at a time", peers, z.connects + warmConnects, z.connect},
+		{"idle", "10,000 idle connections, each subscribed to a channel of its own", peers, z.idle + warmConnects, z.idleMemory},
+		{"slow", "100 messages a second to 1,000 subscribers, beside 1.6 MB/s to one more, who first reads and then does not", []string{system.Fleetwire, system.NATS}, z.few + 3, z.slowReader},
+		{"wildcard-10", "ingest with 10 wildcard subscribers, each with a pattern of its own", peers, z.devices + z.patterns[0], z.wildcards(z.patterns[0])},
+		{"wildcard-100", "ingest with 100 wildcard subscribers, each with a pattern of its own", peers, z.devices + z.patterns[1], z.wildcards(z.patterns[1])},
+		{"wildcard-1000", "ingest with 1,000 wildcard subscribers, each with a pattern of its own", peers, z.devices + z.patterns[2], z.wildcards(z.patterns[2])},
+		{"fleet", "15,000 devices drop and come back at once; ours to two nodes", []string{system.Nodes, system.NATS, system.Mosquitto}, z.fleet, z.fleetReconnect},
+	}
+}

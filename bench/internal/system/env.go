@@ -1,0 +1,129 @@
+//go:build linux
+
+package system
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"fleetwire/pkg/apps"
+)
+
+// Env is what all systems are started with.
+type Env struct {
+	Dir     string // for programs, configurations and logs; the caller removes it
+	key     *apps.Key
+	apps    string // path of the apps document
+	started int
+}
+
+// NewEnv builds fanout and localdev from the module in the current directory
+// into dir, and writes an apps document whose limits are out of the way.
+func NewEnv(dir string) (*Env, error) {
+	if err := raiseOpenFiles(); err != nil {
+		return nil, err
+	}
+	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		return nil, fmt.Errorf("go list -m: %w (run the benchmark inside the module)", err)
+	}
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", dir+string(filepath.Separator), "./fanout", "./localdev")
+	build.Dir = strings.TrimSpace(string(root))
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	e := &Env{Dir: dir, apps: filepath.Join(dir, "apps.json")}
+	document := appsDocument()
+	directory, err := apps.Parse(document)
+	if err != nil {
+		return nil, fmt.Errorf("the benchmark's apps document: %w", err)
+	}
+	e.key = directory.Apps()[0].Keys[0]
+	return e, os.WriteFile(e.apps, document, 0o600)
+}
+
+func appsDocument() []byte {
+	const plenty = 1_000_000_000
+	id, secret := apps.GenerateKeyPair()
+	document, err := json.Marshal(map[string]any{"apps": []any{map[string]any{
+		"id":   "bench",
+		"plan": map[string]any{"name": "bench", "maxConcurrentConnections": plenty, "maxMessagesPerPeriod": plenty * 1000},
+		"limits": map[string]any{
+			"connectionMessagesPerSec": plenty, "connectionMessagesBurst": plenty,
+			"connectsPerAddressPerMin": plenty, "restPerSec": plenty, "restBurst": plenty,
+		},
+		"keys": []any{map[string]any{
+			"id": id, "secret": secret, "channelPatterns": []string{"**"},
+			"actions": []string{"publish", "subscribe", "presence", "send"},
+		}},
+	}}})
+	if err != nil {
+		panic(err) // a map of strings and numbers
+	}
+	return document
+}
+
+// raiseOpenFiles raises the limit to the hard one. Said by hand, it holds for the
+// processes started here too, which Go would give the old one.
+func raiseOpenFiles() error {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	limit.Cur = limit.Max
+	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
+}
+
+// MaxConnections is how many connections one process can hold.
+func MaxConnections() int {
+	var limit syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil {
+		return 0
+	}
+	return int(min(limit.Cur, 1<<20)) - 200
+}
+
+// freeAddress is a loopback address that nobody listens on. It lies below the
+// ports that the kernel gives to outgoing connections, of which there are many.
+func freeAddress() (string, error) {
+	for range 1000 {
+		address := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
+		if l, err := net.Listen("tcp", address); err == nil {
+			return address, l.Close()
+		}
+	}
+	return "", errors.New("no free port between 20000 and 32000")
+}
+
+func freeAddresses(n int) ([]string, error) {
+	var all []string
+	for range n {
+		a, err := freeAddress()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, a)
+	}
+	return all, nil
+}
+
+func port(address string) string {
+	_, p, _ := strings.Cut(address, ":")
+	return p
+}
+
+func userName() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return "nobody"
+}

@@ -1,0 +1,140 @@
+package wire
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/auth"
+	"fleetwire/pkg/protocol"
+)
+
+const document = `{"apps":[{"id":"bench","keys":[{"id":"sk_live_1","secret":"0123456789abcdef0123456789abcdef0123456789abcdef","channelPatterns":["**"],"actions":["publish","subscribe"]}]}]}`
+
+func fleetwire(t *testing.T) (Fleetwire, *apps.Directory) {
+	t.Helper()
+	directory, err := apps.Parse([]byte(document))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Fleetwire{directory.Apps()[0].Keys[0]}, directory
+}
+
+// request is the upgrade request as a server reads it.
+func request(t *testing.T, b []byte) *http.Request {
+	t.Helper()
+	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(b)))
+	if err != nil {
+		t.Fatalf("%q: %v", b, err)
+	}
+	return r
+}
+
+func TestEveryDialectUpgrades(t *testing.T) {
+	ours, _ := fleetwire(t)
+	for name, d := range map[string]Dialect{"fleetwire": ours, "nats": NATS{}, "mqtt": MQTT{}, "floor": Floor{}} {
+		r := request(t, d.Open("device-1", nil, []string{"devices/*/events"}).Upgrade)
+		if r.Header.Get("Upgrade") != "websocket" || r.Header.Get("Connection") != "Upgrade" || r.Header.Get("Sec-WebSocket-Version") != "13" || r.Header.Get("Sec-WebSocket-Key") == "" {
+			t.Errorf("%s: %v is no upgrade", name, r.Header)
+		}
+	}
+}
+
+func TestFleetwireOpensWithATokenForItsChannels(t *testing.T) {
+	d, directory := fleetwire(t)
+	o := d.Open("device-1", []string{"devices/1/events"}, []string{"devices/1/commands", "fleets/*"})
+	grant, refused := auth.VerifyToken(directory, request(t, o.Upgrade).URL.Query().Get("token"), time.Now())
+	if refused != nil {
+		t.Fatal(refused)
+	}
+	if grant.Peer != "device-1" || !grant.MayTouch("devices/1/events") || !grant.MayTouch("devices/1/commands") || !grant.MayTouch("fleets/7") || grant.MayTouch("devices/2/events") {
+		t.Errorf("the token grants %+v", grant)
+	}
+	var asked []string
+	for _, s := range o.Steps[1:] {
+		_, payload := unframed(t, s.Send)
+		var f protocol.ClientFrame
+		if err := protocol.Decode(payload, &f); err != nil || f.Type != protocol.TypeSubscribe {
+			t.Fatalf("%s: %v", payload, err)
+		}
+		if want := string(protocol.AppendAck(nil, f.RequestID)); s.Expect != want {
+			t.Errorf("waits for %s, the ack is %s", s.Expect, want)
+		}
+		asked = append(asked, f.Channel)
+	}
+	if strings.Join(asked, " ") != "devices/1/commands fleets/*" {
+		t.Errorf("subscribes to %q", asked)
+	}
+}
+
+func TestFleetwirePublish(t *testing.T) {
+	d, _ := fleetwire(t)
+	_, payload := unframed(t, d.Publish("devices/1/events", Body(100)).Stamp(1))
+	var f protocol.ClientFrame
+	if err := protocol.Decode(payload, &f); err != nil || f.Type != protocol.TypePublish || f.Channel != "devices/1/events" || len(f.Data) != 100 {
+		t.Errorf("%s: %+v, %v", payload, f, err)
+	}
+}
+
+func TestFleetwireREST(t *testing.T) {
+	d, directory := fleetwire(t)
+	r := request(t, d.REST("fleets/1/commands", Body(100)).Stamp(1))
+	body, err := io.ReadAll(r.Body)
+	if err != nil || r.ContentLength != int64(len(body)) {
+		t.Fatalf("%d bytes of %d, %v", len(body), r.ContentLength, err)
+	}
+	if r.URL.EscapedPath() != "/v1/channels/fleets%2F1%2Fcommands/publish" || !strings.HasPrefix(string(body), `{"data":{"t":"~0000000000000001"`) {
+		t.Errorf("%s %s", r.URL.EscapedPath(), body)
+	}
+	if _, refused := auth.Authenticate(directory, r.Header.Get("Authorization")); refused != nil {
+		t.Error(refused)
+	}
+}
+
+func TestTheFloorWritesWhatANodeWould(t *testing.T) {
+	_, payload := unframed(t, Floor{}.Publish("fleets/1", Body(40)).Stamp(0))
+	if want := protocol.AppendMessage(nil, "fleets/1", "server", nil, Body(40)); !bytes.Equal(payload, want) {
+		t.Errorf("%s, want %s", payload, want)
+	}
+}
+
+func TestNATS(t *testing.T) {
+	o := NATS{}.Open("device-1", nil, []string{"sites/*/events", "b"})
+	_, say := unframed(t, o.Steps[1].Send)
+	if _, commands, _ := strings.Cut(string(say), "\r\n"); commands != "SUB sites.*.events 1\r\nSUB b 2\r\nPING\r\n" {
+		t.Errorf("says %q", commands)
+	}
+	body := Body(100)
+	_, publish := unframed(t, NATS{}.Publish("sites/1/events", body).Stamp(0))
+	if want := "PUB sites.1.events 100\r\n" + string(body) + "\r\n"; string(publish) != want {
+		t.Errorf("publishes %q, want %q", publish, want)
+	}
+}
+
+func TestMQTT(t *testing.T) {
+	o := MQTT{}.Open("device-1", nil, []string{"sites/*/events"})
+	_, connect := unframed(t, o.Steps[0].Send)
+	if want := "\x10\x14\x00\x04MQTT\x04\x02\x00\x00\x00\x08device-1"; string(connect) != want {
+		t.Errorf("connects with %q, want %q", connect, want)
+	}
+	_, subscribe := unframed(t, o.Steps[1].Send)
+	if want := "\x82\x13\x00\x01\x00\x0esites/+/events\x00"; string(subscribe) != want {
+		t.Errorf("subscribes with %q, want %q", subscribe, want)
+	}
+	if want := "\x90\x03\x00\x01\x00"; o.Steps[1].Expect != want {
+		t.Errorf("waits for %q, want %q", o.Steps[1].Expect, want)
+	}
+	for _, size := range []int{40, 200, 20_000, 3_000_000} {
+		_, packet := unframed(t, MQTT{}.Publish("a/b", Body(size)).Stamp(0))
+		n, used := binary.Uvarint(packet[1:]) // the same encoding
+		if packet[0] != 0x30 || int(n) != len(packet)-1-used || int(n) != 5+size {
+			t.Errorf("a body of %d: remaining length %d of %d bytes", size, n, len(packet))
+		}
+	}
+}

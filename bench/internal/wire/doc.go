@@ -1,0 +1,31 @@
+// Package wire speaks the protocols of the measured systems as bytes: what a
+// connection says until its subscriptions are live, and messages ready to be
+// written. One load generator serves them all with it, so that none pays for a
+// slower client library.
+package wire
+
+// A Step is one turn of a connection's opening: Send goes out (nothing, if it is
+// empty), and the step is over when Expect has come in the payload of frames.
+type Step struct {
+	Send   []byte
+	Expect string
+}
+
+// Opening is how a connection begins.
+type Opening struct {
+	Upgrade []byte // the HTTP request
+	Steps   []Step // then, until the subscriptions are live
+}
+
+// A Dialect is one system's protocol. Channels and patterns are named as in
+// Fleetwire, with / between levels and * for any one of them; each dialect
+// translates.
+type Dialect interface {
+	// Open is the opening of the connection of the named device, which is going
+	// to publish to and is subscribed to these channels or patterns.
+	Open(device string, publishes, subscribes []string) Opening
+	// Publish is a message to the channel, whose data is body (see Body).
+	Publish(channel string, body []byte) *Message
+	// Refusal is text that only a frame with an error contains.
+	Refusal() string
+}

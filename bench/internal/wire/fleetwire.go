@@ -1,0 +1,74 @@
+package wire
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"time"
+
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/auth"
+	"fleetwire/pkg/channel"
+	"fleetwire/pkg/protocol"
+)
+
+// Fleetwire is our own protocol (docs/protocol.md §4).
+type Fleetwire struct{ Key *apps.Key }
+
+// Open mints a token for just these channels, as a provisioning backend does.
+func (f Fleetwire) Open(device string, publishes, subscribes []string) Opening {
+	request := auth.TokenRequest{Peer: device, HasChannels: true}
+	for _, name := range append(publishes[:len(publishes):len(publishes)], subscribes...) {
+		p, err := channel.Compile(name)
+		if err != nil {
+			panic(fmt.Sprintf("channel %q: %v", name, err))
+		}
+		request.Channels = append(request.Channels, p)
+	}
+	token, _, err := auth.Mint(f.Key, request, time.Now())
+	if err != nil {
+		panic(fmt.Sprintf("token for %s: %v", device, err))
+	}
+	o := Opening{Upgrade: upgrade("/v1?token=" + token), Steps: []Step{{Expect: `"type":"welcome"`}}}
+	for i, name := range subscribes {
+		id := fmt.Sprintf("s%d", i)
+		frame, _ := json.Marshal(map[string]string{"type": "subscribe", "channel": name, "requestId": id})
+		o.Steps = append(o.Steps, Step{ClientFrame(OpText, frame), `{"type":"ack","requestId":"` + id + `"}`})
+	}
+	return o
+}
+
+// Publish asks for no ack: NATS and MQTT at QoS 0 give none.
+func (Fleetwire) Publish(channel string, body []byte) *Message {
+	return framed(OpText, fmt.Appendf(nil, `{"type":"publish","channel":%q,"data":%s}`, channel, body))
+}
+
+// Refusal is in error frames only (protocol §4.3).
+func (Fleetwire) Refusal() string { return `{"type":"error"` }
+
+// REST is a publish request of a backend (protocol §5), on a connection that is
+// kept open.
+func (f Fleetwire) REST(channel string, body []byte) *Message {
+	data := fmt.Sprintf(`{"data":%s}`, body)
+	return newMessage(fmt.Appendf(nil, "POST /v1/channels/%s/publish HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %s:%s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+		url.PathEscape(channel), f.Key.ID, f.Key.Secret, len(data), data))
+}
+
+// Floor is the protocol of package floor: it writes what it is given to everyone.
+type Floor struct{}
+
+// Open needs no steps: the floor knows a subscriber before it answers.
+func (Floor) Open(_ string, publishes, _ []string) Opening {
+	if len(publishes) > 0 {
+		return Opening{Upgrade: upgrade("/publish")}
+	}
+	return Opening{Upgrade: upgrade("/subscribe")}
+}
+
+// Publish gives the floor the very frame that a Fleetwire node would write.
+func (Floor) Publish(channel string, body []byte) *Message {
+	return framed(OpText, protocol.AppendMessage(nil, channel, "server", nil, body))
+}
+
+// Refusal cannot come.
+func (Floor) Refusal() string { return "\x00" }
