@@ -1,0 +1,39 @@
+# The REST table (docs/protocol.md, section 5) as the balancer needs it. Everything
+# about functions follows from these rows: a function that has none is not deployed,
+# and a path that is in none is 404. A test holds them against the handlers.
+
+locals {
+  routes = [
+    { method = "POST", path = "/v1/tokens", function = "tokens" },
+    { method = "POST", path = "/v1/channels/{channel}/publish", function = "publish" },
+    { method = "GET", path = "/v1/channels/{channel}/peers", function = "peers" },
+    { method = "DELETE", path = "/v1/peers/{peer}", function = "peers" },
+    { method = "GET", path = "/v1/usage", function = "usage" },
+    { method = "GET", path = "/v1/usage/channels", function = "usage" },
+    { method = "GET", path = "/v1/usage/peers", function = "usage" },
+  ]
+
+  # Where the sockets are.
+  socket_path = "/v1"
+
+  function_names = toset([for r in local.routes : r.function])
+
+  # A rule's place in the listener. Fixed for each function, so that a new one
+  # moves no other: AWS refuses two rules with one priority, also on the way.
+  priorities = { tokens = 10, publish = 20, peers = 30, usage = 40 }
+
+  # The balancer's * is any run of characters, slashes too, so a channel matches
+  # however its slashes arrive. Methods are not looked at: the function itself
+  # answers 405 with Allow.
+  function_paths = {
+    for f in local.function_names : f => distinct([
+      for r in local.routes : replace(r.path, "/{[a-z]+}/", "*") if r.function == f
+    ])
+  }
+
+  # The same words that localdev answers with.
+  not_found = jsonencode({
+    error   = "not_found"
+    message = "nothing is served at this path; there is ${join(", ", [for r in local.routes : "${r.method} ${r.path}"])}"
+  })
+}
