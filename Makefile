@@ -14,6 +14,8 @@ TEST_TIMEOUT        ?= 10m
 ARGS                ?=
 # The processor that `make package` builds for: arm64 or amd64.
 ARCH                ?= arm64
+# Where `make bench` leaves its results and `make bench-plot` finds them.
+RESULTS             ?= bench/results.json
 # What `make test` tests, e.g. make test PKG=./pkg/broker/...
 PKG                 ?= ./...
 
@@ -56,6 +58,7 @@ test: test-deps ## install what the tests need, then run them all with -race
 .PHONY: test-deps
 test-deps: ## install what the tests need beside Go, where that is possible
 	@scripts/install-test-deps
+	@scripts/install-tflint
 
 .PHONY: archtest
 archtest: ## check the architecture's rules (package docs, import directions, file lengths)
@@ -68,6 +71,14 @@ fuzz: ## run every fuzz target for FUZZTIME (20s)
 .PHONY: package
 package: ## build the Lambda functions, dist/NAME.zip (ARCH=arm64|amd64)
 	$(GO) run ./scripts/package -arch $(ARCH)
+
+.PHONY: bench
+bench: ## measure this machine beside NATS, Mosquitto and the floor (half an hour)
+	$(GO) run ./bench -json $(RESULTS) $(ARGS)
+
+.PHONY: bench-plot
+bench-plot: ## draw docs/img/*.svg from the benchmark's results
+	$(GO) run ./bench -plot $(RESULTS) -out docs/img
 
 .PHONY: smoke
 smoke: ## try a deployment from outside (BASE_URL=… SK=…)
