@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"fleetwire/pkg/channel"
+	"fleetwire/pkg/protocol"
 )
 
 const (
@@ -60,7 +61,7 @@ type parser struct {
 
 func (p *parser) document(v value) {
 	if v.raw[0] != '{' {
-		p.addf("the document", `must be an object {"apps":[…]}, got %s`, v.kind())
+		p.addf("the document", `must be an object {"apps":[…]}, got %s`, protocol.Kind(v.raw))
 		return
 	}
 	o, ok := v.object("apps")

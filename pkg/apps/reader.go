@@ -50,29 +50,11 @@ type value struct {
 
 func (v value) addf(format string, args ...any) { v.p.addf(v.path, format, args...) }
 
-// kind names the value's JSON type, for "must be a string, got an array".
-func (v value) kind() string {
-	switch v.raw[0] {
-	case '{':
-		return "an object"
-	case '[':
-		return "an array"
-	case '"':
-		return "a string"
-	case 'n':
-		return "null"
-	case 't', 'f':
-		return "a boolean"
-	default:
-		return "a number"
-	}
-}
-
 // got shows a value in a message: as written when it is short and simple. Only
 // for fields that are numbers or booleans: it must not show a secret.
 func (v value) got() string {
 	if v.raw[0] == '{' || v.raw[0] == '[' || len(v.raw) > 24 {
-		return v.kind()
+		return protocol.Kind(v.raw)
 	}
 	return string(v.raw)
 }
@@ -86,7 +68,7 @@ type object struct {
 // object reads an object in which each field is one of known and given once.
 func (v value) object(known ...string) (object, bool) {
 	if v.raw[0] != '{' {
-		v.addf("must be an object, got %s", v.kind())
+		v.addf("must be an object, got %s", protocol.Kind(v.raw))
 		return object{}, false
 	}
 	o := object{value: v, fields: make(map[string][]byte, len(known))}
@@ -141,7 +123,7 @@ func (o object) need(name, what string) (value, bool) {
 func (v value) list() ([]value, bool) {
 	var raws []json.RawMessage
 	if v.raw[0] != '[' || json.Unmarshal(v.raw, &raws) != nil {
-		v.addf("must be an array, got %s", v.kind())
+		v.addf("must be an array, got %s", protocol.Kind(v.raw))
 		return nil, false
 	}
 	items := make([]value, len(raws))
@@ -158,7 +140,7 @@ func (v value) text() (string, bool) {
 			return s, true
 		}
 	}
-	v.addf("must be a string, got %s", v.kind())
+	v.addf("must be a string, got %s", protocol.Kind(v.raw))
 	return "", false
 }
 

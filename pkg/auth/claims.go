@@ -143,7 +143,7 @@ func readObject(into func(*claims) *[]byte, limit int) func(*claims, []byte) err
 func readStrings(value []byte, limit int) ([]string, error) {
 	var items []json.RawMessage
 	if value[0] != '[' || json.Unmarshal(value, &items) != nil {
-		return nil, fmt.Errorf("must be an array of strings, got %s", kind(value))
+		return nil, fmt.Errorf("must be an array of strings, got %s", protocol.Kind(value))
 	}
 	if len(items) > limit {
 		return nil, fmt.Errorf("has %d entries; at most %d are allowed", len(items), limit)
@@ -152,7 +152,7 @@ func readStrings(value []byte, limit int) ([]string, error) {
 	for i, item := range items {
 		text, ok := protocol.DecodeString(item)
 		if !ok {
-			return nil, fmt.Errorf("must be an array of strings, got %s at [%d]", kind(item), i)
+			return nil, fmt.Errorf("must be an array of strings, got %s at [%d]", protocol.Kind(item), i)
 		}
 		list[i] = text
 	}
@@ -167,7 +167,7 @@ const endOfTime = 253402300800
 // before 1970 is as good as 1970.
 func readTime(value []byte) (time.Time, error) {
 	if value[0] != '-' && (value[0] < '0' || value[0] > '9') {
-		return time.Time{}, fmt.Errorf("must be a number of unix seconds, got %s", kind(value))
+		return time.Time{}, fmt.Errorf("must be a number of unix seconds, got %s", protocol.Kind(value))
 	}
 	// Out of range, the result is ±Inf, which the comparisons below sort out.
 	seconds, _ := strconv.ParseFloat(string(value), 64)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"unicode/utf8"
+
+	"fleetwire/pkg/protocol"
 )
 
 // CompactObject checks a metadata or peerMetadata value (protocol §3) and
@@ -20,7 +22,7 @@ func CompactObject(value []byte, limit int) ([]byte, error) {
 		return nil, nil
 	}
 	if value[0] != '{' {
-		return nil, fmt.Errorf("must be a JSON object, got %s", kind(value))
+		return nil, fmt.Errorf("must be a JSON object, got %s", protocol.Kind(value))
 	}
 	var compact bytes.Buffer
 	if !utf8.Valid(value) || json.Compact(&compact, value) != nil {
@@ -30,22 +32,4 @@ func CompactObject(value []byte, limit int) ([]byte, error) {
 		return nil, fmt.Errorf("is %d bytes long as compact JSON; at most %d are allowed", compact.Len(), limit)
 	}
 	return compact.Bytes(), nil
-}
-
-// kind names a JSON value's type for a message.
-func kind(value []byte) string {
-	switch value[0] {
-	case '{':
-		return "an object"
-	case '[':
-		return "an array"
-	case '"':
-		return "a string"
-	case 'n':
-		return "null"
-	case 't', 'f':
-		return "a boolean"
-	default:
-		return "a number"
-	}
 }

@@ -156,20 +156,5 @@ func isString(value []byte) bool { return len(value) > 0 && value[0] == '"' }
 
 // wrongType is the refusal of a field whose value, valid JSON, is not what it must be.
 func wrongType(field string, value []byte, mustBe string) *Error {
-	var is string
-	switch value[0] {
-	case '{':
-		is = "an object"
-	case '[':
-		is = "an array"
-	case '"':
-		is = "a string"
-	case 't', 'f':
-		is = "a boolean"
-	case 'n':
-		is = "null"
-	default:
-		is = "a number"
-	}
-	return Errorf(MalformedMessage, "%s is %s; it must be %s", field, is, mustBe)
+	return Errorf(MalformedMessage, "%s is %s; it must be %s", field, Kind(value), mustBe)
 }

@@ -368,3 +368,22 @@ func (n *nesting) pop() {
 }
 
 func (n *nesting) inObject() bool { return n.top&1 == 1 }
+
+// Kind names the type of a JSON value, which is valid and without white space
+// before it, as error messages put it: "an object", "null".
+func Kind(value []byte) string {
+	switch value[0] {
+	case '{':
+		return "an object"
+	case '[':
+		return "an array"
+	case '"':
+		return "a string"
+	case 't', 'f':
+		return "a boolean"
+	case 'n':
+		return "null"
+	default:
+		return "a number"
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"fleetwire/pkg/broker"
+	"fleetwire/pkg/protocol"
 )
 
 func TestBroadcastReachesWhoIsSubscribed(t *testing.T) {
@@ -190,6 +191,30 @@ func TestJoinedRunsAreBounded(t *testing.T) {
 	}
 	if s.taken() != frames(batch...) {
 		t.Error("order or bytes have changed")
+	}
+}
+
+// However large a batch is, a connection that reads gets the chance to: what
+// waits for the end of the batch must not close it as a slow consumer.
+func TestLargeBatchIsFlushedOnTheWay(t *testing.T) {
+	in := newInterest()
+	h := New(in)
+	s, few := &subscriber{id: 1}, &subscriber{id: 2}
+	must(t, h.SubscribePattern(s, "app", mustCompile(t, "*"), false, none))
+	must(t, h.Subscribe(few, "app", "b", false, none))
+	var batch []sent
+	for i := range 300 { // 3 MB
+		batch = append(batch, message("app", []string{"a", "b"}[i/299], fmt.Sprint(i, strings.Repeat("x", 10_000))))
+	}
+	h.Broadcast(in.batch(batch...))
+	if bound := maxUnflushed + maxJoined + 10_100; s.most > bound || s.most >= protocol.UnsentBytesLimit/2 {
+		t.Errorf("%d bytes waited for a flush, want at most %d", s.most, bound)
+	}
+	if s.taken() != frames(batch...) || few.taken() != frames(batch[299]) {
+		t.Error("order or bytes have changed")
+	}
+	if few.flushes != 1 || s.unsent != 0 {
+		t.Errorf("%d flushes for one message, and %d bytes left without one", few.flushes, s.unsent)
 	}
 }
 

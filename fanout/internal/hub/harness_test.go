@@ -118,6 +118,8 @@ type subscriber struct {
 	got      [][]byte
 	appends  int // that were queued
 	flushes  int
+	unsent   int  // bytes since the last flush
+	most     int  // that unsent has ever been
 	refuses  bool // is closing
 }
 
@@ -133,12 +135,14 @@ func (s *subscriber) Append(frame []byte, sequence uint64) (queued, flush bool) 
 	}
 	s.got = append(s.got, frame)
 	s.appends++
+	s.unsent += len(frame)
+	s.most = max(s.most, s.unsent)
 	flush = !s.pending
 	s.pending = true
 	return true, flush
 }
 
-func (s *subscriber) Flush() { s.flushes++; s.pending = false }
+func (s *subscriber) Flush() { s.flushes++; s.pending, s.unsent = false, 0 }
 
 // taken are the bytes that came since the last taken.
 func (s *subscriber) taken() string {

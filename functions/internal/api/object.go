@@ -112,7 +112,7 @@ func (o Object) Int(name, unit string, least, most, absent int64) (int64, error)
 		return absent, nil
 	}
 	want := fmt.Sprintf("a whole number of %s from %d to %d, in plain digits", unit, least, most)
-	if kind(value) != "a number" {
+	if protocol.Kind(value) != "a number" {
 		return 0, wrongType(name, value, want)
 	}
 	n, err := strconv.ParseInt(string(value), 10, 64)
@@ -141,24 +141,7 @@ func stringAt(where string, value []byte) (string, error) {
 }
 
 func wrongType(where string, value []byte, want string) *protocol.Error {
-	return protocol.Errorf(protocol.InvalidRequest, "%s is %s; it must be %s", where, kind(value), want)
-}
-
-// kind names the type of a JSON value, which is valid and not empty.
-func kind(value []byte) string {
-	switch value[0] {
-	case '"':
-		return "a string"
-	case '{':
-		return "an object"
-	case '[':
-		return "an array"
-	case 't', 'f':
-		return "a boolean"
-	case 'n':
-		return "null"
-	}
-	return "a number"
+	return protocol.Errorf(protocol.InvalidRequest, "%s is %s; it must be %s", where, protocol.Kind(value), want)
 }
 
 // Quote quotes what a caller sent, for an error message; of a long text only
