@@ -19,6 +19,7 @@ type interests struct {
 	dirty    []*interest
 	linked   bool // the link to Redis is up
 	unlinked int  // interests that Redis has yet to confirm since the link came up
+	globs    globs
 	counts   counts
 	wake     chan struct{}
 }
@@ -54,6 +55,7 @@ func newInterests(opt Options) *interests {
 		health: opt.Health,
 		wanted: map[interestKey]*interest{},
 		topics: map[string]*interest{},
+		globs:  newGlobs(),
 		wake:   make(chan struct{}, 1),
 	}
 	in.counts.init(opt)
@@ -66,20 +68,29 @@ func (in *interests) set(key interestKey, n int, done func(error)) error {
 	return in.change(key, n, done)
 }
 
-func (in *interests) setPattern(app, glob string, wanted bool, done func(error)) error {
-	key := interestKey{app: app, name: glob, pattern: true}
+// setPattern counts one pattern more or one less that asks for a glob.
+func (in *interests) setPattern(app, asked string, wanted bool, done func(error)) error {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	if !wanted {
+		glob, ok := in.globs.remove(app, asked)
+		if !ok {
+			return nil
+		}
+		key := interestKey{app: app, name: glob, pattern: true}
+		return in.change(key, in.wanted[key].subscribers-1, done)
+	}
+	glob := in.globs.choose(app, asked)
+	key := interestKey{app: app, name: glob, pattern: true}
 	n := 0
 	if i := in.wanted[key]; i != nil {
 		n = i.subscribers
 	}
-	if wanted {
-		n++
-	} else {
-		n = max(0, n-1)
+	if err := in.change(key, n+1, done); err != nil {
+		return err
 	}
-	return in.change(key, n, done)
+	in.globs.add(app, asked, glob)
+	return nil
 }
 
 // change is called with in.mu held.
