@@ -59,11 +59,7 @@ func (n *Node) newApp() *fiber.App {
 	}}))
 	app.Get("/v1", n.limitConnects, websocket.New(n.upgraded, websocket.Config{
 		ReadBufferSize: 1, WriteBufferSize: 1, // unused: the session reads and writes the socket itself
-		RecoverHandler: func(*websocket.Conn) {
-			if p := recover(); p != nil {
-				n.opt.Log.Error("an upgrade panicked", "panic", p, "stack", string(debug.Stack()))
-			}
-		},
+		RecoverHandler: func(*websocket.Conn) { n.logPanic(recover()) }, // its own would tell the client
 	}))
 	app.Use(func(c *fiber.Ctx) error {
 		if n.controlPlane == nil || c.Path() == "/v1" {
@@ -136,12 +132,20 @@ func (n *Node) upgraded(c *websocket.Conn) {
 	}
 	serve := func() { _ = conn.Close() } // should admission panic
 	defer func() {
+		n.logPanic(recover())
 		go func() {
 			defer n.sessions.running.Done()
 			serve()
 		}()
 	}()
 	serve = n.admission(c, conn, early)
+}
+
+// logPanic says in the log, and to nobody else, that an upgrade panicked.
+func (n *Node) logPanic(p any) {
+	if p != nil {
+		n.opt.Log.Error("an upgrade panicked", "panic", p, "stack", string(debug.Stack()))
+	}
 }
 
 // admission decides about an upgraded connection, and returns what serves it
