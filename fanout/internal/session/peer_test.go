@@ -171,7 +171,7 @@ func aText(want string) want {
 	return func(p *peer) {
 		p.t.Helper()
 		if op, got := p.read(); op != ws.OpText || string(got) != want {
-			p.t.Fatalf("got frame %x %s\nwant text %s", op, got, want)
+			p.t.Fatalf("got frame %x %q\nwant text %s", op, got, want)
 		}
 	}
 }
@@ -195,7 +195,7 @@ func anError(code protocol.Code, requestID string) want {
 		_, got := p.read()
 		var e struct{ Type, RequestID, Code, Message string }
 		if err := json.Unmarshal(got, &e); err != nil || e.Type != "error" || e.Code != string(code) || e.RequestID != requestID || e.Message == "" {
-			p.t.Fatalf("got %s\nwant an error %s with requestId %q", got, code, requestID)
+			p.t.Fatalf("got %q\nwant an error %s with requestId %q", got, code, requestID)
 		}
 		if has := strings.Contains(string(got), `"requestId"`); has != (requestID != "") {
 			p.t.Fatalf("got %s\nwhich has a requestId: %v", got, has)
@@ -218,7 +218,7 @@ func (p *peer) wantCloseFrame(code int, reason string) {
 	p.t.Helper()
 	op, got := p.read()
 	if op != ws.OpClose {
-		p.t.Fatalf("got frame %x %s, want close %d", op, got, code)
+		p.t.Fatalf("got frame %x %q, want close %d", op, got, code)
 	}
 	if c := int(binary.BigEndian.Uint16(got)); c != code {
 		p.t.Fatalf("closed with %d %q, want %d", c, got[2:], code)
@@ -239,7 +239,7 @@ func (p *peer) wantEOF() {
 func (p *peer) wantWelcome() {
 	p.t.Helper()
 	if op, got := p.read(); op != ws.OpText || !strings.HasPrefix(string(got), `{"type":"welcome",`) {
-		p.t.Fatalf("got frame %x %s, want a welcome", op, got)
+		p.t.Fatalf("got frame %x %q, want a welcome", op, got)
 	}
 }
 

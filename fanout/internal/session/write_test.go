@@ -182,6 +182,12 @@ func TestPartialWritesKeepTheStream(t *testing.T) {
 	if n := p.unsent(); n != 0 {
 		t.Errorf("%d bytes are accounted as unsent when all have come", n)
 	}
+	p.session.Append(queue[0], 1<<40) // whole, so a close that gives up what is queued gives this up
+	p.session.out.mu.Lock()
+	defer p.session.out.mu.Unlock()
+	if p.session.out.begun || len(p.session.out.frames) != 1 {
+		t.Errorf("a whole frame counts as partly written, one of %d", len(p.session.out.frames))
+	}
 }
 
 // Frames of several writers never mix, and each writer's come in its order.

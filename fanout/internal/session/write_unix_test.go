@@ -80,3 +80,41 @@ func TestOneWriteForAllAnswers(t *testing.T) {
 		t.Errorf("%d writes for 100 answers, want 1", n)
 	}
 }
+
+// A connection that waits for something to read holds no buffer, unless it has
+// read part of a frame.
+func TestWaitingHoldsNoBuffer(t *testing.T) {
+	peer, conn := tcpPair(t)
+	defer peer.Close()
+	defer conn.Close()
+	sock, err := newSocket(conn)
+	check(t, err)
+	r := &reader{}
+	sock.reader = r
+	nothing := func() {
+		t.Helper()
+		check(t, sock.raw.Control(func(fd uintptr) {
+			if sock.onReadable(fd) {
+				t.Errorf("read %d bytes, error %v, where there is nothing", sock.n, sock.err)
+			}
+		}))
+	}
+	nothing()
+	if r.buffer != nil || r.pooled != nil {
+		t.Error("a buffer is held while there is nothing in it")
+	}
+	_, err = peer.Write([]byte{0x81})
+	check(t, err)
+	n, err := sock.read(r)
+	check(t, err)
+	r.end += n
+	nothing()
+	if b := r.bytes(); len(b) != 1 || b[0] != 0x81 {
+		t.Errorf("holds % x, want the byte that has come", b)
+	}
+	r.consume(1)
+	nothing()
+	if r.buffer != nil {
+		t.Error("the buffer is still held")
+	}
+}
