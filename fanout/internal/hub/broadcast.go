@@ -13,8 +13,8 @@ const maxUnflushed = 256 << 10
 
 // Broadcast hands a batch of messages to everyone who is subscribed, in order.
 // Frames are shared, never copied per receiver; each connection that got
-// something is flushed once for each maxUnflushed bytes of the batch. Only one goroutine may call
-// it at a time.
+// something is flushed once for each maxUnflushed bytes of the batch. Only one
+// goroutine may call it at a time.
 func (h *Hub) Broadcast(batch []broker.Delivery) {
 	for len(batch) > 0 {
 		size := 0

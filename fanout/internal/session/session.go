@@ -113,7 +113,7 @@ type Ended struct {
 	Reason string
 }
 
-// Run sends the welcome and serves the connection until it has ended. The socket
+// Run serves the connection, from its welcome on, until it has ended. The socket
 // is closed when it returns; left is called before that, as soon as the session
 // takes part in nothing any more.
 func (s *Session) Run(left func()) Ended {
