@@ -22,8 +22,10 @@ import (
 	"errors"
 	"hash/fnv"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
@@ -35,23 +37,41 @@ import (
 // ErrDown: the link to Redis is down; nothing was subscribed.
 var ErrDown = errors.New("redis is not reachable")
 
-// Message is what is published: one message to one channel of one app.
+// Message is what is published: one message to one channel, or to one peer, of
+// one app.
 type Message struct {
 	App          string
 	Channel      string
+	To           string // the peer that a direct message is for; Channel is empty then
 	From         string // peer id of the sender
 	FromMetadata []byte // JSON object, or nil
 	Data         []byte // any JSON value, carried byte for byte
 	Connection   uint64 // the publishing connection's id in this process; 0: none
 }
 
+// Kind is what a Redis channel of ours carries.
+type Kind uint8
+
+const (
+	KindMessages Kind = iota // the messages of a channel
+	KindPresence             // who joins and leaves a channel
+	KindPeer                 // direct messages to a peer, and orders to close its connections
+)
+
+// kindNames are the kinds as they stand in the names of Redis channels.
+var kindNames = [...]string{KindMessages: "msg", KindPresence: "presence", KindPeer: "peer"}
+
 // Delivery is a message as a node gets it. It is shared by all receivers and
 // must not be changed.
 type Delivery struct {
+	Kind         Kind
 	App          string
-	Channel      string
-	Frame        []byte // a whole WebSocket text frame
+	Channel      string // with KindPeer: the peer
+	Frame        []byte // a whole WebSocket text frame; with KindPresence the announcement as it was published
 	FromMetadata []byte // JSON object, or empty
+	// AnswerTo is set in an order to close the peer's connections, which has no
+	// Frame: Disconnected is to be called with it.
+	AnswerTo string
 
 	process, sequence, connection uint64
 	dataLen                       int
@@ -78,6 +98,7 @@ type Broker struct {
 	sequence  atomic.Uint64
 	interests *interests
 	inbox     inbox
+	answering sync.WaitGroup // Disconnected
 }
 
 // New returns a Broker. A process that only publishes need not call Run.
@@ -112,17 +133,49 @@ func (b *Broker) SetSubscribers(app, channelName string, n int, done func(error)
 	return b.interests.set(interestKey{app: app, name: channelName}, n, done)
 }
 
+// SetConnections says how many connections of this node the peer has. While
+// there is at least one, direct messages to it and orders to close it come in.
+// done is as in SetSubscribers.
+func (b *Broker) SetConnections(app, peer string, n int, done func(error)) error {
+	return b.interests.set(interestKey{kind: KindPeer, app: app, name: peer}, n, done)
+}
+
+// SetWatchers says how many connections of this node want to hear who joins and
+// leaves the channel. done is as in SetSubscribers.
+func (b *Broker) SetWatchers(app, channelName string, n int, done func(error)) error {
+	return b.interests.set(interestKey{kind: KindPresence, app: app, name: channelName}, n, done)
+}
+
+// AnnouncementTopic is the Redis channel on which those who watch a channel
+// hear who joins and leaves it. What is published there twice in a row counts as
+// one announcement.
+func AnnouncementTopic(app, channelName string) string {
+	return topic(KindPresence, app, channelName)
+}
+
 // AddPattern asks for the messages of all channels of the app that the pattern
 // matches, until RemovePattern has been called as often. More may come in than
 // the pattern matches: the caller filters. done is as in SetSubscribers, and
 // must not be nil.
 func (b *Broker) AddPattern(app string, p *channel.Pattern, done func(error)) error {
-	return b.interests.setPattern(app, p.RedisGlob(), true, done)
+	return b.interests.setPattern(KindMessages, app, p.RedisGlob(), true, done)
 }
 
 // RemovePattern takes back one AddPattern.
 func (b *Broker) RemovePattern(app string, p *channel.Pattern) {
-	_ = b.interests.setPattern(app, p.RedisGlob(), false, nil)
+	_ = b.interests.setPattern(KindMessages, app, p.RedisGlob(), false, nil)
+}
+
+// AddWatchPattern asks for who joins and leaves the channels that the pattern
+// matches, until RemoveWatchPattern has been called as often. The rest is as in
+// AddPattern.
+func (b *Broker) AddWatchPattern(app string, p *channel.Pattern, done func(error)) error {
+	return b.interests.setPattern(KindPresence, app, p.RedisGlob(), true, done)
+}
+
+// RemoveWatchPattern takes back one AddWatchPattern.
+func (b *Broker) RemoveWatchPattern(app string, p *channel.Pattern) {
+	_ = b.interests.setPattern(KindPresence, app, p.RedisGlob(), false, nil)
 }
 
 // Live says whether the link to Redis is up, and everything wanted when it came
@@ -132,38 +185,36 @@ func (b *Broker) Live() bool { return b.interests.live() }
 // buckets is the number of Redis Cluster slots that one app's channels spread over.
 const buckets = 256
 
-func bucket(app, channelName string) string {
+func bucket(app, name string) string {
 	h := fnv.New32a()
-	_, _ = h.Write([]byte(channelName))
+	_, _ = h.Write([]byte(name))
 	return "fw:{" + app + "." + strconv.Itoa(int(h.Sum32()%buckets)) + "}:"
 }
 
-// The Redis channel of a channel is fw:{<app>.<bucket>}:msg:<channel>.
-const topicInfix = "}:msg:"
+// The Redis channel of a channel or a peer is fw:{<app>.<bucket>}:<kind>:<name>.
 
-func topic(app, channelName string) string {
-	return bucket(app, channelName) + "msg:" + channelName
+func topic(kind Kind, app, name string) string {
+	return bucket(app, name) + kindNames[kind] + ":" + name
 }
 
-func topicGlob(app, glob string) string {
-	return "fw:{" + app + ".*" + topicInfix + glob
+func topicGlob(kind Kind, app, glob string) string {
+	return "fw:{" + app + ".*}:" + kindNames[kind] + ":" + glob
 }
 
 // everything matches the Redis channels of all apps.
-const everything = "fw:{*" + topicInfix + "*"
+const everything = "fw:{*}:*"
 
 // parseTopic undoes topic. App ids contain neither '.' nor '}'.
-func parseTopic(t string) (app, channelName string, ok bool) {
-	rest, ok := strings.CutPrefix(t, "fw:{")
-	if !ok {
-		return "", "", false
+func parseTopic(t string) (kind Kind, app, name string, ok bool) {
+	rest, isOurs := strings.CutPrefix(t, "fw:{")
+	slot, rest, hasSlot := strings.Cut(rest, "}:")
+	kindName, name, hasKind := strings.Cut(rest, ":")
+	app, _, hasBucket := strings.Cut(slot, ".")
+	k := slices.Index(kindNames[:], kindName)
+	if !isOurs || !hasSlot || !hasKind || !hasBucket || k < 0 {
+		return 0, "", "", false
 	}
-	head, channelName, ok := strings.Cut(rest, topicInfix)
-	if !ok {
-		return "", "", false
-	}
-	app, _, ok = strings.Cut(head, ".")
-	return app, channelName, ok
+	return Kind(k), app, name, true
 }
 
 // Run receives until ctx ends, and calls deliver with what came, in order.
@@ -175,4 +226,5 @@ func (b *Broker) Run(ctx context.Context, deliver func([]Delivery)) {
 	}()
 	b.interests.run(ctx, &b.inbox)
 	<-done
+	b.answering.Wait()
 }

@@ -28,14 +28,24 @@ var subscribersLua string
 
 var subscribersScript = redis.NewScript(subscribersLua)
 
-// subscribersCall counts the subscribers of a channel on all nodes.
-func subscribersCall(app, channelName string) *redisconn.Call {
-	b := bucket(app, channelName)
+// subscribersCall counts the subscribers of a channel, or the connections of a
+// peer, on all nodes.
+func subscribersCall(o *Outgoing) *redisconn.Call {
+	b := countsBucket(o.kind, o.app, o.name)
 	return &redisconn.Call{
 		Script: subscribersScript,
 		Keys:   []string{b + "nodes"},
-		Args:   []any{channelName, b + "subscribers:"},
+		Args:   []any{o.name, b + "subscribers:"},
 	}
+}
+
+// countsBucket keeps the counts of channels and of peers apart, where there are
+// any of peers (interests.counted).
+func countsBucket(kind Kind, app, name string) string {
+	if kind == KindPeer {
+		return bucket(app, name) + "peer-"
+	}
+	return bucket(app, name)
 }
 
 type countChange struct {
@@ -83,8 +93,8 @@ func (c *counts) write(ctx context.Context, changes []countChange) error {
 		p.Del(ctx, c.hash(b))
 	}
 	for _, change := range changes {
-		name := change.interest.key.name
-		b := bucket(change.interest.key.app, name)
+		key := change.interest.key
+		name, b := key.name, countsBucket(key.kind, key.app, key.name)
 		leased, known := c.leased[b]
 		if change.subscribers == 0 {
 			p.HDel(ctx, c.hash(b), name)
@@ -177,7 +187,7 @@ func (c *counts) renew(ctx context.Context, in *interests) error {
 func (in *interests) recount(gone map[string]bool) {
 	in.mu.Lock()
 	for _, i := range in.wanted {
-		if !i.key.pattern && i.counted > 0 && gone[bucket(i.key.app, i.key.name)] {
+		if i.counted > 0 && gone[countsBucket(i.key.kind, i.key.app, i.key.name)] {
 			i.counted = 0
 			in.markDirty(i)
 		}

@@ -88,13 +88,13 @@ func TestForeignMessagesInRedis(t *testing.T) {
 	}()
 	redistest.Eventually(t, 5*time.Second, "the link is up", b.Live)
 	for _, e := range hostileEnvelopes() {
-		rdb.Publish(ctx, topic("app", "c"), e)
+		rdb.Publish(ctx, topic(KindMessages, "app", "c"), e)
 	}
 	good := encode(1, 2, &Message{Channel: "c", From: "p", Data: []byte("1")})
 	for _, topic := range []string{"fw:{app.1}:other:c", "fw:{app}:msg:c", "xfw:{app.1}:msg:c", "fw:{", "fw:{}:msg:"} {
 		rdb.Publish(ctx, topic, good)
 	}
-	rdb.Publish(ctx, topic("app", "the end"), good)
+	rdb.Publish(ctx, topic(KindMessages, "app", "the end"), good)
 	select {
 	case d := <-got:
 		if d.Channel != "the end" {
@@ -127,12 +127,19 @@ func FuzzDecode(f *testing.F) {
 }
 
 func TestTopicRoundTrip(t *testing.T) {
-	for _, app := range []string{"a", "a-b", "A_9"} {
-		for _, name := range []string{"c", "}:msg:", "a}:msg:b", "fw:{x.1}:msg:y", ".", "é", strings.Repeat("}", 256)} {
-			gotApp, gotName, ok := parseTopic(topic(app, name))
-			if !ok || gotApp != app || gotName != name {
-				t.Errorf("%q of %q comes back as %q of %q (%v)", name, app, gotName, gotApp, ok)
+	for kind := range kindNames {
+		for _, app := range []string{"a", "a-b", "A_9"} {
+			for _, name := range []string{"c", "}:msg:", "a}:msg:b", "fw:{x.1}:msg:y", ".", "é", strings.Repeat("}", 256)} {
+				gotKind, gotApp, gotName, ok := parseTopic(topic(Kind(kind), app, name))
+				if !ok || gotKind != Kind(kind) || gotApp != app || gotName != name {
+					t.Errorf("%q of %q comes back as kind %d, %q of %q (%v)", name, app, gotKind, gotName, gotApp, ok)
+				}
 			}
+		}
+	}
+	for _, foreign := range []string{"", "fw:{a.1}", "fw:{a.1}:", "fw:{a.1}:msg", "fw:{a.1}:else:c", "fw:{a}:msg:c", "xw:{a.1}:msg:c", "fw:{a.1}msg:c"} {
+		if _, _, _, ok := parseTopic(foreign); ok {
+			t.Errorf("%q was read as one of ours", foreign)
 		}
 	}
 }

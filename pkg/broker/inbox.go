@@ -3,7 +3,10 @@ package broker
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"sync"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // maxInboxBytes bounds what a node that does not keep up sets aside. Past it the
@@ -47,6 +50,15 @@ func (in *inbox) add(d Delivery) error {
 		}
 	}
 	return nil
+}
+
+// announcementSeed makes announcementID's values differ from process to process.
+var announcementSeed = maphash.MakeSeed()
+
+// announcementID stands in for the number that announcements, which scripts
+// publish, do not have: copies of one have the same.
+func announcementID(m *redis.Message) uint64 {
+	return maphash.Comparable(announcementSeed, [2]string{m.Channel, m.Payload})
 }
 
 func (in *inbox) run(ctx context.Context, deliver func([]Delivery)) {

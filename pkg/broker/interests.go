@@ -24,10 +24,11 @@ type interests struct {
 	wake     chan struct{}
 }
 
-// interestKey names a channel, or (pattern) a Redis glob over channels.
+// interestKey names a channel or a peer, or (pattern) a Redis glob over channels.
 type interestKey struct {
-	app, name string
+	kind      Kind
 	pattern   bool
+	app, name string
 }
 
 type interest struct {
@@ -37,7 +38,7 @@ type interest struct {
 	// patterns share the glob; at 0 nothing is wanted any more.
 	subscribers int
 	// told is what subscribers was when Redis was last told; counted, what it has
-	// taken of that (channels only).
+	// taken of that (where it is kept: interests.counts).
 	told, counted int
 	// asked and confirmed count SUBSCRIBE and UNSUBSCRIBE commands and their
 	// confirmations since the link came up: while they differ, one is under way.
@@ -69,19 +70,20 @@ func (in *interests) set(key interestKey, n int, done func(error)) error {
 }
 
 // setPattern counts one pattern more or one less that asks for a glob.
-func (in *interests) setPattern(app, asked string, wanted bool, done func(error)) error {
+func (in *interests) setPattern(kind Kind, app, asked string, wanted bool, done func(error)) error {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	of := globApp{kind, app}
 	if !wanted {
-		glob, ok := in.globs.remove(app, asked)
+		glob, ok := in.globs.remove(of, asked)
 		if !ok {
 			return nil
 		}
-		key := interestKey{app: app, name: glob, pattern: true}
+		key := interestKey{kind: kind, app: app, name: glob, pattern: true}
 		return in.change(key, in.wanted[key].subscribers-1, done)
 	}
-	glob := in.globs.choose(app, asked)
-	key := interestKey{app: app, name: glob, pattern: true}
+	glob := in.globs.choose(of, asked)
+	key := interestKey{kind: kind, app: app, name: glob, pattern: true}
 	n := 0
 	if i := in.wanted[key]; i != nil {
 		n = i.subscribers
@@ -89,7 +91,7 @@ func (in *interests) setPattern(app, asked string, wanted bool, done func(error)
 	if err := in.change(key, n+1, done); err != nil {
 		return err
 	}
-	in.globs.add(app, asked, glob)
+	in.globs.add(of, asked, glob)
 	return nil
 }
 
@@ -118,9 +120,24 @@ func (in *interests) change(key interestKey, n int, done func(error)) error {
 
 func topicOf(key interestKey) string {
 	if key.pattern {
-		return topicGlob(key.app, key.name)
+		return topicGlob(key.kind, key.app, key.name)
 	}
-	return topic(key.app, key.name)
+	return topic(key.kind, key.app, key.name)
+}
+
+// counted says whether Redis keeps the number of connections behind the interest,
+// not only that there is one: of channels for protocol §5's subscribers; of peers
+// where PUBLISH does not tell whether anybody wants them, because one pattern
+// takes in everything.
+func (in *interests) counted(key interestKey) bool {
+	switch key.kind {
+	case KindMessages:
+		return !key.pattern
+	case KindPeer:
+		return in.opt.Embedded
+	default:
+		return false
+	}
 }
 
 func (in *interests) markDirty(i *interest) {
@@ -145,7 +162,7 @@ func (in *interests) live() bool {
 
 // settled says whether Redis does what it was last told of i, and knows the count.
 func (in *interests) settled(i *interest) bool {
-	if !i.key.pattern && i.counted != i.told {
+	if in.counted(i.key) && i.counted != i.told {
 		return false
 	}
 	if in.opt.Embedded {

@@ -114,7 +114,7 @@ func (d *driver) subscribed(name string) bool {
 		d.t.Fatal(err)
 	}
 	for _, c := range channels {
-		if c == topic("app", name) {
+		if c == topic(KindMessages, "app", name) {
 			return true
 		}
 	}
@@ -205,7 +205,7 @@ func TestPatternComesBackWhileTelling(t *testing.T) {
 	d := newDriver(t, rdb)
 	var first, again answer
 	add := func(done func(error)) {
-		if err := d.in.setPattern("app", "x*", true, done); err != nil {
+		if err := d.in.setPattern(KindMessages, "app", "x*", true, done); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -222,7 +222,7 @@ func TestPatternComesBackWhileTelling(t *testing.T) {
 		}
 		return nil
 	}))
-	_ = d.in.setPattern("app", "x*", false, nil)
+	_ = d.in.setPattern(KindMessages, "app", "x*", false, nil)
 	d.set("c", 1, nil) // its count is told last
 	d.tell()
 	d.settle()
@@ -352,11 +352,11 @@ func anyOrder(t *testing.T, rdb *redis.Client, seed uint64) {
 		glob := []string{"x*", "y*"}[rng.IntN(2)]
 		if want[glob] > 0 && rng.IntN(2) == 0 {
 			want[glob]--
-			_ = d.in.setPattern("app", glob, false, nil)
+			_ = d.in.setPattern(KindMessages, "app", glob, false, nil)
 			return
 		}
 		a := &answer{}
-		if err := d.in.setPattern("app", glob, true, a.done); err != nil {
+		if err := d.in.setPattern(KindMessages, "app", glob, true, a.done); err != nil {
 			if d.pubsub != nil {
 				t.Errorf("add %s: %v", glob, err)
 			}

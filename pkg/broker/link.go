@@ -91,10 +91,13 @@ func (in *interests) receive(ctx context.Context, pubsub *redis.PubSub, box *inb
 		case *redis.Message:
 			var d Delivery
 			var ok bool
-			if d.App, d.Channel, ok = parseTopic(m.Channel); !ok {
+			if d.Kind, d.App, d.Channel, ok = parseTopic(m.Channel); !ok {
 				continue
 			}
-			if err := decode(bytesOf(m.Payload), &d); err != nil {
+			if d.Kind == KindPresence {
+				d.Frame = bytesOf(m.Payload)
+				d.sequence = announcementID(m)
+			} else if err := decode(bytesOf(m.Payload), &d); err != nil {
 				in.opt.Log.Warn("a message on a fleetwire channel in redis is not from fleetwire, dropped", "channel", d.Channel, "err", err)
 				continue
 			}
@@ -152,7 +155,7 @@ func (in *interests) tell(ctx context.Context, pubsub *redis.PubSub) error {
 	for _, i := range changed {
 		i.dirty = false
 		i.told, i.heard = i.subscribers, len(i.waiting)
-		if !i.key.pattern && i.counted != i.told {
+		if in.counted(i.key) && i.counted != i.told {
 			counted = append(counted, countChange{i, i.told})
 		}
 		if wanted := i.told > 0; wanted != i.subscribed && !in.opt.Embedded {

@@ -34,19 +34,26 @@ type Outgoing struct {
 	// on all nodes. Of a node that has just died it may still be counted in what
 	// its lease says, unless no node at all received the message.
 	Subscribers int64
+	// Found, of a direct message: the peer has a connection on some node.
+	Found bool
 
-	app, channel string
-	topic        string
-	payload      []byte
-	nodes        int64 // how many nodes Redis handed it to
+	kind      Kind
+	app, name string // the channel or the peer
+	topic     string
+	payload   []byte
+	nodes     int64 // how many nodes Redis handed it to
 }
 
 // Prepare turns a message into what travels. Everything of the
 // message is copied, but for the app's id.
 func (b *Broker) Prepare(m *Message) *Outgoing {
-	t := topic(m.App, m.Channel)
+	kind, name := KindMessages, m.Channel
+	if m.To != "" {
+		kind, name = KindPeer, m.To
+	}
+	t := topic(kind, m.App, name)
 	return &Outgoing{
-		app: m.App, channel: t[len(t)-len(m.Channel):],
+		kind: kind, app: m.App, name: t[len(t)-len(name):],
 		topic:   t,
 		payload: encode(b.process, b.sequence.Add(1), m),
 	}
@@ -85,7 +92,7 @@ func (b *Broker) publishScripted(ctx context.Context, batches []Batch) error {
 		calls = append(calls, &redisconn.Call{Script: publishScript, Keys: []string{batch.Counter.Key}, Args: args})
 	}
 	for _, o := range counting {
-		calls = append(calls, subscribersCall(o.app, o.channel))
+		calls = append(calls, subscribersCall(o))
 	}
 	failed := redisconn.Exec(ctx, b.opt.Redis, calls)
 	for i, batch := range batches {
@@ -97,7 +104,8 @@ func (b *Broker) publishScripted(ctx context.Context, batches []Batch) error {
 			return fmt.Errorf("publish.lua returned %d numbers for %d messages", len(reply), len(batch.Messages))
 		}
 		for j, nodes := range reply[1:] {
-			batch.Messages[j].Accepted, batch.Messages[j].nodes = true, nodes
+			o := batch.Messages[j]
+			o.Accepted, o.nodes, o.Found = true, nodes, nodes > 0
 		}
 	}
 	readSubscribers(counting, calls[len(batches):])
@@ -141,9 +149,9 @@ func (b *Broker) publishInTwoSteps(ctx context.Context, batches []Batch) error {
 		for _, o := range batch.Messages[:n] {
 			passed = append(passed, o)
 			nodes = append(nodes, p.Publish(ctx, o.topic, o.payload))
-			if o.CountSubscribers {
+			if o.CountSubscribers || o.kind == KindPeer {
 				counting = append(counting, o)
-				calls = append(calls, subscribersCall(o.app, o.channel))
+				calls = append(calls, subscribersCall(o))
 			}
 		}
 	}
@@ -162,6 +170,9 @@ func (b *Broker) publishInTwoSteps(ctx context.Context, batches []Batch) error {
 	if len(calls) > 0 {
 		failed = cmp.Or(failed, redisconn.Exec(ctx, b.opt.Redis, calls))
 		readSubscribers(counting, calls)
+	}
+	for _, o := range counting {
+		o.Found = o.Subscribers > 0
 	}
 	return failed
 }

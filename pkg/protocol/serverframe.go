@@ -66,6 +66,17 @@ func AppendMessage(dst []byte, channel, from string, fromMetadata, data []byte) 
 	dst = AppendString(dst, channel)
 	dst = append(dst, `,"from":`...)
 	dst = AppendString(dst, from)
+	return appendPayload(dst, fromMetadata, data)
+}
+
+// AppendDirect appends a direct frame: a message to one peer (protocol §4.3). The rest is as in AppendMessage.
+func AppendDirect(dst []byte, from string, fromMetadata, data []byte) []byte {
+	dst = append(dst, `{"type":"direct","from":`...)
+	dst = AppendString(dst, from)
+	return appendPayload(dst, fromMetadata, data)
+}
+
+func appendPayload(dst, fromMetadata, data []byte) []byte {
 	if fromMetadata != nil {
 		dst = append(dst, `,"fromMetadata":`...)
 		dst = append(dst, fromMetadata...)
@@ -73,6 +84,23 @@ func AppendMessage(dst []byte, channel, from string, fromMetadata, data []byte) 
 	dst = append(dst, `,"data":`...)
 	dst = append(dst, data...)
 	return append(dst, '}')
+}
+
+// AppendRefreshed appends the ack of a refresh (protocol §4.2): when the new credential expires, in unix seconds, and
+// the channels and patterns whose subscriptions were dropped because it does not cover them.
+func AppendRefreshed(dst []byte, requestID string, expiresAt int64, unsubscribed []string) []byte {
+	dst = append(dst, `{"type":"ack","requestId":`...)
+	dst = AppendString(dst, requestID)
+	dst = append(dst, `,"expiresAt":`...)
+	dst = strconv.AppendInt(dst, expiresAt, 10)
+	dst = append(dst, `,"unsubscribed":[`...)
+	for i, name := range unsubscribed {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = AppendString(dst, name)
+	}
+	return append(dst, "]}"...)
 }
 
 // AppendGoingAway appends the frame that comes before close code 1001: the node is about to close, and the

@@ -36,8 +36,8 @@ func testInterest(t *testing.T, s *system) {
 	add := func(p *channel.Pattern) {
 		n.confirm(func(done func(error)) error { return n.AddPattern("app", p, done) })
 	}
-	n.names[[2]string{"app", "c"}] = true
-	n.patterns["app"] = []*channel.Pattern{p}
+	n.names[name{broker.KindMessages, "app", "c"}] = true
+	n.patterns[name{kind: broker.KindMessages, app: "app"}] = []*channel.Pattern{p}
 
 	n.confirm(func(done func(error)) error { return n.SetSubscribers("app", "c", 2, done) })
 	add(p)

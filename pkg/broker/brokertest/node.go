@@ -44,10 +44,17 @@ type node struct {
 	ended   chan struct{}
 
 	mu       sync.Mutex
-	names    map[[2]string]bool // app, channel
-	patterns map[string][]*channel.Pattern
+	names    map[name]bool
+	patterns map[name][]*channel.Pattern // by kind and app
+	order    func(*broker.Delivery)      // what the node does when told to close a peer's connections
 	got      []broker.Delivery
 	came     chan struct{} // closed and replaced when got grows
+}
+
+// name is what a node can want: a channel's messages or presence, or a peer.
+type name struct {
+	kind      broker.Kind
+	app, name string
 }
 
 // publisher is a broker that does not receive.
@@ -73,8 +80,8 @@ func (s *system) node() *node {
 		Broker: s.broker(rdb), t: s.t, redis: rdb,
 		name:     fmt.Sprint(s.nodes),
 		ended:    make(chan struct{}),
-		names:    map[[2]string]bool{},
-		patterns: map[string][]*channel.Pattern{},
+		names:    map[name]bool{},
+		patterns: map[name][]*channel.Pattern{},
 		came:     make(chan struct{}),
 	}
 	var ctx context.Context
@@ -109,7 +116,9 @@ func (n *node) deliver(batch []broker.Delivery) {
 	defer n.mu.Unlock()
 	before := len(n.got)
 	for _, d := range batch {
-		if n.wants(d.App, d.Channel) {
+		if d.AnswerTo != "" {
+			n.order(&d)
+		} else if n.wants(d.Kind, d.App, d.Channel) {
 			n.got = append(n.got, d)
 		}
 	}
@@ -119,32 +128,57 @@ func (n *node) deliver(batch []broker.Delivery) {
 	}
 }
 
-func (n *node) wants(app, name string) bool {
-	return n.names[[2]string{app, name}] ||
-		slices.ContainsFunc(n.patterns[app], func(p *channel.Pattern) bool { return p.Match(name) })
+func (n *node) wants(kind broker.Kind, app, of string) bool {
+	return n.names[name{kind, app, of}] ||
+		slices.ContainsFunc(n.patterns[name{kind: kind, app: app}], func(p *channel.Pattern) bool { return p.Match(of) })
+}
+
+func (n *node) want(kind broker.Kind, app, of string, wanted bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.names[name{kind, app, of}] = wanted
 }
 
 // subscribe states that so many connections are subscribed to the channel, and
 // waits until Redis has confirmed it.
 func (n *node) subscribe(app, name string, connections int) {
 	n.t.Helper()
-	n.mu.Lock()
-	n.names[[2]string{app, name}] = connections > 0
-	n.mu.Unlock()
+	n.want(broker.KindMessages, app, name, connections > 0)
 	n.confirm(func(done func(error)) error { return n.SetSubscribers(app, name, connections, done) })
 }
 
 // listen adds a pattern.
 func (n *node) listen(app, pattern string) {
 	n.t.Helper()
+	p := n.wantPattern(broker.KindMessages, app, pattern)
+	n.confirm(func(done func(error)) error { return n.AddPattern(app, p, done) })
+}
+
+func (n *node) wantPattern(kind broker.Kind, app, pattern string) *channel.Pattern {
+	n.t.Helper()
 	p, err := channel.Compile(pattern)
 	if err != nil {
 		n.t.Fatalf("pattern %q: %v", pattern, err)
 	}
 	n.mu.Lock()
-	n.patterns[app] = append(n.patterns[app], p)
-	n.mu.Unlock()
-	n.confirm(func(done func(error)) error { return n.AddPattern(app, p, done) })
+	defer n.mu.Unlock()
+	of := name{kind: kind, app: app}
+	n.patterns[of] = append(n.patterns[of], p)
+	return p
+}
+
+func (n *node) onOrder(order func(*broker.Delivery)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.order = order
+}
+
+// connect states that the peer has so many connections, and waits until Redis has
+// confirmed it.
+func (n *node) connect(app, peer string, connections int) {
+	n.t.Helper()
+	n.want(broker.KindPeer, app, peer, connections > 0)
+	n.confirm(func(done func(error)) error { return n.SetConnections(app, peer, connections, done) })
 }
 
 func (n *node) confirm(ask func(done func(error)) error) {
