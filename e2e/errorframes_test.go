@@ -15,6 +15,9 @@ func TestErrorFrames(t *testing.T) {
 	wide, narrow := newKey("wide", "**"), newKey("narrow", "devices/**", "fleets/*")
 	docs := []*appDoc{newApp("app_errors", wide, narrow,
 		newKey("hears", "**").only("subscribe"), newKey("speaks", "**").only("publish"))}
+	foreign := newKey("foreign", "**")
+	docs = append(docs, newApp("app_foreign", foreign))
+	forged := &keyDoc{ID: narrow.ID, Secret: wide.Secret}
 	device := narrow.token("camera-1", claims{"channels": []string{"devices/camera-1/*", "fleets/f1"}})
 	hears := docs[0].Keys[2].token("ear", nil)
 	speaks := docs[0].Keys[3].token("mouth", nil)
@@ -52,8 +55,24 @@ func TestErrorFrames(t *testing.T) {
 		{"type in capitals", device, `{"requestId":"x","type":"Ping"}`, "unknown_type", ""},
 		{"type is empty", device, `{"requestId":"x","type":""}`, "unknown_type", ""},
 		{"a server's type", device, `{"requestId":"x","type":"welcome"}`, "unknown_type", ""},
-		{"send, not served yet", device, `{"requestId":"x","type":"send","to":"ear","data":1}`, "unknown_type", ""},
-		{"refresh, not served yet", device, `{"requestId":"x","type":"refresh","token":"t"}`, "unknown_type", ""},
+
+		{"send to a number", device, `{"requestId":"x","type":"send","to":7,"data":1}`, "malformed_message", "to is a number"},
+		{"send without data", device, `{"requestId":"x","type":"send","to":"ear"}`, "missing_data", "null"},
+		{"send without to", device, `{"requestId":"x","type":"send","data":1}`, "invalid_peer_id", "to is missing"},
+		{"send to the empty peer", device, `{"requestId":"x","type":"send","to":"","data":1}`, "invalid_peer_id", "1–128"},
+		{"send to 129 bytes", device, `{"requestId":"x","type":"send","to":"` + strings.Repeat("p", 129) + `","data":1}`, "invalid_peer_id", "1–128"},
+		{"send to a peer with a control character", device, `{"requestId":"x","type":"send","to":"a\u0007","data":1}`, "invalid_peer_id", "printable"},
+		{"send to a peer beyond ASCII", device, `{"requestId":"x","type":"send","to":"caméra","data":1}`, "invalid_peer_id", "ASCII"},
+		{"send with a key that only speaks", speaks, `{"requestId":"x","type":"send","to":"bystander","data":1}`, "action_not_permitted", "send"},
+		{"send to nobody", device, `{"requestId":"x","type":"send","to":"nobody","data":1}`, "peer_not_found", "nobody"},
+		{"send to a peer of another app", device, `{"requestId":"x","type":"send","to":"foreign","data":1}`, "peer_not_found", "foreign"},
+		{"refresh with a number", device, `{"requestId":"x","type":"refresh","token":7}`, "malformed_message", "token is a number"},
+		{"refresh without token", device, `{"requestId":"x","type":"refresh"}`, "invalid_token", "token is missing"},
+		{"refresh with no token", device, `{"requestId":"x","type":"refresh","token":"t"}`, "invalid_token", "not a JWT"},
+		{"refresh with another peer's token", device, `{"requestId":"x","type":"refresh","token":"` + wide.token("camera-2", nil) + `"}`, "invalid_token", "camera-1"},
+		{"refresh with an expired token", device, `{"requestId":"x","type":"refresh","token":"` + wide.token("camera-1", claims{"exp": 1}) + `"}`, "invalid_token", "expired"},
+		{"refresh with a token of another app", device, `{"requestId":"x","type":"refresh","token":"` + foreign.token("camera-1", nil) + `"}`, "invalid_token", "another app"},
+		{"refresh with a forged token", device, `{"requestId":"x","type":"refresh","token":"` + forged.token("camera-1", nil) + `"}`, "invalid_token", "signature"},
 
 		{"subscribe without channel", device, `{"requestId":"x","type":"subscribe"}`, "invalid_channel", "missing"},
 		{"subscribe to the empty name", device, `{"requestId":"x","type":"subscribe","channel":""}`, "invalid_channel", "empty"},
@@ -91,6 +110,7 @@ func TestErrorFrames(t *testing.T) {
 	}
 
 	onEachRedis(t, docs, func(t *testing.T, s *system) {
+		s.last().connect(t, foreign.token("foreign", nil))
 		bystander := s.last().connect(t, wide.token("bystander", nil)).subscribe("**")
 		for i, c := range cases {
 			t.Run(c.name, func(t *testing.T) {

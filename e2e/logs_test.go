@@ -52,7 +52,7 @@ func TestLogs(t *testing.T) {
 		}
 	}
 	d := n.connect(t, token)
-	for _, frame := range []string{token, `{"type":"` + token + `"}`, `{"type":"subscribe","channel":"_system/` + key.Secret + `"}`, `{"type":"refresh","token":"` + token + `"}`} {
+	for _, frame := range []string{token, `{"type":"` + token + `"}`, `{"type":"subscribe","channel":"_system/` + key.Secret + `"}`, `{"type":"refresh","token":"` + token + `."}`} {
 		d.send(frame)
 		if !strings.HasPrefix(d.next(), `{"type":"error"`) {
 			t.Errorf("%s is no error", frame)

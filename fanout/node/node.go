@@ -26,6 +26,7 @@ import (
 	"fleetwire/pkg/publish"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/revocation"
 	"fleetwire/pkg/telemetry"
 	"fleetwire/pkg/usage"
 )
@@ -68,6 +69,7 @@ type Node struct {
 	publisher   *publish.Service
 	limiter     *quota.RateLimiter
 	connections *quota.Connections
+	revocations *revocation.List
 	usage       *usage.Recorder
 
 	listener, opsListener net.Listener
@@ -118,7 +120,8 @@ func New(opt Options) (*Node, error) {
 	n.limiter = quota.NewRateLimiter(opt.Redis)
 	n.limiter.Watch(n.health)
 	n.connections = quota.NewConnections(opt.Redis, n.id)
-	n.sessionOptions = &session.Options{Hub: n.hub, Publisher: n.publisher, Log: opt.Log, Now: opt.Now}
+	n.revocations = revocation.NewList(opt.Redis)
+	n.sessionOptions = &session.Options{Hub: n.hub, Publisher: n.publisher, Verify: n.verify, Log: opt.Log, Now: opt.Now}
 	n.metrics.CountDeliveries(n.hub.Delivered)
 	n.metrics.ReportReady(n.Ready)
 	n.app = n.newApp()

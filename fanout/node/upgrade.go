@@ -24,6 +24,7 @@ import (
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/quota"
+	"fleetwire/pkg/revocation"
 )
 
 const (
@@ -130,15 +131,11 @@ func (n *Node) upgraded(c *websocket.Conn) {
 		_ = conn.Close() // the node has drained
 		return
 	}
-	serve := func() { _ = conn.Close() } // should admission panic
-	defer func() {
-		n.logPanic(recover())
-		go func() {
-			defer n.sessions.running.Done()
-			serve()
-		}()
+	serve := n.admission(c, conn, early)
+	go func() {
+		defer n.sessions.running.Done()
+		serve()
 	}()
-	serve = n.admission(c, conn, early)
 }
 
 // logPanic says in the log, and to nobody else, that an upgrade panicked.
@@ -151,19 +148,22 @@ func (n *Node) logPanic(p any) {
 // admission decides about an upgraded connection, and returns what serves it
 // until it is closed: a session or a refusal.
 func (n *Node) admission(c *websocket.Conn, conn *net.TCPConn, early []byte) (serve func()) {
+	serve = func() { _ = conn.Close() } // should it panic
+	defer func() { n.logPanic(recover()) }()
 	address, _ := c.Locals("address").(string)
 	grant, refused := n.authorize(c)
-	if refused == nil {
-		refused = n.admit(grant)
-	}
 	if refused != nil {
 		n.logRefusal(address, grant, refused)
 		return func() { session.Refuse(n.sessionOptions, conn, early, refused) }
 	}
 	s, err := session.New(n.sessionOptions, n.nextConnection.Add(1), grant, conn, address, early)
 	if err != nil {
-		n.connections.Release(grant.App.ID)
-		return func() { _ = conn.Close() }
+		return serve
+	}
+	serve = func() { s.Refuse(protocol.Closef(protocol.CloseInternalError, "")) }
+	if refused := n.admit(s, grant); refused != nil {
+		n.logRefusal(address, grant, refused)
+		return func() { s.Refuse(refused) }
 	}
 	n.metrics.Connected()
 	n.sessions.add(s)
@@ -211,24 +211,59 @@ func (n *Node) authorize(c *websocket.Conn) (*auth.Grant, *protocol.CloseError) 
 	}
 	switch {
 	case token != "":
-		return auth.VerifyToken(dir, token, n.opt.Now())
+		return n.verify(token)
 	case c.Query("key") != "":
-		return auth.VerifyPublishable(dir, c.Query("key"))
+		grant, refused := auth.VerifyPublishable(dir, c.Query("key"))
+		return unlessSuspended(grant, refused)
 	default:
 		return nil, protocol.Closef(protocol.CloseInvalidCredential, "no credential: connect with ?token=<JWT> or ?key=<pk_…>")
 	}
 }
 
-// admit checks the account and takes a connection of the app's plan.
-func (n *Node) admit(grant *auth.Grant) *protocol.CloseError {
-	switch {
-	case grant.App.Suspended:
-		return protocol.Closef(protocol.CloseSuspended, "")
-	case !n.health.Up() || !n.broker.Live(): // a subscribe would fail
+// verify says what a token grants, at connect or on a refresh.
+func (n *Node) verify(token string) (*auth.Grant, *protocol.CloseError) {
+	return unlessSuspended(auth.VerifyToken(n.opt.Apps.Current(), token, n.opt.Now()))
+}
+
+func unlessSuspended(grant *auth.Grant, refused *protocol.CloseError) (*auth.Grant, *protocol.CloseError) {
+	if refused == nil && grant.App.Suspended {
+		return grant, protocol.Closef(protocol.CloseSuspended, "")
+	}
+	return grant, refused
+}
+
+// admit makes the connection known as its peer's, looks whether its token was
+// revoked, and takes a connection of the app's plan. Known comes first: who
+// revokes after the look finds the connection to close.
+func (n *Node) admit(s *session.Session, grant *auth.Grant) *protocol.CloseError {
+	if !n.health.Up() || !n.broker.Live() { // a subscribe would fail
 		return protocol.Closef(protocol.CloseTryLater, "")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), decision)
 	defer cancel()
+	known := make(chan error, 1)
+	err := s.Register(func(err error) { known <- err })
+	if err == nil {
+		select {
+		case err = <-known:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	if err != nil {
+		return protocol.Closef(protocol.CloseTryLater, "")
+	}
+	if !grant.Key.Publishable() {
+		until, err := n.revocations.Since(ctx, grant.App.ID, grant.Peer)
+		if err != nil {
+			n.health.Observe(err)
+			return protocol.Closef(protocol.CloseTryLater, "")
+		}
+		if revocation.Revokes(until, grant) {
+			return protocol.Closef(protocol.CloseInvalidCredential, "the token was revoked")
+		}
+		s.RevokedUntil(until)
+	}
 	switch err := n.connections.Acquire(ctx, grant.App); {
 	case err == nil:
 		return nil

@@ -8,14 +8,18 @@ const (
 	TypeSubscribe   FrameType = 1 + iota // join a channel, or every channel a pattern matches
 	TypeUnsubscribe                      // leave it
 	TypePublish                          // a message to every other subscriber of a channel
+	TypeSend                             // a message to all connections of one peer
 	TypePing                             // answered with Pong
+	TypeRefresh                          // a new token for the connection
 )
 
 var frameTypeNames = [...]string{
 	TypeSubscribe:   "subscribe",
 	TypeUnsubscribe: "unsubscribe",
 	TypePublish:     "publish",
+	TypeSend:        "send",
 	TypePing:        "ping",
+	TypeRefresh:     "refresh",
 }
 
 // String is the type as it stands in a frame, also fit for a metric's label; "unknown" for the zero value.
@@ -42,7 +46,9 @@ type ClientFrame struct {
 	RequestID             string // 1–128 bytes; "" when the frame has none
 	Channel               string // subscribe, unsubscribe, publish: as sent, not checked against the rules for names
 	IncludeSenderMetadata bool   // subscribe
-	Data                  []byte // publish: one JSON value, the very bytes that were sent; aliases Decode's input
+	To                    string // send: a peer id as sent, not checked
+	Token                 string // refresh
+	Data                  []byte // publish, send: one JSON value, the very bytes that were sent; aliases Decode's input
 }
 
 // Decode reads one client frame into f, overwriting all of it (protocol §4.2). The whole of b is checked: it
@@ -55,8 +61,9 @@ type ClientFrame struct {
 //     bytes (both also with an unknown type);
 //   - UnknownType: a type that Decode does not know;
 //   - MalformedMessage: another field that this type of frame uses has the wrong JSON type; null is wrong too;
-//   - MissingData: a publish without data;
-//   - InvalidChannel: no channel. What a channel or pattern may look like is checked by who uses it.
+//   - MissingData: a publish or send without data;
+//   - InvalidChannel, InvalidPeerID, InvalidToken: no channel, to or token. What they may look like is checked by
+//     who uses them.
 //
 // After an error f holds the requestId, if a good one could be read, so that the answer can carry it, and the
 // type, if it is known; nothing else in it is of use.
@@ -65,7 +72,7 @@ type ClientFrame struct {
 // f.Data is done with.
 func Decode(b []byte, f *ClientFrame) *Error {
 	*f = ClientFrame{}
-	var typ, requestID, channel, includeSenderMetadata, data []byte
+	var typ, requestID, channel, includeSenderMetadata, to, token, data []byte
 	var s scanner
 	s.open(b)
 	for s.next() {
@@ -78,6 +85,10 @@ func Decode(b []byte, f *ClientFrame) *Error {
 			channel = s.value
 		case "includeSenderMetadata":
 			includeSenderMetadata = s.value
+		case "to":
+			to = s.value
+		case "token":
+			token = s.value
 		case "data":
 			data = s.value
 		}
@@ -106,12 +117,19 @@ func Decode(b []byte, f *ClientFrame) *Error {
 		return idErr
 	case f.Type == 0:
 		return Errorf(UnknownType, "type %.40q is unknown; it must be one of %q", name, frameTypeNames[1:])
-	case channel != nil && !isString(channel):
-		return wrongType("channel", channel, "a string")
 	}
 
 	switch f.Type {
+	case TypeSend:
+		return f.read("to", to, &f.To, InvalidPeerID, data)
+	case TypeRefresh:
+		return f.read("token", token, &f.Token, InvalidToken, nil)
+	case TypePublish:
+		return f.read("channel", channel, &f.Channel, InvalidChannel, data)
 	case TypeSubscribe:
+		if channel != nil && !isString(channel) {
+			break // the first that is wrong is told
+		}
 		switch string(includeSenderMetadata) {
 		case "true":
 			f.IncludeSenderMetadata = true
@@ -119,16 +137,22 @@ func Decode(b []byte, f *ClientFrame) *Error {
 		default:
 			return wrongType("includeSenderMetadata", includeSenderMetadata, "true or false")
 		}
-	case TypePublish:
-		if data == nil {
-			return Errorf(MissingData, "data is missing; it may be any JSON value, null included")
-		}
-		f.Data = data
 	}
-	if channel == nil {
-		return Errorf(InvalidChannel, "channel is missing")
+	return f.read("channel", channel, &f.Channel, InvalidChannel, nil)
+}
+
+// read sets the field that the frame is about, and the data of those that have some. missing is the error if the
+// field is not there.
+func (f *ClientFrame) read(name string, value []byte, field *string, missing Code, data []byte) *Error {
+	switch {
+	case value != nil && !isString(value):
+		return wrongType(name, value, "a string")
+	case data == nil && (f.Type == TypePublish || f.Type == TypeSend):
+		return Errorf(MissingData, "data is missing; it may be any JSON value, null included")
+	case value == nil:
+		return Errorf(missing, "%s is missing", name)
 	}
-	f.Channel = string(unquote(channel))
+	*field, f.Data = string(unquote(value)), data
 	return nil
 }
 

@@ -10,7 +10,7 @@ import (
 // equal compares two frames, an absent Data being different from an empty one.
 func (f ClientFrame) equal(g ClientFrame) bool {
 	return f.Type == g.Type && f.RequestID == g.RequestID && f.Channel == g.Channel &&
-		f.IncludeSenderMetadata == g.IncludeSenderMetadata &&
+		f.IncludeSenderMetadata == g.IncludeSenderMetadata && f.To == g.To && f.Token == g.Token &&
 		bytes.Equal(f.Data, g.Data) && (f.Data == nil) == (g.Data == nil)
 }
 
@@ -29,6 +29,10 @@ func TestDecode(t *testing.T) {
 			ClientFrame{Type: TypePublish, Channel: "a", Data: []byte(`{"x":1}`), RequestID: "p1"}},
 		{"publish null", `{"type":"publish","channel":"a","data":null}`, ClientFrame{Type: TypePublish, Channel: "a", Data: []byte(`null`)}},
 		{"publish an empty string", `{"type":"publish","channel":"a","data":""}`, ClientFrame{Type: TypePublish, Channel: "a", Data: []byte(`""`)}},
+		{"send", `{"type":"send","to":"p\u0041","data":[1.0],"requestId":"d1"}`,
+			ClientFrame{Type: TypeSend, To: "pA", Data: []byte(`[1.0]`), RequestID: "d1"}},
+		{"send null", `{"type":"send","to":"p","data":null}`, ClientFrame{Type: TypeSend, To: "p", Data: []byte(`null`)}},
+		{"refresh", `{"type":"refresh","token":"a.b.c","requestId":"t1"}`, ClientFrame{Type: TypeRefresh, Token: "a.b.c", RequestID: "t1"}},
 		{"ping", `{"type":"ping"}`, ClientFrame{Type: TypePing}},
 
 		{"any order of fields", `{"data":1,"requestId":"p","channel":"a","type":"publish"}`, ClientFrame{Type: TypePublish, Channel: "a", Data: []byte("1"), RequestID: "p"}},
@@ -48,6 +52,9 @@ func TestDecode(t *testing.T) {
 		{"ping uses nothing else", `{"type":"ping","requestId":7,"channel":[],"data":1,"includeSenderMetadata":null}`, ClientFrame{Type: TypePing}},
 		{"ping has no requestId", `{"type":"ping","requestId":"p"}`, ClientFrame{Type: TypePing}},
 		{"subscribe does not use data", `{"type":"subscribe","channel":"a","data":1}`, ClientFrame{Type: TypeSubscribe, Channel: "a"}},
+		{"send does not use channel and token", `{"type":"send","to":"p","data":1,"channel":2,"token":3}`, ClientFrame{Type: TypeSend, To: "p", Data: []byte("1")}},
+		{"refresh does not use channel and to", `{"type":"refresh","token":"t","channel":2,"to":3,"data":4}`, ClientFrame{Type: TypeRefresh, Token: "t"}},
+		{"subscribe does not use to and token", `{"type":"subscribe","channel":"a","to":1,"token":2}`, ClientFrame{Type: TypeSubscribe, Channel: "a"}},
 		{"publish does not use the option", `{"type":"publish","channel":"a","data":1,"includeSenderMetadata":"yes"}`, ClientFrame{Type: TypePublish, Channel: "a", Data: []byte("1")}},
 		{"unsubscribe does not use the option", `{"type":"unsubscribe","channel":"a","includeSenderMetadata":true}`, ClientFrame{Type: TypeUnsubscribe, Channel: "a"}},
 
@@ -93,15 +100,13 @@ func TestDecodeRefuses(t *testing.T) {
 		{"type a number", `{"type":-1}`, MalformedMessage, "type is a number; it must be a string", ""},
 		{"the last type counts", `{"type":"ping","type":["ping"]}`, MalformedMessage, "type is an array; it must be a string", ""},
 
-		{"unknown type", `{"type":"shout","requestId":"r"}`, UnknownType, `type "shout" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "ping"]`, "r"},
-		{"empty type", `{"type":""}`, UnknownType, `type "" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "ping"]`, ""},
-		{"type in another case", `{"type":"Ping"}`, UnknownType, `type "Ping" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "ping"]`, ""},
+		{"unknown type", `{"type":"shout","requestId":"r"}`, UnknownType, `type "shout" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh"]`, "r"},
+		{"empty type", `{"type":""}`, UnknownType, `type "" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh"]`, ""},
+		{"type in another case", `{"type":"Ping"}`, UnknownType, `type "Ping" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh"]`, ""},
 		{"overlong type is cut", `{"type":"` + strings.Repeat("é", 5000) + `"}`, UnknownType,
-			`type "` + strings.Repeat("é", 40) + `" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "ping"]`, ""},
-		{"send is not known yet", `{"type":"send","to":"p","data":1,"requestId":"r"}`, UnknownType, `type "send" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "ping"]`, "r"},
-		{"refresh is not known yet", `{"type":"refresh","token":"t","requestId":"r"}`, UnknownType, `type "refresh" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "ping"]`, "r"},
+			`type "` + strings.Repeat("é", 40) + `" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh"]`, ""},
 		{"unknown type, bad requestId", `{"type":"shout","requestId":1}`, MalformedMessage, "requestId is a number; it must be a string of 1 to 128 bytes", ""},
-		{"unknown type does not use channel", `{"type":"shout","channel":1}`, UnknownType, `type "shout" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "ping"]`, ""},
+		{"unknown type does not use channel", `{"type":"shout","channel":1}`, UnknownType, `type "shout" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh"]`, ""},
 
 		{"requestId null", `{"type":"subscribe","channel":"a","requestId":null}`, MalformedMessage, "requestId is null; it must be a string of 1 to 128 bytes", ""},
 		{"requestId an object", `{"type":"publish","channel":"a","data":1,"requestId":{}}`, MalformedMessage, "requestId is an object; it must be a string of 1 to 128 bytes", ""},
@@ -124,6 +129,17 @@ func TestDecodeRefuses(t *testing.T) {
 		{"publish without channel", `{"type":"publish","data":1,"requestId":"r"}`, InvalidChannel, "channel is missing", "r"},
 		{"publish without data", `{"type":"publish","channel":"a","requestId":"r"}`, MissingData, "data is missing; it may be any JSON value, null included", "r"},
 		{"publish without data and channel", `{"type":"publish"}`, MissingData, "data is missing; it may be any JSON value, null included", ""},
+		{"send to null", `{"type":"send","to":null,"data":1,"requestId":"r"}`, MalformedMessage, "to is null; it must be a string", "r"},
+		{"send to a number", `{"type":"send","to":7,"data":1}`, MalformedMessage, "to is a number; it must be a string", ""},
+		{"send without data", `{"type":"send","to":"p","requestId":"r"}`, MissingData, "data is missing; it may be any JSON value, null included", "r"},
+		{"send without to", `{"type":"send","data":1,"requestId":"r"}`, InvalidPeerID, "to is missing", "r"},
+		{"send without data and to", `{"type":"send"}`, MissingData, "data is missing; it may be any JSON value, null included", ""},
+		{"a wrong to comes before missing data", `{"type":"send","to":[]}`, MalformedMessage, "to is an array; it must be a string", ""},
+		{"refresh with a token that is a number", `{"type":"refresh","token":1,"requestId":"r"}`, MalformedMessage, "token is a number; it must be a string", "r"},
+		{"refresh with null", `{"type":"refresh","token":null}`, MalformedMessage, "token is null; it must be a string", ""},
+		{"refresh without token", `{"type":"refresh","requestId":"r"}`, InvalidToken, "token is missing", "r"},
+		{"a wrong channel comes before a wrong option", `{"type":"subscribe","channel":1,"includeSenderMetadata":1}`, MalformedMessage, "channel is a number; it must be a string", ""},
+		{"a wrong option comes before a missing channel", `{"type":"subscribe","includeSenderMetadata":[]}`, MalformedMessage, "includeSenderMetadata is an array; it must be true or false", ""},
 		{"a wrong channel comes before missing data", `{"type":"publish","channel":null}`, MalformedMessage, "channel is null; it must be a string", ""},
 	}
 	for _, tt := range tests {
@@ -198,7 +214,8 @@ func TestDecodeErrorsDoNotQuoteValues(t *testing.T) {
 	const secret = "s3cr3t"
 	for _, frame := range []string{
 		`{"type":"publish","channel":{"` + secret + `":"` + secret + `"},"data":"` + secret + `"}`,
-		`{"type":"refresh","token":"` + secret + `"}`,
+		`{"type":"refresh","token":["` + secret + `"]}`,
+		`{"type":"send","to":"` + secret + `"}`,
 		`{"type":"publish","data":"` + secret + `"}`,
 		`{"type":"ping","token":"` + secret + `"`,
 		`{"token":"` + secret + `"}`,
@@ -241,7 +258,7 @@ func TestDecodeAllocations(t *testing.T) {
 func TestFrameTypeString(t *testing.T) {
 	for typ, want := range map[FrameType]string{
 		0: "unknown", TypeSubscribe: "subscribe", TypeUnsubscribe: "unsubscribe",
-		TypePublish: "publish", TypePing: "ping", TypePing + 1: "unknown", 255: "unknown",
+		TypePublish: "publish", TypeSend: "send", TypePing: "ping", TypeRefresh: "refresh", TypeRefresh + 1: "unknown", 255: "unknown",
 	} {
 		if got := fmt.Sprint(typ); got != want {
 			t.Errorf("FrameType(%d) is %q, want %q", uint8(typ), got, want)

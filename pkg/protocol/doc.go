@@ -43,9 +43,7 @@
 //	S→C going_away   {"type","retryAfterMs"}                                   the node closes soon
 //	S→C pong         {"type"}                                                  the answer to ping
 //
-// The frames send and refresh (TypeSend and TypeRefresh), direct and presence, and refresh's longer ack are part
-// of the protocol, but this package does not read or write them yet: Decode answers send and refresh with
-// unknown_type.
+// The ack of a refresh also has "expiresAt" and "unsubscribed", the subscriptions that the new credential does not cover.
 //
 // Data and metadata are never interpreted: the bytes that a publisher sent for data are the bytes that every
 // subscriber gets, so 1.0 stays 1.0 and an integer of twenty digits keeps them all. This is why Decode checks

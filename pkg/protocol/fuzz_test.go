@@ -27,6 +27,8 @@ func addSeeds(f *testing.F) {
 		`{"typ\u0065":"publi\u0073h","channel":"\ud800","\u0064ata":[1.0,{"a":"\\"}],"data":2}`,
 		`{"type":"publish","requestId":"","channel":"a"}`,
 		`{"type":"send","to":"p","data":{}}`,
+		`{"type":"send","to":"p","channel":1,"requestId":"d","data":"\ud83d"}`,
+		`{"type":"refresh","token":"a.b.c","requestId":"t"}`,
 		`{"type":["ping"],"type":"ping","":{}}`,
 		`{"requestId":"` + strings.Repeat("é", 64) + `","type":"publish","data":0}`,
 		`{"a":` + strings.Repeat(`[{"b":`, 70) + `0` + strings.Repeat(`}]`, 70) + `}`,
@@ -108,27 +110,38 @@ func referenceDecode(b []byte) (frame *ClientFrame, code Code, requestID string)
 		frame.Type = TypeUnsubscribe
 	case "publish":
 		frame.Type = TypePublish
+	case "send":
+		frame.Type = TypeSend
+	case "refresh":
+		frame.Type = TypeRefresh
 	default:
 		return nil, UnknownType, requestID
 	}
-	channel, channelPresent, channelOK := text("channel")
-	if channelPresent && !channelOK {
+	about, field, missing := "channel", &frame.Channel, InvalidChannel
+	switch typ {
+	case "send":
+		about, field, missing = "to", &frame.To, InvalidPeerID
+	case "refresh":
+		about, field, missing = "token", &frame.Token, InvalidToken
+	}
+	value, present, ok := text(about)
+	if present && !ok {
 		return nil, MalformedMessage, requestID
 	}
-	frame.Channel = channel
+	*field = value
 	if option, present := fields["includeSenderMetadata"]; present && typ == "subscribe" {
 		if string(option) != "true" && string(option) != "false" {
 			return nil, MalformedMessage, requestID
 		}
 		frame.IncludeSenderMetadata = string(option) == "true"
 	}
-	if typ == "publish" {
+	if typ == "publish" || typ == "send" {
 		if frame.Data = fields["data"]; frame.Data == nil {
 			return nil, MissingData, requestID
 		}
 	}
-	if !channelPresent {
-		return nil, InvalidChannel, requestID
+	if !present {
+		return nil, missing, requestID
 	}
 	return frame, "", ""
 }

@@ -1,6 +1,6 @@
 // Package publish is the one door through which every message goes, from a
-// socket or from REST: validate → reserved → action → authorization → quota →
-// broker (protocol §4.4, §5). What is true of a message is true on both roads.
+// socket or from REST, to a channel or to one peer: validate → reserved → action →
+// authorization → quota → broker (protocol §4.4, §5). What is true of a message is true on both roads.
 //
 // Messages that wait at the same time share one round trip to Redis: the first
 // goes out at once, those that come while it is under way ride together in the
@@ -40,6 +40,7 @@ const (
 type Message struct {
 	Grant        *auth.Grant // what the sender may do
 	Channel      string
+	To           string // the peer that a direct message is for; with it, Channel is not looked at
 	From         string // peer id of the sender
 	FromMetadata []byte // JSON object shown to receivers that ask for it, or nil
 	Data         []byte // any JSON value, delivered byte for byte
@@ -112,8 +113,8 @@ type item struct {
 	outgoing *broker.Outgoing
 	done     Completion
 
-	channel, from string
-	bytes         int // of data
+	channel, to, from string
+	bytes             int // of data
 }
 
 // New returns a Service.
@@ -158,7 +159,7 @@ func (s *Service) Submit(m Message, done Completion) *protocol.Error {
 		return s.refuse("Redis does not answer; nothing was published, try again")
 	}
 	o := s.opt.Broker.Prepare(&broker.Message{
-		App: m.Grant.App.ID, Channel: m.Channel,
+		App: m.Grant.App.ID, Channel: m.Channel, To: m.To,
 		From: m.From, FromMetadata: m.FromMetadata, Data: m.Data, Connection: m.Connection,
 	})
 	o.CountSubscribers = m.CountSubscribers
@@ -168,7 +169,7 @@ func (s *Service) Submit(m Message, done Completion) *protocol.Error {
 		s.mu.Unlock()
 		return s.refuse("Redis does not keep up; nothing was published, try again")
 	}
-	s.waiting = append(s.waiting, item{m.Grant.App, o, done, m.Channel, m.From, len(m.Data)})
+	s.waiting = append(s.waiting, item{m.Grant.App, o, done, m.Channel, m.To, m.From, len(m.Data)})
 	s.bytes += o.Size()
 	start := !s.busy
 	s.busy = true
@@ -186,6 +187,9 @@ func (s *Service) refuse(why string) *protocol.Error {
 
 // check holds the order of checks: name → reserved → action → authorization.
 func check(m *Message) *protocol.Error {
+	if m.To != "" {
+		return checkDirect(m)
+	}
 	if err := channel.ValidateName(m.Channel); err != nil {
 		return protocol.Errorf(protocol.InvalidChannel, "%v", err)
 	}
@@ -198,6 +202,17 @@ func check(m *Message) *protocol.Error {
 	if !m.Grant.MayTouch(m.Channel) {
 		return protocol.Errorf(protocol.ChannelNotAuthorized, "this credential does not cover the channel %q", m.Channel)
 	}
+	return nil
+}
+
+func checkDirect(m *Message) *protocol.Error {
+	if !protocol.ValidPeerID(m.To) {
+		return protocol.Errorf(protocol.InvalidPeerID, "to is no peer id: it must be 1–%d printable ASCII characters", protocol.MaxPeerIDBytes)
+	}
+	if !m.Grant.Can(apps.ActionSend) {
+		return protocol.Errorf(protocol.ActionNotPermitted, "this credential does not allow send")
+	}
+	m.Channel = ""
 	return nil
 }
 
@@ -266,6 +281,9 @@ func (s *Service) publish(items []item) {
 		case it.outgoing.Accepted:
 			r.Subscribers = it.outgoing.Subscribers
 			s.opt.Usage.Published(it.app.ID, it.channel, it.from, it.bytes)
+			if it.to != "" && !it.outgoing.Found {
+				r.Err = protocol.Errorf(protocol.PeerNotFound, "no peer %q is connected", it.to)
+			}
 		case err != nil:
 			r.Err = protocol.Errorf(protocol.BackendError, "Redis did not take the message; nothing was published, try again")
 		default:

@@ -1,6 +1,11 @@
 package hub
 
-import "fleetwire/pkg/broker"
+import (
+	"slices"
+
+	"fleetwire/pkg/broker"
+	"fleetwire/pkg/protocol"
+)
 
 // maxJoined bounds the frames that are joined into one buffer. A connection
 // whose buffer is partly written cannot be given anything else before its end.
@@ -11,15 +16,21 @@ const maxJoined = 64 << 10
 // not close connections as slow before anything was tried to be sent to them.
 const maxUnflushed = 256 << 10
 
-// Broadcast hands a batch of messages to everyone who is subscribed, in order.
+// Broadcast hands a batch of messages to everyone whom they concern, in order, and
+// carries out orders to close a peer's connections.
 // Frames are shared, never copied per receiver; each connection that got
 // something is flushed once for each maxUnflushed bytes of the batch. Only one
 // goroutine may call it at a time.
 func (h *Hub) Broadcast(batch []broker.Delivery) {
 	for len(batch) > 0 {
+		if batch[0].AnswerTo != "" {
+			h.disconnect(&batch[0])
+			batch = batch[1:]
+			continue
+		}
 		size := 0
 		h.mu.RLock()
-		for len(batch) > 0 && size < maxUnflushed {
+		for len(batch) > 0 && batch[0].AnswerTo == "" && size < maxUnflushed {
 			run := h.runLength(batch)
 			h.deliver(batch[:run])
 			for i := range batch[:run] {
@@ -44,28 +55,51 @@ func (h *Hub) runLength(batch []broker.Delivery) int {
 	for i := 1; i < len(batch); i++ {
 		d := &batch[i]
 		size += len(d.Frame) + len(d.FromMetadata)
-		if d.Channel != first.Channel || d.App != first.App || size > maxJoined || h.interest.PublishedBy(d) != sender {
+		if d.Channel != first.Channel || d.App != first.App || d.Kind != first.Kind || d.AnswerTo != "" || size > maxJoined || h.interest.PublishedBy(d) != sender {
 			return i
 		}
 	}
 	return len(batch)
 }
 
+// disconnect closes the connections of the peer that the order names, and tells
+// how many there were.
+func (h *Hub) disconnect(order *broker.Delivery) {
+	h.mu.RLock()
+	var connections []member
+	if a := h.names[nameKey{broker.KindPeer, order.App, order.Channel}]; a != nil {
+		connections = slices.Clone(a.members)
+	}
+	h.mu.RUnlock()
+	closed := 0
+	for _, c := range connections {
+		if c.subscriber.Close(protocol.Closef(protocol.CloseDisconnected, "")) {
+			closed++
+		}
+	}
+	h.interest.Disconnected(order, closed)
+}
+
 // deliver queues a run of messages for everyone it concerns.
 func (h *Hub) deliver(run []broker.Delivery) {
 	d := &run[0]
-	a := h.channels[channelKey{d.App, d.Channel}]
+	a := h.names[nameKey{d.Kind, d.App, d.Channel}]
 	var matching []*patternAudience
-	for _, p := range h.patterns[d.App] {
-		if p.pattern.Match(d.Channel) {
-			matching = append(matching, p)
+	sender := h.interest.PublishedBy(d)
+	if d.Kind == broker.KindPeer {
+		sender = 0 // who sends to its own peer id gets it
+	} else {
+		for _, p := range h.patterns[d.App] {
+			if p.pattern.Match(d.Channel) {
+				matching = append(matching, p)
+			}
 		}
 	}
 	if a == nil && len(matching) == 0 {
 		return
 	}
 	h.sequence++
-	out := round{hub: h, run: run, sender: h.interest.PublishedBy(d)}
+	out := round{hub: h, run: run, sender: sender}
 	passes := []bool{false}
 	if hasMetadata(run) {
 		// Those who want the metadata come first: whoever is subscribed twice, once

@@ -26,6 +26,7 @@ type interest struct {
 	by    map[*broker.Delivery]uint64
 
 	subscribers, patterns map[string]int // where that leaves the broker
+	disconnected          []int          // the answers to orders
 }
 
 func newInterest() *interest {
@@ -73,6 +74,14 @@ func (i *interest) RemovePattern(app string, p *channel.Pattern) {
 	i.mu.Unlock()
 }
 
+func (i *interest) SetConnections(app, peer string, n int, done func(error)) error {
+	return i.note(done, "%s peer %s = %d", app, peer, n)
+}
+
+func (i *interest) Disconnected(_ *broker.Delivery, closed int) {
+	i.disconnected = append(i.disconnected, closed)
+}
+
 func (i *interest) PublishedBy(d *broker.Delivery) uint64 { return i.by[d] }
 
 // want checks what was said since the last want.
@@ -108,6 +117,17 @@ func message(app, name, data string) sent {
 	return sent{Delivery: broker.Delivery{App: app, Channel: name, Frame: protocol.AppendTextFrame(nil, body)}}
 }
 
+// direct is a message to a peer of app, its data a string.
+func direct(app, peer, data string) sent {
+	body := protocol.AppendDirect(nil, "sender", nil, []byte(`"`+data+`"`))
+	return sent{Delivery: broker.Delivery{Kind: broker.KindPeer, App: app, Channel: peer, Frame: protocol.AppendTextFrame(nil, body)}}
+}
+
+// disconnect is an order to close a peer of app.
+func disconnect(app, peer string) sent {
+	return sent{Delivery: broker.Delivery{Kind: broker.KindPeer, App: app, Channel: peer, AnswerTo: "answers"}}
+}
+
 func (m sent) from(connection uint64) sent { m.by = connection; return m }
 
 // subscriber keeps what it is given, as a session does.
@@ -121,6 +141,9 @@ type subscriber struct {
 	unsent   int  // bytes since the last flush
 	most     int  // that unsent has ever been
 	refuses  bool // is closing
+
+	closed  []protocol.CloseCode
+	onClose func()
 }
 
 func (s *subscriber) ID() uint64 { return s.id }
@@ -143,6 +166,16 @@ func (s *subscriber) Append(frame []byte, sequence uint64) (queued, flush bool) 
 }
 
 func (s *subscriber) Flush() { s.flushes++; s.pending, s.unsent = false, 0 }
+
+func (s *subscriber) Close(why *protocol.CloseError) bool {
+	if s.onClose != nil {
+		s.onClose()
+	}
+	was := !s.refuses
+	s.refuses = true
+	s.closed = append(s.closed, why.Code)
+	return was
+}
 
 // taken are the bytes that came since the last taken.
 func (s *subscriber) taken() string {

@@ -1,6 +1,7 @@
-// Package hub knows which connections of this node are subscribed to what, and
-// hands each message to all of them. It tells the broker what the node wants to
-// receive: a channel while it has a subscriber, a pattern while it has one.
+// Package hub knows which connections of this node are subscribed to what and
+// which peer they are, and hands each message to all whom it concerns. It tells
+// the broker what the node wants to receive: a channel while it has a subscriber,
+// a pattern while it has one, a peer while it has a connection.
 package hub
 
 import (
@@ -9,6 +10,7 @@ import (
 
 	"fleetwire/pkg/broker"
 	"fleetwire/pkg/channel"
+	"fleetwire/pkg/protocol"
 )
 
 // Subscriber is a connection of this node.
@@ -22,14 +24,19 @@ type Subscriber interface {
 	Append(frame []byte, sequence uint64) (queued, flush bool)
 	// Flush writes what is queued, as far as that goes without blocking.
 	Flush()
+	// Close closes the connection, and says whether it was open until then. It
+	// never blocks.
+	Close(*protocol.CloseError) bool
 }
 
 // Interest is where the hub says what it wants to receive: the broker.
 type Interest interface {
 	SetSubscribers(app, channelName string, n int, done func(error)) error
+	SetConnections(app, peer string, n int, done func(error)) error
 	AddPattern(app string, p *channel.Pattern, done func(error)) error
 	RemovePattern(app string, p *channel.Pattern)
 	PublishedBy(*broker.Delivery) uint64
+	Disconnected(order *broker.Delivery, closed int)
 }
 
 // Hub is safe for concurrent use.
@@ -37,7 +44,7 @@ type Hub struct {
 	interest Interest
 
 	mu       sync.RWMutex
-	channels map[channelKey]*audience
+	names    map[nameKey]*audience
 	patterns map[string][]*patternAudience // by app
 
 	// Owned by the goroutine that calls Broadcast.
@@ -47,9 +54,13 @@ type Hub struct {
 	delivered atomic.Uint64
 }
 
-type channelKey struct{ app, name string }
+// nameKey names a channel (KindMessages) or a peer (KindPeer).
+type nameKey struct {
+	kind      broker.Kind
+	app, name string
+}
 
-// audience is the subscribers of one channel or pattern.
+// audience is the subscribers of one channel or pattern, or a peer's connections.
 type audience struct{ members []member }
 
 type member struct {
@@ -67,7 +78,7 @@ type patternAudience struct {
 func New(interest Interest) *Hub {
 	return &Hub{
 		interest: interest,
-		channels: map[channelKey]*audience{},
+		names:    map[nameKey]*audience{},
 		patterns: map[string][]*patternAudience{},
 	}
 }
@@ -77,10 +88,23 @@ func New(interest Interest) *Hub {
 // or with an error when it could not be: then Unsubscribe undoes it. If
 // Subscribe itself returns an error nothing has changed and done is not called.
 func (h *Hub) Subscribe(s Subscriber, app, name string, metadata bool, done func(error)) error {
+	return h.join(s, nameKey{broker.KindMessages, app, name}, h.interest.SetSubscribers, metadata, done)
+}
+
+// AddPeer makes s known as a connection of the peer, so that it gets direct
+// messages and can be closed by its name. done and the error are as in
+// Subscribe; RemovePeer undoes it.
+func (h *Hub) AddPeer(s Subscriber, app, peer string, done func(error)) error {
+	return h.join(s, nameKey{broker.KindPeer, app, peer}, h.interest.SetConnections, true, done)
+}
+
+// stateCount tells the broker how many members an audience has.
+type stateCount func(app, name string, n int, done func(error)) error
+
+func (h *Hub) join(s Subscriber, key nameKey, state stateCount, metadata bool, done func(error)) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	key := channelKey{app, name}
-	a := h.channels[key]
+	a := h.names[key]
 	if a == nil {
 		a = &audience{}
 	}
@@ -88,26 +112,34 @@ func (h *Hub) Subscribe(s Subscriber, app, name string, metadata bool, done func
 	if a.find(s) < 0 {
 		n++
 	}
-	if err := h.interest.SetSubscribers(app, name, n, done); err != nil {
+	if err := state(key.app, key.name, n, done); err != nil {
 		return err
 	}
-	h.channels[key] = a
+	h.names[key] = a
 	a.put(s, metadata)
 	return nil
 }
 
 // Unsubscribe undoes Subscribe. It is no error if s is not subscribed.
 func (h *Hub) Unsubscribe(s Subscriber, app, name string) {
+	h.part(s, nameKey{broker.KindMessages, app, name}, h.interest.SetSubscribers)
+}
+
+// RemovePeer undoes AddPeer. It is no error if s is not known as the peer.
+func (h *Hub) RemovePeer(s Subscriber, app, peer string) {
+	h.part(s, nameKey{broker.KindPeer, app, peer}, h.interest.SetConnections)
+}
+
+func (h *Hub) part(s Subscriber, key nameKey, state stateCount) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	key := channelKey{app, name}
-	a := h.channels[key]
+	a := h.names[key]
 	if a == nil || !a.remove(s) {
 		return
 	}
-	_ = h.interest.SetSubscribers(app, name, len(a.members), nil)
+	_ = state(key.app, key.name, len(a.members), nil)
 	if len(a.members) == 0 {
-		delete(h.channels, key)
+		delete(h.names, key)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"fleetwire/pkg/broker"
+	"fleetwire/pkg/protocol"
 )
 
 func TestInterestFollowsSubscribers(t *testing.T) {
@@ -32,8 +33,8 @@ func TestInterestFollowsSubscribers(t *testing.T) {
 	must(t, h.Subscribe(b, "app", "c", false, none))
 	in.want(t, "app c = 1")
 	h.Unsubscribe(b, "app", "c")
-	if len(h.channels) != 0 {
-		t.Errorf("%d channels are kept without subscribers", len(h.channels))
+	if len(h.names) != 0 {
+		t.Errorf("%d channels are kept without subscribers", len(h.names))
 	}
 }
 
@@ -101,8 +102,8 @@ func TestRefusedByTheBroker(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 	}
-	if len(h.channels) != 1 || len(h.patterns["app"]) != 1 {
-		t.Errorf("%d channels and %d patterns, want what there was", len(h.channels), len(h.patterns["app"]))
+	if len(h.names) != 1 || len(h.patterns["app"]) != 1 {
+		t.Errorf("%d channels and %d patterns, want what there was", len(h.names), len(h.patterns["app"]))
 	}
 	m := message("app", "c", "1")
 	m.FromMetadata = []byte(`{"m":1}`)
@@ -119,7 +120,7 @@ func TestRefusedByTheBroker(t *testing.T) {
 	// Leaving works without the broker.
 	h.Unsubscribe(a, "app", "c")
 	h.UnsubscribePattern(a, "app", p)
-	if len(h.channels)+len(h.patterns) != 0 {
+	if len(h.names)+len(h.patterns) != 0 {
 		t.Error("a subscriber could not leave")
 	}
 }
@@ -132,8 +133,9 @@ type counting struct {
 	got      atomic.Int64
 }
 
-func (c *counting) ID() uint64 { return c.id }
-func (c *counting) Flush()     {}
+func (c *counting) ID() uint64                    { return c.id }
+func (c *counting) Flush()                        {}
+func (*counting) Close(*protocol.CloseError) bool { return true }
 func (c *counting) Append(_ []byte, sequence uint64) (bool, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -199,8 +201,8 @@ func TestSubscribeAndBroadcastAtTheSameTime(t *testing.T) {
 	if got := stay.got.Load(); got != sent {
 		t.Errorf("who was subscribed all along got %d of %d messages", got, sent)
 	}
-	if len(h.channels) != 1 || len(h.patterns["app"]) != 1 {
-		t.Errorf("%d channels and %d patterns are left, want one each", len(h.channels), len(h.patterns["app"]))
+	if len(h.names) != 1 || len(h.patterns["app"]) != 1 {
+		t.Errorf("%d channels and %d patterns are left, want one each", len(h.names), len(h.patterns["app"]))
 	}
 	for name, n := range in.subscribers {
 		if want := map[bool]int{true: 1}[name == "app c0"]; n != want {
@@ -223,7 +225,8 @@ type blocked struct {
 func (b *blocked) Append(frame []byte, sequence uint64) (bool, bool) {
 	return b.counting.Append(frame, sequence)
 }
-func (b *blocked) Flush() { close(b.flushing); <-b.release }
+func (b *blocked) Flush()                        { close(b.flushing); <-b.release }
+func (*blocked) Close(*protocol.CloseError) bool { return true }
 
 // Writing to sockets happens outside the lock: subscribing goes on meanwhile.
 func TestFlushHoldsNoLock(t *testing.T) {

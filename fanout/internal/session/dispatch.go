@@ -2,6 +2,7 @@ package session
 
 import (
 	"fleetwire/pkg/apps"
+	"fleetwire/pkg/auth"
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
@@ -23,6 +24,10 @@ func (s *Session) dispatch(message []byte) {
 		err = s.handleUnsubscribe(&f)
 	case protocol.TypePublish:
 		err = s.handlePublish(&f)
+	case protocol.TypeSend:
+		err = s.handleSend(&f)
+	case protocol.TypeRefresh:
+		err = s.handleRefresh(&f)
 	case protocol.TypePing:
 		s.send(func(dst []byte) []byte { return append(dst, protocol.Pong...) })
 	}
@@ -34,15 +39,19 @@ func (s *Session) dispatch(message []byte) {
 // handleSubscribe acks when the subscription is live in Redis, so that what is
 // published after the ack is delivered.
 func (s *Session) handleSubscribe(f *protocol.ClientFrame) *protocol.Error {
-	pattern, err := s.checkSubscribe(f.Channel)
+	c := &s.scope
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	grant := s.Grant()
+	pattern, err := checkSubscribe(grant, f.Channel)
 	if err != nil {
 		return err
 	}
-	_, already := s.subscriptions[f.Channel]
-	if !already && len(s.subscriptions) >= protocol.MaxSubscriptions {
+	_, already := c.subscriptions[f.Channel]
+	if !already && len(c.subscriptions) >= protocol.MaxSubscriptions {
 		return protocol.Errorf(protocol.ChannelLimitExceeded, "a connection can have %d subscriptions; unsubscribe from one first", protocol.MaxSubscriptions)
 	}
-	app := s.grant.App.ID
+	app := grant.App.ID
 	done := s.subscribed(f.RequestID, f.Channel, pattern)
 	var refused error
 	if pattern != nil {
@@ -53,16 +62,16 @@ func (s *Session) handleSubscribe(f *protocol.ClientFrame) *protocol.Error {
 	if refused != nil {
 		return protocol.Errorf(protocol.BackendError, "Redis does not answer; not subscribed, try again")
 	}
-	if s.subscriptions == nil {
-		s.subscriptions = map[string]*channel.Pattern{}
+	if c.subscriptions == nil {
+		c.subscriptions = map[string]*channel.Pattern{}
 	}
-	s.subscriptions[f.Channel] = pattern
+	c.subscriptions[f.Channel] = pattern
 	return nil
 }
 
 // checkSubscribe returns the compiled pattern of a wildcard subscription, nil for
 // a channel.
-func (s *Session) checkSubscribe(name string) (*channel.Pattern, *protocol.Error) {
+func checkSubscribe(g *auth.Grant, name string) (*channel.Pattern, *protocol.Error) {
 	var pattern *channel.Pattern
 	var invalid error
 	if channel.IsPattern(name) {
@@ -75,14 +84,23 @@ func (s *Session) checkSubscribe(name string) (*channel.Pattern, *protocol.Error
 		return nil, protocol.Errorf(protocol.InvalidChannel, "%v", invalid)
 	case channel.IsReserved(name):
 		return nil, protocol.Errorf(protocol.ChannelReserved, "channels beginning with _metered/, _internal/ or _system/ are reserved")
-	case !s.grant.Can(apps.ActionSubscribe):
+	case !g.Can(apps.ActionSubscribe):
 		return nil, protocol.Errorf(protocol.ActionNotPermitted, "this credential does not allow subscribe")
-	case pattern != nil && !s.grant.Covers(pattern):
+	case pattern != nil && !g.Covers(pattern):
 		return nil, protocol.Errorf(protocol.ChannelNotAuthorized, "this credential does not cover all of the pattern %q; it takes one claimed pattern and one key pattern that each do", name)
-	case pattern == nil && !s.grant.MayTouch(name):
+	case pattern == nil && !g.MayTouch(name):
 		return nil, protocol.Errorf(protocol.ChannelNotAuthorized, "this credential does not cover the channel %q", name)
 	}
 	return pattern, nil
+}
+
+// maySubscribe says whether the grant covers a subscription that was made with
+// another.
+func maySubscribe(g *auth.Grant, name string, pattern *channel.Pattern) bool {
+	if pattern != nil {
+		return g.Can(apps.ActionSubscribe) && g.Covers(pattern)
+	}
+	return g.Can(apps.ActionSubscribe) && g.MayTouch(name)
 }
 
 // subscribed answers a subscribe once Redis has. It runs on the broker's goroutine.
@@ -110,31 +128,41 @@ func (s *Session) handleUnsubscribe(f *protocol.ClientFrame) *protocol.Error {
 	if invalid != nil {
 		return protocol.Errorf(protocol.InvalidChannel, "%v", invalid)
 	}
-	if pattern, ok := s.subscriptions[f.Channel]; ok {
-		delete(s.subscriptions, f.Channel)
+	c := &s.scope
+	c.mu.Lock()
+	if pattern, ok := c.subscriptions[f.Channel]; ok {
+		delete(c.subscriptions, f.Channel)
 		s.unsubscribe(f.Channel, pattern)
 	}
+	c.mu.Unlock()
 	s.ack(f.RequestID)
 	return nil
 }
 
 func (s *Session) unsubscribe(name string, pattern *channel.Pattern) {
 	if pattern != nil {
-		s.opt.Hub.UnsubscribePattern(s, s.grant.App.ID, pattern)
+		s.opt.Hub.UnsubscribePattern(s, s.Grant().App.ID, pattern)
 	} else {
-		s.opt.Hub.Unsubscribe(s, s.grant.App.ID, name)
+		s.opt.Hub.Unsubscribe(s, s.Grant().App.ID, name)
 	}
 }
 
 func (s *Session) handlePublish(f *protocol.ClientFrame) *protocol.Error {
-	return s.opt.Publisher.Submit(publish.Message{
-		Grant:        s.grant,
-		Channel:      f.Channel,
-		From:         s.grant.Peer,
-		FromMetadata: s.grant.PeerMetadata,
-		Data:         f.Data,
-		Connection:   s.id,
-	}, &published{s, f.RequestID})
+	return s.submit(publish.Message{Channel: f.Channel}, f)
+}
+
+func (s *Session) handleSend(f *protocol.ClientFrame) *protocol.Error {
+	if f.To == "" {
+		return protocol.Errorf(protocol.InvalidPeerID, "to is empty; it must be a peer id, 1–%d printable ASCII characters", protocol.MaxPeerIDBytes)
+	}
+	return s.submit(publish.Message{To: f.To}, f)
+}
+
+func (s *Session) submit(m publish.Message, f *protocol.ClientFrame) *protocol.Error {
+	grant := s.Grant()
+	m.Grant, m.From, m.FromMetadata = grant, grant.Peer, grant.PeerMetadata
+	m.Data, m.Connection = f.Data, s.id
+	return s.opt.Publisher.Submit(m, &published{s, f.RequestID})
 }
 
 // published answers a publish once Redis has. It runs on the publisher's goroutine.

@@ -31,7 +31,10 @@ const patience = 20 * time.Second
 const document = `{"apps":[{"id":"app_test",
  "limits":{"connectionMessagesPerSec":1000000,"connectionMessagesBurst":1000000},
  "keys":[{"id":"sk_test","secret":"0123456789abcdef0123456789abcdef","channelPatterns":["devices/**","fleets/*"],
-          "actions":["publish","subscribe","presence","send"]}]}]}`
+          "actions":["publish","subscribe","presence","send"]},
+         {"id":"sk_second","secret":"fedcba9876543210fedcba9876543210","channelPatterns":["fleets/*"],"actions":["subscribe"]}]},
+ {"id":"app_other",
+  "keys":[{"id":"sk_other","secret":"00112233445566778899aabbccddeeff","channelPatterns":["devices/**"],"actions":["subscribe"]}]}]}`
 
 // world is what a node would give its sessions.
 type world struct {
@@ -41,6 +44,7 @@ type world struct {
 	publisher *publisher
 	clock     *clock
 	log       *logBuffer
+	dir       *apps.Directory
 	key       *apps.Key
 	ids       atomic.Uint64
 }
@@ -51,10 +55,13 @@ func newWorld(t testing.TB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, interest: &interest{subscribers: map[string]int{}}, publisher: &publisher{}, clock: &clock{}, log: &logBuffer{}}
+	w := &world{t: t, dir: dir, interest: &interest{subscribers: map[string]int{}, connections: map[string]int{}}, publisher: &publisher{}, clock: &clock{}, log: &logBuffer{}}
 	w.key, _ = dir.Key("sk_test")
 	w.clock.set(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
-	w.opt = Options{Hub: hub.New(w.interest), Publisher: w.publisher, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock.now}
+	verify := func(token string) (*auth.Grant, *protocol.CloseError) {
+		return auth.VerifyToken(dir, token, w.clock.now())
+	}
+	w.opt = Options{Hub: hub.New(w.interest), Publisher: w.publisher, Verify: verify, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock.now}
 	return w
 }
 
@@ -86,6 +93,9 @@ type interest struct {
 	hold        bool  // answers are kept back until release
 	held        []func(error)
 	subscribers map[string]int // by channel, or by pattern
+	connections map[string]int // by peer
+
+	disconnected int // connections closed by order
 }
 
 func (i *interest) SetSubscribers(_, name string, n int, done func(error)) error {
@@ -98,6 +108,16 @@ func (i *interest) AddPattern(_ string, p *channel.Pattern, done func(error)) er
 
 func (i *interest) RemovePattern(_ string, p *channel.Pattern) {
 	_ = i.change(nil, func() { i.subscribers[p.String()]-- })
+}
+
+func (i *interest) SetConnections(_, peer string, n int, done func(error)) error {
+	return i.change(done, func() { i.connections[peer] = n })
+}
+
+func (i *interest) Disconnected(_ *broker.Delivery, closed int) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.disconnected += closed
 }
 
 func (i *interest) PublishedBy(*broker.Delivery) uint64 { return 0 }

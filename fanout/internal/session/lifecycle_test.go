@@ -237,7 +237,7 @@ func TestOneLogLinePerConnection(t *testing.T) {
 
 	p = w.connect(grant)
 	p.write(text(`{"type":"refresh","token":"eyJhbGciOi.hush-hush.x"}`))
-	p.want(anError(protocol.UnknownType, ""))
+	p.want(anError(protocol.InvalidToken, ""))
 	w.clock.advance(90 * time.Second)
 	p.session.KeepAlive(w.clock.now())
 	p.want(aClose(4000, ""))

@@ -70,20 +70,22 @@ func (s *Session) sendFrame(frame []byte) {
 }
 
 // Close ends the connection from the server's side: after what is queued comes
-// a close frame, and reading stops. Only the first Close counts.
-func (s *Session) Close(why *protocol.CloseError) {
+// a close frame, and reading stops. Only the first Close counts: it says whether
+// this is it.
+func (s *Session) Close(why *protocol.CloseError) bool {
 	s.out.mu.Lock()
-	s.beginClose(why, false)
+	first := s.beginClose(why, false)
 	s.out.mu.Unlock()
 	s.Flush()
+	return first
 }
 
 // beginClose is called with the queue locked. With drop, what is queued is given
 // up, but for the rest of a frame that is partly written.
-func (s *Session) beginClose(why *protocol.CloseError, drop bool) {
+func (s *Session) beginClose(why *protocol.CloseError, drop bool) (first bool) {
 	q := &s.out
 	if q.closing != nil || q.broken {
-		return
+		return false
 	}
 	if drop {
 		keep := 0
@@ -101,6 +103,7 @@ func (s *Session) beginClose(why *protocol.CloseError, drop bool) {
 	q.frames = append(q.frames, frame)
 	q.bytes += len(frame)
 	s.sock.stopReading()
+	return true
 }
 
 func (q *queue) closeSent() *protocol.CloseError {

@@ -16,6 +16,19 @@ func Refuse(opt *Options, conn *net.TCPConn, early []byte, why *protocol.CloseEr
 	}
 	s := &Session{opt: opt, sock: sock}
 	s.in.early = early
-	s.Close(why)
+	s.refuse(why)
+}
+
+// Refuse closes a connection for which Run will not be called.
+func (s *Session) Refuse(why *protocol.CloseError) {
+	s.leave()
+	s.refuse(why)
+}
+
+func (s *Session) refuse(why *protocol.CloseError) {
+	s.out.mu.Lock()
+	s.beginClose(why, true) // without the welcome
+	s.out.mu.Unlock()
+	s.Flush()
 	s.finish(Ended{By: "server", Code: why.Code})
 }

@@ -25,7 +25,6 @@ import (
 
 	"fleetwire/fanout/internal/hub"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/channel"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
 )
@@ -47,24 +46,29 @@ type Publisher interface {
 type Options struct {
 	Hub       *hub.Hub
 	Publisher Publisher
-	Log       *slog.Logger
-	Now       func() time.Time
+	// Verify says what a token grants that is to replace a live connection's.
+	Verify func(token string) (*auth.Grant, *protocol.CloseError)
+	Log    *slog.Logger
+	Now    func() time.Time
 }
 
 // Session is one live connection.
 type Session struct {
 	opt    *Options
 	id     uint64
-	grant  *auth.Grant
 	remote string // the client's address
 	sock   *socket
 	began  time.Time
 
+	scope scope
+
+	// Tokens of the peer that were issued up to then are revoked; zero: none are.
+	revokedUntil time.Time
+
 	// Owned by Run's goroutine.
-	in            reader
-	rate          *rate.Limiter
-	subscriptions map[string]*channel.Pattern // channel or pattern as asked for; nil: a channel
-	received      uint64                      // frames
+	in       reader
+	rate     *rate.Limiter
+	received uint64 // frames
 
 	heard atomic.Int64 // when bytes last came, unix seconds
 
@@ -81,18 +85,20 @@ func New(opt *Options, id uint64, grant *auth.Grant, conn *net.TCPConn, remote s
 	}
 	limits := grant.App.Limits
 	s := &Session{
-		opt: opt, id: id, grant: grant, remote: remote, sock: sock, began: opt.Now(),
+		opt: opt, id: id, remote: remote, sock: sock, began: opt.Now(),
 		rate: rate.NewLimiter(rate.Limit(limits.ConnectionMessagesPerSec), limits.ConnectionMessagesBurst),
 	}
+	s.scope.grant.Store(grant)
 	s.in.early = early
+	s.out.flushing = true // nothing is written before Run
 	s.heard.Store(s.began.Unix())
 	s.send(func(dst []byte) []byte {
 		w := protocol.Welcome{
-			PeerID: s.grant.Peer, ServerTime: s.began.Unix(),
-			MaxMessageSize: protocol.MaxFrameBytes, Metadata: s.grant.Metadata,
+			PeerID: grant.Peer, ServerTime: s.began.Unix(),
+			MaxMessageSize: protocol.MaxFrameBytes, Metadata: grant.Metadata,
 		}
-		if !s.grant.ExpiresAt.IsZero() {
-			w.ExpiresAt = s.grant.ExpiresAt.Unix()
+		if !grant.ExpiresAt.IsZero() {
+			w.ExpiresAt = grant.ExpiresAt.Unix()
 		}
 		return protocol.AppendWelcome(dst, w)
 	})
@@ -102,8 +108,17 @@ func New(opt *Options, id uint64, grant *auth.Grant, conn *net.TCPConn, remote s
 // ID is unique in this process, and never 0.
 func (s *Session) ID() uint64 { return s.id }
 
-// Grant is what the connection may do.
-func (s *Session) Grant() *auth.Grant { return s.grant }
+// Register makes the connection known as its peer's, so that direct messages and
+// orders to close it arrive, from when done is called with nil on. An error, or
+// one given to done, means that Redis does not answer. It comes before Run.
+func (s *Session) Register(done func(error)) error {
+	g := s.Grant()
+	return s.opt.Hub.AddPeer(s, g.App.ID, g.Peer, done)
+}
+
+// RevokedUntil tells the session up to when tokens of its peer are revoked, for
+// refreshes. It comes before Run.
+func (s *Session) RevokedUntil(at time.Time) { s.revokedUntil = at }
 
 // Ended is how a session ended, for its log line and the metrics.
 type Ended struct {
@@ -117,20 +132,18 @@ type Ended struct {
 // is closed when it returns; left is called before that, as soon as the session
 // takes part in nothing any more.
 func (s *Session) Run(left func()) Ended {
-	if expires := s.grant.ExpiresAt; !expires.IsZero() {
-		expiry := time.AfterFunc(expires.Add(-protocol.ExpiryLead).Sub(s.opt.Now()), func() {
-			s.Close(protocol.Closef(protocol.CloseExpired, ""))
-		})
-		defer expiry.Stop()
-	}
+	s.scope.mu.Lock()
+	s.awaitExpiry(s.Grant())
+	s.scope.mu.Unlock()
 	s.Flush() // the welcome
 
 	ended := s.serve()
 	s.leave()
 	left()
 	s.finish(ended)
+	grant := s.Grant()
 	s.opt.Log.LogAttrs(context.Background(), slog.LevelInfo, "connection ended",
-		slog.String("app", s.grant.App.ID), slog.String("peer", s.grant.Peer), slog.String("key", s.grant.Key.ID),
+		slog.String("app", grant.App.ID), slog.String("peer", grant.Peer), slog.String("key", grant.Key.ID),
 		slog.Uint64("connection", s.id), slog.String("address", s.remote),
 		slog.String("by", ended.By), slog.Int("code", int(ended.Code)), slog.String("reason", ended.Reason),
 		slog.Duration("lasted", s.opt.Now().Sub(s.began)), slog.Uint64("frames", s.received))
@@ -162,14 +175,6 @@ func (s *Session) endedBy(err error) Ended {
 		reason = networkReason(err)
 	}
 	return Ended{By: "network", Reason: reason}
-}
-
-// leave gives up all subscriptions.
-func (s *Session) leave() {
-	for name, pattern := range s.subscriptions {
-		s.unsubscribe(name, pattern)
-	}
-	s.subscriptions = nil
 }
 
 // finish performs the closing handshake (RFC 6455 §7.1) and closes the socket.

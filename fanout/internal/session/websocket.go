@@ -79,7 +79,7 @@ func (s *Session) next(b []byte) (int, error) {
 	ws.Cipher(payload, h.Mask, 0)
 	s.received++
 	if h.OpCode != ws.OpClose && !s.rate.AllowN(s.opt.Now(), 1) {
-		limits := s.grant.App.Limits
+		limits := s.Grant().App.Limits
 		return 0, protocol.Closef(protocol.CloseMessageRate, "over %d frames per second (burst %d)", limits.ConnectionMessagesPerSec, limits.ConnectionMessagesBurst)
 	}
 	switch h.OpCode {

@@ -1,0 +1,274 @@
+package session
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/auth"
+	"fleetwire/pkg/broker"
+	"fleetwire/pkg/channel"
+	"fleetwire/pkg/protocol"
+)
+
+// register makes the peer known, as the node does before it runs a session.
+func (p *peer) register() {
+	p.t.Helper()
+	done := make(chan error, 1)
+	check(p.t, p.session.Register(func(err error) { done <- err }))
+	check(p.t, <-done)
+}
+
+// token is one for the peer, good for an hour, with the key's scope or the
+// channels given.
+func (w *world) token(key, peer string, channels ...string) string {
+	w.t.Helper()
+	k, ok := w.dir.Key(key)
+	if !ok {
+		w.t.Fatalf("no key %s", key)
+	}
+	r := auth.TokenRequest{Peer: peer, TTL: time.Hour, HasChannels: channels != nil}
+	for _, c := range channels {
+		r.Channels = append(r.Channels, pattern(w.t, c))
+	}
+	token, _, err := auth.Mint(k, r, w.clock.now())
+	check(w.t, err)
+	return token
+}
+
+func refresh(token string) []byte {
+	return text(`{"type":"refresh","requestId":"f","token":"` + token + `"}`)
+}
+
+func TestSend(t *testing.T) {
+	w := newWorld(t)
+	grant := w.grant("device-1")
+	grant.PeerMetadata = []byte(`{"v":2}`)
+	p := w.connect(grant)
+	p.write(text(`{"type":"send","to":"device-7","data":[1.0],"channel":"ignored","requestId":"d"}`))
+	p.want(anAck("d"))
+	m := w.publisher.published()
+	if len(m) != 1 || m[0].To != "device-7" || m[0].Channel != "" || m[0].From != "device-1" ||
+		string(m[0].FromMetadata) != `{"v":2}` || string(m[0].Data) != "[1.0]" || m[0].Grant != grant {
+		t.Errorf("published %+v", m)
+	}
+}
+
+func TestDirectArrives(t *testing.T) {
+	w := newWorld(t)
+	p := w.connect(w.grant("device-1"))
+	p.register()
+	body := protocol.AppendDirect(nil, "device-7", nil, []byte(`1`))
+	d := broker.Delivery{Kind: broker.KindPeer, App: "app_test", Channel: "device-1", Frame: protocol.AppendTextFrame(nil, body)}
+	w.opt.Hub.Broadcast([]broker.Delivery{d})
+	p.want(aText(string(body)))
+	p.write(closing(1000, ""))
+	p.want(aClose(1000, ""))
+	p.wait()
+	if n := w.interest.connections["device-1"]; n != 0 {
+		t.Errorf("the peer is left with %d connections", n)
+	}
+}
+
+// What comes for a peer before its connection is admitted waits for the welcome.
+func TestNothingIsWrittenBeforeRun(t *testing.T) {
+	w := newWorld(t)
+	body := string(protocol.AppendDirect(nil, "device-7", nil, []byte(`1`)))
+	p := w.wire(w.grant("device-1"), wiring{prepare: func(s *Session) {
+		done := make(chan error, 1)
+		check(t, s.Register(func(err error) { done <- err }))
+		check(t, <-done)
+		w.opt.Hub.Broadcast([]broker.Delivery{{Kind: broker.KindPeer, App: "app_test", Channel: "device-1", Frame: protocol.AppendTextFrame(nil, []byte(body))}})
+		if s.out.bytes == 0 || len(s.out.frames) != 2 {
+			t.Errorf("%d frames wait, want the welcome and the message", len(s.out.frames))
+		}
+	}})
+	p.wantWelcome()
+	p.want(aText(body), alive)
+}
+
+func TestDisconnect(t *testing.T) {
+	w := newWorld(t)
+	one, two, other := w.connect(w.grant("device-1")), w.connect(w.grant("device-1")), w.connect(w.grant("device-2"))
+	for _, p := range []*peer{one, two, other} {
+		p.register()
+	}
+	w.opt.Hub.Broadcast([]broker.Delivery{{Kind: broker.KindPeer, App: "app_test", Channel: "device-1", AnswerTo: "answers"}})
+	for _, p := range []*peer{one, two} {
+		p.want(aClose(4020, "disconnected by an operator"))
+		if e := p.wait(); e.By != "server" || e.Code != 4020 {
+			t.Errorf("ended %+v", e)
+		}
+	}
+	other.want(alive)
+	if w.interest.disconnected != 2 {
+		t.Errorf("%d connections are said to have been closed, want 2", w.interest.disconnected)
+	}
+}
+
+// A connection that was made known but is not admitted is not known any more,
+// and gets the close frame alone.
+func TestRefuseAfterRegister(t *testing.T) {
+	w := newWorld(t)
+	p, server := w.dial(wiring{})
+	s, err := New(&w.opt, 1, w.grant("device-1"), server, "", nil)
+	check(t, err)
+	p.session = s
+	p.register()
+	body := protocol.AppendDirect(nil, "device-7", nil, []byte(`1`))
+	w.opt.Hub.Broadcast([]broker.Delivery{{Kind: broker.KindPeer, App: "app_test", Channel: "device-1", Frame: protocol.AppendTextFrame(nil, body)}})
+	p.run(func() Ended { s.Refuse(protocol.Closef(protocol.CloseConnectionLimit, "full")); return Ended{} })
+	p.want(aClose(4010, "full"))
+	p.wait()
+	if n, ok := w.interest.connections["device-1"]; n != 0 || !ok {
+		t.Errorf("the peer has %d connections, want 0 (told: %v)", n, ok)
+	}
+}
+
+func TestRefresh(t *testing.T) {
+	w := newWorld(t)
+	grant := w.grant("device-1")
+	grant.ExpiresAt = w.clock.in(time.Hour)
+	p := w.connect(grant)
+	for _, name := range []string{"devices/a", "devices/b", "devices/*", "fleets/f"} {
+		p.write(text(`{"type":"subscribe","channel":"` + name + `","requestId":"s"}`))
+		p.want(anAck("s"))
+	}
+	// Narrower: what is outside is dropped, and named in order.
+	expires := func() string { return fmt.Sprint(w.clock.in(time.Hour).Unix()) }
+	p.write(refresh(w.token("sk_test", "device-1", "devices/b", "fleets/*")))
+	p.want(aText(`{"type":"ack","requestId":"f","expiresAt":` + expires() + `,"unsubscribed":["devices/*","devices/a"]}`))
+	for name, want := range map[string]int{"devices/a": 0, "devices/b": 1, "devices/*": 0, "fleets/f": 1} {
+		if got := w.interest.subscribersOf(name); got != want {
+			t.Errorf("%s has %d subscribers, want %d", name, got, want)
+		}
+	}
+	p.write(text(`{"type":"subscribe","channel":"devices/a","requestId":"s"}`))
+	p.want(anError(protocol.ChannelNotAuthorized, "s"))
+	// Wider again, at once.
+	p.write(refresh(w.token("sk_test", "device-1")))
+	p.want(aText(`{"type":"ack","requestId":"f","expiresAt":` + expires() + `,"unsubscribed":[]}`))
+	p.write(text(`{"type":"subscribe","channel":"devices/a","requestId":"s"}`))
+	p.want(anAck("s"))
+	// By another key of the app: its actions hold, and its patterns.
+	p.write(refresh(w.token("sk_second", "device-1")))
+	p.want(aText(`{"type":"ack","requestId":"f","expiresAt":` + expires() + `,"unsubscribed":["devices/a","devices/b"]}`))
+	if s := p.session.Grant(); s.Key.ID != "sk_second" || s.Can(apps.ActionPublish) {
+		t.Errorf("the session's grant is of %s", s.Key.ID)
+	}
+	// Without requestId success is silent.
+	p.write(text(`{"type":"refresh","token":"` + w.token("sk_test", "device-1", []string{}...) + `"}`))
+	p.want(alive)
+}
+
+func TestRefreshRefused(t *testing.T) {
+	w := newWorld(t)
+	p, server := w.dial(wiring{})
+	s, err := New(&w.opt, 1, w.grant("device-1"), server, "", nil)
+	check(t, err)
+	p.session = s
+	s.RevokedUntil(w.clock.in(-time.Hour))
+	issued := func(ago, ttl time.Duration) string {
+		token, _, err := auth.Mint(w.key, auth.TokenRequest{Peer: "device-1", TTL: ttl}, w.clock.in(-ago))
+		check(t, err)
+		return token
+	}
+	p.run(func() Ended { return s.Run(func() {}) })
+	p.wantWelcome()
+	p.write(text(`{"type":"subscribe","channel":"devices/a","requestId":"s"}`))
+	p.want(anAck("s"))
+	good := w.token("sk_test", "device-1")
+	for name, token := range map[string]string{
+		"another peer's":      w.token("sk_test", "device-2"),
+		"another app's":       w.token("sk_other", "device-1"),
+		"expired":             issued(time.Hour, time.Hour),
+		"revoked":             issued(2*time.Hour, 24*time.Hour),
+		"with a cut off tail": good[:len(good)-2],
+	} {
+		t.Run(name, func(t *testing.T) {
+			p.t = t
+			before := s.Grant()
+			p.write(refresh(token))
+			p.want(anError(protocol.InvalidToken, "f"), alive)
+			if s.Grant() != before {
+				t.Error("the grant has changed")
+			}
+		})
+	}
+	p.t = t
+	if w.interest.subscribersOf("devices/a") != 1 {
+		t.Error("a refused refresh cost a subscription")
+	}
+	p.write(refresh(good))
+	p.want(aText(`{"type":"ack","requestId":"f","expiresAt":` + fmt.Sprint(w.clock.in(time.Hour).Unix()) + `,"unsubscribed":[]}`))
+}
+
+// The old token's expiry does not end a connection that has a new one; the new
+// one's does.
+func TestRefreshMovesExpiry(t *testing.T) {
+	w := newWorld(t)
+	grant := w.grant("device-1")
+	grant.ExpiresAt = w.clock.in(protocol.ExpiryLead + time.Hour)
+	p := w.connect(grant)
+	p.write(refresh(w.token("sk_test", "device-1")))
+	p.read()
+	later := *p.session.Grant()
+	later.ExpiresAt = w.clock.in(protocol.ExpiryLead)
+	p.session.Regrant(&later)
+	p.want(aClose(4002, "token expired"))
+	if p.session.Regrant(grant) != nil || p.session.Grant() != &later {
+		t.Error("a session that has ended took another grant")
+	}
+}
+
+// A document that changes an app's limits changes them for its connections.
+func TestRegrantTakesTheNewRate(t *testing.T) {
+	w := newWorld(t)
+	p := w.connect(w.limited("device-1", 1, 1000))
+	p.want(alive)
+	p.session.Regrant(w.limited("device-1", 1, 2))
+	for range 3 {
+		p.write(text(ping))
+	}
+	for p.peekOp() == ws.OpText {
+		p.read()
+	}
+	p.want(aClose(4011, ""))
+}
+
+// Refreshes and documents change a grant while the peer subscribes: whatever
+// wins, nothing is subscribed in the end that the last grant does not cover.
+func TestRegrantWhileSubscribing(t *testing.T) {
+	w := newWorld(t)
+	p := w.connect(w.grant("device-1"))
+	narrow := w.grant("device-1")
+	narrow.Patterns = []*channel.Pattern{pattern(t, "devices/0")}
+	wide := w.grant("device-1")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 200 {
+			p.session.Regrant(narrow)
+			p.session.Regrant(wide)
+		}
+		p.session.Regrant(narrow)
+	}()
+	names := []string{"devices/0", "devices/1", "devices/2"}
+	for i := range 300 {
+		p.write(text(`{"type":"subscribe","channel":"` + names[i%3] + `","requestId":"s"}`))
+		if _, got := p.read(); !strings.Contains(string(got), `"ack"`) && !strings.Contains(string(got), "channel_not_authorized") {
+			t.Fatalf("got %s", got)
+		}
+	}
+	<-done
+	p.want(alive)
+	for _, name := range names[1:] {
+		if n := w.interest.subscribersOf(name); n != 0 {
+			t.Errorf("%s has %d subscribers", name, n)
+		}
+	}
+}

@@ -1,0 +1,99 @@
+package revocation
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/auth"
+	"fleetwire/pkg/redisconn/redistest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func both(t *testing.T, test func(t *testing.T, rdb *redis.Client)) {
+	t.Run("redis", func(t *testing.T) { test(t, redistest.Start(t).Client()) })
+	t.Run("miniredis", func(t *testing.T) {
+		_, rdb := redistest.Embedded(t)
+		test(t, rdb)
+	})
+}
+
+func TestList(t *testing.T) {
+	both(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := context.Background()
+		l := NewList(rdb)
+		at := time.Unix(1_767_225_600, 700_000_000)
+		since := func(app, peer string) time.Time {
+			t.Helper()
+			got, err := l.Since(ctx, app, peer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return got
+		}
+		if got := since("app", "p"); !got.IsZero() {
+			t.Errorf("revoked since %v before anybody did", got)
+		}
+		if err := l.Revoke(ctx, "app", "p", at); err != nil {
+			t.Fatal(err)
+		}
+		if got := since("app", "p"); got.Unix() != at.Unix() {
+			t.Errorf("revoked since %v, want %v", got, at)
+		}
+		if got := since("app", "q"); !got.IsZero() {
+			t.Errorf("another peer is revoked since %v", got)
+		}
+		if got := since("other", "p"); !got.IsZero() {
+			t.Errorf("the peer of another app is revoked since %v", got)
+		}
+		later := at.Add(time.Hour)
+		if err := l.Revoke(ctx, "app", "p", later); err != nil {
+			t.Fatal(err)
+		}
+		if got := since("app", "p"); got.Unix() != later.Unix() {
+			t.Errorf("revoked since %v, want %v", got, later)
+		}
+		if ttl := rdb.TTL(ctx, hash("app")).Val(); ttl != -1 {
+			t.Errorf("revocations are dropped after %v", ttl)
+		}
+	})
+}
+
+func TestSinceWithoutRedis(t *testing.T) {
+	m, rdb := redistest.Embedded(t)
+	m.Close()
+	if _, err := NewList(rdb).Since(context.Background(), "app", "p"); err == nil {
+		t.Error("no error without Redis: a revoked peer would get in")
+	}
+	if err := NewList(rdb).Revoke(context.Background(), "app", "p", time.Now()); err == nil {
+		t.Error("no error without Redis: the operator would believe it done")
+	}
+}
+
+func TestRevokes(t *testing.T) {
+	since := time.Unix(1000, 500)
+	secret, publishable := &apps.Key{ID: "sk_live_1", Secret: "s"}, &apps.Key{ID: "pk_live_1"}
+	for _, test := range []struct {
+		name   string
+		since  time.Time
+		key    *apps.Key
+		issued time.Time
+		want   bool
+	}{
+		{"never revoked", time.Time{}, secret, time.Unix(1, 0), false},
+		{"issued before", since, secret, time.Unix(999, 0), true},
+		{"issued in the same second", since, secret, time.Unix(1000, 999), true},
+		{"issued after", since, secret, time.Unix(1001, 0), false},
+		{"no iat", since, secret, time.Time{}, true},
+		{"publishable key", since, publishable, time.Time{}, false},
+	} {
+		if got := Revokes(test.since, &auth.Grant{Key: test.key, IssuedAt: test.issued}); got != test.want {
+			t.Errorf("%s: %v, want %v", test.name, got, test.want)
+		}
+	}
+}
