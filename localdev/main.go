@@ -40,20 +40,22 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 	}
-	directory, err := apps.Load(spec)
+	source, err := apps.SourceOf(spec)
+	if err != nil {
+		return fmt.Errorf("-apps: %w", err)
+	}
+	document, err := apps.Open(ctx, source, c.Log)
 	if err != nil {
 		return fmt.Errorf("-apps: %w", err)
 	}
 	s, err := stack.New(ctx, stack.Options{
-		Listen: c.Listen, Ops: c.Ops, Apps: apps.NewStore(directory), Redis: c.Redis,
+		Listen: c.Listen, Ops: c.Ops, Apps: document.Store, Redis: c.Redis,
 		TrustedProxies: c.TrustedProxies, Drain: c.Drain, Log: c.Log,
 	})
 	if err != nil {
 		return err
 	}
-	for _, w := range directory.Warnings() {
-		c.Log.Warn("apps document", "warning", w)
-	}
-	greet(os.Stdout, c, spec, s.Node, directory)
+	go document.Run(ctx)
+	greet(os.Stdout, c, spec, s.Node, document.Store.Current())
 	return s.Run(ctx)
 }

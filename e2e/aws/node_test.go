@@ -25,7 +25,7 @@ type node struct{ addr string }
 // startNode starts one in this process, and waits until it is ready.
 func startNode(t testing.TB, redis *redistest.Server) *node {
 	t.Helper()
-	directory, err := apps.Load(read(t, "apps.json"))
+	directory, err := apps.Parse([]byte(read(t, "apps.json")))
 	if err != nil {
 		t.Fatal(err)
 	}

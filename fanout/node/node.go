@@ -124,6 +124,7 @@ func New(opt Options) (*Node, error) {
 	n.sessionOptions = &session.Options{Hub: n.hub, Publisher: n.publisher, Verify: n.verify, Log: opt.Log, Now: opt.Now}
 	n.metrics.CountDeliveries(n.hub.Delivered)
 	n.metrics.ReportReady(n.Ready)
+	n.metrics.ReportAppsStale(func() bool { return opt.Apps.Stale() != nil })
 	n.app = n.newApp()
 	return n, nil
 }

@@ -1,24 +1,31 @@
 package node
 
 import (
+	"fmt"
 	"net/http"
 	"time"
 )
 
 // opsServer serves what operators and balancers ask: /healthz (the process
-// runs), /readyz (it serves new connections; 503 with the reason while not) and
-// /metrics.
+// runs), /readyz (it serves new connections; 503 with the reason while not; a
+// second line says when the apps document in force is not the newest) and /metrics.
 func (n *Node) opsServer() *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte("ok\n"))
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		status, body := http.StatusOK, "ready\n"
 		if why := n.notReady(); why != "" {
-			http.Error(w, "not ready: "+why, http.StatusServiceUnavailable)
-			return
+			status, body = http.StatusServiceUnavailable, "not ready: "+why+"\n"
 		}
-		_, _ = w.Write([]byte("ready\n"))
+		// A node with an older document serves better than none: this is for whoever asks why.
+		if stale := n.opt.Apps.Stale(); stale != nil {
+			body += fmt.Sprintf("since %s the apps document in force is not the newest: %s\n", stale.Since.UTC().Format(time.RFC3339), stale.Why)
+		}
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte(body))
 	})
 	mux.Handle("GET /metrics", n.metrics.Handler())
 	return &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}

@@ -52,7 +52,7 @@ func TestErrorsNeverShowASecret(t *testing.T) {
 	} {
 		for how, load := range map[string]func(string) error{
 			"Parse": func(s string) error { _, err := Parse([]byte(s)); return err },
-			"Load":  func(s string) error { _, err := Load(s); return err },
+			"Open":  func(s string) error { _, err := open(s, slog.New(slog.DiscardHandler)); return err },
 		} {
 			err := load(doc)
 			if err == nil {

@@ -98,18 +98,18 @@ func TestGetErrors(t *testing.T) {
 func TestOpenAppsFromAFile(t *testing.T) {
 	s := start(t)
 	path := filepath.Join(t.TempDir(), "apps.json")
-	if err := os.WriteFile(path, []byte(document("sk_live_file")), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	log, _ := logger()
-	a, err := awssecret.OpenApps(t.Context(), new(awssecret.Source), path, log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a.Refresh(t.Context())
-	a.Run(t.Context()) // returns
-	if _, ok := a.Store.Current().Key("sk_live_file"); !ok {
-		t.Error("the key is not there")
+	for _, id := range []string{"sk_live_a", "sk_live_b"} {
+		if err := os.WriteFile(path, []byte(document(id)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		a, err := awssecret.OpenApps(t.Context(), new(awssecret.Source), path, log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := a.Store.Current().Key(id); !ok {
+			t.Errorf("the key %s is not there", id)
+		}
 	}
 	if n, _ := s.Readings(); n != 0 {
 		t.Errorf("asked AWS %d times", n)
@@ -162,6 +162,19 @@ func TestRefresh(t *testing.T) {
 		}
 		return lines.String()
 	}
+	// once wants a problem in force from its first look, and told once.
+	once := func(name, says string) {
+		t.Helper()
+		if got := refresh(); !strings.Contains(got, "level=ERROR") || !strings.Contains(got, says) || !strings.Contains(got, appsARN) || !strings.Contains(got, "the last good one stays") {
+			t.Errorf("%s: logged %q, want the ARN and %q", name, got, says)
+		}
+		if got := refresh(); got != "" {
+			t.Errorf("%s: said again: %q", name, got)
+		}
+		if stale := a.Store.Stale(); stale == nil || !strings.Contains(stale.Why, says) || !has("sk_live_b") {
+			t.Errorf("%s: stale %+v, b %v", name, stale, has("sk_live_b"))
+		}
+	}
 
 	before := a.Store.Current()
 	if got := refresh(); got != "" || a.Store.Current() != before {
@@ -172,20 +185,15 @@ func TestRefresh(t *testing.T) {
 		t.Errorf("rotated: logged %q, a %v, b %v", got, has("sk_live_a"), has("sk_live_b"))
 	}
 	s.Put(appsARN, document("sk_live_c")[1:])
-	if got := refresh(); !strings.Contains(got, "level=ERROR") || !strings.Contains(got, "the last good one stays") || !has("sk_live_b") {
-		t.Errorf("broken: logged %q, b %v", got, has("sk_live_b"))
-	}
-	if got := refresh(); got != "" {
-		t.Errorf("the same broken version again: logged %q, want it said once", got)
-	}
+	once("broken", "is not valid JSON")
+	s.Put(appsARN, " ")
+	once("emptied", "it is empty")
 	s.Break(true)
-	if got := refresh(); !strings.Contains(got, "level=WARN") || !has("sk_live_b") {
-		t.Errorf("service away: logged %q, b %v", got, has("sk_live_b"))
-	}
+	once("service broken", "InternalServiceError: broken by the test")
 	s.Break(false)
 	s.Put(appsARN, document("sk_live_d"))
-	if refresh(); !has("sk_live_d") {
-		t.Error("it did not recover")
+	if got := refresh(); !strings.Contains(got, "in order again") || a.Store.Stale() != nil || !has("sk_live_d") {
+		t.Errorf("mended: logged %q, stale %v, d %v", got, a.Store.Stale(), has("sk_live_d"))
 	}
 
 	ended, cancel := context.WithCancel(t.Context())
@@ -193,6 +201,35 @@ func TestRefresh(t *testing.T) {
 	lines.Reset()
 	if a.Refresh(ended); lines.Len() > 0 {
 		t.Errorf("a caller that gave up is no news, but it logged %q", lines)
+	}
+}
+
+// What AWS and the network put into an error that is another at each attempt (a
+// request's id, a port) must not make one problem look like many.
+func TestAProblemReadsTheSameEachTime(t *testing.T) {
+	hangs := func(s *awssecrettest.Server) context.Context {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
+		t.Cleanup(cancel)
+		return ctx
+	}
+	for name, tt := range map[string]struct {
+		prepare func(*awssecrettest.Server) context.Context
+		want    string
+	}{
+		"an answer":    {func(*awssecrettest.Server) context.Context { return t.Context() }, "secret " + appsARN + ": ResourceNotFoundException: Secrets Manager can't find the specified secret."},
+		"nobody there": {func(s *awssecrettest.Server) context.Context { s.Close(); return t.Context() }, "secret " + appsARN + ": AWS Secrets Manager cannot be reached: dial: connect: connection refused"},
+		"no time left": {hangs, "secret " + appsARN + ": AWS Secrets Manager did not answer in time"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t)
+			ctx := tt.prepare(s)
+			source := new(awssecret.Source)
+			for range 2 {
+				if _, err := source.Get(ctx, appsARN); err == nil || err.Error() != tt.want {
+					t.Errorf("error %v\nwant  %s", err, tt.want)
+				}
+			}
+		})
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"time"
@@ -24,13 +25,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/smithy-go"
 )
-
-// Value is what a secret holds.
-type Value struct {
-	Text    string
-	Version string // changes whenever the text does
-}
 
 // Source reads secrets. The zero value is ready; it is safe for concurrent use.
 type Source struct {
@@ -42,29 +38,45 @@ type Source struct {
 // file nor a document nor a URL. Whether it is one of a secret, [Source.Get] says.
 func IsARN(spec string) bool { return arn.IsARN(strings.TrimSpace(spec)) }
 
-// Get reads the current version of the secret. ctx bounds how long that takes.
-func (s *Source) Get(ctx context.Context, secretARN string) (Value, error) {
+// Get is what the current version of the secret holds. ctx bounds how long that takes.
+func (s *Source) Get(ctx context.Context, secretARN string) (string, error) {
 	secretARN = strings.TrimSpace(secretARN)
 	name, err := arn.Parse(secretARN)
 	if err != nil || name.Service != "secretsmanager" || name.Region == "" || !strings.HasPrefix(name.Resource, "secret:") {
-		return Value{}, fmt.Errorf("%q is not the ARN of a secret, which looks like arn:aws:secretsmanager:eu-central-1:123456789012:secret:NAME-AbCdEf", secretARN)
+		return "", fmt.Errorf("%q is not the ARN of a secret, which looks like arn:aws:secretsmanager:eu-central-1:123456789012:secret:NAME-AbCdEf", secretARN)
 	}
 	client, err := s.client(ctx, name.Region)
 	if err != nil {
-		return Value{}, fmt.Errorf("secret %s: %w", secretARN, err)
+		return "", fmt.Errorf("secret %s: %w", secretARN, err)
 	}
 	out, err := client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &secretARN})
 	if err != nil {
-		return Value{}, fmt.Errorf("secret %s: %w", secretARN, err)
+		return "", fmt.Errorf("secret %s: %w", secretARN, plain(err))
 	}
-	v := Value{Text: aws.ToString(out.SecretString), Version: aws.ToString(out.VersionId)}
+	text := aws.ToString(out.SecretString)
 	if out.SecretString == nil {
-		v.Text = string(out.SecretBinary)
+		text = string(out.SecretBinary)
 	}
-	if strings.TrimSpace(v.Text) == "" {
-		return Value{}, fmt.Errorf("secret %s: it is empty; put the value in with aws secretsmanager put-secret-value", secretARN)
+	if strings.TrimSpace(text) == "" {
+		return "", fmt.Errorf("secret %s: it is empty; put the value in with aws secretsmanager put-secret-value", secretARN)
 	}
-	return v, nil
+	return text, nil
+}
+
+// plain is err without what differs from one attempt to the next, such as an id
+// of the request: one problem reads the same however often it is met.
+func plain(err error) error {
+	var answer smithy.APIError
+	var network *net.OpError
+	switch {
+	case errors.As(err, &answer):
+		return fmt.Errorf("%s: %s", answer.ErrorCode(), answer.ErrorMessage())
+	case errors.Is(err, context.DeadlineExceeded):
+		return errors.New("AWS Secrets Manager did not answer in time")
+	case errors.As(err, &network):
+		return fmt.Errorf("AWS Secrets Manager cannot be reached: %s: %w", network.Op, network.Err)
+	}
+	return err
 }
 
 // Resolve is spec itself, or what the secret holds when spec is an ARN. An empty
@@ -76,8 +88,8 @@ func (s *Source) Resolve(ctx context.Context, spec string) (string, error) {
 	if !IsARN(spec) {
 		return spec, nil
 	}
-	v, err := s.Get(ctx, spec)
-	return strings.TrimSpace(v.Text), err
+	text, err := s.Get(ctx, spec)
+	return strings.TrimSpace(text), err
 }
 
 // patience is one more attempt after a short pause. The SDK's own would go on until

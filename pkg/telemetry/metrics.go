@@ -66,10 +66,18 @@ func (m *Metrics) CountDeliveries(total func() uint64) {
 
 // ReportReady reads whether the node is ready (1) or not (0) from ready.
 func (m *Metrics) ReportReady(ready func() bool) {
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "fleetwire_ready", Help: "1 while /readyz answers 200.",
-	}, func() float64 {
-		if ready() {
+	m.report("fleetwire_ready", "1 while /readyz answers 200.", ready)
+}
+
+// ReportAppsStale reads from stale whether the apps document in force is not the
+// newest (1) or is (0).
+func (m *Metrics) ReportAppsStale(stale func() bool) {
+	m.report("fleetwire_apps_stale", "1 while the apps document in force is not the newest, which /readyz explains.", stale)
+}
+
+func (m *Metrics) report(name, help string, is func() bool) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {
+		if is() {
 			return 1
 		}
 		return 0

@@ -73,7 +73,7 @@ type function struct {
 	mu      sync.Mutex
 	failed  error     // why there is no configuration
 	read    time.Time // when that was, or when the secrets were read last
-	apps    *awssecret.Apps
+	apps    *apps.Document
 	url     string // of rdb
 	rdb     *redis.Client
 	handler http.Handler // nil until there is a configuration

@@ -152,7 +152,7 @@ func TestKeysAreRotatedWhileWarm(t *testing.T) {
 	s.Put(appsARN, "{")
 	i.clock = i.clock.Add(time.Hour) // frozen for so long
 	i.want(t, "sk_b", 200)
-	if log := i.log.String(); !strings.Contains(log, "the new version of the apps document is broken") {
+	if log := i.log.String(); !strings.Contains(log, "the newest version of the apps document cannot be used") {
 		t.Errorf("logged %s", log)
 	}
 	s.Put(appsARN, document("sk_c"))

@@ -3,6 +3,7 @@
 package awssecrettest
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -107,6 +108,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 
 func fail(w http.ResponseWriter, status int, kind, message string) {
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+	w.Header().Set("X-Amzn-Requestid", rand.Text()) // another each time, as AWS has it
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(map[string]string{"__type": kind, "message": message})
 }

@@ -1,13 +1,24 @@
 package apps
 
 import (
+	"context"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
-func TestLoad(t *testing.T) {
+func open(spec string, log *slog.Logger) (*Document, error) {
+	source, err := SourceOf(spec)
+	if err != nil {
+		return nil, err
+	}
+	return Open(context.Background(), source, log)
+}
+
+func TestOpen(t *testing.T) {
 	folder := t.TempDir()
 	write := func(name, text string) string {
 		path := filepath.Join(folder, name)
@@ -30,12 +41,12 @@ func TestLoad(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			dir, err := Load(tt.spec)
+			d, err := open(tt.spec, slog.New(slog.DiscardHandler))
 			if tt.want == "" {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if _, ok := dir.Key("sk_live_1"); !ok {
+				if _, ok := d.Store.Current().Key("sk_live_1"); !ok {
 					t.Error("the key is not there")
 				}
 				return
@@ -47,9 +58,31 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-func TestLoadDoesNotMistakeABOMForAPath(t *testing.T) {
-	_, err := Load("\xef\xbb\xbf" + document(""))
+func TestSourceOfDoesNotMistakeABOMForAPath(t *testing.T) {
+	_, err := SourceOf("\xef\xbb\xbf" + document(""))
 	if err == nil || strings.Contains(err.Error(), longSecret) {
 		t.Errorf("error = %v; want one without the document", err)
+	}
+}
+
+// -apps <(decrypt apps.json.enc): what comes out of a pipe comes once.
+func TestAPipeIsReadOnce(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "apps.json")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Skip("no named pipes here: ", err)
+	}
+	written := make(chan error, 1)
+	go func() { written <- os.WriteFile(pipe, []byte(document("")), 0o600) }()
+	d, err := open(pipe, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-written; err != nil {
+		t.Fatal(err)
+	}
+	d.Refresh(t.Context()) // would wait for a writer
+	d.Run(t.Context())
+	if stale := d.Store.Stale(); stale != nil {
+		t.Errorf("stale: %+v", stale)
 	}
 }

@@ -1,0 +1,137 @@
+package apps
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// readLimit bounds one reading by [Document.Run].
+const readLimit = 10 * time.Second
+
+// Document is an apps document that is kept current: the last good version of it
+// is in force in its Store (protocol §7).
+type Document struct {
+	Store *Store
+
+	source  Source
+	log     *slog.Logger
+	inForce [sha256.Size]byte // of the text in force
+
+	// Of what is wrong with the newest version; empty while nothing is.
+	doubted time.Time // when it was first seen
+	said    string    // what the log has of it
+}
+
+// Open reads and checks the document for the first time. Its warnings go into the
+// log. The errors are those of the source and of [Parse].
+func Open(ctx context.Context, source Source, log *slog.Logger) (*Document, error) {
+	d := &Document{source: source, log: log}
+	text, err := source.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	directory, err := d.parse(text)
+	if err != nil {
+		return nil, err
+	}
+	d.Store = NewStore(directory)
+	d.inForce = sha256.Sum256(text)
+	d.warn(directory)
+	return d, nil
+}
+
+func (d *Document) parse(text []byte) (*Directory, error) {
+	directory, err := Parse(text)
+	if err != nil && d.source.Name != "" {
+		err = fmt.Errorf("%s: %w", d.source.Name, err)
+	}
+	return directory, err
+}
+
+func (d *Document) warn(directory *Directory) {
+	for _, w := range directory.Warnings() {
+		d.log.Warn("apps document", "warning", w)
+	}
+}
+
+// Run calls Refresh as often as the source asks for, until ctx ends. For a
+// document that cannot change it returns at once.
+func (d *Document) Run(ctx context.Context) {
+	if d.source.Every == 0 {
+		return
+	}
+	tick := time.NewTicker(d.source.Every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			reading, cancel := context.WithTimeout(ctx, readLimit)
+			d.Refresh(reading)
+			cancel()
+		}
+	}
+}
+
+// Refresh reads the document again and puts a new version in force. While it
+// cannot be read or is broken, the last good version stays; that is in the log,
+// once for each problem, and in Store.Stale. Calls must not overlap.
+func (d *Document) Refresh(ctx context.Context) {
+	if d.source.Every == 0 {
+		return
+	}
+	switch err := d.look(ctx); {
+	case err == nil:
+		d.mended()
+	case !errors.Is(ctx.Err(), context.Canceled): // a caller that gave up is no news
+		d.broken(err)
+	}
+}
+
+// look puts the document in force if it is another and good.
+func (d *Document) look(ctx context.Context) error {
+	text, err := d.source.Read(ctx)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(text)
+	if sum == d.inForce {
+		return nil
+	}
+	directory, err := d.parse(text)
+	if err != nil {
+		return err
+	}
+	d.inForce = sum
+	d.Store.Replace(directory)
+	d.log.Info("a new version of the apps document is in force", "source", d.source.Name)
+	d.warn(directory)
+	return nil
+}
+
+func (d *Document) broken(err error) {
+	if d.doubted.IsZero() {
+		d.doubted = time.Now()
+		if d.source.Torn {
+			return // whoever is writing it may be done at the next look
+		}
+	}
+	if why := err.Error(); why != d.said {
+		d.said = why
+		d.Store.stale.Store(&Stale{Since: d.doubted, Why: why})
+		d.log.Error("the newest version of the apps document cannot be used; the last good one stays in force", "err", err)
+	}
+}
+
+func (d *Document) mended() {
+	if d.said != "" {
+		d.Store.stale.Store(nil)
+		d.log.Info("the apps document is in order again, and its newest version in force", "source", d.source.Name)
+	}
+	d.doubted, d.said = time.Time{}, ""
+}

@@ -1,0 +1,73 @@
+package apps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+)
+
+// FileInterval is how often a file is looked at. A change is in force within that
+// (protocol §7: ≤ 60 s), a mistake is told within twice that.
+const FileInterval = 5 * time.Second
+
+// Source is where an apps document is kept.
+type Source struct {
+	// Name is what problems with the document call it: a file's path, the ARN of
+	// a secret. "": nothing, for the document itself was given.
+	Name string
+	// Read returns the document's text as it is now. Its errors say what they are
+	// about, and no secret.
+	Read func(context.Context) ([]byte, error)
+	// Every is how often the document is read again. 0: it cannot change.
+	Every time.Duration
+	// Torn says that a reading may meet somebody in the middle of writing. What is
+	// wrong at one reading alone is then not worth telling.
+	Torn bool
+}
+
+// SourceOf is the source that spec names (protocol §7): the path of a file, or
+// the document itself when it begins with '{' (white space before it is skipped).
+//
+// A file is found by its path at every reading, so it may be written in place,
+// replaced by rename, or lie behind symbolic links that are switched. What is no
+// regular file, such as a pipe, is read once.
+func SourceOf(spec string) (Source, error) {
+	inline := strings.TrimLeft(spec, " \t\r\n")
+	if strings.HasPrefix(inline, "{") {
+		return Source{Read: func(context.Context) ([]byte, error) { return []byte(inline), nil }}, nil
+	}
+	if inline == "" {
+		return Source{}, errors.New("no apps document given: give a file's path, or the document itself")
+	}
+	// Someone who pastes a document with a stray first character must not
+	// find its secrets in the log as "open <document>: no such file".
+	if strings.ContainsAny(spec, "{\"\n") {
+		return Source{}, errors.New("the apps document is neither a file's path nor a JSON object that begins with '{'")
+	}
+	if info, err := os.Stat(spec); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		return Source{Name: spec, Read: func(context.Context) ([]byte, error) { return readFile(spec) }}, nil
+	}
+	return Source{Name: spec, Every: FileInterval, Torn: true, Read: func(context.Context) ([]byte, error) {
+		// Opening a pipe that has come in the file's place would wait for its writer.
+		if info, err := os.Stat(spec); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+			return nil, fmt.Errorf("apps document %q: is no regular file any more", spec)
+		}
+		return readFile(spec)
+	}}, nil
+}
+
+func readFile(path string) ([]byte, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		var pathErr *fs.PathError
+		if errors.As(err, &pathErr) {
+			err = pathErr.Err
+		}
+		return nil, fmt.Errorf("apps document %q: %w", path, err)
+	}
+	return text, nil
+}
