@@ -2,6 +2,7 @@ package apps
 
 import (
 	"log/slog"
+	"slices"
 	"strings"
 
 	"fleetwire/pkg/channel"
@@ -67,6 +68,16 @@ type Key struct {
 
 // Publishable tells whether the key's id alone is its credential.
 func (k *Key) Publishable() bool { return strings.HasPrefix(k.ID, publishablePrefix) }
+
+// Equal tells whether two documents say the same of a key and of its app, but for
+// what other keys the app has.
+func (k *Key) Equal(other *Key) bool {
+	samePattern := func(a, b *channel.Pattern) bool { return a.String() == b.String() }
+	return k.ID == other.ID && k.Secret == other.Secret && k.Actions == other.Actions &&
+		slices.EqualFunc(k.Patterns, other.Patterns, samePattern) &&
+		k.App.ID == other.App.ID && k.App.Suspended == other.App.Suspended &&
+		k.App.Plan == other.App.Plan && k.App.Limits == other.App.Limits
+}
 
 // String is the key's id: printing a key must not print its secret. The
 // receivers here are values, so that it holds for a Key and a *Key alike.

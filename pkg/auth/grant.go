@@ -23,6 +23,8 @@ type Grant struct {
 	ExpiresAt time.Time // zero: never
 	IssuedAt  time.Time // zero: not told
 
+	claimed *apps.Actions // what the token claims of Actions; nil: nothing in particular
+
 	Metadata     []byte // compact JSON object ≤ 8 KiB for this peer alone, or nil
 	PeerMetadata []byte // compact JSON object ≤ 4 KiB for other peers to see, or nil
 }

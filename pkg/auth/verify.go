@@ -46,21 +46,26 @@ func VerifyToken(dir *apps.Directory, token string, now time.Time) (*Grant, *pro
 			return nil, protocol.Closef(protocol.CloseChannelNotCovered, "the key does not cover %s", p)
 		}
 	}
-	grant := &Grant{
+	return &Grant{
 		App:          key.App,
 		Key:          key,
 		Peer:         c.peer,
 		Patterns:     c.patterns,
-		Actions:      key.Actions,
+		Actions:      within(key.Actions, c.actions),
+		claimed:      c.actions,
 		ExpiresAt:    c.expiresAt,
 		IssuedAt:     c.issuedAt,
 		Metadata:     c.metadata,
 		PeerMetadata: c.peerMetadata,
+	}, nil
+}
+
+// within is what the key allows of the claimed actions; nil claims all.
+func within(key apps.Actions, claimed *apps.Actions) apps.Actions {
+	if claimed == nil {
+		return key
 	}
-	if c.actions != nil {
-		grant.Actions &= *c.actions
-	}
-	return grant, nil
+	return key & *claimed
 }
 
 // verifySignature finds the token's key and checks that it signed the token.
