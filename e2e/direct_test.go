@@ -97,7 +97,9 @@ func TestRefresh(t *testing.T) {
 		device.subscribe("devices/a").subscribe("devices/b/*")
 
 		later := time.Now().Add(time.Hour).Unix()
-		refresh := func(c claims) string { return `{"type":"refresh","requestId":"r","token":"` + key.token("camera", c) + `"}` }
+		refresh := func(c claims) string {
+			return `{"type":"refresh","requestId":"r","token":"` + key.token("camera", c) + `"}`
+		}
 		ack := func(exp int64, unsubscribed string) string {
 			return fmt.Sprintf(`{"type":"ack","requestId":"r","expiresAt":%d,"unsubscribed":[%s]}`, exp, unsubscribed)
 		}
@@ -124,5 +126,46 @@ func TestRefresh(t *testing.T) {
 		if early := time.Until(time.Unix(soon, 0)); early > 400*time.Millisecond {
 			t.Errorf("closed %v before the token expires, want 250 ms", early)
 		}
+	})
+}
+
+// DELETE /v1/peers/{peer} closes all of a peer's connections, on every node, and
+// counts them (protocol §5); with revoke its tokens are of no use any more.
+func TestDisconnectPeer(t *testing.T) {
+	key, foreign := newKey("disconnect", "**"), newKey("disconnect_foreign", "**")
+	docs := []*appDoc{newApp("app_disconnect", key), newApp("app_disconnect_foreign", foreign)}
+	onEachRedis(t, docs, func(t *testing.T, s *system) {
+		disconnect := func(n *node, peer, query string, closed int) {
+			t.Helper()
+			a, err := n.call("DELETE", "/v1/peers/"+escaped(peer)+query, key.credential(), "")
+			if want := fmt.Sprintf(`{"peerId":%s,"closed":%d}`, quoted(peer), closed); err != nil || a.status != 200 || a.body != want {
+				t.Errorf("DELETE %s%s: %d %s, %v, want %s", peer, query, a.status, a.body, err, want)
+			}
+		}
+		old := key.token("camera/1", claims{"iat": time.Now().Unix()})
+		one, two, three := s.first().connect(t, old), s.first().connect(t, old), s.last().connect(t, old)
+		one.subscribe("a")
+		other := s.last().connect(t, key.token("camera", nil))
+		alike := s.last().connect(t, foreign.token("camera/1", nil))
+		disconnect(s.last(), "camera/1", "", 3)
+		for _, c := range []*socket{one, two, three} {
+			c.expectClose(4020, "operator")
+		}
+		disconnect(s.first(), "camera/1", "", 0)
+		disconnect(s.first(), "nobody", "?revoke=false", 0)
+
+		// It may come back, until its tokens are revoked.
+		back := s.last().connect(t, old)
+		disconnect(s.first(), "camera/1", "?revoke=true", 1)
+		back.expectClose(4020)
+		s.first().refused(t, "token="+old, 4001, "revoked")
+		s.last().refused(t, "token="+key.token("camera/1", nil), 4001, "revoked") // without iat
+		fresh := key.token("camera/1", claims{"iat": time.Now().Add(2 * time.Second).Unix()})
+		back = s.last().connect(t, fresh)
+		back.send(`{"type":"refresh","requestId":"r","token":"` + old + `"}`)
+		back.expectError("r", "invalid_token", "revoked")
+		back.alive()
+		other.alive()
+		alike.alive()
 	})
 }

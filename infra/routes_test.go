@@ -12,20 +12,16 @@ import (
 	"fleetwire/functions/routes"
 )
 
-// comingRoutes are rows of the protocol's REST table (§5) whose functions are
-// deployed but not in routes.All yet. Those of a function that is there count no more.
+// comingRoutes are rows of the protocol's REST table (§5) that are deployed but
+// not in routes.All yet.
 var comingRoutes = []routes.Route{
 	{Method: "GET", Path: "/v1/channels/{channel}/peers", Function: "peers"},
-	{Method: "DELETE", Path: "/v1/peers/{peer}", Function: "peers"},
-	{Method: "GET", Path: "/v1/usage", Function: "usage"},
-	{Method: "GET", Path: "/v1/usage/channels", Function: "usage"},
-	{Method: "GET", Path: "/v1/usage/peers", Function: "usage"},
 }
 
 func wantedRoutes() []routes.Route {
 	wanted := routes.All()
 	for _, r := range comingRoutes {
-		if !slices.ContainsFunc(routes.All(), func(have routes.Route) bool { return have.Function == r.Function }) {
+		if !slices.Contains(routes.All(), r) {
 			wanted = append(wanted, r)
 		}
 	}

@@ -140,14 +140,23 @@ func (n *Node) OpsAddr() string {
 	return n.opsListener.Addr().String()
 }
 
-// Publisher and Limiter are for a control plane in the same process.
+// Publisher, Limiter and Broker are for a control plane in the same process.
 func (n *Node) Publisher() *publish.Service { return n.publisher }
 
 // Limiter bounds REST requests and connects.
 func (n *Node) Limiter() *quota.RateLimiter { return n.limiter }
 
+// Broker closes a peer's connections, on all nodes.
+func (n *Node) Broker() *broker.Broker { return n.broker }
+
 // MountControlPlane serves h on every path but /v1. It must come before Run.
-func (n *Node) MountControlPlane(h http.Handler) { n.controlPlane = h }
+func (n *Node) MountControlPlane(h http.Handler) {
+	n.controlPlane = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// fasthttp ends a request's context with the server, not with the request, and
+		// a context derived from it races with the server's shutdown.
+		h.ServeHTTP(w, r.WithContext(context.WithoutCancel(r.Context())))
+	})
+}
 
 // Ready says whether the node serves new connections: Redis answers, all
 // subscriptions are live, and it is not going away.

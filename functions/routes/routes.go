@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fleetwire/functions/internal/api"
+	"fleetwire/functions/peers"
 	"fleetwire/functions/publish"
 	"fleetwire/functions/tokens"
 	"fleetwire/functions/usage"
@@ -24,14 +25,18 @@ type Config struct {
 	Apps      *apps.Store       // required
 	Limiter   api.RateLimiter   // required; requests per key
 	Publisher publish.Publisher // required; the door for messages
-	Usage     usage.Reader      // nil: the usage routes are not served
-	Log       *slog.Logger      // nil: slog.Default()
-	Now       func() time.Time  // nil: time.Now
+	// What closes a peer's connections and refuses its tokens; nil: the route is
+	// not served.
+	Connections peers.Connections
+	Revocations peers.Revocations
+	Usage       usage.Reader     // nil: the usage routes are not served
+	Log         *slog.Logger     // nil: slog.Default()
+	Now         func() time.Time // nil: time.Now
 }
 
 // All lists every route, so that a deployment can be held against it.
 func All() []Route {
-	return []Route{tokens.Route, publish.Route, usage.Route, usage.ChannelsRoute, usage.PeersRoute}
+	return []Route{tokens.Route, publish.Route, peers.DisconnectRoute, usage.Route, usage.ChannelsRoute, usage.PeersRoute}
 }
 
 // New makes the handler of all routes. A path that is none of them is 404
@@ -50,6 +55,9 @@ func New(c Config) http.Handler {
 			{tokens.Route, tokens.New(shared)},
 			{publish.Route, publish.New(shared, c.Publisher)},
 		},
+	}
+	if c.Connections != nil {
+		rt.mounts = append(rt.mounts, mount{peers.DisconnectRoute, peers.NewDisconnect(shared, c.Connections, c.Revocations)})
 	}
 	if c.Usage != nil {
 		figures := usage.New(shared, c.Usage)

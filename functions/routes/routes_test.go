@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"fleetwire/functions/internal/apitest"
 	"fleetwire/functions/routes"
@@ -33,16 +34,23 @@ func (blank) Top(context.Context, string, usage.Kind, *channel.Pattern, int, str
 	return usage.Page{}, nil
 }
 
+// empty has no connections.
+type empty struct{}
+
+func (empty) Disconnect(context.Context, string, string) (int64, error) { return 0, nil }
+
+func (empty) Revoke(context.Context, string, string, time.Time) error { return nil }
+
 func handler(t *testing.T) (http.Handler, *apitest.Log) {
 	t.Helper()
 	config, log := apitest.Config(t)
 	return routes.New(routes.Config{
-		Apps: config.Apps, Limiter: config.Limiter, Publisher: echo{}, Usage: blank{}, Log: config.Log, Now: config.Now,
+		Apps: config.Apps, Limiter: config.Limiter, Publisher: echo{}, Usage: blank{}, Connections: empty{}, Revocations: empty{}, Log: config.Log, Now: config.Now,
 	}), log
 }
 
 func TestDispatch(t *testing.T) {
-	const unknown = `{"error":"not_found","message":"nothing is served at this path; there is POST /v1/tokens, POST /v1/channels/{channel}/publish, GET /v1/usage, GET /v1/usage/channels, GET /v1/usage/peers"}`
+	const unknown = `{"error":"not_found","message":"nothing is served at this path; there is POST /v1/tokens, POST /v1/channels/{channel}/publish, DELETE /v1/peers/{peer}, GET /v1/usage, GET /v1/usage/channels, GET /v1/usage/peers"}`
 	tests := []struct {
 		method, target string
 		status         int
@@ -58,6 +66,9 @@ func TestDispatch(t *testing.T) {
 		{"GET", "/v1/usage", 200, `{"appId":"app_demo","periodStartUnix":0,`, ""},
 		{"GET", "/v1/usage/channels?limit=5", 200, `{"channels":[],"cursor":null}`, ""},
 		{"GET", "/v1/usage/peers", 200, `{"peers":[],"cursor":null}`, ""},
+		{"DELETE", "/v1/peers/camera%201", 200, `{"peerId":"camera 1","closed":0}`, ""},
+		{"DELETE", "/v1/peers/a/b", 200, `{"peerId":"a/b","closed":0}`, ""},
+		{"GET", "/v1/peers/a", 405, `{"error":"method_not_allowed","message":"/v1/peers/{peer} takes DELETE only"}`, "DELETE"},
 		{"POST", "/v1/usage", 405, `{"error":"method_not_allowed","message":"/v1/usage takes GET only"}`, "GET"},
 		{"GET", "/v1/usage/", 404, unknown, ""},
 		{"GET", "/v1/tokens", 405, `{"error":"method_not_allowed","message":"/v1/tokens takes POST only"}`, "POST"},

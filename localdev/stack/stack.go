@@ -16,6 +16,7 @@ import (
 	"fleetwire/functions/routes"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/revocation"
 	"fleetwire/pkg/usage"
 )
 
@@ -78,6 +79,7 @@ func New(ctx context.Context, opt Options) (*Stack, error) {
 	}
 	s.Node.MountControlPlane(routes.New(routes.Config{
 		Apps: opt.Apps, Limiter: s.Node.Limiter(), Publisher: s.Node.Publisher(), Log: opt.Log,
+		Connections: s.Node.Broker(), Revocations: revocation.NewList(rdb),
 		Usage: usage.NewReader(rdb, nil),
 	}))
 	return s, nil

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"strconv"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 const (
@@ -39,11 +37,8 @@ func (b *Broker) Disconnect(ctx context.Context, app, peer string) (closed int64
 	}
 	for i := range nodes {
 		answer, err := b.opt.Redis.BLPop(ctx, answerPatience, answers).Result()
-		if errors.Is(err, redis.Nil) {
-			return closed, fmt.Errorf("%w: %d of %d", ErrUnanswered, i, nodes)
-		}
-		if err != nil {
-			return closed, err
+		if err != nil { // redis.Nil: none in time
+			return closed, fmt.Errorf("%w, %d of %d have: %w", ErrUnanswered, i, nodes, err)
 		}
 		n, err := strconv.ParseInt(answer[1], 10, 64)
 		if err != nil {

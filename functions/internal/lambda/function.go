@@ -48,6 +48,7 @@ const (
 type Services struct {
 	API       api.Config
 	Redis     *redis.Client
+	Broker    *broker.Broker   // which does not receive
 	Publisher *publish.Service // the door for messages
 }
 
@@ -208,15 +209,17 @@ func withIdleLimit(url string) string {
 func services(store *apps.Store, rdb *redis.Client, recorder *usage.Recorder, log *slog.Logger) Services {
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
+	messages := broker.New(broker.Options{
+		Redis: rdb, Log: log, Node: "function-" + hex.EncodeToString(id[:]),
+		// It never runs, and nobody asks it: see Up. The errors are logged by who gets them.
+		Health: redisconn.NewHealth(rdb, slog.New(slog.DiscardHandler)),
+	})
 	return Services{
-		API:   api.Config{Apps: store, Limiter: quota.NewRateLimiter(rdb), Log: log},
-		Redis: rdb,
+		API:    api.Config{Apps: store, Limiter: quota.NewRateLimiter(rdb), Log: log},
+		Redis:  rdb,
+		Broker: messages,
 		Publisher: publish.New(publish.Options{
-			Broker: broker.New(broker.Options{
-				Redis: rdb, Log: log, Node: "function-" + hex.EncodeToString(id[:]),
-				// It never runs, and nobody asks it: see Up. The errors are logged by who gets them.
-				Health: redisconn.NewHealth(rdb, slog.New(slog.DiscardHandler)),
-			}),
+			Broker: messages,
 			// A probe's opinion is as old as the last freeze; each request finds out itself.
 			Up:  func() bool { return true },
 			Log: log, Now: time.Now, Usage: recorder,

@@ -1,0 +1,109 @@
+package peers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"fleetwire/functions/internal/api"
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/broker"
+	"fleetwire/pkg/protocol"
+)
+
+// DisconnectRoute is where the handler of [NewDisconnect] belongs.
+var DisconnectRoute = api.Route{Method: http.MethodDelete, Path: "/v1/peers/{peer}", Function: "peers"}
+
+// Connections closes what a peer has open, on every node: [broker.Broker].
+type Connections interface {
+	// Disconnect returns how many connections were closed. With
+	// broker.ErrUnanswered that is how many are known of.
+	Disconnect(ctx context.Context, app, peer string) (closed int64, err error)
+}
+
+// Revocations refuses a peer's tokens: [revocation.List].
+type Revocations interface {
+	// Revoke refuses those issued until at.
+	Revoke(ctx context.Context, app, peer string, at time.Time) error
+}
+
+// NewDisconnect makes the handler that closes all connections of a peer, on every
+// node, with 4020. The answer is 200 {"peerId":"…","closed":<connections>}; 0 is
+// no error. With ?revoke=true the peer's tokens issued up to now, the current
+// second included, are refused until they expire.
+//
+// Any secret key of the app may do this. A path or query that is wrong is 400
+// (invalid_peer_id, invalid_request). When Redis or a node does not answer, it is
+// 503 backend_error and the message says what was done; doing it again is safe.
+func NewDisconnect(c api.Config, connections Connections, revocations Revocations) http.Handler {
+	if connections == nil || revocations == nil {
+		panic("peers.NewDisconnect: Connections and Revocations are required")
+	}
+	return api.New(c, DisconnectRoute, func(w http.ResponseWriter, r *http.Request, key *apps.Key) error {
+		peer, revoke, err := readDisconnect(r)
+		if err != nil {
+			return err
+		}
+		// First, so that who is disconnected cannot come back.
+		if revoke {
+			if err := revocations.Revoke(r.Context(), key.App.ID, peer, c.Time()); err != nil {
+				shown := protocol.Errorf(protocol.BackendError, "Redis did not take the revocation; nothing was done, try again")
+				return fmt.Errorf("%w: %w", shown, err)
+			}
+		}
+		closed, err := connections.Disconnect(r.Context(), key.App.ID, peer)
+		if err != nil {
+			return unfinished(revoke, closed, err)
+		}
+		return api.WriteJSON(w, response{peer, closed})
+	})
+}
+
+type response struct {
+	PeerID string `json:"peerId"`
+	Closed int64  `json:"closed"`
+}
+
+func unfinished(revoked bool, closed int64, err error) error {
+	done := "Redis did not take the order"
+	if errors.Is(err, broker.ErrUnanswered) {
+		done = fmt.Sprintf("not every node has answered; %d connections are known to be closed", closed)
+	}
+	if revoked {
+		done += "; the peer's tokens are revoked"
+	}
+	return fmt.Errorf("%w: %w", protocol.Errorf(protocol.BackendError, "%s; try again", done), err)
+}
+
+func readDisconnect(r *http.Request) (peer string, revoke bool, err error) {
+	escaped, ok := DisconnectRoute.Match(r.URL.EscapedPath())
+	if !ok {
+		return "", false, api.NotFound(DisconnectRoute)
+	}
+	peer, err = url.PathUnescape(escaped)
+	if err != nil {
+		return "", false, protocol.Errorf(protocol.InvalidPeerID,
+			"the peer in the path has a broken escape (%v); percent-encode it, a literal %% as %%25", err)
+	}
+	if !protocol.ValidPeerID(peer) {
+		return "", false, protocol.Errorf(protocol.InvalidPeerID,
+			"the peer in the path, %s, is none; it must be 1–%d printable ASCII characters", api.Quote(peer), protocol.MaxPeerIDBytes)
+	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return "", false, protocol.Errorf(protocol.InvalidRequest, "the query cannot be read: %v", err)
+	}
+	for name, values := range query {
+		if name != "revoke" {
+			return "", false, protocol.Errorf(protocol.InvalidRequest, "there is no query parameter %s; there is revoke", api.Quote(name))
+		}
+		if len(values) != 1 || values[0] != "true" && values[0] != "false" {
+			return "", false, protocol.Errorf(protocol.InvalidRequest, "revoke must be true or false, once")
+		}
+		revoke = values[0] == "true"
+	}
+	return peer, revoke, nil
+}
