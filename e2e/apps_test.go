@@ -37,6 +37,7 @@ type (
 		Secret   string   `json:"secret,omitempty"`
 		Patterns []string `json:"channelPatterns"`
 		Actions  []string `json:"actions"`
+		Origins  []string `json:"allowedOrigins,omitempty"`
 	}
 )
 

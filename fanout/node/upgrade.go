@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -84,6 +85,7 @@ func (n *Node) limitConnects(c *fiber.Ctx) error {
 	}
 	address := clientAddress(remote.Addr(), forwardedFor, n.opt.TrustedProxies).String()
 	c.Locals("address", address)
+	c.Locals("origin", string(bytes.Join(c.Request().Header.PeekAll(fiber.HeaderOrigin), []byte(", "))))
 
 	if !n.health.Up() {
 		return c.Next() // refused with 1013 after the upgrade
@@ -204,32 +206,43 @@ func (n *Node) authorize(c *websocket.Conn) (*auth.Grant, *protocol.CloseError) 
 	if n.draining.Load() {
 		return nil, protocol.Closef(protocol.CloseGoingAway, "")
 	}
-	dir := n.opt.Apps.Current()
 	token := c.Query("token")
 	if bearer, ok := auth.Bearer(c.Headers(fiber.HeaderAuthorization)); ok && token == "" {
 		token = bearer
 	}
+	origin, _ := c.Locals("origin").(string)
 	switch {
 	case token != "":
-		return n.verify(token)
+		return n.verify(token, origin)
 	case c.Query("key") != "":
-		grant, refused := auth.VerifyPublishable(dir, c.Query("key"))
-		return unlessSuspended(grant, refused)
+		grant, refused := auth.VerifyPublishable(n.opt.Apps.Current(), c.Query("key"))
+		return judge(grant, refused, origin)
 	default:
 		return nil, protocol.Closef(protocol.CloseInvalidCredential, "no credential: connect with ?token=<JWT> or ?key=<pk_…>")
 	}
 }
 
-// verify says what a token grants, at connect or on a refresh.
-func (n *Node) verify(token string) (*auth.Grant, *protocol.CloseError) {
-	return unlessSuspended(auth.VerifyToken(n.opt.Apps.Current(), token, n.opt.Now()))
+// verify says what a token grants to a connection with this Origin header, at
+// connect or on a refresh.
+func (n *Node) verify(token, origin string) (*auth.Grant, *protocol.CloseError) {
+	grant, refused := auth.VerifyToken(n.opt.Apps.Current(), token, n.opt.Now())
+	return judge(grant, refused, origin)
 }
 
-func unlessSuspended(grant *auth.Grant, refused *protocol.CloseError) (*auth.Grant, *protocol.CloseError) {
-	if refused == nil && grant.App.Suspended {
-		return grant, protocol.Closef(protocol.CloseSuspended, "")
+// judge looks at the origin and the account of a credential that is good. With a
+// refusal comes the grant that is refused, if there is one, for the log.
+func judge(grant *auth.Grant, refused *protocol.CloseError, origin string) (*auth.Grant, *protocol.CloseError) {
+	if refused != nil {
+		return grant, refused
 	}
-	return grant, refused
+	bound, refused := grant.For(origin)
+	switch {
+	case refused != nil:
+		return grant, refused
+	case bound.App.Suspended:
+		return bound, protocol.Closef(protocol.CloseSuspended, "")
+	}
+	return bound, nil
 }
 
 // admit makes the connection known as its peer's, looks whether its token was

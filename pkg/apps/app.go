@@ -63,7 +63,10 @@ type Key struct {
 	Secret   string             `json:"-"` // the HMAC key; "" for a publishable key
 	Patterns []*channel.Pattern // at most 100
 	Actions  Actions
-	App      *App `json:"-"`
+	// AllowedOrigins are the web pages that may connect with the key or its
+	// tokens, at most 100; none: all may.
+	AllowedOrigins []Origin
+	App            *App `json:"-"`
 }
 
 // Publishable tells whether the key's id alone is its credential.
@@ -74,7 +77,7 @@ func (k *Key) Publishable() bool { return strings.HasPrefix(k.ID, publishablePre
 func (k *Key) Equal(other *Key) bool {
 	samePattern := func(a, b *channel.Pattern) bool { return a.String() == b.String() }
 	return k.ID == other.ID && k.Secret == other.Secret && k.Actions == other.Actions &&
-		slices.EqualFunc(k.Patterns, other.Patterns, samePattern) &&
+		slices.EqualFunc(k.Patterns, other.Patterns, samePattern) && slices.Equal(k.AllowedOrigins, other.AllowedOrigins) &&
 		k.App.ID == other.App.ID && k.App.Suspended == other.App.Suspended &&
 		k.App.Plan == other.App.Plan && k.App.Limits == other.App.Limits
 }

@@ -188,7 +188,7 @@ func readLimits(v value) Limits {
 }
 
 func (p *parser) key(app *App, v value) {
-	o, ok := v.object("id", "secret", "channelPatterns", "actions")
+	o, ok := v.object("id", "secret", "channelPatterns", "actions", "allowedOrigins")
 	if !ok {
 		return
 	}
@@ -202,6 +202,9 @@ func (p *parser) key(app *App, v value) {
 	}
 	if actions, ok := o.need("actions", "an array of actions, which may be empty"); ok {
 		readActions(key, actions)
+	}
+	if origins, ok := o.get("allowedOrigins"); ok {
+		readOrigins(key, origins)
 	}
 	app.Keys = append(app.Keys, key)
 	p.dir.keys[key.ID] = key
@@ -295,6 +298,29 @@ func readActions(key *Key, v value) {
 			continue
 		}
 		key.Actions.Add(action)
+	}
+}
+
+func readOrigins(key *Key, v value) {
+	list, ok := v.list()
+	switch {
+	case ok && len(list) == 0:
+		v.addf("must have at least one origin; leave the field out to allow all")
+	case len(list) > maxOrigins:
+		v.addf("has %d origins; at most %d are allowed", len(list), maxOrigins)
+		return
+	}
+	for _, item := range list {
+		text, ok := item.text()
+		if !ok {
+			continue
+		}
+		origin, err := parseOrigin(text)
+		if err != nil {
+			item.addf("%v", err)
+			continue
+		}
+		key.AllowedOrigins = append(key.AllowedOrigins, origin)
 	}
 }
 

@@ -188,7 +188,7 @@ func TestParseRefuses(t *testing.T) {
 		{"no actions field", key("pk_1", `"channelPatterns":[]`), "apps[0].keys[0].actions: missing; an array of actions, which may be empty"},
 		{"unknown action", key("pk_1", `"channelPatterns":[],"actions":["publish","admin"]`), `apps[0].keys[0].actions[1]: unknown action "admin"; known are publish, subscribe, presence, send`},
 		{"actions as text", key("pk_1", `"channelPatterns":[],"actions":"publish"`), "apps[0].keys[0].actions: must be an array, got a string"},
-		{"unknown key field", key("pk_1", `"permissions":[],`+scope), "apps[0].keys[0].permissions: unknown field; known here: id, secret, channelPatterns, actions"},
+		{"unknown key field", key("pk_1", `"permissions":[],`+scope), "apps[0].keys[0].permissions: unknown field; known here: id, secret, channelPatterns, actions, allowedOrigins"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -1,10 +1,12 @@
 package auth
 
 import (
+	"strings"
 	"time"
 
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/channel"
+	"fleetwire/pkg/protocol"
 )
 
 // Grant is what a connection or a REST caller may do (protocol §3): the token
@@ -23,6 +25,8 @@ type Grant struct {
 	ExpiresAt time.Time // zero: never
 	IssuedAt  time.Time // zero: not told
 
+	Origin string // of the web page whose connection it is; "": it is no browser's
+
 	claimed *apps.Actions // what the token claims of Actions; nil: nothing in particular
 
 	Metadata     []byte // compact JSON object ≤ 8 KiB for this peer alone, or nil
@@ -34,6 +38,21 @@ type Grant struct {
 // as [CompactObject] makes it, or nil.
 func KeyGrant(key *apps.Key, from string, peerMetadata []byte) *Grant {
 	return &Grant{App: key.App, Key: key, Peer: from, Actions: key.Actions, PeerMetadata: peerMetadata}
+}
+
+// For is the grant for a connection with this Origin header, "" for none. The
+// refusal is a 4001, when the key is not for that origin's pages (protocol §1).
+func (g *Grant) For(origin string) (*Grant, *protocol.CloseError) {
+	if !g.Key.AllowsOrigin(origin) {
+		allowed := make([]string, len(g.Key.AllowedOrigins))
+		for i, o := range g.Key.AllowedOrigins {
+			allowed[i] = o.String()
+		}
+		return nil, protocol.Closef(protocol.CloseInvalidCredential, "origin %.64q is not allowed; allowed: %s", origin, strings.Join(allowed, ", "))
+	}
+	bound := *g
+	bound.Origin = origin
+	return &bound, nil
 }
 
 // Can tells whether the grant has the action.

@@ -28,5 +28,5 @@ func (g *Grant) Rebind(dir *apps.Directory) (*Grant, *protocol.CloseError) {
 	}
 	bound := *g
 	bound.App, bound.Key, bound.Actions = key.App, key, within(key.Actions, g.claimed)
-	return &bound, nil
+	return bound.For(g.Origin)
 }

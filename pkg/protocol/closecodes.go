@@ -83,7 +83,7 @@ var closeCodes = [...]CloseCodeInfo{
 		"connect again; on a network that drops idle connections, send ping frames more often",
 		false},
 	{CloseInvalidCredential, "token or key is invalid, unknown or revoked",
-		"the token or key is missing, invalid, unknown or revoked, its kid is unknown, or its claims are over their size",
+		"the token or key is missing, invalid, unknown or revoked, its kid is unknown, its claims are over their size, or it is not for the origin of the web page that connects",
 		"stop; connect again only with a new credential",
 		true},
 	{CloseExpired, "token expired",

@@ -58,7 +58,7 @@ func newWorld(t testing.TB) *world {
 	w := &world{t: t, dir: dir, interest: &interest{subscribers: map[string]int{}, connections: map[string]int{}}, publisher: &publisher{}, clock: &clock{}, log: &logBuffer{}}
 	w.key, _ = dir.Key("sk_test")
 	w.clock.set(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
-	verify := func(token string) (*auth.Grant, *protocol.CloseError) {
+	verify := func(token, _ string) (*auth.Grant, *protocol.CloseError) {
 		return auth.VerifyToken(dir, token, w.clock.now())
 	}
 	w.opt = Options{Hub: hub.New(w.interest), Publisher: w.publisher, Verify: verify, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock.now}

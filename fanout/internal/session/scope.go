@@ -95,8 +95,8 @@ func (s *Session) leave() {
 
 // handleRefresh replaces the credential without a reconnect (protocol §4.2).
 func (s *Session) handleRefresh(f *protocol.ClientFrame) *protocol.Error {
-	g, refused := s.opt.Verify(f.Token)
 	old := s.Grant()
+	g, refused := s.opt.Verify(f.Token, old.Origin)
 	switch {
 	case refused != nil:
 		return protocol.Errorf(protocol.InvalidToken, "%s", cmp.Or(refused.Reason, refused.Code.Reason()))

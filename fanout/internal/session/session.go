@@ -46,8 +46,9 @@ type Publisher interface {
 type Options struct {
 	Hub       *hub.Hub
 	Publisher Publisher
-	// Verify says what a token grants that is to replace a live connection's.
-	Verify func(token string) (*auth.Grant, *protocol.CloseError)
+	// Verify says what a token grants that is to replace a live connection's, which
+	// came with this Origin header.
+	Verify func(token, origin string) (*auth.Grant, *protocol.CloseError)
 	Log    *slog.Logger
 	Now    func() time.Time
 }
