@@ -106,6 +106,27 @@ func TestKeepAlive(t *testing.T) {
 	p.session.KeepAlive(w.clock.now()) // of no effect any more
 }
 
+// A peer that falls silent right after its turn is not given until the turn
+// after the limit, which would be 25 s late.
+func TestKeepAliveClosesBetweenTurns(t *testing.T) {
+	const before = 10 * time.Millisecond
+	w := newWorld(t)
+	silent, heard := w.connect(w.grant("silent")), w.connect(w.grant("heard"))
+	turn := w.clock.in(protocol.InactivityLimit - before)
+	w.clock.advance(protocol.InactivityLimit)
+	for _, p := range []*peer{silent, heard} {
+		p.session.KeepAlive(turn)
+		p.read() // the turn's ping
+	}
+	heard.write(frame{op: ws.OpPong}.bytes())
+	heard.want(alive)
+	silent.want(aClose(4000, "nothing heard from you for 75 s"))
+	if heard.session.closeIfSilent(w.clock.now()) {
+		t.Error("closed, though it was heard of after its turn")
+	}
+	heard.want(alive)
+}
+
 // Half a frame is a sign of life as well.
 func TestKeepAliveCountsBytes(t *testing.T) {
 	w := newWorld(t)
