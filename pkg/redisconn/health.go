@@ -18,7 +18,7 @@ const (
 	probeDown = 200 * time.Millisecond
 )
 
-// Health knows whether Redis is there, so that callers are refused at once
+// Health knows whether Redis is there and takes writes, so that callers are refused at once
 // while it is not, instead of each waiting for a timeout.
 type Health struct {
 	rdb  redis.UniversalClient
@@ -53,7 +53,7 @@ func (h *Health) Observe(err error) {
 
 // Unreachable says whether err means that Redis did not answer, in contrast to
 // an answer that is an error, or a caller that gave up. LOADING, READONLY and
-// MASTERDOWN are answers, but from a Redis that takes no writes.
+// the like are answers, but from a Redis that takes no writes at all.
 func Unreachable(err error) bool {
 	var reply redis.Error
 	if errors.As(err, &reply) {
@@ -83,8 +83,8 @@ func (h *Health) Run(ctx context.Context) {
 		case <-h.wake:
 			timer.Stop()
 		}
-		probe, cancel := context.WithTimeout(ctx, ioTimeout)
-		err := h.rdb.Ping(probe).Err()
+		probing, cancel := context.WithTimeout(ctx, ioTimeout)
+		err := probe(probing, h.rdb)
 		cancel()
 		switch {
 		case ctx.Err() != nil:

@@ -15,7 +15,7 @@ import (
 	"fleetwire/pkg/redisconn"
 )
 
-// stand is a Redis that answers pings as the test says, without a network, so
+// stand is a Redis that answers probes as the test says, without a network, so
 // that a synctest bubble's clock can run.
 type stand struct {
 	answer atomic.Pointer[error]

@@ -56,11 +56,17 @@ func Open(url string) (*redis.Client, error) {
 	return redis.NewClient(opt), nil
 }
 
-// Check says whether Redis answers, within 2 s.
+// Check says whether Redis answers and takes writes, within 2 s.
 func Check(ctx context.Context, rdb *redis.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*dialTimeout)
 	defer cancel()
-	return rdb.Ping(ctx).Err()
+	return probe(ctx, rdb)
+}
+
+// probe is a write that changes nothing, for there is no such key: a replica
+// answers a PING, but can do nothing for us.
+func probe(ctx context.Context, rdb redis.UniversalClient) error {
+	return rdb.Del(ctx, "fw:probe").Err()
 }
 
 // Call is one run of a Lua script within a shared round trip.

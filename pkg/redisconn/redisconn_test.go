@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
+	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -208,4 +211,56 @@ func TestUnreachableAnswers(t *testing.T) {
 			t.Errorf("%v in a pipeline: unreachable %v, want %v", err, !want, want)
 		}
 	}
+}
+
+// A replica answers, but takes no writes: while Redis fails over, a node is not
+// ready from beginning to end, not only whenever it has just tried to write.
+func TestAReplicaIsNoRedis(t *testing.T) {
+	primary, replica := redistest.Start(t), redistest.Start(t)
+	host, port, _ := strings.Cut(primary.Addr(), ":")
+	rdb := replica.Client()
+	var probes atomic.Int64
+	rdb.AddHook(counting{&probes})
+	h := redisconn.NewHealth(rdb, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { h.Run(ctx) })
+	defer running.Wait()
+	defer cancel()
+
+	role := func(args ...any) {
+		t.Helper()
+		if err := replica.Client().Do(ctx, append([]any{"REPLICAOF"}, args...)...).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	role(host, port)
+	redistest.Eventually(t, 20*time.Second, "down", func() bool { return !h.Up() })
+	for since := probes.Load(); probes.Load() < since+5; runtime.Gosched() {
+		if h.Up() {
+			t.Fatal("a replica counts as up")
+		}
+	}
+	if err := redisconn.Check(ctx, rdb); err == nil || !strings.HasPrefix(err.Error(), "READONLY") {
+		t.Errorf("Check: %v, want READONLY", err)
+	}
+	role("NO", "ONE")
+	redistest.Eventually(t, 20*time.Second, "up", h.Up)
+	if err := redisconn.Check(ctx, rdb); err != nil {
+		t.Error(err)
+	}
+}
+
+// counting counts the commands of a client.
+type counting struct{ n *atomic.Int64 }
+
+func (c counting) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (c counting) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		c.n.Add(1)
+		return next(ctx, cmd)
+	}
+}
+func (c counting) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
 }
