@@ -21,6 +21,17 @@ func clientAddress(remote netip.Addr, forwardedFor []string, trusted []netip.Pre
 	return address
 }
 
+// limitedAs is what a client's connects count against: its address or, with IPv6,
+// the /64 that it is in, since a single subscriber has at least that many addresses
+// to change between (RFC 6177 §2).
+func limitedAs(a netip.Addr) string {
+	if a.Is4() || !a.IsValid() {
+		return a.String()
+	}
+	network, _ := a.WithZone("").Prefix(64) // fails for lengths over 128 alone
+	return network.String()
+}
+
 func isTrusted(a netip.Addr, trusted []netip.Prefix) bool {
 	for _, p := range trusted {
 		if p.Contains(a) {

@@ -57,3 +57,21 @@ func TestClientAddress(t *testing.T) {
 		})
 	}
 }
+
+func TestLimitedAs(t *testing.T) {
+	for address, want := range map[string]string{
+		"203.0.113.7":                      "203.0.113.7",
+		"2001:db8:1:2:3:4:5:6":             "2001:db8:1:2::/64",
+		"2001:db8:1:2:ffff:ffff:ffff:ffff": "2001:db8:1:2::/64",
+		"2001:db8:1:3::1":                  "2001:db8:1:3::/64",
+		"fe80::1%eth0":                     "fe80::/64",
+		"::1":                              "::/64",
+	} {
+		if got := limitedAs(netip.MustParseAddr(address)); got != want {
+			t.Errorf("%s: got %s, want %s", address, got, want)
+		}
+	}
+	if got := limitedAs(netip.Addr{}); got != "invalid IP" {
+		t.Errorf("no address: got %s", got)
+	}
+}

@@ -208,6 +208,15 @@ func TestConnectLimit(t *testing.T) {
 	if !over("sk_live_small", "203.0.113.5, 198.51.100.1") {
 		t.Error("a made-up address passes")
 	}
+	// HOSTILE: a subscriber's /64 has addresses for a new one at each connect.
+	for n := 1; n <= 5; n++ {
+		if got := over("sk_live_small", "2001:db8:1:2::"+strconv.Itoa(n)); got != (n > 3) {
+			t.Fatalf("connect %d out of one /64: over the limit: %v", n, got)
+		}
+	}
+	if over("sk_live_small", "2001:db8:1:3::1") {
+		t.Error("another /64 is over the limit")
+	}
 	// Credentials that name no app count together, with the default limit.
 	for n := 1; n <= 61; n++ {
 		status, _, body := r.request("GET", "http://"+r.Addr()+"/v1?token=nonsense"+strconv.Itoa(n), upgrade("X-Forwarded-For", "198.51.100.9"))

@@ -81,12 +81,20 @@ func TestMetrics(t *testing.T) {
 	check(t, err)
 	a.wantClose(1000, "")
 	check(t, b.conn.Close())
+	// HOSTILE: a peer that makes up a code each time it leaves.
+	for code := range ws.StatusCode(5) {
+		p := r.connect(keyID, "d")
+		_, err = p.conn.Write(ws.MustCompileFrame(ws.MaskFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(3000+499*code, "")))))
+		check(t, err)
+		p.wantClose(int(3000+499*code), "")
+	}
 	violator := r.connect(keyID, "c")
 	_, err = violator.conn.Write([]byte{0xFF, 0x80, 0, 0, 0, 0})
 	check(t, err)
 	violator.wantClose(1002, "")
 	eventually(t, "without connections", func() bool { n, _ := r.metric("fleetwire_connections"); return n == 0 })
 	r.wantMetric(`fleetwire_closes_total{by="peer",code="1000"}`, 1)
+	r.wantMetric(`fleetwire_closes_total{by="peer",code="other"}`, 5)
 	r.wantMetric(`fleetwire_closes_total{by="network",code="0"}`, 1)
 	r.wantMetric(`fleetwire_closes_total{by="server",code="1002"}`, 1)
 

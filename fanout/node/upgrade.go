@@ -83,8 +83,8 @@ func (n *Node) limitConnects(c *fiber.Ctx) error {
 	for _, v := range c.Request().Header.PeekAll(fiber.HeaderXForwardedFor) {
 		forwardedFor = append(forwardedFor, string(v))
 	}
-	address := clientAddress(remote.Addr(), forwardedFor, n.opt.TrustedProxies).String()
-	c.Locals("address", address)
+	address := clientAddress(remote.Addr(), forwardedFor, n.opt.TrustedProxies)
+	c.Locals("address", address.String())
 	c.Locals("origin", string(bytes.Join(c.Request().Header.PeekAll(fiber.HeaderOrigin), []byte(", "))))
 
 	if !n.health.Up() {
@@ -96,7 +96,7 @@ func (n *Node) limitConnects(c *fiber.Ctx) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), decision)
 	defer cancel()
-	ok, retryAfter, err := n.limiter.AllowConnect(ctx, appID, address, limit)
+	ok, retryAfter, err := n.limiter.AllowConnect(ctx, appID, limitedAs(address), limit)
 	if err != nil {
 		n.health.Observe(err)
 		return c.Next()

@@ -37,7 +37,7 @@ func NewMetrics() *Metrics {
 			Name: "fleetwire_publishes_total", Help: "Messages given to this node to publish, by result: ok or an error code of the protocol.",
 		}, []string{"result"}),
 		closes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "fleetwire_closes_total", Help: "Connections ended, by who ended them (server, peer, network) and close code (0 with network).",
+			Name: "fleetwire_closes_total", Help: "Connections ended, by who ended them (server, peer, network) and close code (0 with network, other for a peer's own from 3000 on).",
 		}, []string{"by", "code"}),
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "fleetwire_refusals_total", Help: "Connections refused before their welcome, by close code, or 429 for the connect limit.",
@@ -87,10 +87,15 @@ func (m *Metrics) report(name, help string, is func() bool) {
 // Connected and Ended count a connection's beginning and end.
 func (m *Metrics) Connected() { m.connections.Inc() }
 
-// Ended counts the end of a connection that was Connected.
+// Ended counts the end of a connection that was Connected. Codes that a peer made
+// up count as "other", or it could make as many time series as there are codes.
 func (m *Metrics) Ended(by string, code int) {
 	m.connections.Dec()
-	m.closes.WithLabelValues(by, strconv.Itoa(code)).Inc()
+	label := strconv.Itoa(code)
+	if by == "peer" && code >= 3000 {
+		label = "other"
+	}
+	m.closes.WithLabelValues(by, label).Inc()
 }
 
 // Refused counts a connection that got no welcome.
