@@ -226,7 +226,7 @@ func (c *Client) report(err error) {
 
 // dispatch calls the program's functions, one after the other.
 func (c *Client) dispatch() {
-	var handlers []func(Message)
+	var matching []*subscription
 	for {
 		i, ok := c.queue.take(c.ctx.Done())
 		switch {
@@ -236,10 +236,21 @@ func (c *Client) dispatch() {
 			c.opt.OnState(*i.change)
 		case i.err != nil:
 			c.opt.OnError(i.err)
+		case i.presence != nil:
+			matching = c.matching(matching[:0], i.presence.Channel)
+			for _, s := range matching {
+				if s.presence != nil {
+					s.presence(*i.presence)
+				}
+			}
+		case i.message.Channel == "":
+			if c.opt.OnDirect != nil {
+				c.opt.OnDirect(*i.message)
+			}
 		default:
-			handlers = c.handlers(handlers[:0], i.message.Channel)
-			for _, handle := range handlers {
-				handle(*i.message)
+			matching = c.matching(matching[:0], i.message.Channel)
+			for _, s := range matching {
+				s.handler(*i.message)
 			}
 		}
 	}

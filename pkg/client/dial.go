@@ -80,6 +80,12 @@ func (c *Client) currentToken(ctx context.Context) (string, error) {
 	if c.token != "" || c.opt.Token == nil {
 		return c.token, nil
 	}
+	token, err := c.askToken(ctx)
+	c.token = token
+	return token, err
+}
+
+func (c *Client) askToken(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, tokenTimeout)
 	defer cancel()
 	token, err := c.opt.Token(ctx)
@@ -94,6 +100,5 @@ func (c *Client) currentToken(ctx context.Context) (string, error) {
 			return "", fmt.Errorf("the token is no JWT: byte 0x%02X at %d", token[i], i)
 		}
 	}
-	c.token = token
 	return token, nil
 }

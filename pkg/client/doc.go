@@ -8,7 +8,8 @@
 // close code asks (protocol §4.5):
 //
 //   - with a new token at once: 4002, the token has expired (a second time in a
-//     row without a welcome between, after a pause);
+//     row without a welcome between, after a pause). It need not come to that: shortly
+//     before, the client asks for a new token and goes on with it (refresh, §4.2);
 //   - with a new token after a pause, once: 4001, the token or its key will not
 //     do. If the new one is refused as well, the client stops;
 //   - after at least 30 s: 4010, the plan's connections are used up;
@@ -26,6 +27,8 @@
 // [Client.Subscribe] returns when the subscription is live on all nodes. From then
 // on it is renewed on each new connection; [Live] says when all are. Delivery is
 // at most once: what is published while the client is away is not kept for it.
+// [WithPresence] says who else is there, [Client.Send] reaches one peer, and
+// Options.OnDirect hears what others send to this one.
 //
 // # Your functions
 //

@@ -79,7 +79,7 @@ func CloseCodeOf(err error) protocol.CloseCode {
 	return 0
 }
 
-// maxAnswerBytes is read of an HTTP answer, and not more.
+// maxAnswerBytes is read of an HTTP answer that is a refusal, and not more.
 const maxAnswerBytes = 1 << 20
 
 // refusal makes an Error of an HTTP answer that is no success.

@@ -209,6 +209,9 @@ func (p *peerConn) next() (ws.Frame, bool) {
 func (p *peerConn) request() (f protocol.ClientFrame, text string) {
 	p.t.Helper()
 	raw, ok := p.next()
+	for ok && raw.Header.OpCode == ws.OpPong {
+		raw, ok = p.next()
+	}
 	if !ok || raw.Header.OpCode != ws.OpText {
 		p.t.Fatalf("the client sent %v %q (connected %v), want a text frame", raw.Header, raw.Payload, ok)
 	}

@@ -12,19 +12,35 @@ import (
 	"fleetwire/pkg/protocol"
 )
 
-// A Message is one that was published to a channel (protocol §4.3).
+// A Message is one that was published to a channel, or sent to this peer (protocol
+// §4.3).
 type Message struct {
-	Channel string          // the channel, also where the subscription is a pattern
+	Channel string          // the channel, also where the subscription is a pattern; "": sent to this peer
 	From    string          // the sending peer's id, or what a backend gave in its place
 	Data    json.RawMessage // byte for byte as it was published; the handler's to keep
 
 	// SenderMetadata is the sender's peerMetadata, if the subscription asked for it
-	// and the sender has some; else nil.
+	// (what is sent to a peer always has it) and the sender has some; else nil.
 	SenderMetadata json.RawMessage
 
-	// Missed counts the messages, of all subscriptions, that came right before this
-	// one and were dropped because too many waited for the handlers.
+	// Missed counts the messages and presence changes, of all subscriptions, that came
+	// right before this one and were dropped because too many waited for the handlers.
 	Missed int
+}
+
+// A Member is a peer in a channel.
+type Member struct {
+	Peer     string
+	Metadata json.RawMessage // its peerMetadata; nil: it has none
+}
+
+// A Presence says who has joined and left a channel (protocol §4.3). The first one
+// after a subscription, on each connection, has all who are there in Joined.
+type Presence struct {
+	Channel string
+	Joined  []Member
+	Left    []Member
+	Missed  int // as in Message; if it is not 0, who is there can only be known by REST.Peers
 }
 
 // A Welcome is what the service says first on each connection (protocol §4.1).
@@ -41,6 +57,8 @@ type serverFrame struct {
 	Type, RequestID, Channel, From, Code, Message, PeerID string
 	Data, FromMetadata, Metadata                          []byte // alias the frame
 	ExpiresAt, ServerTime, MaxMessageSize, RetryAfterMs   int64
+	Joined, Left                                          []Member
+	Unsubscribed                                          []string // nil: it is not the ack of a refresh
 }
 
 func parseServerFrame(b []byte) (f serverFrame, err error) {
@@ -66,6 +84,13 @@ func parseServerFrame(b []byte) (f serverFrame, err error) {
 			f.FromMetadata = value
 		case "metadata":
 			f.Metadata = value
+		case "joined":
+			return members(name, value, &f.Joined)
+		case "left":
+			return members(name, value, &f.Left)
+		case "unsubscribed":
+			f.Unsubscribed = []string{}
+			return list(name, value, &f.Unsubscribed)
 		case "expiresAt":
 			if string(value) != "null" {
 				return number(name, value, &f.ExpiresAt)
@@ -103,6 +128,27 @@ func number(name string, value []byte, to *int64) error {
 	return nil
 }
 
+func members(name string, value []byte, to *[]Member) error {
+	var all []struct {
+		PeerID   string          `json:"peerId"`
+		Metadata json.RawMessage `json:"metadata"`
+	}
+	if err := list(name, value, &all); err != nil {
+		return err
+	}
+	for _, m := range all {
+		*to = append(*to, Member{m.PeerID, m.Metadata})
+	}
+	return nil
+}
+
+func list(name string, value []byte, to any) error {
+	if json.Unmarshal(value, to) != nil {
+		return fmt.Errorf("%s is not a list of what it should be", name)
+	}
+	return nil
+}
+
 func (f *serverFrame) welcome() Welcome {
 	w := Welcome{
 		PeerID: f.PeerID, ServerTime: time.Unix(f.ServerTime, 0),
@@ -117,14 +163,16 @@ func (f *serverFrame) welcome() Welcome {
 	return w
 }
 
-// frame makes {"type":…,"channel":…,rest… but for the end and the requestId, which
-// a link adds when it is sent.
-func frame(typ protocol.FrameType, channel, rest string, data []byte) []byte {
-	b := make([]byte, 0, 64+len(channel)+len(data)+requestIDRoom)
+// frame makes {"type":…,about:…,rest… but for the end and the requestId, which a link
+// adds when it is sent.
+func frame(typ protocol.FrameType, about, value, rest string, data []byte) []byte {
+	b := make([]byte, 0, 64+len(value)+len(data)+requestIDRoom)
 	b = append(b, `{"type":"`...)
 	b = append(b, typ.String()...)
-	b = append(b, `","channel":`...)
-	b = protocol.AppendString(b, channel)
+	b = append(b, `","`...)
+	b = append(b, about...)
+	b = append(b, `":`...)
+	b = protocol.AppendString(b, value)
 	b = append(b, rest...)
 	return append(b, data...)
 }

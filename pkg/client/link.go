@@ -20,9 +20,9 @@ import (
 )
 
 const (
-	// maxFrameBytes is more than the service can have waiting for one connection
-	// (protocol.UnsentBytesLimit): what claims to be longer is not of the service.
-	maxFrameBytes = protocol.UnsentBytesLimit
+	// maxFrameBytes is room for the longest frame that the service sends: a presence
+	// snapshot of 10,000 members with metadata of full size (protocol §3, §4.3).
+	maxFrameBytes = 10_000 * (protocol.MaxPeerMetadataBytes + 256)
 	// outFrames wait to be written before senders have to wait themselves.
 	outFrames = 64
 	// batchBytes are written at once, if so much waits.
@@ -44,7 +44,8 @@ type link struct {
 	ctx     context.Context
 	end     context.CancelFunc
 	welcome Welcome
-	live    chan struct{} // closed when the subscriptions are renewed
+	live    chan struct{}  // closed when the subscriptions are renewed
+	expires chan time.Time // when the token ends that a refresh has brought
 
 	// The reading goroutine's.
 	in         wsutil.Reader
@@ -76,7 +77,7 @@ func (p *pulse) Read(b []byte) (int, error) {
 func newLink(conn *pulse, in io.Reader, framesPerSecond int) *link {
 	l := &link{
 		conn: conn, pace: rate.NewLimiter(rate.Limit(framesPerSecond), framesPerSecond),
-		out: make(chan []byte, outFrames), live: make(chan struct{}), waiting: map[string]func(error){},
+		out: make(chan []byte, outFrames), live: make(chan struct{}), expires: make(chan time.Time, 1), waiting: map[string]func(error){},
 	}
 	l.in = wsutil.Reader{
 		Source: in, State: ws.StateClientSide, MaxMessageSize: maxFrameBytes,

@@ -18,14 +18,17 @@ type Options struct {
 	URL string
 
 	// Token provides the JWT to connect with (protocol §3). It is called before the
-	// first connection, and again when the service has refused a token or its time
-	// is over (close codes 4001 and 4002); until then the same one is used. It may
-	// take 30 s, and should heed ctx. An error means: try again after a pause, or, if it is an [ErrStop],
+	// first connection, again shortly before that token's time is over, so that the
+	// connection can go on with the next one (refresh, protocol §4.2), and when the
+	// service has refused a token; until then the same one is used. It may take 30 s, and should heed ctx. An error means: try again after a pause, or, if it is an [ErrStop],
 	// stop. See [StaticToken] and [REST.Tokens].
 	Token func(ctx context.Context) (string, error)
 
 	// PublishableKey is the id of a key (pk_…) to connect with, in a token's place.
 	PublishableKey string
+
+	// OnDirect is handed what other peers send to this one. nil: it is ignored.
+	OnDirect func(Message)
 
 	// OnState is told what becomes of the connection.
 	OnState func(Change)

@@ -23,6 +23,32 @@ func (c *Client) Publish(ctx context.Context, channel string, data any) error {
 	if err != nil {
 		return err
 	}
+	if err := c.deliver(ctx, f); err != nil {
+		return fmt.Errorf("client: publish to %q: %w", channel, err)
+	}
+	return nil
+}
+
+// Send sends data to all connections of a peer, on any node (protocol §4.2), and
+// waits until the service has taken it. That nobody is connected under the id is an
+// *Error with protocol.PeerNotFound. The rest is as in Publish.
+func (c *Client) Send(ctx context.Context, peer string, data any) error {
+	if !protocol.ValidPeerID(peer) {
+		return fmt.Errorf("client: send: %w", &Error{Code: protocol.InvalidPeerID, Message: "a peer's id is 1–128 printable ASCII characters"})
+	}
+	raw, err := encode(data)
+	if err != nil {
+		return err
+	}
+	if err := c.deliver(ctx, frame(protocol.TypeSend, "to", peer, `,"data":`, raw)); err != nil {
+		return fmt.Errorf("client: send to %q: %w", peer, err)
+	}
+	return nil
+}
+
+// deliver sends a message on the first connection that takes it, and waits for its
+// answer.
+func (c *Client) deliver(ctx context.Context, f []byte) error {
 	for {
 		l, err := c.live(ctx)
 		if err != nil {
@@ -31,14 +57,9 @@ func (c *Client) Publish(ctx context.Context, channel string, data any) error {
 		if err := l.fits(f); err != nil {
 			return err
 		}
-		err = c.ask(ctx, l, f)
-		switch {
-		case errors.Is(err, errNotSent):
-			continue // on the next connection
-		case err != nil:
-			return fmt.Errorf("client: publish to %q: %w", channel, err)
-		}
-		return nil
+		if err := c.ask(ctx, l, f); !errors.Is(err, errNotSent) {
+			return err
+		} // else on the next connection
 	}
 }
 
@@ -85,7 +106,7 @@ func publishFrame(name string, data any) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return frame(protocol.TypePublish, name, `,"data":`, raw), nil
+	return frame(protocol.TypePublish, "channel", name, `,"data":`, raw), nil
 }
 
 func (l *link) fits(f []byte) error {

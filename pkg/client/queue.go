@@ -8,26 +8,49 @@ import (
 const (
 	// messageOverhead is what a waiting message counts beside its bytes.
 	messageOverhead = 256
+	// memberOverhead is what a peer in a presence counts.
+	memberOverhead = 64
 	// maxNotices bounds the changes and errors that wait; beyond it the oldest goes.
 	// Only a handler that never returns gets there.
 	maxNotices = 256
 )
 
-// An item waits to be told to the program: a message, a change or an error.
+// An item waits to be told to the program: a message, a presence, a change or an
+// error.
 type item struct {
-	message *Message
-	change  *Change
-	err     error
+	message  *Message
+	presence *Presence
+	change   *Change
+	err      error
 }
 
+// size is 0 for notices.
 func (i item) size() int {
-	if i.message == nil {
+	switch {
+	case i.message != nil:
+		return messageOverhead + len(i.message.Channel) + len(i.message.Data) + len(i.message.SenderMetadata)
+	case i.presence != nil:
+		size := messageOverhead + len(i.presence.Channel)
+		for _, members := range [][]Member{i.presence.Joined, i.presence.Left} {
+			for _, m := range members {
+				size += memberOverhead + len(m.Peer) + len(m.Metadata)
+			}
+		}
+		return size
+	default:
 		return 0
 	}
-	return messageOverhead + len(i.message.Channel) + len(i.message.Data) + len(i.message.SenderMetadata)
 }
 
-// queue holds items in order, messages up to a bound. Putting never waits.
+func (i item) setMissed(n int) {
+	if i.message != nil {
+		i.message.Missed = n
+	} else {
+		i.presence.Missed = n
+	}
+}
+
+// queue holds items in order, messages and presences up to a bound. Putting never waits.
 type queue struct {
 	bound int
 	ready chan struct{} // has one in it when there may be something to take
@@ -47,21 +70,23 @@ func newQueue(bound int) *queue { return &queue{bound: bound, ready: make(chan s
 func (q *queue) put(i item) (missed int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if i.message == nil {
+	size := i.size()
+	if size == 0 {
 		if q.notices == maxNotices {
-			oldest := slices.IndexFunc(q.items, func(i item) bool { return i.message == nil })
+			oldest := slices.IndexFunc(q.items, func(i item) bool { return i.size() == 0 })
 			q.items = slices.Delete(q.items, oldest, oldest+1)
 			q.notices--
 		}
 		q.notices++
 	} else {
 		// One message always fits, however large.
-		if q.bytes > 0 && q.bytes+i.size() > q.bound {
+		if q.bytes > 0 && q.bytes+size > q.bound {
 			q.missed++
 			return q.missed
 		}
-		i.message.Missed, q.missed = q.missed, 0
-		q.bytes += i.size()
+		i.setMissed(q.missed)
+		q.missed = 0
+		q.bytes += size
 	}
 	q.items = append(q.items, i)
 	q.wake()
@@ -96,8 +121,9 @@ func (q *queue) take(stop <-chan struct{}) (item, bool) {
 			i := q.items[0]
 			q.items[0] = item{}
 			q.items = q.items[1:]
-			q.bytes -= i.size()
-			if i.message == nil {
+			size := i.size()
+			q.bytes -= size
+			if size == 0 {
 				q.notices--
 			}
 			q.mu.Unlock()

@@ -136,6 +136,42 @@ func (r *REST) Publish(ctx context.Context, channelName string, data any, opts .
 	return answer.Subscribers, nil
 }
 
+// Disconnect closes all connections of a peer, on every node, and returns how many
+// those were. With revoke, tokens issued to the peer until now, the current second
+// included, are refused from now on.
+func (r *REST) Disconnect(ctx context.Context, peer string, revoke bool) (closed int64, err error) {
+	path := "/peers/" + url.PathEscape(peer)
+	if revoke {
+		path += "?revoke=true"
+	}
+	var answer struct{ Closed int64 }
+	if err := r.do(ctx, http.MethodDelete, path, nil, &answer); err != nil {
+		return 0, fmt.Errorf("client: disconnect %q: %w", peer, err)
+	}
+	return answer.Closed, nil
+}
+
+// Members returns who is subscribed to a channel by name, ordered by peer id.
+func (r *REST) Members(ctx context.Context, channelName string) ([]Member, error) {
+	if err := channel.ValidateName(channelName); err != nil {
+		return nil, fmt.Errorf("client: members: %w", &Error{Code: protocol.InvalidChannel, Message: err.Error()})
+	}
+	var answer struct {
+		Peers []struct {
+			PeerID   string
+			Metadata json.RawMessage
+		}
+	}
+	if err := r.do(ctx, http.MethodGet, "/channels/"+url.PathEscape(channelName)+"/peers", nil, &answer); err != nil {
+		return nil, fmt.Errorf("client: members of %q: %w", channelName, err)
+	}
+	members := make([]Member, len(answer.Peers))
+	for i, p := range answer.Peers {
+		members[i] = Member{p.PeerID, p.Metadata}
+	}
+	return members, nil
+}
+
 func addObject(body map[string]any, name string, object any) error {
 	if object == nil {
 		return nil
@@ -148,12 +184,7 @@ func addObject(body map[string]any, name string, object any) error {
 	return nil
 }
 
-// post makes one request and reads its answer.
 func (r *REST) post(ctx context.Context, path string, body, answer any) error {
-	base, err := serviceURL(r.BaseURL)
-	if err != nil {
-		return err
-	}
 	sent, err := encode(body)
 	if err != nil {
 		return err
@@ -161,12 +192,23 @@ func (r *REST) post(ctx context.Context, path string, body, answer any) error {
 	if len(sent) > protocol.MaxBodyBytes {
 		return fmt.Errorf("%w: the body would be %d bytes long; the service takes %d", ErrTooLarge, len(sent), protocol.MaxBodyBytes)
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, base.String()+path, bytes.NewReader(sent))
+	return r.do(ctx, http.MethodPost, path, sent, answer)
+}
+
+// do makes one request and reads its answer.
+func (r *REST) do(ctx context.Context, method, path string, body []byte, answer any) error {
+	base, err := serviceURL(r.BaseURL)
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, method, base.String()+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
 	request.Header.Set("Authorization", "Bearer "+r.SecretKey)
-	request.Header.Set("Content-Type", "application/json")
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
 	httpClient := r.HTTPClient
 	if httpClient == nil {
 		httpClient = defaultHTTPClient
@@ -179,7 +221,7 @@ func (r *REST) post(ctx context.Context, path string, body, answer any) error {
 	if response.StatusCode != http.StatusOK {
 		return refusal(response.StatusCode, response.Header, response.Body)
 	}
-	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes))
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxFrameBytes))
 	if err != nil {
 		return fmt.Errorf("reading the answer: %w", err)
 	}

@@ -83,6 +83,7 @@ func (c *Client) session(ctx context.Context) (e ending) {
 	c.tell(Change{State: Connected, Welcome: l.welcome})
 	subs := c.attach(l)
 	running.Go(func() { c.renew(l, subs) })
+	running.Go(func() { c.refresh(l) })
 	for err == nil {
 		var b []byte
 		if b, err = l.next(); err == nil {
@@ -115,11 +116,17 @@ func (c *Client) detach() {
 	}
 }
 
+func (c *Client) enqueue(i item) {
+	if c.queue.put(i) == 1 {
+		c.opt.Log.Warn("messages are dropped: the handlers are too slow", "queueBytes", c.opt.QueueBytes)
+	}
+}
+
 // handle does what a frame of the service says (protocol §4.3). What it does not
 // know it ignores, for a newer service may say more.
 func (c *Client) handle(l *link, b []byte) {
 	f, err := parseServerFrame(b)
-	if err == nil && f.Type == "message" && f.Data == nil {
+	if err == nil && (f.Type == "message" || f.Type == "direct") && f.Data == nil {
 		err = errors.New("a message without data")
 	}
 	if err != nil {
@@ -127,12 +134,17 @@ func (c *Client) handle(l *link, b []byte) {
 		return
 	}
 	switch f.Type {
-	case "message":
-		m := &Message{Channel: f.Channel, From: f.From, Data: f.Data, SenderMetadata: f.FromMetadata}
-		if c.queue.put(item{message: m}) == 1 {
-			c.opt.Log.Warn("messages are dropped: the handlers are too slow", "queueBytes", c.opt.QueueBytes)
+	case "message", "direct":
+		if f.Type == "direct" {
+			f.Channel = ""
 		}
+		c.enqueue(item{message: &Message{Channel: f.Channel, From: f.From, Data: f.Data, SenderMetadata: f.FromMetadata}})
+	case "presence":
+		c.enqueue(item{presence: &Presence{Channel: f.Channel, Joined: f.Joined, Left: f.Left}})
 	case "ack":
+		if f.Unsubscribed != nil {
+			c.refreshed(l, f)
+		}
 		l.answer(f.RequestID, nil)
 	case "error":
 		refused := &Error{Code: protocol.Code(f.Code), Message: f.Message}

@@ -25,6 +25,13 @@ func WithSenderMetadata() SubscribeOption {
 	return func(s *subscription) { s.metadata = true }
 }
 
+// WithPresence hands over who joins and leaves the channel, or with a pattern each
+// channel that it matches; the token must allow presence, else nothing comes. A
+// pattern's subscriber hears of changes only, not of who is there already.
+func WithPresence(handler func(Presence)) SubscribeOption {
+	return func(s *subscription) { s.presence = handler }
+}
+
 // A subscription is one that the program wants; on which connections it is live is
 // for them to know.
 type subscription struct {
@@ -32,8 +39,9 @@ type subscription struct {
 	pattern  *channel.Pattern // nil: a plain channel
 	metadata bool
 	handler  func(Message)
-	result   chan error // takes the first answer
-	answered bool       // the first answer came; guarded by Client.mu
+	presence func(Presence) // or nil
+	result   chan error     // takes the first answer
+	answered bool           // the first answer came; guarded by Client.mu
 }
 
 // Subscribe joins a channel, or with a pattern such as devices/*/events every
@@ -132,7 +140,7 @@ func (c *Client) Unsubscribe(ctx context.Context, channelOrPattern string) error
 	if !there || l == nil {
 		return nil // the next connection will not have it
 	}
-	err := c.ask(ctx, l, frame(protocol.TypeUnsubscribe, channelOrPattern, "", nil))
+	err := c.ask(ctx, l, frame(protocol.TypeUnsubscribe, "channel", channelOrPattern, "", nil))
 	if err == nil || errors.Is(err, errNotSent) || errors.Is(err, ErrConnectionLost) {
 		return nil
 	}
@@ -177,7 +185,7 @@ func (c *Client) correct(l *link, name string) {
 		c.sendSubscribe(l.ctx, l, s, nil)
 		return
 	}
-	_, _ = l.request(l.ctx, frame(protocol.TypeUnsubscribe, name, "", nil), func(error) {}) // if it fails, so has the connection
+	_, _ = l.request(l.ctx, frame(protocol.TypeUnsubscribe, "channel", name, "", nil), func(error) {}) // if it fails, so has the connection
 }
 
 // renew sends the subscriptions on a new connection, and tells when all of them have
@@ -211,7 +219,7 @@ func (c *Client) sendSubscribe(ctx context.Context, l *link, s *subscription, se
 	}
 	// An error is the connection's end (the next one renews it) or ctx's (who waits
 	// for it sees that too).
-	_, _ = l.request(ctx, frame(protocol.TypeSubscribe, s.channel, rest, nil), func(err error) {
+	_, _ = l.request(ctx, frame(protocol.TypeSubscribe, "channel", s.channel, rest, nil), func(err error) {
 		c.subscribeAnswered(l, s, err, settled)
 	})
 }
@@ -246,17 +254,17 @@ func (c *Client) subscribeAnswered(l *link, s *subscription, err error, settled 
 	}
 }
 
-// handlers appends the handlers of all subscriptions that match the channel: its own,
-// then those of patterns, oldest first.
-func (c *Client) handlers(to []func(Message), name string) []func(Message) {
+// matching appends all subscriptions that match the channel: its own, then those of
+// patterns, oldest first.
+func (c *Client) matching(to []*subscription, name string) []*subscription {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s := c.subs[name]; s != nil && s.pattern == nil {
-		to = append(to, s.handler)
+		to = append(to, s)
 	}
 	for _, s := range c.order {
 		if s.pattern != nil && s.pattern.Match(name) {
-			to = append(to, s.handler)
+			to = append(to, s)
 		}
 	}
 	return to
