@@ -182,6 +182,11 @@ func (b *Broker) RemoveWatchPattern(app string, p *channel.Pattern) {
 // up is subscribed. What is asked for since is told to its done.
 func (b *Broker) Live() bool { return b.interests.live() }
 
+// OnRestored has f called each time that the link to Redis has come up and
+// everything wanted is subscribed again, unless nothing is wanted. What was
+// published before that may be lost. f must not block. It is to be set before Run.
+func (b *Broker) OnRestored(f func()) { b.interests.restored = f }
+
 // buckets is the number of Redis Cluster slots that one app's channels spread over.
 const buckets = 256
 

@@ -22,6 +22,7 @@ type interests struct {
 	globs    globs
 	counts   counts
 	wake     chan struct{}
+	restored func() // or nil
 }
 
 // interestKey names a channel or a peer, or (pattern) a Redis glob over channels.
@@ -184,7 +185,9 @@ func (in *interests) takeSettled(i *interest) []func(error) {
 	i.heard = 0
 	if i.starting {
 		i.starting = false
-		in.unlinked--
+		if in.unlinked--; in.unlinked == 0 && in.restored != nil {
+			waiting = append(waiting, func(error) { in.restored() })
+		}
 	}
 	if i.subscribers == 0 && !i.dirty && in.wanted[i.key] == i {
 		delete(in.wanted, i.key)

@@ -1,0 +1,119 @@
+-- Lets members of one node in and out of channels of one bucket, and announces
+-- what that changes for everybody, in the same step, so that the order of
+-- announcements is the order of changes.
+-- KEYS: [1] the set of the node's channels in the bucket, then the hash of each channel
+-- ARGV: the node, whether to PUBLISH (1) or to return what is to be (0), then for each channel
+--   its name and the Redis channel of its announcements,
+--   whether the node now has members there (+), has none (-) or nothing changes in that (=),
+--   the number of changes, and for each of them three: + or -, the peer, its metadata;
+--   instead of a number, *: everybody of the node leaves
+-- Returns for each channel its version ('' if nobody is there) and what is to be published ('': nothing).
+--
+-- A hash has the channel's version in the field '' and for each peer the nodes it
+-- is on, separated by commas, a newline, and its metadata.
+local node, publish = ARGV[1], ARGV[2] == '1'
+local most = 1000 -- fields of one command: Lua's stack is bounded
+local reply = {}
+local a = 3
+
+-- without takes this node out of a list of nodes; nil if it is not in there.
+local function without(nodes)
+  local list = ',' .. nodes .. ','
+  local from, to = list:find(',' .. node .. ',', 1, true)
+  if not from then
+    return nil
+  end
+  return (list:sub(1, from) .. list:sub(to + 1)):sub(2, -2)
+end
+
+local function call(command, key, fields)
+  for i = 1, #fields, most do
+    redis.call(command, key, unpack(fields, i, math.min(i + most - 1, #fields)))
+  end
+end
+
+for c = 2, #KEYS do
+  local key = KEYS[c]
+  local name, topic, has, n = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
+  a = a + 4
+
+  -- What is asked for, peer by peer; metadata false: it leaves.
+  local peers, metadata, values, version = {}, {}, {}, false
+  if n == '*' then
+    local all = redis.call('HGETALL', key)
+    for i = 1, #all, 2 do
+      if all[i] == '' then
+        version = all[i + 1]
+      else
+        peers[#peers + 1], metadata[#metadata + 1], values[#values + 1] = all[i], false, all[i + 1]
+      end
+    end
+  else
+    local fields = {''}
+    for i = 1, tonumber(n) do
+      peers[i], fields[i + 1] = ARGV[a + 1], ARGV[a + 1]
+      metadata[i] = ARGV[a] == '+' and ARGV[a + 2]
+      a = a + 3
+    end
+    values = redis.call('HMGET', key, unpack(fields))
+    version = table.remove(values, 1)
+  end
+
+  local set, removed, lines = {}, {}, {}
+  for i, peer in ipairs(peers) do
+    local nodes, was = '', nil
+    if values[i] then
+      local at = values[i]:find('\n', 1, true)
+      nodes, was = values[i]:sub(1, at - 1), values[i]:sub(at + 1)
+    end
+    local others = without(nodes)
+    if metadata[i] then
+      if not others then
+        nodes = (nodes == '' and node) or (nodes .. ',' .. node)
+      end
+      if not others or was ~= metadata[i] then
+        set[#set + 1], set[#set + 2] = peer, nodes .. '\n' .. metadata[i]
+      end
+      if was ~= metadata[i] then
+        lines[#lines + 1] = '+' .. peer .. '\t' .. metadata[i] .. '\n'
+      end
+    elseif others == '' then
+      removed[#removed + 1] = peer
+      lines[#lines + 1] = '-' .. peer .. '\t' .. was .. '\n'
+    elseif others then
+      set[#set + 1], set[#set + 2] = peer, others .. '\n' .. was
+    end
+  end
+
+  local announcement = ''
+  if #lines > 0 then
+    if version then
+      local at = version:find(':', 1, true)
+      version = version:sub(1, at) .. string.format('%.0f', tonumber(version:sub(at + 1)) + 1)
+    else
+      local t = redis.call('TIME')
+      version = t[1] .. string.format('%06d', tonumber(t[2])) .. ':1'
+    end
+    announcement = version .. '\n' .. table.concat(lines)
+    set[#set + 1], set[#set + 2] = '', version
+  end
+  call('HDEL', key, removed)
+  if #removed > 0 and #set == 2 and redis.call('HLEN', key) == 1 then
+    redis.call('DEL', key) -- only the version was left
+    version = false
+  else
+    call('HSET', key, set)
+  end
+  if has == '+' then
+    redis.call('SADD', KEYS[1], name)
+  elseif has == '-' then
+    redis.call('SREM', KEYS[1], name)
+  end
+  if publish and announcement ~= '' then
+    redis.call('PUBLISH', topic, announcement)
+    announcement = ''
+  end
+  reply[#reply + 1] = version or ''
+  reply[#reply + 1] = announcement
+end
+return reply

@@ -1,0 +1,238 @@
+package presence
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+
+	"fleetwire/pkg/broker"
+	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/redisconn/redistest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is far more than anything takes; only a test that fails waits for it.
+const patience = 20 * time.Second
+
+// system is nodes on one Redis.
+type system struct {
+	t        testing.TB
+	server   *redistest.Server // nil: embedded
+	client   func() *redis.Client
+	embedded bool
+	times    times
+}
+
+// onEachRedis runs the test on a real Redis and on an embedded one.
+func onEachRedis(t *testing.T, test func(t *testing.T, s *system)) {
+	t.Run("redis", func(t *testing.T) { test(t, newSystem(t)) })
+	t.Run("embedded", func(t *testing.T) {
+		m, _ := redistest.Embedded(t)
+		test(t, &system{t: t, embedded: true, times: usualTimes, client: func() *redis.Client {
+			return redistest.Client(t, "redis://"+m.Addr())
+		}})
+	})
+}
+
+func newSystem(t testing.TB) *system {
+	t.Helper()
+	server := redistest.Start(t)
+	return &system{t: t, server: server, times: usualTimes, client: server.Client}
+}
+
+// node is a tracker that runs.
+type node struct {
+	*Tracker
+	t     testing.TB
+	redis *redis.Client
+	stop  func() // in order; again is fine
+}
+
+func (s *system) node() *node {
+	s.t.Helper()
+	rdb := s.client()
+	log := slog.New(slog.DiscardHandler)
+	n := &node{t: s.t, redis: rdb, Tracker: NewTracker(Options{Redis: rdb, Health: redisconn.NewHealth(rdb, log), Log: log, Embedded: s.embedded})}
+	n.times = s.times
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		n.Run(ctx)
+	}()
+	n.stop = func() {
+		cancel()
+		select {
+		case <-ended:
+		case <-time.After(patience):
+			s.t.Error("Run does not return when its context ends")
+		}
+	}
+	s.t.Cleanup(n.stop)
+	redistest.Eventually(s.t, patience, "the node has its lease", n.Live)
+	return n
+}
+
+// die ends the node as a crash does: Redis hears no more of it.
+func (n *node) die() {
+	_ = n.redis.Close()
+	n.stop()
+}
+
+// join waits until Redis has it.
+func (n *node) join(channel, peer string, connection uint64, metadata string) Version {
+	n.t.Helper()
+	v, err := n.tryJoin(channel, peer, connection, metadata)
+	if err != nil {
+		n.t.Fatalf("%s does not get into %s: %v", peer, channel, err)
+	}
+	return v
+}
+
+func (n *node) tryJoin(channel, peer string, connection uint64, metadata string) (version Version, err error) {
+	done := make(chan struct{})
+	var md []byte
+	if metadata != "" {
+		md = []byte(metadata)
+	}
+	if refused := n.Join("app", channel, peer, connection, md, func(v Version, e error) { version, err = v, e; close(done) }); refused != nil {
+		return Version{}, refused
+	}
+	select {
+	case <-done:
+	case <-time.After(patience):
+		n.t.Fatal("done is not called")
+	}
+	return version, err
+}
+
+func (n *node) leave(channel, peer string, connection uint64) {
+	n.Leave("app", channel, peer, connection)
+}
+
+// settled waits until Redis has been told everything.
+func (n *node) settled() {
+	n.t.Helper()
+	redistest.Eventually(n.t, patience, "everything is told", func() bool {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		for _, m := range n.members {
+			if m.dirty || m.known != (m.connection != 0) || m.connection == 0 {
+				return false
+			}
+		}
+		return len(n.queue) == 0
+	})
+}
+
+// list is who is in the channel, as in "a b{...}".
+func list(t testing.TB, rdb redis.UniversalClient, channel string) string {
+	t.Helper()
+	members, err := List(context.Background(), rdb, "app", channel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, m := range members {
+		all = append(all, m.Peer+m.Metadata)
+	}
+	return strings.Join(all, " ")
+}
+
+func wantList(t testing.TB, rdb redis.UniversalClient, channel, want string) {
+	t.Helper()
+	if got := list(t, rdb, channel); got != want {
+		t.Errorf("%s has %q, want %q", channel, got, want)
+	}
+}
+
+// awaitList is wantList for what happens by itself.
+func awaitList(t testing.TB, rdb redis.UniversalClient, channel, want string) {
+	t.Helper()
+	redistest.Eventually(t, patience, fmt.Sprintf("%s has %q", channel, want), func() bool { return list(t, rdb, channel) == want })
+}
+
+// listener hears all announcements of channels of the app.
+type listener struct {
+	t      testing.TB
+	pubsub *redis.PubSub
+	mu     sync.Mutex
+	heard  []Announcement
+	from   map[string]Version
+	lines  []string
+}
+
+func (s *system) listen() *listener {
+	s.t.Helper()
+	l := &listener{t: s.t, pubsub: s.client().PSubscribe(context.Background(), "fw:{*}:presence:*"), from: map[string]Version{}}
+	if _, err := l.pubsub.Receive(context.Background()); err != nil {
+		s.t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			m, err := l.pubsub.ReceiveMessage(context.Background())
+			if err != nil {
+				return
+			}
+			l.add(m)
+		}
+	}()
+	s.t.Cleanup(func() { _ = l.pubsub.Close(); <-ended })
+	return l
+}
+
+func (l *listener) add(m *redis.Message) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a, err := ParseAnnouncement([]byte(m.Payload))
+	if err != nil {
+		l.t.Errorf("%q: %v", m.Payload, err)
+		return
+	}
+	_, channel, _ := strings.Cut(m.Channel, "}:presence:")
+	if want := broker.AnnouncementTopic("app", channel); m.Channel != want {
+		l.t.Errorf("announced on %q, want %q", m.Channel, want)
+	}
+	if last := l.from[channel]; a.Version.Number != 1 && a.Version != (Version{last.Incarnation, last.Number + 1}) {
+		l.t.Errorf("%s: announcement %v after %v", channel, a.Version, last)
+	}
+	l.from[channel] = a.Version
+	l.heard = append(l.heard, a)
+	changes := make([]string, len(a.Changes))
+	for i, c := range a.Changes {
+		sign := "+"
+		if c.Left {
+			sign = "-"
+		}
+		changes[i] = sign + c.Peer + c.Metadata
+	}
+	slices.Sort(changes)
+	l.lines = append(l.lines, channel+": "+strings.Join(changes, " "))
+}
+
+// want checks what was heard since the last want, one line an announcement.
+func (l *listener) want(lines ...string) {
+	l.t.Helper()
+	redistest.Eventually(l.t, patience, fmt.Sprintf("announced: %q", lines), func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return len(l.lines) >= len(lines)
+	})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !slices.Equal(l.lines, lines) {
+		l.t.Errorf("announced %q, want %q", l.lines, lines)
+	}
+	l.lines = nil
+}

@@ -1,0 +1,191 @@
+package presence
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+)
+
+// identity is what a node is to the others while it holds a lease.
+type identity struct {
+	node    string
+	buckets map[string]bool // that it has, or had, members in
+	since   time.Time       // when it was taken
+	renewed time.Time
+	refused []*member // what Redis did not take (t.mu)
+
+	// The identity before, until everything is stated under this one.
+	former string
+
+	reaping sync.WaitGroup
+	busy    chan struct{} // holds one token while a goroutine reaps
+}
+
+// reapedIdentities bounds what one node reaps at once.
+const reapedIdentities = 4
+
+// farewell bounds how long a node that stops tries to let its members leave.
+const farewell = time.Second
+
+// Run makes Redis follow until ctx ends. Then everybody who is still there leaves.
+func (t *Tracker) Run(ctx context.Context) {
+	t.busy = make(chan struct{}, 1)
+	renewal := time.NewTicker(t.times.renewal)
+	defer renewal.Stop()
+	defer t.reaping.Wait()
+	for ctx.Err() == nil {
+		if err := t.follow(ctx, renewal.C); err != nil && ctx.Err() == nil {
+			t.opt.Health.Observe(err)
+			t.turnAway()
+			select {
+			case <-ctx.Done():
+			case <-time.After(t.times.retry):
+			}
+		}
+	}
+	t.end()
+}
+
+// follow takes an identity and tells Redis what changes, until Redis does not
+// answer or the lease is lost.
+func (t *Tracker) follow(ctx context.Context, renewal <-chan time.Time) error {
+	if err := t.begin(ctx); err != nil {
+		return err
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-renewal:
+			held, err := t.renew(ctx)
+			if !held || err != nil {
+				return err
+			}
+			t.retryRefused()
+		case <-t.wake:
+		}
+		if time.Since(t.renewed) > t.times.lease-t.times.renewal {
+			// The process, or Redis, has stood still. What is said under an identity
+			// that others have reaped would stay for ever.
+			if held, err := t.renew(ctx); !held || err != nil {
+				return err
+			}
+		}
+		if err := t.tell(ctx); err != nil {
+			return err
+		}
+		t.reapFormer(ctx)
+	}
+}
+
+// begin takes a new identity and has everything told under it.
+func (t *Tracker) begin(ctx context.Context) error {
+	if t.node != "" {
+		// An identity that never got to state everything has little to reap, and
+		// is reaped like a dead node's.
+		t.former = t.node
+		if err := t.store.enter(ctx, t.former, slices.Collect(maps.Keys(t.buckets))); err != nil {
+			return err
+		}
+	}
+	var id [8]byte
+	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
+	node := hex.EncodeToString(id[:])
+	if _, _, err := t.store.lease(ctx, t.times, leaseAsked{node: node, begin: true, former: t.former}); err != nil {
+		return err
+	}
+	t.node, t.buckets = node, map[string]bool{}
+	t.since = time.Now()
+	t.renewed = t.since
+	t.restate()
+	t.mu.Lock()
+	t.refused = nil
+	t.up = true
+	t.mu.Unlock()
+	t.signal()
+	return nil
+}
+
+// renew extends the lease, and reaps whoever has lost theirs.
+func (t *Tracker) renew(ctx context.Context) (held bool, err error) {
+	ask := leaseAsked{node: t.node}
+	if time.Since(t.since) >= t.times.steady && t.former == "" {
+		ask.reap = reapedIdentities
+	}
+	held, dead, err := t.store.lease(ctx, t.times, ask)
+	if err != nil || !held {
+		return false, err
+	}
+	t.renewed = time.Now()
+	t.reapAll(ctx, dead)
+	return true, nil
+}
+
+// reapFormer reaps what this node was before, now that everything is stated anew.
+func (t *Tracker) reapFormer(ctx context.Context) {
+	if t.former != "" {
+		t.reapAll(ctx, []string{t.former})
+		t.former = ""
+	}
+}
+
+// reapAll reaps beside the telling, one after the other. What it does not come to
+// somebody else does.
+func (t *Tracker) reapAll(ctx context.Context, dead []string) {
+	if len(dead) == 0 {
+		return
+	}
+	select {
+	case t.busy <- struct{}{}:
+	default:
+		return
+	}
+	t.reaping.Go(func() {
+		defer func() { <-t.busy }()
+		for _, node := range dead {
+			if err := t.store.reap(ctx, node); err != nil {
+				if ctx.Err() == nil {
+					t.opt.Log.Warn("what a dead node left in channels could not be taken out of redis, somebody will try again", "err", err)
+				}
+				return
+			}
+		}
+	})
+}
+
+// retryRefused puts what Redis refused back into the queue.
+func (t *Tracker) retryRefused() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, m := range t.refused {
+		if !m.dirty && t.members[m.memberKey] == m {
+			m.dirty = true
+			t.queue = append(t.queue, asked{member: m})
+		}
+	}
+	t.refused = nil
+}
+
+// end lets everybody leave who is still there, and gives the identity back. If
+// Redis does not take that, the lease runs out.
+func (t *Tracker) end() {
+	t.turnAway()
+	if t.node == "" {
+		return
+	}
+	t.mu.Lock()
+	for _, m := range t.members {
+		m.connection, m.others, m.dirty = 0, nil, true
+		t.queue = append(t.queue, asked{member: m})
+	}
+	t.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), farewell)
+	defer cancel()
+	if t.tell(ctx) == nil {
+		_ = t.store.reap(ctx, t.node) // finds nobody
+	}
+}

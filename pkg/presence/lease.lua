@@ -1,0 +1,29 @@
+-- Renews an identity's lease, or begins it, and says whose leases have run out.
+-- KEYS: [1] zset identity -> end of its lease, [2] zset identity that has none any
+-- more -> when whoever reaps it must have done so, or somebody else will (ms)
+-- ARGV: identity, lease in ms, begin (1) or renew (0),
+-- how many dead identities the caller would reap, and for how many ms it has them,
+-- what the identity was before ('': nothing), which is dead from now on, and the caller's to reap
+-- Returns {1: the lease is held, 0: it had run out, then the identities to reap}.
+local t = redis.call('TIME')
+local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+local ends = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if ARGV[3] == '0' and (not ends or tonumber(ends) < now) then
+  return {'0'}
+end
+redis.call('ZADD', KEYS[1], now + tonumber(ARGV[2]), ARGV[1])
+if ARGV[6] ~= '' then
+  redis.call('ZREM', KEYS[1], ARGV[6])
+  redis.call('ZADD', KEYS[2], now + tonumber(ARGV[5]), ARGV[6])
+end
+local reply = {'1'}
+if tonumber(ARGV[4]) > 0 then
+  for _, key in ipairs({KEYS[1], KEYS[2]}) do
+    for _, dead in ipairs(redis.call('ZRANGEBYSCORE', key, '-inf', '(' .. now, 'LIMIT', 0, tonumber(ARGV[4]))) do
+      redis.call('ZREM', KEYS[1], dead)
+      redis.call('ZADD', KEYS[2], now + tonumber(ARGV[5]), dead)
+      reply[#reply + 1] = dead
+    end
+  end
+end
+return reply

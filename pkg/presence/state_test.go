@@ -1,0 +1,106 @@
+package presence
+
+import (
+	"context"
+	"reflect"
+	"strings"
+	"testing"
+
+	"fleetwire/pkg/redisconn/redistest"
+)
+
+func TestParseAnnouncement(t *testing.T) {
+	tests := []struct {
+		name, payload string
+		want          *Announcement // nil: refused
+	}{
+		{"one joins", "5:1\n+p\t{\"a\":1}\n", &Announcement{Version{5, 1}, []Change{{Member{"p", `{"a":1}`}, false}}}},
+		{"one leaves", "5:2\n-p q\t\n", &Announcement{Version{5, 2}, []Change{{Member{"p q", ""}, true}}}},
+		{"both", "5:12\n++\t\n--\t{}\n", &Announcement{Version{5, 12}, []Change{{Member{"+", ""}, false}, {Member{"-", "{}"}, true}}}},
+		{"a colon and quotes in the peer id", "1:1\n+a:\"b\\\t\n", &Announcement{Version{1, 1}, []Change{{Member{`a:"b\`, ""}, false}}}},
+		{"nothing", "", nil},
+		{"no line", "5:1", nil},
+		{"no version", "+p\t\n", nil},
+		{"half a version", "5\n+p\t\n", nil},
+		{"version without a number", "5:\n+p\t\n", nil},
+		{"number zero", "5:0\n+p\t\n", nil},
+		{"negative number", "5:-1\n+p\t\n", nil},
+		{"cut off", "5:1\n+p\t{", nil},
+		{"no tab", "5:1\n+p\n", nil},
+		{"no peer", "5:1\n+\t\n", nil},
+		{"neither + nor -", "5:1\n*p\t\n", nil},
+		{"empty line", "5:1\n\n", nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := ParseAnnouncement([]byte(tt.payload))
+			if (err != nil) != (tt.want == nil) || err == nil && !reflect.DeepEqual(got, *tt.want) {
+				t.Errorf("%+v %v, want %+v", got, err, tt.want)
+			}
+		})
+	}
+}
+
+// Whoever can publish in Redis can announce anything: it is refused, or it is
+// what was written.
+func FuzzParseAnnouncement(f *testing.F) {
+	f.Add([]byte("5:1\n+p\t{\"a\":1}\n-q\t\n"))
+	f.Add([]byte("5:1\n"))
+	f.Add([]byte("\n\n"))
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		a, err := ParseAnnouncement(payload)
+		if err != nil {
+			return
+		}
+		var b strings.Builder
+		for _, c := range a.Changes {
+			if c.Left {
+				b.WriteString("-")
+			} else {
+				b.WriteString("+")
+			}
+			b.WriteString(c.Peer + "\t" + c.Metadata + "\n")
+		}
+		if _, changes, _ := strings.Cut(string(payload), "\n"); changes != b.String() || a.Version.Number < 1 {
+			t.Errorf("%q was read as %+v", payload, a)
+		}
+	})
+}
+
+// What is no channel's state is an error, not an empty channel.
+func TestForeignKeys(t *testing.T) {
+	_, rdb := redistest.Embedded(t)
+	ctx := context.Background()
+	key := ChannelID{"app", "c"}.hash()
+	for name, spoil := range map[string]func() error{
+		"a string":             func() error { return rdb.Set(ctx, key, "x", 0).Err() },
+		"no version":           func() error { return rdb.HSet(ctx, key, "p", "n\n").Err() },
+		"a wrong version":      func() error { return rdb.HSet(ctx, key, "", "x").Err() },
+		"a member without \\n": func() error { return rdb.HSet(ctx, key, "", "1:1", "p", "n").Err() },
+	} {
+		if err := rdb.Del(ctx, key).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if err := spoil(); err != nil {
+			t.Fatal(err)
+		}
+		if members, err := List(ctx, rdb, "app", "c"); err == nil {
+			t.Errorf("%s is read as %v", name, members)
+		}
+	}
+}
+
+func TestAppOfBucket(t *testing.T) {
+	for _, app := range []string{"app", "app_demo", "a-b"} {
+		id := ChannelID{app, "c"}
+		bucket, _, _ := strings.Cut(id.hash(), "presence:")
+		if got, err := appOf(bucket); err != nil || got != app {
+			t.Errorf("the app of %s is %q, %v", bucket, got, err)
+		}
+	}
+	for _, foreign := range []string{"", "fw:{app}:", "app.1", "{app.1}:"} {
+		if app, err := appOf(foreign); err == nil {
+			t.Errorf("%q is of the app %q", foreign, app)
+		}
+	}
+}

@@ -1,0 +1,174 @@
+package presence
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/broker"
+	"fleetwire/pkg/redisconn"
+)
+
+var (
+	//go:embed change.lua
+	changeLua    string
+	changeScript = redis.NewScript(changeLua)
+
+	//go:embed lease.lua
+	leaseLua    string
+	leaseScript = redis.NewScript(leaseLua)
+)
+
+// What all nodes share: the leases, and for each identity the buckets that it
+// has members in.
+const (
+	leasesKey  = "fw:presence:{leases}"
+	deadKey    = leasesKey + ":dead"
+	bucketsKey = leasesKey + ":buckets:" // and the identity
+)
+
+var errNotRun = errors.New("what came before it failed")
+
+// store is presence in Redis. It is safe for concurrent use.
+type store struct {
+	redis    redis.UniversalClient
+	embedded bool
+	// With embedded: what change.lua would publish itself is published after it,
+	// by one goroutine at a time, so that it keeps its order.
+	publishing sync.Mutex
+}
+
+// changeCall is one run of change.lua: what one identity changes in one bucket.
+type changeCall struct {
+	redisconn.Call
+	topics []string
+}
+
+func (s *store) newChange(bucket, node string) *changeCall {
+	publish := 1
+	if s.embedded {
+		publish = 0
+	}
+	return &changeCall{Call: redisconn.Call{
+		Script: changeScript,
+		Keys:   []string{index(bucket, node)},
+		Args:   []any{node, publish},
+	}}
+}
+
+// channel begins the changes of one channel; n is their number, or "*".
+func (c *changeCall) channel(id ChannelID, has string, n any) {
+	topic := broker.AnnouncementTopic(id.App, id.Channel)
+	c.Keys = append(c.Keys, id.hash())
+	c.Args = append(c.Args, id.Channel, topic, has, n)
+	c.topics = append(c.topics, topic)
+}
+
+func (c *changeCall) join(m Member)     { c.Args = append(c.Args, "+", m.Peer, m.Metadata) }
+func (c *changeCall) leave(peer string) { c.Args = append(c.Args, "-", peer, "") }
+
+// versions reads the reply: what each channel's version is now, in the order of
+// the calls of channel.
+func (c *changeCall) versions() ([]Version, error) {
+	if c.Reply == nil {
+		return nil, errNotRun
+	}
+	reply, err := c.Reply.StringSlice()
+	if err != nil {
+		return nil, err
+	}
+	if len(reply) != 2*len(c.topics) {
+		return nil, fmt.Errorf("change.lua returned %d values for %d channels", len(reply), len(c.topics))
+	}
+	versions := make([]Version, len(c.topics))
+	for i := range versions {
+		if s := reply[2*i]; s != "" {
+			if versions[i], err = parseVersion(s); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return versions, nil
+}
+
+// change runs the calls. Each has its own outcome; the error is the first of them.
+func (s *store) change(ctx context.Context, changes []*changeCall) error {
+	calls := make([]*redisconn.Call, len(changes))
+	for i, c := range changes {
+		calls[i] = &c.Call
+	}
+	if !s.embedded {
+		return redisconn.Exec(ctx, s.redis, calls)
+	}
+	s.publishing.Lock()
+	defer s.publishing.Unlock()
+	err := redisconn.Exec(ctx, s.redis, calls)
+	p := s.redis.Pipeline()
+	for _, c := range changes {
+		reply, failed := c.Reply.StringSlice()
+		if failed != nil {
+			continue
+		}
+		for i, topic := range c.topics {
+			if announcement := reply[2*i+1]; announcement != "" {
+				p.Publish(ctx, topic, announcement)
+			}
+		}
+	}
+	if p.Len() > 0 {
+		if _, failed := p.Exec(ctx); err == nil {
+			err = failed
+		}
+	}
+	return err
+}
+
+// leaseAsked is what is asked of lease.lua.
+type leaseAsked struct {
+	node   string
+	begin  bool
+	former string // what the node was before, if that is to be reaped by the caller
+	reap   int    // how many dead identities the caller would reap
+}
+
+// lease begins or renews the lease of an identity. held is false if there was
+// none to renew. dead are identities that the caller has to reap.
+func (s *store) lease(ctx context.Context, times times, asked leaseAsked) (held bool, dead []string, err error) {
+	begin := 0
+	if asked.begin {
+		begin = 1
+	}
+	call := &redisconn.Call{
+		Script: leaseScript,
+		Keys:   []string{leasesKey, deadKey},
+		Args:   []any{asked.node, times.lease.Milliseconds(), begin, asked.reap, times.reap.Milliseconds(), asked.former},
+	}
+	if err := redisconn.Exec(ctx, s.redis, []*redisconn.Call{call}); err != nil {
+		return false, nil, err
+	}
+	reply, err := call.Reply.StringSlice()
+	if err != nil {
+		return false, nil, err
+	}
+	return reply[0] == "1", reply[1:], nil
+}
+
+// enter notes that the identity has, or is about to have, members in these buckets.
+func (s *store) enter(ctx context.Context, node string, buckets []string) error {
+	if len(buckets) == 0 {
+		return nil
+	}
+	return s.redis.SAdd(ctx, bucketsKey+node, toAny(buckets)...).Err()
+}
+
+func toAny(list []string) []any {
+	all := make([]any, len(list))
+	for i, s := range list {
+		all[i] = s
+	}
+	return all
+}

@@ -1,0 +1,215 @@
+package presence
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"fleetwire/pkg/broker"
+	"fleetwire/pkg/redisconn"
+)
+
+// toldAtOnce bounds the changes of one round trip, so that Redis is never busy
+// with one for long.
+const toldAtOnce = 512
+
+// round is what Redis is told in one round trip.
+type round struct {
+	asked []asked
+	calls map[string]*told // by bucket
+}
+
+// told is one run of change.lua, and whom it is about.
+type told struct {
+	*changeCall
+	channels []*attended
+	members  []*member
+}
+
+// tell tells Redis everything that is in the queue.
+func (t *Tracker) tell(ctx context.Context) error {
+	for {
+		r := t.take()
+		if r == nil {
+			return nil
+		}
+		var entered []string
+		for bucket := range r.calls {
+			if !t.buckets[bucket] {
+				entered = append(entered, bucket)
+			}
+		}
+		err := t.store.enter(ctx, t.node, entered)
+		if err == nil {
+			for _, bucket := range entered {
+				t.buckets[bucket] = true
+			}
+			err = t.run(ctx, r)
+		}
+		if err != nil && (redisconn.Unreachable(err) || errors.Is(err, context.Canceled)) {
+			r.finish(ErrDown)
+			return err
+		}
+		if err != nil {
+			t.opt.Log.Error("redis does not take who joins and leaves channels: presence is incomplete until it does", "err", err)
+		}
+		t.settle(r)
+		r.finish(nil)
+	}
+}
+
+func (t *Tracker) run(ctx context.Context, r *round) error {
+	if len(r.calls) == 0 {
+		return nil
+	}
+	calls := make([]*changeCall, 0, len(r.calls))
+	for _, c := range r.calls {
+		calls = append(calls, c.changeCall)
+	}
+	return t.store.change(ctx, calls)
+}
+
+// take takes the next changes out of the queue.
+func (t *Tracker) take() *round {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := min(len(t.queue), toldAtOnce)
+	if n == 0 {
+		t.queue = nil
+		return nil
+	}
+	r := &round{asked: t.queue[:n:n], calls: map[string]*told{}}
+	t.queue = t.queue[n:]
+	var changed []*member
+	for _, a := range r.asked {
+		if m := a.member; m.dirty {
+			m.dirty = false
+			if m.connection == 0 && !m.known {
+				t.forget(m)
+				continue
+			}
+			changed = append(changed, m)
+		}
+	}
+	// A channel's changes stand together.
+	byChannel := map[*attended][]*member{}
+	for _, m := range changed {
+		byChannel[m.channel] = append(byChannel[m.channel], m)
+	}
+	for c, members := range byChannel {
+		t.put(r, c, members)
+	}
+	return r
+}
+
+// put puts the changes of one channel into the round. It is called with t.mu held.
+func (t *Tracker) put(r *round, c *attended, members []*member) {
+	bucket := broker.Bucket(c.id.App, c.id.Channel)
+	call := r.calls[bucket]
+	if call == nil {
+		call = &told{changeCall: t.store.newChange(bucket, t.node)}
+		r.calls[bucket] = call
+	}
+	for _, m := range members {
+		is := m.connection != 0
+		if is && !m.known {
+			c.known++
+		} else if !is {
+			c.known--
+		}
+		m.known = is
+	}
+	has := "="
+	if indexed := c.known > 0; indexed != c.indexed {
+		if has = "-"; indexed {
+			has = "+"
+		}
+		c.indexed = indexed
+	}
+	call.channel(c.id, has, len(members))
+	for _, m := range members {
+		if m.known {
+			call.join(Member{m.peer, string(m.metadata)})
+		} else {
+			call.leave(m.peer)
+		}
+	}
+	call.channels = append(call.channels, c)
+	call.members = append(call.members, members...)
+}
+
+// settle takes Redis's answers. What Redis refused is told again with the next
+// renewal.
+func (t *Tracker) settle(r *round) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, call := range r.calls {
+		versions, err := call.versions()
+		if err != nil {
+			for _, m := range call.members {
+				if !m.known {
+					m.known = true
+					m.channel.known++
+				}
+				m.channel.indexed, m.channel.version = false, Version{}
+			}
+			t.refused = append(t.refused, call.members...)
+			continue
+		}
+		for i, c := range call.channels {
+			c.version = versions[i]
+		}
+		for _, m := range call.members {
+			if !m.known && !m.dirty && m.connection == 0 && t.members[m.memberKey] == m {
+				t.forget(m)
+			}
+		}
+	}
+	for i := range r.asked {
+		r.asked[i].version = r.asked[i].member.channel.version
+	}
+}
+
+// finish answers everybody who waited for the round.
+func (r *round) finish(err error) {
+	for _, a := range r.asked {
+		if a.done != nil {
+			a.done(a.version, err)
+		}
+	}
+}
+
+// restate has everything told to Redis anew, under another identity. Whoever
+// waits, waits on.
+func (t *Tracker) restate() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	waiting := slices.DeleteFunc(t.queue, func(a asked) bool { return a.done == nil })
+	t.queue = make([]asked, 0, len(t.members)+len(waiting))
+	for _, m := range t.members {
+		m.known = false
+		m.channel.known, m.channel.indexed = 0, false
+		m.dirty = m.connection != 0
+		if m.dirty {
+			t.queue = append(t.queue, asked{member: m})
+		} else {
+			t.forget(m)
+		}
+	}
+	t.queue = append(t.queue, waiting...)
+}
+
+// turnAway answers everybody who waits: Redis is away. What they asked for is
+// told when it is back, unless they take it back.
+func (t *Tracker) turnAway() {
+	t.mu.Lock()
+	t.up = false
+	queue := t.queue
+	t.queue = nil
+	t.mu.Unlock()
+	for _, a := range queue {
+		if a.done != nil {
+			a.done(Version{}, ErrDown)
+		}
+	}
+}

@@ -1,0 +1,217 @@
+package presence
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/redisconn"
+)
+
+// ErrDown: Redis is not reachable; nobody was let in.
+var ErrDown = errors.New("redis is not reachable")
+
+// Options set a Tracker up.
+type Options struct {
+	Redis  redis.UniversalClient
+	Health *redisconn.Health
+	Log    *slog.Logger
+	// Embedded is for miniredis, which cannot PUBLISH from a script.
+	Embedded bool
+}
+
+// Tracker keeps Redis informed of who is in which channel on this node. Callers
+// say what is; one goroutine (Run) makes Redis follow, many changes at a time.
+// Nobody waits for Redis. It is safe for concurrent use.
+type Tracker struct {
+	opt   Options
+	store *store
+	times times
+
+	mu       sync.Mutex
+	channels map[ChannelID]*attended
+	members  map[memberKey]*member
+	queue    []asked // what Run has yet to come to
+	up       bool    // an identity is held
+	wake     chan struct{}
+
+	identity // owned by Run's goroutine
+}
+
+// times are how long things take; tests shorten them.
+type times struct {
+	// lease is how long an identity lasts that is not renewed, every renewal.
+	// Protocol §4.3's peers of a node that died leave within lease + renewal: 20 s.
+	lease, renewal time.Duration
+	// steady is for how long a node must have held its lease before it reaps
+	// others. When Redis was away, all leases have run out, and their holders need
+	// time to come back.
+	steady time.Duration
+	// reap is how long somebody has for reaping before somebody else does it too.
+	reap time.Duration
+	// retry is the pause between attempts to reach Redis.
+	retry time.Duration
+}
+
+var usualTimes = times{
+	lease: 15 * time.Second, renewal: 5 * time.Second, steady: 10 * time.Second,
+	reap: 10 * time.Second, retry: 100 * time.Millisecond,
+}
+
+// attended is a channel that peers of this node are in.
+type attended struct {
+	id      ChannelID
+	members int // of this node, those included that Redis does not know yet, or still knows
+	known   int // how many of them Redis may have
+	indexed bool
+	version Version // that Redis last answered with
+}
+
+type memberKey struct {
+	channel *attended
+	peer    string
+}
+
+// member is a peer of this node in a channel.
+type member struct {
+	memberKey
+	metadata []byte
+	// The connections that are subscribed: the first, 0 if there is none, and the
+	// others. Hardly any peer has two.
+	connection uint64
+	others     []uint64
+	dirty      bool // in the queue, with something to tell
+	known      bool // Redis may have it under this identity
+}
+
+// asked is an entry of the queue: a member that has changed, or somebody who
+// waits for what was said of it before.
+type asked struct {
+	member  *member
+	done    func(Version, error)
+	version Version // for done
+}
+
+// NewTracker returns a Tracker. Nobody is let in before Run runs.
+func NewTracker(opt Options) *Tracker {
+	return &Tracker{
+		opt:      opt,
+		store:    &store{redis: opt.Redis, embedded: opt.Embedded},
+		times:    usualTimes,
+		channels: map[ChannelID]*attended{},
+		members:  map[memberKey]*member{},
+		wake:     make(chan struct{}, 1),
+	}
+}
+
+// Join lets a peer's connection into the channel. metadata is what others see of
+// the peer, a compact JSON object or nil, and must not be changed afterwards.
+// Joining again takes new metadata.
+//
+// If Redis is away the error is ErrDown, and nothing has changed. Else done is
+// called once, from another goroutine: with the channel's version at which the
+// peer is in it, or with ErrDown when Redis did not answer, and then Leave undoes
+// the join. A version of zero means that Redis refused to take it for now, and
+// said so in the log. done must not block.
+func (t *Tracker) Join(app, channelName, peer string, connection uint64, metadata []byte, done func(Version, error)) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.up {
+		return ErrDown
+	}
+	id := ChannelID{app, channelName}
+	c := t.channels[id]
+	if c == nil {
+		c = &attended{id: id}
+		t.channels[id] = c
+	}
+	key := memberKey{c, peer}
+	m := t.members[key]
+	if m == nil {
+		m = &member{memberKey: key, metadata: metadata}
+		t.members[key] = m
+		c.members++
+	}
+	changed := m.connection == 0 || !bytes.Equal(m.metadata, metadata)
+	m.metadata = metadata
+	m.add(connection)
+	m.dirty = m.dirty || changed
+	t.queue = append(t.queue, asked{member: m, done: done})
+	t.signal()
+	return nil
+}
+
+// Leave undoes Join. It is no error if the connection is not in the channel.
+func (t *Tracker) Leave(app, channelName, peer string, connection uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := t.channels[ChannelID{app, channelName}]
+	m := t.members[memberKey{c, peer}]
+	if c == nil || m == nil || !m.remove(connection) || m.connection != 0 {
+		return
+	}
+	if !m.dirty {
+		m.dirty = true
+		t.queue = append(t.queue, asked{member: m})
+		t.signal()
+	}
+}
+
+// Live says whether peers are let in.
+func (t *Tracker) Live() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.up
+}
+
+func (t *Tracker) signal() {
+	select {
+	case t.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (m *member) add(connection uint64) {
+	switch {
+	case m.connection == connection:
+	case m.connection == 0:
+		m.connection = connection
+	default:
+		for _, other := range m.others {
+			if other == connection {
+				return
+			}
+		}
+		m.others = append(m.others, connection)
+	}
+}
+
+func (m *member) remove(connection uint64) bool {
+	if m.connection == connection && connection != 0 {
+		m.connection = 0
+		if last := len(m.others) - 1; last >= 0 {
+			m.connection, m.others = m.others[last], m.others[:last]
+		}
+		return true
+	}
+	for i, other := range m.others {
+		if other == connection {
+			last := len(m.others) - 1
+			m.others[i], m.others = m.others[last], m.others[:last]
+			return true
+		}
+	}
+	return false
+}
+
+// forget drops a member that is nowhere any more. It is called with t.mu held.
+func (t *Tracker) forget(m *member) {
+	delete(t.members, m.memberKey)
+	if m.channel.members--; m.channel.members == 0 {
+		delete(t.channels, m.channel.id)
+	}
+}

@@ -1,0 +1,304 @@
+package presence
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"fleetwire/pkg/broker"
+	"fleetwire/pkg/redisconn/redistest"
+)
+
+func TestJoinAndLeave(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, s *system) {
+		hear := s.listen()
+		a, b := s.node(), s.node()
+		if v := a.join("c", "p", 1, `{"k":1}`); v.Number != 1 || v.Incarnation == 0 {
+			t.Errorf("version %v, want the first", v)
+		}
+		wantList(t, b.redis, "c", `p{"k":1}`)
+		a.join("c", "q q", 2, "")
+		b.join("d", "p", 3, "")
+		wantList(t, b.redis, "c", `p{"k":1} q q`)
+		hear.want(`c: +p{"k":1}`, `c: +q q`, `d: +p`)
+
+		a.leave("c", "p", 1)
+		hear.want(`c: -p{"k":1}`)
+		wantList(t, b.redis, "c", "q q")
+		a.leave("c", "q q", 2)
+		hear.want("c: -q q")
+		wantList(t, b.redis, "c", "")
+		a.leave("c", "q q", 2)
+		a.leave("d", "p", 3) // of the other node
+		b.leave("e", "p", 3)
+
+		if v := b.join("c", "r", 4, ""); v.Number != 1 {
+			t.Errorf("version %v, want the first of another incarnation", v)
+		}
+		hear.want("c: +r")
+	})
+}
+
+// A peer joins with its first connection and leaves with its last, on whatever
+// node they are (protocol §4.3).
+func TestOnePeerManyConnections(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, s *system) {
+		hear := s.listen()
+		a, b := s.node(), s.node()
+		first := a.join("c", "p", 1, "")
+		if again := a.join("c", "p", 2, ""); again != first {
+			t.Errorf("version %v after %v, though nothing has changed", again, first)
+		}
+		b.join("c", "p", 3, "")
+		a.join("c", "p", 1, "") // once more
+		a.leave("c", "p", 1)
+		a.leave("c", "p", 1)
+		a.leave("c", "p", 2)
+		a.settled()
+		wantList(t, a.redis, "c", "p")
+		b.leave("c", "p", 3)
+		hear.want("c: +p", "c: -p")
+		wantList(t, a.redis, "c", "")
+	})
+}
+
+// A reconnect that overtakes the old connection's end shows nothing.
+func TestReconnectOvertakes(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, s *system) {
+		hear := s.listen()
+		nodes := []*node{s.node(), s.node()}
+		nodes[0].join("c", "p", 1, "")
+		for i := 1; i < 20; i++ {
+			nodes[i%2].join("c", "p", uint64(i+1), "")
+			nodes[(i+1)%2].leave("c", "p", uint64(i))
+		}
+		nodes[1].leave("c", "p", 20)
+		hear.want("c: +p", "c: -p")
+	})
+}
+
+// The metadata is that of the newest join, and a change of it is announced.
+func TestNewMetadata(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, s *system) {
+		hear := s.listen()
+		a, b := s.node(), s.node()
+		a.join("c", "p", 1, `{"n":1}`)
+		b.join("c", "p", 2, `{"n":2}`)
+		wantList(t, a.redis, "c", `p{"n":2}`)
+		b.join("c", "p", 3, `{"n":3}`)
+		b.join("c", "p", 4, "")
+		wantList(t, a.redis, "c", "p")
+		b.join("c", "p", 4, `{"n":4}`)
+		b.leave("c", "p", 4)
+		b.leave("c", "p", 3)
+		b.leave("c", "p", 2)
+		a.leave("c", "p", 1)
+		hear.want(`c: +p{"n":1}`, `c: +p{"n":2}`, `c: +p{"n":3}`, "c: +p", `c: +p{"n":4}`, `c: -p{"n":4}`)
+	})
+}
+
+// Many changes share round trips, and a channel's changes in one round trip are
+// one announcement.
+func TestManyAtOnce(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, s *system) {
+		const peers = 2000
+		hear := s.listen()
+		a := s.node()
+		done := make(chan error, peers)
+		for i := range peers {
+			if err := a.Join("app", "fleet", fmt.Sprintf("p%04d", i), uint64(i+1), nil, func(_ Version, err error) { done <- err }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range peers {
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+		}
+		members, err := List(context.Background(), a.redis, "app", "fleet")
+		if err != nil || len(members) != peers || members[0].Peer != "p0000" || members[peers-1].Peer != "p1999" {
+			t.Fatalf("%d members, %v", len(members), err)
+		}
+		for i := range peers {
+			a.leave("fleet", fmt.Sprintf("p%04d", i), uint64(i+1))
+		}
+		awaitList(t, a.redis, "fleet", "")
+		redistest.Eventually(t, patience, "everybody is announced twice", func() bool {
+			hear.mu.Lock()
+			defer hear.mu.Unlock()
+			n := 0
+			for _, h := range hear.heard {
+				n += len(h.Changes)
+			}
+			return n == 2*peers
+		})
+		if n := len(hear.heard); n > peers/10 {
+			t.Errorf("%d announcements of %d changes", n, 2*peers)
+		}
+		redistest.Eventually(t, patience, "nobody is remembered", func() bool {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			return len(a.channels) == 0 && len(a.members) == 0
+		})
+		wantNothingLeft(t, a)
+	})
+}
+
+// wantNothingLeft wants nobody's traces in Redis.
+func wantNothingLeft(t *testing.T, n *node) {
+	t.Helper()
+	for _, pattern := range []string{"fw:{app.*}:presence:*", "fw:{app.*}:presence-of:*"} {
+		keys, err := n.redis.Keys(context.Background(), pattern).Result()
+		if err != nil || len(keys) > 0 {
+			t.Errorf("in Redis: %q %v, want nothing", keys, err)
+		}
+	}
+}
+
+// Who joins and leaves before Redis was told was never there.
+func TestFleeting(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, s *system) {
+		hear := s.listen()
+		a := s.node()
+		a.join("c", "p", 1, "")
+		for i := range 100 {
+			peer := fmt.Sprint("q", i)
+			if err := a.Join("app", "c", peer, 1, nil, func(Version, error) {}); err != nil {
+				t.Fatal(err)
+			}
+			a.leave("c", peer, 1)
+		}
+		a.settled()
+		a.leave("c", "p", 1)
+		a.settled()
+		awaitList(t, a.redis, "c", "")
+		wantNothingLeft(t, a)
+		redistest.Eventually(t, patience, "p is announced to leave", func() bool {
+			hear.mu.Lock()
+			defer hear.mu.Unlock()
+			return len(hear.lines) > 0 && hear.lines[len(hear.lines)-1] == "c: -p"
+		})
+	})
+}
+
+// A node that stops takes its members with it at once, and its lease.
+func TestStop(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, s *system) {
+		hear := s.listen()
+		a, b := s.node(), s.node()
+		a.join("c", "p", 1, "")
+		a.join("d", "p", 1, "")
+		b.join("c", "q", 2, "")
+		hear.want("c: +p", "d: +p", "c: +q")
+		a.stop()
+		wantList(t, b.redis, "c", "q")
+		wantList(t, b.redis, "d", "")
+		if err := a.Join("app", "c", "p", 1, nil, nil); err != ErrDown {
+			t.Errorf("a node that has stopped lets in: %v", err)
+		}
+		left, err := b.redis.ZCard(context.Background(), leasesKey).Result()
+		if err != nil || left != 1 {
+			t.Errorf("%d leases, %v, want 1", left, err)
+		}
+		keys, err := b.redis.Keys(context.Background(), bucketsKey+"*").Result()
+		if err != nil || len(keys) != 1 {
+			t.Errorf("buckets of %q %v, want of one node", keys, err)
+		}
+		b.stop()
+		rest, err := s.client().Keys(context.Background(), "fw:*").Result()
+		if err != nil || len(rest) != 0 {
+			t.Errorf("in Redis: %q %v, want nothing", rest, err)
+		}
+	})
+}
+
+// quick is times at which leases run out while a test looks on.
+var quick = times{lease: 400 * time.Millisecond, renewal: 100 * time.Millisecond, steady: 300 * time.Millisecond, reap: 300 * time.Millisecond, retry: 10 * time.Millisecond}
+
+// What a node that was killed had, others take out of Redis; a peer that is on
+// another node too stays.
+func TestDeadNode(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, s *system) {
+		s.times = quick
+		hear := s.listen()
+		a, b, c := s.node(), s.node(), s.node()
+		for i := range 120 { // more than are reaped at once
+			a.join(fmt.Sprint("own-", i), "p", 1, "")
+		}
+		a.join("c", "p", 1, `{"of":"a"}`)
+		a.join("c", "q", 2, "")
+		b.join("c", "q", 3, "")
+		c.join("c", "r", 3, "")
+		a.die()
+		awaitList(t, b.redis, "c", "q r")
+		for i := range 120 {
+			awaitList(t, b.redis, fmt.Sprint("own-", i), "")
+		}
+		redistest.Eventually(t, patience, "p is announced to leave 121 channels", func() bool {
+			hear.mu.Lock()
+			defer hear.mu.Unlock()
+			left := 0
+			for _, h := range hear.heard {
+				for _, change := range h.Changes {
+					if change.Left {
+						left++
+					}
+					if change.Left && change.Peer != "p" {
+						t.Errorf("%s is announced to leave", change.Peer)
+					}
+				}
+			}
+			return left == 121
+		})
+		redistest.Eventually(t, patience, "nothing of the dead node is left", func() bool {
+			keys, err := b.redis.Keys(context.Background(), "fw:*"+a.identity.node+"*").Result()
+			dead, err2 := b.redis.ZCard(context.Background(), deadKey).Result()
+			return err == nil && err2 == nil && len(keys) == 0 && dead == 0
+		})
+	})
+}
+
+// A node alone reaps, when it comes back, what it left.
+func TestSameNodeComesBack(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, s *system) {
+		s.times = quick
+		a := s.node()
+		a.join("c", "p", 1, "")
+		a.die()
+		b := s.node()
+		b.join("c", "q", 1, "")
+		awaitList(t, b.redis, "c", "q")
+	})
+}
+
+// A node whose lease others took for run out, though it lives, states its members
+// anew; and what it said late under the old identity does not stay.
+func TestSlowNode(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, s *system) {
+		s.times = quick
+		a, b := s.node(), s.node()
+		a.join("c", "p", 1, "")
+		b.join("c", "q", 2, "")
+		former := a.identity.node
+
+		// As after a pause: others have reaped it, and then it says something more.
+		ctx := context.Background()
+		if err := b.store.reap(ctx, former); err != nil {
+			t.Fatal(err)
+		}
+		late := a.store.newChange(broker.Bucket("app", "c"), former)
+		late.channel(ChannelID{"app", "c"}, "+", 1)
+		late.join(Member{Peer: "ghost"})
+		if err := a.store.change(ctx, []*changeCall{late}); err != nil {
+			t.Fatal(err)
+		}
+		awaitList(t, b.redis, "c", "p q")
+		redistest.Eventually(t, patience, "the former identity is gone", func() bool {
+			keys, err := b.redis.Keys(ctx, "fw:*"+former+"*").Result()
+			return err == nil && len(keys) == 0
+		})
+		a.leave("c", "p", 1)
+		awaitList(t, b.redis, "c", "q")
+	})
+}
