@@ -11,18 +11,26 @@ type Announcement struct {
 	Changes []Change // of different peers
 }
 
-// Change is a peer that joined, or left. A peer that joins although it is there
-// has new metadata.
+// Change is what became of a peer.
 type Change struct {
-	Member      // with Left, as it was
-	Left   bool // else it joined
+	Kind   ChangeKind
+	Member // with Left, as it was
 }
+
+// ChangeKind is what a change is, as the first byte of its line.
+type ChangeKind byte
+
+// The kinds of changes.
+const (
+	Joined  ChangeKind = '+'
+	Updated ChangeKind = '~' // it was there, with other metadata
+	Left    ChangeKind = '-'
+)
 
 var errAnnouncement = errors.New("not an announcement of this version")
 
 // ParseAnnouncement reads what change.lua publishes: the version in the first
-// line, then a line for each change, + or -, the peer id, a tab, and the
-// metadata. Neither peer ids nor compact JSON contain tabs or newlines. The
+// line, then a line for each change: its kind, the peer id, a tab, the metadata. Neither peer ids nor compact JSON contain tabs or newlines. The
 // result shares no memory with the payload.
 func ParseAnnouncement(payload []byte) (Announcement, error) {
 	version, rest, ok := strings.Cut(string(payload), "\n")
@@ -40,10 +48,11 @@ func ParseAnnouncement(payload []byte) (Announcement, error) {
 			return Announcement{}, errAnnouncement
 		}
 		peer, metadata, ok := strings.Cut(line[1:], "\t")
-		if !ok || peer == "" || (line[0] != '+' && line[0] != '-') {
+		kind := ChangeKind(line[0])
+		if !ok || peer == "" || (kind != Joined && kind != Updated && kind != Left) {
 			return Announcement{}, errAnnouncement
 		}
-		a.Changes = append(a.Changes, Change{Member{strings.Clone(peer), strings.Clone(metadata)}, line[0] == '-'})
+		a.Changes = append(a.Changes, Change{kind, Member{strings.Clone(peer), strings.Clone(metadata)}})
 	}
 	return a, nil
 }

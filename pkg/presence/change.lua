@@ -75,7 +75,7 @@ for c = 2, #KEYS do
         set[#set + 1], set[#set + 2] = peer, nodes .. '\n' .. metadata[i]
       end
       if was ~= metadata[i] then
-        lines[#lines + 1] = '+' .. peer .. '\t' .. metadata[i] .. '\n'
+        lines[#lines + 1] = (was and '~' or '+') .. peer .. '\t' .. metadata[i] .. '\n'
       end
     elseif others == '' then
       removed[#removed + 1] = peer

@@ -211,11 +211,7 @@ func (l *listener) add(m *redis.Message) {
 	l.heard = append(l.heard, a)
 	changes := make([]string, len(a.Changes))
 	for i, c := range a.Changes {
-		sign := "+"
-		if c.Left {
-			sign = "-"
-		}
-		changes[i] = sign + c.Peer + c.Metadata
+		changes[i] = string(rune(c.Kind)) + c.Peer + c.Metadata
 	}
 	slices.Sort(changes)
 	l.lines = append(l.lines, channel+": "+strings.Join(changes, " "))

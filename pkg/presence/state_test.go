@@ -14,10 +14,11 @@ func TestParseAnnouncement(t *testing.T) {
 		name, payload string
 		want          *Announcement // nil: refused
 	}{
-		{"one joins", "5:1\n+p\t{\"a\":1}\n", &Announcement{Version{5, 1}, []Change{{Member{"p", `{"a":1}`}, false}}}},
-		{"one leaves", "5:2\n-p q\t\n", &Announcement{Version{5, 2}, []Change{{Member{"p q", ""}, true}}}},
-		{"both", "5:12\n++\t\n--\t{}\n", &Announcement{Version{5, 12}, []Change{{Member{"+", ""}, false}, {Member{"-", "{}"}, true}}}},
-		{"a colon and quotes in the peer id", "1:1\n+a:\"b\\\t\n", &Announcement{Version{1, 1}, []Change{{Member{`a:"b\`, ""}, false}}}},
+		{"one joins", "5:1\n+p\t{\"a\":1}\n", &Announcement{Version{5, 1}, []Change{{Joined, Member{"p", `{"a":1}`}}}}},
+		{"one leaves", "5:2\n-p q\t\n", &Announcement{Version{5, 2}, []Change{{Left, Member{"p q", ""}}}}},
+		{"both", "5:12\n++\t\n--\t{}\n", &Announcement{Version{5, 12}, []Change{{Joined, Member{"+", ""}}, {Left, Member{"-", "{}"}}}}},
+		{"one has new metadata", "5:3\n~p\t{}\n", &Announcement{Version{5, 3}, []Change{{Updated, Member{"p", "{}"}}}}},
+		{"a colon and quotes in the peer id", "1:1\n+a:\"b\\\t\n", &Announcement{Version{1, 1}, []Change{{Joined, Member{`a:"b\`, ""}}}}},
 		{"nothing", "", nil},
 		{"no line", "5:1", nil},
 		{"no version", "+p\t\n", nil},
@@ -54,12 +55,7 @@ func FuzzParseAnnouncement(f *testing.F) {
 		}
 		var b strings.Builder
 		for _, c := range a.Changes {
-			if c.Left {
-				b.WriteString("-")
-			} else {
-				b.WriteString("+")
-			}
-			b.WriteString(c.Peer + "\t" + c.Metadata + "\n")
+			b.WriteString(string(rune(c.Kind)) + c.Peer + "\t" + c.Metadata + "\n")
 		}
 		if _, changes, _ := strings.Cut(string(payload), "\n"); changes != b.String() || a.Version.Number < 1 {
 			t.Errorf("%q was read as %+v", payload, a)

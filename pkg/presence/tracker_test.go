@@ -94,7 +94,7 @@ func TestNewMetadata(t *testing.T) {
 		b.leave("c", "p", 3)
 		b.leave("c", "p", 2)
 		a.leave("c", "p", 1)
-		hear.want(`c: +p{"n":1}`, `c: +p{"n":2}`, `c: +p{"n":3}`, "c: +p", `c: +p{"n":4}`, `c: -p{"n":4}`)
+		hear.want(`c: +p{"n":1}`, `c: ~p{"n":2}`, `c: ~p{"n":3}`, "c: ~p", `c: ~p{"n":4}`, `c: -p{"n":4}`)
 	})
 }
 
@@ -241,10 +241,10 @@ func TestDeadNode(t *testing.T) {
 			left := 0
 			for _, h := range hear.heard {
 				for _, change := range h.Changes {
-					if change.Left {
+					if change.Kind == Left {
 						left++
 					}
-					if change.Left && change.Peer != "p" {
+					if change.Kind == Left && change.Peer != "p" {
 						t.Errorf("%s is announced to leave", change.Peer)
 					}
 				}

@@ -103,6 +103,40 @@ func AppendRefreshed(dst []byte, requestID string, expiresAt int64, unsubscribed
 	return append(dst, "]}"...)
 }
 
+// PresencePeer is a peer in a presence frame.
+type PresencePeer struct {
+	PeerID   string
+	Metadata string // one JSON object as it is; "" leaves it out
+}
+
+// AppendPresence appends a presence frame (protocol §4.3): who has joined the channel and who has left it. A snapshot
+// is one in which everybody has joined.
+func AppendPresence(dst []byte, channel string, joined, left []PresencePeer) []byte {
+	dst = append(dst, `{"type":"presence","channel":`...)
+	dst = AppendString(dst, channel)
+	dst = append(dst, `,"joined":[`...)
+	dst = appendPeers(dst, joined)
+	dst = append(dst, `],"left":[`...)
+	dst = appendPeers(dst, left)
+	return append(dst, "]}"...)
+}
+
+func appendPeers(dst []byte, peers []PresencePeer) []byte {
+	for i, p := range peers {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, `{"peerId":`...)
+		dst = AppendString(dst, p.PeerID)
+		if p.Metadata != "" {
+			dst = append(dst, `,"metadata":`...)
+			dst = append(dst, p.Metadata...)
+		}
+		dst = append(dst, '}')
+	}
+	return dst
+}
+
 // AppendGoingAway appends the frame that comes before close code 1001: the node is about to close, and the
 // peer may connect again after retryAfterMs milliseconds (protocol §4.5).
 func AppendGoingAway(dst []byte, retryAfterMs int64) []byte {
