@@ -1,0 +1,253 @@
+// Package roster shows the connections of this node who is in their channels
+// (protocol §4.3): a snapshot to each that begins to watch a channel, then what
+// changes.
+//
+// For each channel that a connection watches by name the node has a view: who is
+// in it, and since which version, loaded once and kept by the announcements that
+// nodes make. What changes within a window goes out as one frame, which is built
+// once and shared by everybody; so is the snapshot for those who come within it.
+// A peer that leaves and is back within the window has not left.
+//
+// An announcement that is missing, or a link to Redis that was lost, has the view
+// loaded again, and only the difference is shown. If meanwhile the channel was
+// empty, or Redis has lost what was in it, those who are missing stay in the view
+// until the nodes that may still have them have had the time to say so.
+//
+// Whoever watches a pattern gets changes alone, of all channels that it matches,
+// as they are announced: there is no view to compare them with, so what happens
+// while the node's link to Redis is down is not shown to them.
+package roster
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fleetwire/pkg/channel"
+	"fleetwire/pkg/presence"
+)
+
+const (
+	// window is how long changes gather before they go out (protocol §4.3).
+	window = 100 * time.Millisecond
+	// settling is for how long peers stay in a view that Redis has lost: longer
+	// than it takes the nodes to notice that, and to state them again.
+	settling = 10 * time.Second
+)
+
+// Watcher is a connection of this node.
+type Watcher interface {
+	// ID is the connection's id, unique in this process.
+	ID() uint64
+	// AppendPresence queues a shared, immutable frame. flush says that the watcher
+	// now needs a Flush which nobody else was told to make. It never blocks.
+	AppendPresence(frame []byte) (flush bool)
+	// Flush writes what is queued, as far as that goes without blocking.
+	Flush()
+}
+
+// Interest is where the roster says which announcements it wants: the broker.
+type Interest interface {
+	SetWatchers(app, channelName string, n int, done func(error)) error
+	AddWatchPattern(app string, p *channel.Pattern, done func(error)) error
+	RemoveWatchPattern(app string, p *channel.Pattern)
+}
+
+// Options set a Roster up.
+type Options struct {
+	Interest Interest
+	// Load reads channels from Redis: presence.Load.
+	Load func(context.Context, []presence.ChannelID) ([]presence.State, error)
+	Log  *slog.Logger
+}
+
+// Roster is safe for concurrent use. Nobody waits for Redis in it.
+type Roster struct {
+	opt Options
+
+	mu       sync.Mutex
+	views    map[presence.ChannelID]*view
+	watching map[watcherKey]*watching
+	patterns map[string][]*patternWatch // by app
+	now      []*view                    // whose windows close at once
+	due      []*view                    // whose windows are open, the first to close first
+	toLoad   []*view
+	unsure   []*view // which Redis may not have heard of
+	lost     []*view // that settle, the first to be settled first
+	flushing chan struct{}
+	loading  chan struct{}
+
+	// Owned by the goroutine that closes windows.
+	dirty []Watcher
+
+	frames atomic.Uint64
+}
+
+type watcherKey struct {
+	view *view
+	id   uint64
+}
+
+// watching is a connection that watches a channel by name.
+type watching struct {
+	watcher Watcher
+	at      int // where in view.watchers, or in view.newcomers, it is
+	// A newcomer is to get its snapshot when it is ready, and the view has come as
+	// far as since.
+	newcomer, ready, waited bool
+	since                   presence.Version
+}
+
+type patternWatch struct {
+	pattern  *channel.Pattern
+	watchers []Watcher
+}
+
+// New returns a Roster. Nothing is shown before Run runs.
+func New(opt Options) *Roster {
+	return &Roster{
+		opt:      opt,
+		views:    map[presence.ChannelID]*view{},
+		watching: map[watcherKey]*watching{},
+		patterns: map[string][]*patternWatch{},
+		flushing: make(chan struct{}, 1),
+		loading:  make(chan struct{}, 1),
+	}
+}
+
+// Watch has w hear who comes and goes in the channel, once Ready has been
+// called. It is no error to call it again.
+func (r *Roster) Watch(w Watcher, app, channelName string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	v := r.view(presence.ChannelID{App: app, Channel: channelName})
+	key := watcherKey{v, w.ID()}
+	if r.watching[key] != nil {
+		return
+	}
+	entry := &watching{watcher: w, newcomer: true, at: len(v.newcomers)}
+	v.newcomers = append(v.newcomers, entry)
+	r.watching[key] = entry
+	if len(v.watchers)+len(v.newcomers) == 1 {
+		r.want(v)
+		if len(r.unsure) > 0 {
+			signal(r.loading)
+		}
+	}
+}
+
+// Ready lets w have its snapshot, not before the channel has come to the version:
+// that at which w's peer is in it itself. If w does not watch the channel (any
+// more), or has been told of it already, nothing happens.
+func (r *Roster) Ready(w Watcher, app, channelName string, since presence.Version) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	v := r.views[presence.ChannelID{App: app, Channel: channelName}]
+	entry := r.watching[watcherKey{v, w.ID()}]
+	if v == nil || entry == nil || !entry.newcomer {
+		return
+	}
+	entry.ready, entry.since = true, since
+	if v.loaded {
+		r.openFor(v)
+	}
+}
+
+// Unwatch undoes Watch: w gets no further frame about the channel, unless a
+// pattern that it watches matches.
+func (r *Roster) Unwatch(w Watcher, app, channelName string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	v := r.views[presence.ChannelID{App: app, Channel: channelName}]
+	key := watcherKey{v, w.ID()}
+	entry := r.watching[key]
+	if v == nil || entry == nil {
+		return
+	}
+	delete(r.watching, key)
+	list := &v.watchers
+	if entry.newcomer {
+		list = &v.newcomers
+	}
+	last := len(*list) - 1
+	(*list)[entry.at] = (*list)[last]
+	(*list)[entry.at].at = entry.at
+	(*list)[last] = nil
+	*list = (*list)[:last]
+	if len(v.watchers)+len(v.newcomers) == 0 {
+		_ = r.opt.Interest.SetWatchers(app, channelName, 0, nil)
+		v.reset()
+		r.dropIfIdle(v)
+	}
+}
+
+// WatchPattern has w hear who comes and goes in all channels that the pattern
+// matches. done and the error are as in broker.AddWatchPattern.
+func (r *Roster) WatchPattern(w Watcher, app string, p *channel.Pattern, done func(error)) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.opt.Interest.AddWatchPattern(app, p, done); err != nil {
+		return err
+	}
+	a := r.findPattern(app, p)
+	if a == nil {
+		a = &patternWatch{pattern: p}
+		r.patterns[app] = append(r.patterns[app], a)
+	}
+	if a.find(w) >= 0 {
+		r.opt.Interest.RemoveWatchPattern(app, p) // a watcher counts once; done waits all the same
+		return nil
+	}
+	a.watchers = append(a.watchers, w)
+	return nil
+}
+
+// UnwatchPattern undoes WatchPattern.
+func (r *Roster) UnwatchPattern(w Watcher, app string, p *channel.Pattern) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a := r.findPattern(app, p)
+	if a == nil {
+		return
+	}
+	i := a.find(w)
+	if i < 0 {
+		return
+	}
+	a.watchers = slices.Delete(a.watchers, i, i+1)
+	r.opt.Interest.RemoveWatchPattern(app, p)
+	if len(a.watchers) > 0 {
+		return
+	}
+	r.patterns[app] = slices.DeleteFunc(r.patterns[app], func(other *patternWatch) bool { return other == a })
+	if len(r.patterns[app]) == 0 {
+		delete(r.patterns, app)
+	}
+}
+
+func (r *Roster) findPattern(app string, p *channel.Pattern) *patternWatch {
+	for _, a := range r.patterns[app] {
+		if a.pattern.String() == p.String() {
+			return a
+		}
+	}
+	return nil
+}
+
+func (a *patternWatch) find(w Watcher) int {
+	id := w.ID()
+	return slices.IndexFunc(a.watchers, func(other Watcher) bool { return other.ID() == id })
+}
+
+// Frames is how many presence frames have been handed to connections.
+func (r *Roster) Frames() uint64 { return r.frames.Load() }
+
+// Views is how many channels are watched by name on this node.
+func (r *Roster) Views() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.views)
+}

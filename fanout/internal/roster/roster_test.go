@@ -1,0 +1,475 @@
+package roster
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"fleetwire/pkg/broker"
+	"fleetwire/pkg/presence"
+)
+
+func TestSnapshotThenChanges(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.do("c", `+a{"k":1}`, "+b")
+		o := w.watcher(1)
+		w.enter(o, "c", "o")
+		synctest.Wait()
+		o.want(`c: +a{"k":1} +b +o`) // at once: there is nobody to wait for
+
+		w.do("c", "+d")
+		w.do("c", "-a")
+		w.do("c", `+e{}`)
+		synctest.Wait()
+		o.want()
+		pass()
+		o.want("c: +d +e{} -a")
+		pass()
+		w.do("c", "-o")
+		w.do("other", "+x")
+		pass()
+		o.want("c: -o")
+	})
+}
+
+func TestNobodyIsThere(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		o := w.watcher(1)
+		w.watch(o, "c")
+		pass()
+		o.want("c:")
+	})
+}
+
+// What happens and is undone within one window has not happened.
+func TestWindowNets(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.do("c", "+a", `+b{"n":1}`, `+m{"n":1}`)
+		o := w.watcher(1)
+		w.watch(o, "c")
+		p := w.watcher(2)
+		p.lax = true
+		must(t, w.roster.WatchPattern(p, app, mustCompile(t, "*"), none))
+		pass()
+		o.want(`c: +a +b{"n":1} +m{"n":1}`)
+		p.want()
+
+		w.do("c", "+x")
+		w.do("c", "-x")
+		w.do("c", "-a")
+		w.do("c", "+a")
+		pass()
+		o.want()
+		p.want()
+
+		w.do("c", "-b")
+		w.do("c", `+b{"n":2}`) // back with other metadata
+		w.do("c", `+m{"n":2}`) // never gone
+		pass()
+		o.want(`c: +b{"n":2} +m{"n":2}`)
+		p.want(`c: +b{"n":2} +m{"n":2}`)
+
+		w.do("c", `+m{"n":3}`)
+		w.do("c", "-m")
+		pass()
+		o.want("c: -m")
+		p.want("c: -m")
+	})
+}
+
+// Windows are no longer than they say, however much happens.
+func TestWindowsCloseInTime(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		o := w.watcher(1)
+		w.watch(o, "c")
+		pass()
+		o.want("c:")
+		for i := range 500 { // one every 10 ms
+			w.do("c", fmt.Sprint("+p", i))
+			time.Sleep(10 * time.Millisecond)
+		}
+		pass()
+		if n := len(o.lines); n < 45 || n > 51 {
+			t.Errorf("%d frames in 5 s, want one each 100 ms", n)
+		}
+		w.wantTruth(o, "c")
+	})
+}
+
+// Newcomers of one window share one snapshot, which is consistent with the changes
+// that they get afterwards, and the others get changes alone.
+func TestManyNewcomers(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		first := w.watcher(1)
+		w.enter(first, "c", "first")
+		pass()
+		first.want("c: +first")
+		var all []*watcher
+		for i := range 2000 {
+			o := w.watcher(uint64(i + 2))
+			all = append(all, o)
+			w.enter(o, "c", fmt.Sprintf("p%04d", i))
+			if i%100 == 99 {
+				time.Sleep(25 * time.Millisecond) // 5 windows
+			}
+		}
+		pass()
+		w.do("c", "-first")
+		pass()
+		snapshots := map[*byte]bool{}
+		for _, o := range all {
+			w.wantTruth(o, "c")
+			snapshots[&o.frames[0][0]] = true
+			if !strings.Contains(o.lines[0], fmt.Sprintf("+p%04d", o.id-2)) {
+				t.Fatalf("the snapshot of connection %d lacks its own peer", o.id)
+			}
+			if n := len(o.frames); n > 8 {
+				t.Fatalf("connection %d got %d frames in 6 windows", o.id, n)
+			}
+		}
+		if n := len(snapshots); n > 7 {
+			t.Errorf("%d snapshots were built in 6 windows", n)
+		}
+		if n := len(first.frames); n > 8 {
+			t.Errorf("the first got %d frames in 6 windows", n)
+		}
+		w.wantTruth(first, "c")
+		if w.loads != 1 {
+			t.Errorf("the channel was loaded %d times", w.loads)
+		}
+	})
+}
+
+// The snapshot waits for Ready (the ack goes before it), and for the newcomer's
+// own join to have come.
+func TestSnapshotIsNotTooEarly(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.do("c", "+a")
+		o, other := w.watcher(1), w.watcher(2)
+		w.watch(other, "c")
+		pass()
+		other.want("c: +a")
+		w.roster.Watch(o, app, "c")
+		w.do("c", "+b")
+		pass()
+		pass()
+		o.want()
+		other.want("c: +b")
+
+		// Its join is in Redis, and its announcement is under way.
+		w.set(func() { w.deaf = true })
+		v := w.do("c", "+o")
+		w.set(func() { w.deaf = false })
+		w.roster.Ready(o, app, "c", v)
+		pass()
+		o.want()
+		w.announce("c", v, "+o\t")
+		pass()
+		o.want("c: +a +b +o")
+		other.want("c: +o")
+	})
+}
+
+// An announcement of the own join that never comes does not keep the snapshot.
+func TestOwnJoinIsLost(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		o := w.watcher(1)
+		w.watch(o, "c")
+		pass()
+		o.want("c:")
+		late := w.watcher(2)
+		w.roster.Watch(late, app, "c")
+		w.set(func() { w.deaf = true })
+		w.roster.Ready(late, app, "c", w.do("c", "+late"))
+		pass()
+		pass()
+		pass()
+		late.want("c: +late")
+		o.want("c: +late")
+	})
+}
+
+func TestUnwatch(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		o, p, q := w.watcher(1), w.watcher(2), w.watcher(3)
+		w.enter(o, "c", "o")
+		w.enter(p, "c", "p")
+		w.roster.Watch(q, app, "c") // never ready
+		pass()
+		w.do("c", "+x")
+		w.roster.Unwatch(o, app, "c")
+		w.roster.Unwatch(o, app, "c")
+		w.roster.Unwatch(q, app, "c")
+		w.roster.Ready(q, app, "c", presence.Version{})
+		w.roster.Ready(o, app, "c", presence.Version{})
+		w.roster.Unwatch(q, app, "nowhere")
+		pass()
+		o.want("c: +o +p")
+		p.want("c: +o +p", "c: +x")
+		q.want()
+		clear(o.shown)
+		w.enter(o, "c", "o") // back
+		pass()
+		o.want("c: +o +p +x")
+		p.want()
+		w.roster.Unwatch(o, app, "c")
+		w.roster.Unwatch(p, app, "c")
+		pass()
+		if len(w.wanted) != 0 || len(w.roster.views) != 0 || len(w.roster.watching) != 0 {
+			t.Errorf("wanted %v, %d views, %d entries; want nothing", w.wanted, len(w.roster.views), len(w.roster.watching))
+		}
+	})
+}
+
+// Whoever watches patterns gets the changes of all channels that match, no
+// snapshot, and one frame for each window, also when it watches by name too.
+func TestPatterns(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.do("d/1", "+old")
+		wild, both, twice, elsewhere := w.watcher(1), w.watcher(2), w.watcher(3), w.watcher(4)
+		for _, watch := range []struct {
+			o       *watcher
+			app     string
+			pattern string
+		}{{wild, app, "d/*"}, {both, app, "d/*"}, {twice, app, "d/*"}, {twice, app, "**"}, {twice, app, "d/**"}, {wild, app, "d/*"}, {elsewhere, "app2", "**"}, {elsewhere, app, "e/*"}} {
+			must(t, w.roster.WatchPattern(watch.o, watch.app, mustCompile(t, watch.pattern), none))
+		}
+		w.watch(both, "d/1")
+		for _, o := range []*watcher{wild, twice} {
+			o.lax = true
+		}
+		pass()
+		both.want("d/1: +old")
+		w.do("d/1", "+a")
+		w.do("d/2", "+b")
+		w.do("d/1", "-old")
+		w.do("d/2/3", "+c")
+		pass()
+		wild.want("d/1: +a -old", "d/2: +b")
+		both.want("d/1: +a -old", "d/2: +b")
+		twice.want("d/1: +a -old", "d/2: +b", "d/2/3: +c")
+		elsewhere.want()
+
+		w.roster.Unwatch(both, app, "d/1")
+		w.roster.UnwatchPattern(twice, app, mustCompile(t, "d/*"))
+		w.roster.UnwatchPattern(twice, app, mustCompile(t, "d/*"))
+		w.roster.UnwatchPattern(wild, app, mustCompile(t, "d/*"))
+		w.roster.UnwatchPattern(wild, app, mustCompile(t, "no/*"))
+		w.do("d/1", "-a")
+		pass()
+		wild.want()
+		both.want("d/1: -a")
+		twice.want("d/1: -a")
+		w.roster.UnwatchPattern(both, app, mustCompile(t, "d/*"))
+		w.roster.UnwatchPattern(twice, app, mustCompile(t, "**"))
+		w.roster.UnwatchPattern(twice, app, mustCompile(t, "d/**"))
+		w.roster.UnwatchPattern(elsewhere, app, mustCompile(t, "e/*"))
+		w.roster.UnwatchPattern(elsewhere, "app2", mustCompile(t, "**"))
+		if len(w.wanted) != 0 || len(w.roster.views) != 0 || len(w.roster.patterns) != 0 {
+			t.Errorf("wanted %v, %d views, %d apps; want nothing", w.wanted, len(w.roster.views), len(w.roster.patterns))
+		}
+	})
+}
+
+func TestPatternRefused(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.down = true
+		if err := w.roster.WatchPattern(w.watcher(1), app, mustCompile(t, "*"), none); err != errDown {
+			t.Errorf("%v, want %v", err, errDown)
+		}
+		if len(w.roster.patterns) != 0 {
+			t.Error("it is watched all the same")
+		}
+	})
+}
+
+// A missing announcement has the view loaded again, and the difference shown.
+func TestGap(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.do("c", "+a", "+b")
+		o := w.watcher(1)
+		w.watch(o, "c")
+		pass()
+		o.want("c: +a +b")
+		w.set(func() { w.deaf = true })
+		w.do("c", "-a")
+		w.do("c", `+b{"n":2}`)
+		w.set(func() { w.deaf = false })
+		w.do("c", "+d")
+		pass()
+		o.want(`c: +b{"n":2} +d -a`)
+		if w.loads != 2 {
+			t.Errorf("loaded %d times, want twice", w.loads)
+		}
+	})
+}
+
+// What is announced while the view is loaded is neither lost nor shown twice.
+func TestAnnouncedWhileLoading(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.do("c", "+a", "+b")
+		o := w.watcher(1)
+		w.hold = make(chan struct{})
+		w.watch(o, "c")
+		synctest.Wait() // the load has its answer, which is under way
+		w.do("c", "-a")
+		w.do("c", "+d")
+		pass()
+		o.want()
+		close(w.hold)
+		pass()
+		o.want("c: +b +d")
+		w.do("c", "-b")
+		pass()
+		o.want("c: -b")
+		if w.loads != 1 {
+			t.Errorf("loaded %d times, want once", w.loads)
+		}
+	})
+}
+
+// A channel that many join while it is loaded does not pile up announcements.
+func TestTooManyWhileLoading(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		o := w.watcher(1)
+		w.hold = make(chan struct{})
+		w.watch(o, "c")
+		synctest.Wait()
+		for _, c := range fleet(maxPending + 500) {
+			w.do("c", c)
+		}
+		if n := len(w.roster.views[presence.ChannelID{App: app, Channel: "c"}].pending); n > maxPending {
+			t.Errorf("%d announcements wait", n)
+		}
+		close(w.hold)
+		pass()
+		w.wantTruth(o, "c")
+		if len(o.frames) != 1 {
+			t.Errorf("%d frames, want the snapshot alone", len(o.frames))
+		}
+	})
+}
+
+// A lost link shows the difference, when it is back.
+func TestLinkIsLost(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.do("c", "+a", "+b")
+		o, late := w.watcher(1), w.watcher(2)
+		w.watch(o, "c")
+		pass()
+		w.set(func() { w.deaf, w.down = true, true })
+		w.do("c", "-a")
+		w.do("c", "+d")
+		w.watch(late, "c")
+		other := w.watcher(3)
+		w.watch(other, "other")
+		pass()
+		late.want("c: +a +b") // as far as is known
+		other.want()
+		w.set(func() { w.deaf, w.down = false, false })
+		w.roster.Restored()
+		pass()
+		time.Sleep(time.Second)
+		o.want("c: +a +b", "c: +d -a")
+		late.want("c: +d -a")
+		other.want("other:")
+		w.do("c", "+e")
+		pass()
+		o.want("c: +e")
+	})
+}
+
+// When Redis has lost everything, nodes state their members again; nobody has left
+// who is stated within the time, and who is not has.
+func TestRedisIsEmptied(t *testing.T) {
+	for _, restored := range []bool{true, false} {
+		t.Run(fmt.Sprint("link lost ", restored), func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				w.do("c", "+a", "+b", "+gone")
+				w.do("empty", "+x")
+				o, e := w.watcher(1), w.watcher(2)
+				w.watch(o, "c")
+				w.watch(e, "empty")
+				pass()
+				o.want("c: +a +b +gone")
+				e.want("empty: +x")
+				w.set(func() { clear(w.channels) })
+				if restored {
+					w.roster.Restored()
+				}
+				pass()
+				w.do("c", "+b")
+				time.Sleep(3 * time.Second)
+				o.want()
+				w.do("c", "+a")
+				w.do("c", "+new")
+				pass()
+				o.want("c: +new")
+				late := w.watcher(3)
+				w.watch(late, "c")
+				pass()
+				late.want("c: +a +b +gone +new") // gone may still come back
+				time.Sleep(settling)
+				o.want("c: -gone")
+				late.want("c: -gone")
+				if restored {
+					e.want("empty: -x")
+				}
+				w.do("c", "-a")
+				pass()
+				o.want("c: -a")
+			})
+		})
+	}
+}
+
+// A channel that is empty now and then does not keep those who were lost.
+func TestSettlingEnds(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.do("c", "+ghost")
+		o := w.watcher(1)
+		w.watch(o, "c")
+		pass()
+		o.want("c: +ghost")
+		w.set(func() { clear(w.channels) })
+		for range 8 {
+			w.do("c", "+x")
+			time.Sleep(2 * time.Second)
+			w.do("c", "-x")
+			time.Sleep(time.Second)
+		}
+		pass()
+		if _, there := o.shown["c"]["ghost"]; there {
+			t.Errorf("the ghost is there after %v", 24*time.Second)
+		}
+		w.wantTruth(o, "c")
+	})
+}
+
+// Announcements that are no such thing are dropped, and said so.
+func TestForeignAnnouncement(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		o := w.watcher(1)
+		w.watch(o, "c")
+		pass()
+		o.want("c:")
+		w.roster.Announced([]broker.Delivery{{Kind: broker.KindPresence, App: app, Channel: "c", Frame: []byte("hello")}})
+		w.do("c", "+a")
+		pass()
+		o.want("c: +a")
+		if !strings.Contains(w.log.String(), "not from fleetwire") {
+			t.Errorf("the log says %q", w.log.String())
+		}
+	})
+}
+
+func none(error) {}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,252 @@
+package roster
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"fleetwire/pkg/protocol"
+)
+
+// open opens the view's window, if it is not open. It is called with r.mu held.
+func (r *Roster) open(v *view) {
+	if !v.open {
+		v.open = true
+		v.closes = time.Now().Add(window)
+		r.due = append(r.due, v)
+		signal(r.flushing)
+	}
+}
+
+// openFor opens the view's window for newcomers. The first has nobody to wait for.
+func (r *Roster) openFor(v *view) {
+	if v.open || len(v.watchers) > 0 {
+		r.open(v)
+		return
+	}
+	v.open = true
+	r.now = append(r.now, v)
+	signal(r.flushing)
+}
+
+// Run closes windows and loads views until ctx ends.
+func (r *Roster) Run(ctx context.Context) {
+	loaded := make(chan struct{})
+	go func() {
+		defer close(loaded)
+		r.runLoads(ctx)
+	}()
+	r.runWindows(ctx)
+	<-loaded
+}
+
+func (r *Roster) runWindows(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-r.flushing:
+		}
+		for {
+			r.mu.Lock()
+			v, wait := r.nextDue()
+			if v != nil {
+				r.close(v)
+			}
+			r.mu.Unlock()
+			if v == nil {
+				if wait > 0 {
+					timer.Reset(wait)
+				}
+				break
+			}
+			for i, w := range r.dirty {
+				w.Flush()
+				r.dirty[i] = nil
+			}
+			r.dirty = r.dirty[:0]
+		}
+	}
+}
+
+// nextDue takes the next view whose window is to be closed, or says in how long
+// there will be one, 0 if there is none.
+func (r *Roster) nextDue() (v *view, wait time.Duration) {
+	if len(r.now) > 0 {
+		v, r.now = r.now[0], r.now[1:]
+		return v, 0
+	}
+	r.now = nil
+	if len(r.due) == 0 {
+		r.due = nil
+		return nil, 0
+	}
+	if wait = time.Until(r.due[0].closes); wait > 0 {
+		return nil, wait
+	}
+	v, r.due = r.due[0], r.due[1:]
+	return v, 0
+}
+
+// close ends the view's window: what has changed goes out, then the snapshots. It
+// is called with r.mu held, for appending to thousands of queues takes no longer
+// than a millisecond; what is appended is written without it.
+func (r *Roster) close(v *view) {
+	v.open = false
+	if frame := v.changes(); frame != nil {
+		for _, entry := range v.watchers {
+			r.append(entry.watcher, frame)
+		}
+	}
+	v.was = nil
+	r.closeAnnounced(v)
+	r.welcome(v)
+	r.dropIfIdle(v)
+}
+
+func (r *Roster) append(w Watcher, frame []byte) {
+	r.frames.Add(1)
+	if w.AppendPresence(frame) {
+		r.dirty = append(r.dirty, w)
+	}
+}
+
+// changes is the frame with what has changed, nil if in the end nothing has.
+func (v *view) changes() []byte {
+	var joined, left []protocol.PresencePeer
+	for peer, was := range v.was {
+		metadata, present := v.members[peer]
+		joined, left = sortOut(joined, left, peer, was, known{metadata, present}, false)
+	}
+	return encode(v.id.Channel, joined, left)
+}
+
+func sortOut(joined, left []protocol.PresencePeer, peer string, was, now known, updated bool) (j, l []protocol.PresencePeer) {
+	switch {
+	case now.present && (!was.present || was.metadata != now.metadata || updated):
+		joined = append(joined, protocol.PresencePeer{PeerID: peer, Metadata: now.metadata})
+	case was.present && !now.present:
+		left = append(left, protocol.PresencePeer{PeerID: peer, Metadata: was.metadata})
+	}
+	return joined, left
+}
+
+func encode(name string, joined, left []protocol.PresencePeer) []byte {
+	if len(joined)+len(left) == 0 {
+		return nil
+	}
+	byPeer := func(a, b protocol.PresencePeer) int { return strings.Compare(a.PeerID, b.PeerID) }
+	slices.SortFunc(joined, byPeer)
+	slices.SortFunc(left, byPeer)
+	return protocol.AppendTextFrame(nil, protocol.AppendPresence(nil, name, joined, left))
+}
+
+// closeAnnounced hands what was announced to those who watch patterns, but for
+// those who watch the channel by name too and hear of it from there.
+func (r *Roster) closeAnnounced(v *view) {
+	if v.announced == nil {
+		return
+	}
+	var joined, left []protocol.PresencePeer
+	for peer, n := range v.announced {
+		if !n.now.present {
+			n.before.metadata = n.now.metadata
+		}
+		joined, left = sortOut(joined, left, peer, n.before, n.now, n.updated)
+	}
+	v.announced = nil
+	frame := encode(v.id.Channel, joined, left)
+	if frame == nil {
+		return
+	}
+	var got map[uint64]bool // who watches two patterns that match gets it once
+	matched := 0
+	for _, p := range r.patterns[v.id.App] {
+		if !p.pattern.Match(v.id.Channel) {
+			continue
+		}
+		if matched++; matched == 2 {
+			got = map[uint64]bool{}
+			for _, before := range r.patterns[v.id.App] {
+				if before == p {
+					break
+				}
+				if before.pattern.Match(v.id.Channel) {
+					for _, w := range before.watchers {
+						got[w.ID()] = true
+					}
+				}
+			}
+		}
+		for _, w := range p.watchers {
+			if got[w.ID()] || r.watching[watcherKey{v, w.ID()}] != nil {
+				continue
+			}
+			if got != nil {
+				got[w.ID()] = true
+			}
+			r.append(w, frame)
+		}
+	}
+}
+
+// welcome gives the newcomers their snapshot.
+func (r *Roster) welcome(v *view) {
+	if !v.loaded || v.asked {
+		return // they get it when it is
+	}
+	var frame []byte
+	var stay []*watching
+	for _, entry := range v.newcomers {
+		switch {
+		case !entry.ready:
+		case !v.reached(entry):
+			r.waitFor(v, entry)
+		default:
+			if frame == nil {
+				frame = v.snapshot()
+			}
+			entry.newcomer = false
+			entry.at = len(v.watchers)
+			v.watchers = append(v.watchers, entry)
+			r.append(entry.watcher, frame)
+			continue
+		}
+		entry.at = len(stay)
+		stay = append(stay, entry)
+	}
+	v.newcomers = stay
+}
+
+// reached says whether the view has come to where the newcomer's own peer is in it.
+func (v *view) reached(entry *watching) bool {
+	since := entry.since
+	return since.Number == 0 || since.Incarnation == v.version.Incarnation && since.Number <= v.version.Number
+}
+
+// waitFor has a newcomer wait one window more: the announcement of its own join
+// is under way. If that did not help the view is loaded, and will do as it is.
+func (r *Roster) waitFor(v *view, entry *watching) {
+	if entry.waited {
+		entry.since.Number = 0
+		r.load(v)
+		return
+	}
+	entry.waited = true
+	r.open(v)
+}
+
+func (v *view) snapshot() []byte {
+	joined := make([]protocol.PresencePeer, 0, len(v.members))
+	for peer, metadata := range v.members {
+		joined = append(joined, protocol.PresencePeer{PeerID: peer, Metadata: metadata})
+	}
+	if len(joined) == 0 {
+		return protocol.AppendTextFrame(nil, protocol.AppendPresence(nil, v.id.Channel, nil, nil))
+	}
+	return encode(v.id.Channel, joined, nil)
+}
