@@ -20,9 +20,11 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/fanout/internal/hub"
+	"fleetwire/fanout/internal/roster"
 	"fleetwire/fanout/internal/session"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/broker"
+	"fleetwire/pkg/presence"
 	"fleetwire/pkg/publish"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn"
@@ -66,6 +68,8 @@ type Node struct {
 	health      *redisconn.Health
 	broker      *broker.Broker
 	hub         *hub.Hub
+	members     *presence.Tracker
+	roster      *roster.Roster
 	publisher   *publish.Service
 	limiter     *quota.RateLimiter
 	connections *quota.Connections
@@ -121,8 +125,14 @@ func New(opt Options) (*Node, error) {
 	n.limiter.Watch(n.health)
 	n.connections = quota.NewConnections(opt.Redis, n.id)
 	n.revocations = revocation.NewList(opt.Redis)
-	n.sessionOptions = &session.Options{Hub: n.hub, Publisher: n.publisher, Verify: n.verify, Log: opt.Log, Now: opt.Now}
+	n.members = presence.NewTracker(presence.Options{Redis: opt.Redis, Health: n.health, Log: opt.Log, Embedded: opt.Embedded})
+	n.roster = roster.New(roster.Options{Interest: n.broker, Log: opt.Log, Load: func(ctx context.Context, channels []presence.ChannelID) ([]presence.State, error) {
+		return presence.Load(ctx, opt.Redis, channels)
+	}})
+	n.broker.OnRestored(n.roster.Restored)
+	n.sessionOptions = &session.Options{Hub: n.hub, Publisher: n.publisher, Members: n.members, Roster: n.roster, Verify: n.verify, Log: opt.Log, Now: opt.Now}
 	n.metrics.CountDeliveries(n.hub.Delivered)
+	n.metrics.CountPresence(n.roster.Frames, n.roster.Views)
 	n.metrics.ReportReady(n.Ready)
 	n.metrics.ReportAppsStale(func() bool { return opt.Apps.Stale() != nil })
 	n.app = n.newApp()
@@ -168,7 +178,7 @@ func (n *Node) notReady() string {
 		return "draining"
 	case !n.health.Up():
 		return "redis does not answer"
-	case !n.broker.Live():
+	case !n.broker.Live() || !n.members.Live():
 		return "subscriptions in redis are not live yet"
 	default:
 		return ""
@@ -192,7 +202,9 @@ func (n *Node) Run(ctx context.Context) error {
 	run(n.health.Run)
 	run(n.connections.Run)
 	run(n.usage.Run)
-	run(func(ctx context.Context) { n.broker.Run(ctx, n.hub.Broadcast) })
+	run(n.members.Run)
+	run(n.roster.Run)
+	run(func(ctx context.Context) { n.broker.Run(ctx, n.deliver) })
 	run(n.keepAlive)
 
 	n.awaitReady(ctx)
@@ -226,6 +238,24 @@ func (n *Node) Run(ctx context.Context) error {
 		_ = n.opsListener.Close() // likewise
 	}
 	return err
+}
+
+// deliver hands on what comes from Redis, in order: announcements to the roster,
+// everything else to the hub.
+func (n *Node) deliver(batch []broker.Delivery) {
+	for len(batch) > 0 {
+		announced := batch[0].Kind == broker.KindPresence
+		run := 1
+		for run < len(batch) && (batch[run].Kind == broker.KindPresence) == announced {
+			run++
+		}
+		if announced {
+			n.roster.Announced(batch[:run])
+		} else {
+			n.hub.Broadcast(batch[:run])
+		}
+		batch = batch[run:]
+	}
 }
 
 // awaitReady returns when the node is ready, or after startPatience: until then

@@ -249,7 +249,7 @@ func judge(grant *auth.Grant, refused *protocol.CloseError, origin string) (*aut
 // revoked, and takes a connection of the app's plan. Known comes first: who
 // revokes after the look finds the connection to close.
 func (n *Node) admit(s *session.Session, grant *auth.Grant) *protocol.CloseError {
-	if !n.health.Up() || !n.broker.Live() { // a subscribe would fail
+	if !n.health.Up() || !n.broker.Live() || !n.members.Live() { // a subscribe would fail
 		return protocol.Closef(protocol.CloseTryLater, "")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), decision)

@@ -64,6 +64,18 @@ func (m *Metrics) CountDeliveries(total func() uint64) {
 	}, func() float64 { return float64(total()) }))
 }
 
+// CountPresence reads the presence frames handed to connections, and the channels
+// that are watched by name.
+func (m *Metrics) CountPresence(frames func() uint64, views func() int) {
+	m.registry.MustRegister(
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "fleetwire_presence_frames_total", Help: "Presence frames handed to connections of this node.",
+		}, func() float64 { return float64(frames()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "fleetwire_presence_views", Help: "Channels whose members this node keeps, because a connection watches them.",
+		}, func() float64 { return float64(views()) }))
+}
+
 // ReportReady reads whether the node is ready (1) or not (0) from ready.
 func (m *Metrics) ReportReady(ready func() bool) {
 	m.report("fleetwire_ready", "1 while /readyz answers 200.", ready)

@@ -37,7 +37,7 @@ func (s *Session) dispatch(message []byte) {
 }
 
 // handleSubscribe acks when the subscription is live in Redis, so that what is
-// published after the ack is delivered.
+// published after the ack is delivered, and the peer is listed there.
 func (s *Session) handleSubscribe(f *protocol.ClientFrame) *protocol.Error {
 	c := &s.scope
 	c.mu.Lock()
@@ -51,14 +51,7 @@ func (s *Session) handleSubscribe(f *protocol.ClientFrame) *protocol.Error {
 	if !already && len(c.subscriptions) >= protocol.MaxSubscriptions {
 		return protocol.Errorf(protocol.ChannelLimitExceeded, "a connection can have %d subscriptions; unsubscribe from one first", protocol.MaxSubscriptions)
 	}
-	app := grant.App.ID
-	done := s.subscribed(f.RequestID, f.Channel, pattern)
-	var refused error
-	if pattern != nil {
-		refused = s.opt.Hub.SubscribePattern(s, app, pattern, f.IncludeSenderMetadata, done)
-	} else {
-		refused = s.opt.Hub.Subscribe(s, app, f.Channel, f.IncludeSenderMetadata, done)
-	}
+	refused := s.subscribe(f, grant, pattern, already)
 	if refused != nil {
 		return protocol.Errorf(protocol.BackendError, "Redis does not answer; not subscribed, try again")
 	}
@@ -103,21 +96,6 @@ func maySubscribe(g *auth.Grant, name string, pattern *channel.Pattern) bool {
 	return g.Can(apps.ActionSubscribe) && g.MayTouch(name)
 }
 
-// subscribed answers a subscribe once Redis has. It runs on the broker's goroutine.
-func (s *Session) subscribed(requestID, name string, pattern *channel.Pattern) func(error) {
-	return func(err error) {
-		if err != nil {
-			// The session's own list still names it: harmless, for subscribing again
-			// and leaving both work on the hub's truth.
-			s.unsubscribe(name, pattern)
-			s.fail(requestID, protocol.Errorf(protocol.BackendError, "the connection to Redis was lost; not subscribed, try again"))
-		} else {
-			s.ack(requestID)
-		}
-		s.Flush()
-	}
-}
-
 func (s *Session) handleUnsubscribe(f *protocol.ClientFrame) *protocol.Error {
 	var invalid error
 	if channel.IsPattern(f.Channel) {
@@ -137,14 +115,6 @@ func (s *Session) handleUnsubscribe(f *protocol.ClientFrame) *protocol.Error {
 	c.mu.Unlock()
 	s.ack(f.RequestID)
 	return nil
-}
-
-func (s *Session) unsubscribe(name string, pattern *channel.Pattern) {
-	if pattern != nil {
-		s.opt.Hub.UnsubscribePattern(s, s.Grant().App.ID, pattern)
-	} else {
-		s.opt.Hub.Unsubscribe(s, s.Grant().App.ID, name)
-	}
 }
 
 func (s *Session) handlePublish(f *protocol.ClientFrame) *protocol.Error {

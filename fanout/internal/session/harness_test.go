@@ -42,6 +42,7 @@ type world struct {
 	opt       Options
 	interest  *interest
 	publisher *publisher
+	lists     *lists
 	clock     *clock
 	log       *logBuffer
 	dir       *apps.Directory
@@ -55,13 +56,13 @@ func newWorld(t testing.TB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, dir: dir, interest: &interest{subscribers: map[string]int{}, connections: map[string]int{}}, publisher: &publisher{}, clock: &clock{}, log: &logBuffer{}}
+	w := &world{t: t, dir: dir, interest: &interest{subscribers: map[string]int{}, connections: map[string]int{}}, publisher: &publisher{}, lists: newLists(), clock: &clock{}, log: &logBuffer{}}
 	w.key, _ = dir.Key("sk_test")
 	w.clock.set(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
 	verify := func(token, _ string) (*auth.Grant, *protocol.CloseError) {
 		return auth.VerifyToken(dir, token, w.clock.now())
 	}
-	w.opt = Options{Hub: hub.New(w.interest), Publisher: w.publisher, Verify: verify, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock.now}
+	w.opt = Options{Hub: hub.New(w.interest), Publisher: w.publisher, Members: w.lists, Roster: w.lists, Verify: verify, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock.now}
 	return w
 }
 

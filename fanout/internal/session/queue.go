@@ -20,6 +20,8 @@ type queue struct {
 
 	closing  *protocol.CloseError // why the server closes; its frame is the last
 	sequence uint64               // of the last frame from the hub
+	// uncounted is how many bytes of a presence frame do not count against the bound.
+	uncounted int
 }
 
 // Append queues a shared frame (hub.Subscriber).
@@ -36,11 +38,16 @@ func (s *Session) Append(frame []byte, sequence uint64) (queued, flush bool) {
 
 // enqueue is called with the queue locked.
 func (s *Session) enqueue(frame []byte) (queued, flush bool) {
+	s.out.uncounted = min(s.out.uncounted, s.out.bytes) // as far as it is sent
+	return s.enqueueWithin(frame)
+}
+
+func (s *Session) enqueueWithin(frame []byte) (queued, flush bool) {
 	q := &s.out
 	if q.closing != nil || q.broken {
 		return false, false
 	}
-	if q.bytes+len(frame) > protocol.UnsentBytesLimit {
+	if q.bytes+len(frame) > protocol.UnsentBytesLimit+q.uncounted {
 		s.beginClose(protocol.Closef(protocol.ClosePolicy, protocol.ReasonSlowConsumer), true)
 		return false, q.needFlush()
 	}

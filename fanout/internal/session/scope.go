@@ -39,6 +39,7 @@ func (s *Session) Regrant(g *auth.Grant) (unsubscribed []string) {
 	if c.left {
 		return nil
 	}
+	old := s.Grant()
 	c.grant.Store(g)
 	limits := g.App.Limits
 	s.rate.SetLimitAt(s.opt.Now(), rate.Limit(limits.ConnectionMessagesPerSec))
@@ -49,6 +50,8 @@ func (s *Session) Regrant(g *auth.Grant) (unsubscribed []string) {
 			delete(c.subscriptions, name)
 			s.unsubscribe(name, pattern)
 			unsubscribed = append(unsubscribed, name)
+		} else {
+			s.regrantPresence(old, g, name, pattern)
 		}
 	}
 	slices.Sort(unsubscribed)

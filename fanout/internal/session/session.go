@@ -46,6 +46,8 @@ type Publisher interface {
 type Options struct {
 	Hub       *hub.Hub
 	Publisher Publisher
+	Members   Members
+	Roster    Roster
 	// Verify says what a token grants that is to replace a live connection's, which
 	// came with this Origin header.
 	Verify func(token, origin string) (*auth.Grant, *protocol.CloseError)

@@ -1,0 +1,164 @@
+package session
+
+import (
+	"bytes"
+	"sync/atomic"
+
+	"fleetwire/fanout/internal/roster"
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/auth"
+	"fleetwire/pkg/channel"
+	"fleetwire/pkg/presence"
+	"fleetwire/pkg/protocol"
+)
+
+// Members takes note of who is in which channel: presence.Tracker.
+type Members interface {
+	Join(app, channelName, peer string, connection uint64, metadata []byte, done func(presence.Version, error)) error
+	Leave(app, channelName, peer string, connection uint64)
+}
+
+// Roster shows who is in channels: roster.Roster.
+type Roster interface {
+	Watch(w roster.Watcher, app, channelName string)
+	Ready(w roster.Watcher, app, channelName string, since presence.Version)
+	Unwatch(w roster.Watcher, app, channelName string)
+	WatchPattern(w roster.Watcher, app string, p *channel.Pattern, done func(error)) error
+	UnwatchPattern(w roster.Watcher, app string, p *channel.Pattern)
+}
+
+// subscribing is a subscribe that Redis has yet to confirm: that messages come
+// in, that the peer is listed or, for a pattern, that announcements come in.
+type subscribing struct {
+	session   *Session
+	requestID string
+	name      string
+	pattern   *channel.Pattern
+	since     presence.Version // at which the peer is listed
+	missing   atomic.Int32     // confirmations
+	failed    atomic.Bool
+}
+
+// subscribe subscribes with everything that belongs to it, and answers when all
+// of that is confirmed. An error means that nothing has changed, and nobody will
+// be answered. It is called with the scope locked.
+func (s *Session) subscribe(f *protocol.ClientFrame, g *auth.Grant, pattern *channel.Pattern, already bool) error {
+	w := &subscribing{session: s, requestID: f.RequestID, name: f.Channel, pattern: pattern}
+	watches := g.Can(apps.ActionPresence)
+	app := g.App.ID
+	if pattern == nil {
+		w.missing.Store(2)
+		if err := s.opt.Members.Join(app, f.Channel, g.Peer, s.id, g.PeerMetadata, w.listed); err != nil {
+			return err
+		}
+		if err := s.opt.Hub.Subscribe(s, app, f.Channel, f.IncludeSenderMetadata, w.confirm); err != nil {
+			if !already {
+				s.opt.Members.Leave(app, f.Channel, g.Peer, s.id)
+			}
+			return err
+		}
+		if watches {
+			s.opt.Roster.Watch(s, app, f.Channel)
+		}
+		return nil
+	}
+	w.missing.Store(1)
+	if watches {
+		w.missing.Store(2)
+		if err := s.opt.Roster.WatchPattern(s, app, pattern, w.confirm); err != nil {
+			return err
+		}
+	}
+	if err := s.opt.Hub.SubscribePattern(s, app, pattern, f.IncludeSenderMetadata, w.confirm); err != nil {
+		if watches && !already {
+			s.opt.Roster.UnwatchPattern(s, app, pattern)
+		}
+		return err
+	}
+	return nil
+}
+
+// listed is told when the peer is listed, on the tracker's goroutine.
+func (w *subscribing) listed(since presence.Version, err error) {
+	w.since = since
+	w.confirm(err)
+}
+
+// confirm takes one confirmation, or that there is none, on the broker's or the
+// tracker's goroutine. With the last the subscribe is answered. The snapshot of
+// who is there comes after the ack.
+func (w *subscribing) confirm(err error) {
+	if err != nil {
+		w.failed.Store(true)
+	}
+	if w.missing.Add(-1) > 0 {
+		return
+	}
+	s := w.session
+	if w.failed.Load() {
+		s.scope.mu.Lock()
+		delete(s.scope.subscriptions, w.name)
+		s.unsubscribe(w.name, w.pattern)
+		s.scope.mu.Unlock()
+		s.fail(w.requestID, protocol.Errorf(protocol.BackendError, "the connection to Redis was lost; not subscribed, try again"))
+	} else {
+		s.ack(w.requestID)
+		if w.pattern == nil {
+			s.opt.Roster.Ready(s, s.Grant().App.ID, w.name, w.since)
+		}
+	}
+	s.Flush()
+}
+
+// unsubscribe undoes subscribe.
+func (s *Session) unsubscribe(name string, pattern *channel.Pattern) {
+	g := s.Grant()
+	if pattern != nil {
+		s.opt.Hub.UnsubscribePattern(s, g.App.ID, pattern)
+	} else {
+		s.opt.Hub.Unsubscribe(s, g.App.ID, name)
+		s.opt.Members.Leave(g.App.ID, name, g.Peer, s.id)
+	}
+	s.unwatch(g, name, pattern)
+}
+
+func (s *Session) unwatch(g *auth.Grant, name string, pattern *channel.Pattern) {
+	if pattern != nil {
+		s.opt.Roster.UnwatchPattern(s, g.App.ID, pattern)
+	} else {
+		s.opt.Roster.Unwatch(s, g.App.ID, name)
+	}
+}
+
+// regrantPresence has a subscription that stays shown what the new grant lets it
+// see, and others what it has of the peer.
+func (s *Session) regrantPresence(old, g *auth.Grant, name string, pattern *channel.Pattern) {
+	did, does := old.Can(apps.ActionPresence), g.Can(apps.ActionPresence)
+	switch {
+	case did && !does:
+		s.unwatch(g, name, pattern)
+	case does && !did && pattern != nil:
+		// Should Redis be away just now, it takes another subscribe.
+		_ = s.opt.Roster.WatchPattern(s, g.App.ID, pattern, func(error) {})
+	case does && !did:
+		s.opt.Roster.Watch(s, g.App.ID, name)
+		s.opt.Roster.Ready(s, g.App.ID, name, presence.Version{})
+	}
+	if pattern == nil && !bytes.Equal(old.PeerMetadata, g.PeerMetadata) {
+		_ = s.opt.Members.Join(g.App.ID, name, g.Peer, s.id, g.PeerMetadata, func(presence.Version, error) {})
+	}
+}
+
+// AppendPresence queues a shared frame (roster.Watcher). A snapshot may be larger
+// than all that may be unsent otherwise: the presence frame that is over the
+// bound does not count, until it is sent.
+func (s *Session) AppendPresence(frame []byte) (flush bool) {
+	q := &s.out
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.bytes <= protocol.UnsentBytesLimit {
+		q.uncounted = len(frame)
+	}
+	_, flush = s.enqueueWithin(frame)
+	return flush
+}

@@ -1,0 +1,292 @@
+package session
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/gobwas/ws"
+
+	"fleetwire/fanout/internal/roster"
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/channel"
+	"fleetwire/pkg/presence"
+	"fleetwire/pkg/protocol"
+)
+
+// lists stands in for the tracker and the roster. Its snapshots are made up.
+type lists struct {
+	mu       sync.Mutex
+	err      error // refuses
+	hold     bool  // answers are kept back until release
+	held     []func(error)
+	listed   map[string]string // metadata by channel and connection
+	watching map[string]bool   // by channel or pattern, and connection
+	snapshot []byte            // nil: there are none
+}
+
+func newLists() *lists { return &lists{listed: map[string]string{}, watching: map[string]bool{}} }
+
+func entry(name string, id uint64) string { return fmt.Sprint(name, " ", id) }
+
+func (l *lists) answer(done func(error), change func()) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil {
+		return l.err
+	}
+	change()
+	if l.hold {
+		l.held = append(l.held, done)
+	} else {
+		go done(nil)
+	}
+	return nil
+}
+
+func (l *lists) Join(_, name, peer string, connection uint64, metadata []byte, done func(presence.Version, error)) error {
+	return l.answer(func(err error) { done(presence.Version{Incarnation: 1, Number: 7}, err) }, func() {
+		l.listed[entry(name, connection)] = peer + string(metadata)
+	})
+}
+
+func (l *lists) Leave(_, name, _ string, connection uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.listed, entry(name, connection))
+}
+
+func (l *lists) Watch(w roster.Watcher, _, name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.watching[entry(name, w.ID())] = true
+}
+
+func (l *lists) Ready(w roster.Watcher, _, name string, since presence.Version) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.watching[entry(name, w.ID())] {
+		return
+	}
+	if since.Number != 7 && since != (presence.Version{}) {
+		panic("another version than that of the join")
+	}
+	if l.snapshot != nil && w.AppendPresence(l.snapshot) {
+		go w.Flush()
+	}
+}
+
+func (l *lists) Unwatch(w roster.Watcher, _, name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.watching, entry(name, w.ID()))
+}
+
+func (l *lists) WatchPattern(w roster.Watcher, _ string, p *channel.Pattern, done func(error)) error {
+	return l.answer(done, func() { l.watching[entry(p.String(), w.ID())] = true })
+}
+
+func (l *lists) UnwatchPattern(w roster.Watcher, app string, p *channel.Pattern) {
+	l.Unwatch(w, app, p.String())
+}
+
+func (l *lists) set(err error, hold bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.err, l.hold = err, hold
+}
+
+func (l *lists) release(err error) {
+	l.mu.Lock()
+	held := l.held
+	l.held = nil
+	l.mu.Unlock()
+	for _, done := range held {
+		done(err)
+	}
+}
+
+// want checks who is listed, as in "devices/a 1 device-1", and who watches what.
+func (l *lists) want(t *testing.T, listed, watching string) {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var got []string
+	for e, peer := range l.listed {
+		got = append(got, e+" "+peer)
+	}
+	slices.Sort(got)
+	if s := strings.Join(got, ", "); s != listed {
+		t.Errorf("listed: %s\nwant %s", s, listed)
+	}
+	if s := strings.Join(slices.Sorted(maps.Keys(l.watching)), ", "); s != watching {
+		t.Errorf("watching: %s\nwant %s", s, watching)
+	}
+}
+
+// withSnapshots has the roster show an empty channel devices/a.
+func withSnapshots(w *world) {
+	w.lists.snapshot = protocol.AppendTextFrame(nil, []byte(emptySnapshot))
+}
+
+const emptySnapshot = `{"type":"presence","channel":"devices/a","joined":[],"left":[]}`
+
+// The snapshot comes after the ack, and only with the presence action. Everybody
+// who is subscribed by name is listed, whatever their actions (protocol §4.3).
+func TestPresenceIsForThoseWhoMay(t *testing.T) {
+	w := newWorld(t)
+	withSnapshots(w)
+	grant := w.grant("device-1")
+	grant.PeerMetadata = []byte(`{"k":1}`)
+	p := w.connect(grant)
+	p.write(text(`{"type":"subscribe","requestId":"1","channel":"devices/a"}`))
+	p.want(anAck("1"))
+	p.want(aText(emptySnapshot))
+	p.write(text(`{"type":"subscribe","requestId":"2","channel":"devices/*"}`))
+	p.want(anAck("2"))
+
+	without := w.grant("device-2")
+	without.Actions = apps.ActionsOf(apps.ActionSubscribe)
+	q := w.connect(without)
+	q.write(text(`{"type":"subscribe","requestId":"1","channel":"devices/a"}`))
+	q.want(anAck("1"))
+	q.write(text(`{"type":"subscribe","requestId":"2","channel":"devices/*"}`))
+	q.want(anAck("2"))
+	w.lists.want(t, `devices/a 1 device-1{"k":1}, devices/a 2 device-2`, "devices/* 1, devices/a 1")
+
+	p.write(text(`{"type":"unsubscribe","requestId":"3","channel":"devices/*"}`))
+	p.want(anAck("3"))
+	w.lists.want(t, `devices/a 1 device-1{"k":1}, devices/a 2 device-2`, "devices/a 1")
+	p.write(text(`{"type":"unsubscribe","requestId":"4","channel":"devices/a"}`))
+	p.want(anAck("4"))
+	w.lists.want(t, "devices/a 2 device-2", "")
+	_ = q.conn.Close()
+	q.wait()
+	w.lists.want(t, "", "")
+}
+
+// The ack waits for the list as well as for the messages.
+func TestAckWaitsForTheList(t *testing.T) {
+	w := newWorld(t)
+	withSnapshots(w)
+	p := w.connect(w.grant("device-1"))
+	for i, name := range []string{"devices/a", "devices/*"} {
+		w.lists.set(nil, true)
+		p.write(text(fmt.Sprintf(`{"type":"subscribe","requestId":"%d","channel":%q}`, i, name)))
+		p.write(text(`{"type":"ping"}`))
+		p.want(aText(pong))
+		w.lists.set(nil, false)
+		w.lists.release(nil)
+		p.want(anAck(fmt.Sprint(i)))
+		if i == 0 {
+			p.want(aText(emptySnapshot))
+		}
+	}
+}
+
+// When the list does not take a peer, nothing of the subscription stays.
+func TestListRefuses(t *testing.T) {
+	w := newWorld(t)
+	p := w.connect(w.grant("device-1"))
+	for i, name := range []string{"devices/a", "devices/*"} {
+		w.lists.set(errors.New("down"), false)
+		p.write(text(fmt.Sprintf(`{"type":"subscribe","requestId":"%d","channel":%q}`, i, name)))
+		p.want(anError(protocol.BackendError, fmt.Sprint(i)))
+		w.lists.set(nil, true)
+		p.write(text(fmt.Sprintf(`{"type":"subscribe","requestId":"later-%d","channel":%q}`, i, name)))
+		p.write(text(`{"type":"ping"}`))
+		p.want(aText(pong))
+		w.lists.release(presence.ErrDown)
+		p.want(anError(protocol.BackendError, fmt.Sprint("later-", i)))
+		w.lists.set(nil, false)
+		if n := w.interest.subscribersOf(name); n != 0 {
+			t.Errorf("%s has %d subscribers", name, n)
+		}
+	}
+	w.lists.want(t, "", "")
+
+	// And the other way round.
+	for i, name := range []string{"devices/a", "devices/*"} {
+		w.interest.set(errors.New("down"), false)
+		p.write(text(fmt.Sprintf(`{"type":"subscribe","requestId":"%d","channel":%q}`, i, name)))
+		p.want(anError(protocol.BackendError, fmt.Sprint(i)))
+	}
+	w.lists.want(t, "", "")
+}
+
+// A grant that loses or gains the action takes effect at once, and new metadata
+// is shown.
+func TestRegrantPresence(t *testing.T) {
+	w := newWorld(t)
+	withSnapshots(w)
+	grant := w.grant("device-1")
+	p := w.connect(grant)
+	p.write(text(`{"type":"subscribe","requestId":"1","channel":"devices/a"}`))
+	p.want(anAck("1"))
+	p.want(aText(emptySnapshot))
+	p.write(text(`{"type":"subscribe","requestId":"2","channel":"devices/*"}`))
+	p.want(anAck("2"))
+
+	without := *grant
+	without.Actions = apps.ActionsOf(apps.ActionSubscribe)
+	without.PeerMetadata = []byte(`{"n":2}`)
+	p.session.Regrant(&without)
+	w.lists.want(t, `devices/a 1 device-1{"n":2}`, "")
+	p.session.Regrant(grant)
+	w.lists.want(t, "devices/a 1 device-1", "devices/* 1, devices/a 1")
+	p.want(aText(emptySnapshot))
+	same := *grant
+	p.session.Regrant(&same)
+	p.write(text(`{"type":"ping"}`))
+	p.want(aText(pong)) // no second snapshot
+}
+
+// A snapshot may be larger than what may be unsent otherwise; a peer that reads it
+// gets it whole, and the messages behind it. One that does not read is closed all
+// the same when messages pass the bound.
+func TestSnapshotOverTheBound(t *testing.T) {
+	w := newWorld(t)
+	peers := make([]protocol.PresencePeer, 1000)
+	for i := range peers {
+		peers[i] = protocol.PresencePeer{PeerID: fmt.Sprint("p", i), Metadata: `{"k":"` + strings.Repeat("x", 4000) + `"}`}
+	}
+	body := protocol.AppendPresence(nil, "devices/a", peers, nil)
+	w.lists.snapshot = protocol.AppendTextFrame(nil, body)
+	if len(body) < 3*protocol.UnsentBytesLimit {
+		t.Fatal("it is too small")
+	}
+	small := wiring{serverBuffer: 16 << 10, peerBuffer: 16 << 10}
+	p := w.wire(w.grant("device-1"), small)
+	p.wantWelcome()
+	p.write(text(`{"type":"subscribe","requestId":"1","channel":"devices/a"}`))
+	p.want(anAck("1"))
+	message := protocol.AppendTextFrame(nil, []byte(`"`+strings.Repeat("m", 300<<10-2)+`"`))
+	if queued, _ := p.session.Append(message, 1); !queued {
+		t.Fatal("a message behind the snapshot is not queued")
+	}
+	if op, got := p.read(); op != ws.OpText || !bytes.Equal(got, body) {
+		t.Fatalf("got frame %x of %d bytes, want the snapshot of %d", op, len(got), len(body))
+	}
+	if _, got := p.read(); len(got) != 300<<10 {
+		t.Errorf("got %d bytes, want the message", len(got))
+	}
+
+	slow := w.wire(w.grant("device-2"), small)
+	slow.wantWelcome()
+	slow.write(text(`{"type":"subscribe","requestId":"1","channel":"devices/a"}`))
+	slow.want(anAck("1"))
+	for i := range uint64(6) { // 1.8 MB
+		slow.session.Append(message, i+1)
+		slow.session.Flush()
+	}
+	if slow.session.out.closeSent() == nil {
+		t.Error("a peer that does not read is not closed")
+	}
+	_ = slow.conn.Close()
+	slow.wait()
+}
