@@ -13,7 +13,7 @@ import (
 // status, code, headers and the body's exact shape. A subscriber of everything
 // sees nothing of any of them. (503 is in outage_test.go.)
 func TestRESTErrors(t *testing.T) {
-	key := newKey("rest", "devices/**", "_system/**")
+	key := newKey("rest", "devices/**", "_system/**").only(everyAction...)
 	mute := newKey("mute", "devices/**").only("subscribe")
 	ear := newKey("ear", "**")
 	paused := newKey("paused", "**")
@@ -85,7 +85,15 @@ func TestRESTErrors(t *testing.T) {
 		{"the root", "GET", "/", "", ``, nil, 404, "not_found", ""},
 		{"tokens with a slash", "POST", "/v1/tokens/", good, `{"peerId":"p"}`, nil, 404, "not_found", ""},
 		{"channels without a verb", "GET", "/v1/channels/devices%2Fa", good, ``, nil, 404, "not_found", ""},
-		{"peers, not served yet", "GET", "/v1/channels/devices%2Fa/peers", good, ``, nil, 404, "not_found", ""},
+		{"peers of no channel", "GET", "/v1/channels//peers", good, ``, nil, 400, "invalid_channel", "empty"},
+		{"peers of a pattern", "GET", "/v1/channels/devices%2F*/peers", good, ``, nil, 400, "invalid_channel", "*"},
+		{"peers with a query", "GET", "/v1/channels/devices%2Fa/peers?limit=1", good, ``, nil, 400, "invalid_request", "query"},
+		{"peers of a reserved channel", "GET", "/v1/channels/_system%2Fa/peers", good, ``, nil, 400, "channel_reserved", "_system/"},
+		{"peers without a credential", "GET", "/v1/channels/devices%2Fa/peers", "", ``, nil, 401, "unauthorized", ""},
+		{"peers without the action", "GET", "/v1/channels/devices%2Fa/peers", mute.credential(), ``, nil, 403, "action_not_permitted", "presence"},
+		{"peers outside the key", "GET", "/v1/channels/fleets%2Ff1/peers", good, ``, nil, 403, "channel_not_authorized", "fleets/f1"},
+		{"peers in a suspended app", "GET", "/v1/channels/devices%2Fa/peers", paused.credential(), ``, nil, 403, "account_suspended", "app_paused"},
+		{"POST peers", "POST", "/v1/channels/devices%2Fa/peers", good, `{}`, nil, 405, "method_not_allowed", "GET"},
 		{"disconnect nobody", "DELETE", "/v1/peers/", good, ``, nil, 400, "invalid_peer_id", "1–128"},
 		{"disconnect 129 bytes", "DELETE", "/v1/peers/" + strings.Repeat("p", 129), good, ``, nil, 400, "invalid_peer_id", "1–128"},
 		{"disconnect a control character", "DELETE", "/v1/peers/a%07", good, ``, nil, 400, "invalid_peer_id", "printable"},

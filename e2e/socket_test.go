@@ -121,8 +121,10 @@ func (e closedError) Error() string { return fmt.Sprintf("closed with %d %q", e.
 
 // read returns the next text frame, having answered pings on the way. A close
 // frame is answered and is a closedError.
-func (s *socket) read() (string, error) {
-	_ = s.conn.SetReadDeadline(time.Now().Add(patience))
+func (s *socket) read() (string, error) { return s.readUntil(time.Now().Add(patience)) }
+
+func (s *socket) readUntil(deadline time.Time) (string, error) {
+	_ = s.conn.SetReadDeadline(deadline)
 	for {
 		f, err := wstest.ReadFrame(s.in)
 		if err == nil {

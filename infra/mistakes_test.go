@@ -215,7 +215,7 @@ func TestMistakes(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if found := strings.Join(checkRoutes(b, wantedRoutes()), "\n"); !strings.Contains(found, m.says) {
+				if found := strings.Join(checkRoutes(b, wantedRoutes), "\n"); !strings.Contains(found, m.says) {
 					t.Errorf("not caught: want %q in\n%s", m.says, found)
 				}
 				return

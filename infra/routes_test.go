@@ -12,21 +12,8 @@ import (
 	"fleetwire/functions/routes"
 )
 
-// comingRoutes are rows of the protocol's REST table (§5) that are deployed but
-// not in routes.All yet.
-var comingRoutes = []routes.Route{
-	{Method: "GET", Path: "/v1/channels/{channel}/peers", Function: "peers"},
-}
-
-func wantedRoutes() []routes.Route {
-	wanted := routes.All()
-	for _, r := range comingRoutes {
-		if !slices.Contains(routes.All(), r) {
-			wanted = append(wanted, r)
-		}
-	}
-	return wanted
-}
+// wantedRoutes are those that the balancer must know.
+var wantedRoutes = routes.All()
 
 // state is what `terraform show -json` says of an applied state.
 type state struct {
@@ -283,14 +270,14 @@ func TestRoutes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, complaint := range checkRoutes(b, wantedRoutes()) {
+	for _, complaint := range checkRoutes(b, wantedRoutes) {
 		t.Error(complaint)
 	}
 }
 
 // What a balancer matches, the handlers' own Match does too, and the other way round.
 func TestPatternsMatchAsHandlersDo(t *testing.T) {
-	for _, r := range wantedRoutes() {
+	for _, r := range wantedRoutes {
 		before, rest, templated := strings.Cut(r.Path, "{")
 		if !templated {
 			continue

@@ -29,6 +29,7 @@ type Config struct {
 	// not served.
 	Connections peers.Connections
 	Revocations peers.Revocations
+	Members     peers.Members    // who is in a channel; nil: the route is not served
 	Usage       usage.Reader     // nil: the usage routes are not served
 	Log         *slog.Logger     // nil: slog.Default()
 	Now         func() time.Time // nil: time.Now
@@ -36,7 +37,7 @@ type Config struct {
 
 // All lists every route, so that a deployment can be held against it.
 func All() []Route {
-	return []Route{tokens.Route, publish.Route, peers.DisconnectRoute, usage.Route, usage.ChannelsRoute, usage.PeersRoute}
+	return []Route{tokens.Route, publish.Route, peers.ListRoute, peers.DisconnectRoute, usage.Route, usage.ChannelsRoute, usage.PeersRoute}
 }
 
 // New makes the handler of all routes. A path that is none of them is 404
@@ -55,6 +56,9 @@ func New(c Config) http.Handler {
 			{tokens.Route, tokens.New(shared)},
 			{publish.Route, publish.New(shared, c.Publisher)},
 		},
+	}
+	if c.Members != nil {
+		rt.mounts = append(rt.mounts, mount{peers.ListRoute, peers.NewList(shared, c.Members)})
 	}
 	if c.Connections != nil {
 		rt.mounts = append(rt.mounts, mount{peers.DisconnectRoute, peers.NewDisconnect(shared, c.Connections, c.Revocations)})

@@ -12,6 +12,7 @@ import (
 	"fleetwire/functions/routes"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/channel"
+	"fleetwire/pkg/presence"
 	"fleetwire/pkg/publish"
 	"fleetwire/pkg/usage"
 )
@@ -41,16 +42,21 @@ func (empty) Disconnect(context.Context, string, string) (int64, error) { return
 
 func (empty) Revoke(context.Context, string, string, time.Time) error { return nil }
 
+// alone is who is in every channel.
+func alone(_ context.Context, app, name string) ([]presence.Member, error) {
+	return []presence.Member{{Peer: app + " " + name}}, nil
+}
+
 func handler(t *testing.T) (http.Handler, *apitest.Log) {
 	t.Helper()
 	config, log := apitest.Config(t)
 	return routes.New(routes.Config{
-		Apps: config.Apps, Limiter: config.Limiter, Publisher: echo{}, Usage: blank{}, Connections: empty{}, Revocations: empty{}, Log: config.Log, Now: config.Now,
+		Apps: config.Apps, Limiter: config.Limiter, Publisher: echo{}, Usage: blank{}, Connections: empty{}, Revocations: empty{}, Members: alone, Log: config.Log, Now: config.Now,
 	}), log
 }
 
 func TestDispatch(t *testing.T) {
-	const unknown = `{"error":"not_found","message":"nothing is served at this path; there is POST /v1/tokens, POST /v1/channels/{channel}/publish, DELETE /v1/peers/{peer}, GET /v1/usage, GET /v1/usage/channels, GET /v1/usage/peers"}`
+	const unknown = `{"error":"not_found","message":"nothing is served at this path; there is POST /v1/tokens, POST /v1/channels/{channel}/publish, GET /v1/channels/{channel}/peers, DELETE /v1/peers/{peer}, GET /v1/usage, GET /v1/usage/channels, GET /v1/usage/peers"}`
 	tests := []struct {
 		method, target string
 		status         int
@@ -66,6 +72,10 @@ func TestDispatch(t *testing.T) {
 		{"GET", "/v1/usage", 200, `{"appId":"app_demo","periodStartUnix":0,`, ""},
 		{"GET", "/v1/usage/channels?limit=5", 200, `{"channels":[],"cursor":null}`, ""},
 		{"GET", "/v1/usage/peers", 200, `{"peers":[],"cursor":null}`, ""},
+		{"GET", "/v1/channels/devices%2Fa/peers", 200, `{"channel":"devices/a","peers":[{"peerId":"app_demo devices/a"}]}`, ""},
+		{"GET", "/v1/channels/devices//publish/peers", 200, `{"channel":"devices//publish","peers":[{"peerId":"app_demo devices//publish"}]}`, ""},
+		{"POST", "/v1/channels/devices/peers/publish", 200, `{"channel":"devices/peers","subscribers":3}`, ""},
+		{"POST", "/v1/channels/devices/peers", 405, `{"error":"method_not_allowed","message":"/v1/channels/{channel}/peers takes GET only"}`, "GET"},
 		{"DELETE", "/v1/peers/camera%201", 200, `{"peerId":"camera 1","closed":0}`, ""},
 		{"DELETE", "/v1/peers/a/b", 200, `{"peerId":"a/b","closed":0}`, ""},
 		{"GET", "/v1/peers/a", 405, `{"error":"method_not_allowed","message":"/v1/peers/{peer} takes DELETE only"}`, "DELETE"},
@@ -152,7 +162,7 @@ func TestAllRoutesAreServed(t *testing.T) {
 	}
 	for _, route := range []string{
 		"POST /v1/tokens", "POST /v1/channels/{channel}/publish",
-		"GET /v1/usage", "GET /v1/usage/channels", "GET /v1/usage/peers",
+		"GET /v1/channels/{channel}/peers", "GET /v1/usage", "GET /v1/usage/channels", "GET /v1/usage/peers",
 	} {
 		if !seen[route] {
 			t.Errorf("%s is missing: %v", route, routes.All())

@@ -15,6 +15,7 @@ import (
 	"fleetwire/fanout/node"
 	"fleetwire/functions/routes"
 	"fleetwire/pkg/apps"
+	"fleetwire/pkg/presence"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/revocation"
 	"fleetwire/pkg/usage"
@@ -80,6 +81,9 @@ func New(ctx context.Context, opt Options) (*Stack, error) {
 	s.Node.MountControlPlane(routes.New(routes.Config{
 		Apps: opt.Apps, Limiter: s.Node.Limiter(), Publisher: s.Node.Publisher(), Log: opt.Log,
 		Connections: s.Node.Broker(), Revocations: revocation.NewList(rdb),
+		Members: func(ctx context.Context, app, channel string) ([]presence.Member, error) {
+			return presence.List(ctx, rdb, app, channel)
+		},
 		Usage: usage.NewReader(rdb, nil),
 	}))
 	return s, nil

@@ -1,17 +1,25 @@
-// Bootstrap is the AWS Lambda function for what concerns peers: DELETE
-// /v1/peers/{peer}.
+// Bootstrap is the AWS Lambda function for what concerns peers: GET
+// /v1/channels/{channel}/peers and DELETE /v1/peers/{peer}.
 package main
 
 import (
+	"context"
 	"net/http"
 
 	"fleetwire/functions/internal/lambda"
 	"fleetwire/functions/peers"
+	"fleetwire/pkg/presence"
 	"fleetwire/pkg/revocation"
 )
 
 func main() {
 	lambda.Serve(func(s lambda.Services) http.Handler {
-		return peers.NewDisconnect(s.API, s.Broker, revocation.NewList(s.Redis))
+		return peers.New(s.API, peers.Config{
+			Connections: s.Broker,
+			Revocations: revocation.NewList(s.Redis),
+			Members: func(ctx context.Context, app, channel string) ([]presence.Member, error) {
+				return presence.List(ctx, s.Redis, app, channel)
+			},
+		})
 	})
 }
