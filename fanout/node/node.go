@@ -130,7 +130,7 @@ func New(opt Options) (*Node, error) {
 		return presence.Load(ctx, opt.Redis, channels)
 	}})
 	n.broker.OnRestored(n.roster.Restored)
-	n.sessionOptions = &session.Options{Hub: n.hub, Publisher: n.publisher, Members: n.members, Roster: n.roster, Verify: n.verify, Log: opt.Log, Now: opt.Now}
+	n.sessionOptions = &session.Options{Hub: n.hub, Publisher: n.publisher, Members: n.members, Roster: n.roster, Verify: n.verify, Directory: opt.Apps.Current, Log: opt.Log, Now: opt.Now}
 	n.metrics.CountDeliveries(n.hub.Delivered)
 	n.metrics.CountPresence(n.roster.Frames, n.roster.Views)
 	n.metrics.ReportReady(n.Ready)
@@ -206,6 +206,7 @@ func (n *Node) Run(ctx context.Context) error {
 	run(n.roster.Run)
 	run(func(ctx context.Context) { n.broker.Run(ctx, n.deliver) })
 	run(n.keepAlive)
+	run(n.follow)
 
 	n.awaitReady(ctx)
 	failed := make(chan error, 2)

@@ -169,7 +169,8 @@ func (n *Node) admission(c *websocket.Conn, conn *net.TCPConn, early []byte) (se
 	}
 	n.metrics.Connected()
 	n.sessions.add(s)
-	if n.draining.Load() { // and may not have seen this one
+	s.Follow()             // the apps document may be another by now, and follow may not have seen this one
+	if n.draining.Load() { // nor drain
 		s.Close(protocol.Closef(protocol.CloseGoingAway, ""))
 	}
 	return func() {

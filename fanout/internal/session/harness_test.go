@@ -46,6 +46,8 @@ type world struct {
 	clock     *clock
 	log       *logBuffer
 	dir       *apps.Directory
+	store     *apps.Store
+	verify    func(token, origin string) (*auth.Grant, *protocol.CloseError)
 	key       *apps.Key
 	ids       atomic.Uint64
 }
@@ -56,13 +58,14 @@ func newWorld(t testing.TB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, dir: dir, interest: &interest{subscribers: map[string]int{}, connections: map[string]int{}}, publisher: &publisher{}, lists: newLists(), clock: &clock{}, log: &logBuffer{}}
+	w := &world{t: t, dir: dir, store: apps.NewStore(dir), interest: &interest{subscribers: map[string]int{}, connections: map[string]int{}}, publisher: &publisher{}, lists: newLists(), clock: &clock{}, log: &logBuffer{}}
 	w.key, _ = dir.Key("sk_test")
 	w.clock.set(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
-	verify := func(token, _ string) (*auth.Grant, *protocol.CloseError) {
+	w.verify = func(token, _ string) (*auth.Grant, *protocol.CloseError) {
 		return auth.VerifyToken(dir, token, w.clock.now())
 	}
-	w.opt = Options{Hub: hub.New(w.interest), Publisher: w.publisher, Members: w.lists, Roster: w.lists, Verify: verify, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock.now}
+	verify := func(token, origin string) (*auth.Grant, *protocol.CloseError) { return w.verify(token, origin) }
+	w.opt = Options{Hub: hub.New(w.interest), Publisher: w.publisher, Members: w.lists, Roster: w.lists, Verify: verify, Directory: w.store.Current, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock.now}
 	return w
 }
 

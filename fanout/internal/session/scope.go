@@ -39,6 +39,12 @@ func (s *Session) Regrant(g *auth.Grant) (unsubscribed []string) {
 	if c.left {
 		return nil
 	}
+	return s.regrant(g)
+}
+
+// regrant is Regrant with the scope locked.
+func (s *Session) regrant(g *auth.Grant) (unsubscribed []string) {
+	c := &s.scope
 	old := s.Grant()
 	c.grant.Store(g)
 	limits := g.App.Limits
@@ -116,5 +122,6 @@ func (s *Session) handleRefresh(f *protocol.ClientFrame) *protocol.Error {
 			return protocol.AppendRefreshed(dst, f.RequestID, g.ExpiresAt.Unix(), unsubscribed)
 		})
 	}
+	s.Follow() // the apps document may have changed since Verify
 	return nil
 }

@@ -24,6 +24,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"fleetwire/fanout/internal/hub"
+	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
@@ -51,8 +52,10 @@ type Options struct {
 	// Verify says what a token grants that is to replace a live connection's, which
 	// came with this Origin header.
 	Verify func(token, origin string) (*auth.Grant, *protocol.CloseError)
-	Log    *slog.Logger
-	Now    func() time.Time
+	// Directory is the apps document in force.
+	Directory func() *apps.Directory
+	Log       *slog.Logger
+	Now       func() time.Time
 }
 
 // Session is one live connection.
