@@ -213,8 +213,11 @@ func TestPublishableKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, credential := range []string{public.ID, public.ID + ":", public.ID + ":" + public.ID, public.ID + "_secret_", public.ID + "_secret_x"} {
-		for _, path := range []string{"/v1/tokens", "/v1/channels/public%2Fnews/publish"} {
-			a, err := s.first().call("POST", path, credential, `{"peerId":"p"}`)
+		for _, call := range [][2]string{
+			{"POST", "/v1/tokens"}, {"POST", "/v1/channels/public%2Fnews/publish"},
+			{"GET", "/v1/usage"}, {"GET", "/v1/usage/channels"}, {"GET", "/v1/usage/peers"},
+		} {
+			a, err := s.first().call(call[0], call[1], credential, `{"peerId":"p"}`)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -63,3 +63,28 @@ func TestAllowedOrigins(t *testing.T) {
 		})
 	}
 }
+
+// A refresh takes no connection to another key past that key's origins.
+func TestRefreshKeepsTheOrigin(t *testing.T) {
+	open, restricted := newKey("open", "**"), newKey("restricted", "**")
+	restricted.Origins = []string{"https://app.example.com"}
+	s := startEmbedded(t, newApp("app_refresh_origin", open, restricted))
+	for origin, refused := range map[string]bool{"https://evil.org": true, "https://app.example.com": false, "": false} {
+		header := http.Header{}
+		if origin != "" {
+			header.Set("Origin", origin)
+		}
+		d, err := s.first().dial(t, "token="+open.token("camera", nil), header)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.next()
+		id := d.request(`"type":"refresh","token":"` + restricted.token("camera", nil) + `"`)
+		if refused {
+			d.expectError(id, "invalid_token", origin, "https://app.example.com")
+		} else if frame := d.next(); !strings.HasPrefix(frame, `{"type":"ack","requestId":"`+id+`","expiresAt":`) {
+			t.Errorf("from %q: %s", origin, frame)
+		}
+		d.alive()
+	}
+}
