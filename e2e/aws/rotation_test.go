@@ -1,0 +1,31 @@
+package aws
+
+import (
+	"strings"
+	"testing"
+
+	"fleetwire/pkg/awssecret/awssecrettest"
+	"fleetwire/pkg/redisconn/redistest"
+)
+
+// A key that is taken out of the secret is revoked on nodes that run: within one
+// reading of the secret (25 s) its connections close, and it opens no more.
+func TestAKeyIsRevokedInTheSecret(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	secrets := awssecrettest.Start(t)
+	document := read(t, "apps.json")
+	secrets.Put(appsARN, document)
+	tokens := start(t, environment(t, redis.URL()), bootstrap(t, "tokens", hostArch))
+	token := mint(t, tokens, "token-alb")
+	variables := secrets.Environment()
+	variables["FLEETWIRE_APPS"] = appsARN
+	p := startImage(t, redis, variables)
+	device := p.dial(t, token)
+
+	secrets.Put(appsARN, strings.ReplaceAll(document, `"id": "sk_`, `"id": "sk_next_`))
+	device.wantClose(4001)
+	if log := p.log.String(); !strings.Contains(log, "a new version of the apps document is in force") || strings.Contains(log, secretTip) {
+		t.Errorf("logged %s", log)
+	}
+}
