@@ -9,6 +9,10 @@ import (
 	"fleetwire/pkg/protocol"
 )
 
+// maxOriginBytes is more than a host's name, a scheme and a port have. A longer
+// Origin header is no browser's, and not kept for as long as the connection lives.
+const maxOriginBytes = 512
+
 // Grant is what a connection or a REST caller may do (protocol §3): the token
 // and its key. It is not changed once made, so goroutines may share it.
 type Grant struct {
@@ -52,6 +56,9 @@ func (g *Grant) For(origin string) (*Grant, *protocol.CloseError) {
 	}
 	bound := *g
 	bound.Origin = origin
+	if len(origin) > maxOriginBytes {
+		bound.Origin = "null" // which no key allows by name
+	}
 	return &bound, nil
 }
 

@@ -35,6 +35,23 @@ func TestGrantForAnOrigin(t *testing.T) {
 	}
 }
 
+// HOSTILE: a header that is to be kept in memory for every connection.
+func TestALongOriginIsNotKept(t *testing.T) {
+	key, _ := parse(t, rebindDocument).Key("sk_a") // for all origins
+	g := &Grant{App: key.App, Key: key, Peer: "p", Actions: key.Actions}
+	restricted := parse(t, edit(t, rebindDocument, `"id":"sk_a"`, `"id":"sk_a","allowedOrigins":["https://*.example.com"]`))
+	for length, allowed := range map[int]bool{512: true, 513: false} {
+		origin := "https://" + strings.Repeat("a", length-len("https://.example.com")) + ".example.com"
+		bound, refusal := g.For(origin)
+		if refusal != nil || len(bound.Origin) > 512 {
+			t.Fatalf("%d bytes: kept %d, %v", length, len(bound.Origin), refusal)
+		}
+		if _, refusal := bound.Rebind(restricted); (refusal == nil) != allowed {
+			t.Errorf("%d bytes, under a stricter document: %v", length, refusal)
+		}
+	}
+}
+
 // A document may take a live connection's origin away, and leave it its others.
 func TestRebindChecksTheOrigin(t *testing.T) {
 	key, _ := parse(t, rebindDocument).Key("sk_a")
