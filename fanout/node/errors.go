@@ -34,6 +34,7 @@ func errorHandler(c *fiber.Ctx, err error) error {
 	e := protocol.Errorf(protocol.InvalidRequest, "%s", http.StatusText(status))
 	switch status {
 	case http.StatusRequestEntityTooLarge:
+		discardBody(c.Context().Conn())
 		e = protocol.Errorf(protocol.InvalidRequest, "the body is over %d bytes", protocol.MaxBodyBytes)
 	case http.StatusUpgradeRequired:
 		c.Set(fiber.HeaderSecWebSocketVersion, "13") // RFC 6455 §4.4

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -120,6 +121,49 @@ func TestTooMuchOfARequest(t *testing.T) {
 			}
 			wantErrorBody(t, body, tt.code)
 		})
+	}
+}
+
+// Whoever sends a body that is far too large, and only then reads, reads why.
+func TestATooLargeBodySentWhole(t *testing.T) {
+	r := start(t)
+	const size = 2 << 20
+	for range 10 {
+		conn, in := r.raw("POST /v1/tokens HTTP/1.1\r\nHost: x\r\nContent-Length: " + strconv.Itoa(size) + "\r\n\r\n" + strings.Repeat("x", size))
+		response, err := http.ReadResponse(in, nil)
+		check(t, err)
+		body, err := io.ReadAll(response.Body)
+		check(t, err)
+		if response.StatusCode != http.StatusRequestEntityTooLarge {
+			t.Errorf("status %d %s", response.StatusCode, body)
+		}
+		wantErrorBody(t, string(body), "invalid_request")
+		if _, err := in.ReadByte(); err != io.EOF {
+			t.Errorf("after the answer: %v, want the end of the stream", err)
+		}
+		_ = conn.Close()
+	}
+}
+
+// HOSTILE: a body that never ends must not keep the node for longer than it takes
+// to answer.
+func TestAnEndlessBodyIsCutOff(t *testing.T) {
+	r := start(t)
+	conn, in := r.raw("POST /v1/tokens HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000000\r\n\r\n")
+	sent := make(chan int, 1)
+	go func() {
+		total := 0
+		for fill := make([]byte, 64<<10); ; {
+			n, err := conn.Write(fill)
+			if total += n; err != nil {
+				sent <- total
+				return
+			}
+		}
+	}()
+	_, _ = io.ReadAll(in) // the answer, or a reset
+	if got := <-sent; got > 32<<20 {
+		t.Errorf("%d bytes were received", got)
 	}
 }
 
