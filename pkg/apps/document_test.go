@@ -79,6 +79,12 @@ func TestANewVersionIsInForceAtTheNextLook(t *testing.T) {
 	}
 	k.wantKey("sk_live_2")
 	<-replaced
+	if got := k.refresh(); got != "" {
+		t.Errorf("unchanged since: logged %q", got)
+	}
+	k.write(document(""))
+	k.refresh()
+	k.wantKey("sk_live_1") // undone
 }
 
 // The ways in which a file changes without anybody opening it for writing.

@@ -31,8 +31,7 @@ func (o Origin) Matches(header string) bool {
 		return false
 	}
 	if o.below {
-		label, found := strings.CutSuffix(host, "."+o.host)
-		return found && label != ""
+		return strings.HasSuffix(host, "."+o.host)
 	}
 	return host == o.host
 }
