@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"fleetwire/pkg/nodetest"
 )
 
 // patience is how long anything may take before a test gives up on it. It is
@@ -221,20 +223,8 @@ func pythonPath(t *testing.T) string {
 	return ""
 }
 
-// nodePath is a Node.js ≥ 18 beside which ws is installed.
+// nodePath is a Node.js beside which the Node examples' packages are installed.
 func nodePath(t *testing.T) string {
 	t.Helper()
-	const how = "; to get it: scripts/install-test-deps, or https://nodejs.org and npm ci in examples/node"
-	version, err := exec.Command("node", "--version").Output()
-	if err != nil {
-		t.Skip("SKIPPED: no Node.js" + how)
-	}
-	major, _, _ := strings.Cut(strings.TrimPrefix(string(version), "v"), ".")
-	if n, err := strconv.Atoi(major); err != nil || n < 18 {
-		t.Skipf("SKIPPED: Node.js is %s, not ≥ 18%s", strings.TrimSpace(string(version)), how)
-	}
-	if _, err := os.Stat(filepath.Join(root, "examples/node/node_modules/ws/package.json")); err != nil {
-		t.Skip("SKIPPED: the npm package ws is not installed" + how)
-	}
-	return "node"
+	return nodetest.Path(t, 18, 0, filepath.Join(root, "examples", "node"))
 }
