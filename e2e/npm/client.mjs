@@ -168,6 +168,25 @@ const scenarios = {
     await ingester.expect("message", { channel: "devices/marker/w", from: "server", data: "marker" });
   },
 
+  async "a direct message reaches every connection of its peer"() {
+    const metadata = { name: "Hall" };
+    const a = await joined(token("all", "direct-a", { peerMetadata: metadata }), { node: 0 });
+    const b = [await joined(token("all", "direct-b"), { node: 0 }), await joined(token("all", "direct-b"), { node: 1 })];
+    const other = await joined(token("all", "direct-c"), { node: 1 });
+    await a.client.send("direct-b", { offer: 1 });
+    for (const connection of b) await connection.expect("direct", { from: "direct-a", fromMetadata: metadata, data: { offer: 1 } });
+    await b[1].client.send("direct-a", null); // has no metadata
+    await a.expect("direct", { from: "direct-b", data: null });
+    await a.client.send("direct-c", "marker");
+    await other.expect("direct", { from: "direct-a", fromMetadata: metadata, data: "marker" });
+
+    await refusal(a.client.send("direct-nobody", 1), "peer_not_found");
+    await refusal(a.client.send("ü", 1), "invalid_peer_id");
+    await refusal((await joined(token("few", "direct-d"))).client.send("direct-a", 1), "action_not_permitted");
+    await other.client.close();
+    await eventually("who has left cannot be sent to", () => a.client.send("direct-c", 1).then(() => false, (err) => err.name === "peer_not_found"));
+  },
+
   async "errors have their names, and the connection stays"() {
     const a = await joined(token("all", "errors", { channels: ["devices/**"] }));
     const few = await joined(token("few", "few"));

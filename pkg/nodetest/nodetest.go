@@ -4,6 +4,7 @@
 package nodetest
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,14 +46,33 @@ func atLeast(version string, major, minor int) bool {
 	return errA == nil && errB == nil && (a > major || a == major && b >= minor)
 }
 
-// installed reports whether npm has installed what the folder's lock file says:
-// npm writes an inner one when it has, so an older one means that the committed
-// one has changed since.
+// installed reports whether npm has installed what the folder's lock file says,
+// by the inner lock file that npm writes when it has.
 func installed(folder string) bool {
-	lock, err := os.Stat(filepath.Join(folder, "package-lock.json"))
-	if err != nil {
+	want, errWant := packages(filepath.Join(folder, "package-lock.json"))
+	have, errHave := packages(filepath.Join(folder, "node_modules", ".package-lock.json"))
+	if errWant != nil || errHave != nil {
 		return false
 	}
-	inner, err := os.Stat(filepath.Join(folder, "node_modules", ".package-lock.json"))
-	return err == nil && !inner.ModTime().Before(lock.ModTime())
+	for path, p := range want {
+		if path != "" && !p.Optional && have[path].Integrity != p.Integrity {
+			return false
+		}
+	}
+	return true
+}
+
+type npmPackage struct {
+	Integrity string
+	Optional  bool // npm leaves out those for other systems
+}
+
+// packages are a lock file's, by path; that of "" is the folder itself.
+func packages(lockFile string) (map[string]npmPackage, error) {
+	text, err := os.ReadFile(lockFile)
+	if err != nil {
+		return nil, err
+	}
+	var lock struct{ Packages map[string]npmPackage }
+	return lock.Packages, json.Unmarshal(text, &lock)
 }

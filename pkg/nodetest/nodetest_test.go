@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 )
 
 func TestAtLeast(t *testing.T) {
@@ -30,32 +29,42 @@ func TestAtLeast(t *testing.T) {
 }
 
 func TestInstalled(t *testing.T) {
-	folder := t.TempDir()
-	lock, inner := filepath.Join(folder, "package-lock.json"), filepath.Join(folder, "node_modules", ".package-lock.json")
-	want := func(yes bool, when string) {
-		t.Helper()
-		if installed(folder) != yes {
-			t.Errorf("installed %s: %v", when, !yes)
-		}
+	const (
+		outer = `{"packages":{"":{"name":"x"},"node_modules/a":{"integrity":"sha512-1"},"node_modules/o":{"integrity":"sha512-2","optional":true}}}`
+		inner = `{"packages":{"node_modules/a":{"integrity":"sha512-1"}}}`
+	)
+	for _, tt := range []struct {
+		name, outer, inner string
+		want               bool
+	}{
+		{"nothing there", "", "", false},
+		{"before npm ci", outer, "", false},
+		{"after npm ci", outer, inner, true},
+		{"another version", outer, `{"packages":{"node_modules/a":{"integrity":"sha512-0"}}}`, false},
+		{"one missing", outer, `{"packages":{}}`, false},
+		{"one more than needed", outer, `{"packages":{"node_modules/a":{"integrity":"sha512-1"},"node_modules/b":{"integrity":"sha512-3"}}}`, true},
+		{"broken off", outer, `{"packages":{"node_modules/a":{"integrity":"sha512-1"`, false},
+		{"no lock file", "", inner, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			folder := t.TempDir()
+			for path, text := range map[string]string{
+				filepath.Join(folder, "package-lock.json"):                  tt.outer,
+				filepath.Join(folder, "node_modules", ".package-lock.json"): tt.inner,
+			} {
+				if text == "" {
+					continue
+				}
+				if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := installed(folder); got != tt.want {
+				t.Errorf("installed: %v, want %v", got, tt.want)
+			}
+		})
 	}
-	write := func(path string, when time.Time) {
-		t.Helper()
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte("{}"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chtimes(path, when, when); err != nil {
-			t.Fatal(err)
-		}
-	}
-	now := time.Now()
-	want(false, "in an empty folder")
-	write(lock, now)
-	want(false, "before npm ci")
-	write(inner, now.Add(time.Second))
-	want(true, "after npm ci")
-	write(lock, now.Add(time.Minute))
-	want(false, "after the lock file has changed")
 }
