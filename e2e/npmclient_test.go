@@ -110,8 +110,11 @@ func TestPublishedClient(t *testing.T) {
 	suspended.Suspended = true
 
 	f := startFleet(t, newApp("app_npm", all, few, public), tight, slow, suspended)
-	restarts := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { f.restart() }))
-	defer restarts.Close()
+	// What a scenario cannot do itself.
+	orders := http.NewServeMux()
+	orders.HandleFunc("POST /restart", func(http.ResponseWriter, *http.Request) { f.restart() })
+	operator := httptest.NewServer(orders)
+	defer operator.Close()
 
 	keys := map[string]string{"all": all.credential(), "few": few.credential(), "public": public.ID,
 		"tight": tight.Keys[0].credential(), "slow": slow.Keys[0].credential(), "suspended": suspended.Keys[0].credential()}
@@ -122,7 +125,7 @@ func TestPublishedClient(t *testing.T) {
 	for _, scenario := range scenarios {
 		scenario = strings.TrimSuffix(scenario, "\n")
 		t.Run(scenario, func(t *testing.T) {
-			settings := f.settings(map[string]any{"keys": keys, "restart": restarts.URL})
+			settings := f.settings(map[string]any{"keys": keys, "operator": operator.URL})
 			runNPM(t, 2*patience, settings, "client.mjs", scenario)
 		})
 	}

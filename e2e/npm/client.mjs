@@ -94,6 +94,12 @@ const refusedConnect = async (credential, code) => {
   assert.equal(peer.client.state, "closed");
 };
 
+/** Has the test do what its operator does. */
+async function order(what) {
+  const { status } = await fetch(`${settings.operator}/${what}`, { method: "POST" });
+  assert.equal(status, 200);
+}
+
 const scenarios = {
   async "a token's peer is welcomed"() {
     const iceServers = [{ urls: ["turn:turn.example.com:3478"], username: "u", credential: "c" }];
@@ -266,6 +272,29 @@ const scenarios = {
     await peer.expect("message", { channel: "devices/large", from: "server", data: "back" });
   },
 
+  async "a kick is final"() {
+    const iat = Math.floor(Date.now() / 1000) - 5;
+    const kicked = [await joined(token("all", "kicked", { iat }), { node: 0 }), await joined(token("all", "kicked", { iat }), { node: 1 })];
+    const other = await joined(token("all", "not-kicked"), { node: 1 });
+    assert.deepEqual(await rest("DELETE", "/v1/peers/kicked", settings.keys.all), { peerId: "kicked", closed: 2 });
+    for (const connection of kicked) {
+      const { code, willReconnect } = await connection.next("disconnected");
+      assert.deepEqual([code, willReconnect], [WsCloseCode.AdminDisconnect, false]);
+      assert.equal(connection.client.state, "closed");
+      assert.equal(connection.sockets.length, 1);
+    }
+    assert.deepEqual(await rest("DELETE", "/v1/peers/kicked", settings.keys.all), { peerId: "kicked", closed: 0 });
+
+    // Its token is good for another connection, until that is revoked as well.
+    const again = await joined(token("all", "kicked", { iat }));
+    assert.deepEqual(await rest("DELETE", "/v1/peers/kicked?revoke=true", settings.keys.all), { peerId: "kicked", closed: 1 });
+    assert.equal((await again.next("disconnected")).code, WsCloseCode.AdminDisconnect);
+    await refusedConnect(token("all", "kicked", { iat }), WsCloseCode.InvalidToken);
+    // A token of a later second is a new one.
+    await joined(token("all", "kicked", { iat: Math.floor(Date.now() / 1000) + 2 }));
+    assert.deepEqual(other.all("disconnected"), []);
+  },
+
   async "the client's keepalive is answered"() {
     // The client pings after a third of this time without a frame (at least a second), and closes after all of it.
     const peer = new Peer(token("all", "idle"), { inactivityTimeoutMs: 2500 });
@@ -307,8 +336,7 @@ const scenarios = {
     const ingester = await joined(token("all", "roll-ingester"), { url: settings.balancer }, "devices/*/roll");
     const everyone = [...fleet, ingester];
 
-    const response = await fetch(settings.restart, { method: "POST" });
-    assert.equal(response.status, 200);
+    await order("restart");
     for (const peer of everyone) {
       assert.ok((await peer.next("going-away")).retryAfterMs > 0);
       const { code, willReconnect } = await peer.next("disconnected");
