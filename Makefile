@@ -100,4 +100,4 @@ lint: ## go vet and staticcheck
 
 .PHONY: clean
 clean: ## remove what was built and fetched (not localdev's key pair in .fleetwire/)
-	rm -rf bin dist examples/node/node_modules e2e/npm/node_modules
+	rm -rf bin dist examples/node/node_modules e2e/npm/node_modules api/lint/node_modules

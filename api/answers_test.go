@@ -1,0 +1,348 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"fleetwire/functions/routes"
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/channel"
+	"fleetwire/pkg/protocol"
+	"fleetwire/pkg/publish"
+	"fleetwire/pkg/usage"
+)
+
+const appsDocument = `{"apps":[
+ {"id":"app_api","keys":[
+  {"id":"sk_live_full","secret":"0123456789abcdef0123456789abcdef","channelPatterns":["devices/**"],"actions":["publish","subscribe","presence","send"]},
+  {"id":"sk_live_idle","secret":"0123456789abcdef0123456789abcdef","channelPatterns":["devices/**"],"actions":[]}]},
+ {"id":"app_paused","suspended":true,"keys":[
+  {"id":"sk_live_paused","secret":"0123456789abcdef0123456789abcdef","channelPatterns":["**"],"actions":["publish"]}]}]}`
+
+const (
+	fullKey   = "sk_live_full:0123456789abcdef0123456789abcdef"
+	idleKey   = "sk_live_idle:0123456789abcdef0123456789abcdef"
+	pausedKey = "sk_live_paused:0123456789abcdef0123456789abcdef"
+)
+
+// backend stands for everything behind the handlers, and does as it is told.
+type backend struct{ limit, door string }
+
+func (b backend) AllowREST(context.Context, *apps.Key) (bool, time.Duration, error) {
+	switch b.limit {
+	case "over":
+		return false, 300 * time.Millisecond, nil
+	case "unknown":
+		return false, 0, errors.New("no Redis")
+	case "panic":
+		panic("a fault of ours")
+	}
+	return true, 0, nil
+}
+
+// Publish refuses with each code that the real door has.
+func (b backend) Publish(_ context.Context, m publish.Message) publish.Result {
+	refuse := func(code protocol.Code) publish.Result {
+		return publish.Result{Err: protocol.Errorf(code, ""), RetryAfter: time.Hour}
+	}
+	switch {
+	case channel.ValidateName(m.Channel) != nil:
+		return refuse(protocol.InvalidChannel)
+	case channel.IsReserved(m.Channel):
+		return refuse(protocol.ChannelReserved)
+	case !m.Grant.Can(apps.ActionPublish):
+		return refuse(protocol.ActionNotPermitted)
+	case !m.Grant.MayTouch(m.Channel):
+		return refuse(protocol.ChannelNotAuthorized)
+	case b.door == "quota":
+		return refuse(protocol.OverMessageQuota)
+	}
+	return publish.Result{Subscribers: 3}
+}
+
+func (backend) Report(_ context.Context, app *apps.App) (usage.Report, error) {
+	return usage.Report{AppID: app.ID, PeriodStartUnix: 1767225600, PeriodEndUnix: 1769904000, ConcurrentNow: 7, Plan: usage.Plan{Name: "dev"}}, nil
+}
+
+func (backend) Top(_ context.Context, _ string, _ usage.Kind, _ *channel.Pattern, _ int, cursor string) (usage.Page, error) {
+	page := usage.Page{Entries: []usage.Entry{{Name: "devices/camera-001", Published: 4031, Bytes: 512344}}}
+	switch cursor {
+	case "":
+		page.Next = "next"
+	case "wrong":
+		return page, usage.ErrCursor
+	}
+	return page, nil
+}
+
+func (backend) Disconnect(context.Context, string, string) (int64, error) { return 2, nil }
+func (backend) Revoke(context.Context, string, string, time.Time) error   { return nil }
+
+// request is one to the control plane, and what is behind it then.
+type request struct {
+	path, method string // as in the document
+	target       string // the path, filled in; "" means that it is as in the document
+	key, body    string
+	contentType  string
+	backend      backend
+}
+
+// answer is what the handlers say to a request.
+type answer struct {
+	request
+	status int
+	header http.Header
+	body   string
+}
+
+func (a answer) String() string {
+	return fmt.Sprintf("%s %s%s with %.200q: %d %s", a.request.method, a.path, a.target, a.request.body, a.status, a.body)
+}
+
+func (r request) send() answer {
+	directory, err := apps.Parse([]byte(appsDocument))
+	if err != nil {
+		panic(err)
+	}
+	handler := routes.New(routes.Config{
+		Apps: apps.NewStore(directory), Limiter: r.backend, Publisher: r.backend, Connections: r.backend, Revocations: r.backend,
+		Usage: r.backend, Log: slog.New(slog.DiscardHandler),
+	})
+	target := r.target
+	if target == "" {
+		target = r.path
+	}
+	in := httptest.NewRequest(strings.ToUpper(r.method), target, strings.NewReader(r.body))
+	if r.key != "" {
+		in.Header.Set("Authorization", "Bearer "+r.key)
+	}
+	if r.contentType != "" {
+		in.Header.Set("Content-Type", r.contentType)
+	}
+	w := httptest.NewRecorder()
+	handler.ServeHTTP(w, in)
+	body, _ := io.ReadAll(w.Result().Body)
+	return answer{r, w.Code, w.Header(), string(body)}
+}
+
+// good has a request for each operation, one that succeeds and uses every field.
+var good = []request{
+	{path: "/v1/tokens", method: "post", body: `{"peerId":"camera-001","channels":["devices/camera-001/*"],"permissions":["publish"],"expiresInSec":60,"metadata":{"a":1},"peerMetadata":{}}`},
+	{path: "/v1/channels/{channel}/publish", method: "post", target: "/v1/channels/devices%2Fcamera-001%2Fcommands/publish", body: `{"data":{"cmd":"reboot"},"from":"operator-3","peerMetadata":{"name":"x"}}`},
+	{path: "/v1/peers/{peer}", method: "delete", target: "/v1/peers/camera-001?revoke=true"},
+	{path: "/v1/usage", method: "get"},
+	{path: "/v1/usage/channels", method: "get", target: "/v1/usage/channels?pattern=devices/*&limit=10&cursor="},
+	{path: "/v1/usage/peers", method: "get", target: "/v1/usage/peers?pattern=camera-*&limit=10&cursor="},
+}
+
+// bad are the refusals that are an operation's own.
+var bad = []request{
+	{path: "/v1/tokens", method: "post", body: `{"peerId":"ü"}`},
+	{path: "/v1/tokens", method: "post", body: `{"peerId":"p","channels":["devices/../x"]}`},
+	{path: "/v1/tokens", method: "post", body: `{"peerId":"p","channels":["_system/x"]}`},
+	{path: "/v1/tokens", method: "post", body: `{"peerId":"p","channels":["fleets/**"]}`},
+	{path: "/v1/tokens", method: "post", key: idleKey, body: `{"peerId":"p","permissions":["publish"]}`},
+	{path: "/v1/channels/{channel}/publish", method: "post", target: "/v1/channels/devices%2Fx/publish", body: `{}`},
+	{path: "/v1/channels/{channel}/publish", method: "post", target: "/v1/channels/devices%2Fx/publish", body: `{"data":1,"from":"ü"}`},
+	{path: "/v1/channels/{channel}/publish", method: "post", target: "/v1/channels/devices%2F../publish", body: `{"data":1}`},
+	{path: "/v1/channels/{channel}/publish", method: "post", target: "/v1/channels/_system%2Fx/publish", body: `{"data":1}`},
+	{path: "/v1/channels/{channel}/publish", method: "post", target: "/v1/channels/fleets%2Fx/publish", body: `{"data":1}`},
+	{path: "/v1/channels/{channel}/publish", method: "post", target: "/v1/channels/devices%2Fx/publish", key: idleKey, body: `{"data":1}`},
+	{path: "/v1/channels/{channel}/publish", method: "post", target: "/v1/channels/devices%2Fx/publish", body: `{"data":1}`, backend: backend{door: "quota"}},
+	{path: "/v1/peers/{peer}", method: "delete", target: "/v1/peers/%C3%BC"},
+	{path: "/v1/peers/{peer}", method: "delete", target: "/v1/peers/camera%20001?revoke=false"},
+	{path: "/v1/usage/channels", method: "get", target: "/v1/usage/channels?cursor="},
+	{path: "/v1/usage/channels", method: "get", target: "/v1/usage/channels?cursor=last"},
+	{path: "/v1/usage/channels", method: "get", target: "/v1/usage/channels?cursor=wrong"},
+	{path: "/v1/usage/peers", method: "get", target: "/v1/usage/peers?cursor=last"},
+}
+
+// answers are those to good, to bad, and to good in every trouble that any
+// operation can meet.
+var answers = sync.OnceValue(func() (all []answer) {
+	for _, r := range append(slices.Clone(good), bad...) {
+		if r.key == "" {
+			r.key = fullKey
+		}
+		all = append(all, r.send())
+	}
+	for _, r := range good {
+		variant := func(change func(*request)) {
+			r := r
+			r.key = fullKey
+			change(&r)
+			all = append(all, r.send())
+		}
+		variant(func(r *request) { r.key = "" })
+		variant(func(r *request) { r.key = pausedKey })
+		variant(func(r *request) { r.backend.limit = "over" })
+		variant(func(r *request) { r.backend.limit = "unknown" })
+		variant(func(r *request) { r.backend.limit = "panic" })
+		if r.method == "post" {
+			variant(func(r *request) { r.body = `[]` })
+			variant(func(r *request) { r.body = `{"data":"` + strings.Repeat("x", protocol.MaxBodyBytes) + `"}` })
+			variant(func(r *request) { r.contentType = "text/plain" })
+		} else {
+			variant(func(r *request) { r.target = query(*r) + "unknown=1" })
+		}
+	}
+	return all
+})
+
+// query is the request's target, ready for one more parameter.
+func query(r request) string {
+	target := r.target
+	if target == "" {
+		target = r.path
+	}
+	if strings.Contains(target, "?") {
+		return target + "&"
+	}
+	return target + "?"
+}
+
+// checkAnswers: what the handlers answer is described, and all that is
+// described is answered by something here.
+func checkAnswers(d *document) (found []string) {
+	seen := map[string]bool{}
+	for _, a := range answers() {
+		found = append(found, checkAnswer(d, a)...)
+		seen[fmt.Sprintf("%s %s %d %s", a.method, a.path, a.status, errorCode(a.body))] = true
+	}
+	for _, r := range good {
+		found = append(found, checkRequest(d, r, seen)...)
+		a := request{path: r.path, method: r.method, target: "/v1/elsewhere", key: fullKey}.send()
+		found = append(found, checkAnswer(d, a)...)
+	}
+
+	var documented []string
+	for path, operations := range d.object("paths") {
+		for method := range operations.(map[string]any) {
+			for status := range d.object("paths", path, method, "responses") {
+				if status == "404" {
+					continue // no route has the path, so no operation is called
+				}
+				codes := texts(d.at("paths", path, method, "responses", status, "content", "application/json", "schema", "properties", "error", "enum"))
+				if len(codes) == 0 {
+					codes = []string{""}
+				}
+				for _, code := range codes {
+					documented = append(documented, fmt.Sprintf("%s %s %s %s", method, path, status, code))
+				}
+			}
+		}
+	}
+	return append(found, differences("answers", documented, sortedKeys(seen))...)
+}
+
+func checkAnswer(d *document, a answer) (found []string) {
+	at := []string{"paths", a.path, a.method, "responses", fmt.Sprint(a.status)}
+	if d.at(at...) == nil {
+		return []string{fmt.Sprintf("not described: %v", a)}
+	}
+	if err := d.validate(a.body, d.resolve(append(at, "content", "application/json", "schema")...)...); err != nil {
+		found = append(found, fmt.Sprintf("%v: %v", a, err))
+	}
+	for name := range d.object(append(at, "headers")...) {
+		value := a.header.Get(name)
+		quoted, _ := json.Marshal(value)
+		if d.at(append(at, "headers", name, "schema", "type")...) == "integer" {
+			quoted = []byte(value)
+		}
+		if err := d.validate(string(quoted), d.resolve(append(at, "headers", name, "schema")...)...); err != nil {
+			found = append(found, fmt.Sprintf("%v: header %s %q: %v", a, name, value, err))
+		}
+	}
+	if general := "`Cache-Control: " + a.header.Get("Cache-Control") + "`"; len(says(d, map[string][]string{general: {"info", "description"}})) > 0 {
+		found = append(found, fmt.Sprintf("%v: the description does not say %s", a, general))
+	}
+	// The other way round: no header that matters goes undescribed.
+	for name := range a.header {
+		described := func(other string) bool { return http.CanonicalHeaderKey(other) == name }
+		if !slices.Contains([]string{"Content-Type", "Content-Length", "Cache-Control"}, name) && !slices.ContainsFunc(sortedKeys(d.object(append(at, "headers")...)), described) {
+			found = append(found, fmt.Sprintf("%v: header %s is not described", a, name))
+		}
+	}
+	return found
+}
+
+// checkRequest: the operation takes the fields and the parameters that are
+// described, needs those that are required, and answers another method with 405.
+func checkRequest(d *document, r request, seen map[string]bool) (found []string) {
+	r.key = fullKey
+	what := r.method + " " + r.path
+	schema := []string{"paths", r.path, r.method, "requestBody", "content", "application/json", "schema"}
+	if r.body != "" {
+		if err := d.validate(r.body, schema...); err != nil {
+			found = append(found, fmt.Sprintf("%s: a good body: %v", what, err))
+		}
+		wrong := r
+		wrong.body = `{"no such field":1}`
+		found = append(found, differences(what+": fields", sortedKeys(d.object(append(schema, "properties")...)), listed(wrong.send(), "the fields are "))...)
+		var needed []string
+		for _, field := range sortedKeys(d.object(append(schema, "properties")...)) {
+			without := r
+			without.body = withoutField(r.body, field)
+			if without.send().status != http.StatusOK {
+				needed = append(needed, field)
+			}
+		}
+		found = append(found, differences(what+": required fields", texts(d.at(append(schema, "required")...)), needed)...)
+	} else {
+		wrong := r
+		wrong.target = query(r) + "unknown=1"
+		var parameters []string
+		list, _ := d.at("paths", r.path, r.method, "parameters").([]any)
+		for _, p := range list {
+			parameters = append(parameters, d.descend(p).(map[string]any)["name"].(string))
+		}
+		found = append(found, differences(what+": parameters", parameters, listed(wrong.send(), "the parameters are ", "there is "))...)
+	}
+
+	other := r
+	other.method = "patch"
+	a := other.send()
+	a.method = r.method // it is described there
+	seen[fmt.Sprintf("%s %s %d %s", a.method, a.path, a.status, errorCode(a.body))] = true
+	return append(found, checkAnswer(d, a)...)
+}
+
+// listed are the names that an error message ends with, after one of the words
+// and a semicolon.
+func listed(a answer, words ...string) []string {
+	var body struct{ Message string }
+	_ = json.Unmarshal([]byte(a.body), &body)
+	for _, w := range words {
+		if _, list, ok := strings.Cut(body.Message, "; "+w); ok {
+			return strings.Split(list, ", ")
+		}
+	}
+	return nil
+}
+
+func withoutField(body, field string) string {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(body), &fields); err != nil {
+		panic(err)
+	}
+	maps.DeleteFunc(fields, func(name string, _ json.RawMessage) bool { return name == field })
+	out, _ := json.Marshal(fields)
+	return string(out)
+}
+
+func errorCode(body string) string {
+	var e struct{ Error string }
+	_ = json.Unmarshal([]byte(body), &e)
+	return e.Error
+}

@@ -1,0 +1,180 @@
+package api
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"fleetwire/functions/routes"
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/channel"
+	"fleetwire/pkg/protocol"
+	"fleetwire/pkg/usage"
+)
+
+// checkRoutes: the operations are the routes.
+func checkRoutes(d *document) []string {
+	var documented, real []string
+	for _, path := range sortedKeys(d.object("paths")) {
+		for _, method := range sortedKeys(d.object("paths", path)) {
+			if method != "parameters" {
+				documented = append(documented, strings.ToUpper(method)+" "+path)
+			}
+		}
+	}
+	for _, route := range routes.All() {
+		real = append(real, route.String())
+	}
+	return differences("routes", documented, real)
+}
+
+// restOnly and framesOnly are how the catalogue marks a code that is used on
+// one road alone.
+func restOnly(c protocol.CodeInfo) bool   { return strings.HasPrefix(c.Meaning, "REST") }
+func framesOnly(c protocol.CodeInfo) bool { return strings.HasPrefix(c.Meaning, "`error` frames only") }
+
+// checkErrors: the errors of all operations, each with its status, are those of
+// the catalogue.
+func checkErrors(d *document) []string {
+	documented := map[string]bool{}
+	for path, methods := range d.object("paths") {
+		for method := range methods.(map[string]any) {
+			for status := range d.object("paths", path, method, "responses") {
+				for _, code := range texts(d.at("paths", path, method, "responses", status, "content", "application/json", "schema", "properties", "error", "enum")) {
+					documented[status+" "+code] = true
+				}
+			}
+		}
+	}
+	real := []string{"413 invalid_request", "415 invalid_request"}
+	for _, c := range protocol.Codes() {
+		if !framesOnly(c) {
+			real = append(real, fmt.Sprintf("%d %s", c.HTTPStatus, c.Code))
+		}
+	}
+	return differences("errors", sortedKeys(documented), real)
+}
+
+// checkRESTLimits: the bounds in the schemas are those of the code.
+func checkRESTLimits(d *document) []string {
+	schema := func(name string, keys ...string) []string {
+		return append([]string{"components", "schemas", name}, keys...)
+	}
+	request := func(field, bound string) []string { return schema("TokenRequest", "properties", field, bound) }
+	actions := []any{}
+	for _, a := range (^apps.Actions(0)).List() {
+		actions = append(actions, string(a))
+	}
+	return compare(d, []limit{
+		{schema("PeerID", "maxLength"), protocol.MaxPeerIDBytes},
+		{schema("ChannelName", "maxLength"), channel.MaxBytes},
+		{schema("ChannelPattern", "maxLength"), channel.MaxBytes},
+		{schema("Action", "enum"), actions},
+		{request("channels", "maxItems"), protocol.MaxTokenChannels},
+		{request("permissions", "maxItems"), protocol.MaxTokenPermissions},
+		{request("expiresInSec", "default"), int(protocol.DefaultTokenTTL.Seconds())},
+		{request("expiresInSec", "maximum"), int(protocol.MaxTokenTTL.Seconds())},
+		{request("metadata", "x-maxBytes"), protocol.MaxMetadataBytes},
+		{request("peerMetadata", "x-maxBytes"), protocol.MaxPeerMetadataBytes},
+		{schema("PublishRequest", "properties", "peerMetadata", "x-maxBytes"), protocol.MaxPeerMetadataBytes},
+		{[]string{"components", "parameters", "Limit", "schema", "default"}, usage.DefaultLimit},
+		{[]string{"components", "parameters", "Limit", "schema", "maximum"}, usage.MaxLimit},
+	})
+}
+
+// limit is a value in a document and what the code has.
+type limit struct {
+	at   []string
+	want any
+}
+
+func compare(d *document, limits []limit) (found []string) {
+	for _, l := range limits {
+		got := d.at(l.at...)
+		if fmt.Sprint(sorted(got)) != fmt.Sprint(sorted(l.want)) {
+			found = append(found, fmt.Sprintf("%s is %v in the document and %v in the code", strings.Join(l.at, "."), got, l.want))
+		}
+	}
+	return found
+}
+
+func sorted(v any) any {
+	if _, ok := v.([]any); ok {
+		return texts(v)
+	}
+	return v
+}
+
+// checkProse: what a description says of a bound is true, though no schema can
+// say it.
+func checkProse(d *document) []string {
+	return says(d, map[string][]string{
+		fmt.Sprintf("at most %d KiB (%d bytes)", protocol.MaxBodyBytes>>10, protocol.MaxBodyBytes):                 {"info", "description"},
+		fmt.Sprintf("At most %d KiB (%d bytes)", protocol.MaxMetadataBytes>>10, protocol.MaxMetadataBytes):         {"components", "schemas", "TokenRequest", "properties", "metadata", "description"},
+		fmt.Sprintf("At most %d KiB (%d bytes)", protocol.MaxPeerMetadataBytes>>10, protocol.MaxPeerMetadataBytes): {"components", "schemas", "TokenRequest", "properties", "peerMetadata", "description"},
+	})
+}
+
+func says(d *document, sentences map[string][]string) (found []string) {
+	for sentence, at := range sentences {
+		if text, _ := d.at(at...).(string); !strings.Contains(text, sentence) {
+			found = append(found, fmt.Sprintf("%s does not say %q", strings.Join(at, "."), sentence))
+		}
+	}
+	slices.Sort(found)
+	return found
+}
+
+var openAPIChecks = []func(*document) []string{checkRoutes, checkErrors, checkRESTLimits, checkProse, checkAnswers}
+
+func TestOpenAPI(t *testing.T) { runChecks(t, openAPI, openAPIChecks) }
+
+func runChecks(t *testing.T, file string, checks []func(*document) []string) {
+	d := load(t, file)
+	for _, check := range checks {
+		for _, problem := range check(d) {
+			t.Errorf("%s: %s", file, problem)
+		}
+	}
+}
+
+// Each of these mistakes is one that a linter cannot see.
+func TestOpenAPIMistakes(t *testing.T) {
+	seed(t, openAPIChecks, []mistake{
+		{"a route that is none", openAPI, "  /v1/usage:\n", "  /v1/usages:\n"},
+		{"another method", openAPI, "    delete:\n", "    post:\n"},
+		{"an error that is left out", openAPI, "enum: [rate_limited, over_message_quota]", "enum: [rate_limited]"},
+		{"an error of another status", openAPI, "enum: [invalid_request, invalid_peer_id, invalid_channel, channel_reserved]", "enum: [invalid_request, invalid_peer_id, invalid_channel, channel_reserved, account_suspended]"},
+		{"an error that the operation never gives", openAPI, "enum: [invalid_request, invalid_peer_id]", "enum: [invalid_request, invalid_peer_id, missing_data]"},
+		{"another bound", openAPI, "maxItems: 100", "maxItems: 1000"},
+		{"another default", openAPI, "default: 3600", "default: 360"},
+		{"an action too few", openAPI, "enum: [publish, subscribe, presence, send]", "enum: [publish, subscribe, presence]"},
+		{"another size in words", openAPI, "32 KiB (32768 bytes)", "64 KiB (65536 bytes)"},
+		{"another field in an answer", openAPI, "required: [channel, subscribers]", "required: [channel, receivers]"},
+		{"a field of another type", openAPI, "overagesAllowed:\n          type: boolean", "overagesAllowed:\n          type: integer"},
+		{"a field of a body that is not taken", openAPI, "        expiresInSec:\n", "        expiresIn:\n"},
+		{"a field of a body that must not be missing", openAPI, "required: [peerId]\n      additionalProperties: false", "required: [peerId, channels]\n      additionalProperties: false"},
+		{"a query parameter that is not taken", openAPI, "- name: revoke", "- name: revoked"},
+		{"a header that is not there", openAPI, "        Allow:", "        Allowed:"},
+		{"a header with another value", openAPI, "const: Bearer", "const: Basic"},
+	})
+}
+
+// seed wants some check to find each mistake.
+func seed(t *testing.T, checks []func(*document) []string, mistakes []mistake) {
+	for _, m := range mistakes {
+		t.Run(m.name, func(t *testing.T) {
+			right, wrong := load(t, m.file), parse(t, m.text(t))
+			for _, check := range checks {
+				known := check(right)
+				for _, problem := range check(wrong) {
+					if !slices.Contains(known, problem) {
+						return
+					}
+				}
+			}
+			t.Errorf("no check sees that %q became %q", m.right, m.wrong)
+		})
+	}
+}
