@@ -29,7 +29,7 @@ STATICCHECK := $(GO) run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSIO
 
 .PHONY: help
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: run
 run: ## start everything in one process on an embedded Redis (ARGS="-listen …")
@@ -45,7 +45,7 @@ fanout: ## build the production node, bin/fanout
 	$(GO) build -o bin/fanout ./fanout
 
 .PHONY: check
-check: fmt-check lint archtest test ## what CI runs: gofmt, vet, staticcheck, archtest, tests
+check: fmt-check lint archtest test-goroutines test ## what CI runs: gofmt, vet, staticcheck, archtest, tests
 
 # -count=1: many tests look at things that go's test cache can't see (is there
 # a redis-server? a Python?), so a cached result may be about another machine.
@@ -54,6 +54,11 @@ test: test-deps ## install what the tests need, then run them all with -race
 	@mkdir -p bin
 	@$(GO) build -o bin/gotest ./scripts/gotest
 	GO="$(GO)" bin/gotest -race -count=1 -p $(P) -timeout $(TEST_TIMEOUT) $(PKG)
+
+.PHONY: test-goroutines
+test-goroutines: ## test sessions as they run where there is no epoll
+	$(GO) vet -tags goroutines ./fanout/...
+	$(GO) test -race -count=1 -tags goroutines ./fanout/internal/session
 
 .PHONY: test-deps
 test-deps: ## install what the tests need beside Go, where that is possible

@@ -104,7 +104,10 @@ func New(opt Options) (*Node, error) {
 	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
 	n := &Node{opt: opt, id: hex.EncodeToString(id[:]), metrics: telemetry.NewMetrics(), sessions: newRegistry()}
 
-	var err error
+	loops, err := session.NewLoops()
+	if err != nil {
+		return nil, err
+	}
 	if n.listener, err = net.Listen("tcp", opt.Listen); err != nil {
 		return nil, &ListenError{"listen", err}
 	}
@@ -130,7 +133,11 @@ func New(opt Options) (*Node, error) {
 		return presence.Load(ctx, opt.Redis, channels)
 	}})
 	n.broker.OnRestored(n.roster.Restored)
-	n.sessionOptions = &session.Options{Hub: n.hub, Publisher: n.publisher, Members: n.members, Roster: n.roster, Verify: n.verify, Directory: opt.Apps.Current, Log: opt.Log, Now: opt.Now}
+	n.sessionOptions = &session.Options{
+		Hub: n.hub, Publisher: n.publisher, Members: n.members, Roster: n.roster,
+		Verify: n.verify, Directory: opt.Apps.Current, Log: opt.Log, Now: opt.Now,
+		Loops: loops, Left: n.left, Ended: n.ended,
+	}
 	n.metrics.CountDeliveries(n.hub.Delivered)
 	n.metrics.CountPresence(n.roster.Frames, n.roster.Views)
 	n.metrics.ReportReady(n.Ready)
@@ -207,6 +214,7 @@ func (n *Node) Run(ctx context.Context) error {
 	run(func(ctx context.Context) { n.broker.Run(ctx, n.deliver) })
 	run(n.keepAlive)
 	run(n.follow)
+	run(n.sessionOptions.Loops.Run)
 
 	n.awaitReady(ctx)
 	failed := make(chan error, 2)

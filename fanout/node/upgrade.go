@@ -133,11 +133,10 @@ func (n *Node) upgraded(c *websocket.Conn) {
 		_ = conn.Close() // the node has drained
 		return
 	}
-	serve := n.admission(c, conn, early)
-	go func() {
-		defer n.sessions.running.Done()
-		serve()
-	}()
+	if !n.admission(c, conn, early) {
+		_ = conn.Close()
+		n.sessions.running.Done()
+	}
 }
 
 // logPanic says in the log, and to nobody else, that an upgrade panicked.
@@ -147,25 +146,34 @@ func (n *Node) logPanic(p any) {
 	}
 }
 
-// admission decides about an upgraded connection, and returns what serves it
-// until it is closed: a session or a refusal.
-func (n *Node) admission(c *websocket.Conn, conn *net.TCPConn, early []byte) (serve func()) {
-	serve = func() { _ = conn.Close() } // should it panic
-	defer func() { n.logPanic(recover()) }()
+// admission decides about an upgraded connection, and hands it to what serves it
+// until it is closed (ended): a session or a refusal. It says whether it could.
+func (n *Node) admission(c *websocket.Conn, conn *net.TCPConn, early []byte) (taken bool) {
+	var s *session.Session
+	var err error
+	defer func() {
+		if p := recover(); p != nil {
+			n.logPanic(p)
+			if taken = s != nil; taken {
+				s.Refuse(protocol.Closef(protocol.CloseInternalError, ""))
+			}
+		}
+	}()
 	address, _ := c.Locals("address").(string)
 	grant, refused := n.authorize(c)
 	if refused != nil {
 		n.logRefusal(address, grant, refused)
-		return func() { session.Refuse(n.sessionOptions, conn, early, refused) }
+		return session.Refuse(n.sessionOptions, conn, early, refused) == nil
 	}
-	s, err := session.New(n.sessionOptions, n.nextConnection.Add(1), grant, conn, address, early)
+	s, err = session.New(n.sessionOptions, n.nextConnection.Add(1), grant, conn, address, early)
 	if err != nil {
-		return serve
+		n.opt.Log.Error("an upgraded connection could not be taken over", "err", err)
+		return false
 	}
-	serve = func() { s.Refuse(protocol.Closef(protocol.CloseInternalError, "")) }
 	if refused := n.admit(s, grant); refused != nil {
 		n.logRefusal(address, grant, refused)
-		return func() { s.Refuse(refused) }
+		s.Refuse(refused)
+		return true
 	}
 	n.metrics.Connected()
 	n.sessions.add(s)
@@ -173,12 +181,21 @@ func (n *Node) admission(c *websocket.Conn, conn *net.TCPConn, early []byte) (se
 	if n.draining.Load() { // nor drain
 		s.Close(protocol.Closef(protocol.CloseGoingAway, ""))
 	}
-	return func() {
-		ended := s.Run(func() {
-			n.sessions.remove(s)
-			n.connections.Release(grant.App.ID)
-		})
-		n.metrics.Ended(ended.By, int(ended.Code))
+	s.Start()
+	return true
+}
+
+// left is called when a session takes part in nothing any more.
+func (n *Node) left(s *session.Session) {
+	n.sessions.remove(s)
+	n.connections.Release(s.Grant().App.ID)
+}
+
+// ended is called when a connection, refused or not, is closed.
+func (n *Node) ended(s *session.Session, how session.Ended) {
+	defer n.sessions.running.Done()
+	if !s.Refused() {
+		n.metrics.Ended(how.By, int(how.Code))
 	}
 }
 

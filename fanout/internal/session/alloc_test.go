@@ -1,6 +1,7 @@
 package session
 
 import (
+	"runtime"
 	"testing"
 
 	"github.com/gobwas/ws"
@@ -78,8 +79,8 @@ func BenchmarkDelivery(b *testing.B) {
 			b.Fatal("the connection is over")
 		}
 		p.session.Flush()
-		if drained := p.session.out.drained(); drained != nil {
-			<-drained
+		for p.unsent() > 0 {
+			runtime.Gosched()
 		}
 	}
 }

@@ -3,6 +3,7 @@ package session
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"log/slog"
 	"net"
 	"strings"
@@ -50,6 +51,8 @@ type world struct {
 	verify    func(token, origin string) (*auth.Grant, *protocol.CloseError)
 	key       *apps.Key
 	ids       atomic.Uint64
+	peers     sync.Map // by their session's id
+	refused   *peer
 }
 
 func newWorld(t testing.TB) *world {
@@ -65,8 +68,37 @@ func newWorld(t testing.TB) *world {
 		return auth.VerifyToken(dir, token, w.clock.now())
 	}
 	verify := func(token, origin string) (*auth.Grant, *protocol.CloseError) { return w.verify(token, origin) }
-	w.opt = Options{Hub: hub.New(w.interest), Publisher: w.publisher, Members: w.lists, Roster: w.lists, Verify: verify, Directory: w.store.Current, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock.now}
+	loops, err := NewLoops()
+	check(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	running := make(chan struct{})
+	go func() {
+		defer close(running)
+		loops.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		stop()
+		<-running
+	})
+	w.opt = Options{
+		Hub: hub.New(w.interest), Publisher: w.publisher, Members: w.lists, Roster: w.lists, Verify: verify, Directory: w.store.Current, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock.now, Loops: loops,
+		Left: func(s *Session) { w.peerOf(s).left.Add(1) },
+		Ended: func(s *Session, ended Ended) {
+			p := w.peerOf(s)
+			p.ended = ended
+			close(p.done)
+		},
+	}
 	return w
+}
+
+// peerOf is the peer that a session was started for.
+func (w *world) peerOf(s *Session) *peer {
+	if s.id == 0 {
+		return w.refused
+	}
+	p, _ := w.peers.Load(s.id)
+	return p.(*peer)
 }
 
 // grant lets a peer do everything that its key may, for ever.
@@ -227,7 +259,7 @@ type peer struct {
 	conn    *net.TCPConn
 	in      *bufio.Reader
 	session *Session
-	left    atomic.Int32 // how often Run called left
+	left    atomic.Int32 // how often Options.Left was called
 	ended   Ended        // once done is closed
 	done    chan struct{}
 }
@@ -257,10 +289,11 @@ func (w *world) wire(grant *auth.Grant, with wiring) *peer {
 		w.t.Fatal(err)
 	}
 	p.session = s
+	p.starts(func() { w.peers.Store(s.id, p) })
 	if with.prepare != nil {
 		with.prepare(s)
 	}
-	p.run(func() Ended { return s.Run(func() { p.left.Add(1) }) })
+	s.Start()
 	return p
 }
 
@@ -276,12 +309,10 @@ func (w *world) dial(with wiring) (*peer, *net.TCPConn) {
 	return &peer{t: w.t, conn: conn, in: bufio.NewReaderSize(conn, 1<<17)}, server
 }
 
-func (p *peer) run(session func() Ended) {
+// starts makes it known whose session is about to start.
+func (p *peer) starts(known func()) {
 	p.done = make(chan struct{})
-	go func() {
-		defer close(p.done)
-		p.ended = session()
-	}()
+	known()
 	p.t.Cleanup(func() {
 		_ = p.conn.Close()
 		p.wait()

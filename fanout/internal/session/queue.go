@@ -13,10 +13,11 @@ type queue struct {
 	frames [][]byte
 	bytes  int // unsent, those in the hands of the drain goroutine included
 
-	draining chan struct{} // closed when the goroutine that writes has ended; nil: there is none
-	flushing bool          // somebody has been told to Flush
-	broken   bool          // the socket takes nothing any more
-	begun    bool          // the first of frames is the rest of one that is partly written
+	started  bool // it may be written
+	draining bool // the socket is full: it will be written to when it takes more
+	flushing bool // somebody has been told to Flush
+	broken   bool // the socket takes nothing any more
+	begun    bool // the first of frames is the rest of one that is partly written
 
 	closing  *protocol.CloseError // why the server closes; its frame is the last
 	sequence uint64               // of the last frame from the hub
@@ -57,7 +58,7 @@ func (s *Session) enqueueWithin(frame []byte) (queued, flush bool) {
 }
 
 func (q *queue) needFlush() bool {
-	if q.draining != nil || q.flushing {
+	if q.draining || q.flushing {
 		return false
 	}
 	q.flushing = true
@@ -77,8 +78,8 @@ func (s *Session) sendFrame(frame []byte) {
 }
 
 // Close ends the connection from the server's side: after what is queued comes
-// a close frame, and reading stops. Only the first Close counts: it says whether
-// this is it.
+// a close frame, and nothing is done any more that the peer asks. Only the first
+// Close counts: it says whether this is it.
 func (s *Session) Close(why *protocol.CloseError) bool {
 	s.out.mu.Lock()
 	first := s.beginClose(why, false)
@@ -109,7 +110,7 @@ func (s *Session) beginClose(why *protocol.CloseError, drop bool) (first bool) {
 	frame := protocol.AppendCloseFrame(nil, why.Code, why.Reason)
 	q.frames = append(q.frames, frame)
 	q.bytes += len(frame)
-	s.sock.stopReading()
+	s.sock.wake(s)
 	return true
 }
 
@@ -119,10 +120,15 @@ func (q *queue) closeSent() *protocol.CloseError {
 	return q.closing
 }
 
-// drained returns what to wait for until the goroutine that writes has ended,
-// or nil if there is none.
-func (q *queue) drained() <-chan struct{} {
+// over returns why there is nothing to do any more for the peer, or nil.
+func (q *queue) over() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.draining
+	switch {
+	case q.closing != nil:
+		return errClosed
+	case q.broken:
+		return errBroken
+	}
+	return nil
 }

@@ -2,9 +2,6 @@ package session
 
 import (
 	"errors"
-	"io"
-	"net"
-	"os"
 	"sync"
 
 	"fleetwire/pkg/protocol"
@@ -73,7 +70,14 @@ func (r *reader) release() {
 	r.buffer, r.pooled, r.start, r.end = nil, nil, 0, 0
 }
 
-// fill waits for more bytes.
+// takeEarly takes what came with the upgrade request.
+func (s *Session) takeEarly(early []byte) {
+	if len(early) > 0 {
+		s.in.early, s.impatient = early, true
+	}
+}
+
+// fill reads what has come; errNothing says that nothing has.
 func (s *Session) fill() error {
 	if early := s.in.early; early != nil {
 		s.in.early = nil
@@ -84,6 +88,7 @@ func (s *Session) fill() error {
 	}
 	n, err := s.sock.read(&s.in)
 	if err != nil {
+		s.in.releaseIfEmpty()
 		return err
 	}
 	s.in.end += n
@@ -91,64 +96,32 @@ func (s *Session) fill() error {
 	return nil
 }
 
-// read does what the peer's frames ask, until the connection ends. A violation
-// closes it from the server's side and is no error of read.
+// read reads once, and does what the frames ask that are there then. A violation
+// closes the connection from the server's side and is no error of read.
 func (s *Session) read() error {
-	for {
-		if err := s.fill(); err != nil {
-			return err
-		}
-		for s.out.closeSent() == nil {
-			n, err := s.next(s.in.bytes())
-			if err != nil {
-				var violation *protocol.CloseError
-				if errors.As(err, &violation) {
-					s.Close(violation)
-					return nil
-				}
-				return err
-			}
-			if n == 0 {
-				break
-			}
-			s.in.consume(n)
-		}
-		s.in.releaseIfEmpty()
-		// All answers to what one read brought go out in one write.
-		s.Flush()
-		if s.out.closeSent() != nil {
+	if err := s.fill(); err != nil {
+		if errors.Is(err, errNothing) {
 			return nil
 		}
+		return err
 	}
-}
-
-// awaitPeerClose reads and drops everything until the peer's close frame, the end
-// of the stream or the deadline.
-func (s *Session) awaitPeerClose() {
-	for !s.in.peerClosing {
-		for {
-			n := s.in.skip(s.in.bytes())
-			if n == 0 {
-				break
+	for s.out.closeSent() == nil {
+		n, err := s.next(s.in.bytes())
+		if err != nil {
+			var violation *protocol.CloseError
+			if errors.As(err, &violation) {
+				s.Close(violation)
+				return nil
 			}
-			s.in.consume(n)
+			return err
 		}
-		if s.in.peerClosing || s.fill() != nil {
-			return
+		if n == 0 {
+			break
 		}
+		s.in.consume(n)
 	}
-}
-
-// networkReason says in a few words how a connection was lost.
-func networkReason(err error) string {
-	switch {
-	case errors.Is(err, io.EOF):
-		return "the peer ended the connection without a close frame"
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return "the socket took nothing any more"
-	case errors.Is(err, net.ErrClosed):
-		return "socket closed"
-	default:
-		return err.Error()
-	}
+	s.in.releaseIfEmpty()
+	// All answers to what one read brought go out in one write.
+	s.Flush()
+	return nil
 }

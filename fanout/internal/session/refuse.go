@@ -7,28 +7,28 @@ import (
 )
 
 // Refuse closes an upgraded connection that gets no session, with the closing
-// handshake that lets the peer read why. early is as in New.
-func Refuse(opt *Options, conn *net.TCPConn, early []byte, why *protocol.CloseError) {
-	sock, err := newSocket(conn)
-	if err != nil {
-		_ = conn.Close()
-		return
+// handshake that lets the peer read why. It takes the connection over unless it
+// returns an error; Options.Ended tells when all is over. early is as in New.
+func Refuse(opt *Options, conn *net.TCPConn, early []byte, why *protocol.CloseError) error {
+	s := &Session{opt: opt}
+	if err := s.sock.open(opt.Loops, conn); err != nil {
+		return err
 	}
-	s := &Session{opt: opt, sock: sock}
-	s.in.early = early
+	s.takeEarly(early)
 	s.refuse(why)
+	return nil
 }
 
-// Refuse closes a connection for which Run will not be called.
+// Refuse closes a connection instead of Start.
 func (s *Session) Refuse(why *protocol.CloseError) {
 	s.leave()
 	s.refuse(why)
 }
 
 func (s *Session) refuse(why *protocol.CloseError) {
+	s.refused = true
 	s.out.mu.Lock()
 	s.beginClose(why, true) // without the welcome
 	s.out.mu.Unlock()
-	s.Flush()
-	s.finish(Ended{By: "server", Code: why.Code})
+	s.begin()
 }

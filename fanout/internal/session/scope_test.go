@@ -75,7 +75,7 @@ func TestDirectArrives(t *testing.T) {
 }
 
 // What comes for a peer before its connection is admitted waits for the welcome.
-func TestNothingIsWrittenBeforeRun(t *testing.T) {
+func TestNothingIsWrittenBeforeStart(t *testing.T) {
 	w := newWorld(t)
 	body := string(protocol.AppendDirect(nil, "device-7", nil, []byte(`1`)))
 	p := w.wire(w.grant("device-1"), wiring{prepare: func(s *Session) {
@@ -121,9 +121,13 @@ func TestRefuseAfterRegister(t *testing.T) {
 	p.register()
 	body := protocol.AppendDirect(nil, "device-7", nil, []byte(`1`))
 	w.opt.Hub.Broadcast([]broker.Delivery{{Kind: broker.KindPeer, App: "app_test", Channel: "device-1", Frame: protocol.AppendTextFrame(nil, body)}})
-	p.run(func() Ended { s.Refuse(protocol.Closef(protocol.CloseConnectionLimit, "full")); return Ended{} })
+	p.starts(func() { w.peers.Store(s.id, p) })
+	s.Refuse(protocol.Closef(protocol.CloseConnectionLimit, "full"))
 	p.want(aClose(4010, "full"))
 	p.wait()
+	if p.left.Load() != 0 {
+		t.Error("left was called for a connection that was refused")
+	}
 	if n, ok := w.interest.connections["device-1"]; n != 0 || !ok {
 		t.Errorf("the peer has %d connections, want 0 (told: %v)", n, ok)
 	}
@@ -177,7 +181,8 @@ func TestRefreshRefused(t *testing.T) {
 		check(t, err)
 		return token
 	}
-	p.run(func() Ended { return s.Run(func() {}) })
+	p.starts(func() { w.peers.Store(s.id, p) })
+	s.Start()
 	p.wantWelcome()
 	p.write(text(`{"type":"subscribe","channel":"devices/a","requestId":"s"}`))
 	p.want(anAck("s"))

@@ -1,69 +1,62 @@
-//go:build unix
+//go:build unix && (!linux || goroutines)
 
 package session
 
 import (
 	"errors"
 	"io"
-	"net"
 	"sync"
 	"syscall"
-	"time"
 )
 
-// socket is a TCP connection that is read without holding a buffer while there
-// is nothing to read, and written without ever waiting.
-type socket struct {
-	conn *net.TCPConn
-	raw  syscall.RawConn
+// waiting is a socket that is read without holding a buffer while there is
+// nothing to read, and written without ever waiting.
+type waiting struct {
+	in, out syscall.RawConn
 
-	// The closure for raw.Read and what it works on, kept so that a read
-	// allocates nothing. Owned by the reading goroutine.
+	// The closure for in.Read and what it works on, kept so that a read
+	// allocates nothing. Owned by the goroutine that waits.
 	readable func(fd uintptr) bool
 	reader   *reader
-	n        int
-	err      error
+	got      int
+	failed   error
 }
 
-func newSocket(conn *net.TCPConn) (*socket, error) {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	s := &socket{conn: conn, raw: raw}
-	s.readable = s.onReadable
-	return s, nil
+func (w *waiting) open(k *socket) error {
+	raw, err := k.conn.SyscallConn()
+	w.in, w.out, w.readable = raw, raw, w.onReadable
+	return err
 }
 
 // onReadable reads what there is; false means that there is nothing yet.
-func (s *socket) onReadable(fd uintptr) bool {
-	room := s.reader.room()
+func (w *waiting) onReadable(fd uintptr) bool {
+	room := w.reader.room()
 	for {
 		n, err := syscall.Read(int(fd), room)
 		switch {
 		case errors.Is(err, syscall.EINTR):
 			continue
 		case errors.Is(err, syscall.EAGAIN):
-			s.reader.releaseIfEmpty()
+			w.reader.releaseIfEmpty()
 			return false
 		case err != nil:
-			s.n, s.err = 0, err
+			w.got, w.failed = 0, err
 		case n == 0:
-			s.n, s.err = 0, io.EOF
+			w.got, w.failed = 0, io.EOF
 		default:
-			s.n, s.err = n, nil
+			w.got, w.failed = n, nil
 		}
 		return true
 	}
 }
 
-// read waits until there is something to read and reads it into r's room.
-func (s *socket) read(r *reader) (int, error) {
-	s.reader = r
-	if err := s.raw.Read(s.readable); err != nil {
+// readWhenThereIs waits until there is something to read and reads it into r's room.
+func (w *waiting) readWhenThereIs(r *reader) (int, error) {
+	w.reader = r
+	if err := w.in.Read(w.readable); err != nil {
 		return 0, err
 	}
-	return s.n, s.err
+	return w.got, w.failed
 }
 
 // writer is a write in progress; pooled so that a write allocates nothing.
@@ -98,18 +91,15 @@ func (w *writer) onWritable(fd uintptr) bool {
 }
 
 // tryWrite writes as much of the chunk as the socket takes at once.
-func (s *socket) tryWrite(chunk []byte) (int, error) {
-	w := writers.Get().(*writer)
-	w.chunk, w.n, w.err = chunk, 0, nil
-	err := s.raw.Write(w.write)
+func (w *waiting) tryWrite(chunk []byte) (int, error) {
+	one := writers.Get().(*writer)
+	one.chunk, one.n, one.err = chunk, 0, nil
+	err := w.out.Write(one.write)
 	if err == nil {
-		err = w.err
+		err = one.err
 	}
-	n := w.n
-	w.chunk = nil
-	writers.Put(w)
+	n := one.n
+	one.chunk = nil
+	writers.Put(one)
 	return n, err
 }
-
-// stopReading wakes the reading goroutine with a deadline in the past.
-func (s *socket) stopReading() { _ = s.conn.SetReadDeadline(time.Unix(1, 0)) }

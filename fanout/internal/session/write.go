@@ -1,9 +1,6 @@
 package session
 
-import (
-	"net"
-	"sync"
-)
+import "sync"
 
 // maxWrite is how much of a queue is gathered into one write.
 const maxWrite = 64 << 10
@@ -11,14 +8,19 @@ const maxWrite = 64 << 10
 var gatherBuffers = sync.Pool{New: func() any { b := make([]byte, 0, maxWrite); return &b }}
 
 // Flush writes what is queued, as far as the socket takes it at once. What it
-// does not take is left to a goroutine of this connection alone, so that nobody
-// waits for a slow peer.
+// does not take is written when it takes more, so that nobody waits for a slow
+// peer.
 func (s *Session) Flush() {
+	s.out.mu.Lock()
+	defer s.out.mu.Unlock()
+	s.flush()
+}
+
+// flush is called with the queue locked.
+func (s *Session) flush() {
 	q := &s.out
-	q.mu.Lock()
-	defer q.mu.Unlock()
 	q.flushing = false
-	for len(q.frames) > 0 && q.draining == nil && !q.broken {
+	for len(q.frames) > 0 && q.started && !q.draining && !q.broken {
 		chunk, frames, release := q.gather()
 		n, err := s.sock.tryWrite(chunk)
 		release()
@@ -32,8 +34,8 @@ func (s *Session) Flush() {
 			continue
 		}
 		q.skip(n)
-		q.draining = make(chan struct{})
-		go s.drain(q.draining)
+		q.draining = true
+		s.sock.awaitWritable(s)
 	}
 }
 
@@ -56,6 +58,7 @@ func (q *queue) gather() (chunk []byte, frames int, release func()) {
 
 // drop forgets the first frames of the queue, which are written.
 func (q *queue) drop(frames int) {
+	q.begun = false
 	if frames == len(q.frames) {
 		// A connection that had much queued once should not keep the room for it.
 		clear(q.frames)
@@ -82,46 +85,10 @@ func (q *queue) skip(n int) {
 	}
 }
 
-// drain writes with a goroutine that waits for the peer, until the queue is
-// empty. It ends with the socket at the latest.
-func (s *Session) drain(done chan struct{}) {
-	defer close(done)
-	q := &s.out
-	for {
-		q.mu.Lock()
-		var chunk net.Buffers
-		size := 0
-		for len(q.frames) > 0 && (size == 0 || size+len(q.frames[0]) <= maxWrite) {
-			chunk = append(chunk, q.frames[0])
-			size += len(q.frames[0])
-			q.drop(1)
-		}
-		q.begun = false
-		if size == 0 {
-			q.draining = nil
-			q.mu.Unlock()
-			return
-		}
-		q.mu.Unlock()
-
-		_, err := chunk.WriteTo(s.sock.conn)
-
-		q.mu.Lock()
-		q.bytes -= size
-		if err != nil {
-			q.draining = nil
-			s.breakOff()
-			q.mu.Unlock()
-			return
-		}
-		q.mu.Unlock()
-	}
-}
-
 // breakOff is called with the queue locked when the socket takes nothing any
-// more: the connection is over, and whoever reads from it is to notice.
+// more: the connection is over, and its next turn ends it.
 func (s *Session) breakOff() {
 	s.out.broken = true
 	s.out.frames = nil
-	s.sock.stopReading()
+	s.sock.wake(s)
 }

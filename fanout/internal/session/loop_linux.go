@@ -1,0 +1,177 @@
+//go:build linux && !goroutines
+
+package session
+
+import (
+	"context"
+	"encoding/binary"
+	"os"
+	"runtime"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// eventsAtOnce is how many sessions get their turn before it is looked again who
+// else has something to do.
+const eventsAtOnce = 128
+
+// Loops give the sessions of a node their turns: one loop for each processor that
+// Go uses, each with an epoll set of its own.
+type Loops struct{ loops []*loop }
+
+// loop gives turns to a part of the sessions. Its epoll set is itself waited for
+// by Go's scheduler, so that a loop with nothing to do costs no thread.
+type loop struct {
+	epoll   *os.File
+	waiting syscall.RawConn
+	epfd    int
+	alarm   int // an eventfd in the epoll set: somebody was posted
+
+	mu     sync.Mutex
+	slots  []*Session // what an event's number means
+	free   []int32    // slots without a session
+	posted []*Session // who asked for a turn
+}
+
+// NewLoops makes the loops. They have to Run.
+func NewLoops() (*Loops, error) {
+	l := &Loops{}
+	for range runtime.GOMAXPROCS(0) {
+		one, err := newLoop()
+		if err != nil {
+			l.close()
+			return nil, err
+		}
+		l.loops = append(l.loops, one)
+	}
+	return l, nil
+}
+
+func newLoop() (*loop, error) {
+	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	// What is not blocking, os.NewFile has Go's scheduler wait for.
+	if err := unix.SetNonblock(epfd, true); err != nil {
+		_ = unix.Close(epfd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	l := &loop{epoll: os.NewFile(uintptr(epfd), "epoll"), epfd: epfd, slots: make([]*Session, 1)}
+	if l.waiting, err = l.epoll.SyscallConn(); err != nil {
+		_ = l.epoll.Close()
+		return nil, err
+	}
+	if l.alarm, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		_ = l.epoll.Close()
+		return nil, os.NewSyscallError("eventfd", err)
+	}
+	// Edge-triggered, so that nobody has to read it.
+	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: 0}
+	if err := unix.EpollCtl(epfd, unix.EPOLL_CTL_ADD, l.alarm, &event); err != nil {
+		l.close()
+		return nil, os.NewSyscallError("epoll_ctl", err)
+	}
+	return l, nil
+}
+
+func (l *loop) close() {
+	_ = l.epoll.Close()
+	_ = unix.Close(l.alarm)
+}
+
+func (l *Loops) close() {
+	for _, one := range l.loops {
+		one.close()
+	}
+}
+
+// Run gives turns until ctx ends, which must be after the last session.
+func (l *Loops) Run(ctx context.Context) {
+	var running sync.WaitGroup
+	for _, one := range l.loops {
+		running.Go(one.run)
+	}
+	<-ctx.Done()
+	for _, one := range l.loops {
+		_ = one.epoll.Close() // ends its run
+	}
+	running.Wait()
+	l.close()
+}
+
+func (l *loop) run() {
+	var events [eventsAtOnce]unix.EpollEvent
+	var ready [eventsAtOnce]*Session
+	var posted []*Session
+	n := 0
+	wait := func(uintptr) bool {
+		var err error
+		for n, err = unix.EpollWait(l.epfd, events[:], 0); err == unix.EINTR; {
+			n, err = unix.EpollWait(l.epfd, events[:], 0)
+		}
+		return n > 0
+	}
+	for l.waiting.Read(wait) == nil {
+		l.mu.Lock()
+		for i := range events[:n] {
+			ready[i] = l.slots[events[i].Fd]
+		}
+		posted, l.posted = l.posted, posted[:0]
+		l.mu.Unlock()
+		for i, s := range ready[:n] {
+			if s == nil {
+				continue // the alarm
+			}
+			ready[i] = nil
+			happened := events[i].Events
+			s.turn(happened&^unix.EPOLLOUT != 0, happened&^unix.EPOLLIN != 0)
+		}
+		for i, s := range posted {
+			posted[i] = nil
+			s.turn(false, false)
+		}
+		runtime.Gosched() // what the turns have started is to come in between
+	}
+}
+
+func (l *loop) post(s *Session) {
+	l.mu.Lock()
+	l.posted = append(l.posted, s)
+	first := len(l.posted) == 1
+	l.mu.Unlock()
+	if first {
+		var one [8]byte
+		binary.NativeEndian.PutUint64(one[:], 1)
+		_, _ = unix.Write(l.alarm, one[:])
+	}
+}
+
+// add has the session get turns when something happens to its socket.
+func (l *loop) add(s *Session, fd int, events uint32) (slot int32, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := len(l.free); n > 0 {
+		slot, l.free = l.free[n-1], l.free[:n-1]
+		l.slots[slot] = s
+	} else {
+		slot = int32(len(l.slots))
+		l.slots = append(l.slots, s)
+	}
+	return slot, unix.EpollCtl(l.epfd, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: slot})
+}
+
+func (l *loop) change(fd int, slot int32, events uint32) {
+	_ = unix.EpollCtl(l.epfd, unix.EPOLL_CTL_MOD, fd, &unix.EpollEvent{Events: events, Fd: slot})
+}
+
+// remove is called in a turn: no event that has come is for the slot's next session.
+func (l *loop) remove(fd int, slot int32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.slots[slot] = nil
+	l.free = append(l.free, slot)
+	_ = unix.EpollCtl(l.epfd, unix.EPOLL_CTL_DEL, fd, nil)
+}

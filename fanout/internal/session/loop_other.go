@@ -1,0 +1,131 @@
+//go:build !linux || goroutines
+
+package session
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"time"
+)
+
+// Loops are what gives sessions their turns where there is no epoll: a goroutine
+// for each session. The build tag "goroutines" has Linux do the same.
+type Loops struct{}
+
+// NewLoops never fails here.
+func NewLoops() (*Loops, error) { return &Loops{}, nil }
+
+// Run waits for ctx to end.
+func (*Loops) Run(ctx context.Context) { <-ctx.Done() }
+
+// socket is a TCP connection with a goroutine that waits for it to be readable
+// and gives the session its turns.
+type socket struct {
+	conn *net.TCPConn
+	waiting
+
+	// What await has read, owned by the goroutine.
+	has bool
+	n   int
+	err error
+
+	deaf chan struct{} // not nil: reading has ended, and a turn is asked for here
+}
+
+func (k *socket) open(_ *Loops, conn *net.TCPConn) error {
+	k.conn = conn
+	return k.waiting.open(k)
+}
+
+func (k *socket) start(s *Session) {
+	go func() {
+		if s.impatient {
+			s.turn(true, false)
+		}
+		for !s.over {
+			readable := k.await(&s.in)
+			s.turn(readable, false)
+		}
+	}()
+}
+
+// await waits for something to read, or for a wake.
+func (k *socket) await(r *reader) (readable bool) {
+	if k.deaf != nil {
+		<-k.deaf
+		return false
+	}
+	n, err := k.readWhenThereIs(r)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		_ = k.conn.SetReadDeadline(time.Time{})
+		return false
+	}
+	k.has, k.n, k.err = true, n, err
+	return true
+}
+
+// read hands over what await has read.
+func (k *socket) read(*reader) (int, error) {
+	if !k.has {
+		return 0, errNothing
+	}
+	k.has = false
+	return k.n, k.err
+}
+
+func (k *socket) stopReading() { k.deaf = make(chan struct{}, 1) }
+
+func (k *socket) wake(*Session) {
+	if k.deaf == nil {
+		_ = k.conn.SetReadDeadline(time.Unix(1, 0))
+		return
+	}
+	select {
+	case k.deaf <- struct{}{}:
+	default:
+	}
+}
+
+func (k *socket) close() { _ = k.conn.Close() }
+
+// awaitWritable leaves the queue to a goroutine that waits for the peer, until
+// everything is written. It ends with the socket at the latest.
+func (k *socket) awaitWritable(s *Session) { go s.drain() }
+
+func (s *Session) drain() {
+	q := &s.out
+	for {
+		q.mu.Lock()
+		var chunk net.Buffers
+		size := 0
+		for len(q.frames) > 0 && (size == 0 || size+len(q.frames[0]) <= maxWrite) {
+			chunk = append(chunk, q.frames[0])
+			size += len(q.frames[0])
+			q.drop(1)
+		}
+		if size == 0 {
+			q.draining = false
+			s.sock.wake(s) // it may be waiting for this to end
+			q.mu.Unlock()
+			return
+		}
+		q.mu.Unlock()
+
+		_, err := chunk.WriteTo(s.sock.conn)
+
+		q.mu.Lock()
+		q.bytes -= size
+		if err != nil {
+			q.draining = false
+			s.breakOff()
+			q.mu.Unlock()
+			return
+		}
+		q.mu.Unlock()
+	}
+}
+
+// continueWriting has nothing to do: drain does it.
+func (s *Session) continueWriting() {}

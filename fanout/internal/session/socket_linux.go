@@ -1,0 +1,131 @@
+//go:build linux && !goroutines
+
+package session
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// socket is a bare TCP socket, which Go's own poller knows nothing of. It is
+// read in turns only; everything else is done with the session's queue locked.
+type socket struct {
+	loop   *loop
+	fd     int32  // -1: closed
+	slot   int32  // 0: not in the epoll set
+	events uint32 // that it is, or will be, in the epoll set for
+}
+
+// open takes the socket out of conn, and closes conn.
+func (k *socket) open(loops *Loops, conn *net.TCPConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var fd int
+	var failed error
+	if err := raw.Control(func(old uintptr) {
+		fd, failed = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0)
+	}); err != nil {
+		return err
+	}
+	if failed != nil {
+		return os.NewSyscallError("fcntl", failed)
+	}
+	_ = conn.Close() // its own descriptor, not the connection
+	k.fd, k.events = int32(fd), unix.EPOLLIN
+	k.loop = loops.loops[fd%len(loops.loops)]
+	return nil
+}
+
+// start has the session get its turns.
+func (k *socket) start(s *Session) {
+	slot, err := k.loop.add(s, int(k.fd), k.events)
+	k.slot = slot
+	if err != nil { // the system's limits
+		s.opt.Log.Error("a connection cannot be waited for", "err", os.NewSyscallError("epoll_ctl", err))
+		s.breakOff()
+	}
+}
+
+func (k *socket) read(r *reader) (int, error) {
+	for {
+		n, err := unix.Read(int(k.fd), r.room())
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EAGAIN):
+			return 0, errNothing
+		case err != nil:
+			return 0, err
+		case n == 0:
+			return 0, io.EOF
+		default:
+			return n, nil
+		}
+	}
+}
+
+// write is write(2), for tests to count.
+var write = unix.Write
+
+// tryWrite writes as much of the chunk as the socket takes at once.
+func (k *socket) tryWrite(chunk []byte) (int, error) {
+	for {
+		n, err := write(int(k.fd), chunk)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EAGAIN):
+			return 0, nil
+		case err != nil:
+			return 0, err
+		default:
+			return n, nil
+		}
+	}
+}
+
+// awaitWritable gives the session a turn when the socket takes more.
+func (k *socket) awaitWritable(*Session) { k.await(k.events | unix.EPOLLOUT) }
+
+func (k *socket) stopReading() { k.await(k.events &^ unix.EPOLLIN) }
+
+func (k *socket) await(events uint32) {
+	if events == k.events {
+		return
+	}
+	k.events = events
+	if k.slot != 0 {
+		k.loop.change(int(k.fd), k.slot, events)
+	}
+}
+
+// wake gives the session a turn.
+func (k *socket) wake(s *Session) {
+	if k.fd >= 0 && s.out.started {
+		k.loop.post(s)
+	}
+}
+
+func (k *socket) close() {
+	if k.slot != 0 {
+		k.loop.remove(int(k.fd), k.slot)
+		k.slot = 0
+	}
+	_ = unix.Close(int(k.fd))
+	k.fd = -1
+}
+
+// continueWriting writes what the socket did not take before.
+func (s *Session) continueWriting() {
+	s.out.mu.Lock()
+	defer s.out.mu.Unlock()
+	s.out.draining = false
+	s.flush()
+	if !s.out.draining && s.sock.fd >= 0 {
+		s.sock.await(s.sock.events &^ unix.EPOLLOUT)
+	}
+}
