@@ -7,8 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/protocol"
@@ -47,9 +45,6 @@ func (s *Session) regrant(g *auth.Grant) (unsubscribed []string) {
 	c := &s.scope
 	old := s.Grant()
 	c.grant.Store(g)
-	limits := g.App.Limits
-	s.rate.SetLimitAt(s.opt.Now(), rate.Limit(limits.ConnectionMessagesPerSec))
-	s.rate.SetBurstAt(s.opt.Now(), limits.ConnectionMessagesBurst)
 	s.awaitExpiry(g)
 	for name, pattern := range c.subscriptions {
 		if !maySubscribe(g, name, pattern) {

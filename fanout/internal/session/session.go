@@ -23,8 +23,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"fleetwire/fanout/internal/hub"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
@@ -77,7 +75,7 @@ type Session struct {
 
 	// Owned by turns: one at a time has them.
 	in       reader
-	rate     *rate.Limiter
+	pace     pace
 	received uint64  // frames
 	ending   *ending // nil: the session goes on
 	over     bool
@@ -92,11 +90,7 @@ type Session struct {
 // request. The welcome is queued here, so that nothing can overtake it; nothing is
 // written and nothing ends before Start or Refuse.
 func New(opt *Options, id uint64, grant *auth.Grant, conn *net.TCPConn, remote string, early []byte) (*Session, error) {
-	limits := grant.App.Limits
-	s := &Session{
-		opt: opt, id: id, remote: remote, began: opt.Now(),
-		rate: rate.NewLimiter(rate.Limit(limits.ConnectionMessagesPerSec), limits.ConnectionMessagesBurst),
-	}
+	s := &Session{opt: opt, id: id, remote: remote, began: opt.Now()}
 	if err := s.sock.open(opt.Loops, conn); err != nil {
 		return nil, err
 	}

@@ -78,8 +78,7 @@ func (s *Session) next(b []byte) (int, error) {
 	payload := b[size:whole]
 	ws.Cipher(payload, h.Mask, 0)
 	s.received++
-	if h.OpCode != ws.OpClose && !s.rate.AllowN(s.opt.Now(), 1) {
-		limits := s.Grant().App.Limits
+	if limits := &s.Grant().App.Limits; h.OpCode != ws.OpClose && !s.pace.take(s.opt.Now(), limits) {
 		return 0, protocol.Closef(protocol.CloseMessageRate, "over %d frames per second (burst %d)", limits.ConnectionMessagesPerSec, limits.ConnectionMessagesBurst)
 	}
 	switch h.OpCode {
