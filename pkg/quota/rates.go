@@ -29,15 +29,67 @@ const connectWindow = 60 * time.Second
 
 // RateLimiter bounds REST requests per key and connects per client address,
 // across all nodes and functions. Checks that wait at the same time share one
-// round trip to Redis.
+// round trip to Redis, and those of one bucket one script.
 type RateLimiter struct {
-	redis  *redisconn.Coalescer
+	checks *redisconn.Coalescer[*check]
 	health *redisconn.Health // or nil
+}
+
+// check is one request or connect that asks to pass.
+type check struct {
+	script *redis.Script
+	key    string
+	limits [2]any // the script's arguments after how many ask
+	passes func(r verdict) bool
+
+	verdict
+	err error
+}
+
+// verdict is a script's answer to those that asked together.
+type verdict struct {
+	asked, place int64 // how many they are, and which of them this is, from 1
+	n, wait      int64 // what the script returned
 }
 
 // NewRateLimiter returns a RateLimiter that counts in rdb.
 func NewRateLimiter(rdb redis.UniversalClient) *RateLimiter {
-	return &RateLimiter{redis: redisconn.NewCoalescer(rdb)}
+	return &RateLimiter{checks: redisconn.NewCoalescer(func(ctx context.Context, checks []*check) error {
+		return ask(ctx, rdb, checks)
+	})}
+}
+
+// ask has all checks of one bucket take their places in one script.
+func ask(ctx context.Context, rdb redis.UniversalClient, checks []*check) error {
+	type bucket struct {
+		key    string
+		limits [2]any // while an apps document is replaced, there may be two of a key
+	}
+	var calls []*redisconn.Call
+	together := make(map[bucket]int, 1) // which of calls
+	of := make([]int, len(checks))
+	var asked []int64
+	for i, c := range checks {
+		b := bucket{c.key, c.limits}
+		n, ok := together[b]
+		if !ok {
+			n = len(calls)
+			together[b] = n
+			calls = append(calls, &redisconn.Call{Script: c.script, Keys: []string{c.key}})
+			asked = append(asked, 0)
+		}
+		asked[n]++
+		of[i], c.place = n, asked[n]
+		calls[n].Args = []any{asked[n], c.limits[0], c.limits[1]}
+	}
+	err := redisconn.Exec(ctx, rdb, calls)
+	for i, c := range checks {
+		var reply []int64
+		if reply, c.err = calls[of[i]].Reply.Int64Slice(); c.err == nil {
+			c.asked, c.n, c.wait = asked[of[i]], reply[0], reply[1]
+		}
+	}
+	return err
 }
 
 // Watch makes checks fail at once while h says that Redis is away, instead of
@@ -48,40 +100,42 @@ func (l *RateLimiter) Watch(h *redisconn.Health) { l.health = h }
 // AllowREST takes one request from the key's bucket (its app's restPerSec and
 // restBurst). When it is empty, retryAfter says when the next request may pass.
 func (l *RateLimiter) AllowREST(ctx context.Context, key *apps.Key) (ok bool, retryAfter time.Duration, err error) {
-	return l.run(ctx, &redisconn.Call{
-		Script: ratesScript,
-		Keys:   []string{"fw:{" + key.App.ID + "}:rest:" + key.ID},
-		Args:   []any{key.App.Limits.RESTPerSec, key.App.Limits.RESTBurst},
-	}, func(n int64) bool { return n == 1 })
+	return l.run(ctx, &check{
+		script: ratesScript,
+		key:    "fw:{" + key.App.ID + "}:rest:" + key.ID,
+		limits: [2]any{key.App.Limits.RESTPerSec, key.App.Limits.RESTBurst},
+		passes: func(v verdict) bool { return v.place <= v.n },
+	})
 }
 
 // AllowConnect counts a connect of a client address towards an app ("" for a
 // credential that names no app) and says whether it is within perMinute. When
 // it is not, retryAfter says when the address's window ends.
 func (l *RateLimiter) AllowConnect(ctx context.Context, appID, address string, perMinute int) (ok bool, retryAfter time.Duration, err error) {
-	return l.run(ctx, &redisconn.Call{
-		Script: connectsScript,
-		Keys:   []string{"fw:{" + appID + "}:connects:" + address},
-		Args:   []any{connectWindow.Milliseconds()},
-	}, func(n int64) bool { return n <= int64(perMinute) })
+	return l.run(ctx, &check{
+		script: connectsScript,
+		key:    "fw:{" + appID + "}:connects:" + address,
+		limits: [2]any{connectWindow.Milliseconds(), 0},
+		passes: func(v verdict) bool { return v.n-v.asked+v.place <= int64(perMinute) },
+	})
 }
 
-func (l *RateLimiter) run(ctx context.Context, call *redisconn.Call, passes func(int64) bool) (bool, time.Duration, error) {
+func (l *RateLimiter) run(ctx context.Context, c *check) (bool, time.Duration, error) {
 	if l.health != nil && !l.health.Up() {
 		return false, 0, errAway
 	}
-	if err := l.redis.Do(ctx, call); err != nil {
+	err := l.checks.Do(ctx, c)
+	if err == nil {
+		err = c.err
+	}
+	if err != nil {
 		if l.health != nil && ctx.Err() == nil {
 			l.health.Observe(err)
 		}
 		return false, 0, err
 	}
-	reply, err := call.Reply.Int64Slice()
-	if err != nil {
-		return false, 0, err
-	}
-	if passes(reply[0]) {
+	if c.passes(c.verdict) {
 		return true, 0, nil
 	}
-	return false, time.Duration(reply[1]) * time.Millisecond, nil
+	return false, time.Duration(c.wait) * time.Millisecond, nil
 }

@@ -261,7 +261,8 @@ func TestConnectsOnRedis(t *testing.T) {
 	}
 }
 
-// TestChecksShareARoundTrip: what waits at the same time goes out together.
+// TestChecksShareARoundTrip: what waits at the same time goes out together, and
+// what asks for the same bucket in one script.
 func TestChecksShareARoundTrip(t *testing.T) {
 	both(t, func(t *testing.T, client func() *redis.Client) {
 		rdb := client()
@@ -293,11 +294,12 @@ func TestChecksShareARoundTrip(t *testing.T) {
 		redistest.Eventually(t, patience, "all have asked", func() bool { return asked.Load() == 2*each })
 		release()
 		all.Wait()
-		if got := w.commands.Load() - commands; got != 2*each {
-			t.Errorf("%d commands for %d checks", got, 2*each)
+		shared := w.pipelines.Load() - trips
+		if shared > each/2 {
+			t.Errorf("%d checks took %d round trips", 2*each, shared)
 		}
-		if got := w.pipelines.Load() - trips; got > each/2 {
-			t.Errorf("%d checks took %d round trips", 2*each, got)
+		if got := w.commands.Load() - commands; got > 2*shared {
+			t.Errorf("%d commands in %d round trips, want at most one of each bucket", got, shared)
 		}
 	})
 }

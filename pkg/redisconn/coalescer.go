@@ -4,38 +4,41 @@ import (
 	"context"
 	"errors"
 	"sync"
-
-	"github.com/redis/go-redis/v9"
 )
 
-// maxCoalesced bounds the calls of one round trip, so that Redis is never busy
-// with one pipeline for long.
+// maxCoalesced bounds what goes out in one round trip, so that Redis is never
+// busy with one pipeline for long.
 const maxCoalesced = 256
 
-// Coalescer lets script calls that wait at the same time share one round trip.
-// The first caller goes out at once; those that come while it is under way ride
-// together in the next. No goroutine runs while nothing waits.
-type Coalescer struct {
-	rdb     redis.UniversalClient
+// Coalescer lets callers that wait at the same time share one round trip. The
+// first goes out at once; those that come while it is under way ride together in
+// the next. No goroutine runs while nothing waits.
+type Coalescer[T any] struct {
+	run     func(context.Context, []T) error
 	mu      sync.Mutex
-	waiting []*coalesced
+	waiting []*coalesced[T]
 	busy    bool
 }
 
-type coalesced struct {
-	call *Call
+type coalesced[T any] struct {
+	one  T
 	err  error // why it was not sent
 	done chan struct{}
 }
 
-// NewCoalescer returns a Coalescer for rdb.
-func NewCoalescer(rdb redis.UniversalClient) *Coalescer { return &Coalescer{rdb: rdb} }
+// NewCoalescer returns a Coalescer whose round trips run makes, one at a time,
+// in the order of the calls of Do. Its error says whether Redis answered; what
+// the answer is to each, run leaves with it.
+func NewCoalescer[T any](run func(context.Context, []T) error) *Coalescer[T] {
+	return &Coalescer[T]{run: run}
+}
 
-// Do runs the call and waits for its reply, or for ctx to end.
-func (c *Coalescer) Do(ctx context.Context, call *Call) error {
-	one := &coalesced{call: call, done: make(chan struct{})}
+// Do has one take part in a round trip, and returns after it. With an error it
+// took part in none, as far as is known: ctx ended, or Redis hangs.
+func (c *Coalescer[T]) Do(ctx context.Context, one T) error {
+	w := &coalesced[T]{one: one, done: make(chan struct{})}
 	c.mu.Lock()
-	c.waiting = append(c.waiting, one)
+	c.waiting = append(c.waiting, w)
 	start := !c.busy
 	c.busy = true
 	c.mu.Unlock()
@@ -43,17 +46,14 @@ func (c *Coalescer) Do(ctx context.Context, call *Call) error {
 		go c.flush()
 	}
 	select {
-	case <-one.done:
-		if one.err != nil {
-			return one.err
-		}
-		return call.Reply.Err()
+	case <-w.done:
+		return w.err
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-func (c *Coalescer) flush() {
+func (c *Coalescer[T]) flush() {
 	for {
 		c.mu.Lock()
 		batch := c.waiting
@@ -68,15 +68,15 @@ func (c *Coalescer) flush() {
 		c.waiting = c.waiting[len(batch):]
 		c.mu.Unlock()
 
-		calls := make([]*Call, len(batch))
-		for i, one := range batch {
-			calls[i] = one.call
+		together := make([]T, len(batch))
+		for i, w := range batch {
+			together[i] = w.one
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), ioTimeout)
-		err := Exec(ctx, c.rdb, calls) // each caller reads its own reply
+		err := c.run(ctx, together)
 		cancel()
-		for _, one := range batch {
-			close(one.done)
+		for _, w := range batch {
+			close(w.done)
 		}
 		clear(batch) // the slice lives on in waiting; let go of what was answered
 		if timedOut(err) {
@@ -87,14 +87,14 @@ func (c *Coalescer) flush() {
 
 // turnAway answers all that wait: a Redis that hangs must not cost each of them
 // a timeout of its own, one after the other.
-func (c *Coalescer) turnAway(err error) {
+func (c *Coalescer[T]) turnAway(err error) {
 	c.mu.Lock()
 	waiting := c.waiting
 	c.waiting = nil
 	c.mu.Unlock()
-	for _, one := range waiting {
-		one.err = err
-		close(one.done)
+	for _, w := range waiting {
+		w.err = err
+		close(w.done)
 	}
 }
 

@@ -73,6 +73,24 @@ func (t *trips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 	}
 }
 
+// caller has calls of scripts share round trips.
+type caller struct {
+	coalescer *redisconn.Coalescer[*redisconn.Call]
+}
+
+func newCaller(rdb *redis.Client) caller {
+	return caller{redisconn.NewCoalescer(func(ctx context.Context, calls []*redisconn.Call) error {
+		return redisconn.Exec(ctx, rdb, calls)
+	})}
+}
+
+func (c caller) Do(ctx context.Context, call *redisconn.Call) error {
+	if err := c.coalescer.Do(ctx, call); err != nil {
+		return err
+	}
+	return call.Reply.Err()
+}
+
 var echo = redis.NewScript(`if ARGV[1] == 'fail' then return redis.error_reply('ERR as asked') end return ARGV[1]`)
 
 func TestCoalescer(t *testing.T) {
@@ -82,7 +100,7 @@ func TestCoalescer(t *testing.T) {
 			t.Fatal(err)
 		}
 		trips := countTrips(rdb)
-		c := redisconn.NewCoalescer(rdb)
+		c := newCaller(rdb)
 		const callers = 600
 		var all sync.WaitGroup
 		do := func(arg string) {
@@ -113,7 +131,7 @@ func TestCoalescer(t *testing.T) {
 				do(fmt.Sprint(i))
 			}
 		}
-		redistest.Eventually(t, patience, "all callers wait", func() bool { return c.Waiting() == callers })
+		redistest.Eventually(t, patience, "all callers wait", func() bool { return c.coalescer.Waiting() == callers })
 		release()
 		all.Wait()
 		if got, want := trips.pipelines.Load(), int64(1+3); got != want {
@@ -129,7 +147,7 @@ func TestCoalescer(t *testing.T) {
 func TestCoalescerCallerGivesUp(t *testing.T) {
 	_, rdb := redistest.Embedded(t)
 	trips := countTrips(rdb)
-	c := redisconn.NewCoalescer(rdb)
+	c := newCaller(rdb)
 	release := trips.hold()
 	ctx, cancel := context.WithCancel(context.Background())
 	first, waiting, other := make(chan error, 1), make(chan error, 1), make(chan error, 1)
@@ -137,7 +155,7 @@ func TestCoalescerCallerGivesUp(t *testing.T) {
 	<-trips.held
 	go func() { waiting <- c.Do(ctx, call(echo, "k", "2")) }()
 	go func() { other <- c.Do(context.Background(), call(echo, "k", "3")) }()
-	redistest.Eventually(t, patience, "both wait", func() bool { return c.Waiting() == 2 })
+	redistest.Eventually(t, patience, "both wait", func() bool { return c.coalescer.Waiting() == 2 })
 	cancel()
 	for name, got := range map[string]chan error{"under way": first, "waiting": waiting} {
 		if err := <-got; !errors.Is(err, context.Canceled) {
@@ -152,7 +170,7 @@ func TestCoalescerCallerGivesUp(t *testing.T) {
 
 func TestCoalescerWithoutRedis(t *testing.T) {
 	m, rdb := redistest.Embedded(t)
-	c := redisconn.NewCoalescer(rdb)
+	c := newCaller(rdb)
 	m.Close()
 	for range 3 {
 		if err := c.Do(context.Background(), call(echo, "k", "1")); err == nil || !redisconn.Unreachable(err) {
@@ -172,7 +190,7 @@ func TestCoalescerWithoutRedis(t *testing.T) {
 func TestCoalescerWhenRedisHangs(t *testing.T) {
 	_, rdb := redistest.Embedded(t)
 	trips := countTrips(rdb)
-	c := redisconn.NewCoalescer(rdb)
+	c := newCaller(rdb)
 	release := trips.hold()
 	trips.lost = context.DeadlineExceeded
 	const callers = 1000
@@ -183,7 +201,7 @@ func TestCoalescerWhenRedisHangs(t *testing.T) {
 	for range callers {
 		go do()
 	}
-	redistest.Eventually(t, patience, "all wait", func() bool { return c.Waiting() == callers })
+	redistest.Eventually(t, patience, "all wait", func() bool { return c.coalescer.Waiting() == callers })
 	release()
 	for range 1 + callers {
 		if err := <-errs; !errors.Is(err, context.DeadlineExceeded) {
@@ -202,7 +220,7 @@ func TestCoalescerWhenRedisHangs(t *testing.T) {
 // TestCoalescerLetsGo: what has been answered is not kept.
 func TestCoalescerLetsGo(t *testing.T) {
 	_, rdb := redistest.Embedded(t)
-	c := redisconn.NewCoalescer(rdb)
+	c := newCaller(rdb)
 	var answered []weak.Pointer[redisconn.Call]
 	for range 10 {
 		one := call(echo, "k", "1")

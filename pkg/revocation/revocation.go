@@ -5,7 +5,7 @@ package revocation
 
 import (
 	"context"
-	_ "embed"
+	"errors"
 	"strconv"
 	"time"
 
@@ -15,20 +15,28 @@ import (
 	"fleetwire/pkg/redisconn"
 )
 
-//go:embed revoked.lua
-var revokedLua string
-
-var revokedScript = redis.NewScript(revokedLua)
-
 // List is the revocations of all apps. It is safe for concurrent use.
 type List struct {
 	rdb   redis.UniversalClient
-	reads *redisconn.Coalescer
+	reads *redisconn.Coalescer[*read]
+}
+
+// read asks for one peer's revocation.
+type read struct {
+	app, peer string
+	reply     *redis.StringCmd
 }
 
 // NewList returns the List that rdb holds.
 func NewList(rdb redis.UniversalClient) *List {
-	return &List{rdb: rdb, reads: redisconn.NewCoalescer(rdb)}
+	return &List{rdb: rdb, reads: redisconn.NewCoalescer(func(ctx context.Context, reads []*read) error {
+		p := rdb.Pipeline()
+		for _, r := range reads {
+			r.reply = p.HGet(ctx, hash(r.app), r.peer)
+		}
+		_, err := p.Exec(ctx)
+		return err
+	})}
 }
 
 // One hash per app, peer → unix seconds. Entries are kept for good: a token that
@@ -42,12 +50,15 @@ func (l *List) Revoke(ctx context.Context, app, peer string, at time.Time) error
 
 // Since says until when the peer's tokens are revoked; zero: none are.
 func (l *List) Since(ctx context.Context, app, peer string) (time.Time, error) {
-	call := &redisconn.Call{Script: revokedScript, Keys: []string{hash(app)}, Args: []any{peer}}
-	if err := l.reads.Do(ctx, call); err != nil {
+	r := &read{app: app, peer: peer}
+	if err := l.reads.Do(ctx, r); err != nil {
 		return time.Time{}, err
 	}
-	text, err := call.Reply.Text()
-	if err != nil || text == "" {
+	text, err := r.reply.Result()
+	if errors.Is(err, redis.Nil) {
+		return time.Time{}, nil
+	}
+	if err != nil {
 		return time.Time{}, err
 	}
 	seconds, err := strconv.ParseInt(text, 10, 64)
