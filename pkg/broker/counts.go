@@ -28,14 +28,37 @@ var subscribersLua string
 
 var subscribersScript = redis.NewScript(subscribersLua)
 
-// subscribersCall counts the subscribers of a channel, or the connections of a
-// peer, on all nodes.
-func subscribersCall(o *Outgoing) *redisconn.Call {
-	b := countsBucket(o.kind, o.app, o.name)
-	return &redisconn.Call{
-		Script: subscribersScript,
-		Keys:   []string{b + "nodes"},
-		Args:   []any{o.name, b + "subscribers:"},
+// countCalls count the subscribers of channels, and the connections of peers, on
+// all nodes: of each once, however many messages want to know.
+type countCalls struct {
+	calls []*redisconn.Call
+	of    map[string]*redisconn.Call // by topic
+}
+
+func subscribersCalls(counting []*Outgoing) countCalls {
+	c := countCalls{of: make(map[string]*redisconn.Call, len(counting))}
+	for _, o := range counting {
+		if c.of[o.topic] != nil {
+			continue
+		}
+		b := countsBucket(o.kind, o.app, o.name)
+		call := &redisconn.Call{
+			Script: subscribersScript,
+			Keys:   []string{b + "nodes"},
+			Args:   []any{o.name, b + "subscribers:"},
+		}
+		c.of[o.topic] = call
+		c.calls = append(c.calls, call)
+	}
+	return c
+}
+
+// read fills in Subscribers, once Redis has answered.
+func (c countCalls) read(counting []*Outgoing) {
+	for _, o := range counting {
+		if n, err := c.of[o.topic].Reply.Int64(); err == nil && o.nodes > 0 {
+			o.Subscribers = n
+		}
 	}
 }
 

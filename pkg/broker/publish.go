@@ -91,10 +91,8 @@ func (b *Broker) publishScripted(ctx context.Context, batches []Batch) error {
 		}
 		calls = append(calls, &redisconn.Call{Script: publishScript, Keys: []string{batch.Counter.Key}, Args: args})
 	}
-	for _, o := range counting {
-		calls = append(calls, subscribersCall(o))
-	}
-	failed := redisconn.Exec(ctx, b.opt.Redis, calls)
+	counts := subscribersCalls(counting)
+	failed := redisconn.Exec(ctx, b.opt.Redis, append(calls, counts.calls...))
 	for i, batch := range batches {
 		reply, err := calls[i].Reply.Int64Slice()
 		if err != nil {
@@ -108,16 +106,8 @@ func (b *Broker) publishScripted(ctx context.Context, batches []Batch) error {
 			o.Accepted, o.nodes, o.Found = true, nodes, nodes > 0
 		}
 	}
-	readSubscribers(counting, calls[len(batches):])
+	counts.read(counting)
 	return failed
-}
-
-func readSubscribers(counting []*Outgoing, calls []*redisconn.Call) {
-	for i, o := range counting {
-		if n, err := calls[i].Reply.Int64(); err == nil && o.nodes > 0 {
-			o.Subscribers = n
-		}
-	}
 }
 
 // publishInTwoSteps does what publish.lua does for a Redis that cannot PUBLISH
@@ -137,7 +127,6 @@ func (b *Broker) publishInTwoSteps(ctx context.Context, batches []Batch) error {
 	p = b.opt.Redis.Pipeline()
 	var passed, counting []*Outgoing
 	var nodes []*redis.IntCmd
-	var calls []*redisconn.Call
 	for i, batch := range batches {
 		if used[i].Err() != nil {
 			continue
@@ -151,7 +140,6 @@ func (b *Broker) publishInTwoSteps(ctx context.Context, batches []Batch) error {
 			nodes = append(nodes, p.Publish(ctx, o.topic, o.payload))
 			if o.CountSubscribers || o.kind == KindPeer {
 				counting = append(counting, o)
-				calls = append(calls, subscribersCall(o))
 			}
 		}
 	}
@@ -167,9 +155,10 @@ func (b *Broker) publishInTwoSteps(ctx context.Context, batches []Batch) error {
 	for i, o := range passed {
 		o.Accepted, o.nodes = nodes[i].Err() == nil, nodes[i].Val()
 	}
-	if len(calls) > 0 {
-		failed = cmp.Or(failed, redisconn.Exec(ctx, b.opt.Redis, calls))
-		readSubscribers(counting, calls)
+	if len(counting) > 0 {
+		counts := subscribersCalls(counting)
+		failed = cmp.Or(failed, redisconn.Exec(ctx, b.opt.Redis, counts.calls))
+		counts.read(counting)
 	}
 	for _, o := range counting {
 		o.Found = o.Subscribers > 0
