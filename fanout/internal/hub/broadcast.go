@@ -84,15 +84,13 @@ func (h *Hub) disconnect(order *broker.Delivery) {
 func (h *Hub) deliver(run []broker.Delivery) {
 	d := &run[0]
 	a := h.names[nameKey{d.Kind, d.App, d.Channel}]
-	var matching []*patternAudience
+	matching := h.matching[:0]
 	sender := h.interest.PublishedBy(d)
 	if d.Kind == broker.KindPeer {
 		sender = 0 // who sends to its own peer id gets it
 	} else {
-		for _, p := range h.patterns[d.App] {
-			if p.pattern.Match(d.Channel) {
-				matching = append(matching, p)
-			}
+		if all := h.patterns[d.App]; all != nil {
+			matching = all.match(d.Channel, matching)
 		}
 	}
 	if a == nil && len(matching) == 0 {
@@ -116,6 +114,8 @@ func (h *Hub) deliver(run []broker.Delivery) {
 		}
 	}
 	h.delivered.Add(uint64(out.receivers * len(run)))
+	clear(matching)
+	h.matching = matching[:0]
 }
 
 // round is the delivery of one run.

@@ -45,11 +45,12 @@ type Hub struct {
 
 	mu       sync.RWMutex
 	names    map[nameKey]*audience
-	patterns map[string][]*patternAudience // by app
+	patterns map[string]*patterns // by app
 
 	// Owned by the goroutine that calls Broadcast.
 	sequence uint64
 	dirty    []Subscriber
+	matching []*patternAudience // of the run that is being delivered
 
 	delivered atomic.Uint64
 }
@@ -60,26 +61,12 @@ type nameKey struct {
 	app, name string
 }
 
-// audience is the subscribers of one channel or pattern, or a peer's connections.
-type audience struct{ members []member }
-
-type member struct {
-	subscriber Subscriber
-	id         uint64
-	metadata   bool // wants the sender's metadata
-}
-
-type patternAudience struct {
-	pattern *channel.Pattern
-	audience
-}
-
 // New returns a Hub that says to interest what it wants.
 func New(interest Interest) *Hub {
 	return &Hub{
 		interest: interest,
 		names:    map[nameKey]*audience{},
-		patterns: map[string][]*patternAudience{},
+		patterns: map[string]*patterns{},
 	}
 }
 
@@ -151,13 +138,17 @@ func (h *Hub) SubscribePattern(s Subscriber, app string, p *channel.Pattern, met
 	if err := h.interest.AddPattern(app, p, done); err != nil {
 		return err
 	}
-	a := h.findPattern(app, p)
+	all := h.patterns[app]
+	if all == nil {
+		all = newPatterns()
+		h.patterns[app] = all
+	}
+	a := all.find(p)
 	if a != nil && a.find(s) >= 0 {
 		h.interest.RemovePattern(app, p) // a subscriber counts once; done waits all the same
 	}
 	if a == nil {
-		a = &patternAudience{pattern: p}
-		h.patterns[app] = append(h.patterns[app], a)
+		a = all.add(p)
 	}
 	a.put(s, metadata)
 	return nil
@@ -167,7 +158,11 @@ func (h *Hub) SubscribePattern(s Subscriber, app string, p *channel.Pattern, met
 func (h *Hub) UnsubscribePattern(s Subscriber, app string, p *channel.Pattern) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	a := h.findPattern(app, p)
+	all := h.patterns[app]
+	if all == nil {
+		return
+	}
+	a := all.find(p)
 	if a == nil || !a.remove(s) {
 		return
 	}
@@ -175,57 +170,10 @@ func (h *Hub) UnsubscribePattern(s Subscriber, app string, p *channel.Pattern) {
 	if len(a.members) > 0 {
 		return
 	}
-	all := h.patterns[app]
-	for i := range all {
-		if all[i] == a {
-			all[i] = all[len(all)-1]
-			all[len(all)-1] = nil
-			h.patterns[app] = all[:len(all)-1]
-			break
-		}
-	}
-	if len(h.patterns[app]) == 0 {
+	all.remove(a)
+	if len(all.all) == 0 {
 		delete(h.patterns, app)
 	}
-}
-
-func (h *Hub) findPattern(app string, p *channel.Pattern) *patternAudience {
-	for _, a := range h.patterns[app] {
-		if a.pattern.String() == p.String() {
-			return a
-		}
-	}
-	return nil
-}
-
-func (a *audience) find(s Subscriber) int {
-	id := s.ID()
-	for i := range a.members {
-		if a.members[i].id == id {
-			return i
-		}
-	}
-	return -1
-}
-
-func (a *audience) put(s Subscriber, metadata bool) {
-	if i := a.find(s); i >= 0 {
-		a.members[i].metadata = metadata
-		return
-	}
-	a.members = append(a.members, member{s, s.ID(), metadata})
-}
-
-func (a *audience) remove(s Subscriber) bool {
-	i := a.find(s)
-	if i < 0 {
-		return false
-	}
-	last := len(a.members) - 1
-	a.members[i] = a.members[last]
-	a.members[last] = member{}
-	a.members = a.members[:last]
-	return true
 }
 
 // Delivered is how many messages have been handed to connections.

@@ -102,8 +102,8 @@ func TestRefusedByTheBroker(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 	}
-	if len(h.names) != 1 || len(h.patterns["app"]) != 1 {
-		t.Errorf("%d channels and %d patterns, want what there was", len(h.names), len(h.patterns["app"]))
+	if len(h.names) != 1 || len(h.patternsOf("app")) != 1 {
+		t.Errorf("%d channels and %d patterns, want what there was", len(h.names), len(h.patternsOf("app")))
 	}
 	m := message("app", "c", "1")
 	m.FromMetadata = []byte(`{"m":1}`)
@@ -201,8 +201,8 @@ func TestSubscribeAndBroadcastAtTheSameTime(t *testing.T) {
 	if got := stay.got.Load(); got != sent {
 		t.Errorf("who was subscribed all along got %d of %d messages", got, sent)
 	}
-	if len(h.names) != 1 || len(h.patterns["app"]) != 1 {
-		t.Errorf("%d channels and %d patterns are left, want one each", len(h.names), len(h.patterns["app"]))
+	if len(h.names) != 1 || len(h.patternsOf("app")) != 1 {
+		t.Errorf("%d channels and %d patterns are left, want one each", len(h.names), len(h.patternsOf("app")))
 	}
 	for name, n := range in.subscribers {
 		if want := map[bool]int{true: 1}[name == "app c0"]; n != want {
