@@ -4,6 +4,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
@@ -96,6 +97,7 @@ func TestFollowAppliesTheNewGrantAtOnce(t *testing.T) {
 	}
 	p.write(text(`{"type":"subscribe","channel":"public/a","requestId":"s"}`))
 	p.want(anError(protocol.ChannelNotAuthorized, "s"))
+	w.clock.advance(time.Second) // the bucket is full
 	w.replace(`"fleets/*"`, `"public/*"`, `"connectionMessagesPerSec":1000000,"connectionMessagesBurst":1000000`, `"connectionMessagesPerSec":1,"connectionMessagesBurst":2`)
 	p.session.Follow()
 	p.subscribe("public/a")
@@ -146,28 +148,30 @@ func TestFollowAfterARefreshThatWasOvertaken(t *testing.T) {
 	w := newWorld(t)
 	p := w.connect(w.grant("device-1"))
 	token := w.token("sk_test", "device-1")
-	verify := w.verify
-	w.verify = func(token, origin string) (*auth.Grant, *protocol.CloseError) {
+	verify := *w.verify.Load()
+	w.verifyWith(func(token, origin string) (*auth.Grant, *protocol.CloseError) {
 		g, refused := verify(token, origin)
 		w.replace(dropKey, `"id":"sk_new"`)
 		if !p.session.Follow() { // as the node does: the old grant is closed, but see below
 			t.Error("not closed")
 		}
 		return g, refused
-	}
+	})
 	p.write(refresh(token))
 	p.want(aClose(4001, "revoked: key sk_test"))
+}
 
-	// The same, but that the node comes by only while the key is still good.
-	w = newWorld(t)
-	p = w.connect(w.grant("device-1"))
-	verify = w.verify
-	w.verify = func(token, origin string) (*auth.Grant, *protocol.CloseError) {
+// The same, but that the node comes by only while the key is still good.
+func TestFollowAfterARefreshThatWasOvertakenByANarrowerKey(t *testing.T) {
+	w := newWorld(t)
+	p := w.connect(w.grant("device-1"))
+	verify := *w.verify.Load()
+	w.verifyWith(func(token, origin string) (*auth.Grant, *protocol.CloseError) {
 		g, refused := verify(token, origin)
 		w.replace(`"devices/**","fleets/*"`, `"devices/a"`)
 		p.session.Follow()
 		return g, refused
-	}
+	})
 	p.subscribe("devices/a")
 	p.write(refresh(w.token("sk_test", "device-1")))
 	if op, got := p.read(); !strings.HasPrefix(string(got), `{"type":"ack","requestId":"f"`) {

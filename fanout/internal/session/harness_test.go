@@ -48,12 +48,16 @@ type world struct {
 	log       *logBuffer
 	dir       *apps.Directory
 	store     *apps.Store
-	verify    func(token, origin string) (*auth.Grant, *protocol.CloseError)
+	verify    atomic.Pointer[verifier]
 	key       *apps.Key
 	ids       atomic.Uint64
 	peers     sync.Map // by their session's id
 	refused   *peer
 }
+
+type verifier func(token, origin string) (*auth.Grant, *protocol.CloseError)
+
+func (w *world) verifyWith(v verifier) { w.verify.Store(&v) }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
@@ -64,10 +68,12 @@ func newWorld(t testing.TB) *world {
 	w := &world{t: t, dir: dir, store: apps.NewStore(dir), interest: &interest{subscribers: map[string]int{}, connections: map[string]int{}}, publisher: &publisher{}, lists: newLists(), clock: &clock{}, log: &logBuffer{}}
 	w.key, _ = dir.Key("sk_test")
 	w.clock.set(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
-	w.verify = func(token, _ string) (*auth.Grant, *protocol.CloseError) {
+	w.verifyWith(func(token, _ string) (*auth.Grant, *protocol.CloseError) {
 		return auth.VerifyToken(dir, token, w.clock.now())
+	})
+	verify := func(token, origin string) (*auth.Grant, *protocol.CloseError) {
+		return (*w.verify.Load())(token, origin)
 	}
-	verify := func(token, origin string) (*auth.Grant, *protocol.CloseError) { return w.verify(token, origin) }
 	loops, err := NewLoops()
 	check(t, err)
 	ctx, stop := context.WithCancel(context.Background())
