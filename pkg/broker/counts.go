@@ -73,7 +73,7 @@ func countsBucket(kind Kind, app, name string) string {
 
 type countChange struct {
 	interest    *interest
-	subscribers int
+	subscribers int32
 }
 
 // counts writes this node's counts. Only the goroutine of interests.run uses it.

@@ -14,8 +14,7 @@ type interests struct {
 	health *redisconn.Health
 
 	mu       sync.Mutex
-	wanted   map[interestKey]*interest
-	topics   map[string]*interest // the same, by Redis channel or glob
+	wanted   map[string]*interest // by Redis channel or glob
 	dirty    []*interest
 	linked   bool // the link to Redis is up
 	unlinked int  // interests that Redis has yet to confirm since the link came up
@@ -37,26 +36,25 @@ type interest struct {
 	topic string
 	// subscribers is how many connections are subscribed by name, or how many
 	// patterns share the glob; at 0 nothing is wanted any more.
-	subscribers int
+	subscribers int32
 	// told is what subscribers was when Redis was last told; counted, what it has
 	// taken of that (where it is kept: interests.counts).
-	told, counted int
+	told, counted int32
 	// asked and confirmed count SUBSCRIBE and UNSUBSCRIBE commands and their
 	// confirmations since the link came up: while they differ, one is under way.
-	asked, confirmed int
-	subscribed       bool // the last command asked for was a SUBSCRIBE
-	dirty            bool // in interests.dirty
-	starting         bool // counted in interests.unlinked
+	asked, confirmed int32
+	subscribed       bool  // the last command asked for was a SUBSCRIBE
+	dirty            bool  // in interests.dirty
+	starting         bool  // counted in interests.unlinked
+	heard            int32 // how many of waiting asked before Redis was last told
 	waiting          []func(error)
-	heard            int // how many of waiting asked before Redis was last told
 }
 
 func newInterests(opt Options) *interests {
 	in := &interests{
 		opt:    opt,
 		health: opt.Health,
-		wanted: map[interestKey]*interest{},
-		topics: map[string]*interest{},
+		wanted: map[string]*interest{},
 		globs:  newGlobs(),
 		wake:   make(chan struct{}, 1),
 	}
@@ -81,13 +79,13 @@ func (in *interests) setPattern(kind Kind, app, asked string, wanted bool, done 
 			return nil
 		}
 		key := interestKey{kind: kind, app: app, name: glob, pattern: true}
-		return in.change(key, in.wanted[key].subscribers-1, done)
+		return in.change(key, int(in.wanted[topicOf(key)].subscribers)-1, done)
 	}
 	glob := in.globs.choose(of, asked)
 	key := interestKey{kind: kind, app: app, name: glob, pattern: true}
 	n := 0
-	if i := in.wanted[key]; i != nil {
-		n = i.subscribers
+	if i := in.wanted[topicOf(key)]; i != nil {
+		n = int(i.subscribers)
 	}
 	if err := in.change(key, n+1, done); err != nil {
 		return err
@@ -101,16 +99,16 @@ func (in *interests) change(key interestKey, n int, done func(error)) error {
 	if done != nil && !in.linked {
 		return ErrDown
 	}
-	i := in.wanted[key]
+	topic := topicOf(key)
+	i := in.wanted[topic]
 	if i == nil {
 		if n == 0 && done == nil {
 			return nil
 		}
-		i = &interest{key: key, topic: topicOf(key)}
-		in.wanted[key] = i
-		in.topics[i.topic] = i
+		i = &interest{key: key, topic: topic}
+		in.wanted[topic] = i
 	}
-	i.subscribers = n
+	i.subscribers = int32(n)
 	in.markDirty(i)
 	if done != nil {
 		i.waiting = append(i.waiting, done)
@@ -181,7 +179,7 @@ func (in *interests) takeSettled(i *interest) []func(error) {
 		return nil
 	}
 	waiting := i.waiting[:i.heard]
-	i.waiting = append(make([]func(error), 0, len(i.waiting)-i.heard), i.waiting[i.heard:]...)
+	i.waiting = append(make([]func(error), 0, len(i.waiting)-int(i.heard)), i.waiting[i.heard:]...)
 	i.heard = 0
 	if i.starting {
 		i.starting = false
@@ -189,9 +187,8 @@ func (in *interests) takeSettled(i *interest) []func(error) {
 			waiting = append(waiting, func(error) { in.restored() })
 		}
 	}
-	if i.subscribers == 0 && !i.dirty && in.wanted[i.key] == i {
-		delete(in.wanted, i.key)
-		delete(in.topics, i.topic)
+	if i.subscribers == 0 && !i.dirty && in.wanted[i.topic] == i {
+		delete(in.wanted, i.topic)
 	}
 	return waiting
 }
@@ -200,7 +197,7 @@ func (in *interests) takeSettled(i *interest) []func(error) {
 func (in *interests) confirm(topic string) {
 	in.mu.Lock()
 	var waiting []func(error)
-	if i := in.topics[topic]; i != nil && i.confirmed < i.asked {
+	if i := in.wanted[topic]; i != nil && i.confirmed < i.asked {
 		i.confirmed++
 		waiting = in.takeSettled(i)
 	}
@@ -218,13 +215,12 @@ func (in *interests) down() (wasUp bool) {
 	in.unlinked = 0
 	in.counts.forget()
 	var waiting []func(error)
-	for key, i := range in.wanted {
+	for topic, i := range in.wanted {
 		waiting = append(waiting, i.waiting...)
 		i.waiting, i.heard = nil, 0
 		i.asked, i.confirmed, i.subscribed, i.told, i.counted, i.starting = 0, 0, false, 0, 0, false
-		if i.subscribers == 0 && !i.dirty && in.wanted[i.key] == i {
-			delete(in.wanted, key)
-			delete(in.topics, i.topic)
+		if i.subscribers == 0 && !i.dirty {
+			delete(in.wanted, topic)
 		}
 	}
 	in.mu.Unlock()

@@ -154,7 +154,7 @@ func (in *interests) tell(ctx context.Context, pubsub *redis.PubSub) error {
 	in.dirty = nil
 	for _, i := range changed {
 		i.dirty = false
-		i.told, i.heard = i.subscribers, len(i.waiting)
+		i.told, i.heard = i.subscribers, int32(len(i.waiting))
 		if in.counted(i.key) && i.counted != i.told {
 			counted = append(counted, countChange{i, i.told})
 		}

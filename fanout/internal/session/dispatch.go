@@ -47,7 +47,7 @@ func (s *Session) handleSubscribe(f *protocol.ClientFrame) *protocol.Error {
 	if err != nil {
 		return err
 	}
-	_, already := c.subscriptions[f.Channel]
+	already := c.subscriptions.has(f.Channel)
 	if !already && len(c.subscriptions) >= protocol.MaxSubscriptions {
 		return protocol.Errorf(protocol.ChannelLimitExceeded, "a connection can have %d subscriptions; unsubscribe from one first", protocol.MaxSubscriptions)
 	}
@@ -55,10 +55,7 @@ func (s *Session) handleSubscribe(f *protocol.ClientFrame) *protocol.Error {
 	if refused != nil {
 		return protocol.Errorf(protocol.BackendError, "Redis does not answer; not subscribed, try again")
 	}
-	if c.subscriptions == nil {
-		c.subscriptions = map[string]*channel.Pattern{}
-	}
-	c.subscriptions[f.Channel] = pattern
+	c.subscriptions.put(f.Channel, pattern)
 	return nil
 }
 
@@ -108,8 +105,7 @@ func (s *Session) handleUnsubscribe(f *protocol.ClientFrame) *protocol.Error {
 	}
 	c := &s.scope
 	c.mu.Lock()
-	if pattern, ok := c.subscriptions[f.Channel]; ok {
-		delete(c.subscriptions, f.Channel)
+	if pattern, ok := c.subscriptions.take(f.Channel); ok {
 		s.unsubscribe(f.Channel, pattern)
 	}
 	c.mu.Unlock()

@@ -16,6 +16,7 @@ func (s *Session) KeepAlive(now time.Time) {
 	if left := protocol.InactivityLimit - s.silence(now); left < protocol.PingInterval {
 		time.AfterFunc(left, func() { s.closeIfSilent(s.opt.Now()) })
 	}
+	s.keepExpiry()
 	s.sendFrame(protocol.PingFrame)
 	s.Flush()
 }

@@ -97,7 +97,7 @@ func (w *subscribing) confirm(err error) {
 	s := w.session
 	if w.failed.Load() {
 		s.scope.mu.Lock()
-		delete(s.scope.subscriptions, w.name)
+		s.scope.subscriptions.take(w.name)
 		s.unsubscribe(w.name, w.pattern)
 		s.scope.mu.Unlock()
 		s.fail(w.requestID, protocol.Errorf(protocol.BackendError, "the connection to Redis was lost; not subscribed, try again"))

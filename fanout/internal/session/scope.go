@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/channel"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/revocation"
 )
@@ -19,9 +18,9 @@ type scope struct {
 	grant atomic.Pointer[auth.Grant]
 
 	mu            sync.Mutex
-	subscriptions map[string]*channel.Pattern // channel or pattern as asked for; nil: a channel
-	expiry        *time.Timer                 // closes the connection when the grant expires; nil: it does not
-	left          bool                        // takes part in nothing any more
+	subscriptions subscriptions
+	expiry        *time.Timer // closes the connection when the grant expires; nil: not soon
+	left          bool        // takes part in nothing any more
 }
 
 // Grant is what the connection may do.
@@ -46,35 +45,52 @@ func (s *Session) regrant(g *auth.Grant) (unsubscribed []string) {
 	old := s.Grant()
 	c.grant.Store(g)
 	s.awaitExpiry(g)
-	for name, pattern := range c.subscriptions {
-		if !maySubscribe(g, name, pattern) {
-			delete(c.subscriptions, name)
-			s.unsubscribe(name, pattern)
-			unsubscribed = append(unsubscribed, name)
+	for _, one := range slices.Clone(c.subscriptions) {
+		if !maySubscribe(g, one.name, one.pattern) {
+			c.subscriptions.take(one.name)
+			s.unsubscribe(one.name, one.pattern)
+			unsubscribed = append(unsubscribed, one.name)
 		} else {
-			s.regrantPresence(old, g, name, pattern)
+			s.regrantPresence(old, g, one.name, one.pattern)
 		}
 	}
 	slices.Sort(unsubscribed)
 	return unsubscribed
 }
 
+// soon is how long before a grant expires there is a timer for it: until two
+// KeepAlives could have seen to it. A timer for each connection all the time would
+// be a good part of what an idle one costs.
+const soon = 2 * protocol.PingInterval
+
 // awaitExpiry closes the connection shortly before the grant expires (protocol
-// §4.5), if it still has it then. It is called with the scope locked.
+// §4.5), if it still has it then. While that is not soon, it is left to be called
+// again. It is called with the scope locked.
 func (s *Session) awaitExpiry(g *auth.Grant) {
 	c := &s.scope
 	if c.expiry != nil {
 		c.expiry.Stop()
 		c.expiry = nil
 	}
-	if g.ExpiresAt.IsZero() {
+	left := g.ExpiresAt.Add(-protocol.ExpiryLead).Sub(s.opt.Now())
+	if g.ExpiresAt.IsZero() || left > soon {
 		return
 	}
-	c.expiry = time.AfterFunc(g.ExpiresAt.Add(-protocol.ExpiryLead).Sub(s.opt.Now()), func() {
+	c.expiry = time.AfterFunc(left, func() {
 		if s.Grant() == g {
 			s.Close(protocol.Closef(protocol.CloseExpired, ""))
 		}
 	})
+}
+
+// keepExpiry calls awaitExpiry when the time for that has come.
+func (s *Session) keepExpiry() {
+	c := &s.scope
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.expiry == nil && !c.left {
+		s.awaitExpiry(s.Grant())
+	}
 }
 
 // leave gives up all subscriptions, and the peer.
@@ -89,8 +105,8 @@ func (s *Session) leave() {
 	if c.expiry != nil {
 		c.expiry.Stop()
 	}
-	for name, pattern := range c.subscriptions {
-		s.unsubscribe(name, pattern)
+	for _, one := range c.subscriptions {
+		s.unsubscribe(one.name, one.pattern)
 	}
 	c.subscriptions = nil
 	g := s.Grant()

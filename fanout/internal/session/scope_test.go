@@ -277,3 +277,58 @@ func TestRegrantWhileSubscribing(t *testing.T) {
 		}
 	}
 }
+
+// Who expires in hours has no timer until then.
+func TestExpiryFarAhead(t *testing.T) {
+	w := newWorld(t)
+	grant := w.grant("device-1")
+	grant.ExpiresAt = w.clock.in(time.Hour)
+	p := w.connect(grant)
+	timer := func() bool {
+		p.session.scope.mu.Lock()
+		defer p.session.scope.mu.Unlock()
+		return p.session.scope.expiry != nil
+	}
+	p.session.KeepAlive(w.clock.now())
+	p.read()
+	if timer() {
+		t.Error("there is a timer for what is an hour ahead")
+	}
+	w.clock.advance(time.Hour - 2*protocol.PingInterval)
+	p.want(alive)
+	p.session.KeepAlive(w.clock.now())
+	p.read()
+	if !timer() {
+		t.Fatal("there is no timer for what is two turns ahead")
+	}
+	p.session.Regrant(w.grant("device-1"))
+	if timer() {
+		t.Error("there is a timer for a grant that does not expire")
+	}
+	grant = w.grant("device-1")
+	grant.ExpiresAt = w.clock.in(protocol.ExpiryLead + soon + 20*time.Millisecond)
+	p.session.Regrant(grant)
+	w.clock.advance(soon)
+	p.want(alive)
+	p.session.KeepAlive(w.clock.now())
+	p.read()
+	p.want(aClose(4002, "token expired"))
+}
+
+func TestSubscriptions(t *testing.T) {
+	var s subscriptions
+	for _, name := range []string{"a", "b", "c", "b"} {
+		s.put(name, nil)
+	}
+	if len(s) != 3 || !s.has("b") || s.has("d") {
+		t.Errorf("%v", s)
+	}
+	for i, name := range []string{"a", "a", "c", "d", "b", "b"} {
+		if _, there := s.take(name); there != (i%2 == 0) {
+			t.Errorf("%d: %s was there: %v", i, name, there)
+		}
+	}
+	if len(s) != 0 {
+		t.Errorf("%v is left", s)
+	}
+}
