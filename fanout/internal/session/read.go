@@ -21,7 +21,6 @@ type reader struct {
 	start, end int     // what of buffer is yet to be consumed
 	need       int     // how many bytes the frame at start takes in all, if known
 
-	early       []byte // came with the upgrade request; consumed first
 	fragments   []byte // of a message that is not complete yet
 	fragmented  bool
 	text        bool // the fragmented message is text
@@ -73,17 +72,14 @@ func (r *reader) release() {
 // takeEarly takes what came with the upgrade request.
 func (s *Session) takeEarly(early []byte) {
 	if len(early) > 0 {
-		s.in.early, s.impatient = early, true
+		s.in.buffer, s.in.end, s.impatient = early, len(early), true
 	}
 }
 
 // fill reads what has come; errNothing says that nothing has.
 func (s *Session) fill() error {
-	if early := s.in.early; early != nil {
-		s.in.early = nil
-		s.in.need = max(s.in.need, len(early))
-		s.in.end += copy(s.in.room(), early)
-		s.in.need = 0
+	if s.impatient {
+		s.impatient = false // what came early is in the buffer
 		return nil
 	}
 	n, err := s.sock.read(&s.in)

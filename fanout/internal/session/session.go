@@ -62,11 +62,10 @@ type Session struct {
 	opt    *Options
 	id     uint64
 	remote string // the client's address
-	began  time.Time
+	began  int64  // unix nanoseconds
 	sock   socket
 
-	impatient bool // something came with the upgrade request
-	refused   bool // it only performs the closing handshake
+	refused bool // it only performs the closing handshake
 
 	scope scope
 
@@ -80,6 +79,8 @@ type Session struct {
 	ending   *ending // nil: the session goes on
 	over     bool
 
+	impatient bool // what came with the upgrade request is still to be done
+
 	heard atomic.Int64 // when bytes last came, unix seconds
 
 	out queue
@@ -90,16 +91,17 @@ type Session struct {
 // request. The welcome is queued here, so that nothing can overtake it; nothing is
 // written and nothing ends before Start or Refuse.
 func New(opt *Options, id uint64, grant *auth.Grant, conn *net.TCPConn, remote string, early []byte) (*Session, error) {
-	s := &Session{opt: opt, id: id, remote: remote, began: opt.Now()}
+	s := &Session{opt: opt, id: id, remote: remote, began: opt.Now().UnixNano()}
 	if err := s.sock.open(opt.Loops, conn); err != nil {
 		return nil, err
 	}
 	s.scope.grant.Store(grant)
 	s.takeEarly(early)
-	s.heard.Store(s.began.Unix())
+	began := time.Unix(0, s.began)
+	s.heard.Store(began.Unix())
 	s.send(func(dst []byte) []byte {
 		w := protocol.Welcome{
-			PeerID: grant.Peer, ServerTime: s.began.Unix(),
+			PeerID: grant.Peer, ServerTime: began.Unix(),
 			MaxMessageSize: protocol.MaxFrameBytes, Metadata: grant.Metadata,
 		}
 		if !grant.ExpiresAt.IsZero() {
@@ -121,12 +123,13 @@ func (s *Session) Start() {
 
 // begin writes what is queued, and gives the session its turns.
 func (s *Session) begin() {
+	impatient := s.impatient // from start on, that is for turns
 	s.out.mu.Lock()
 	defer s.out.mu.Unlock()
 	s.out.started = true
 	s.flush()
 	s.sock.start(s)
-	if s.impatient || s.out.closing != nil {
+	if impatient || s.out.closing != nil {
 		s.sock.wake(s)
 	}
 }

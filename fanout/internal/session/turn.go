@@ -88,7 +88,7 @@ func (s *Session) wake() {
 // serve does what the peer has asked; an error says that the session is over.
 func (s *Session) serve(readable bool) error {
 	err := s.out.over()
-	if err == nil && (readable || s.in.early != nil) {
+	if err == nil && (readable || s.impatient) {
 		if err = s.read(); err == nil {
 			err = s.out.over()
 		}
@@ -193,7 +193,7 @@ func (s *Session) finish() {
 			slog.String("app", grant.App.ID), slog.String("peer", grant.Peer), slog.String("key", grant.Key.ID),
 			slog.Uint64("connection", s.id), slog.String("address", s.remote),
 			slog.String("by", e.By), slog.Int("code", int(e.Code)), slog.String("reason", e.Reason),
-			slog.Duration("lasted", s.opt.Now().Sub(s.began)), slog.Uint64("frames", s.received))
+			slog.Duration("lasted", s.opt.Now().Sub(time.Unix(0, s.began))), slog.Uint64("frames", s.received))
 	}
 	s.opt.Ended(s, e.Ended)
 }
