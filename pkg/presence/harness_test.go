@@ -37,7 +37,7 @@ func onEachRedis(t *testing.T, test func(t *testing.T, s *system)) {
 	t.Run("redis", func(t *testing.T) { test(t, newSystem(t)) })
 	t.Run("embedded", func(t *testing.T) {
 		m, _ := redistest.Embedded(t)
-		test(t, &system{t: t, embedded: true, times: usualTimes, client: func() *redis.Client {
+		test(t, &system{t: t, embedded: true, times: timesOf(defaultLease), client: func() *redis.Client {
 			return redistest.Client(t, "redis://"+m.Addr())
 		}})
 	})
@@ -46,7 +46,7 @@ func onEachRedis(t *testing.T, test func(t *testing.T, s *system)) {
 func newSystem(t testing.TB) *system {
 	t.Helper()
 	server := redistest.Start(t)
-	return &system{t: t, server: server, times: usualTimes, client: server.Client}
+	return &system{t: t, server: server, times: timesOf(defaultLease), client: server.Client}
 }
 
 // node is a tracker that runs.

@@ -110,6 +110,7 @@ func (t *Tracker) put(r *round, c *attended, members []*member) {
 		call = &told{changeCall: t.store.newChange(bucket, t.node)}
 		r.calls[bucket] = call
 	}
+	has := "="
 	for _, m := range members {
 		is := m.connection != 0
 		if is && !m.known {
@@ -118,13 +119,12 @@ func (t *Tracker) put(r *round, c *attended, members []*member) {
 			c.known--
 		}
 		m.known = is
-	}
-	has := "="
-	if indexed := c.known > 0; indexed != c.indexed {
-		if has = "-"; indexed {
-			has = "+"
+		if is {
+			has = "+" // each time: Redis may have lost what it was told before
 		}
-		c.indexed = indexed
+	}
+	if c.known == 0 {
+		has = "-"
 	}
 	call.channel(c.id, has, len(members))
 	for _, m := range members {
@@ -151,7 +151,7 @@ func (t *Tracker) settle(r *round) {
 					m.known = true
 					m.channel.known++
 				}
-				m.channel.indexed, m.channel.version = false, Version{}
+				m.channel.version = Version{}
 			}
 			t.refused = append(t.refused, call.members...)
 			continue
@@ -188,7 +188,7 @@ func (t *Tracker) restate() {
 	t.queue = make([]asked, 0, len(t.members)+len(waiting))
 	for _, m := range t.members {
 		m.known = false
-		m.channel.known, m.channel.indexed = 0, false
+		m.channel.known = 0
 		m.dirty = m.connection != 0
 		if m.dirty {
 			t.queue = append(t.queue, asked{member: m})

@@ -2,6 +2,7 @@ package presence
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"log/slog"
 	"sync"
@@ -22,7 +23,12 @@ type Options struct {
 	Log    *slog.Logger
 	// Embedded is for miniredis, which cannot PUBLISH from a script.
 	Embedded bool
+	// Lease is how long the members of a node stay that is not heard of; 0: 15 s.
+	Lease time.Duration
 }
+
+// defaultLease has the peers of a node that died leave within 20 s (protocol §4.3).
+const defaultLease = 15 * time.Second
 
 // Tracker keeps Redis informed of who is in which channel on this node. Callers
 // say what is; one goroutine (Run) makes Redis follow, many changes at a time.
@@ -42,10 +48,9 @@ type Tracker struct {
 	identity // owned by Run's goroutine
 }
 
-// times are how long things take; tests shorten them.
+// times are how long things take.
 type times struct {
 	// lease is how long an identity lasts that is not renewed, every renewal.
-	// Protocol §4.3's peers of a node that died leave within lease + renewal: 20 s.
 	lease, renewal time.Duration
 	// steady is for how long a node must have held its lease before it reaps
 	// others. When Redis was away, all leases have run out, and their holders need
@@ -57,17 +62,15 @@ type times struct {
 	retry time.Duration
 }
 
-var usualTimes = times{
-	lease: 15 * time.Second, renewal: 5 * time.Second, steady: 10 * time.Second,
-	reap: 10 * time.Second, retry: 100 * time.Millisecond,
+func timesOf(lease time.Duration) times {
+	return times{lease: lease, renewal: lease / 3, steady: lease * 2 / 3, reap: lease * 2 / 3, retry: 100 * time.Millisecond}
 }
 
 // attended is a channel that peers of this node are in.
 type attended struct {
 	id      ChannelID
-	members int // of this node, those included that Redis does not know yet, or still knows
-	known   int // how many of them Redis may have
-	indexed bool
+	members int     // of this node, those included that Redis does not know yet, or still knows
+	known   int     // how many of them Redis may have
 	version Version // that Redis last answered with
 }
 
@@ -101,7 +104,7 @@ func NewTracker(opt Options) *Tracker {
 	return &Tracker{
 		opt:      opt,
 		store:    &store{redis: opt.Redis, embedded: opt.Embedded},
-		times:    usualTimes,
+		times:    timesOf(cmp.Or(opt.Lease, defaultLease)),
 		channels: map[ChannelID]*attended{},
 		members:  map[memberKey]*member{},
 		wake:     make(chan struct{}, 1),

@@ -188,7 +188,8 @@ type watcher struct {
 	flagged bool
 	shown   map[string]map[string]string // by channel
 	lines   []string
-	lax     bool // watches patterns: what it knows need not be true
+	lax     bool   // watches patterns: what it knows need not be true
+	stable  string // begins the names of peers that never leave; "": there are none
 }
 
 func (w *world) watcher(id uint64) *watcher {
@@ -276,6 +277,9 @@ func (o *watcher) read(frame []byte) {
 	for _, l := range p.Left {
 		if was, there := shown[l.PeerID]; (!there || was != string(l.Metadata)) && !o.lax {
 			o.t.Errorf("connection %d: %s%s leaves %s, where it was not", o.id, l.PeerID, l.Metadata, p.Channel)
+		}
+		if o.stable != "" && strings.HasPrefix(l.PeerID, o.stable) {
+			o.t.Errorf("connection %d: %s is shown to leave %s, though it is there", o.id, l.PeerID, p.Channel)
 		}
 		delete(shown, l.PeerID)
 	}
