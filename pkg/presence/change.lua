@@ -2,7 +2,8 @@
 -- what that changes for everybody, in the same step, so that the order of
 -- announcements is the order of changes.
 -- KEYS: [1] the set of the node's channels in the bucket, then the hash of each channel
--- ARGV: the node, whether to PUBLISH (1) or to return what is to be (0), then for each channel
+-- ARGV: the node, whether to PUBLISH (1) or to return what is to be (0), the incarnation of
+--   channels that begin with this, then for each channel
 --   its name and the Redis channel of its announcements,
 --   whether the node now has members there (+), has none (-) or nothing changes in that (=),
 --   the number of changes, and for each of them three: + or -, the peer, its metadata;
@@ -14,7 +15,7 @@
 local node, publish = ARGV[1], ARGV[2] == '1'
 local most = 1000 -- fields of one command: Lua's stack is bounded
 local reply = {}
-local a = 3
+local a = 4
 
 -- without takes this node out of a list of nodes; nil if it is not in there.
 local function without(nodes)
@@ -91,17 +92,16 @@ for c = 2, #KEYS do
       local at = version:find(':', 1, true)
       version = version:sub(1, at) .. string.format('%.0f', tonumber(version:sub(at + 1)) + 1)
     else
-      local t = redis.call('TIME')
-      version = t[1] .. string.format('%06d', tonumber(t[2])) .. ':1'
+      version = ARGV[3] .. ':1'
     end
     announcement = version .. '\n' .. table.concat(lines)
     set[#set + 1], set[#set + 2] = '', version
   end
-  call('HDEL', key, removed)
-  if #removed > 0 and #set == 2 and redis.call('HLEN', key) == 1 then
-    redis.call('DEL', key) -- only the version was left
+  if #removed > 0 and #set == 2 and redis.call('HLEN', key) == #removed + 1 then
+    redis.call('DEL', key) -- only the version would be left
     version = false
   else
+    call('HDEL', key, removed)
     call('HSET', key, set)
   end
   if has == '+' then

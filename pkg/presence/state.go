@@ -22,7 +22,7 @@ type Member struct {
 // Version says how far a channel's state has come. The zero Version is that of a
 // channel with nobody in it.
 type Version struct {
-	// Incarnation is when the channel ceased to be empty, by Redis's clock (µs).
+	// Incarnation is when the channel ceased to be empty, by a node's clock (µs).
 	Incarnation int64
 	// Number counts the announcements since; the first is 1.
 	Number int64

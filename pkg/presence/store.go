@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -56,7 +57,7 @@ func (s *store) newChange(bucket, node string) *changeCall {
 	return &changeCall{Call: redisconn.Call{
 		Script: changeScript,
 		Keys:   []string{index(bucket, node)},
-		Args:   []any{node, publish},
+		Args:   []any{node, publish, time.Now().UnixMicro()},
 	}}
 }
 

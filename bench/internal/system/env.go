@@ -63,7 +63,7 @@ func appsDocument() []byte {
 		},
 		"keys": []any{map[string]any{
 			"id": id, "secret": secret, "channelPatterns": []string{"**"},
-			"actions": []string{"publish", "subscribe", "presence", "send"},
+			"actions": []string{"publish", "subscribe", "send"}, // the others have no presence either
 		}},
 	}}})
 	if err != nil {

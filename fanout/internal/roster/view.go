@@ -175,7 +175,7 @@ func (r *Roster) take(v *view, a presence.Announcement) {
 	case a.Version.Incarnation == at.Incarnation && a.Version.Number <= at.Number:
 		// was loaded with it
 		if len(v.members) == 0 && a.Version.Number == 1 {
-			r.apply(v, a) // or Redis's clock stood still
+			r.apply(v, a) // or a clock stood still
 		}
 	case a.Version.Incarnation == at.Incarnation && a.Version.Number == at.Number+1,
 		a.Version.Number == 1 && len(v.members) == 0:
