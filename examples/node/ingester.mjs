@@ -92,7 +92,8 @@ for (let failures = 0; ; failures++) {
   }
   if (end.welcomed) failures = 0;
   // Jitter, so that not everyone who lost a node comes back at once.
-  const delay = end.retryAfterMs ?? Math.random() * Math.min(30_000, 500 * 2 ** Math.min(failures, 8));
+  let delay = end.retryAfterMs ?? Math.random() * Math.min(30_000, 500 * 2 ** Math.min(failures, 8));
+  if (end.code === 4010) delay += 30_000; // the plan's connections are used up: give others time to end
   say("disconnected", { code: end.code, reason: end.reason, retryInMs: Math.round(delay) });
   await new Promise((resolve) => setTimeout(resolve, delay));
 }

@@ -55,6 +55,8 @@ class Camera:
             delay = random.uniform(0, min(30, 0.5 * 2 ** min(self.failures, 8)))
             if self.retry_after is not None:
                 delay = self.retry_after
+            elif code == 4010:  # the plan's connections are used up: give others time to end
+                delay += 30
             self.failures += 1
             say("disconnected", code=code, reason=reason, retryInMs=round(delay * 1000))
             time.sleep(delay)

@@ -1,5 +1,6 @@
 // Camera publishes motion events, obeys commands, and comes back when it is cut
-// off: what ../../python/camera.py does, in Go and with the library gobwas/ws.
+// off: what ../../python/camera.py does, in Go and with pkg/client, which does the
+// coming back.
 //
 //	go run ./examples/go/camera -device camera-002 -token "$TOKEN"
 //
@@ -14,80 +15,108 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/signal"
-	"strings"
 	"time"
 
-	"github.com/gobwas/ws/wsutil"
+	"fleetwire/pkg/client"
 )
 
 type camera struct {
-	service             service
-	device, fleet       string
-	token               string // "" is: mint one
-	interval            time.Duration
-	count               int
-	published, failures int
-	retryAfter          time.Duration // as going_away asked; negative: it did not
+	*client.Client
+	events   string   // the channel it publishes to
+	commands []string // the channels it obeys
+	interval time.Duration
+	count    int
+	away     bool // it has been; report's
 }
 
 func main() {
-	c := &camera{service: service{
-		baseURL:   strings.TrimSuffix(cmp.Or(os.Getenv("FLEETWIRE_URL"), "http://127.0.0.1:8080"), "/"),
-		secretKey: os.Getenv("FLEETWIRE_SECRET_KEY"),
-	}}
-	flag.StringVar(&c.device, "device", "camera-002", "the device's `id`")
-	flag.StringVar(&c.fleet, "fleet", "fleet-northeast", "the `fleet` it belongs to")
-	flag.StringVar(&c.token, "token", "", "its `JWT`; without it one is minted with FLEETWIRE_SECRET_KEY")
+	var c camera
+	service := client.REST{
+		BaseURL:   cmp.Or(os.Getenv("FLEETWIRE_URL"), "http://127.0.0.1:8080"),
+		SecretKey: os.Getenv("FLEETWIRE_SECRET_KEY"),
+	}
+	device := flag.String("device", "camera-002", "the device's `id`")
+	fleet := flag.String("fleet", "fleet-northeast", "the `fleet` it belongs to")
+	token := flag.String("token", "", "its `JWT`; without it one is minted with FLEETWIRE_SECRET_KEY")
 	flag.DurationVar(&c.interval, "interval", 5*time.Second, "time between motion events")
 	flag.IntVar(&c.count, "count", 0, "publish so many events, then only listen; 0: no end")
 	flag.Parse()
-	if c.token == "" && c.service.secretKey == "" {
+	c.events = "devices/" + *device + "/events"
+	c.commands = []string{"devices/" + *device + "/commands", "fleets/" + *fleet + "/commands"}
+
+	opt := client.Options{URL: service.BaseURL, OnState: c.report}
+	switch {
+	case *token != "":
+		opt.Token = client.StaticToken(*token)
+	case service.SecretKey != "":
+		opt.Token = service.Tokens(client.TokenRequest{
+			Peer: *device, Channels: append(c.commands, c.events), Permissions: []string{"publish", "subscribe"},
+		})
+	default:
 		fmt.Fprintln(os.Stderr, "camera: give it a -token, or FLEETWIRE_SECRET_KEY to mint one")
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	os.Exit(c.run(ctx))
+	if err := c.run(ctx, opt); err != nil && ctx.Err() == nil {
+		fmt.Fprintln(os.Stderr, "camera:", err)
+		os.Exit(1)
+	}
 }
 
-// run keeps the camera connected until ctx ends (0) or the service will not have
-// it any more (1).
-func (c *camera) run(ctx context.Context) int {
-	for {
-		c.retryAfter = -1
-		err := c.session(ctx)
-		if ctx.Err() != nil {
-			return 0
-		}
-		code, reason := 1006, err.Error() // no close frame told why
-		if closed := (wsutil.ClosedError{}); errors.As(err, &closed) {
-			code, reason = int(closed.Code), closed.Reason
-		}
-		switch code {
-		case 4003, 4012, 4020: // scope too wide, app suspended, disconnected by an operator: stay away
-			say("stopped", "code", code, "reason", reason)
-			return 1
-		case 4001, 4002: // the token is invalid, or has expired
-			c.token = ""
-			if c.service.secretKey == "" {
-				say("stopped", "code", code, "reason", reason+" (start again with a new -token)")
-				return 1
-			}
-		}
-		// Jitter: a fleet that lost its node must not come back as one wave.
-		delay := rand.N(min(30*time.Second, 500*time.Millisecond<<min(c.failures, 8)))
-		if c.retryAfter >= 0 {
-			delay = c.retryAfter
-		}
-		c.failures++
-		say("disconnected", "code", code, "reason", reason, "retryInMs", delay.Milliseconds())
-		select {
-		case <-time.After(delay):
-		case <-ctx.Done():
-			return 0
-		}
+// run returns when ctx ends, or the service will not have the camera any more.
+func (c *camera) run(ctx context.Context, opt client.Options) (err error) {
+	if c.Client, err = client.New(opt); err != nil {
+		return err
 	}
+	defer func() {
+		c.Close()
+		<-c.Done()
+	}()
+	// Events wait for both: from then on no command is missed.
+	for _, channel := range c.commands {
+		if err := c.Subscribe(ctx, channel, obey); err != nil {
+			return c.why(err)
+		}
+		say("subscribed", "channel", channel)
+	}
+	next := time.NewTimer(0)
+	for n := 1; c.count == 0 || n <= c.count; n++ {
+		select {
+		case <-next.C:
+		case <-ctx.Done():
+			return nil
+		case <-c.Done():
+			return c.Err()
+		}
+		err := c.Publish(ctx, c.events, map[string]any{"event": "motion", "seq": n, "at": time.Now().Unix()})
+		switch {
+		case err == nil:
+			say("published", "seq", n)
+		case client.CodeOf(err) != "":
+			say("error", "code", client.CodeOf(err), "message", err.Error(), "seq", n)
+		case errors.Is(err, client.ErrConnectionLost):
+			say("error", "code", "connection_lost", "message", err.Error(), "seq", n)
+		default:
+			return c.why(err)
+		}
+		next.Reset(c.interval)
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-c.Done():
+		return c.Err()
+	}
+}
+
+// why prefers what made the client stop, once report has said it, to err.
+func (c *camera) why(err error) error {
+	if c.Err() == nil {
+		return err
+	}
+	<-c.Done()
+	return c.Err()
 }
