@@ -216,6 +216,7 @@ func TestPublishableKey(t *testing.T) {
 		for _, call := range [][2]string{
 			{"POST", "/v1/tokens"}, {"POST", "/v1/channels/public%2Fnews/publish"},
 			{"GET", "/v1/usage"}, {"GET", "/v1/usage/channels"}, {"GET", "/v1/usage/peers"},
+			{"GET", "/v1/channels/public%2Fnews/peers"}, {"DELETE", "/v1/peers/somebody"},
 		} {
 			a, err := s.first().call(call[0], call[1], credential, `{"peerId":"p"}`)
 			if err != nil {

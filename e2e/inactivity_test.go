@@ -19,16 +19,17 @@ import (
 func TestASilentlyDeadLink(t *testing.T) {
 	t.Parallel()
 	const limit, slack = 75 * time.Second, 3 * time.Second
-	key := newKey("silent", "**")
+	key := newKey("silent", "**").only(everyAction...)
+	listens := claims{"permissions": []string{"subscribe"}}
 	redis := redistest.Start(t)
 	doc := documentFile(t, newApp("app_silent", key))
 	program, node := fanout(t, nil, "-apps", doc, "-redis", redis.URL())
 	_, control := localdev(t, t.TempDir(), nil, "-apps", doc, "-redis", redis.URL())
 
-	quiet := node.connect(t, key.token("quiet", nil)).subscribe("devices/quiet")
+	quiet := node.connect(t, key.token("quiet", listens)).subscribe("devices/quiet")
 	stayed := make(chan error, 1)
 	go func() { stayed <- quiet.answerPings(limit+patience, message("devices/quiet", "server", `"enough"`)) }()
-	device := node.connect(t, key.token("device", nil)).subscribe("devices/dead", "devices/*/commands")
+	device := node.connect(t, key.token("device", listens)).subscribe("devices/dead", "devices/*/commands")
 	silentSince := time.Now() // it neither reads nor writes from here on
 
 	for _, c := range []string{"devices/dead", "devices/quiet"} {
@@ -36,6 +37,7 @@ func TestASilentlyDeadLink(t *testing.T) {
 			t.Fatalf("%s has %d subscribers, want 1", c, n)
 		}
 	}
+	eventually(t, "it is the channel's peer", patience, func() bool { return control.peers(t, key, "devices/dead") == "device" })
 	var ended string
 	eventually(t, "the log says that the connection has ended", limit+slack, func() bool {
 		for line := range strings.Lines(program.stderr.text()) {
@@ -59,6 +61,7 @@ func TestASilentlyDeadLink(t *testing.T) {
 			t.Errorf("%s has %d subscribers, want %d", c, n, want)
 		}
 	}
+	eventually(t, "it is no peer of the channel any more", patience, func() bool { return control.peers(t, key, "devices/dead") == "" })
 	if err := <-stayed; err != nil {
 		t.Errorf("the quiet one, which answers pings: %v", err)
 	}
