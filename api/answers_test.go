@@ -18,6 +18,7 @@ import (
 	"fleetwire/functions/routes"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/channel"
+	"fleetwire/pkg/presence"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
 	"fleetwire/pkg/usage"
@@ -86,6 +87,10 @@ func (backend) Top(_ context.Context, _ string, _ usage.Kind, _ *channel.Pattern
 	return page, nil
 }
 
+func (backend) list(context.Context, string, string) ([]presence.Member, error) {
+	return []presence.Member{{Peer: "camera-001", Metadata: `{"name":"Hall"}`}, {Peer: "camera-002"}}, nil
+}
+
 func (backend) Disconnect(context.Context, string, string) (int64, error) { return 2, nil }
 func (backend) Revoke(context.Context, string, string, time.Time) error   { return nil }
 
@@ -116,7 +121,7 @@ func (r request) send() answer {
 		panic(err)
 	}
 	handler := routes.New(routes.Config{
-		Apps: apps.NewStore(directory), Limiter: r.backend, Publisher: r.backend, Connections: r.backend, Revocations: r.backend,
+		Apps: apps.NewStore(directory), Limiter: r.backend, Publisher: r.backend, Connections: r.backend, Revocations: r.backend, Members: r.backend.list,
 		Usage: r.backend, Log: slog.New(slog.DiscardHandler),
 	})
 	target := r.target
@@ -140,6 +145,7 @@ func (r request) send() answer {
 var good = []request{
 	{path: "/v1/tokens", method: "post", body: `{"peerId":"camera-001","channels":["devices/camera-001/*"],"permissions":["publish"],"expiresInSec":60,"metadata":{"a":1},"peerMetadata":{}}`},
 	{path: "/v1/channels/{channel}/publish", method: "post", target: "/v1/channels/devices%2Fcamera-001%2Fcommands/publish", body: `{"data":{"cmd":"reboot"},"from":"operator-3","peerMetadata":{"name":"x"}}`},
+	{path: "/v1/channels/{channel}/peers", method: "get", target: "/v1/channels/devices%2Fcamera-001%2Fcommands/peers"},
 	{path: "/v1/peers/{peer}", method: "delete", target: "/v1/peers/camera-001?revoke=true"},
 	{path: "/v1/usage", method: "get"},
 	{path: "/v1/usage/channels", method: "get", target: "/v1/usage/channels?pattern=devices/*&limit=10&cursor="},
@@ -160,6 +166,10 @@ var bad = []request{
 	{path: "/v1/channels/{channel}/publish", method: "post", target: "/v1/channels/fleets%2Fx/publish", body: `{"data":1}`},
 	{path: "/v1/channels/{channel}/publish", method: "post", target: "/v1/channels/devices%2Fx/publish", key: idleKey, body: `{"data":1}`},
 	{path: "/v1/channels/{channel}/publish", method: "post", target: "/v1/channels/devices%2Fx/publish", body: `{"data":1}`, backend: backend{door: "quota"}},
+	{path: "/v1/channels/{channel}/peers", method: "get", target: "/v1/channels/devices%2F../peers"},
+	{path: "/v1/channels/{channel}/peers", method: "get", target: "/v1/channels/_system%2Fx/peers"},
+	{path: "/v1/channels/{channel}/peers", method: "get", target: "/v1/channels/fleets%2Fx/peers"},
+	{path: "/v1/channels/{channel}/peers", method: "get", target: "/v1/channels/devices%2Fx/peers", key: idleKey},
 	{path: "/v1/peers/{peer}", method: "delete", target: "/v1/peers/%C3%BC"},
 	{path: "/v1/peers/{peer}", method: "delete", target: "/v1/peers/camera%20001?revoke=false"},
 	{path: "/v1/usage/channels", method: "get", target: "/v1/usage/channels?cursor="},
