@@ -169,11 +169,12 @@ type listener struct {
 	heard  []Announcement
 	from   map[string]Version
 	lines  []string
+	last   map[string]map[string]ChangeKind // by channel and peer
 }
 
 func (s *system) listen() *listener {
 	s.t.Helper()
-	l := &listener{t: s.t, pubsub: s.client().PSubscribe(context.Background(), "fw:{*}:presence:*"), from: map[string]Version{}}
+	l := &listener{t: s.t, pubsub: s.client().PSubscribe(context.Background(), "fw:{*}:presence:*"), from: map[string]Version{}, last: map[string]map[string]ChangeKind{}}
 	if _, err := l.pubsub.Receive(context.Background()); err != nil {
 		s.t.Fatal(err)
 	}
@@ -210,7 +211,11 @@ func (l *listener) add(m *redis.Message) {
 	l.from[channel] = a.Version
 	l.heard = append(l.heard, a)
 	changes := make([]string, len(a.Changes))
+	if l.last[channel] == nil {
+		l.last[channel] = map[string]ChangeKind{}
+	}
 	for i, c := range a.Changes {
+		l.last[channel][c.Peer] = c.Kind
 		changes[i] = string(rune(c.Kind)) + c.Peer + c.Metadata
 	}
 	slices.Sort(changes)

@@ -7,9 +7,8 @@
 -- Returns {1: the lease is held, 0: it had run out, then the identities to reap}.
 local t = redis.call('TIME')
 local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
-local ends = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if ARGV[3] == '0' and (not ends or tonumber(ends) < now) then
-  return {'0'}
+if ARGV[3] == '0' and not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
+  return {'0'} -- one that has run out, but that nobody has seen to, may be renewed
 end
 redis.call('ZADD', KEYS[1], now + tonumber(ARGV[2]), ARGV[1])
 if ARGV[6] ~= '' then

@@ -71,6 +71,11 @@ func TestWindowNets(t *testing.T) {
 		o.want(`c: +b{"n":2} +m{"n":2}`)
 		p.want(`c: +b{"n":2} +m{"n":2}`)
 
+		w.do("c", "+m") // has none any more
+		pass()
+		o.want("c: +m")
+		p.want("c: +m")
+
 		w.do("c", `+m{"n":3}`)
 		w.do("c", "-m")
 		pass()

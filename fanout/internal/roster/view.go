@@ -48,8 +48,10 @@ type known struct {
 // announced is what became of a peer within a window, by announcements alone.
 type announced struct {
 	before, now known
-	updated     bool // its metadata has changed, from what is not known
 }
+
+// unknownMetadata is that of a peer that got other metadata; it differs from all.
+const unknownMetadata = "?"
 
 // maxPending bounds the announcements that wait for a view to be loaded. Past it
 // they are forgotten, and the view is loaded once more.
@@ -182,7 +184,6 @@ func (r *Roster) take(v *view, a presence.Announcement) {
 		r.apply(v, a)
 	default: // at least one is missing
 		r.load(v)
-		v.pending = append(v.pending, a)
 	}
 }
 
@@ -277,11 +278,10 @@ func (r *Roster) note(v *view, a *presence.Announcement) {
 			case presence.Left:
 				n.before = known{c.Metadata, true}
 			case presence.Updated:
-				n.before = known{present: true}
+				n.before = known{unknownMetadata, true}
 			}
 			v.announced[c.Peer] = n
 		}
-		n.updated = n.updated || c.Kind == presence.Updated
 		n.now = known{present: c.Kind != presence.Left, metadata: c.Metadata}
 	}
 	r.open(v)

@@ -120,14 +120,14 @@ func (v *view) changes() []byte {
 	var joined, left []protocol.PresencePeer
 	for peer, was := range v.was {
 		metadata, present := v.members[peer]
-		joined, left = sortOut(joined, left, peer, was, known{metadata, present}, false)
+		joined, left = sortOut(joined, left, peer, was, known{metadata, present})
 	}
 	return encode(v.id.Channel, joined, left)
 }
 
-func sortOut(joined, left []protocol.PresencePeer, peer string, was, now known, updated bool) (j, l []protocol.PresencePeer) {
+func sortOut(joined, left []protocol.PresencePeer, peer string, was, now known) (j, l []protocol.PresencePeer) {
 	switch {
-	case now.present && (!was.present || was.metadata != now.metadata || updated):
+	case now.present && (!was.present || was.metadata != now.metadata):
 		joined = append(joined, protocol.PresencePeer{PeerID: peer, Metadata: now.metadata})
 	case was.present && !now.present:
 		left = append(left, protocol.PresencePeer{PeerID: peer, Metadata: was.metadata})
@@ -156,7 +156,7 @@ func (r *Roster) closeAnnounced(v *view) {
 		if !n.now.present {
 			n.before.metadata = n.now.metadata
 		}
-		joined, left = sortOut(joined, left, peer, n.before, n.now, n.updated)
+		joined, left = sortOut(joined, left, peer, n.before, n.now)
 	}
 	v.announced = nil
 	frame := encode(v.id.Channel, joined, left)
