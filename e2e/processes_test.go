@@ -33,7 +33,7 @@ func TestLocaldevKeepsItsKey(t *testing.T) {
 		}
 		if start == 0 {
 			before = p.stdout.text()
-			token = n.mint(t, key, `{"peerId":"camera-001","channels":["devices/camera-001/*"]}`)
+			token = n.mint(t, key, `{"peerId":"camera-001","channels":["devices/camera-001/*"],"permissions":["publish","subscribe"]}`)
 		}
 		camera := n.connect(t, token).subscribe("devices/camera-001/commands") // of the first start
 		if got := n.publish(t, key, "devices/camera-001/commands", `{"cmd":"reboot"}`); got != 1 {
