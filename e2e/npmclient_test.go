@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -61,6 +62,13 @@ func (f *fleet) restart() {
 	}
 }
 
+// edit replaces the apps document, in one step, as an editor should.
+func (f *fleet) edit(docs ...*appDoc) {
+	if err := os.Rename(documentFile(f.t, docs...), f.doc); err != nil {
+		f.t.Error(err)
+	}
+}
+
 // settings are what the programs in npm/ get, as JSON on standard input.
 func (f *fleet) settings(more map[string]any) map[string]any {
 	settings := map[string]any{
@@ -98,7 +106,7 @@ func runNPM(t *testing.T, limit time.Duration, settings any, program string, arg
 // with ws. npm/client.mjs has the scenarios; it says what each one shows.
 func TestPublishedClient(t *testing.T) {
 	nodetest.Path(t, 20, 0, npmFolder)
-	all := newKey("npm", "devices/**", "fleets/**")
+	all := newKey("npm", "devices/**", "fleets/**").only(everyAction...)
 	few := newKey("npm-few", "devices/**").only("subscribe")
 	public := &keyDoc{ID: "pk_live_npm", Patterns: []string{"public/**"}, Actions: everyAction}
 
@@ -109,15 +117,28 @@ func TestPublishedClient(t *testing.T) {
 	suspended := newApp("app_npm_suspended", newKey("npm-suspended", "**"))
 	suspended.Suspended = true
 
-	f := startFleet(t, newApp("app_npm", all, few, public), tight, slow, suspended)
+	revoked := newKey("npm-revoked", "**")
+	changing := newApp("app_npm_changing", revoked, newKey("npm-kept", "**"))
+	docs := []*appDoc{newApp("app_npm", all, few, public), tight, slow, suspended, changing}
+
+	f := startFleet(t, docs...)
 	// What a scenario cannot do itself.
 	orders := http.NewServeMux()
 	orders.HandleFunc("POST /restart", func(http.ResponseWriter, *http.Request) { f.restart() })
+	orders.HandleFunc("POST /revoke", func(http.ResponseWriter, *http.Request) {
+		changing.Keys = changing.Keys[1:]
+		f.edit(docs...)
+	})
+	orders.HandleFunc("POST /suspend", func(http.ResponseWriter, *http.Request) {
+		changing.Suspended = true
+		f.edit(docs...)
+	})
 	operator := httptest.NewServer(orders)
 	defer operator.Close()
 
 	keys := map[string]string{"all": all.credential(), "few": few.credential(), "public": public.ID,
-		"tight": tight.Keys[0].credential(), "slow": slow.Keys[0].credential(), "suspended": suspended.Keys[0].credential()}
+		"tight": tight.Keys[0].credential(), "slow": slow.Keys[0].credential(), "suspended": suspended.Keys[0].credential(),
+		"revoked": revoked.credential(), "kept": changing.Keys[1].credential()}
 	scenarios := slices.Collect(strings.Lines(runNPM(t, patience, nil, "client.mjs", "--list")))
 	if len(scenarios) == 0 {
 		t.Fatal("client.mjs lists no scenario")

@@ -193,6 +193,39 @@ const scenarios = {
     await eventually("who has left cannot be sent to", () => a.client.send("direct-c", 1).then(() => false, (err) => err.name === "peer_not_found"));
   },
 
+  async "presence is a snapshot, then changes"() {
+    const channel = "fleets/presence/commands";
+    const listing = () => rest("GET", `/v1/channels/${encodeURIComponent(channel)}/peers`, settings.keys.all);
+    const [hall, yard] = [{ peerId: "presence-a", metadata: { name: "Hall" } }, { peerId: "presence-b", metadata: { name: "Yard" } }];
+    const a = await joined(token("all", "presence-a", { peerMetadata: hall.metadata }), { node: 0 }, channel);
+    await a.expect("presence", { channel, joined: [hall], left: [] });
+    const listener = await joined(token("all", "listener"), { node: 1 }, "fleets/*/commands"); // not listed, no snapshot
+
+    const b = await joined(token("all", "presence-b", { peerMetadata: yard.metadata }), { node: 1 }, channel);
+    await b.expect("presence", { channel, joined: [hall, yard], left: [] });
+    for (const peer of [a, listener]) await peer.expect("presence", { channel, joined: [yard], left: [] });
+    assert.deepEqual(await listing(), { channel, peers: [hall, yard] });
+
+    // Who may not see presence is seen, and sees nothing.
+    const blind = await joined(token("all", "presence-c", { permissions: ["subscribe"] }), { node: 0 }, channel);
+    for (const peer of [a, b, listener]) await peer.expect("presence", { channel, joined: [{ peerId: "presence-c" }], left: [] });
+
+    // A peer is there from its first connection to its last.
+    const second = await joined(token("all", "presence-b", { peerMetadata: yard.metadata }), { node: 0 }, channel);
+    await second.next("presence");
+    await b.client.close();
+    await blind.client.unsubscribe(channel); // the marker
+    for (const peer of [a, second, listener]) await peer.expect("presence", { channel, joined: [], left: [{ peerId: "presence-c" }] });
+    second.sockets[0].terminate(); // without a word
+    await second.client.close();
+    for (const peer of [a, listener]) {
+      const { joined, left } = await peer.next("presence");
+      assert.deepEqual([joined, left.map(({ peerId }) => peerId)], [[], ["presence-b"]]);
+    }
+    assert.deepEqual(await listing(), { channel, peers: [hall] });
+    assert.deepEqual(blind.all("presence"), []);
+  },
+
   async "errors have their names, and the connection stays"() {
     const a = await joined(token("all", "errors", { channels: ["devices/**"] }));
     const few = await joined(token("few", "few"));
@@ -293,6 +326,18 @@ const scenarios = {
     // A token of a later second is a new one.
     await joined(token("all", "kicked", { iat: Math.floor(Date.now() / 1000) + 2 }));
     assert.deepEqual(other.all("disconnected"), []);
+  },
+
+  async "a revoked key and a suspended app are final"() {
+    const revoked = await joined(token("revoked", "a"), { node: 0 });
+    const kept = await joined(token("kept", "b"), { node: 1 });
+    await order("revoke");
+    const a = await revoked.next("disconnected");
+    assert.deepEqual([a.code, a.willReconnect], [WsCloseCode.InvalidToken, false]);
+    assert.deepEqual(kept.all("disconnected"), []);
+    await order("suspend");
+    const b = await kept.next("disconnected");
+    assert.deepEqual([b.code, b.willReconnect], [WsCloseCode.AccountSuspended, false]);
   },
 
   async "the client's keepalive is answered"() {
