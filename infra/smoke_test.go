@@ -33,7 +33,8 @@ func service(t *testing.T) (base, credential string) {
 	id, secret := apps.GenerateKeyPair()
 	directory, err := apps.Parse(fmt.Appendf(nil, `{"apps":[{"id":"app_smoke",
 		"plan":{"name":"dev","maxConcurrentConnections":10,"maxMessagesPerPeriod":1000},
-		"keys":[{"id":%q,"secret":%q,"channelPatterns":["devices/**"],"actions":["publish","subscribe"]}]}]}`, id, secret))
+		"keys":[{"id":%q,"secret":%q,"channelPatterns":["devices/**"],"actions":["publish","subscribe","presence"]},
+			{"id":"sk_live_unseeing","secret":%q,"channelPatterns":["devices/**"],"actions":["publish","subscribe"]}]}]}`, id, secret, secret))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,12 +58,17 @@ func service(t *testing.T) (base, credential string) {
 func TestSmoke(t *testing.T) {
 	base, credential := service(t)
 	out, err := smoke(t, base, credential)
-	if err != nil || !strings.Contains(out, "ok    the command reaches the device\nall is well at "+base) {
+	if err != nil || !strings.Contains(out, "ok    the device is in the channel\n") ||
+		!strings.Contains(out, "ok    its socket is closed with 4020\nall is well at "+base) {
 		t.Errorf("%v\n%s", err, out)
 	}
 	_, secret, _ := strings.Cut(credential, "_secret_")
 	if strings.Contains(out, secret) {
 		t.Errorf("the secret is printed:\n%s", out)
+	}
+	out, err = smoke(t, base, "sk_live_unseeing:"+secret)
+	if err != nil || !strings.Contains(out, "it lacks presence") || !strings.Contains(out, "all is well at "+base) {
+		t.Errorf("with a key that lacks presence: %v\n%s", err, out)
 	}
 }
 
@@ -99,6 +105,12 @@ func TestSmokeFails(t *testing.T) {
 			r.Header.Del("Upgrade")
 			proxy.ServeHTTP(w, r)
 		}, "FAIL  a socket opens with it, and is welcomed"},
+		{"a lost rule for the peers", func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasPrefix(r.URL.Path, "/v1/peers/") {
+				r.URL.Path, r.URL.RawPath = "/lost", ""
+			}
+			proxy.ServeHTTP(w, r)
+		}, "FAIL  the device is disconnected: status 404"},
 		{"no Redis", func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodPost && r.Header.Get("Authorization") == "Bearer "+credential {
 				http.Error(w, `{"error":"backend_error","message":"Redis"}`, http.StatusServiceUnavailable)
