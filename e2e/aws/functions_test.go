@@ -147,6 +147,24 @@ func TestUsage(t *testing.T) {
 	}
 }
 
+// The peers function knows who is on a node.
+func TestPeers(t *testing.T) {
+	redis := redistest.Start(t)
+	n := startNode(t, redis)
+	n.dial(t, mint(t, start(t, environment(t, redis.URL()), bootstrap(t, "tokens", hostArch)), "token-alb")).subscribe("devices/cam-1/commands")
+	f := start(t, environment(t, redis.URL()), bootstrap(t, "peers", hostArch))
+	event := with(t, fixture(t, "alb-multi-2F"), "httpMethod", "GET")
+	for path, want := range map[string]string{
+		"/v1/channels/devices%2Fcam-1%2Fcommands/peers": `{"channel":"devices/cam-1/commands","peers":[{"peerId":"cam-1"}]}`,
+		"/v1/channels/devices/cam-1/commands/peers":     `{"channel":"devices/cam-1/commands","peers":[{"peerId":"cam-1"}]}`,
+		"/v1/channels/devices%2Fcam-2/peers":            `{"channel":"devices/cam-2","peers":[]}`,
+	} {
+		if a := f.invoke(with(t, event, "path", path)); a.StatusCode != 200 || a.Body != want {
+			t.Errorf("%s: %d %s, want %s", path, a.StatusCode, a.Body, want)
+		}
+	}
+}
+
 func mint(t testing.TB, tokens *function, name string) string {
 	t.Helper()
 	a := tokens.invoke(fixture(t, name))

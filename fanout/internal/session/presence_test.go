@@ -275,6 +275,19 @@ func TestSnapshotOverTheBound(t *testing.T) {
 	if _, got := p.read(); len(got) != 300<<10 {
 		t.Errorf("got %d bytes, want the message", len(got))
 	}
+	// That was for the snapshot alone: now it stops reading.
+	queued := 0
+	for i := uint64(2); p.session.out.closeSent() == nil; i++ {
+		if ok, _ := p.session.Append(message, i); ok {
+			queued += len(message)
+		}
+		p.session.Flush()
+	}
+	if queued > 2*protocol.UnsentBytesLimit {
+		t.Errorf("%d bytes of messages were queued for a peer that does not read", queued)
+	}
+	_ = p.conn.Close()
+	p.wait()
 
 	slow := w.wire(w.grant("device-2"), small)
 	slow.wantWelcome()
