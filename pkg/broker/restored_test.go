@@ -1,0 +1,68 @@
+package broker_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"fleetwire/pkg/broker"
+	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/redisconn/redistest"
+)
+
+// Who keeps a copy of what is announced hears when announcements may have been
+// lost: each time the link is back, when everything comes in again.
+func TestRestored(t *testing.T) {
+	server := redistest.Start(t)
+	rdb := server.Client()
+	log := slog.New(slog.DiscardHandler)
+	b := broker.New(broker.Options{Redis: rdb, Health: redisconn.NewHealth(rdb, log), Log: log, Node: "node"})
+	var restored, early atomic.Int32
+	b.OnRestored(func() {
+		restored.Add(1)
+		if !b.Live() {
+			early.Add(1)
+		}
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		b.Run(ctx, func([]broker.Delivery) {})
+	}()
+	defer func() { cancel(); <-ended }()
+	redistest.Eventually(t, gone, "the node is live", b.Live)
+	for i := range 3 {
+		done := make(chan error, 1)
+		if err := b.SetWatchers("app", fmt.Sprint("c", i), 1, func(err error) { done <- err }); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := restored.Load(); n != 0 {
+		t.Errorf("called %d times, though nothing was lost", n)
+	}
+	for i := range int32(2) {
+		server.Restart()
+		redistest.Eventually(t, gone, "it is called", func() bool { return restored.Load() == i+1 })
+		if early.Load() > 0 {
+			t.Error("called before everything was subscribed again")
+		}
+	}
+}
+
+// Keys of one channel's bucket lie in one slot of a Redis Cluster, with its
+// Redis channels.
+func TestBucket(t *testing.T) {
+	for _, name := range []string{"c", "devices/a", "}{"} {
+		bucket := broker.Bucket("app", name)
+		if topic := broker.AnnouncementTopic("app", name); !strings.HasPrefix(topic, bucket) || strings.Count(bucket, "{") != 1 || !strings.HasSuffix(bucket, "}:") {
+			t.Errorf("%s: bucket %s, announced on %s", name, bucket, topic)
+		}
+	}
+}
