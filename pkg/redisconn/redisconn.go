@@ -29,7 +29,8 @@ func init() {
 }
 
 // Open reads a URL such as redis://user:password@host:6379/0 (rediss:// for
-// TLS, unix:// for a socket) and returns a client for it. It does not connect.
+// TLS, unix:// for a socket) and returns a client for it, whose pipelines share
+// round trips when they wait at the same time. It does not connect.
 // An error never contains the URL, which may hold a password.
 func Open(url string) (*redis.Client, error) {
 	if !strings.HasPrefix(url, "redis://") && !strings.HasPrefix(url, "rediss://") && !strings.HasPrefix(url, "unix://") {
@@ -53,7 +54,9 @@ func Open(url string) (*redis.Client, error) {
 	opt.DialerRetries = 1
 	opt.DisableIdentity = true
 	opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	return redis.NewClient(opt), nil
+	rdb := redis.NewClient(opt)
+	rdb.AddHook(&together{})
+	return rdb, nil
 }
 
 // Check says whether Redis answers and takes writes, within 2 s.

@@ -1,0 +1,182 @@
+package redisconn_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/redisconn/redistest"
+)
+
+// shared is a client whose pipelines share round trips, and the hook that does that.
+func shared(t *testing.T, addr string) (*redis.Client, *redisconn.Together, *trips) {
+	rdb := redis.NewClient(&redis.Options{Addr: addr, Protocol: 2, DisableIdentity: true, MaxRetries: -1, ContextTimeoutEnabled: true})
+	t.Cleanup(func() { _ = rdb.Close() })
+	together := &redisconn.Together{}
+	rdb.AddHook(together)
+	return rdb, together, countTrips(rdb)
+}
+
+func TestPipelinesShareRoundTrips(t *testing.T) {
+	rdb, together, trips := shared(t, redistest.Start(t).Addr())
+	ctx := context.Background()
+	var all sync.WaitGroup
+	pipeline := func(i int) {
+		all.Go(func() {
+			p := rdb.Pipeline()
+			set := p.Set(ctx, fmt.Sprint("k", i), i, 0)
+			var bad *redis.IntCmd
+			if i%7 == 3 {
+				bad = p.LPush(ctx, fmt.Sprint("k", i), "x") // of the wrong type
+			}
+			get := p.Get(ctx, fmt.Sprint("k", i))
+			_, err := p.Exec(ctx)
+			if set.Err() != nil || get.Val() != fmt.Sprint(i) {
+				t.Errorf("pipeline %d: set %v, got %q (%v)", i, set.Err(), get.Val(), get.Err())
+			}
+			if failed := bad != nil; failed != (err != nil) || failed && (!strings.Contains(err.Error(), "WRONGTYPE") || bad.Err() == nil) {
+				t.Errorf("pipeline %d, with a command that fails: %v; error %v", i, failed, err)
+			}
+		})
+	}
+	release := trips.hold()
+	pipeline(0)
+	<-trips.held // it went out at once
+	const n = 600
+	for i := 1; i <= n; i++ {
+		pipeline(i)
+	}
+	redistest.Eventually(t, patience, "all wait", func() bool { return together.Waiting() == n })
+	before := trips.pipelines.Load()
+	release()
+	all.Wait()
+	if got := trips.pipelines.Load() - before; got != 2 {
+		t.Errorf("%d pipelines of two or three commands took %d round trips, want 2", n, got)
+	}
+	if got := trips.largest.Load(); got > 1024 {
+		t.Errorf("%d commands in one round trip", got)
+	}
+	if _, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error { p.Ping(ctx); return nil }); err != nil {
+		t.Errorf("after all that: %v", err)
+	}
+}
+
+// A caller whose context ends takes nobody along with it.
+func TestSharedRoundTripOfAnImpatientCaller(t *testing.T) {
+	rdb, together, trips := shared(t, redistest.Start(t).Addr())
+	release := trips.hold()
+	ping := func(ctx context.Context, answer chan<- error) {
+		_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error { p.Ping(ctx); return nil })
+		answer <- err
+	}
+	first, impatient, other := make(chan error, 1), make(chan error, 1), make(chan error, 1)
+	go ping(context.Background(), first)
+	<-trips.held
+	ctx, cancel := context.WithCancel(context.Background())
+	go ping(ctx, impatient)
+	redistest.Eventually(t, patience, "it waits", func() bool { return together.Waiting() == 1 })
+	go ping(context.Background(), other)
+	redistest.Eventually(t, patience, "both wait", func() bool { return together.Waiting() == 2 })
+	cancel()
+	release()
+	for name, answer := range map[string]chan error{"the first": first, "the other": other} {
+		if err := <-answer; err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	<-impatient
+}
+
+// Those that wait behind a round trip that runs into its timeout do not each
+// wait for one of their own.
+func TestSharedRoundTripsWhenRedisHangs(t *testing.T) {
+	m, _ := redistest.Embedded(t)
+	rdb, together, trips := shared(t, m.Addr())
+	release := trips.hold()
+	trips.lost = context.DeadlineExceeded
+	const n = 100
+	errs := make(chan error, n+1)
+	ping := func() {
+		p := rdb.Pipeline()
+		cmd := p.Ping(context.Background())
+		_, err := p.Exec(context.Background())
+		errs <- errors.Join(err, cmd.Err())
+	}
+	go ping()
+	<-trips.held
+	for range n {
+		go ping()
+	}
+	redistest.Eventually(t, patience, "all wait", func() bool { return together.Waiting() == n })
+	release()
+	for range n + 1 {
+		if err := <-errs; !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("%v, want the timeout", err)
+		}
+	}
+	if got := trips.pipelines.Load(); got != 1 {
+		t.Errorf("%d round trips ran into their timeout, want 1", got)
+	}
+	trips.lost = nil
+	ping()
+	if err := <-errs; err != nil {
+		t.Errorf("when Redis answers again: %v", err)
+	}
+}
+
+// A transaction is sent by itself, and a panic below leaves nobody waiting.
+func TestSharedRoundTripsAreLeftAlone(t *testing.T) {
+	m, _ := redistest.Embedded(t)
+	rdb, _, trips := shared(t, m.Addr())
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	release := trips.hold()
+	done := make(chan error, 2)
+	go func() {
+		_, err := rdb.TxPipelined(ctx, func(p redis.Pipeliner) error { p.Ping(ctx); return nil })
+		done <- err
+	}()
+	<-trips.held
+	go func() {
+		_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error { p.Ping(ctx); return nil })
+		done <- err
+	}()
+	<-trips.held // beside it
+	release()
+	for range 2 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+
+	rdb.AddHook(panics{})
+	func() {
+		defer func() { _ = recover() }()
+		_, _ = rdb.Pipelined(ctx, func(p redis.Pipeliner) error { p.Ping(ctx); return nil })
+		t.Error("it did not panic")
+	}()
+	go func() {
+		defer func() { _ = recover(); close(done) }()
+		_, _ = rdb.Pipelined(ctx, func(p redis.Pipeliner) error { p.Ping(ctx); return nil })
+	}()
+	select {
+	case <-done:
+	case <-time.After(patience):
+		t.Fatal("a pipeline waits for ever after another's panic")
+	}
+}
+
+type panics struct{}
+
+func (panics) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (panics) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (panics) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(context.Context, []redis.Cmder) error { panic("below") }
+}
