@@ -332,3 +332,30 @@ func TestSubscriptions(t *testing.T) {
 		t.Errorf("%v is left", s)
 	}
 }
+
+// An order to close may come before the connection is admitted: then it has not
+// ended yet, and the peer still reads its welcome first.
+func TestCloseBeforeStart(t *testing.T) {
+	w := newWorld(t)
+	p, server := w.dial(wiring{})
+	s, err := New(&w.opt, w.ids.Add(1), w.grant("device-1"), server, "", nil)
+	check(t, err)
+	p.session = s
+	p.starts(func() { w.peers.Store(s.id, p) })
+	if !s.Close(protocol.Closef(protocol.CloseDisconnected, "")) {
+		t.Error("it was not open")
+	}
+	s.Flush()
+	for range 8 { // whoever shares a loop with it has had turns since
+		w.connect(w.grant("other")).want(alive)
+	}
+	if n := p.left.Load(); n != 0 || len(s.out.frames) != 2 {
+		t.Errorf("left %d times, %d frames wait; want none and two before Start", n, len(s.out.frames))
+	}
+	s.Start()
+	p.wantWelcome()
+	p.want(aClose(4020, ""))
+	if e := p.wait(); e.Code != 4020 || p.left.Load() != 1 {
+		t.Errorf("ended %+v, left %d times", e, p.left.Load())
+	}
+}
