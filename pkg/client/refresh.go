@@ -24,8 +24,9 @@ func (c *Client) refresh(l *link) {
 	if c.opt.Token == nil || l.welcome.ExpiresAt.IsZero() {
 		return
 	}
-	ahead := time.Since(l.welcome.ServerTime) // our clock, of the service's
-	left := l.welcome.ExpiresAt.Sub(l.welcome.ServerTime)
+	now := l.welcome.ServerTime.Add(time.Second) // or up to a second before: it has whole seconds
+	ahead := time.Since(now)                     // our clock, of the service's
+	left := l.welcome.ExpiresAt.Sub(now)
 	for {
 		lead := min(left/5, refreshLead)
 		if !l.pause(left - lead + c.backoff.jitter(lead/2)) {

@@ -40,7 +40,7 @@ const (
 const document = `{"apps":[
 	{"id":"app_fleet","limits":{"connectionMessagesPerSec":100000,"connectionMessagesBurst":100000,"connectsPerAddressPerMin":100000},
 		"keys":[
-			{"id":"` + keyID + `","secret":"` + secret + `","channelPatterns":["devices/**","fleets/**"],"actions":["publish","subscribe"]},
+			{"id":"` + keyID + `","secret":"` + secret + `","channelPatterns":["devices/**","fleets/**"],"actions":["publish","subscribe","presence","send"]},
 			{"id":"` + publishable + `","channelPatterns":["fleets/*/status"],"actions":["subscribe"]}]},
 	{"id":"app_plain","keys":[{"id":"sk_live_plain","secret":"` + secret + `","channelPatterns":["**"],"actions":["publish","subscribe"]}]},
 	{"id":"app_poor","plan":{"name":"poor","maxConcurrentConnections":10,"maxMessagesPerPeriod":1,"overagesAllowed":false,"overagesEnabled":false},

@@ -3,7 +3,9 @@ package client_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -171,12 +173,17 @@ func testService(t *testing.T, a, b *service) {
 
 	t.Run("a new token when the old one ends", func(t *testing.T) {
 		var tokens atomic.Int32
+		end := time.Now().Add(3 * time.Second).Truncate(time.Second)
 		camera := connect(t, client.Options{URL: a.url, Token: func(context.Context) (string, error) {
-			life := time.Hour
-			if tokens.Add(1) == 1 {
-				life = 2 * time.Second
+			switch {
+			case tokens.Load() == 0:
+				tokens.Add(1)
+				return sign(keyID, jwt.MapClaims{"sub": "camera-001", "exp": end.Unix()}), nil
+			case time.Until(end) > protocol.ExpiryLead+50*time.Millisecond:
+				return "", errors.New("not yet") // so that the connection ends with its token
 			}
-			return sign(keyID, jwt.MapClaims{"sub": "camera-001", "exp": time.Now().Add(life).Unix()}), nil
+			tokens.Add(1)
+			return sign(keyID, jwt.MapClaims{"sub": "camera-001", "exp": end.Add(time.Hour).Unix()}), nil
 		}})
 		got := camera.listen("fleets/f1/commands")
 		camera.until(client.Live)
@@ -189,6 +196,91 @@ func testService(t *testing.T, a, b *service) {
 		next(t, got)
 		if n := tokens.Load(); n != 2 {
 			t.Errorf("%d tokens were asked for, want 2", n)
+		}
+	})
+
+	t.Run("a new token before the old one ends", func(t *testing.T) {
+		var tokens atomic.Int32
+		end := time.Now().Add(5 * time.Second).Truncate(time.Second)
+		camera := connect(t, client.Options{URL: a.url, Token: func(context.Context) (string, error) {
+			return sign(keyID, jwt.MapClaims{"sub": "camera-001", "exp": end.Add(time.Duration(tokens.Add(1)-1) * time.Hour).Unix()}), nil
+		}})
+		got := camera.listen("fleets/f1/commands")
+		<-time.After(time.Until(end)) // past which the first token alone is of no use
+		b.as(t, "control").publish("fleets/f1/commands", "still there?")
+		next(t, got)
+		for len(camera.changes) > 0 {
+			if c := <-camera.changes; c.State == client.Waiting {
+				t.Errorf("the connection was lost: %v", c.Err)
+			}
+		}
+		if n := tokens.Load(); n != 2 {
+			t.Errorf("%d tokens were asked for, want 2", n)
+		}
+	})
+
+	t.Run("peers", func(t *testing.T) {
+		ctx := background(t)
+		direct := make(chan client.Message, 10)
+		camera := connect(t, client.Options{
+			URL: a.url, OnDirect: func(m client.Message) { direct <- m },
+			Token: a.rest().Tokens(client.TokenRequest{Peer: "camera-007", PeerMetadata: map[string]int{"site": 7}}),
+		})
+		control := b.as(t, "control")
+		seen := make(chan client.Presence, 100)
+		control.listen("fleets/f7/commands", client.WithPresence(func(p client.Presence) { seen <- p }))
+		until := func(what string, is func(client.Presence) bool) {
+			t.Helper()
+			timeout := time.After(patience)
+			for {
+				select {
+				case p := <-seen:
+					if is(p) {
+						return
+					}
+				case <-timeout:
+					t.Fatalf("no presence that says: %s", what)
+				}
+			}
+		}
+		in := func(members []client.Member, peer, metadata string) bool {
+			return slices.ContainsFunc(members, func(m client.Member) bool { return m.Peer == peer && string(m.Metadata) == metadata })
+		}
+		until("control itself is there", func(p client.Presence) bool { return in(p.Joined, "control", "") })
+		camera.listen("fleets/f7/commands")
+		until("the camera joins", func(p client.Presence) bool { return in(p.Joined, "camera-007", `{"site":7}`) })
+		members, err := b.rest().Members(ctx, "fleets/f7/commands")
+		if err != nil || len(members) != 2 || !in(members, "camera-007", `{"site":7}`) || !in(members, "control", "") {
+			t.Errorf("members %+v, %v", members, err)
+		}
+
+		if err := control.Send(ctx, "camera-007", map[string]string{"cmd": "reboot"}); err != nil {
+			t.Error(err)
+		}
+		if m := next(t, direct); m.Channel != "" || m.From != "control" || string(m.Data) != `{"cmd":"reboot"}` {
+			t.Errorf("sent: %+v", m)
+		}
+		if err := control.Send(ctx, "nobody", 1); client.CodeOf(err) != protocol.PeerNotFound {
+			t.Errorf("sent to nobody: %v", err)
+		}
+
+		closed, err := b.rest().Disconnect(ctx, "camera-007", false)
+		if err != nil || closed != 1 {
+			t.Errorf("%d closed, %v", closed, err)
+		}
+		<-camera.Done()
+		if client.CloseCodeOf(camera.Err()) != protocol.CloseDisconnected {
+			t.Errorf("the camera stopped with %v", camera.Err())
+		}
+		until("the camera leaves", func(p client.Presence) bool {
+			return in(p.Left, "camera-007", `{"site":7}`) || in(p.Left, "camera-007", "")
+		})
+		if closed, err := b.rest().Disconnect(ctx, "camera-007", true); err != nil || closed != 0 {
+			t.Errorf("again: %d closed, %v", closed, err)
+		}
+		revoked := client.StaticToken(sign(keyID, jwt.MapClaims{"sub": "camera-007"}))
+		if _, err := client.Dial(ctx, client.Options{URL: a.url, Token: revoked}); client.CloseCodeOf(err) != protocol.CloseInvalidCredential {
+			t.Errorf("a revoked peer: %v", err)
 		}
 	})
 

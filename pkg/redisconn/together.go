@@ -22,6 +22,11 @@ type together struct {
 	busy    bool
 }
 
+// goesAlone are the first commands of pipelines that have a round trip of their own:
+// transactions, and what sets a connection up, which may happen within a round trip
+// and would wait for it for ever.
+var goesAlone = map[string]bool{"multi": true, "hello": true, "auth": true, "select": true, "readonly": true, "client": true}
+
 // rider is a pipeline that waits for its round trip.
 type rider struct {
 	cmds []redis.Cmder
@@ -33,8 +38,8 @@ func (t *together) ProcessHook(next redis.ProcessHook) redis.ProcessHook { retur
 
 func (t *together) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
-		if len(cmds) > 0 && cmds[0].Name() == "multi" {
-			return next(ctx, cmds) // a transaction is its own
+		if len(cmds) > 0 && goesAlone[cmds[0].Name()] {
+			return next(ctx, cmds)
 		}
 		t.mu.Lock()
 		if !t.busy {

@@ -180,3 +180,28 @@ func (panics) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return nex
 func (panics) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(context.Context, []redis.Cmder) error { panic("below") }
 }
+
+// A pipeline that needs a new connection has it set up, by pipelines as well.
+func TestPipelinesOverConnectionsThatAreSetUp(t *testing.T) {
+	server := redistest.Start(t)
+	if err := server.Client().Do(context.Background(), "CONFIG", "SET", "requirepass", "s3cret").Err(); err != nil {
+		t.Fatal(err)
+	}
+	rdb := redistest.Client(t, "redis://:s3cret@"+server.Addr()+"/3?pool_size=3")
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var all sync.WaitGroup
+	for i := range 50 {
+		all.Go(func() {
+			p := rdb.Pipeline()
+			set := p.Set(ctx, fmt.Sprint("k", i), i, 0)
+			if _, err := p.Exec(ctx); err != nil || set.Err() != nil {
+				t.Errorf("pipeline %d: %v", i, err)
+			}
+			if err := rdb.Get(ctx, fmt.Sprint("k", i)).Err(); err != nil {
+				t.Errorf("reading %d: %v", i, err)
+			}
+		})
+	}
+	all.Wait()
+}
