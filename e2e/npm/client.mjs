@@ -226,6 +226,31 @@ const scenarios = {
     assert.deepEqual(blind.all("presence"), []);
   },
 
+  async "whoever hears of a peer can call it"() {
+    // As WebRTC does: everyone makes an offer to whom they hear of, and drops those from whom they have not heard of.
+    const channel = "fleets/calls/commands";
+    const there = [];
+    for (let i = 0; i < 24; i++) {
+      const peer = new Peer(token("all", `call-${i}`), { node: i % 2 });
+      const known = new Set([`call-${i}`]);
+      peer.strangers = [];
+      peer.client.on("presence", ({ joined }) => {
+        for (const { peerId } of joined) {
+          if (!known.has(peerId)) peer.client.send(peerId, "offer");
+          known.add(peerId);
+        }
+      });
+      peer.client.on("direct", ({ from }) => known.has(from) || peer.strangers.push(from));
+      await peer.connect();
+      await peer.client.subscribe(channel);
+      there.push(peer);
+      for (const [n, p] of there.entries()) {
+        await eventually(`call-${n} is called by the ${i} others`, () => p.all("direct").length === i);
+        assert.deepEqual(p.strangers, [], `call-${n} had offers from those that it had not heard of, when call-${i} came`);
+      }
+    }
+  },
+
   async "errors have their names, and the connection stays"() {
     const a = await joined(token("all", "errors", { channels: ["devices/**"] }));
     const few = await joined(token("few", "few"));

@@ -250,7 +250,7 @@ func (n *Node) Run(ctx context.Context) error {
 }
 
 // deliver hands on what comes from Redis, in order: announcements to the roster,
-// everything else to the hub.
+// everything else to the hub, direct messages after what they presume.
 func (n *Node) deliver(batch []broker.Delivery) {
 	for len(batch) > 0 {
 		announced := batch[0].Kind == broker.KindPresence
@@ -261,6 +261,7 @@ func (n *Node) deliver(batch []broker.Delivery) {
 		if announced {
 			n.roster.Announced(batch[:run])
 		} else {
+			n.roster.Precede(batch[:run])
 			n.hub.Broadcast(batch[:run])
 		}
 		batch = batch[run:]

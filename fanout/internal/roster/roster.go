@@ -33,6 +33,14 @@ import (
 const (
 	// window is how long changes gather before they go out (protocol §4.3).
 	window = 100 * time.Millisecond
+	// few is how many may be in a channel for its newcomers to be shown at once.
+	// Those who are there and a newcomer may have something to say to each other,
+	// such as an offer of a WebRTC connection, as soon as they hear of each other,
+	// and throw away what comes from somebody they have not heard of. So a newcomer
+	// has its snapshot before others can have heard of it, and they hear of it
+	// before anything that it sends to them: see Precede. Where there are more, it
+	// is gathering that matters.
+	few = 64
 	// settling is for how long peers stay in a view that Redis has lost: longer
 	// than it takes the nodes to notice that, and to state them again.
 	settling = 10 * time.Second
@@ -80,8 +88,7 @@ type Roster struct {
 	flushing chan struct{}
 	loading  chan struct{}
 
-	// Owned by the goroutine that closes windows.
-	dirty []Watcher
+	dirty []Watcher // have frames that nobody else flushes
 
 	frames atomic.Uint64
 }

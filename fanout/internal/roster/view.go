@@ -192,7 +192,9 @@ func (r *Roster) apply(v *view, a presence.Announcement) {
 	for _, c := range a.Changes {
 		r.set(v, c.Peer, known{c.Metadata, c.Kind != presence.Left})
 	}
-	if len(v.newcomers) > 0 {
+	if v.canWelcome() {
+		r.openFor(v)
+	} else if len(v.newcomers) > 0 {
 		r.open(v)
 	}
 }

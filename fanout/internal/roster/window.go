@@ -19,15 +19,28 @@ func (r *Roster) open(v *view) {
 	}
 }
 
-// openFor opens the view's window for newcomers. The first has nobody to wait for.
+// openFor opens the view's window for newcomers. The first has nobody to wait for,
+// and in a small channel they must not: see few.
 func (r *Roster) openFor(v *view) {
-	if v.open || len(v.watchers) > 0 {
+	if (v.open || len(v.watchers) > 0) && (len(v.members) > few || !v.canWelcome()) {
 		r.open(v)
 		return
+	}
+	if v.open {
+		i := slices.Index(r.due, v)
+		if i < 0 {
+			return // it is about to be closed
+		}
+		r.due = slices.Delete(r.due, i, i+1)
 	}
 	v.open = true
 	r.now = append(r.now, v)
 	signal(r.flushing)
+}
+
+// canWelcome says whether some newcomer can have its snapshot.
+func (v *view) canWelcome() bool {
+	return slices.ContainsFunc(v.newcomers, func(entry *watching) bool { return entry.ready && v.reached(entry) })
 }
 
 // Run closes windows and loads views until ctx ends.
@@ -44,6 +57,7 @@ func (r *Roster) Run(ctx context.Context) {
 func (r *Roster) runWindows(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var spare []Watcher // becomes r.dirty
 	for {
 		select {
 		case <-ctx.Done():
@@ -57,18 +71,20 @@ func (r *Roster) runWindows(ctx context.Context) {
 			if v != nil {
 				r.close(v)
 			}
+			dirty := r.dirty
+			r.dirty = spare
 			r.mu.Unlock()
+			for i, w := range dirty {
+				w.Flush()
+				dirty[i] = nil
+			}
+			spare = dirty[:0]
 			if v == nil {
 				if wait > 0 {
 					timer.Reset(wait)
 				}
 				break
 			}
-			for i, w := range r.dirty {
-				w.Flush()
-				r.dirty[i] = nil
-			}
-			r.dirty = r.dirty[:0]
 		}
 	}
 }

@@ -1,0 +1,65 @@
+package roster
+
+import (
+	"errors"
+	"slices"
+
+	"fleetwire/pkg/broker"
+	"fleetwire/pkg/protocol"
+)
+
+// Precede is called with direct messages before their peers get them. Where the
+// sender has joined a small channel within the window that is open (see few), the
+// window ends: who hears from somebody has been shown that they are there.
+func (r *Roster) Precede(batch []broker.Delivery) {
+	for i := range batch {
+		if d := &batch[i]; d.Kind == broker.KindPeer && d.AnswerTo == "" {
+			r.precede(d)
+		}
+	}
+}
+
+func (r *Roster) precede(d *broker.Delivery) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.now)+len(r.due) == 0 {
+		return // nearly always
+	}
+	from := sender(d.Frame)
+	var ending []*view
+	end := func(v *view) bool {
+		before, changed := v.was[from]
+		if v.id.App != d.App || !changed || before.present || len(v.members) > few {
+			return false
+		}
+		ending = append(ending, v)
+		return true
+	}
+	r.now = slices.DeleteFunc(r.now, end)
+	r.due = slices.DeleteFunc(r.due, end)
+	for _, v := range ending {
+		r.close(v)
+		signal(r.flushing)
+	}
+}
+
+var errFound = errors.New("found")
+
+// sender is who a direct frame is from.
+func sender(frame []byte) (from string) {
+	header := 2
+	switch frame[1] { // RFC 6455 §5.2
+	case 126:
+		header = 4
+	case 127:
+		header = 10
+	}
+	_ = protocol.ScanObject(frame[header:], func(name string, value []byte) error {
+		if name != "from" {
+			return nil
+		}
+		from, _ = protocol.DecodeString(value)
+		return errFound // the rest may be long
+	})
+	return from
+}

@@ -1,0 +1,129 @@
+package roster
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"fleetwire/pkg/broker"
+	"fleetwire/pkg/protocol"
+)
+
+// direct is a direct message from a peer, as the broker hands it on.
+func direct(from, data string) []broker.Delivery {
+	frame := protocol.AppendTextFrame(nil, protocol.AppendDirect(nil, from, nil, []byte(data)))
+	return []broker.Delivery{{Kind: broker.KindPeer, App: app, Channel: "to", Frame: frame}}
+}
+
+// clear forgets what the watcher was shown.
+func (o *watcher) clear() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.lines = nil
+}
+
+// In a small channel a newcomer has its snapshot, and those who are there hear of
+// it, without any time passing; in a large one they wait for the window.
+func TestNewcomerToASmallChannel(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		there  int
+		atOnce bool
+	}{
+		{"small", few - 2, true},
+		{"large", few, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				w.do("c", fleet(tt.there)...)
+				old, o := w.watcher(1), w.watcher(2)
+				w.enter(old, "c", "old")
+				pass()
+				pass()
+				old.clear()
+				w.enter(o, "c", "o")
+				synctest.Wait()
+				if tt.atOnce {
+					old.want("c: +o")
+				} else {
+					old.want()
+					o.want()
+					pass()
+				}
+				w.wantTruth(o, "c")
+			})
+		})
+	}
+}
+
+// Those on this node do not hear of a newcomer before it has its snapshot, however
+// long its ack takes within the window.
+func TestNobodyHearsOfWhoIsNotReady(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		old, o := w.watcher(1), w.watcher(2)
+		w.enter(old, "c", "old")
+		pass()
+		old.clear()
+		w.roster.Watch(o, app, "c")
+		v := w.do("c", "+o")
+		synctest.Wait()
+		old.want()
+		w.roster.Ready(o, app, "c", v)
+		synctest.Wait()
+		old.want("c: +o")
+		o.want("c: +o +old")
+	})
+}
+
+// Whoever hears from a newcomer on another node has been shown it.
+func TestPrecede(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		o := w.watcher(1)
+		w.enter(o, "c", "me")
+		pass()
+		o.clear()
+		for _, data := range []string{"1", `"` + strings.Repeat("x", 200) + `"`, `"` + strings.Repeat("x", 1<<16) + `"`} {
+			w.do("c", "+new")
+			w.roster.Precede(direct("other", data))
+			w.roster.Precede([]broker.Delivery{{Kind: broker.KindPeer, App: app, Channel: "to", AnswerTo: "somebody"}})
+			elsewhere := direct("new", data)
+			elsewhere[0].App = "another app"
+			w.roster.Precede(elsewhere)
+			o.want()
+			w.roster.Precede(direct("new", data))
+			o.Flush() // which the message has done: what is shown is in the queue before it
+			o.want("c: +new")
+			w.roster.Precede(direct("new", data))
+			pass()
+			o.want()
+			w.do("c", "-new")
+			w.roster.Precede(direct("new", data)) // sent before it left
+			o.want()
+			pass()
+			o.want("c: -new")
+		}
+		// Those to whom the message does not go are shown it as well.
+		w.do("c", "+new")
+		w.roster.Precede(direct("new", "1"))
+		synctest.Wait()
+		o.want("c: +new")
+	})
+}
+
+// In a large channel gathering matters more: a thousand newcomers who all have
+// something to say do not make a thousand frames.
+func TestPrecedeLeavesLargeChannelsAlone(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.do("c", fleet(few)...)
+		o := w.watcher(1)
+		w.enter(o, "c", "me")
+		pass()
+		pass()
+		o.clear()
+		w.do("c", "+new")
+		w.roster.Precede(direct("new", "1"))
+		o.want()
+		pass()
+		o.want("c: +new")
+	})
+}
