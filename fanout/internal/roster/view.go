@@ -116,7 +116,7 @@ func (r *Roster) Restored() {
 	defer r.mu.Unlock()
 	for _, v := range r.views {
 		if v.heard {
-			v.asked = false // what is being loaded may be older than the link
+			v.asked, v.pending = false, nil // what is being loaded may be older than the link
 			v.round++
 			r.load(v)
 		}
@@ -174,14 +174,10 @@ func (r *Roster) take(v *view, a presence.Announcement) {
 			v.round++ // what is being loaded is too old
 			r.load(v)
 		}
-	case a.Version.Incarnation == at.Incarnation && a.Version.Number <= at.Number:
-		// was loaded with it
-		if len(v.members) == 0 && a.Version.Number == 1 {
-			r.apply(v, a) // or a clock stood still
-		}
-	case a.Version.Incarnation == at.Incarnation && a.Version.Number == at.Number+1,
-		a.Version.Number == 1 && len(v.members) == 0:
+	case a.Version.Number == 1 && len(v.members) == 0,
+		a.Version.Incarnation == at.Incarnation && a.Version.Number == at.Number+1:
 		r.apply(v, a)
+	case a.Version.Incarnation == at.Incarnation && a.Version.Number <= at.Number: // was loaded with it
 	default: // at least one is missing
 		r.load(v)
 	}

@@ -179,31 +179,21 @@ func (r *Roster) closeAnnounced(v *view) {
 	if frame == nil {
 		return
 	}
-	var got map[uint64]bool // who watches two patterns that match gets it once
-	matched := 0
+	var matching []*patternWatch
 	for _, p := range r.patterns[v.id.App] {
-		if !p.pattern.Match(v.id.Channel) {
-			continue
+		if p.pattern.Match(v.id.Channel) {
+			matching = append(matching, p)
 		}
-		if matched++; matched == 2 {
-			got = map[uint64]bool{}
-			for _, before := range r.patterns[v.id.App] {
-				if before == p {
-					break
-				}
-				if before.pattern.Match(v.id.Channel) {
-					for _, w := range before.watchers {
-						got[w.ID()] = true
-					}
-				}
-			}
-		}
+	}
+	got := map[uint64]bool{} // who watches two patterns that match gets it once
+	for _, p := range matching {
 		for _, w := range p.watchers {
-			if got[w.ID()] || r.watching[watcherKey{v, w.ID()}] != nil {
+			id := w.ID()
+			if r.watching[watcherKey{v, id}] != nil || got[id] {
 				continue
 			}
-			if got != nil {
-				got[w.ID()] = true
+			if len(matching) > 1 {
+				got[id] = true
 			}
 			r.append(w, frame)
 		}
