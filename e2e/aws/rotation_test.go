@@ -25,7 +25,10 @@ func TestAKeyIsRevokedInTheSecret(t *testing.T) {
 
 	secrets.Put(appsARN, strings.ReplaceAll(document, `"id": "sk_`, `"id": "sk_next_`))
 	device.wantClose(4001)
-	if log := p.log.String(); !strings.Contains(log, "a new version of the apps document is in force") || strings.Contains(log, secretTip) {
+	redistest.Eventually(t, patience, "the log says that a new version is in force", func() bool {
+		return strings.Contains(p.log.String(), "a new version of the apps document is in force")
+	})
+	if log := p.log.String(); strings.Contains(log, secretTip) {
 		t.Errorf("logged %s", log)
 	}
 }
