@@ -78,6 +78,10 @@ func TestPresenceOfPatterns(t *testing.T) {
 	key := newKey("wildpresence", "**").only(everyAction...)
 	onEachRedis(t, []*appDoc{newApp("app_wildpresence", key)}, func(t *testing.T, s *system) {
 		old := s.last().connect(t, key.token("old", claims{"permissions": []string{"subscribe"}})).subscribe("d/1")
+		// What was announced so far is behind the node when this message has come.
+		marker := s.first().connect(t, key.token("marker", claims{"permissions": []string{"subscribe"}})).subscribe("marker")
+		s.last().publish(t, key, "marker", "1")
+		marker.expectMessage("marker", "server", "1")
 		wild := watch(s.first().connect(t, key.token("wild", nil)))
 		wild.subscribe("d/*", "**")
 		both := watch(s.first().connect(t, key.token("both", nil)))
