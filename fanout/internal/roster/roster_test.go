@@ -107,15 +107,16 @@ func TestWindowsCloseInTime(t *testing.T) {
 // that they get afterwards, and the others get changes alone.
 func TestManyNewcomers(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
+		w.do("c", fleet(few)...) // in a smaller channel, newcomers do not wait
 		first := w.watcher(1)
 		w.enter(first, "c", "first")
 		pass()
-		first.want("c: +first")
+		w.wantTruth(first, "c")
 		var all []*watcher
 		for i := range 2000 {
 			o := w.watcher(uint64(i + 2))
 			all = append(all, o)
-			w.enter(o, "c", fmt.Sprintf("p%04d", i))
+			w.enter(o, "c", fmt.Sprintf("n%04d", i))
 			if i%100 == 99 {
 				time.Sleep(25 * time.Millisecond) // 5 windows
 			}
@@ -127,7 +128,7 @@ func TestManyNewcomers(t *testing.T) {
 		for _, o := range all {
 			w.wantTruth(o, "c")
 			snapshots[&o.frames[0][0]] = true
-			if !strings.Contains(o.lines[0], fmt.Sprintf("+p%04d", o.id-2)) {
+			if !strings.Contains(o.lines[0], fmt.Sprintf("+n%04d", o.id-2)) {
 				t.Fatalf("the snapshot of connection %d lacks its own peer", o.id)
 			}
 			if n := len(o.frames); n > 8 {
