@@ -110,7 +110,7 @@ func TestRules(t *testing.T) {
 			change: map[string]string{"fanout/node/rest.go": "package node\n\nimport _ \"fleetwire/functions/publish\"\n"}},
 		{name: "fanout imports localdev", rule: "fanout imports pkg", want: "imports fleetwire/localdev/stack",
 			change: map[string]string{"fanout/node/rest.go": "package node\n\nimport _ \"fleetwire/localdev/stack\"\n"}},
-		{name: "an example imports the inside", rule: "examples import pkg/client alone", want: "examples/go/camera/main.go: imports fleetwire/pkg/broker",
+		{name: "an example imports the inside", rule: "examples import pkg/client and pkg/protocol alone", want: "examples/go/camera/main.go: imports fleetwire/pkg/broker",
 			change: map[string]string{"examples/go/camera/main.go": "// Camera is not sound.\npackage main\n\nimport _ \"fleetwire/pkg/broker\"\n"}},
 
 		{name: "localdev knows fiber", rule: "fiber in fanout", want: "imports github.com/gofiber/fiber/v2/middleware/adaptor",

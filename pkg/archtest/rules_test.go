@@ -54,7 +54,7 @@ var rules = []rule{
 		}),
 	},
 	{
-		name:   "examples import pkg/client alone",
+		name:   "examples import pkg/client and pkg/protocol alone",
 		reason: "they show what anybody can do from outside: with any library, or with ours that is made for it and what its errors are told by",
 		find: imports(func(f *file, p string) bool {
 			return f.under("examples") && !f.isTest() && within(p, module) && p != module+"/pkg/client" && p != module+"/pkg/protocol"

@@ -12,32 +12,13 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/redisconn"
 )
 
 // List is the revocations of all apps. It is safe for concurrent use.
-type List struct {
-	rdb   redis.UniversalClient
-	reads *redisconn.Coalescer[*read]
-}
-
-// read asks for one peer's revocation.
-type read struct {
-	app, peer string
-	reply     *redis.StringCmd
-}
+type List struct{ rdb redis.UniversalClient }
 
 // NewList returns the List that rdb holds.
-func NewList(rdb redis.UniversalClient) *List {
-	return &List{rdb: rdb, reads: redisconn.NewCoalescer(func(ctx context.Context, reads []*read) error {
-		p := rdb.Pipeline()
-		for _, r := range reads {
-			r.reply = p.HGet(ctx, hash(r.app), r.peer)
-		}
-		_, err := p.Exec(ctx)
-		return err
-	})}
-}
+func NewList(rdb redis.UniversalClient) *List { return &List{rdb} }
 
 // One hash per app, peer → unix seconds. Entries are kept for good: a token that
 // an app signs itself may expire in any future.
@@ -50,11 +31,12 @@ func (l *List) Revoke(ctx context.Context, app, peer string, at time.Time) error
 
 // Since says until when the peer's tokens are revoked; zero: none are.
 func (l *List) Since(ctx context.Context, app, peer string) (time.Time, error) {
-	r := &read{app: app, peer: peer}
-	if err := l.reads.Do(ctx, r); err != nil {
-		return time.Time{}, err
-	}
-	text, err := r.reply.Result()
+	// A pipeline, because those share round trips (redisconn.Open): connects come many
+	// at a time.
+	p := l.rdb.Pipeline()
+	since := p.HGet(ctx, hash(app), peer)
+	_, _ = p.Exec(ctx) // which fails as its only command does
+	text, err := since.Result()
 	if errors.Is(err, redis.Nil) {
 		return time.Time{}, nil
 	}
