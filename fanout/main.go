@@ -73,6 +73,7 @@ func run(ctx context.Context, args []string) error {
 	if ctx, err = targetdrain.Context(ctx, n.Addr(), c.Log); err != nil {
 		return err
 	}
+	go node.TendHeap(ctx)
 	go document.Run(ctx)
 	c.Log.Info("listening", "address", n.Addr(), "ops", n.OpsAddr())
 	return n.Run(ctx)

@@ -55,6 +55,7 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	go node.TendHeap(ctx)
 	go document.Run(ctx)
 	greet(os.Stdout, c, spec, s.Node, document.Store.Current())
 	return s.Run(ctx)
