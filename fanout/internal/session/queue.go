@@ -11,7 +11,8 @@ import (
 type queue struct {
 	mu     sync.Mutex
 	frames [][]byte
-	bytes  int // unsent, those in the hands of the drain goroutine included
+	room   [1][]byte // where frames lie while there is one, as there mostly is
+	bytes  int       // unsent, those in the hands of the drain goroutine included
 
 	started  bool // it may be written
 	draining bool // the socket is full: it will be written to when it takes more
@@ -52,9 +53,16 @@ func (s *Session) enqueueWithin(frame []byte) (queued, flush bool) {
 		s.beginClose(protocol.Closef(protocol.ClosePolicy, protocol.ReasonSlowConsumer), true)
 		return false, q.needFlush()
 	}
+	q.push(frame)
+	return true, q.needFlush()
+}
+
+func (q *queue) push(frame []byte) {
+	if q.frames == nil {
+		q.frames = q.room[:0]
+	}
 	q.frames = append(q.frames, frame)
 	q.bytes += len(frame)
-	return true, q.needFlush()
 }
 
 func (q *queue) needFlush() bool {
@@ -108,8 +116,7 @@ func (s *Session) beginClose(why *protocol.CloseError, drop bool) (first bool) {
 	}
 	q.closing = why
 	frame := protocol.AppendCloseFrame(nil, why.Code, why.Reason)
-	q.frames = append(q.frames, frame)
-	q.bytes += len(frame)
+	q.push(frame)
 	s.sock.wake(s)
 	return true
 }

@@ -63,7 +63,6 @@ type Session struct {
 	id     uint64
 	remote string // the client's address
 	began  int64  // unix nanoseconds
-	sock   socket
 
 	refused bool // it only performs the closing handshake
 
@@ -83,7 +82,9 @@ type Session struct {
 
 	heard atomic.Int64 // when bytes last came, unix seconds
 
-	out queue
+	// Side by side: a delivery needs both, and little else.
+	sock socket
+	out  queue
 }
 
 // New makes a session of an upgraded connection, and takes that over unless it

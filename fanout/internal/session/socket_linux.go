@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -54,7 +55,7 @@ func (k *socket) start(s *Session) {
 
 func (k *socket) read(r *reader) (int, error) {
 	for {
-		n, err := unix.Read(int(k.fd), r.room())
+		n, err := enter(unix.SYS_READ, int(k.fd), r.room())
 		switch {
 		case errors.Is(err, unix.EINTR):
 		case errors.Is(err, unix.EAGAIN):
@@ -70,7 +71,17 @@ func (k *socket) read(r *reader) (int, error) {
 }
 
 // write is write(2), for tests to count.
-var write = unix.Write
+var write = func(fd int, b []byte) (int, error) { return enter(unix.SYS_WRITE, fd, b) }
+
+// enter is read(2) or write(2) of a socket that does not block: Go's scheduler need
+// not be told, as unix.Read and unix.Write do.
+func enter(call uintptr, fd int, b []byte) (int, error) {
+	n, _, errno := unix.RawSyscall(call, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
 
 // tryWrite writes as much of the chunk as the socket takes at once.
 func (k *socket) tryWrite(chunk []byte) (int, error) {
