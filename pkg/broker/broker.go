@@ -191,15 +191,23 @@ func (b *Broker) OnRestored(f func()) { b.interests.restored = f }
 const buckets = 256
 
 func bucket(app, name string) string {
+	return string(appendBucket(make([]byte, 0, 64), app, name))
+}
+
+func appendBucket(dst []byte, app, name string) []byte {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(name))
-	return "fw:{" + app + "." + strconv.Itoa(int(h.Sum32()%buckets)) + "}:"
+	dst = append(append(append(dst, "fw:{"...), app...), '.')
+	dst = strconv.AppendUint(dst, uint64(h.Sum32()%buckets), 10)
+	return append(dst, "}:"...)
 }
 
 // The Redis channel of a channel or a peer is fw:{<app>.<bucket>}:<kind>:<name>.
 
 func topic(kind Kind, app, name string) string {
-	return bucket(app, name) + kindNames[kind] + ":" + name
+	t := appendBucket(make([]byte, 0, 128), app, name) // on the stack, unless it is longer
+	t = append(append(t, kindNames[kind]...), ':')
+	return string(append(t, name...))
 }
 
 func topicGlob(kind Kind, app, glob string) string {

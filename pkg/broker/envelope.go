@@ -33,15 +33,13 @@ const fromMetadataKey = `,"fromMetadata":`
 
 var errEnvelope = errors.New("not a message of this version")
 
-// encode builds the envelope of a message.
+// maxTextHeader is how long a text frame's header can be.
+const maxTextHeader = 10
+
+// encode builds the envelope of a message. What stands around its parts in the
+// frame takes less than 64 bytes.
 func encode(process, sequence uint64, m *Message) []byte {
-	body := make([]byte, 0, 64+len(m.Channel)+len(m.From)+len(m.Data))
-	if m.To != "" {
-		body = protocol.AppendDirect(body, m.From, nil, m.Data)
-	} else {
-		body = protocol.AppendMessage(body, m.Channel, m.From, nil, m.Data)
-	}
-	e := make([]byte, envelopeHeaderSize, envelopeHeaderSize+len(m.FromMetadata)+10+len(body))
+	e := make([]byte, envelopeHeaderSize, envelopeHeaderSize+len(m.FromMetadata)+maxTextHeader+64+len(m.Channel)+len(m.From)+len(m.Data))
 	e[0] = envelopeVersion
 	binary.BigEndian.PutUint64(e[1:], process)
 	binary.BigEndian.PutUint64(e[9:], sequence)
@@ -49,7 +47,18 @@ func encode(process, sequence uint64, m *Message) []byte {
 	binary.BigEndian.PutUint32(e[25:], uint32(len(m.Data)))
 	binary.BigEndian.PutUint16(e[29:], uint16(len(m.FromMetadata)))
 	e = append(e, m.FromMetadata...)
-	return protocol.AppendTextFrame(e, body)
+
+	// The body is written behind room for the longest header, and moved up to the
+	// header that it turns out to need.
+	at := len(e)
+	e = append(e, make([]byte, maxTextHeader)...)
+	if m.To != "" {
+		e = protocol.AppendDirect(e, m.From, nil, m.Data)
+	} else {
+		e = protocol.AppendMessage(e, m.Channel, m.From, nil, m.Data)
+	}
+	body := e[at+maxTextHeader:]
+	return append(protocol.AppendTextHeader(e[:at], len(body)), body...)
 }
 
 // encodeOrder builds the envelope of an order to close a peer's connections.

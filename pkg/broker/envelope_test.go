@@ -144,6 +144,17 @@ func TestTopicRoundTrip(t *testing.T) {
 	}
 }
 
+// A message costs one allocation for what travels, and one for where.
+func TestPrepareAllocates(t *testing.T) {
+	m := &Message{App: "app_a", Channel: "devices/camera-001/events", From: "camera-001", Data: make([]byte, 100)}
+	if n := testing.AllocsPerRun(100, func() { encode(1, 2, m) }); n > 1 {
+		t.Errorf("encode allocates %v times, want once", n)
+	}
+	if n := testing.AllocsPerRun(100, func() { topic(KindMessages, m.App, m.Channel) }); n > 1 {
+		t.Errorf("topic allocates %v times, want once", n)
+	}
+}
+
 // memory of what has been delivered must not be kept by the inbox.
 func TestInboxLetsGo(t *testing.T) {
 	var in inbox

@@ -128,8 +128,24 @@ func (s *Session) submit(m publish.Message, f *protocol.ClientFrame) *protocol.E
 	grant := s.Grant()
 	m.Grant, m.From, m.FromMetadata = grant, grant.Peer, grant.PeerMetadata
 	m.Data, m.Connection = f.Data, s.id
+	if f.RequestID == "" { // as telemetry mostly comes: there is nothing to keep
+		return s.opt.Publisher.Submit(m, (*unanswered)(s))
+	}
 	return s.opt.Publisher.Submit(m, &published{s, f.RequestID})
 }
+
+// unanswered is a session that did not ask what becomes of its publish. It hears
+// of errors all the same.
+type unanswered Session
+
+func (u *unanswered) Published(r publish.Result) {
+	if r.Err != nil {
+		(*Session)(u).fail("", r.Err)
+		(*Session)(u).Flush()
+	}
+}
+
+func (*unanswered) Flush() {}
 
 // published answers a publish once Redis has. It runs on the publisher's goroutine.
 type published struct {

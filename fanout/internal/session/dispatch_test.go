@@ -389,3 +389,40 @@ func TestRateSparesCloseFrames(t *testing.T) {
 		t.Errorf("ended %+v, want by the peer", e)
 	}
 }
+
+// deferred hands what is to be told of a message to the test.
+type deferred chan publish.Completion
+
+func (d deferred) Submit(_ publish.Message, done publish.Completion) *protocol.Error {
+	d <- done
+	return nil
+}
+
+// What becomes of a message is told when it is known, whether an ack was asked for or not.
+func TestLateAnswersToAPublish(t *testing.T) {
+	for _, requestID := range []string{"", "r"} {
+		t.Run("requestId "+requestID, func(t *testing.T) {
+			w := newWorld(t)
+			submitted := make(deferred)
+			w.opt.Publisher = submitted
+			p := w.connect(w.grant("device-1"))
+			frame := `{"type":"publish","channel":"devices/a","data":1}`
+			var ack []want
+			if requestID != "" {
+				frame = `{"type":"publish","channel":"devices/a","data":1,"requestId":"r"}`
+				ack = []want{anAck("r")}
+			}
+			p.write(text(frame))
+			done := <-submitted
+			done.Published(publish.Result{})
+			done.Flush()
+			p.want(append(ack, alive)...)
+
+			p.write(text(frame))
+			done = <-submitted
+			done.Published(publish.Result{Err: protocol.Errorf(protocol.OverMessageQuota, "used up")})
+			done.Flush()
+			p.want(anError(protocol.OverMessageQuota, requestID), alive)
+		})
+	}
+}
