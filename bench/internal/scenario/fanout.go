@@ -83,46 +83,48 @@ func each(n int, value int64) []int64 {
 	return all
 }
 
-// burstTo offers more than anyone delivers, on one connection, and waits for the
-// rest.
-func (z size) burstTo(t *trial) error {
-	audience, err := t.audience(z.few)
-	if err != nil {
-		return err
-	}
-	publish, err := t.socket(command, wire.Body(bodySize))
-	if err != nil {
-		return err
-	}
-	if err := t.expectOne(z.few, publish); err != nil {
-		return err
-	}
-
-	messages := int(z.burstRate * z.burst.Seconds())
-	before := t.pool.Received(audience)
-	start := t.pool.Delivered()
-	total := start + int64(messages*z.few)
-	var began, last, offering time.Duration
-	used, err := t.used(func() (err error) {
-		t.pool.Expect(total)
-		began = load.Now()
-		offering, err = load.Offer(t.ctx, messages, z.burstRate, func(_ int, due time.Duration) error { return publish(due) })
+// burstAt offers so many messages a second on one connection, whatever comes back,
+// and waits for the rest.
+func (z size) burstAt(rate float64) func(*trial) error {
+	return func(t *trial) error {
+		audience, err := t.audience(z.few)
 		if err != nil {
 			return err
 		}
-		last, err = t.awaitAll(total)
-		return err
-	})
-	if err != nil {
-		return err
+		publish, err := t.socket(command, wire.Body(bodySize))
+		if err != nil {
+			return err
+		}
+		if err := t.expectOne(z.few, publish); err != nil {
+			return err
+		}
+
+		messages := int(rate * z.burst.Seconds())
+		before := t.pool.Received(audience)
+		start := t.pool.Delivered()
+		total := start + int64(messages*z.few)
+		var began, last, offering time.Duration
+		used, err := t.used(func() (err error) {
+			t.pool.Expect(total)
+			began = load.Now()
+			offering, err = load.Offer(t.ctx, messages, rate, func(_ int, due time.Duration) error { return publish(due) })
+			if err != nil {
+				return err
+			}
+			last, err = t.awaitAll(total)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		came := t.pool.Delivered() - start
+		t.metric(deliveriesPerSec, "", float64(came)/(last-began).Seconds())
+		t.charge(cpuPerDelivery, used, came)
+		t.latencies(t.pool.TakeSamples())
+		t.metric("offered/s", "", float64(messages)/offering.Seconds())
+		t.tally(audience, each(z.few, int64(messages)), before)
+		return nil
 	}
-	came := t.pool.Delivered() - start
-	t.metric(deliveriesPerSec, "", float64(came)/(last-began).Seconds())
-	t.charge(cpuPerDelivery, used, came)
-	t.latencies(t.pool.TakeSamples())
-	t.metric("offered/s", "", float64(messages)/offering.Seconds())
-	t.tally(audience, each(z.few, int64(messages)), before)
-	return nil
 }
 
 // awaitAll waits until all have come or nothing comes any more, and returns when

@@ -74,7 +74,8 @@ func All(small bool) []Scenario {
 	return []Scenario{
 		{"fanout-1000", "one message at a time to 1,000 subscribers; ours is published by REST", append([]string{system.Fleetwire, embedded}, fanoutSystems[1:]...), z.few + 1, z.fanOut(z.few, z.messages)},
 		{"fanout-10000", "one message at a time to 10,000 subscribers; ours is published by REST", fanoutSystems, z.many + 1, z.fanOut(z.many, z.manyBatches)},
-		{"burst", "5,000 messages a second offered to 1,000 subscribers, for 2 s", []string{system.Fleetwire, system.NATS}, z.few + 1, z.burstTo},
+		{"burst", "5,000 messages a second offered to 1,000 subscribers, for 2 s", []string{system.Fleetwire, system.NATS}, z.few + 1, z.burstAt(z.burstRate)},
+		{"burst-10k", "10,000 messages a second offered to 1,000 subscribers, for 2 s", []string{system.Fleetwire, system.NATS}, z.few + 1, z.burstAt(2 * z.burstRate)},
 		{"ingest", "1,000 devices publish as fast as they are heard, at most 8,192 messages under way, to one wildcard", append([]string{system.Fleetwire, embedded}, peers[1:]...), z.devices + 1, z.ingest},
 		{"ingest-10k", "1,000 devices publish 10,000 messages a second to one wildcard", append([]string{system.Fleetwire, embedded}, peers[1:]...), z.devices + 1, z.steadyIngest},
 		{"rest-1", "REST publishes, 1 worker, one subscriber", []string{system.Fleetwire, embedded}, 10, z.rest(1)},
