@@ -234,9 +234,10 @@ const scenarios = {
       const peer = new Peer(token("all", `call-${i}`), { node: i % 2 });
       const known = new Set([`call-${i}`]);
       peer.strangers = [];
+      peer.offers = [];
       peer.client.on("presence", ({ joined }) => {
         for (const { peerId } of joined) {
-          if (!known.has(peerId)) peer.client.send(peerId, "offer");
+          if (!known.has(peerId)) peer.offers.push(peer.client.send(peerId, "offer"));
           known.add(peerId);
         }
       });
@@ -249,6 +250,7 @@ const scenarios = {
         assert.deepEqual(p.strangers, [], `call-${n} had offers from those that it had not heard of, when call-${i} came`);
       }
     }
+    for (const peer of there) await Promise.all(peer.offers);
   },
 
   async "errors have their names, and the connection stays"() {

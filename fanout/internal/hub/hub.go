@@ -22,6 +22,9 @@ type Subscriber interface {
 	// once. queued says that it did; flush, that the subscriber now needs a Flush
 	// which no earlier Append asked for. It never blocks.
 	Append(frame []byte, sequence uint64) (queued, flush bool)
+	// AppendDirect is Append for a message to the subscriber's peer. It may have to
+	// wait for something else; then it counts as queued, and needs no Flush.
+	AppendDirect(frame []byte, sequence uint64) (queued, flush bool)
 	// Flush writes what is queued, as far as that goes without blocking.
 	Flush()
 	// Close closes the connection, and says whether it was open until then. It

@@ -207,6 +207,8 @@ func (o *watcher) AppendPresence(frame []byte) bool {
 	return flush
 }
 
+func (o *watcher) AppendSnapshot(frame []byte) bool { return o.AppendPresence(frame) }
+
 func (o *watcher) Flush() {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -37,8 +37,8 @@ const (
 	// Those who are there and a newcomer may have something to say to each other,
 	// such as an offer of a WebRTC connection, as soon as they hear of each other,
 	// and throw away what comes from somebody they have not heard of. So a newcomer
-	// has its snapshot before others can have heard of it, and they hear of it
-	// before anything that it sends to them: see Precede. Where there are more, it
+	// is sent nothing directly before its snapshot (the watcher sees to that), and
+	// others hear of it before anything that it sends to them: see Precede. Where there are more, it
 	// is gathering that matters.
 	few = 64
 	// settling is for how long peers stay in a view that Redis has lost: longer
@@ -50,9 +50,12 @@ const (
 type Watcher interface {
 	// ID is the connection's id, unique in this process.
 	ID() uint64
-	// AppendPresence queues a shared, immutable frame. flush says that the watcher
-	// now needs a Flush which nobody else was told to make. It never blocks.
+	// AppendPresence queues a shared, immutable frame with what has changed. flush
+	// says that the watcher now needs a Flush which nobody else was told to make. It
+	// never blocks.
 	AppendPresence(frame []byte) (flush bool)
+	// AppendSnapshot is AppendPresence for the snapshot that Watch has promised.
+	AppendSnapshot(frame []byte) (flush bool)
 	// Flush writes what is queued, as far as that goes without blocking.
 	Flush()
 }
@@ -126,14 +129,14 @@ func New(opt Options) *Roster {
 }
 
 // Watch has w hear who comes and goes in the channel, once Ready has been
-// called. It is no error to call it again.
-func (r *Roster) Watch(w Watcher, app, channelName string) {
+// called. It promises a snapshot, unless w watches the channel already.
+func (r *Roster) Watch(w Watcher, app, channelName string) (promised bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	v := r.view(presence.ChannelID{App: app, Channel: channelName})
 	key := watcherKey{v, w.ID()}
 	if r.watching[key] != nil {
-		return
+		return false
 	}
 	entry := &watching{watcher: w, newcomer: true, at: len(v.newcomers)}
 	v.newcomers = append(v.newcomers, entry)
@@ -144,6 +147,7 @@ func (r *Roster) Watch(w Watcher, app, channelName string) {
 			signal(r.loading)
 		}
 	}
+	return true
 }
 
 // Ready lets w have its snapshot, not before the channel has come to the version:
@@ -164,15 +168,16 @@ func (r *Roster) Ready(w Watcher, app, channelName string, since presence.Versio
 }
 
 // Unwatch undoes Watch: w gets no further frame about the channel, unless a
-// pattern that it watches matches.
-func (r *Roster) Unwatch(w Watcher, app, channelName string) {
+// pattern that it watches matches. It says whether the snapshot is still promised
+// that w does not get any more.
+func (r *Roster) Unwatch(w Watcher, app, channelName string) (promised bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	v := r.views[presence.ChannelID{App: app, Channel: channelName}]
 	key := watcherKey{v, w.ID()}
 	entry := r.watching[key]
 	if v == nil || entry == nil {
-		return
+		return false
 	}
 	delete(r.watching, key)
 	list := &v.watchers
@@ -189,6 +194,7 @@ func (r *Roster) Unwatch(w Watcher, app, channelName string) {
 		v.reset()
 		r.dropIfIdle(v)
 	}
+	return entry.newcomer
 }
 
 // WatchPattern has w hear who comes and goes in all channels that the pattern

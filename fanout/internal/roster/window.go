@@ -124,9 +124,11 @@ func (r *Roster) close(v *view) {
 	r.dropIfIdle(v)
 }
 
-func (r *Roster) append(w Watcher, frame []byte) {
+func (r *Roster) append(w Watcher, frame []byte) { r.appended(w, w.AppendPresence(frame)) }
+
+func (r *Roster) appended(w Watcher, flush bool) {
 	r.frames.Add(1)
-	if w.AppendPresence(frame) {
+	if flush {
 		r.dirty = append(r.dirty, w)
 	}
 }
@@ -219,7 +221,7 @@ func (r *Roster) welcome(v *view) {
 			entry.newcomer = false
 			entry.at = len(v.watchers)
 			v.watchers = append(v.watchers, entry)
-			r.append(entry.watcher, frame)
+			r.appended(entry.watcher, entry.watcher.AppendSnapshot(frame))
 			continue
 		}
 		entry.at = len(stay)

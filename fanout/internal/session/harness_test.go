@@ -133,6 +133,7 @@ type interest struct {
 	mu          sync.Mutex
 	err         error // refuses every change that asks for an answer
 	hold        bool  // answers are kept back until release
+	eager       bool  // answers come before the call returns
 	held        []func(error)
 	subscribers map[string]int // by channel, or by pattern
 	connections map[string]int // by peer
@@ -175,6 +176,8 @@ func (i *interest) change(done func(error), change func()) error {
 	case done == nil:
 	case i.hold:
 		i.held = append(i.held, done)
+	case i.eager:
+		done(nil)
 	default:
 		go done(nil)
 	}

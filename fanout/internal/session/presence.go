@@ -20,9 +20,9 @@ type Members interface {
 
 // Roster shows who is in channels: roster.Roster.
 type Roster interface {
-	Watch(w roster.Watcher, app, channelName string)
+	Watch(w roster.Watcher, app, channelName string) (promised bool)
 	Ready(w roster.Watcher, app, channelName string, since presence.Version)
-	Unwatch(w roster.Watcher, app, channelName string)
+	Unwatch(w roster.Watcher, app, channelName string) (promised bool)
 	WatchPattern(w roster.Watcher, app string, p *channel.Pattern, done func(error)) error
 	UnwatchPattern(w roster.Watcher, app string, p *channel.Pattern)
 }
@@ -47,20 +47,23 @@ func (s *Session) subscribe(f *protocol.ClientFrame, g *auth.Grant, pattern *cha
 	watches := g.Can(apps.ActionPresence)
 	app := g.App.ID
 	if pattern == nil {
-		w.missing.Store(2)
-		if err := s.opt.Members.Join(app, f.Channel, g.Peer, s.id, g.PeerMetadata, w.listed); err != nil {
-			return err
+		// Watching comes first: the confirmations may be there before Join and
+		// Subscribe return, and so may a message from somebody who has seen the peer.
+		if watches {
+			s.watch(app, f.Channel)
 		}
-		if err := s.opt.Hub.Subscribe(s, app, f.Channel, f.IncludeSenderMetadata, w.confirm); err != nil {
-			if !already {
+		w.missing.Store(2)
+		err := s.opt.Members.Join(app, f.Channel, g.Peer, s.id, g.PeerMetadata, w.listed)
+		if err == nil {
+			err = s.opt.Hub.Subscribe(s, app, f.Channel, f.IncludeSenderMetadata, w.confirm)
+			if err != nil && !already {
 				s.opt.Members.Leave(app, f.Channel, g.Peer, s.id)
 			}
-			return err
 		}
-		if watches {
-			s.opt.Roster.Watch(s, app, f.Channel)
+		if err != nil && watches && !already {
+			s.unwatch(g, f.Channel, nil)
 		}
-		return nil
+		return err
 	}
 	w.missing.Store(1)
 	if watches {
@@ -122,11 +125,18 @@ func (s *Session) unsubscribe(name string, pattern *channel.Pattern) {
 	s.unwatch(g, name, pattern)
 }
 
+func (s *Session) watch(app, name string) {
+	s.hold()
+	if !s.opt.Roster.Watch(s, app, name) {
+		s.holdNoMore()
+	}
+}
+
 func (s *Session) unwatch(g *auth.Grant, name string, pattern *channel.Pattern) {
 	if pattern != nil {
 		s.opt.Roster.UnwatchPattern(s, g.App.ID, pattern)
-	} else {
-		s.opt.Roster.Unwatch(s, g.App.ID, name)
+	} else if s.opt.Roster.Unwatch(s, g.App.ID, name) {
+		s.holdNoMore()
 	}
 }
 
@@ -141,7 +151,7 @@ func (s *Session) regrantPresence(old, g *auth.Grant, name string, pattern *chan
 		// Should Redis be away just now, it takes another subscribe.
 		_ = s.opt.Roster.WatchPattern(s, g.App.ID, pattern, func(error) {})
 	case does && !did:
-		s.opt.Roster.Watch(s, g.App.ID, name)
+		s.watch(g.App.ID, name)
 		s.opt.Roster.Ready(s, g.App.ID, name, presence.Version{})
 	}
 	if pattern == nil && !bytes.Equal(old.PeerMetadata, g.PeerMetadata) {
@@ -149,13 +159,27 @@ func (s *Session) regrantPresence(old, g *auth.Grant, name string, pattern *chan
 	}
 }
 
-// AppendPresence queues a shared frame (roster.Watcher). A snapshot may be larger
-// than all that may be unsent otherwise: the presence frame that is over the
-// bound does not count, until it is sent.
+// AppendPresence queues a shared frame (roster.Watcher).
 func (s *Session) AppendPresence(frame []byte) (flush bool) {
+	s.out.mu.Lock()
+	defer s.out.mu.Unlock()
+	return s.enqueuePresence(frame)
+}
+
+// AppendSnapshot queues a shared frame, and what was held until then
+// (roster.Watcher).
+func (s *Session) AppendSnapshot(frame []byte) (flush bool) {
+	s.out.mu.Lock()
+	defer s.out.mu.Unlock()
+	flush = s.enqueuePresence(frame)
+	return s.release() || flush
+}
+
+// enqueuePresence is called with the queue locked. A snapshot may be larger than
+// all that may be unsent otherwise: the presence frame that is over the bound does
+// not count, until it is sent.
+func (s *Session) enqueuePresence(frame []byte) (flush bool) {
 	q := &s.out
-	q.mu.Lock()
-	defer q.mu.Unlock()
 	if q.bytes <= protocol.UnsentBytesLimit {
 		q.uncounted = len(frame)
 	}

@@ -28,23 +28,35 @@ type lists struct {
 	listed   map[string]string // metadata by channel and connection
 	watching map[string]bool   // by channel or pattern, and connection
 	snapshot []byte            // nil: there are none
+	late     bool              // snapshots are kept back until show
+	promised map[string]bool   // snapshots, by channel and connection
+	toShow   []string          // the channels
+	watcher  roster.Watcher    // who is to be shown them
+	eager    bool              // answers come before the call returns
 }
 
-func newLists() *lists { return &lists{listed: map[string]string{}, watching: map[string]bool{}} }
+func newLists() *lists {
+	return &lists{listed: map[string]string{}, watching: map[string]bool{}, promised: map[string]bool{}}
+}
 
 func entry(name string, id uint64) string { return fmt.Sprint(name, " ", id) }
 
 func (l *lists) answer(done func(error), change func()) error {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.err != nil {
-		return l.err
+	if err := l.err; err != nil {
+		l.mu.Unlock()
+		return err
 	}
 	change()
 	if l.hold {
 		l.held = append(l.held, done)
-	} else {
+	} else if !l.eager {
 		go done(nil)
+	}
+	eager := l.eager
+	l.mu.Unlock()
+	if eager {
+		done(nil)
 	}
 	return nil
 }
@@ -61,10 +73,14 @@ func (l *lists) Leave(_, name, _ string, connection uint64) {
 	delete(l.listed, entry(name, connection))
 }
 
-func (l *lists) Watch(w roster.Watcher, _, name string) {
+func (l *lists) Watch(w roster.Watcher, _, name string) (promised bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.watching[entry(name, w.ID())] = true
+	e := entry(name, w.ID())
+	promised = l.snapshot != nil && !l.watching[e]
+	l.watching[e] = true
+	l.promised[e] = l.promised[e] || promised
+	return promised
 }
 
 func (l *lists) Ready(w roster.Watcher, _, name string, since presence.Version) {
@@ -76,15 +92,39 @@ func (l *lists) Ready(w roster.Watcher, _, name string, since presence.Version) 
 	if since.Number != 7 && since != (presence.Version{}) {
 		panic("another version than that of the join")
 	}
-	if l.snapshot != nil && w.AppendPresence(l.snapshot) {
+	if !l.promised[entry(name, w.ID())] {
+		return
+	}
+	if l.late {
+		l.toShow = append(l.toShow, name)
+		l.watcher = w
+		return
+	}
+	delete(l.promised, entry(name, w.ID()))
+	if w.AppendSnapshot(l.snapshot) {
 		go w.Flush()
 	}
 }
 
-func (l *lists) Unwatch(w roster.Watcher, _, name string) {
+// show gives the oldest snapshot that is late.
+func (l *lists) show() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.watching, entry(name, w.ID()))
+	delete(l.promised, entry(l.toShow[0], l.watcher.ID()))
+	l.toShow = l.toShow[1:]
+	if l.watcher.AppendSnapshot(l.snapshot) {
+		l.watcher.Flush()
+	}
+}
+
+func (l *lists) Unwatch(w roster.Watcher, _, name string) (promised bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := entry(name, w.ID())
+	promised = l.promised[e]
+	delete(l.watching, e)
+	delete(l.promised, e)
+	return promised
 }
 
 func (l *lists) WatchPattern(w roster.Watcher, _ string, p *channel.Pattern, done func(error)) error {
@@ -168,6 +208,17 @@ func TestPresenceIsForThoseWhoMay(t *testing.T) {
 	_ = q.conn.Close()
 	q.wait()
 	w.lists.want(t, "", "")
+}
+
+// However soon the confirmations come, the snapshot does not get lost: whoever
+// has it from the roster watches by then.
+func TestSnapshotWhenConfirmationsAreEarly(t *testing.T) {
+	w := newWorld(t)
+	withSnapshots(w)
+	w.lists.eager, w.interest.eager = true, true
+	p := w.connect(w.grant("device-1"))
+	p.write(text(`{"type":"subscribe","requestId":"1","channel":"devices/a"}`))
+	p.want(anAck("1"), aText(emptySnapshot), alive)
 }
 
 // The ack waits for the list as well as for the messages.

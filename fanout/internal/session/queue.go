@@ -21,6 +21,7 @@ type queue struct {
 	begun    bool // the first of frames is the rest of one that is partly written
 
 	closing  *protocol.CloseError // why the server closes; its frame is the last
+	held     *held                // nil: nothing waits for a snapshot
 	sequence uint64               // of the last frame from the hub
 	// uncounted is how many bytes of a presence frame do not count against the bound.
 	uncounted int
@@ -100,6 +101,9 @@ func (s *Session) Close(why *protocol.CloseError) bool {
 // up, but for the rest of a frame that is partly written.
 func (s *Session) beginClose(why *protocol.CloseError, drop bool) (first bool) {
 	q := &s.out
+	if !drop {
+		s.stopHolding()
+	}
 	if q.closing != nil || q.broken {
 		return false
 	}

@@ -64,8 +64,6 @@ type Session struct {
 	remote string // the client's address
 	began  int64  // unix nanoseconds
 
-	refused bool // it only performs the closing handshake
-
 	scope scope
 
 	// Tokens of the peer that were issued up to then are revoked; zero: none are.
@@ -78,6 +76,7 @@ type Session struct {
 	ending   *ending // nil: the session goes on
 	over     bool
 
+	refused   bool // it only performs the closing handshake
 	impatient bool // what came with the upgrade request is still to be done
 
 	heard atomic.Int64 // when bytes last came, unix seconds

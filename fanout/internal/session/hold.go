@@ -1,0 +1,105 @@
+package session
+
+import (
+	"time"
+
+	"fleetwire/pkg/protocol"
+)
+
+// holdLimit is how long a direct message waits for a snapshot at most.
+const holdLimit = 3 * time.Second
+
+// held is the direct messages that wait until the connection has the snapshots that
+// it is promised (protocol §4.3). Whoever has seen the peer join may send to it at
+// once, and peers throw away what comes from somebody whom they have not heard of.
+type held struct {
+	snapshots int // promised
+	frames    [][]byte
+	bytes     int
+	giveUp    *time.Timer // runs while there are frames
+	over      bool        // what waited did so for too long, or was too much
+}
+
+// hold has direct messages wait for one snapshot more.
+func (s *Session) hold() {
+	q := &s.out
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.held == nil {
+		q.held = &held{}
+	}
+	q.held.snapshots++
+}
+
+// holdNoMore undoes hold: the snapshot will not come.
+func (s *Session) holdNoMore() {
+	s.out.mu.Lock()
+	flush := s.release()
+	s.out.mu.Unlock()
+	if flush {
+		s.Flush()
+	}
+}
+
+// AppendDirect is Append for a direct message (hub.Subscriber).
+func (s *Session) AppendDirect(frame []byte, sequence uint64) (queued, flush bool) {
+	q := &s.out
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.sequence == sequence {
+		return false, false
+	}
+	q.sequence = sequence
+	h := q.held
+	if h == nil || h.over {
+		return s.enqueue(frame)
+	}
+	h.frames = append(h.frames, frame)
+	h.bytes += len(frame)
+	if h.bytes > protocol.MaxFrameBytes {
+		return true, s.stopHolding()
+	}
+	if h.giveUp == nil {
+		h.giveUp = time.AfterFunc(holdLimit, s.giveUpHolding)
+	}
+	return true, false
+}
+
+func (s *Session) giveUpHolding() {
+	s.out.mu.Lock()
+	flush := s.stopHolding()
+	s.out.mu.Unlock()
+	if flush {
+		s.Flush()
+	}
+}
+
+// release is called with the queue locked for each snapshot that has come, or will
+// not. With the last, what was held is queued.
+func (s *Session) release() (flush bool) {
+	h := s.out.held
+	if h.snapshots--; h.snapshots > 0 {
+		return false
+	}
+	flush = s.stopHolding()
+	s.out.held = nil
+	return flush
+}
+
+// stopHolding is called with the queue locked. It queues what is held, if anything.
+func (s *Session) stopHolding() (flush bool) {
+	h := s.out.held
+	if h == nil || h.over {
+		return false
+	}
+	h.over = true
+	if h.giveUp != nil {
+		h.giveUp.Stop()
+	}
+	for _, frame := range h.frames {
+		_, needed := s.enqueue(frame)
+		flush = flush || needed
+	}
+	h.frames = nil
+	return flush
+}
