@@ -202,12 +202,19 @@ func TestUnwatch(t *testing.T) {
 		o, p, q := w.watcher(1), w.watcher(2), w.watcher(3)
 		w.enter(o, "c", "o")
 		w.enter(p, "c", "p")
-		w.roster.Watch(q, app, "c") // never ready
+		promised := func(what string, got, want bool) {
+			if got != want {
+				t.Errorf("%s: a snapshot is promised: %v, want %v", what, got, want)
+			}
+		}
+		promised("the first Watch", w.roster.Watch(q, app, "c"), true) // never ready
+		promised("the second Watch", w.roster.Watch(q, app, "c"), false)
 		pass()
+		promised("Watch of who has been shown", w.roster.Watch(o, app, "c"), false)
 		w.do("c", "+x")
-		w.roster.Unwatch(o, app, "c")
-		w.roster.Unwatch(o, app, "c")
-		w.roster.Unwatch(q, app, "c")
+		promised("Unwatch of who has been shown", w.roster.Unwatch(o, app, "c"), false)
+		promised("Unwatch of nobody", w.roster.Unwatch(o, app, "c"), false)
+		promised("Unwatch of who has not been shown", w.roster.Unwatch(q, app, "c"), true)
 		w.roster.Ready(q, app, "c", presence.Version{})
 		w.roster.Ready(o, app, "c", presence.Version{})
 		w.roster.Unwatch(q, app, "nowhere")
