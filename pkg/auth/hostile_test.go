@@ -21,6 +21,7 @@ const goodPayload = `{"sub":"device-1","exp":1767229200}`
 const (
 	needHS256    = "the token's header alg must be HS256"
 	badSignature = "the token's signature is not by the secret of the key that kid names"
+	badPayload   = "the token's payload is not one JSON object in valid UTF-8"
 	notJWT       = "the token is not a JWT: three base64url parts, header and payload in JSON, joined by '.'"
 	strangeBytes = "the token is not a JWT: it has characters other than A–Z, a–z, 0–9, '-', '_' and '.'"
 	needKid      = "the token's header must have a kid: the id of the secret key that signed it"
@@ -53,10 +54,12 @@ func TestHostileTokens(t *testing.T) {
 		{"padding", good + "=", strangeBytes},
 		{"standard base64", strings.Replace(good, parts[2], "+/"+parts[2][2:], 1), strangeBytes},
 		{"not ASCII", good + "é", strangeBytes},
+		{"payload not base64", hs256Raw(goodHeader, "a", secretA), notJWT},
+		{"no header", "." + parts[1] + "." + parts[2], notJWT},
 		{"header not JSON", segment("x") + "." + parts[1] + "." + parts[2], notJWT},
-		{"payload not JSON", hs256(goodHeader, "x", secretA), notJWT},
-		{"payload with trailing data", hs256(goodHeader, goodPayload+"{}", secretA), notJWT},
-		{"payload nested too deep", hs256(goodHeader, strings.Repeat("[", 11000), secretA), notJWT},
+		{"payload not JSON", hs256(goodHeader, "x", secretA), badPayload},
+		{"payload with trailing data", hs256(goodHeader, goodPayload+"{}", secretA), badPayload},
+		{"payload nested too deep", hs256(goodHeader, strings.Repeat("[", 11000), secretA), badPayload},
 		{"32 KiB and 1", strings.Repeat("a", MaxTokenBytes+1), "the token is 32769 bytes long; at most 32768 are allowed"},
 
 		// Algorithms. CVE-2015-9235 and its kin: the token must not choose.
@@ -67,7 +70,9 @@ func TestHostileTokens(t *testing.T) {
 		{"alg null", unsigned(`{"alg":null,"kid":"sk_a"}`), needHS256},
 		{"alg an array", unsigned(`{"alg":["HS256"],"kid":"sk_a"}`), needHS256},
 		{"no alg", unsigned(`{"kid":"sk_a"}`), needHS256},
-		{"header null", unsigned(`null`), needHS256},
+		{"header null", unsigned(`null`), notJWT},
+		{"header an array", unsigned(`["HS256"]`), notJWT},
+		{"header with trailing data", hs256(goodHeader+"{}", goodPayload, secretA), notJWT},
 		{"alg in lower case", hs256(`{"alg":"hs256","kid":"sk_a"}`, goodPayload, secretA), needHS256},
 		{"HS384, rightly signed", mac(`{"alg":"HS384","kid":"sk_a"}`, sha512.New384, secretA), needHS256},
 		{"HS512, rightly signed", mac(`{"alg":"HS512","kid":"sk_a"}`, sha512.New, secretA), needHS256},
@@ -113,6 +118,14 @@ func TestHostileTokens(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) { wantRefusal(t, tt.token, protocol.CloseInvalidCredential, tt.want) })
 	}
+}
+
+// hs256Raw signs a payload part as it is.
+func hs256Raw(header, payloadPart, secret string) string {
+	text := segment(header) + "." + payloadPart
+	m := hmac.New(sha256.New, []byte(secret))
+	m.Write([]byte(text))
+	return text + "." + segment(string(m.Sum(nil)))
 }
 
 // spareBits is another last character for a base64 text, which a lenient
