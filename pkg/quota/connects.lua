@@ -1,8 +1,20 @@
--- Connects of one client address within a window that begins with its first.
--- KEYS[1] the counter; ARGV: how many connect now, the window in milliseconds.
--- Returns {connects so far, milliseconds until the window ends}.
-local count = redis.call('INCRBY', KEYS[1], ARGV[1])
-if count == tonumber(ARGV[1]) then
-  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+-- Connects of client addresses to one app, each within a window that begins with
+-- the address's first.
+-- KEYS: the addresses' counters; ARGV: the window in milliseconds, then for each
+-- address how many connect now, and how many may
+-- Returns for each address the connects so far, and the milliseconds until its
+-- window ends (0 if they are no more than may).
+local reply = {}
+for i, key in ipairs(KEYS) do
+  local now = tonumber(ARGV[2 * i])
+  local count = redis.call('INCRBY', key, ARGV[2 * i])
+  if count == now then
+    redis.call('PEXPIRE', key, ARGV[1])
+  end
+  local wait = 0
+  if count > tonumber(ARGV[2 * i + 1]) then
+    wait = redis.call('PTTL', key)
+  end
+  reply[2 * i - 1], reply[2 * i] = count, wait
 end
-return {count, redis.call('PTTL', KEYS[1])}
+return reply

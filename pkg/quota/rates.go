@@ -15,24 +15,19 @@ import (
 var (
 	//go:embed rates.lua
 	ratesLua string
-	//go:embed connects.lua
-	connectsLua string
 
-	ratesScript    = redis.NewScript(ratesLua)
-	connectsScript = redis.NewScript(connectsLua)
+	ratesScript = redis.NewScript(ratesLua)
 
 	errAway = errors.New("redis is away")
 )
-
-// connectWindow is the window of connectsPerAddressPerMin (protocol §6).
-const connectWindow = 60 * time.Second
 
 // RateLimiter bounds REST requests per key and connects per client address,
 // across all nodes and functions. Checks that wait at the same time share one
 // round trip to Redis, and those of one bucket one script.
 type RateLimiter struct {
-	checks *redisconn.Coalescer[*check]
-	health *redisconn.Health // or nil
+	checks   *redisconn.Coalescer[*check]
+	connects *redisconn.Coalescer[*connect]
+	health   *redisconn.Health // or nil
 }
 
 // check is one request or connect that asks to pass.
@@ -54,9 +49,14 @@ type verdict struct {
 
 // NewRateLimiter returns a RateLimiter that counts in rdb.
 func NewRateLimiter(rdb redis.UniversalClient) *RateLimiter {
-	return &RateLimiter{checks: redisconn.NewCoalescer(func(ctx context.Context, checks []*check) error {
-		return ask(ctx, rdb, checks)
-	})}
+	return &RateLimiter{
+		checks: redisconn.NewCoalescer(func(ctx context.Context, checks []*check) error {
+			return ask(ctx, rdb, checks)
+		}),
+		connects: redisconn.NewCoalescer(func(ctx context.Context, connects []*connect) error {
+			return countConnects(ctx, rdb, connects)
+		}),
+	}
 }
 
 // ask has all checks of one bucket take their places in one script.
@@ -108,34 +108,29 @@ func (l *RateLimiter) AllowREST(ctx context.Context, key *apps.Key) (ok bool, re
 	})
 }
 
-// AllowConnect counts a connect of a client address towards an app ("" for a
-// credential that names no app) and says whether it is within perMinute. When
-// it is not, retryAfter says when the address's window ends.
-func (l *RateLimiter) AllowConnect(ctx context.Context, appID, address string, perMinute int) (ok bool, retryAfter time.Duration, err error) {
-	return l.run(ctx, &check{
-		script: connectsScript,
-		key:    "fw:{" + appID + "}:connects:" + address,
-		limits: [2]any{connectWindow.Milliseconds(), 0},
-		passes: func(v verdict) bool { return v.n-v.asked+v.place <= int64(perMinute) },
-	})
-}
-
 func (l *RateLimiter) run(ctx context.Context, c *check) (bool, time.Duration, error) {
-	if l.health != nil && !l.health.Up() {
+	if l.away() {
 		return false, 0, errAway
 	}
 	err := l.checks.Do(ctx, c)
 	if err == nil {
 		err = c.err
 	}
+	l.observe(ctx, err)
 	if err != nil {
-		if l.health != nil && ctx.Err() == nil {
-			l.health.Observe(err)
-		}
 		return false, 0, err
 	}
 	if c.passes(c.verdict) {
 		return true, 0, nil
 	}
 	return false, time.Duration(c.wait) * time.Millisecond, nil
+}
+
+func (l *RateLimiter) away() bool { return l.health != nil && !l.health.Up() }
+
+// observe tells how a check went, unless the caller gave up.
+func (l *RateLimiter) observe(ctx context.Context, err error) {
+	if err != nil && l.health != nil && ctx.Err() == nil {
+		l.health.Observe(err)
+	}
 }

@@ -261,6 +261,85 @@ func TestConnectsOnRedis(t *testing.T) {
 	}
 }
 
+// TestConnectsAreCountedTogether: those that wait at the same time are counted by
+// one script an app, each address by itself.
+func TestConnectsAreCountedTogether(t *testing.T) {
+	both(t, func(t *testing.T, client func() *redis.Client) {
+		rdb := client()
+		w, l := onWire(rdb), NewRateLimiter(rdb)
+		ctx := context.Background()
+		if _, _, err := l.AllowConnect(ctx, "app", "before", 1); err != nil { // Redis knows the script
+			t.Fatal(err)
+		}
+		limits := map[[2]string]int{ // by app and address
+			{"app", "a"}: 3, {"app", "b"}: 1, {"app", "c"}: 100, {"app2", "a"}: 4, {"", "a"}: 2, {"", "b"}: 5,
+		}
+		const each = 6
+		release := w.hold()
+		var all sync.WaitGroup
+		all.Go(func() { _, _, _ = l.AllowConnect(ctx, "app", "before", 1) })
+		<-w.held
+		trips, commands := w.pipelines.Load(), w.commands.Load()
+		var asked atomic.Int64
+		var mu sync.Mutex
+		passed := map[[2]string]int{}
+		for of, limit := range limits {
+			for range each {
+				all.Go(func() {
+					asked.Add(1)
+					ok, retryAfter, err := l.AllowConnect(ctx, of[0], of[1], limit)
+					if err != nil || ok != (retryAfter == 0) || retryAfter < 0 || retryAfter > connectWindow {
+						t.Errorf("%q: %v, to be tried again after %v (%v)", of, ok, retryAfter, err)
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					if ok {
+						passed[of]++
+					}
+				})
+			}
+		}
+		redistest.Eventually(t, patience, "all have asked", func() bool { return asked.Load() == int64(each*len(limits)) })
+		release()
+		all.Wait()
+		for of, limit := range limits {
+			if want := min(limit, each); passed[of] != want {
+				t.Errorf("%d connects of %q pass, want %d", passed[of], of, want)
+			}
+		}
+		if trips, commands := w.pipelines.Load()-trips, w.commands.Load()-commands; trips > each || commands > 3*trips {
+			t.Errorf("%d round trips with %d commands, want few, with at most one for each app", trips, commands)
+		}
+		for _, key := range rdb.Keys(ctx, "*").Val() {
+			if ttl := rdb.PTTL(ctx, key).Val(); ttl <= 0 || ttl > connectWindow {
+				t.Errorf("%s expires in %v", key, ttl)
+			}
+		}
+	})
+}
+
+// TestConnectsOfTwoLimits: while an apps document is replaced, connects that are
+// counted together may be under different limits.
+func TestConnectsOfTwoLimits(t *testing.T) {
+	for name, limits := range map[string][3]int{"lowered": {5, 5, 1}, "raised": {1, 1, 5}} {
+		t.Run(name, func(t *testing.T) {
+			_, rdb := newClock(t)
+			connects := make([]*connect, len(limits))
+			for i, limit := range limits {
+				connects[i] = &connect{app: "app", address: "a", perMinute: limit}
+			}
+			if err := countConnects(context.Background(), rdb, connects); err != nil {
+				t.Fatal(err)
+			}
+			for i, c := range connects {
+				if want := i < limits[i]; c.passes != want || !want && c.wait != connectWindow {
+					t.Errorf("connect %d under %d a minute: %v, to be tried again after %v", i+1, limits[i], c.passes, c.wait)
+				}
+			}
+		})
+	}
+}
+
 // TestChecksShareARoundTrip: what waits at the same time goes out together, and
 // what asks for the same bucket in one script.
 func TestChecksShareARoundTrip(t *testing.T) {
