@@ -236,14 +236,14 @@ func TestListenErrors(t *testing.T) {
 // HOSTILE: an upgrade that makes the node panic. Nobody owns the socket then, so
 // it must be closed, and the node must be able to stop.
 func TestPanicInAnUpgrade(t *testing.T) {
-	r := prepare(t)
-	now := r.opt.Now
-	r.opt.Now = func() time.Time {
-		if strings.Contains(string(debug.Stack()), ".authorize(") {
-			panic("a bug: 0xdecaf")
+	r := prepare(t, func(o *Options) {
+		o.Now = func() time.Time {
+			if strings.Contains(string(debug.Stack()), "session.New(") {
+				panic("a bug: 0xdecaf")
+			}
+			return time.Now()
 		}
-		return now()
-	}
+	})
 	r.run()
 	r.awaitReady()
 	p, err := r.dial(query(r.token(keyID, "device-1")), nil)

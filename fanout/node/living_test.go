@@ -118,8 +118,8 @@ func (h *hold) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return ne
 func (h *hold) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		for _, c := range cmds {
-			// evalsha, sha, 3, its keys, node, held, wanted, …
-			if args := c.Args(); len(args) > 8 && args[3] == h.key && args[8] == 1 {
+			// evalsha, sha, 4, its keys, node, held, cap, lease, expiry, who asks, …
+			if args := c.Args(); len(args) > 12 && args[3] == h.key {
 				if f := h.then.Swap(nil); f != nil {
 					(*f)()
 				}

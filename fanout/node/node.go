@@ -28,7 +28,6 @@ import (
 	"fleetwire/pkg/publish"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn"
-	"fleetwire/pkg/revocation"
 	"fleetwire/pkg/telemetry"
 	"fleetwire/pkg/usage"
 )
@@ -73,7 +72,6 @@ type Node struct {
 	publisher   *publish.Service
 	limiter     *quota.RateLimiter
 	connections *quota.Connections
-	revocations *revocation.List
 	usage       *usage.Recorder
 
 	listener, opsListener net.Listener
@@ -127,7 +125,6 @@ func New(opt Options) (*Node, error) {
 	n.limiter = quota.NewRateLimiter(opt.Redis)
 	n.limiter.Watch(n.health)
 	n.connections = quota.NewConnections(opt.Redis, n.id)
-	n.revocations = revocation.NewList(opt.Redis)
 	n.members = presence.NewTracker(presence.Options{Redis: opt.Redis, Health: n.health, Log: opt.Log, Embedded: opt.Embedded})
 	n.roster = roster.New(roster.Options{Interest: n.broker, Log: opt.Log, Load: func(ctx context.Context, channels []presence.ChannelID) ([]presence.State, error) {
 		return presence.Load(ctx, opt.Redis, channels)

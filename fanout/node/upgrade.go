@@ -25,7 +25,6 @@ import (
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/quota"
-	"fleetwire/pkg/revocation"
 )
 
 const (
@@ -59,7 +58,7 @@ func (n *Node) newApp() *fiber.App {
 	app.Use(fiberrecover.New(fiberrecover.Config{EnableStackTrace: true, StackTraceHandler: func(_ *fiber.Ctx, p any) {
 		n.opt.Log.Error("a request panicked", "panic", p, "stack", string(debug.Stack()))
 	}}))
-	app.Get("/v1", n.limitConnects, websocket.New(n.upgraded, websocket.Config{
+	app.Get("/v1", n.limitConnects, n.authorize, websocket.New(n.upgraded, websocket.Config{
 		ReadBufferSize: 1, WriteBufferSize: 1, // unused: the session reads and writes the socket itself
 		RecoverHandler: func(*websocket.Conn) { n.logPanic(recover()) }, // its own would tell the client
 	}))
@@ -84,9 +83,7 @@ func (n *Node) limitConnects(c *fiber.Ctx) error {
 		forwardedFor = append(forwardedFor, string(v))
 	}
 	address := clientAddress(remote.Addr(), forwardedFor, n.opt.TrustedProxies)
-	c.Locals("address", address.String())
-	c.Locals("origin", string(bytes.Join(c.Request().Header.PeekAll(fiber.HeaderOrigin), []byte(", "))))
-
+	c.Locals(arrivalLocal, &arrival{address: address.String()})
 	if !n.health.Up() {
 		return c.Next() // refused with 1013 after the upgrade
 	}
@@ -120,8 +117,40 @@ func claimedKeyID(token, key, authorization string) string {
 	return strings.Clone(key)
 }
 
-// upgraded takes the socket over from fiber: credential → account → concurrency →
-// session (protocol §4.1). Everything that fiber and contrib/websocket hold for
+// arrival is what is known of a connection before its upgrade.
+type arrival struct {
+	address string               // the client's
+	grant   *auth.Grant          // also with a refusal, if there is one: for the log
+	refused *protocol.CloseError // to be told after the upgrade
+}
+
+const arrivalLocal = "arrival"
+
+// authorize judges the credential. It does so before the upgrade, whose refusals
+// come after it (protocol §4.1), because this goroutine has a stack that serves
+// one connection after the other. The one that upgraded runs on would have to
+// grow for it, each time.
+func (n *Node) authorize(c *fiber.Ctx) error {
+	a := c.Locals(arrivalLocal).(*arrival)
+	token, key := c.Query("token"), c.Query("key")
+	if bearer, ok := auth.Bearer(c.Get(fiber.HeaderAuthorization)); ok && token == "" {
+		token = bearer
+	}
+	origin := string(bytes.Join(c.Request().Header.PeekAll(fiber.HeaderOrigin), []byte(", ")))
+	switch {
+	case token != "":
+		a.grant, a.refused = n.verify(token, origin)
+	case key != "":
+		grant, refused := auth.VerifyPublishable(n.opt.Apps.Current(), key)
+		a.grant, a.refused = judge(grant, refused, origin)
+	default:
+		a.refused = protocol.Closef(protocol.CloseInvalidCredential, "no credential: connect with ?token=<JWT> or ?key=<pk_…>")
+	}
+	return c.Next()
+}
+
+// upgraded takes the socket over from fiber: concurrency → session (protocol
+// §4.1). Everything that fiber and contrib/websocket hold for
 // the connection is free again when it returns.
 func (n *Node) upgraded(c *websocket.Conn) {
 	conn, early, err := takeOver(c)
@@ -133,7 +162,8 @@ func (n *Node) upgraded(c *websocket.Conn) {
 		_ = conn.Close() // the node has drained
 		return
 	}
-	if !n.admission(c, conn, early) {
+	a, _ := c.Locals(arrivalLocal).(*arrival)
+	if !n.admission(a, conn, early) {
 		_ = conn.Close()
 		n.sessions.running.Done()
 	}
@@ -148,32 +178,76 @@ func (n *Node) logPanic(p any) {
 
 // admission decides about an upgraded connection, and hands it to what serves it
 // until it is closed (ended): a session or a refusal. It says whether it could.
-func (n *Node) admission(c *websocket.Conn, conn *net.TCPConn, early []byte) (taken bool) {
-	var s *session.Session
-	var err error
+func (n *Node) admission(a *arrival, conn *net.TCPConn, early []byte) (taken bool) {
 	defer func() {
 		if p := recover(); p != nil {
 			n.logPanic(p)
-			if taken = s != nil; taken {
-				s.Refuse(protocol.Closef(protocol.CloseInternalError, ""))
-			}
 		}
 	}()
-	address, _ := c.Locals("address").(string)
-	grant, refused := n.authorize(c)
-	if refused != nil {
-		n.logRefusal(address, grant, refused)
-		return session.Refuse(n.sessionOptions, conn, early, refused) == nil
+	if n.draining.Load() {
+		a.refused = protocol.Closef(protocol.CloseGoingAway, "")
 	}
-	s, err = session.New(n.sessionOptions, n.nextConnection.Add(1), grant, conn, address, early)
+	if a.refused != nil {
+		n.logRefusal(a.address, a.grant, a.refused)
+		return session.Refuse(n.sessionOptions, conn, early, a.refused) == nil
+	}
+	s, err := session.New(n.sessionOptions, n.nextConnection.Add(1), a.grant, conn, a.address, early)
 	if err != nil {
 		n.opt.Log.Error("an upgraded connection could not be taken over", "err", err)
 		return false
 	}
-	if refused := n.admit(s, grant); refused != nil {
-		n.logRefusal(address, grant, refused)
+	n.admit(s, a.address)
+	return true
+}
+
+// admit makes the connection known as its peer's, and takes a connection of the
+// app's plan, if its token is not revoked; then comes admitted. Known comes first:
+// who revokes after the look finds the connection to close. Nobody waits for Redis
+// here, so that a fleet which comes back costs no stack for each of its devices.
+func (n *Node) admit(s *session.Session, address string) {
+	defer n.refusePanicked(s)
+	tryLater := protocol.Closef(protocol.CloseTryLater, "")
+	if !n.health.Up() || !n.broker.Live() || !n.members.Live() { // a subscribe would fail
+		n.admitted(s, address, tryLater)
+		return
+	}
+	grant := s.Grant()
+	applicant := quota.Applicant{App: grant.App, IssuedAt: grant.IssuedAt, Done: func(revokedUntil time.Time, err error) {
+		s.RevokedUntil(revokedUntil)
+		switch {
+		case err == nil:
+			n.admitted(s, address, nil)
+		case errors.Is(err, quota.ErrRevoked):
+			n.admitted(s, address, protocol.Closef(protocol.CloseInvalidCredential, "the token was revoked"))
+		case errors.Is(err, quota.ErrConnectionLimit):
+			n.admitted(s, address, protocol.Closef(protocol.CloseConnectionLimit, "the app has its %d connections", grant.App.Plan.MaxConcurrentConnections))
+		default:
+			n.health.Observe(err)
+			n.admitted(s, address, tryLater)
+		}
+	}}
+	if !grant.Key.Publishable() {
+		applicant.Peer = grant.Peer
+	}
+	err := s.Register(func(err error) {
+		if err != nil {
+			go n.admitted(s, address, tryLater) // the broker has to go on
+			return
+		}
+		n.connections.Acquire(applicant)
+	})
+	if err != nil {
+		n.admitted(s, address, tryLater)
+	}
+}
+
+// admitted begins the session, or refuses it.
+func (n *Node) admitted(s *session.Session, address string, refused *protocol.CloseError) {
+	defer n.refusePanicked(s)
+	if refused != nil {
+		n.logRefusal(address, s.Grant(), refused)
 		s.Refuse(refused)
-		return true
+		return
 	}
 	n.metrics.Connected()
 	n.sessions.add(s)
@@ -182,7 +256,14 @@ func (n *Node) admission(c *websocket.Conn, conn *net.TCPConn, early []byte) (ta
 		s.Close(protocol.Closef(protocol.CloseGoingAway, ""))
 	}
 	s.Start()
-	return true
+}
+
+// refusePanicked is deferred where a connection is let in.
+func (n *Node) refusePanicked(s *session.Session) {
+	if p := recover(); p != nil {
+		n.logPanic(p)
+		s.Refuse(protocol.Closef(protocol.CloseInternalError, ""))
+	}
 }
 
 // left is called when a session takes part in nothing any more.
@@ -220,26 +301,6 @@ func takeOver(c *websocket.Conn) (*net.TCPConn, []byte, error) {
 	return conn, early, nil
 }
 
-func (n *Node) authorize(c *websocket.Conn) (*auth.Grant, *protocol.CloseError) {
-	if n.draining.Load() {
-		return nil, protocol.Closef(protocol.CloseGoingAway, "")
-	}
-	token := c.Query("token")
-	if bearer, ok := auth.Bearer(c.Headers(fiber.HeaderAuthorization)); ok && token == "" {
-		token = bearer
-	}
-	origin, _ := c.Locals("origin").(string)
-	switch {
-	case token != "":
-		return n.verify(token, origin)
-	case c.Query("key") != "":
-		grant, refused := auth.VerifyPublishable(n.opt.Apps.Current(), c.Query("key"))
-		return judge(grant, refused, origin)
-	default:
-		return nil, protocol.Closef(protocol.CloseInvalidCredential, "no credential: connect with ?token=<JWT> or ?key=<pk_…>")
-	}
-}
-
 // verify says what a token grants to a connection with this Origin header, at
 // connect or on a refresh.
 func (n *Node) verify(token, origin string) (*auth.Grant, *protocol.CloseError) {
@@ -261,49 +322,6 @@ func judge(grant *auth.Grant, refused *protocol.CloseError, origin string) (*aut
 		return bound, protocol.Closef(protocol.CloseSuspended, "")
 	}
 	return bound, nil
-}
-
-// admit makes the connection known as its peer's, looks whether its token was
-// revoked, and takes a connection of the app's plan. Known comes first: who
-// revokes after the look finds the connection to close.
-func (n *Node) admit(s *session.Session, grant *auth.Grant) *protocol.CloseError {
-	if !n.health.Up() || !n.broker.Live() || !n.members.Live() { // a subscribe would fail
-		return protocol.Closef(protocol.CloseTryLater, "")
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), decision)
-	defer cancel()
-	known := make(chan error, 1)
-	err := s.Register(func(err error) { known <- err })
-	if err == nil {
-		select {
-		case err = <-known:
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
-	}
-	if err != nil {
-		return protocol.Closef(protocol.CloseTryLater, "")
-	}
-	if !grant.Key.Publishable() {
-		until, err := n.revocations.Since(ctx, grant.App.ID, grant.Peer)
-		if err != nil {
-			n.health.Observe(err)
-			return protocol.Closef(protocol.CloseTryLater, "")
-		}
-		if revocation.Revokes(until, grant) {
-			return protocol.Closef(protocol.CloseInvalidCredential, "the token was revoked")
-		}
-		s.RevokedUntil(until)
-	}
-	switch err := n.connections.Acquire(ctx, grant.App); {
-	case err == nil:
-		return nil
-	case errors.Is(err, quota.ErrConnectionLimit):
-		return protocol.Closef(protocol.CloseConnectionLimit, "the app has its %d connections", grant.App.Plan.MaxConcurrentConnections)
-	default:
-		n.health.Observe(err)
-		return protocol.Closef(protocol.CloseTryLater, "")
-	}
 }
 
 func (n *Node) logRefusal(address string, grant *auth.Grant, why *protocol.CloseError) {

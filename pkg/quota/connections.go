@@ -11,6 +11,7 @@ import (
 
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/revocation"
 )
 
 const (
@@ -19,6 +20,9 @@ const (
 	// within 30 s.
 	connectionLease = 20 * time.Second
 	leaseRenewal    = 5 * time.Second
+	// askedAtOnce bounds those that one run of the script is for, so that Redis is
+	// never busy with one for long, and Lua's stack holds their peers.
+	askedAtOnce = 512
 )
 
 var (
@@ -28,12 +32,16 @@ var (
 
 	// ErrConnectionLimit: the app's plan allows no further connection (close 4010).
 	ErrConnectionLimit = errors.New("the app's concurrent-connection limit is reached")
+	// ErrRevoked: the peer's tokens were revoked when this one had been issued
+	// already (close 4001).
+	ErrRevoked = errors.New("the token was revoked")
 
 	errStopped = errors.New("the node is going away")
 )
 
 // Connections keeps an app's concurrent connections under its plan's cap,
-// exactly, across all nodes. One goroutine (Run) does all talking to Redis for
+// exactly, across all nodes, and lets none in with a revoked token: both are
+// decided in one step. One goroutine (Run) does all talking to Redis for
 // this node, one call at a time, so that what it states is never out of order;
 // connects that come at the same time share a round trip.
 type Connections struct {
@@ -43,14 +51,30 @@ type Connections struct {
 	mu     sync.Mutex
 	shares map[string]*share // by app id; nil once Run has ended
 	wake   chan struct{}
+
+	answering sync.WaitGroup
 }
 
 // share is what this node holds of one app's connections.
 type share struct {
 	app     *apps.App
 	held    int64
-	waiting []chan error
+	waiting []Applicant
 	changed bool
+}
+
+// Applicant asks for one connection of an app's plan.
+type Applicant struct {
+	App *apps.App
+	// Peer is whose token it has, and IssuedAt when that was issued (zero: the token
+	// does not tell). "": it has no token, but a publishable key.
+	Peer     string
+	IssuedAt time.Time
+	// Done is told what became of it, once: nil, ErrConnectionLimit, ErrRevoked, or
+	// that Redis did not answer. revokedUntil says up to when tokens of the peer are
+	// revoked (zero: none are), unless Redis did not answer. Done is called from
+	// another goroutine, one after the other, with no lock held.
+	Done func(revokedUntil time.Time, err error)
 }
 
 // NewConnections returns the ledger of the node with this id. Nothing is
@@ -59,37 +83,25 @@ func NewConnections(rdb redis.UniversalClient, node string) *Connections {
 	return &Connections{rdb: rdb, node: node, shares: map[string]*share{}, wake: make(chan struct{}, 1)}
 }
 
-// Acquire takes one connection of the app's plan and waits until Redis has
-// granted it. The error is ErrConnectionLimit, or that Redis did not answer.
-// What was acquired must be released once.
-func (c *Connections) Acquire(ctx context.Context, app *apps.App) error {
-	answer := make(chan error, 1)
+// Acquire takes one connection of the app's plan. What was acquired must be
+// released once.
+func (c *Connections) Acquire(a Applicant) {
 	c.mu.Lock()
 	if c.shares == nil {
 		c.mu.Unlock()
-		return errStopped
+		a.Done(time.Time{}, errStopped)
+		return
 	}
-	s := c.shares[app.ID]
+	s := c.shares[a.App.ID]
 	if s == nil {
 		s = &share{}
-		c.shares[app.ID] = s
+		c.shares[a.App.ID] = s
 	}
-	s.app = app
-	s.waiting = append(s.waiting, answer)
+	s.app = a.App
+	s.waiting = append(s.waiting, a)
 	s.changed = true
 	c.mu.Unlock()
 	c.signal()
-	select {
-	case err := <-answer:
-		return err
-	case <-ctx.Done():
-		go func() { // the grant may still come: hand it back
-			if <-answer == nil {
-				c.Release(app.ID)
-			}
-		}()
-		return ctx.Err()
-	}
 }
 
 // Release gives back what one Acquire took.
@@ -115,6 +127,7 @@ func (c *Connections) signal() {
 func (c *Connections) Run(ctx context.Context) {
 	renewal := time.NewTicker(leaseRenewal)
 	defer renewal.Stop()
+	defer c.answering.Wait()
 	for {
 		select {
 		case <-ctx.Done():
@@ -128,34 +141,37 @@ func (c *Connections) Run(ctx context.Context) {
 	}
 }
 
+// round is what Redis is told of one app at once.
+type round struct {
+	appID string
+	asked []Applicant
+	call  *redisconn.Call
+}
+
 // settle tells Redis what this node holds and asks for what is waited for.
 func (c *Connections) settle(ctx context.Context, renew bool) {
-	type round struct {
-		appID   string
-		waiting []chan error
-		call    *redisconn.Call
-	}
 	var rounds []round
+	var calls []*redisconn.Call
 	c.mu.Lock()
 	for id, s := range c.shares {
 		if !s.changed && !renew {
 			continue
 		}
-		limit := s.app.Plan.MaxConcurrentConnections
-		if s.app.Plan.Overages() {
-			limit = Unlimited
+		n := min(len(s.waiting), askedAtOnce)
+		r := round{appID: id, asked: s.waiting[:n:n]}
+		r.call = c.call(id, s.held, s.limit(), r.asked)
+		rounds, calls = append(rounds, r), append(calls, r.call)
+		s.waiting, s.changed = s.waiting[n:], false
+		if len(s.waiting) == 0 {
+			s.waiting = nil
+		} else {
+			s.changed = true
+			c.signal()
 		}
-		rounds = append(rounds, round{id, s.waiting, c.call(id, s.held, len(s.waiting), limit)})
-		s.waiting, s.changed = nil, false
 	}
 	c.mu.Unlock()
 	if len(rounds) == 0 {
 		return
-	}
-
-	calls := make([]*redisconn.Call, len(rounds))
-	for i := range rounds {
-		calls[i] = rounds[i].call
 	}
 	_ = redisconn.Exec(ctx, c.rdb, calls) // each reply is read below
 
@@ -163,21 +179,17 @@ func (c *Connections) settle(ctx context.Context, renew bool) {
 	defer c.mu.Unlock()
 	for _, r := range rounds {
 		s := c.shares[r.appID]
-		granted := 0
 		reply, err := r.call.Reply.Int64Slice()
-		if err == nil {
-			granted = int(reply[0])
-			err = ErrConnectionLimit
-		} else {
+		if err != nil {
 			s.changed = true // state it again with the next change or renewal
 		}
-		s.held += int64(granted)
-		for i, answer := range r.waiting {
-			if i < granted {
-				answer <- nil
-			} else {
-				answer <- err
+		for i := range r.asked {
+			if err == nil && reply[2*i] == granted {
+				s.held++
 			}
+		}
+		if len(r.asked) > 0 {
+			c.answering.Go(func() { r.answer(reply, err) })
 		}
 		if s.held == 0 && len(s.waiting) == 0 && !s.changed {
 			delete(c.shares, r.appID)
@@ -185,14 +197,53 @@ func (c *Connections) settle(ctx context.Context, renew bool) {
 	}
 }
 
-func (c *Connections) call(appID string, held int64, wanted int, limit int64) *redisconn.Call {
+// What connections.lua says of each that asks.
+const (
+	granted = 1
+	revoked = -1
+)
+
+// answer tells all that asked what Redis said.
+func (r *round) answer(reply []int64, err error) {
+	for i, a := range r.asked {
+		var until time.Time
+		verdict := err
+		if err == nil {
+			switch reply[2*i] {
+			case granted:
+			case revoked:
+				verdict = ErrRevoked
+			default:
+				verdict = ErrConnectionLimit
+			}
+			if since := reply[2*i+1]; since != 0 {
+				until = time.Unix(since, 0)
+			}
+		}
+		a.Done(until, verdict)
+	}
+}
+
+// limit is how many connections the app may have.
+func (s *share) limit() int64 {
+	if s.app.Plan.Overages() {
+		return Unlimited
+	}
+	return s.app.Plan.MaxConcurrentConnections
+}
+
+func (c *Connections) call(appID string, held, limit int64, asked []Applicant) *redisconn.Call {
 	key := "fw:{" + appID + "}:connections"
 	peak, expiresAt := Peak(appID, time.Now())
-	return &redisconn.Call{
+	call := &redisconn.Call{
 		Script: connectionsScript,
-		Keys:   []string{key, key + ":leases", peak},
-		Args:   []any{c.node, held, wanted, limit, connectionLease.Milliseconds(), expiresAt.Unix()},
+		Keys:   []string{key, key + ":leases", peak, revocation.Key(appID)},
+		Args:   append(make([]any, 0, 5+2*len(asked)), c.node, held, limit, connectionLease.Milliseconds(), expiresAt.Unix()),
 	}
+	for _, a := range asked {
+		call.Args = append(call.Args, a.Peer, a.IssuedAt.Unix())
+	}
+	return call
 }
 
 // giveBack empties this node's share, so that a node which stopped in order
@@ -200,14 +251,16 @@ func (c *Connections) call(appID string, held int64, wanted int, limit int64) *r
 func (c *Connections) giveBack() {
 	c.mu.Lock()
 	var calls []*redisconn.Call
+	var waiting []Applicant
 	for id, s := range c.shares {
-		calls = append(calls, c.call(id, 0, 0, Unlimited))
-		for _, answer := range s.waiting {
-			answer <- errStopped
-		}
+		calls = append(calls, c.call(id, 0, Unlimited, nil))
+		waiting = append(waiting, s.waiting...)
 	}
 	c.shares = nil
 	c.mu.Unlock()
+	for _, a := range waiting {
+		a.Done(time.Time{}, errStopped)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	_ = redisconn.Exec(ctx, c.rdb, calls) // without Redis the leases run out by themselves

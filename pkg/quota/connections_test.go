@@ -45,16 +45,36 @@ func (l *ledger) die() {
 	l.stop()
 }
 
+// acquire takes a connection without a token.
+func (l *ledger) acquire(app *apps.App) error {
+	_, err := l.apply(Applicant{App: app})
+	return err
+}
+
+// apply acquires a connection, and waits for it.
+func (l *ledger) apply(a Applicant) (revokedUntil time.Time, err error) {
+	answered := make(chan struct{})
+	a.Done = func(until time.Time, e error) {
+		revokedUntil, err = until, e
+		close(answered) // a second call panics
+	}
+	l.Acquire(a)
+	select {
+	case <-answered:
+		return revokedUntil, err
+	case <-time.After(patience):
+		return time.Time{}, errors.New("no answer in time")
+	}
+}
+
 // take acquires n connections at once and returns how many were granted.
 func (l *ledger) take(app *apps.App, n int) int {
 	l.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
 	var granted atomic.Int64
 	var all sync.WaitGroup
 	for range n {
 		all.Go(func() {
-			switch err := l.Acquire(ctx, app); {
+			switch err := l.acquire(app); {
 			case err == nil:
 				granted.Add(1)
 			case !errors.Is(err, ErrConnectionLimit):
@@ -324,9 +344,14 @@ func (stand) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next
 func (s stand) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(_ context.Context, cmds []redis.Cmder) error {
 		for _, cmd := range cmds {
-			args := cmd.Args() // evalsha, sha, 3, key, key, key, node, held, wanted, cap, lease, expiry
-			granted := s(args[7].(int64), int64(args[8].(int)))
-			cmd.(*redis.Cmd).SetVal([]any{granted, granted})
+			args := cmd.Args() // evalsha, sha, 4, key, key, key, key, node, held, cap, lease, expiry, peer, iat, …
+			wanted := int64(len(args)-12) / 2
+			n := s(args[8].(int64), wanted)
+			reply := make([]any, 2*wanted)
+			for i := range wanted {
+				reply[2*i], reply[2*i+1] = min(max(n-i, 0), 1), int64(0)
+			}
+			cmd.(*redis.Cmd).SetVal(reply)
 		}
 		return nil
 	}

@@ -5,7 +5,8 @@
 //     done by the broker in the same step that publishes; Messages says which
 //     counter to use and how far it may go.
 //   - connections: the app's concurrent connections, in per-node leases that
-//     run out when a node dies.
+//     run out when a node dies. Who asks for one with a revoked token
+//     (pkg/revocation) is refused in the same step.
 //   - rates: REST requests per key, and connects per client address.
 //
 // Keys: fw:{<app>}:messages:<period>, fw:{<app>}:connections,

@@ -1,7 +1,6 @@
 package quota
 
 import (
-	"context"
 	"errors"
 	"testing"
 	"time"
@@ -34,7 +33,7 @@ func TestAcquireAfterTheEnd(t *testing.T) {
 	_, rdb := redistest.Embedded(t)
 	l := startLedger(t, rdb, "node")
 	l.stop()
-	if err := l.Acquire(context.Background(), appWith(5)); err == nil || errors.Is(err, ErrConnectionLimit) {
+	if err := l.acquire(appWith(5)); err == nil || errors.Is(err, ErrConnectionLimit) {
 		t.Errorf("Acquire after Run ended: %v, want an error of its own", err)
 	}
 }
@@ -48,7 +47,7 @@ func TestEndWhileAcquiring(t *testing.T) {
 	l := startLedger(t, rdb, "node")
 	app := appWith(5)
 	answers := make(chan error, 4)
-	acquire := func() { answers <- l.Acquire(context.Background(), app) }
+	acquire := func() { answers <- l.acquire(app) }
 	go acquire()
 	<-w.held
 	for range 3 {
@@ -81,34 +80,6 @@ func TestEndWhileAcquiring(t *testing.T) {
 	}
 }
 
-// TestCallerGivesUp: the grant that comes after all goes back.
-func TestCallerGivesUp(t *testing.T) {
-	m, rdb := redistest.Embedded(t)
-	w := onWire(rdb)
-	l := startLedger(t, rdb, "node")
-	app := appWith(1)
-	for range 5 {
-		release := w.hold()
-		ctx, cancel := context.WithCancel(context.Background())
-		answer := make(chan error, 1)
-		go func() { answer <- l.Acquire(ctx, app) }()
-		<-w.held
-		cancel()
-		select {
-		case err := <-answer:
-			if !errors.Is(err, context.Canceled) {
-				t.Errorf("Acquire: %v, want that the caller gave up", err)
-			}
-		case <-time.After(patience):
-			t.Fatal("Acquire does not return when its caller gives up")
-		}
-		release()
-		other := startLedger(t, redistest.Client(t, "redis://"+m.Addr()), "other")
-		redistest.Eventually(t, patience, "the connection is free again", func() bool { return other.take(app, 1) == 1 })
-		other.stop()
-	}
-}
-
 // TestLostAnswer: Redis grants, and the node never hears of it.
 func TestLostAnswer(t *testing.T) {
 	_, rdb := redistest.Embedded(t)
@@ -120,7 +91,7 @@ func TestLostAnswer(t *testing.T) {
 	}
 	lost := errors.New("lost")
 	w.lose(lost)
-	if err := l.Acquire(context.Background(), app); !errors.Is(err, lost) {
+	if err := l.acquire(app); !errors.Is(err, lost) {
 		t.Errorf("Acquire: %v, want the error", err)
 	}
 	w.lose(nil)
@@ -142,7 +113,7 @@ func TestLedgerOutage(t *testing.T) {
 		t.Fatalf("%d granted, want 3", got)
 	}
 	server.Stop()
-	err := l.Acquire(context.Background(), app)
+	err := l.acquire(app)
 	if err == nil || errors.Is(err, ErrConnectionLimit) || !redisconn.Unreachable(err) {
 		t.Errorf("Acquire without Redis: %v, want that it is unreachable", err)
 	}
@@ -150,7 +121,7 @@ func TestLedgerOutage(t *testing.T) {
 	granted := 0
 	for granted < 2 {
 		redistest.Eventually(t, patience, "connections are granted again", func() bool {
-			return l.Acquire(context.Background(), app) == nil
+			return l.acquire(app) == nil
 		})
 		granted++
 	}

@@ -7,9 +7,20 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/pkg/apps"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn/redistest"
 )
+
+// acquire takes a connection of the app's plan.
+func acquire(t *testing.T, node *quota.Connections, app *apps.App) {
+	t.Helper()
+	answer := make(chan error, 1)
+	node.Acquire(quota.Applicant{App: app, Done: func(_ time.Time, err error) { answer <- err }})
+	if err := <-answer; err != nil {
+		t.Fatal(err)
+	}
+}
 
 func TestPeak(t *testing.T) {
 	onBoth(t, func(t *testing.T, rdb *redis.Client) {
@@ -20,9 +31,7 @@ func TestPeak(t *testing.T) {
 		done := make(chan struct{})
 		go func() { node.Run(ctx); close(done) }()
 		for range 7 {
-			if err := node.Acquire(ctx, app); err != nil {
-				t.Fatal(err)
-			}
+			acquire(t, node, app)
 		}
 		for range 5 {
 			node.Release(app.ID)

@@ -106,9 +106,7 @@ func TestConcurrentConnections(t *testing.T) {
 		}
 		defer func() { cancel(); <-done; <-done }()
 		for i := range 7 {
-			if err := nodes[i%2].Acquire(ctx, app); err != nil {
-				t.Fatal(err)
-			}
+			acquire(t, nodes[i%2], app)
 		}
 		if got := report(t, rdb, app, now); got.ConcurrentNow != 7 || got.PeakConcurrent != 7 || got.OverageConnections != 4 {
 			t.Errorf("with 7 connections: %+v", got)
