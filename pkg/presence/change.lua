@@ -1,11 +1,11 @@
 -- Lets members of one node in and out of channels of one bucket, and announces
 -- what that changes for everybody, in the same step, so that the order of
 -- announcements is the order of changes.
--- KEYS: [1] the set of the node's channels in the bucket, then the hash of each channel
+-- KEYS: [1] the set of the node's channels in the bucket, then the hash of each channel,
+--   whose name the Redis channel of its announcements has, too
 -- ARGV: the node, whether to PUBLISH (1) or to return what is to be (0), the incarnation of
 --   channels that begin with this, then for each channel
---   its name and the Redis channel of its announcements,
---   whether the node now has members there (+), has none (-) or nothing changes in that (=),
+--   its name, whether the node now has members there (+), has none (-) or nothing changes in that (=),
 --   the number of changes, and for each of them three: + or -, the peer, its metadata;
 --   instead of a number, *: everybody of the node leaves
 -- Returns for each channel its version ('' if nobody is there) and what is to be published ('': nothing).
@@ -35,8 +35,8 @@ end
 
 for c = 2, #KEYS do
   local key = KEYS[c]
-  local name, topic, has, n = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
-  a = a + 4
+  local name, has, n = ARGV[a], ARGV[a + 1], ARGV[a + 2]
+  a = a + 3
 
   -- What is asked for, peer by peer; metadata false: it leaves.
   local peers, metadata, values, version = {}, {}, {}, false
@@ -110,7 +110,7 @@ for c = 2, #KEYS do
     redis.call('SREM', KEYS[1], name)
   end
   if publish and announcement ~= '' then
-    redis.call('PUBLISH', topic, announcement)
+    redis.call('PUBLISH', key, announcement)
     announcement = ''
   end
   reply[#reply + 1] = version or ''

@@ -54,9 +54,9 @@ type State struct {
 // ChannelID names one channel of one app.
 type ChannelID struct{ App, Channel string }
 
-func (id ChannelID) hash() string {
-	return broker.Bucket(id.App, id.Channel) + "presence:" + id.Channel
-}
+// hash is the key of the hash of who is in the channel: the name of the Redis
+// channel on which that is announced, too.
+func (id ChannelID) hash() string { return broker.AnnouncementTopic(id.App, id.Channel) }
 
 // index is the key of the set of an identity's channels in a bucket.
 func index(bucket, node string) string { return bucket + "presence-of:" + node }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"fleetwire/pkg/broker"
 	"fleetwire/pkg/redisconn"
 )
 
@@ -44,29 +43,29 @@ type store struct {
 }
 
 // changeCall is one run of change.lua: what one identity changes in one bucket.
-type changeCall struct {
-	redisconn.Call
-	topics []string
-}
+type changeCall struct{ redisconn.Call }
+
+// channels are the hashes of the channels that it changes, which are also the names of
+// what their changes are announced on.
+func (c *changeCall) channels() []string { return c.Keys[1:] }
 
 func (s *store) newChange(bucket, node string) *changeCall {
 	publish := 1
 	if s.embedded {
 		publish = 0
 	}
-	return &changeCall{Call: redisconn.Call{
+	// Room for what mostly comes: one channel, with one change of three.
+	return &changeCall{redisconn.Call{
 		Script: changeScript,
-		Keys:   []string{index(bucket, node)},
-		Args:   []any{node, publish, time.Now().UnixMicro()},
+		Keys:   append(make([]string, 0, 2), index(bucket, node)),
+		Args:   append(make([]any, 0, 9), node, publish, time.Now().UnixMicro()),
 	}}
 }
 
 // channel begins the changes of one channel; n is their number, or "*".
 func (c *changeCall) channel(id ChannelID, has string, n any) {
-	topic := broker.AnnouncementTopic(id.App, id.Channel)
 	c.Keys = append(c.Keys, id.hash())
-	c.Args = append(c.Args, id.Channel, topic, has, n)
-	c.topics = append(c.topics, topic)
+	c.Args = append(c.Args, id.Channel, has, n)
 }
 
 func (c *changeCall) join(m Member)     { c.Args = append(c.Args, "+", m.Peer, m.Metadata) }
@@ -82,10 +81,10 @@ func (c *changeCall) versions() ([]Version, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(reply) != 2*len(c.topics) {
-		return nil, fmt.Errorf("change.lua returned %d values for %d channels", len(reply), len(c.topics))
+	if len(reply) != 2*len(c.channels()) {
+		return nil, fmt.Errorf("change.lua returned %d values for %d channels", len(reply), len(c.channels()))
 	}
-	versions := make([]Version, len(c.topics))
+	versions := make([]Version, len(c.channels()))
 	for i := range versions {
 		if s := reply[2*i]; s != "" {
 			if versions[i], err = parseVersion(s); err != nil {
@@ -114,7 +113,7 @@ func (s *store) change(ctx context.Context, changes []*changeCall) error {
 		if failed != nil {
 			continue
 		}
-		for i, topic := range c.topics {
+		for i, topic := range c.channels() {
 			if announcement := reply[2*i+1]; announcement != "" {
 				p.Publish(ctx, topic, announcement)
 			}

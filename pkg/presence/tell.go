@@ -78,9 +78,10 @@ func (t *Tracker) take() *round {
 		t.queue = nil
 		return nil
 	}
-	r := &round{asked: t.queue[:n:n], calls: map[string]*told{}}
+	r := &round{asked: t.queue[:n:n], calls: make(map[string]*told, n)}
 	t.queue = t.queue[n:]
-	var changed []*member
+	// A channel's changes stand together.
+	changed := make(map[*attended][]*member, n)
 	for _, a := range r.asked {
 		if m := a.member; m.dirty {
 			m.dirty = false
@@ -88,15 +89,10 @@ func (t *Tracker) take() *round {
 				t.forget(m)
 				continue
 			}
-			changed = append(changed, m)
+			changed[m.channel] = append(changed[m.channel], m)
 		}
 	}
-	// A channel's changes stand together.
-	byChannel := map[*attended][]*member{}
-	for _, m := range changed {
-		byChannel[m.channel] = append(byChannel[m.channel], m)
-	}
-	for c, members := range byChannel {
+	for c, members := range changed {
 		t.put(r, c, members)
 	}
 	return r
