@@ -80,10 +80,14 @@ func TestAConnectDoesNotSlipPastItsTokensRevocation(t *testing.T) {
 			token := r.token(keyID, "late")
 			closed := make(chan int64, 1)
 			revoke := func() {
-				check(t, revocation.NewList(operator).Revoke(t.Context(), "app_demo", "late", time.Now()))
+				if err := revocation.NewList(operator).Revoke(t.Context(), "app_demo", "late", time.Now()); err != nil {
+					t.Error(err)
+				}
 				go func() { // the node can answer only when its round trip is over
 					n, err := r.Broker().Disconnect(t.Context(), "app_demo", "late")
-					check(t, err)
+					if err != nil {
+						t.Error(err)
+					}
 					closed <- n
 				}()
 			}

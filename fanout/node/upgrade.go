@@ -122,6 +122,7 @@ type arrival struct {
 	address string               // the client's
 	grant   *auth.Grant          // also with a refusal, if there is one: for the log
 	refused *protocol.CloseError // to be told after the upgrade
+	answer  []byte               // to the upgrade request
 }
 
 const arrivalLocal = "arrival"
@@ -146,7 +147,13 @@ func (n *Node) authorize(c *fiber.Ctx) error {
 	default:
 		a.refused = protocol.Closef(protocol.CloseInvalidCredential, "no credential: connect with ?token=<JWT> or ?key=<pk_…>")
 	}
-	return c.Next()
+	err := c.Next()
+	if c.Context().Hijacked() {
+		// The session writes it, together with the first frame.
+		a.answer = bytes.Clone(c.Response().Header.Header())
+		c.Context().HijackSetNoResponse(true)
+	}
+	return err
 }
 
 // upgraded takes the socket over from fiber: concurrency → session (protocol
@@ -189,9 +196,9 @@ func (n *Node) admission(a *arrival, conn *net.TCPConn, early []byte) (taken boo
 	}
 	if a.refused != nil {
 		n.logRefusal(a.address, a.grant, a.refused)
-		return session.Refuse(n.sessionOptions, conn, early, a.refused) == nil
+		return session.Refuse(n.sessionOptions, conn, early, a.answer, a.refused) == nil
 	}
-	s, err := session.New(n.sessionOptions, n.nextConnection.Add(1), a.grant, conn, a.address, early)
+	s, err := session.New(n.sessionOptions, n.nextConnection.Add(1), a.grant, conn, a.address, early, a.answer)
 	if err != nil {
 		n.opt.Log.Error("an upgraded connection could not be taken over", "err", err)
 		return false

@@ -47,7 +47,7 @@ func TestPublishAllocates(t *testing.T) {
 		w.opt.Publisher = sink{}
 		_, conn := w.dial(wiring{})
 		defer conn.Close()
-		s, err := New(&w.opt, 1, w.grant("camera-001"), conn, "", nil)
+		s, err := New(&w.opt, 1, w.grant("camera-001"), conn, "", nil, nil)
 		check(t, err)
 		bytes := plain(ws.OpText, frame)
 		allocations := testing.AllocsPerRun(100, func() {
@@ -90,7 +90,7 @@ func BenchmarkPublishFrame(b *testing.B) {
 	w.opt.Publisher = sink{}
 	_, conn := w.dial(wiring{})
 	defer conn.Close()
-	s, err := New(&w.opt, 1, w.limited("camera-001", 1e9, 1e9), conn, "", nil)
+	s, err := New(&w.opt, 1, w.limited("camera-001", 1e9, 1e9), conn, "", nil, nil)
 	check(b, err)
 	bytes := plain(ws.OpText, `{"type":"publish","channel":"devices/camera-001/events","data":{"kind":"motion","confidence":0.93},"requestId":"pub-17"}`)
 	b.ReportAllocs()

@@ -293,7 +293,7 @@ func (w *world) connect(grant *auth.Grant) *peer {
 func (w *world) wire(grant *auth.Grant, with wiring) *peer {
 	w.t.Helper()
 	p, server := w.dial(with)
-	s, err := New(&w.opt, w.ids.Add(1), grant, server, "192.0.2.1", with.early)
+	s, err := New(&w.opt, w.ids.Add(1), grant, server, "192.0.2.1", with.early, nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}

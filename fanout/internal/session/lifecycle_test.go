@@ -410,7 +410,7 @@ func TestRefuse(t *testing.T) {
 			p, server := w.dial(wiring{})
 			why := protocol.Closef(protocol.CloseInvalidCredential, "the token's kid is unknown or revoked")
 			p.starts(func() { w.refused = p })
-			check(t, Refuse(&w.opt, server, early, why))
+			check(t, Refuse(&w.opt, server, early, nil, why))
 			p.want(aClose(4001, "the token's kid is unknown or revoked"))
 			p.wantEOF()
 			if e := p.wait(); e.Code != 4001 {

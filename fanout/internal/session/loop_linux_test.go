@@ -55,7 +55,7 @@ func TestWaitingHoldsNoBuffer(t *testing.T) {
 	w := newWorld(t)
 	p, server := w.dial(wiring{})
 	defer p.conn.Close()
-	s, err := New(&w.opt, 1, w.grant("device-1"), server, "", nil)
+	s, err := New(&w.opt, 1, w.grant("device-1"), server, "", nil, nil)
 	check(t, err)
 	defer s.sock.close()
 	nothing := func() {
@@ -90,7 +90,7 @@ func TestOneTurnIsOneBuffer(t *testing.T) {
 	w := newWorld(t)
 	p, server := w.dial(wiring{})
 	defer p.conn.Close()
-	s, err := New(&w.opt, 1, w.grant("flood"), server, "", nil)
+	s, err := New(&w.opt, 1, w.grant("flood"), server, "", nil, nil)
 	check(t, err)
 	defer s.sock.close()
 	pongs := bytes.Repeat(frame{op: ws.OpPong, payload: strings.Repeat("p", 58)}.bytes(), 1000) // 64 bytes each

@@ -45,6 +45,14 @@ func (s *Session) enqueue(frame []byte) (queued, flush bool) {
 	return s.enqueueWithin(frame)
 }
 
+// begin puts what precedes all frames into the queue. It is never dropped: like
+// the rest of a frame, it is part of something that the peer has begun to read.
+func (q *queue) begin(answer []byte) {
+	if len(answer) > 0 {
+		q.frames, q.bytes, q.begun = append(q.frames, answer), len(answer), true
+	}
+}
+
 func (s *Session) enqueueWithin(frame []byte) (queued, flush bool) {
 	q := &s.out
 	if q.closing != nil || q.broken {

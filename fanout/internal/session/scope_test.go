@@ -115,7 +115,7 @@ func TestDisconnect(t *testing.T) {
 func TestRefuseAfterRegister(t *testing.T) {
 	w := newWorld(t)
 	p, server := w.dial(wiring{})
-	s, err := New(&w.opt, 1, w.grant("device-1"), server, "", nil)
+	s, err := New(&w.opt, 1, w.grant("device-1"), server, "", nil, nil)
 	check(t, err)
 	p.session = s
 	p.register()
@@ -172,7 +172,7 @@ func TestRefresh(t *testing.T) {
 func TestRefreshRefused(t *testing.T) {
 	w := newWorld(t)
 	p, server := w.dial(wiring{})
-	s, err := New(&w.opt, 1, w.grant("device-1"), server, "", nil)
+	s, err := New(&w.opt, 1, w.grant("device-1"), server, "", nil, nil)
 	check(t, err)
 	p.session = s
 	s.RevokedUntil(w.clock.in(-time.Hour))
@@ -338,7 +338,7 @@ func TestSubscriptions(t *testing.T) {
 func TestCloseBeforeStart(t *testing.T) {
 	w := newWorld(t)
 	p, server := w.dial(wiring{})
-	s, err := New(&w.opt, w.ids.Add(1), w.grant("device-1"), server, "", nil)
+	s, err := New(&w.opt, w.ids.Add(1), w.grant("device-1"), server, "", nil, nil)
 	check(t, err)
 	p.session = s
 	p.starts(func() { w.peers.Store(s.id, p) })

@@ -88,15 +88,17 @@ type Session struct {
 
 // New makes a session of an upgraded connection, and takes that over unless it
 // returns an error. early is what the client has sent right behind its upgrade
-// request. The welcome is queued here, so that nothing can overtake it; nothing is
-// written and nothing ends before Start or Refuse.
-func New(opt *Options, id uint64, grant *auth.Grant, conn *net.TCPConn, remote string, early []byte) (*Session, error) {
+// request, answer what that is answered with: it goes out with the first frame. The
+// welcome is queued here, so that nothing can overtake it; nothing is written and
+// nothing ends before Start or Refuse.
+func New(opt *Options, id uint64, grant *auth.Grant, conn *net.TCPConn, remote string, early, answer []byte) (*Session, error) {
 	s := &Session{opt: opt, id: id, remote: remote, began: opt.Now().UnixNano()}
 	if err := s.sock.open(opt.Loops, conn); err != nil {
 		return nil, err
 	}
 	s.scope.grant.Store(grant)
 	s.takeEarly(early)
+	s.out.begin(answer)
 	began := time.Unix(0, s.began)
 	s.heard.Store(began.Unix())
 	s.send(func(dst []byte) []byte {
