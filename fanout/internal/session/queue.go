@@ -49,7 +49,8 @@ func (s *Session) enqueue(frame []byte) (queued, flush bool) {
 // the rest of a frame, it is part of something that the peer has begun to read.
 func (q *queue) begin(answer []byte) {
 	if len(answer) > 0 {
-		q.frames, q.bytes, q.begun = append(q.frames, answer), len(answer), true
+		q.push(answer)
+		q.begun = true
 	}
 }
 

@@ -130,6 +130,9 @@ func (s *Session) begin() {
 	defer s.out.mu.Unlock()
 	s.out.started = true
 	s.flush()
+	if len(s.out.frames) == 0 {
+		s.out.frames = nil // most connections never have two to write at once again
+	}
 	s.sock.start(s)
 	if impatient || s.out.closing != nil {
 		s.sock.wake(s)
