@@ -8,13 +8,24 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
+
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/protocol"
 )
 
-// claims is a token's payload (protocol §3).
+// claims is a token's payload (protocol §3). What the JWT library decodes is
+// the raw bytes alone: it does so before it has checked the signature, and an
+// unsigned claim is not worth a look. read fills the rest afterwards.
+//
+// The library's own checks are off: it knows one leeway for all times, and its
+// times can overflow. So the claims that it gets to see, by the embedded type's
+// methods, are none.
 type claims struct {
+	jwt.MapClaims
+	raw []byte
+
 	peer         string
 	patterns     []*channel.Pattern // nil: absent
 	actions      *apps.Actions      // nil: absent
@@ -23,6 +34,12 @@ type claims struct {
 	issuedAt     time.Time // zero: absent
 	metadata     []byte
 	peerMetadata []byte
+}
+
+// UnmarshalJSON keeps the payload as it came.
+func (c *claims) UnmarshalJSON(payload []byte) error {
+	c.raw = append(c.raw[:0], payload...)
+	return nil
 }
 
 // claimReaders reads each claim that means something here; others are ignored,
@@ -43,13 +60,12 @@ type claimError struct{ text string }
 
 func (e claimError) Error() string { return e.text }
 
-// readClaims checks the payload's form, not its times or its scope. A claim given
+// read checks the payload's form, not its times or its scope. A claim given
 // twice is refused (RFC 7519 §4): another reader of the same token could go by
 // the other one.
-func readClaims(payload []byte) (*claims, error) {
-	c := new(claims)
+func (c *claims) read() error {
 	seen := make(map[string]bool, len(claimReaders))
-	err := protocol.ScanObject(payload, func(name string, value []byte) error {
+	err := protocol.ScanObject(c.raw, func(name string, value []byte) error {
 		read, known := claimReaders[name]
 		if !known {
 			return nil
@@ -66,15 +82,15 @@ func readClaims(payload []byte) (*claims, error) {
 	var fault claimError
 	switch {
 	case errors.As(err, &fault):
-		return nil, fault
+		return fault
 	case err != nil:
-		return nil, claimError{"the token's payload is not one JSON object in valid UTF-8"}
+		return claimError{"the token's payload is not one JSON object in valid UTF-8"}
 	case !seen["sub"]:
-		return nil, claimError{"claim sub is missing: the peer's id is required"}
+		return claimError{"claim sub is missing: the peer's id is required"}
 	case !seen["exp"]:
-		return nil, claimError{"claim exp is missing: unix seconds are required"}
+		return claimError{"claim exp is missing: unix seconds are required"}
 	}
-	return c, nil
+	return nil
 }
 
 func (c *claims) readPeer(value []byte) error {

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/golang-jwt/jwt/v5"
-
 	"fleetwire/pkg/protocol"
 )
 
@@ -64,12 +62,6 @@ func FuzzVerifyToken(f *testing.F) {
 		mac.Write([]byte(token[:end]))
 		if token[end+1:] != base64.RawURLEncoding.EncodeToString(mac.Sum(nil)) {
 			t.Fatalf("a grant without the secret: %q", token)
-		}
-		// Another reader of the same token, which the JWT library is, agrees.
-		library := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation())
-		read, err := library.Parse(token, func(*jwt.Token) (any, error) { return []byte(grant.Key.Secret), nil })
-		if err != nil || read.Header["kid"] != grant.Key.ID {
-			t.Fatalf("the library reads %q as %v (%v)", token, read, err)
 		}
 		checkGrant(t, grant)
 	})

@@ -21,7 +21,6 @@ const goodPayload = `{"sub":"device-1","exp":1767229200}`
 const (
 	needHS256    = "the token's header alg must be HS256"
 	badSignature = "the token's signature is not by the secret of the key that kid names"
-	badPayload   = "the token's payload is not one JSON object in valid UTF-8"
 	notJWT       = "the token is not a JWT: three base64url parts, header and payload in JSON, joined by '.'"
 	strangeBytes = "the token is not a JWT: it has characters other than A–Z, a–z, 0–9, '-', '_' and '.'"
 	needKid      = "the token's header must have a kid: the id of the secret key that signed it"
@@ -57,9 +56,9 @@ func TestHostileTokens(t *testing.T) {
 		{"payload not base64", hs256Raw(goodHeader, "a", secretA), notJWT},
 		{"no header", "." + parts[1] + "." + parts[2], notJWT},
 		{"header not JSON", segment("x") + "." + parts[1] + "." + parts[2], notJWT},
-		{"payload not JSON", hs256(goodHeader, "x", secretA), badPayload},
-		{"payload with trailing data", hs256(goodHeader, goodPayload+"{}", secretA), badPayload},
-		{"payload nested too deep", hs256(goodHeader, strings.Repeat("[", 11000), secretA), badPayload},
+		{"payload not JSON", hs256(goodHeader, "x", secretA), notJWT},
+		{"payload with trailing data", hs256(goodHeader, goodPayload+"{}", secretA), notJWT},
+		{"payload nested too deep", hs256(goodHeader, strings.Repeat("[", 11000), secretA), notJWT},
 		{"32 KiB and 1", strings.Repeat("a", MaxTokenBytes+1), "the token is 32769 bytes long; at most 32768 are allowed"},
 
 		// Algorithms. CVE-2015-9235 and its kin: the token must not choose.
@@ -70,7 +69,7 @@ func TestHostileTokens(t *testing.T) {
 		{"alg null", unsigned(`{"alg":null,"kid":"sk_a"}`), needHS256},
 		{"alg an array", unsigned(`{"alg":["HS256"],"kid":"sk_a"}`), needHS256},
 		{"no alg", unsigned(`{"kid":"sk_a"}`), needHS256},
-		{"header null", unsigned(`null`), notJWT},
+		{"header null", unsigned(`null`), needHS256},
 		{"header an array", unsigned(`["HS256"]`), notJWT},
 		{"header with trailing data", hs256(goodHeader+"{}", goodPayload, secretA), notJWT},
 		{"alg in lower case", hs256(`{"alg":"hs256","kid":"sk_a"}`, goodPayload, secretA), needHS256},

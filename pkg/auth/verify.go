@@ -2,6 +2,7 @@ package auth
 
 import (
 	"crypto/rand"
+	"errors"
 	"strings"
 	"time"
 
@@ -16,18 +17,25 @@ import (
 // dozens of long patterns.
 const MaxTokenBytes = 32 << 10
 
+// parser leaves the claims to checkTimes and the rest of VerifyToken. Strict
+// decoding makes the spelling of a signature unique.
+var parser = jwt.NewParser(
+	jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
+	jwt.WithoutClaimsValidation(),
+	jwt.WithStrictDecoding(),
+)
+
 // VerifyToken checks a token and gives what it grants at the time now
 // (protocol §3). The refusals are 4001 (not valid, with the reason), 4002
 // (expired: now is at or after exp, without leeway) and 4003 (claims a channel
 // its key does not cover). Nothing is said of a claim before the signature is
 // known to be good.
 func VerifyToken(dir *apps.Directory, token string, now time.Time) (*Grant, *protocol.CloseError) {
-	key, payload, refusal := verifySignature(dir, token)
+	key, c, refusal := verifySignature(dir, token)
 	if refusal != nil {
 		return nil, refusal
 	}
-	c, err := readClaims(payload)
-	if err != nil {
+	if err := c.read(); err != nil {
 		return nil, invalid(err.Error())
 	}
 	if refusal := checkTimes(c, now); refusal != nil {
@@ -60,9 +68,8 @@ func within(key apps.Actions, claimed *apps.Actions) apps.Actions {
 	return key & *claimed
 }
 
-// verifySignature finds the token's key and checks that it signed the token. It
-// gives the payload as it was signed.
-func verifySignature(dir *apps.Directory, token string) (*apps.Key, []byte, *protocol.CloseError) {
+// verifySignature finds the token's key and checks that it signed the token.
+func verifySignature(dir *apps.Directory, token string) (*apps.Key, *claims, *protocol.CloseError) {
 	switch {
 	case token == "":
 		return nil, nil, invalid("no token given")
@@ -72,29 +79,29 @@ func verifySignature(dir *apps.Directory, token string) (*apps.Key, []byte, *pro
 	case strings.ContainsFunc(token, notInToken):
 		return nil, nil, invalid("the token is not a JWT: it has characters other than A–Z, a–z, 0–9, '-', '_' and '.'")
 	}
-	// RFC 7515 §7.1: header.payload.signature, of which the first two are signed.
-	first, rest, _ := strings.Cut(token, ".")
-	second, third, three := strings.Cut(rest, ".")
-	h, readable := readHeader(first)
-	signature, err := segments.DecodeString(third)
-	if !three || !readable || err != nil {
-		return nil, nil, invalid(notToken)
-	}
-	key, refusal := keyOf(dir, h)
-	if refusal != nil {
+
+	var key *apps.Key
+	var refusal *protocol.CloseError
+	c := new(claims)
+	parsed, err := parser.ParseWithClaims(token, c, func(t *jwt.Token) (any, error) {
+		if key, refusal = keyOf(dir, t.Header); refusal != nil {
+			return nil, refusal
+		}
+		return []byte(key.Secret), nil
+	})
+	switch {
+	case err == nil:
+		return key, c, nil
+	case refusal != nil:
 		return nil, nil, refusal
-	}
-	if jwt.SigningMethodHS256.Verify(token[:len(first)+1+len(second)], signature, []byte(key.Secret)) != nil {
+	case errors.Is(err, jwt.ErrTokenMalformed):
+		return nil, nil, invalid("the token is not a JWT: three base64url parts, header and payload in JSON, joined by '.'")
+	case parsed.Header["alg"] != jwt.SigningMethodHS256.Alg():
+		return nil, nil, invalid("the token's header alg must be HS256")
+	default:
 		return nil, nil, invalid("the token's signature is not by the secret of the key that kid names")
 	}
-	payload, err := segments.DecodeString(second)
-	if err != nil {
-		return nil, nil, invalid(notToken)
-	}
-	return key, payload, nil
 }
-
-const notToken = "the token is not a JWT: three base64url parts, header and payload in JSON, joined by '.'"
 
 // notInToken is true for what base64url (RFC 4648 §5) and '.' do not use. The
 // decoder would skip line breaks, so that one token had many spellings.
@@ -102,20 +109,22 @@ func notInToken(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_' && r != '.'
 }
 
-// keyOf finds the secret key that a header names. A token does not choose how it
-// is checked (RFC 8725 §3.1): alg is HS256, or the token is refused.
-func keyOf(dir *apps.Directory, h header) (*apps.Key, *protocol.CloseError) {
-	switch {
-	case h.alg != jwt.SigningMethodHS256.Alg():
-		return nil, invalid("the token's header alg must be HS256")
-	case h.extension: // RFC 7515 §4.1.11; we understand none
+// keyOf reads a header whose alg is HS256 and finds the secret key it names.
+func keyOf(dir *apps.Directory, header map[string]any) (*apps.Key, *protocol.CloseError) {
+	// RFC 7515 §4.1.11: extensions one must understand; we understand none.
+	if _, given := header["crit"]; given {
 		return nil, invalid("the token's header has crit, which is not supported")
-	case h.foreign:
-		return nil, invalid("the token's header typ must be JWT, or left out")
-	case h.kid == "":
+	}
+	if typ, given := header["typ"]; given {
+		if s, ok := typ.(string); !ok || !strings.EqualFold(s, "JWT") {
+			return nil, invalid("the token's header typ must be JWT, or left out")
+		}
+	}
+	kid, ok := header["kid"].(string)
+	if !ok || kid == "" {
 		return nil, invalid("the token's header must have a kid: the id of the secret key that signed it")
 	}
-	key, known := dir.Key(h.kid)
+	key, known := dir.Key(kid)
 	switch {
 	case !known:
 		return nil, invalid("the token's kid is unknown or revoked")
