@@ -52,22 +52,33 @@ func (b backend) AllowREST(context.Context, *apps.Key) (bool, time.Duration, err
 	return true, 0, nil
 }
 
-// Publish refuses with each code that the real door has.
-func (b backend) Publish(_ context.Context, m publish.Message) publish.Result {
-	refuse := func(code protocol.Code) publish.Result {
-		return publish.Result{Err: protocol.Errorf(code, ""), RetryAfter: time.Hour}
-	}
+// Check refuses with each code that the real door has.
+func (b backend) Check(m publish.Message) *protocol.Error {
 	switch {
 	case channel.ValidateName(m.Channel) != nil:
-		return refuse(protocol.InvalidChannel)
+		return protocol.Errorf(protocol.InvalidChannel, "")
 	case channel.IsReserved(m.Channel):
-		return refuse(protocol.ChannelReserved)
+		return protocol.Errorf(protocol.ChannelReserved, "")
 	case !m.Grant.Can(apps.ActionPublish):
-		return refuse(protocol.ActionNotPermitted)
+		return protocol.Errorf(protocol.ActionNotPermitted, "")
 	case !m.Grant.MayTouch(m.Channel):
-		return refuse(protocol.ChannelNotAuthorized)
-	case b.door == "quota":
-		return refuse(protocol.OverMessageQuota)
+		return protocol.Errorf(protocol.ChannelNotAuthorized, "")
+	}
+	return nil
+}
+
+// Publish answers what the real door has from Redis, the token first.
+func (b backend) Publish(ctx context.Context, m publish.Message) publish.Result {
+	if m.TakeToken {
+		switch ok, wait, err := b.AllowREST(ctx, m.Grant.Key); {
+		case err != nil:
+			return publish.Result{Err: protocol.Errorf(protocol.BackendError, "")}
+		case !ok:
+			return publish.Result{Err: protocol.Errorf(protocol.RateLimited, ""), RetryAfter: wait}
+		}
+	}
+	if b.door == "quota" {
+		return publish.Result{Err: protocol.Errorf(protocol.OverMessageQuota, ""), RetryAfter: time.Hour}
 	}
 	return publish.Result{Subscribers: 3}
 }

@@ -2,6 +2,9 @@
 // backend sends one message to everyone who is subscribed to a channel. The
 // message goes through the same door as those of connections, pkg/publish, so
 // what is true of a message there is true here.
+//
+// A request asks Redis once: the token that it takes from its key's bucket
+// (protocol §6) is asked for together with the publishing. See [New].
 package publish
 
 import (
@@ -24,8 +27,11 @@ const defaultFrom = "server"
 
 // Publisher is the door for messages: [publish.Service].
 type Publisher interface {
-	// Publish checks name, reserved prefixes, action, authorization and quota,
-	// in this order, publishes, and waits until Redis has taken the message.
+	// Check checks name, reserved prefixes, action and authorization, in this
+	// order: all that can be said without Redis.
+	Check(m publish.Message) *protocol.Error
+	// Publish checks the same, then takes the message's token, if it asks for
+	// that, and the quota, publishes, and waits until Redis has taken the message.
 	Publish(ctx context.Context, m publish.Message) publish.Result
 }
 
@@ -37,24 +43,47 @@ type Publisher interface {
 // answer is 200 {"channel":"…","subscribers":<connections subscribed by name>}.
 // Errors in the body (400 invalid_request, missing_data, invalid_peer_id) come
 // before those of the channel, and those of the door last.
+//
+// The rate comes before all of them (package api). To ask Redis only once, a
+// request is looked at first, without an answer. If nothing is wrong with it, its
+// token is taken in the same step that publishes it. If something is, its token
+// is taken by itself, and it is told what is wrong only if it got one.
 func New(c api.Config, publisher Publisher) http.Handler {
 	if publisher == nil {
 		panic("publish.New: a Publisher is required")
 	}
-	return api.New(c, Route, func(w http.ResponseWriter, r *http.Request, key *apps.Key) error {
-		m, err := readMessage(w, r, key)
-		if err != nil {
+	h := &handler{Config: c, publisher: publisher}
+	return api.NewTakingToken(c, Route, h.serve)
+}
+
+type handler struct {
+	api.Config
+	publisher Publisher
+	over      overRate
+}
+
+func (h *handler) serve(w http.ResponseWriter, r *http.Request, key *apps.Key) error {
+	m, wrong := h.readMessage(w, r, key)
+	m.TakeToken = wrong == nil && !h.over.lately(key, h.Time())
+	if !m.TakeToken {
+		if err := h.Config.TakeToken(w, r, key); err != nil {
 			return err
 		}
-		result := publisher.Publish(r.Context(), m)
-		if result.Err != nil {
-			if result.Err.Code == protocol.OverMessageQuota {
-				api.SetRetryAfter(w, result.RetryAfter)
-			}
-			return result.Err
-		}
+	}
+	if wrong != nil {
+		return wrong
+	}
+	result := h.publisher.Publish(r.Context(), m)
+	switch {
+	case result.Err == nil:
 		return api.WriteJSON(w, response{Channel: m.Channel, Subscribers: result.Subscribers})
-	})
+	case result.Err.Code == protocol.RateLimited:
+		h.over.note(key, h.Time())
+		return api.RateLimited(w, key, result.RetryAfter)
+	case result.Err.Code == protocol.OverMessageQuota:
+		api.SetRetryAfter(w, result.RetryAfter)
+	}
+	return result.Err
 }
 
 type response struct {
@@ -62,7 +91,8 @@ type response struct {
 	Subscribers int64  `json:"subscribers"`
 }
 
-func readMessage(w http.ResponseWriter, r *http.Request, key *apps.Key) (m publish.Message, err error) {
+// readMessage finds all that is wrong with a request without asking Redis.
+func (h *handler) readMessage(w http.ResponseWriter, r *http.Request, key *apps.Key) (m publish.Message, err error) {
 	body, err := api.ReadObject(w, r, "data", "from", "peerMetadata")
 	if err != nil {
 		return m, err
@@ -90,14 +120,18 @@ func readMessage(w http.ResponseWriter, r *http.Request, key *apps.Key) (m publi
 	if err != nil {
 		return m, err
 	}
-	return publish.Message{
+	m = publish.Message{
 		Grant:            auth.KeyGrant(key, from, metadata),
 		Channel:          name,
 		From:             from,
 		FromMetadata:     metadata,
 		Data:             data,
 		CountSubscribers: true,
-	}, nil
+	}
+	if refused := h.publisher.Check(m); refused != nil {
+		return m, refused
+	}
+	return m, nil
 }
 
 // channelFromPath cuts the channel out of an escaped path and decodes it once:

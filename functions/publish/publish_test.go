@@ -18,9 +18,12 @@ const path = "/v1/channels/devices%2Fa/publish"
 
 // door records what is published and answers as set.
 type door struct {
+	refuse *protocol.Error // Check's
 	result publish.Result
 	got    []publish.Message
 }
+
+func (d *door) Check(publish.Message) *protocol.Error { return d.refuse }
 
 func (d *door) Publish(_ context.Context, m publish.Message) publish.Result {
 	d.got = append(d.got, m)

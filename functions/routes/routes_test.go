@@ -13,12 +13,15 @@ import (
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/presence"
+	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
 	"fleetwire/pkg/usage"
 )
 
 // echo says yes to every message.
 type echo struct{}
+
+func (echo) Check(publish.Message) *protocol.Error { return nil }
 
 func (echo) Publish(context.Context, publish.Message) publish.Result {
 	return publish.Result{Subscribers: 3}

@@ -5,6 +5,8 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -15,12 +17,28 @@ import (
 //go:embed publish.lua
 var publishLua string
 
-var publishScript = redis.NewScript(publishLua)
+var publishScript = redis.NewScript(quota.BucketLua + publishLua)
+
+// What publish.lua returns in place of a number of nodes.
+const (
+	overCap  = -1
+	overRate = -2
+)
 
 // Batch is messages of one app, published in order against one counter.
 type Batch struct {
 	Counter  quota.Counter
 	Messages []*Outgoing
+	// Rates hold back messages before they are counted. Their buckets lie in the
+	// counter's slot.
+	Rates []Rate
+}
+
+// Rate is the messages of a batch that need a token each of the same bucket. The
+// first get what there are.
+type Rate struct {
+	Bucket   quota.Bucket
+	Messages []int // positions in Batch.Messages, in order; no message has two rates
 }
 
 // Outgoing is a message on its way, and what became of it.
@@ -28,8 +46,12 @@ type Outgoing struct {
 	// CountSubscribers asks for Subscribers; it costs Redis a second script.
 	CountSubscribers bool
 
-	// Accepted: within the cap, and published.
+	// Accepted: within its rate and the cap, and published.
 	Accepted bool
+	// OverRate: there was no token for it. It is not counted.
+	OverRate bool
+	// RetryAfter, of a message over its rate: until there is the next token.
+	RetryAfter time.Duration
 	// Subscribers is how many connections were subscribed to the channel by name
 	// on all nodes. Of a node that has just died it may still be counted in what
 	// its lease says, unless no node at all received the message.
@@ -62,14 +84,14 @@ func (b *Broker) Prepare(m *Message) *Outgoing {
 // Size is the number of bytes that Redis will be sent for the message.
 func (o *Outgoing) Size() int { return len(o.topic) + len(o.payload) }
 
-// Publish counts and publishes the batches in one round trip (two on miniredis),
-// and fills in what became of each message. With an error, what is Accepted was
+// Publish holds the batches against their rates, counts and publishes them in one
+// round trip (several on miniredis), and fills in what became of each message. With an error, what is Accepted was
 // published nevertheless: one app's batch can fail alone. Of the rest Redis took
 // nothing, as far as this process can know.
 func (b *Broker) Publish(ctx context.Context, batches []Batch) error {
 	var err error
 	if b.opt.Embedded {
-		err = b.publishInTwoSteps(ctx, batches)
+		err = b.publishInSteps(ctx, batches)
 	} else {
 		err = b.publishScripted(ctx, batches)
 	}
@@ -81,15 +103,23 @@ func (b *Broker) publishScripted(ctx context.Context, batches []Batch) error {
 	calls := make([]*redisconn.Call, 0, len(batches)+1)
 	var counting []*Outgoing
 	for _, batch := range batches {
-		args := make([]any, 2, 2+2*len(batch.Messages))
+		keys := []string{batch.Counter.Key}
+		args := make([]any, 2, 2+2*len(batch.Messages)+4*len(batch.Rates))
 		args[0], args[1] = batch.Counter.Limit, batch.Counter.ExpiresAt.Unix()
+		for _, r := range batch.Rates {
+			keys = append(keys, r.Bucket.Key)
+			args = append(args, r.Bucket.PerSec, r.Bucket.Burst, len(r.Messages))
+			for _, i := range r.Messages {
+				args = append(args, i+1)
+			}
+		}
 		for _, o := range batch.Messages {
 			args = append(args, o.topic, o.payload)
 			if o.CountSubscribers {
 				counting = append(counting, o)
 			}
 		}
-		calls = append(calls, &redisconn.Call{Script: publishScript, Keys: []string{batch.Counter.Key}, Args: args})
+		calls = append(calls, &redisconn.Call{Script: publishScript, Keys: keys, Args: args})
 	}
 	counts := subscribersCalls(counting)
 	failed := redisconn.Exec(ctx, b.opt.Redis, append(calls, counts.calls...))
@@ -98,30 +128,49 @@ func (b *Broker) publishScripted(ctx context.Context, batches []Batch) error {
 		if err != nil {
 			continue // it is failed, or comes after it
 		}
-		if len(reply) == 0 || len(reply) != int(reply[0])+1 || len(reply) > len(batch.Messages)+1 {
-			return fmt.Errorf("publish.lua returned %d numbers for %d messages", len(reply), len(batch.Messages))
+		if want := len(batch.Rates) + len(batch.Messages); len(reply) != want {
+			return fmt.Errorf("publish.lua returned %d numbers for %d rates and messages", len(reply), want)
 		}
-		for j, nodes := range reply[1:] {
-			o := batch.Messages[j]
-			o.Accepted, o.nodes, o.Found = true, nodes, nodes > 0
+		waits, outcomes := reply[:len(batch.Rates)], reply[len(batch.Rates):]
+		for j, o := range batch.Messages {
+			switch nodes := outcomes[j]; nodes {
+			case overRate:
+				o.OverRate = true
+			case overCap:
+			default:
+				o.Accepted, o.nodes, o.Found = true, nodes, nodes > 0
+			}
+		}
+		for j, r := range batch.Rates {
+			for _, m := range r.Messages {
+				if o := batch.Messages[m]; o.OverRate {
+					o.RetryAfter = time.Duration(waits[j]) * time.Millisecond
+				}
+			}
 		}
 	}
 	counts.read(counting)
 	return failed
 }
 
-// publishInTwoSteps does what publish.lua does for a Redis that cannot PUBLISH
-// from a script: it counts first, and publishes what passed.
-func (b *Broker) publishInTwoSteps(ctx context.Context, batches []Batch) error {
+// publishInSteps does what publish.lua does for a Redis that cannot PUBLISH from
+// a script: it takes the tokens first, then counts, then publishes what passed.
+func (b *Broker) publishInSteps(ctx context.Context, batches []Batch) error {
+	batches, failed := b.withinRates(ctx, batches)
+	if len(batches) == 0 {
+		return failed
+	}
 	p := b.opt.Redis.Pipeline()
 	used := make([]*redis.IntCmd, len(batches))
 	for i, batch := range batches {
 		used[i] = p.IncrBy(ctx, batch.Counter.Key, int64(len(batch.Messages)))
 		p.ExpireAt(ctx, batch.Counter.Key, batch.Counter.ExpiresAt)
 	}
-	failed := exec(ctx, p)
-	if failed != nil && redisconn.Unreachable(failed) {
-		return failed
+	if err := exec(ctx, p); err != nil {
+		if redisconn.Unreachable(err) {
+			return err
+		}
+		failed = cmp.Or(failed, err)
 	}
 
 	p = b.opt.Redis.Pipeline()
@@ -164,4 +213,38 @@ func (b *Broker) publishInTwoSteps(ctx context.Context, batches []Batch) error {
 		o.Found = o.Subscribers > 0
 	}
 	return failed
+}
+
+// withinRates takes the tokens of all batches, and returns what is left of them:
+// of a batch whose tokens could not be had, nothing.
+func (b *Broker) withinRates(ctx context.Context, batches []Batch) (left []Batch, failed error) {
+	var calls []*redisconn.Call
+	for _, batch := range batches {
+		for _, r := range batch.Rates {
+			calls = append(calls, r.Bucket.Take(len(r.Messages)))
+		}
+	}
+	if len(calls) > 0 {
+		failed = redisconn.Exec(ctx, b.opt.Redis, calls)
+	}
+	for _, batch := range batches {
+		unknown := false
+		for _, r := range batch.Rates {
+			n, next, err := quota.Taken(calls[0])
+			calls = calls[1:]
+			if err != nil {
+				unknown = true
+				continue
+			}
+			for _, m := range r.Messages[n:] {
+				o := batch.Messages[m]
+				o.OverRate, o.RetryAfter = true, next
+			}
+		}
+		within := slices.DeleteFunc(slices.Clone(batch.Messages), func(o *Outgoing) bool { return o.OverRate })
+		if !unknown && len(within) > 0 {
+			left = append(left, Batch{Counter: batch.Counter, Messages: within})
+		}
+	}
+	return left, failed
 }

@@ -46,80 +46,77 @@ func newReal(t *testing.T, rdb *redis.Client, embedded bool) *real {
 	return s
 }
 
+// onBoth runs a test on each kind of Redis; client opens a new client of it.
+func onBoth(t *testing.T, test func(t *testing.T, client func() *redis.Client, embedded bool)) {
+	t.Run("redis", func(t *testing.T) { test(t, redistest.Start(t).Client, false) })
+	t.Run("miniredis", func(t *testing.T) {
+		m, _ := redistest.Embedded(t)
+		test(t, func() *redis.Client { return redistest.Client(t, "redis://"+m.Addr()) }, true)
+	})
+}
+
 // TestQuotaRace: sockets and REST calls on two nodes race for the last messages
 // of a plan, and exactly the plan's number is accepted (protocol §6).
 func TestQuotaRace(t *testing.T) {
-	for _, kind := range []struct {
-		name  string
-		start func(t *testing.T) (client func() *redis.Client, embedded bool)
-	}{
-		{"redis", func(t *testing.T) (func() *redis.Client, bool) { return redistest.Start(t).Client, false }},
-		{"miniredis", func(t *testing.T) (func() *redis.Client, bool) {
-			m, _ := redistest.Embedded(t)
-			return func() *redis.Client { return redistest.Client(t, "redis://"+m.Addr()) }, true
-		}},
-	} {
-		t.Run(kind.name, func(t *testing.T) {
-			client, embedded := kind.start(t)
-			const limit, connections, each, calls = 777, 10, 84, 60
-			a := app("app", limit)
-			services := []*real{newReal(t, client(), embedded), newReal(t, client(), embedded)}
-			var ok, over, other atomic.Int64
-			judge := func(err *protocol.Error) {
-				switch {
-				case err == nil:
-					ok.Add(1)
-				case err.Code == protocol.OverMessageQuota:
-					over.Add(1)
-				default:
-					other.Add(1)
-					t.Errorf("%v", err)
+	onBoth(t, func(t *testing.T, client func() *redis.Client, embedded bool) {
+		const limit, connections, each, calls = 777, 10, 84, 60
+		a := app("app", limit)
+		services := []*real{newReal(t, client(), embedded), newReal(t, client(), embedded)}
+		var ok, over, other atomic.Int64
+		judge := func(err *protocol.Error) {
+			switch {
+			case err == nil:
+				ok.Add(1)
+			case err.Code == protocol.OverMessageQuota:
+				over.Add(1)
+			default:
+				other.Add(1)
+				t.Errorf("%v", err)
+			}
+		}
+		var all sync.WaitGroup
+		for i := range connections {
+			s := services[i%2]
+			all.Go(func() { // a socket submits without waiting
+				var answered sync.WaitGroup
+				for range each {
+					answered.Add(1)
+					if err := s.Submit(message(a, "1"), told(func(r Result) { judge(r.Err); answered.Done() })); err != nil {
+						judge(err)
+						answered.Done()
+					}
 				}
-			}
-			var all sync.WaitGroup
-			for i := range connections {
-				s := services[i%2]
-				all.Go(func() { // a socket submits without waiting
-					var answered sync.WaitGroup
-					for range each {
-						answered.Add(1)
-						if err := s.Submit(message(a, "1"), told(func(r Result) { judge(r.Err); answered.Done() })); err != nil {
-							judge(err)
-							answered.Done()
-						}
-					}
-					answered.Wait()
-				})
-			}
-			for i := range calls {
-				s := services[i%2]
-				all.Go(func() { // a REST call waits
-					m := message(a, "1")
-					m.CountSubscribers = true
-					r := s.Publish(context.Background(), m)
-					judge(r.Err)
-					if (r.Err != nil) != (r.RetryAfter > 0) {
-						t.Errorf("%v, to be tried again after %v", r.Err, r.RetryAfter)
-					}
-				})
-			}
-			all.Wait()
-			if ok.Load() != limit || over.Load() != connections*each+calls-limit {
-				t.Errorf("%d accepted and %d over quota, want %d and %d", ok.Load(), over.Load(), limit, connections*each+calls-limit)
-			}
-			counter := quota.Messages(a, time.Now())
-			if used := client().Get(context.Background(), counter.Key).Val(); used != "900" {
-				t.Errorf("the counter is %s, want all 900 attempts", used)
-			}
-			// The plan is raised: the attempts that were refused stay counted.
-			if r := services[0].Publish(context.Background(), message(app("app", 901), "1")); r.Err != nil {
-				t.Errorf("after the plan was raised to 901: %v", r.Err)
-			}
-			if r := services[0].Publish(context.Background(), message(app("app", 901), "1")); r.Err == nil {
-				t.Error("accepted over the raised plan")
-			}
-		})
-	}
+				answered.Wait()
+			})
+		}
+		for i := range calls {
+			s := services[i%2]
+			all.Go(func() { // a REST call waits
+				m := message(a, "1")
+				m.CountSubscribers = true
+				r := s.Publish(context.Background(), m)
+				judge(r.Err)
+				if (r.Err != nil) != (r.RetryAfter > 0) {
+					t.Errorf("%v, to be tried again after %v", r.Err, r.RetryAfter)
+				}
+			})
+		}
+		all.Wait()
+		if ok.Load() != limit || over.Load() != connections*each+calls-limit {
+			t.Errorf("%d accepted and %d over quota, want %d and %d", ok.Load(), over.Load(), limit, connections*each+calls-limit)
+		}
+		counter := quota.Messages(a, time.Now())
+		if used := client().Get(context.Background(), counter.Key).Val(); used != "900" {
+			t.Errorf("the counter is %s, want all 900 attempts", used)
+		}
+		// The plan is raised: the attempts that were refused stay counted.
+		if r := services[0].Publish(context.Background(), message(app("app", 901), "1")); r.Err != nil {
+			t.Errorf("after the plan was raised to 901: %v", r.Err)
+		}
+		if r := services[0].Publish(context.Background(), message(app("app", 901), "1")); r.Err == nil {
+			t.Error("accepted over the raised plan")
+		}
+	})
 }
 
 type told func(Result)

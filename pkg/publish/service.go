@@ -2,6 +2,9 @@
 // socket or from REST, to a channel or to one peer: validate → reserved → action →
 // authorization → quota → broker (protocol §4.4, §5). What is true of a message is true on both roads.
 //
+// The rate of REST requests (protocol §6) is held in the same round trip as the
+// quota, for messages that ask for it: see Message.TakeToken.
+//
 // Messages that wait at the same time share one round trip to Redis: the first
 // goes out at once, those that come while it is under way ride together in the
 // next. There is one round trip at a time, which keeps messages in order.
@@ -48,13 +51,16 @@ type Message struct {
 
 	// CountSubscribers asks for Result.Subscribers.
 	CountSubscribers bool
+	// TakeToken has the message take a token from the REST bucket of the grant's
+	// key first. Without one it is rate_limited, and counts as no message.
+	TakeToken bool
 }
 
 // Result is what became of a message.
 type Result struct {
 	Err         *protocol.Error // nil: published
 	Subscribers int64           // connections subscribed by name on all nodes, if asked for
-	RetryAfter  time.Duration   // with over_message_quota: until the period ends
+	RetryAfter  time.Duration   // with over_message_quota: until the period ends; with rate_limited: until the next token
 }
 
 // Completion is told what became of a message given to Submit. Both calls must
@@ -110,6 +116,7 @@ type Service struct {
 
 type item struct {
 	app      *apps.App
+	bucketOf *apps.Key // whose token it takes, or nil
 	outgoing *broker.Outgoing
 	done     Completion
 
@@ -147,13 +154,26 @@ type waiter chan Result
 func (w waiter) Published(r Result) { w <- r }
 func (w waiter) Flush()             {}
 
+// Check says why the message would be refused without Redis being asked: for its
+// name, a reserved prefix, the action or its authorization, in this order. What
+// it finds is observed as the message's outcome.
+func (s *Service) Check(m Message) *protocol.Error {
+	err := check(&m)
+	if err != nil {
+		s.opt.Observe(string(err.Code))
+	}
+	return err
+}
+
 // Submit checks the message and hands it on to be published. It never blocks.
 // An error means that done will not be called. The message's slices are copied
 // before Submit returns.
 func (s *Service) Submit(m Message, done Completion) *protocol.Error {
-	if err := check(&m); err != nil {
-		s.opt.Observe(string(err.Code))
+	if err := s.Check(m); err != nil {
 		return err
+	}
+	if m.To != "" {
+		m.Channel = ""
 	}
 	if !s.opt.Up() {
 		return s.refuse("Redis does not answer; nothing was published, try again")
@@ -169,7 +189,11 @@ func (s *Service) Submit(m Message, done Completion) *protocol.Error {
 		s.mu.Unlock()
 		return s.refuse("Redis does not keep up; nothing was published, try again")
 	}
-	s.waiting = append(s.waiting, item{m.Grant.App, o, done, m.Channel, m.To, m.From, len(m.Data)})
+	it := item{m.Grant.App, nil, o, done, m.Channel, m.To, m.From, len(m.Data)}
+	if m.TakeToken {
+		it.bucketOf = m.Grant.Key
+	}
+	s.waiting = append(s.waiting, it)
 	s.bytes += o.Size()
 	start := !s.busy
 	s.busy = true
@@ -212,7 +236,6 @@ func checkDirect(m *Message) *protocol.Error {
 	if !m.Grant.Can(apps.ActionSend) {
 		return protocol.Errorf(protocol.ActionNotPermitted, "this credential does not allow send")
 	}
-	m.Channel = ""
 	return nil
 }
 
@@ -250,17 +273,7 @@ func (s *Service) take() []item {
 
 func (s *Service) publish(items []item) {
 	now := s.opt.Now()
-	var batches []broker.Batch
-	of := map[string]int{} // app id → its batch
-	for _, it := range items {
-		i, ok := of[it.app.ID]
-		if !ok {
-			i = len(batches)
-			of[it.app.ID] = i
-			batches = append(batches, broker.Batch{Counter: quota.Messages(it.app, now)})
-		}
-		batches[i].Messages = append(batches[i].Messages, it.outgoing)
-	}
+	batches := batchesOf(items, now)
 
 	// What waited behind a round trip that ran into its timeout does not wait for
 	// one of its own.
@@ -284,6 +297,9 @@ func (s *Service) publish(items []item) {
 			if it.to != "" && !it.outgoing.Found {
 				r.Err = protocol.Errorf(protocol.PeerNotFound, "no peer %q is connected", it.to)
 			}
+		case it.outgoing.OverRate:
+			r.Err = protocol.Errorf(protocol.RateLimited, "key %s is over its rate", it.bucketOf.ID)
+			r.RetryAfter = it.outgoing.RetryAfter
 		case err != nil:
 			r.Err = protocol.Errorf(protocol.BackendError, "Redis did not take the message; nothing was published, try again")
 		default:
@@ -300,4 +316,31 @@ func (s *Service) publish(items []item) {
 	for _, it := range items {
 		it.done.Flush()
 	}
+}
+
+// batchesOf sorts messages by app, and those that take tokens by bucket.
+func batchesOf(items []item, now time.Time) []broker.Batch {
+	var batches []broker.Batch
+	of := map[string]int{}       // app id → its batch
+	rates := map[*apps.Key]int{} // key → the rate in its app's batch
+	for _, it := range items {
+		i, ok := of[it.app.ID]
+		if !ok {
+			i = len(batches)
+			of[it.app.ID] = i
+			batches = append(batches, broker.Batch{Counter: quota.Messages(it.app, now)})
+		}
+		b := &batches[i]
+		if it.bucketOf != nil {
+			r, ok := rates[it.bucketOf]
+			if !ok {
+				r = len(b.Rates)
+				rates[it.bucketOf] = r
+				b.Rates = append(b.Rates, broker.Rate{Bucket: quota.RESTBucket(it.bucketOf)})
+			}
+			b.Rates[r].Messages = append(b.Rates[r].Messages, len(b.Messages))
+		}
+		b.Messages = append(b.Messages, it.outgoing)
+	}
+	return batches
 }

@@ -7,7 +7,9 @@
 //   - connections: the app's concurrent connections, in per-node leases that
 //     run out when a node dies. Who asks for one with a revoked token
 //     (pkg/revocation) is refused in the same step.
-//   - rates: REST requests per key, and connects per client address.
+//   - rates: REST requests per key, and connects per client address. The token
+//     of a request that publishes is taken by the broker as well, in the same
+//     step, with BucketLua.
 //
 // Keys: fw:{<app>}:messages:<period>, fw:{<app>}:connections,
 // fw:{<app>}:connections:leases, fw:{<app>}:peak:<period>, fw:{<app>}:rest:<key id>,

@@ -2,7 +2,6 @@ package quota
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"time"
 
@@ -12,14 +11,7 @@ import (
 	"fleetwire/pkg/redisconn"
 )
 
-var (
-	//go:embed rates.lua
-	ratesLua string
-
-	ratesScript = redis.NewScript(ratesLua)
-
-	errAway = errors.New("redis is away")
-)
+var errAway = errors.New("redis is away")
 
 // RateLimiter bounds REST requests per key and connects per client address,
 // across all nodes and functions. Checks that wait at the same time share one
@@ -100,10 +92,11 @@ func (l *RateLimiter) Watch(h *redisconn.Health) { l.health = h }
 // AllowREST takes one request from the key's bucket (its app's restPerSec and
 // restBurst). When it is empty, retryAfter says when the next request may pass.
 func (l *RateLimiter) AllowREST(ctx context.Context, key *apps.Key) (ok bool, retryAfter time.Duration, err error) {
+	b := RESTBucket(key)
 	return l.run(ctx, &check{
 		script: ratesScript,
-		key:    "fw:{" + key.App.ID + "}:rest:" + key.ID,
-		limits: [2]any{key.App.Limits.RESTPerSec, key.App.Limits.RESTBurst},
+		key:    b.Key,
+		limits: [2]any{b.PerSec, b.Burst},
 		passes: func(v verdict) bool { return v.place <= v.n },
 	})
 }

@@ -14,8 +14,6 @@ import (
 // it refuses before reading, where it can.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if err := checkContentType(r.Header.Get("Content-Type")); err != nil {
-		// RFC 9110 §12.5.1: in a response, what a next request may send.
-		w.Header().Set("Accept", "application/json")
 		return nil, err
 	}
 	if r.ContentLength > protocol.MaxBodyBytes {

@@ -11,6 +11,10 @@
 //	rate        429 rate_limited, with Retry-After; 503 backend_error when the limiter cannot tell
 //	handler     whatever it returns
 //
+// That is the order in which a caller hears of them. A handler made by
+// [NewTakingToken] may look at a request before its rate is known, as long as it
+// says nothing.
+//
 // A handler gets the key that called and returns an error; it never writes one.
 // A *protocol.Error anywhere in the returned chain is what the caller sees.
 // Everything else, panics included, is logged and answered with a bare 500

@@ -30,8 +30,12 @@ func WriteError(w http.ResponseWriter, r *http.Request, log *slog.Logger, err er
 		// The path, never the whole URL: query strings can hold credentials.
 		log.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "status", status, "err", err)
 	}
-	if status == http.StatusUnauthorized {
+	switch status {
+	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", "Bearer")
+	case http.StatusUnsupportedMediaType:
+		// RFC 9110 §12.5.1: in a response, what a next request may send.
+		w.Header().Set("Accept", "application/json")
 	}
 	writeBody(w, status, protocol.AppendErrorBody(nil, shown))
 }

@@ -53,6 +53,19 @@ type HandlerFunc func(w http.ResponseWriter, r *http.Request, key *apps.Key) err
 // New makes serve into an http.Handler for route, with the checks of the
 // package doc before it. It panics when c lacks something required.
 func New(c Config, route Route, serve HandlerFunc) http.Handler {
+	return NewTakingToken(c, route, func(w http.ResponseWriter, r *http.Request, key *apps.Key) error {
+		if err := c.TakeToken(w, r, key); err != nil {
+			return err
+		}
+		return serve(w, r, key)
+	})
+}
+
+// NewTakingToken is New without the check of the rate: serve sees to it that
+// each request takes a token, and is answered 429 before anything else if there
+// is none. With TakeToken it can do so ahead; [RateLimited] is for a serve that
+// asks Redis for the token together with what else it wants from there.
+func NewTakingToken(c Config, route Route, serve HandlerFunc) http.Handler {
 	if c.Apps == nil || c.Limiter == nil {
 		panic("api.New: Config.Apps and Config.Limiter are required")
 	}
@@ -96,23 +109,29 @@ func (h *handler) handle(w http.ResponseWriter, r *http.Request) error {
 	if key.App.Suspended {
 		return protocol.Errorf(protocol.AccountSuspended, "app %s is suspended; its keys work again when an operator lifts that", key.App.ID)
 	}
-	if err := h.limit(w, r, key); err != nil {
-		return err
-	}
 	return h.serve(w, r, key)
 }
 
-func (h *handler) limit(w http.ResponseWriter, r *http.Request, key *apps.Key) error {
-	ok, wait, err := h.Limiter.AllowREST(r.Context(), key)
+// TakeToken takes the request's token from the key's bucket (protocol §6).
+// Without one it sets Retry-After and returns rate_limited; the error is
+// backend_error when nobody can tell.
+func (c Config) TakeToken(w http.ResponseWriter, r *http.Request, key *apps.Key) error {
+	ok, wait, err := c.Limiter.AllowREST(r.Context(), key)
 	if err != nil {
 		shown := protocol.Errorf(protocol.BackendError, "the rate limit could not be checked, so nothing was done; try again")
 		return fmt.Errorf("%w: %w", shown, err)
 	}
 	if !ok {
-		limits := key.App.Limits
-		SetRetryAfter(w, wait)
-		return protocol.Errorf(protocol.RateLimited, "key %s is over %d requests per second (burst %d); wait as long as Retry-After says",
-			key.ID, limits.RESTPerSec, limits.RESTBurst)
+		return RateLimited(w, key, wait)
 	}
 	return nil
+}
+
+// RateLimited sets Retry-After to wait, and is the error for a request of key
+// that got no token.
+func RateLimited(w http.ResponseWriter, key *apps.Key, wait time.Duration) error {
+	limits := key.App.Limits
+	SetRetryAfter(w, wait)
+	return protocol.Errorf(protocol.RateLimited, "key %s is over %d requests per second (burst %d); wait as long as Retry-After says",
+		key.ID, limits.RESTPerSec, limits.RESTBurst)
 }

@@ -52,6 +52,11 @@ func Run(t *testing.T, start func(t *testing.T) Setup) {
 		{"one app's batch fails alone", testFailedBatch},
 		{"the counter expires", testExpiry},
 
+		{"rates and the cap", testRates},
+		{"exactly a bucket's tokens are taken", testRatesRace},
+		{"a bucket has one count", testTokensAreShared},
+		{"a broken bucket", testBrokenBucket},
+
 		{"live", testLive},
 		{"interest on and off", testInterest},
 		{"interest that changes from all sides", testChurn},

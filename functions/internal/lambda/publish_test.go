@@ -1,0 +1,73 @@
+package lambda
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/functions/internal/apitest"
+	"fleetwire/functions/publish"
+	"fleetwire/pkg/redisconn/redistest"
+)
+
+// trips counts the round trips of a client.
+type trips struct{ n atomic.Int64 }
+
+func (*trips) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (c *trips) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		c.n.Add(1)
+		return next(ctx, cmd)
+	}
+}
+
+func (c *trips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if cmds[0].Name() != "hello" { // of a new connection
+			c.n.Add(1)
+		}
+		return next(ctx, cmds)
+	}
+}
+
+// TestPublishesInOneRoundTrip: the rate, the quota and the publishing are one. Two
+// more write the usage figures, of the channel and of the peer.
+func TestPublishesInOneRoundTrip(t *testing.T) {
+	server := redistest.Start(t)
+	doc := strings.Replace(document("sk_a"), `"keys"`, `"limits":{"restPerSec":1,"restBurst":4},"keys"`, 1)
+	log := new(apitest.Log)
+	f := newFunction(settings{apps: doc, redis: server.URL()},
+		func(s Services) http.Handler { return publish.New(s.API, s.Publisher) }, slog.New(slog.NewTextHandler(log, nil)))
+	f.start()
+	t.Cleanup(func() { _ = f.rdb.Close() })
+	counted := new(trips)
+	f.rdb.AddHook(counted)
+	send := func(body string, status int, most int64) {
+		t.Helper()
+		r := apitest.Request("POST", "/v1/channels/a/publish", body)
+		r.Header.Set("Authorization", "Bearer sk_a:"+apitest.Secret)
+		before := counted.n.Load()
+		w := apitest.Do(f, r)
+		if w.Code != status {
+			t.Errorf("%d %s, want %d\n%s", w.Code, w.Body, status, log)
+		}
+		if got := counted.n.Load() - before; got > most {
+			t.Errorf("%d after %d round trips, want at most %d", w.Code, got, most)
+		}
+		if status == 429 && w.Header().Get("Retry-After") != "1" {
+			t.Errorf("Retry-After: %q, want 1", w.Header().Get("Retry-After"))
+		}
+	}
+	send(`{"data":1}`, 200, 5) // Redis is sent both scripts
+	send(`{}`, 400, 2)         // and a third
+	send(`{"data":1}`, 200, 3)
+	send(`{"data":1}`, 200, 3)
+	send(`{"data":1}`, 429, 1)
+	send(`{}`, 429, 1)
+}

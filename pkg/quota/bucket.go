@@ -1,0 +1,59 @@
+package quota
+
+import (
+	_ "embed"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/redisconn"
+)
+
+// BucketLua is the Lua function
+//
+//	take(key, asked, rate, burst) → given, milliseconds until the next token
+//
+// of a token bucket, for scripts to begin with: it is the only place that does
+// the arithmetic.
+//
+//go:embed bucket.lua
+var BucketLua string
+
+//go:embed rates.lua
+var ratesLua string
+
+var ratesScript = redis.NewScript(BucketLua + ratesLua)
+
+// Bucket is a token bucket in Redis. It begins full.
+type Bucket struct {
+	Key    string
+	PerSec int // tokens that it gets each second
+	Burst  int // tokens that it holds
+}
+
+// RESTBucket is the bucket from which each REST request of the key takes one
+// token (protocol §6).
+func RESTBucket(key *apps.Key) Bucket {
+	return Bucket{
+		Key:    "fw:{" + key.App.ID + "}:rest:" + key.ID,
+		PerSec: key.App.Limits.RESTPerSec,
+		Burst:  key.App.Limits.RESTBurst,
+	}
+}
+
+// Take is the call that takes up to n tokens out of the bucket; Taken reads what
+// it returned.
+func (b Bucket) Take(n int) *redisconn.Call {
+	return &redisconn.Call{Script: ratesScript, Keys: []string{b.Key}, Args: []any{n, b.PerSec, b.Burst}}
+}
+
+// Taken is how many tokens a call that Take made has got, and how long it is
+// until the next one can be had.
+func Taken(c *redisconn.Call) (n int, next time.Duration, err error) {
+	reply, err := c.Reply.Int64Slice()
+	if err != nil {
+		return 0, 0, err
+	}
+	return int(reply[0]), time.Duration(reply[1]) * time.Millisecond, nil
+}
