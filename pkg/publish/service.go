@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 
@@ -242,6 +243,9 @@ func checkDirect(m *Message) *protocol.Error {
 // flush publishes what waits, one round trip at a time, until nothing does.
 func (s *Service) flush() {
 	for {
+		// Whoever was just answered, or is about to send something, runs first: with
+		// many REST requests twice as many share a round trip.
+		runtime.Gosched()
 		s.mu.Lock()
 		batch := s.take()
 		s.mu.Unlock()
