@@ -228,21 +228,34 @@ func TestRESTCredentials(t *testing.T) {
 	}
 }
 
-// Requests over a key's rate are refused with 429 and the time to wait; another
-// key of the same app is not held up. Both nodes count together.
+// Requests over a key's rate are refused with 429 and the time to wait, those too
+// that something else is wrong with; another key of the same app is not held up.
+// Both nodes count together, and what was refused costs no message.
 func TestRESTRate(t *testing.T) {
 	key, other := newKey("eager", "**"), newKey("other", "**")
 	app := newApp("app_rate", key, other)
 	app.Limits.RequestsASec, app.Limits.RequestsBurst = 1, 5
 	onEachRedis(t, []*appDoc{app}, func(t *testing.T, s *system) {
-		passed, refused := 0, 0
+		requests := []struct {
+			path, body string
+			status     int // within the rate
+		}{
+			{"/v1/tokens", `{"peerId":"p"}`, 200},
+			{"/v1/channels/a/publish", `{"data":1}`, 200},
+			{"/v1/channels/a/publish", `{}`, 400},
+		}
+		passed, published, refused := 0, 0, 0
 		for i := range 30 {
-			a, err := s.nodes[i%len(s.nodes)].call("POST", "/v1/tokens", key.credential(), `{"peerId":"p"}`)
+			request := requests[i%len(requests)]
+			a, err := s.nodes[i%len(s.nodes)].call("POST", request.path, key.credential(), request.body)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if a.status == 200 {
+			if a.status == request.status {
 				passed++
+				if i%len(requests) == 1 {
+					published++
+				}
 				continue
 			}
 			refused++
@@ -253,6 +266,10 @@ func TestRESTRate(t *testing.T) {
 		}
 		if passed < 5 || refused == 0 {
 			t.Errorf("%d passed and %d were refused of 30; the burst is 5", passed, refused)
+		}
+		a, err := s.first().call("GET", "/v1/usage", other.credential(), "")
+		if want := fmt.Sprintf(`"messagesUsed":%d,`, published); err != nil || a.status != 200 || !strings.Contains(a.body, want) {
+			t.Errorf("%d %s (%v), want %s", a.status, a.body, err, want)
 		}
 		s.first().publish(t, other, "a", "1")
 	})
