@@ -34,7 +34,7 @@ const (
 	// bodyBytes is what is read of a REST body before 413; the handlers' own limit
 	// (protocol §5) is below it.
 	bodyBytes = 256 << 10
-	// decision bounds how long a connect may wait for Redis.
+	// decision bounds how long a connect may wait for its address's limit.
 	decision = 10 * time.Second
 )
 
@@ -157,8 +157,8 @@ func (n *Node) authorize(c *fiber.Ctx) error {
 }
 
 // upgraded takes the socket over from fiber: concurrency → session (protocol
-// §4.1). Everything that fiber and contrib/websocket hold for
-// the connection is free again when it returns.
+// §4.1). Everything that fiber and contrib/websocket hold for the connection is
+// free again when it returns.
 func (n *Node) upgraded(c *websocket.Conn) {
 	conn, early, err := takeOver(c)
 	if err != nil {

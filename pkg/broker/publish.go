@@ -85,9 +85,9 @@ func (b *Broker) Prepare(m *Message) *Outgoing {
 func (o *Outgoing) Size() int { return len(o.topic) + len(o.payload) }
 
 // Publish holds the batches against their rates, counts and publishes them in one
-// round trip (several on miniredis), and fills in what became of each message. With an error, what is Accepted was
-// published nevertheless: one app's batch can fail alone. Of the rest Redis took
-// nothing, as far as this process can know.
+// round trip (several on miniredis), and fills in what became of each message.
+// With an error, what is Accepted was published nevertheless: one app's batch can
+// fail alone. Of the rest Redis took nothing, as far as this process can know.
 func (b *Broker) Publish(ctx context.Context, batches []Batch) error {
 	var err error
 	if b.opt.Embedded {

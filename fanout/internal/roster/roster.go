@@ -38,8 +38,8 @@ const (
 	// such as an offer of a WebRTC connection, as soon as they hear of each other,
 	// and throw away what comes from somebody they have not heard of. So a newcomer
 	// is sent nothing directly before its snapshot (the watcher sees to that), and
-	// others hear of it before anything that it sends to them: see Precede. Where there are more, it
-	// is gathering that matters.
+	// others hear of it before anything that it sends to them: see Precede. Where
+	// there are more, it is gathering that matters.
 	few = 64
 	// settling is for how long peers stay in a view that Redis has lost: longer
 	// than it takes the nodes to notice that, and to state them again.

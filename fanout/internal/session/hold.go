@@ -46,10 +46,9 @@ func (s *Session) AppendDirect(frame []byte, sequence uint64) (queued, flush boo
 	q := &s.out
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.sequence == sequence {
+	if !q.isNew(sequence) {
 		return false, false
 	}
-	q.sequence = sequence
 	h := q.held
 	if h == nil || h.over {
 		return s.enqueue(frame)

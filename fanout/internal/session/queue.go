@@ -32,11 +32,18 @@ func (s *Session) Append(frame []byte, sequence uint64) (queued, flush bool) {
 	q := &s.out
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.sequence == sequence {
+	if !q.isNew(sequence) {
 		return false, false
 	}
-	q.sequence = sequence
 	return s.enqueue(frame)
+}
+
+// isNew says whether the hub gives the connection this for the first time. It is
+// called with the queue locked.
+func (q *queue) isNew(sequence uint64) bool {
+	was := q.sequence
+	q.sequence = sequence
+	return was != sequence
 }
 
 // enqueue is called with the queue locked.
