@@ -143,8 +143,8 @@ func testLivingDocument(t *testing.T, start func(apps string) ([]*program, []*no
 
 	// Revoked: its connections close, it opens none, and REST does not know it.
 	file.overwrite(doc(next, public))
-	for _, d := range old {
-		d.expectClose(4001, former.ID)
+	for _, d := range old { // a new token would be good
+		d.expectClose(4002, former.ID)
 	}
 	eventually(t, "REST refuses the revoked key", interval+slack, func() bool { return mint(former).status == 401 })
 	refused("token="+former.token("old", nil), 4001, "revoked")

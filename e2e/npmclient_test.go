@@ -117,16 +117,28 @@ func TestPublishedClient(t *testing.T) {
 	suspended := newApp("app_npm_suspended", newKey("npm-suspended", "**"))
 	suspended.Suspended = true
 
-	revoked := newKey("npm-revoked", "**")
-	changing := newApp("app_npm_changing", revoked, newKey("npm-kept", "**"))
-	docs := []*appDoc{newApp("app_npm", all, few, public), tight, slow, suspended, changing}
+	leaked, kept := newKey("npm-leaked", "**"), newKey("npm-kept", "**")
+	changingPublic := &keyDoc{ID: "pk_live_npm_changing", Patterns: []string{"public/**"}, Actions: everyAction}
+	changing := newApp("app_npm_changing", leaked, kept, changingPublic)
+	former := newKey("npm-secret", "**")
+	formerSecret, nextSecret := former.credential(), former.ID+":"+secretMark+"-of-the-next-one-0123456789"
+	secretApp := newApp("app_npm_secret", former)
+	docs := []*appDoc{newApp("app_npm", all, few, public), tight, slow, suspended, changing, secretApp}
 
 	f := startFleet(t, docs...)
 	// What a scenario cannot do itself.
 	orders := http.NewServeMux()
 	orders.HandleFunc("POST /restart", func(http.ResponseWriter, *http.Request) { f.restart() })
-	orders.HandleFunc("POST /revoke", func(http.ResponseWriter, *http.Request) {
-		changing.Keys = changing.Keys[1:]
+	orders.HandleFunc("POST /rotate", func(http.ResponseWriter, *http.Request) {
+		changing.Keys = []*keyDoc{kept, changingPublic}
+		f.edit(docs...)
+	})
+	orders.HandleFunc("POST /hide", func(http.ResponseWriter, *http.Request) {
+		changing.Keys = []*keyDoc{kept}
+		f.edit(docs...)
+	})
+	orders.HandleFunc("POST /change-secret", func(http.ResponseWriter, *http.Request) {
+		_, former.Secret, _ = strings.Cut(nextSecret, ":")
 		f.edit(docs...)
 	})
 	orders.HandleFunc("POST /suspend", func(http.ResponseWriter, *http.Request) {
@@ -138,7 +150,8 @@ func TestPublishedClient(t *testing.T) {
 
 	keys := map[string]string{"all": all.credential(), "few": few.credential(), "public": public.ID,
 		"tight": tight.Keys[0].credential(), "slow": slow.Keys[0].credential(), "suspended": suspended.Keys[0].credential(),
-		"revoked": revoked.credential(), "kept": changing.Keys[1].credential()}
+		"leaked": leaked.credential(), "kept": kept.credential(), "changingPublic": changingPublic.ID,
+		"formerSecret": formerSecret, "nextSecret": nextSecret}
 	scenarios := slices.Collect(strings.Lines(runNPM(t, patience, nil, "client.mjs", "--list")))
 	if len(scenarios) == 0 {
 		t.Fatal("client.mjs lists no scenario")

@@ -9,7 +9,7 @@ import (
 )
 
 // A key that is taken out of the secret is revoked on nodes that run: within one
-// reading of the secret (25 s) its connections close, and it opens no more.
+// reading of the secret (25 s) its connections close with 4002, and it opens no more.
 func TestAKeyIsRevokedInTheSecret(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
@@ -24,7 +24,7 @@ func TestAKeyIsRevokedInTheSecret(t *testing.T) {
 	device := p.dial(t, token)
 
 	secrets.Put(appsARN, strings.ReplaceAll(document, `"id": "sk_`, `"id": "sk_next_`))
-	device.wantClose(4001)
+	device.wantClose(4002)
 	redistest.Eventually(t, patience, "the log says that a new version is in force", func() bool {
 		return strings.Contains(p.log.String(), "a new version of the apps document is in force")
 	})

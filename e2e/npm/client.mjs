@@ -355,16 +355,53 @@ const scenarios = {
     assert.deepEqual(other.all("disconnected"), []);
   },
 
-  async "a revoked key and a suspended app are final"() {
-    const revoked = await joined(token("revoked", "a"), { node: 0 });
-    const kept = await joined(token("kept", "b"), { node: 1 });
-    await order("revoke");
-    const a = await revoked.next("disconnected");
-    assert.deepEqual([a.code, a.willReconnect], [WsCloseCode.InvalidToken, false]);
+  async "a key is rotated, and all devices come back by themselves"() {
+    // Both keys are known by now; the token server goes over to the next one, and the leaked one is taken out.
+    let signs = "leaked";
+    const size = 12;
+    const provider = (sub) => ({ tokenProvider: async () => sign(settings.keys[signs], sub) });
+    const fleet = await Promise.all(
+      Array.from({ length: size }, (_, i) => joined(provider(`rotated-${i}`), { url: settings.balancer }, "rotated/commands")),
+    );
+    const kept = await joined(token("kept", "bystander"), { node: 1 }, "rotated/events");
+    const page = await joined({ apiKey: settings.keys.changingPublic }, { node: 0 });
+    const back = async (code) => {
+      for (const peer of fleet) {
+        const end = await peer.next("disconnected");
+        assert.deepEqual([end.code, end.willReconnect], [code, true]);
+        assert.equal((await peer.next("connected")).isReconnect, true);
+        assert.equal(peer.sockets.length, 2); // it was let in at once
+      }
+    };
+    signs = "kept";
+    await order("rotate");
+    await back(WsCloseCode.TokenExpired);
+    await untilHeard("rotated/commands", size, "all back", "kept");
+    for (const peer of fleet) await peer.expect("message", { channel: "rotated/commands", from: "server", data: "all back" });
+    await refusedConnect(token("leaked", "thief"), WsCloseCode.InvalidToken);
+    assert.deepEqual([kept.all("disconnected"), page.all("disconnected")], [[], []]);
+
+    // No token helps a page whose publishable key is gone, nor anybody in a suspended app.
+    await order("hide");
+    const hidden = await page.next("disconnected");
+    assert.deepEqual([hidden.code, hidden.willReconnect], [WsCloseCode.InvalidToken, false]);
     assert.deepEqual(kept.all("disconnected"), []);
     await order("suspend");
-    const b = await kept.next("disconnected");
-    assert.deepEqual([b.code, b.willReconnect], [WsCloseCode.AccountSuspended, false]);
+    for (const peer of [kept, ...fleet]) {
+      const end = await peer.next("disconnected");
+      assert.deepEqual([end.code, end.willReconnect], [WsCloseCode.AccountSuspended, false]);
+    }
+  },
+
+  async "a key's secret is changed in place"() {
+    let signs = "formerSecret";
+    const device = await joined({ tokenProvider: async () => sign(settings.keys[signs], "device") }, { node: 1 }, "secret/commands");
+    signs = "nextSecret";
+    await order("change-secret");
+    const { code, willReconnect } = await device.next("disconnected");
+    assert.deepEqual([code, willReconnect], [WsCloseCode.TokenExpired, true]);
+    assert.equal((await device.next("connected")).isReconnect, true);
+    assert.equal(device.sockets.length, 2);
   },
 
   async "the client's keepalive is answered"() {

@@ -93,13 +93,13 @@ func TestAConnectDoesNotSlipPastARevocation(t *testing.T) {
 	admitting.next(func() {
 		r.replace(edited(t, `"id":"`+keyID+`"`, `"id":"sk_live_new"`))
 		for _, p := range others {
-			p.wantClose(4001, "revoked: key "+keyID)
+			p.wantClose(4002, "revoked: key "+keyID)
 		}
 	})
 	late, err := r.dial(query(token), nil)
 	check(t, err)
 	late.wantText(`{"type":"welcome"`) // it was let in
-	late.wantClose(4001, "revoked: key "+keyID)
+	late.wantClose(4002, "revoked: key "+keyID)
 	eventually(t, "without connections", func() bool { return len(r.sessions.all()) == 0 })
 }
 

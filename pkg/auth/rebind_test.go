@@ -46,16 +46,17 @@ func TestRebindRefuses(t *testing.T) {
 		code      protocol.CloseCode
 		reason    string
 	}{
-		{"the key is gone", "sk_a", []string{keyA, ""}, 4001, "revoked: key sk_a"},
+		{"the key is gone", "sk_a", []string{keyA, ""}, 4002, "revoked: key sk_a"},
 		{"a publishable key is gone", "pk_a", []string{"pk_a", "pk_new"}, 4001, "revoked: key pk_a"},
-		{"its secret is another", "sk_a", []string{secretA, secretA + "2"}, 4001, "revoked: the former secret of key sk_a"},
-		{"another app has it", "sk_a", []string{keyA, "", keyB, keyA + keyB}, 4001, "revoked: key sk_a"},
+		{"its secret is another", "sk_a", []string{secretA, secretA + "2"}, 4002, "revoked: the former secret of key sk_a"},
+		{"another app has it", "sk_a", []string{keyA, "", keyB, keyA + keyB}, 4002, "revoked: key sk_a"},
 		{"the app is gone", "sk_a", []string{`"app_a"`, `"app_new"`}, 4001, "the app app_a does not exist any more"},
 		{"app and key are gone", "sk_a", []string{`"app_a"`, `"app_new"`, keyA, ""}, 4001, "the app app_a does not exist any more"},
 		{"the app is suspended", "sk_a", []string{`"suspended":false`, `"suspended":true`}, 4012, ""},
 		{"the app is suspended, for a publishable key", "pk_a", []string{`"suspended":false`, `"suspended":true`}, 4012, ""},
-		// Suspended ends with the suspension, revoked never does: that is said first.
-		{"suspended and revoked", "sk_a", []string{`"suspended":false`, `"suspended":true`, keyA, ""}, 4001, "revoked: key sk_a"},
+		// A new token would be refused: nobody is sent to get one.
+		{"suspended and revoked", "sk_a", []string{`"suspended":false`, `"suspended":true`, keyA, ""}, 4012, ""},
+		{"suspended and a publishable key is gone", "pk_a", []string{`"suspended":false`, `"suspended":true`, "pk_a", "pk_new"}, 4012, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -7,9 +7,10 @@
 // A Client connects in the background and, when a connection ends, does what its
 // close code asks (protocol §4.5):
 //
-//   - with a new token at once: 4002, the token has expired (a second time in a
-//     row without a welcome between, after a pause). It need not come to that: shortly
-//     before, the client asks for a new token and goes on with it (refresh, §4.2);
+//   - with a new token at once: 4002, the token has expired or its key was rotated
+//     (a second time in a row without a welcome between, after a pause). A token
+//     need not expire: shortly before, the client asks for a new one and goes on
+//     with it (refresh, §4.2);
 //   - with a new token after a pause, once: 4001, the token or its key will not
 //     do. If the new one is refused as well, the client stops;
 //   - after at least 30 s: 4010, the plan's connections are used up;

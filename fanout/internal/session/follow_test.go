@@ -117,8 +117,8 @@ func TestFollowCloses(t *testing.T) {
 		code   int
 		reason string
 	}{
-		{"the key is revoked", []string{dropKey, `"id":"sk_new"`}, 4001, "revoked: key sk_test"},
-		{"its secret is another", []string{`"secret":"0`, `"secret":"1`}, 4001, "revoked: the former secret of key sk_test"},
+		{"the key is revoked", []string{dropKey, `"id":"sk_new"`}, 4002, "revoked: key sk_test"},
+		{"its secret is another", []string{`"secret":"0`, `"secret":"1`}, 4002, "revoked: the former secret of key sk_test"},
 		{"the app is gone", []string{`"app_test"`, `"app_new"`}, 4001, "the app app_test does not exist any more"},
 		{"the app is suspended", []string{`"limits"`, `"suspended":true,"limits"`}, 4012, "the app is suspended"},
 	} {
@@ -158,7 +158,7 @@ func TestFollowAfterARefreshThatWasOvertaken(t *testing.T) {
 		return g, refused
 	})
 	p.write(refresh(token))
-	p.want(aClose(4001, "revoked: key sk_test"))
+	p.want(aClose(4002, "revoked: key sk_test"))
 }
 
 // The same, but that the node comes by only while the key is still good.
