@@ -8,9 +8,11 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
+	"fleetwire/pkg/redact"
 	"fleetwire/pkg/telemetry"
 )
 
@@ -21,73 +23,98 @@ type Config struct {
 	Listen, Ops, Apps, Redis string
 	Drain                    time.Duration
 	TrustedProxies           []netip.Prefix
+	LogFormat                string // "text" or "json"
 	Log                      *slog.Logger
-}
-
-// envNames are the variables whose name is not simply the flag's.
-var envNames = map[string]string{"redis": "FLEETWIRE_REDIS_URL"}
-
-func envName(flagName string) string {
-	if name, ok := envNames[flagName]; ok {
-		return name
-	}
-	return "FLEETWIRE_" + strings.ToUpper(strings.ReplaceAll(flagName, "-", "_"))
 }
 
 // ParseConfig reads the command line. defaults holds the defaults of Listen,
 // Ops, Apps and Redis; help is what -h says first. An error is one line that
-// names the flag; flag.ErrHelp means that the help has been printed.
+// names the flag and shows no value longer than 12 bytes; flag.ErrHelp means that
+// the help has been printed.
 func ParseConfig(args []string, stderr io.Writer, defaults Config, help string) (Config, error) {
 	c := defaults
-	var proxies, format, level string
+	var drain, proxies, level string
 	fs := flag.NewFlagSet("", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.StringVar(&c.Listen, "listen", defaults.Listen, "address for sockets and, in localdev, REST")
 	fs.StringVar(&c.Ops, "ops", defaults.Ops, "address for /healthz, /readyz and /metrics; keep it private; \"off\" for none")
 	fs.StringVar(&c.Apps, "apps", defaults.Apps, "the apps document: a file, the JSON itself or, for fanout, the ARN of an AWS secret; a file or secret is read again while running")
 	fs.StringVar(&c.Redis, "redis", defaults.Redis, "Redis (≥ 7), as in redis://127.0.0.1:6379/0 or rediss://user:password@host:6379")
-	fs.DurationVar(&c.Drain, "drain", DefaultDrain, "over how long connections are closed on SIGTERM")
+	fs.StringVar(&drain, "drain", DefaultDrain.String(), "over how long connections are closed on SIGTERM, at most 1h")
 	fs.StringVar(&proxies, "trusted-proxies", "", "networks, separated by commas, whose X-Forwarded-For is believed, as in 10.0.0.0/16")
-	fs.StringVar(&format, "log-format", "text", "log lines as text or json")
+	fs.StringVar(&c.LogFormat, "log-format", "text", "log lines as text or json")
 	fs.StringVar(&level, "log-level", "info", "least level logged: debug, info, warn or error")
 
-	var err error
-	fs.VisitAll(func(f *flag.Flag) {
-		if value, ok := os.LookupEnv(envName(f.Name)); ok && err == nil {
-			if e := fs.Set(f.Name, value); e != nil {
-				err = fmt.Errorf("%s=%q (flag -%s): %w", envName(f.Name), value, f.Name, e)
-			}
-		}
-	})
+	fromVariable, unknown, err := readEnvironment(fs, os.Environ())
 	if err != nil {
 		return c, err
 	}
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
-			fmt.Fprintf(stderr, "%s\n\nEach flag is also an environment variable, -redis as FLEETWIRE_REDIS_URL, the others as -log-format is FLEETWIRE_LOG_FORMAT.\n\n", help)
-			fs.SetOutput(stderr)
-			fs.PrintDefaults()
+			printHelp(fs, stderr, help)
+			return c, err
 		}
-		return c, err
+		return c, badFlag(err)
 	}
 	if fs.NArg() > 0 {
-		return c, fmt.Errorf("unexpected argument %q: everything is given by flags, see -h", fs.Arg(0))
+		return c, fmt.Errorf("unexpected argument %s: everything is given by flags, as in -listen 127.0.0.1:8080; see -h", redact.Value(fs.Arg(0)))
 	}
-	if c.Ops == "off" {
-		c.Ops = ""
-	}
-	if c.Drain < 0 {
-		return c, fmt.Errorf("-drain %v: must not be negative", c.Drain)
-	}
-	for _, p := range strings.FieldsFunc(proxies, func(r rune) bool { return r == ',' || r == ' ' }) {
-		prefix, err := netip.ParsePrefix(p)
-		if err != nil {
-			return c, fmt.Errorf("-trusted-proxies: %q is not a network such as 10.0.0.0/16", p)
+	fs.Visit(func(f *flag.Flag) {
+		if value := f.Value.String(); strings.TrimSpace(value) == "" && err == nil {
+			err = fmt.Errorf("-%s: is empty; give %s, or leave the flag out", f.Name, examples[f.Name])
 		}
-		c.TrustedProxies = append(c.TrustedProxies, prefix)
+	})
+	if err != nil {
+		return c, err
 	}
-	if c.Log, err = telemetry.NewLogger(stderr, format, level); err != nil {
+	for _, read := range []struct {
+		flag string
+		into func() error
+	}{
+		{"listen", func() error { return checkAddress(c.Listen) }},
+		{"ops", func() error { c.Ops, err = opsAddress(c.Ops); return err }},
+		{"drain", func() error { c.Drain, err = parseDrain(drain); return err }},
+		{"trusted-proxies", func() error { c.TrustedProxies, err = parseNetworks(proxies); return err }},
+		{"log-format", func() error { return checkLogFormat(c.LogFormat) }},
+		{"log-level", func() error { return checkLogLevel(level) }},
+	} {
+		if err := read.into(); err != nil {
+			return c, fmt.Errorf("-%s%s: %w", read.flag, fromVariable[read.flag], err)
+		}
+	}
+	if c.Log, err = telemetry.NewLogger(stderr, c.LogFormat, level); err != nil {
 		return c, fmt.Errorf("-log-format, -log-level: %w", err)
 	}
+	for _, name := range unknown {
+		c.Log.Warn("an environment variable is no setting of this program and changes nothing; -h lists those there are", "variable", redact.Name(name))
+	}
 	return c, nil
+}
+
+// badValue finds the flag in what package flag says of a value that the flag refuses.
+var badValue = regexp.MustCompile(`for (?:flag )?-([a-z-]+): [^:"]*$`)
+
+// badFlag says of package flag's errors, which repeat what was given, what would do.
+func badFlag(err error) error {
+	text := err.Error()
+	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
+		return fmt.Errorf("unknown flag -%s; -h lists all flags", redact.Name(name))
+	}
+	if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
+		return fmt.Errorf("-%s: has no value; give %s", name, examples[name])
+	}
+	if given, ok := strings.CutPrefix(text, "bad flag syntax: "); ok {
+		return fmt.Errorf("%s is not a flag, which looks like -listen 127.0.0.1:8080; see -h", redact.Value(given))
+	}
+	if m := badValue.FindStringSubmatch(text); m != nil {
+		return fmt.Errorf("-%s: has a value that it does not take; give %s", m[1], examples[m[1]])
+	}
+	return errors.New("a flag cannot be read; -h lists all flags")
+}
+
+func printHelp(fs *flag.FlagSet, w io.Writer, help string) {
+	fmt.Fprintf(w, "%s\n\nEach flag is also an environment variable, -redis as FLEETWIRE_REDIS_URL, the others as -log-format is FLEETWIRE_LOG_FORMAT.\n"+
+		"The flag wins; an empty variable counts as not set.\n\n", help)
+	fs.SetOutput(w)
+	fs.PrintDefaults()
 }

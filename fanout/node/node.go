@@ -106,13 +106,13 @@ func New(opt Options) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n.listener, err = net.Listen("tcp", opt.Listen); err != nil {
-		return nil, &ListenError{"listen", err}
+	if n.listener, err = listen("listen", opt.Listen); err != nil {
+		return nil, err
 	}
 	if opt.Ops != "" {
-		if n.opsListener, err = net.Listen("tcp", opt.Ops); err != nil {
+		if n.opsListener, err = listen("ops", opt.Ops); err != nil {
 			_ = n.listener.Close()
-			return nil, &ListenError{"ops", err}
+			return nil, err
 		}
 	}
 

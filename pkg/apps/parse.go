@@ -9,6 +9,7 @@ import (
 
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/protocol"
+	"fleetwire/pkg/redact"
 )
 
 const (
@@ -294,7 +295,7 @@ func readActions(key *Key, v value) {
 		}
 		action, ok := ParseAction(text)
 		if !ok {
-			item.addf("unknown action %.42q; known are publish, subscribe, presence, send", text)
+			item.addf("unknown action %s; known are publish, subscribe, presence, send", redact.Value(text))
 			continue
 		}
 		key.Actions.Add(action)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"fleetwire/pkg/protocol"
+	"fleetwire/pkg/redact"
 )
 
 // maxProblems is how many mistakes one error lists; more are only counted.
@@ -50,11 +51,15 @@ type value struct {
 
 func (v value) addf(format string, args ...any) { v.p.addf(v.path, format, args...) }
 
-// got shows a value in a message: as written when it is short and simple. Only
-// for fields that are numbers or booleans: it must not show a secret.
+// got shows a value in a message: as written when it is short and simple. It must
+// not show a secret.
 func (v value) got() string {
-	if v.raw[0] == '{' || v.raw[0] == '[' || len(v.raw) > 24 {
-		return protocol.Kind(v.raw)
+	kind := protocol.Kind(v.raw)
+	switch {
+	case v.raw[0] == '{' || v.raw[0] == '[':
+		return kind
+	case len(v.raw) > redact.MaxShown:
+		return fmt.Sprintf("%s of %d bytes", kind, len(v.raw))
 	}
 	return string(v.raw)
 }
@@ -76,7 +81,7 @@ func (v value) object(known ...string) (object, bool) {
 		_, twice := o.fields[name]
 		switch {
 		case !slices.Contains(known, name):
-			o.at(name).addf("unknown field; known here: %s", strings.Join(known, ", "))
+			o.unknown(name, known)
 		case twice:
 			o.at(name).addf("given more than once")
 		default:
@@ -91,15 +96,23 @@ func (v value) object(known ...string) (object, bool) {
 	return o, true
 }
 
+// unknown adds a problem about a field that is none of known. Its name is cut like
+// any value: somebody may have pasted a secret where a name belongs.
+func (o object) unknown(name string, known []string) {
+	shown := name
+	switch {
+	case slices.ContainsFunc(known, func(k string) bool { return strings.EqualFold(k, name) }):
+	case len(name) > redact.MaxShown || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || r == '.' }):
+		shown = redact.Value(name)
+	}
+	o.at(shown).addf("unknown field; known here: %s", strings.Join(known, ", "))
+}
+
 // at is the value of a field, which may be absent, with its path.
 func (o object) at(name string) value {
-	shown := name
-	if len(shown) > 40 || strings.ContainsFunc(shown, func(r rune) bool { return r <= ' ' || r > '~' || r == '.' }) {
-		shown = fmt.Sprintf("%.42q", name)
-	}
-	path := shown
+	path := name
 	if o.path != "" {
-		path = o.path + "." + shown
+		path = o.path + "." + name
 	}
 	return value{path: path, raw: o.fields[name], p: o.p}
 }

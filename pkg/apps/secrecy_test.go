@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -61,5 +62,41 @@ func TestErrorsNeverShowASecret(t *testing.T) {
 				t.Errorf("%s, %s: the error shows the secret: %v", name, how, err)
 			}
 		}
+	}
+}
+
+// Wherever in a good document a secret is put, whether for a name, for a value or
+// between them, no error and no warning shows it.
+func TestNoPlaceShowsASecret(t *testing.T) {
+	const secret = "5ec4e7000000000000000000000000000000000000000001"
+	good := `{"apps":[{"id":"a","suspended":false,"plan":{"name":"p","maxConcurrentConnections":1,"maxMessagesPerPeriod":2,"overagesAllowed":true},` +
+		`"limits":{"restPerSec":3},"keys":[{"id":"sk_1","secret":"x","channelPatterns":["a/**"],"actions":["publish"],"allowedOrigins":["https://a.example"]}]}]}`
+	refused := 0
+	try := func(doc string) {
+		t.Helper()
+		var log bytes.Buffer
+		_, err := open(doc, slog.New(slog.NewTextHandler(&log, nil)))
+		if err != nil {
+			refused++
+		}
+		if said := fmt.Sprint(err, &log); strings.Contains(said, secret) {
+			t.Errorf("%s\nshows it: %s", doc, said)
+		}
+	}
+	token := regexp.MustCompile(`"[^"]*"|true|false|\d`)
+	places := token.FindAllStringIndex(good, -1)
+	for _, at := range places {
+		for _, instead := range []string{`"` + secret + `"`, secret, `["` + secret + `"]`, `{"` + secret + `":1}`, `"sk_1:` + secret + `"`, `"` + secret + `":1,"x"`, `"https://` + secret + `"`, `"` + secret + `/.."`, `"\u0000` + secret + `"`} {
+			try(good[:at[0]] + instead + good[at[1]:])
+		}
+	}
+	for at := range good {
+		try(good[:at] + secret + good[at:])
+	}
+	try(secret)
+	try("/nowhere/" + secret)
+	try("arn:aws:secretsmanager:" + secret)
+	if refused < 6*len(places) {
+		t.Errorf("only %d of the documents were refused", refused)
 	}
 }

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 	"time"
+
+	"fleetwire/pkg/redact"
 )
 
 // FileInterval is how often a file is looked at. A change is in force within that
@@ -48,26 +51,31 @@ func SourceOf(spec string) (Source, error) {
 	if strings.ContainsAny(spec, "{\"\n") {
 		return Source{}, errors.New("the apps document is neither a file's path nor a JSON object that begins with '{'")
 	}
-	if info, err := os.Stat(spec); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
-		return Source{Name: spec, Read: func(context.Context) ([]byte, error) { return readFile(spec) }}, nil
+	info, err := os.Stat(spec)
+	shown := redact.Place(spec) // it may be no path at all but a secret
+	if err == nil {
+		shown = strconv.Quote(spec)
+	}
+	if err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		return Source{Name: spec, Read: func(context.Context) ([]byte, error) { return readFile(spec, shown) }}, nil
 	}
 	return Source{Name: spec, Every: FileInterval, Torn: true, Read: func(context.Context) ([]byte, error) {
 		// Opening a pipe that has come in the file's place would wait for its writer.
 		if info, err := os.Stat(spec); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
 			return nil, fmt.Errorf("apps document %q: is no regular file any more", spec)
 		}
-		return readFile(spec)
+		return readFile(spec, shown)
 	}}, nil
 }
 
-func readFile(path string) ([]byte, error) {
+func readFile(path, shown string) ([]byte, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		var pathErr *fs.PathError
 		if errors.As(err, &pathErr) {
 			err = pathErr.Err
 		}
-		return nil, fmt.Errorf("apps document %q: %w", path, err)
+		return nil, fmt.Errorf("apps document %s: %w", shown, err)
 	}
 	return text, nil
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"fleetwire/pkg/redact"
 )
 
 func open(spec string, log *slog.Logger) (*Document, error) {
@@ -34,7 +36,7 @@ func TestOpen(t *testing.T) {
 		{"inline after white space", "\r\n\t " + document(""), ""},
 		{"a file with a mistake", bad, bad + ": apps document: apps: missing; an array of at least one app"},
 		{"inline with a mistake", "{}", "apps document: apps: missing; an array of at least one app"},
-		{"no such file", missing, `apps document "` + missing + `": no such file or directory`},
+		{"no such file", missing, `apps document ` + redact.Place(missing) + `: no such file or directory`},
 		{"a folder", folder, `apps document "` + folder + `": is a directory`},
 		{"nothing", " ", "no apps document given: give a file's path, or the document itself"},
 		{"a document with a stray first character", "x" + document(""), "the apps document is neither a file's path nor a JSON object that begins with '{'"},

@@ -26,6 +26,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/smithy-go"
+
+	"fleetwire/pkg/redact"
 )
 
 // Source reads secrets. The zero value is ready; it is safe for concurrent use.
@@ -43,7 +45,7 @@ func (s *Source) Get(ctx context.Context, secretARN string) (string, error) {
 	secretARN = strings.TrimSpace(secretARN)
 	name, err := arn.Parse(secretARN)
 	if err != nil || name.Service != "secretsmanager" || name.Region == "" || !strings.HasPrefix(name.Resource, "secret:") {
-		return "", fmt.Errorf("%q is not the ARN of a secret, which looks like arn:aws:secretsmanager:eu-central-1:123456789012:secret:NAME-AbCdEf", secretARN)
+		return "", fmt.Errorf("%s is not the ARN of a secret, which looks like arn:aws:secretsmanager:eu-central-1:123456789012:secret:NAME-AbCdEf", redact.Place(secretARN))
 	}
 	client, err := s.client(ctx, name.Region)
 	if err != nil {

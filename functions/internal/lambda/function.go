@@ -58,6 +58,7 @@ type Build func(Services) http.Handler
 // Serve is the main of a Lambda function. It does not return.
 func Serve(build Build) {
 	log := logger(os.Stderr, os.Getenv("FLEETWIRE_LOG_LEVEL"))
+	warnUnknown(os.Environ(), log)
 	f := newFunction(settingsFromEnvironment(), build, log)
 	f.start()
 	lambda.Start(Events{Handler: f, Log: log})

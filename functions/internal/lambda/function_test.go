@@ -255,3 +255,25 @@ func TestLogLevel(t *testing.T) {
 		}
 	}
 }
+
+// A misspelt variable is named; its value is not told.
+func TestUnknownVariables(t *testing.T) {
+	out := new(apitest.Log)
+	warnUnknown([]string{"FLEETWIRE_APP=hush-hush", "FLEETWIRE_APPS=a", "FLEETWIRE_REDIS_URL_VERSION=1", "AWS_REGION=x"}, logger(out, ""))
+	if got := out.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, `"variable":"FLEETWIRE_APP"`) || strings.Contains(got, "hush-hush") {
+		t.Errorf("logged %s", got)
+	}
+}
+
+// What compose or a template passes on for a variable that nobody set is no setting.
+func TestEmptyVariablesAreNotSet(t *testing.T) {
+	t.Setenv("FLEETWIRE_APPS", " ")
+	t.Setenv("FLEETWIRE_REDIS_URL", "")
+	err := settingsFromEnvironment().check()
+	if err == nil || !strings.Contains(err.Error(), "FLEETWIRE_APPS is not set") || !strings.Contains(err.Error(), "FLEETWIRE_REDIS_URL is not set") {
+		t.Errorf("error %v", err)
+	}
+	if got := logger(new(apitest.Log), " "); got == nil || !got.Enabled(t.Context(), slog.LevelInfo) {
+		t.Error("a blank level is not info")
+	}
+}

@@ -6,18 +6,38 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
+	"strings"
 
 	"fleetwire/pkg/awssecret"
+	"fleetwire/pkg/redact"
 )
 
-// settings is a function's configuration.
+// settings is a function's configuration. An empty variable counts as not set.
 type settings struct {
 	apps  string // FLEETWIRE_APPS: the ARN of a secret, a file, or the document itself
 	redis string // FLEETWIRE_REDIS_URL: the ARN of a secret, or the URL itself
 }
 
 func settingsFromEnvironment() settings {
-	return settings{apps: os.Getenv("FLEETWIRE_APPS"), redis: os.Getenv("FLEETWIRE_REDIS_URL")}
+	return settings{
+		apps:  strings.TrimSpace(os.Getenv("FLEETWIRE_APPS")),
+		redis: strings.TrimSpace(os.Getenv("FLEETWIRE_REDIS_URL")),
+	}
+}
+
+// known are the variables that begin as settings do. FLEETWIRE_REDIS_URL_VERSION only makes
+// Lambda start functions anew when the secret has another version.
+var known = []string{"FLEETWIRE_APPS", "FLEETWIRE_REDIS_URL", "FLEETWIRE_REDIS_URL_VERSION", "FLEETWIRE_LOG_LEVEL"}
+
+// warnUnknown names variables that look like settings and are none, such as misspelt ones.
+func warnUnknown(environment []string, log *slog.Logger) {
+	for _, entry := range environment {
+		name, _, _ := strings.Cut(entry, "=")
+		if strings.HasPrefix(name, "FLEETWIRE_") && !slices.Contains(known, name) {
+			log.Warn("an environment variable is no setting of a function and changes nothing", "variable", redact.Name(name), "known", known)
+		}
+	}
 }
 
 // check says which variable is missing, and what belongs in it.
@@ -42,10 +62,10 @@ func (s settings) fromSecrets() bool {
 // and link Prometheus into every function.
 func logger(w io.Writer, level string) *slog.Logger {
 	least := slog.LevelInfo
-	err := least.UnmarshalText([]byte(cmp.Or(level, "info")))
+	err := least.UnmarshalText([]byte(cmp.Or(strings.TrimSpace(level), "info")))
 	log := slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: least}))
 	if err != nil {
-		log.Warn("FLEETWIRE_LOG_LEVEL must be debug, info, warn or error; it is info until then", "is", level)
+		log.Warn("FLEETWIRE_LOG_LEVEL is not a log level, so info is used; set debug, info, warn or error", "is", redact.Value(level))
 	}
 	return log
 }
