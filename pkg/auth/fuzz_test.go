@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"fleetwire/pkg/channel"
 	"fleetwire/pkg/protocol"
 )
 
@@ -125,7 +126,8 @@ func checkGrant(t *testing.T, g *Grant) {
 		t.Fatalf("over a bound: %d patterns, %d bytes of metadata, %d of peerMetadata", len(g.Patterns), len(g.Metadata), len(g.PeerMetadata))
 	}
 	for _, p := range g.Patterns {
-		if !anyCovers(g.Key.Patterns, p) {
+		effort := channel.MaxEffort
+		if !channel.CoveredBy(g.Key.Patterns, p, &effort) {
 			t.Fatalf("the key does not cover %q", p)
 		}
 	}

@@ -45,7 +45,8 @@ func TestGrantScope(t *testing.T) {
 				}
 			}
 			for text, want := range tt.covers {
-				if got := g.Covers(patterns(t, text)[0]); got != want {
+				effort := channel.MaxEffort
+				if got := g.Covers(patterns(t, text)[0], &effort); got != want {
 					t.Errorf("Covers(%q) = %v; want %v", text, got, want)
 				}
 			}

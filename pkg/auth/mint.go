@@ -86,8 +86,13 @@ func newPayload(key *apps.Key, r TokenRequest, now time.Time) (*payload, *protoc
 	p := &payload{Subject: r.Peer, IssuedAt: now.Unix(), ExpiresAt: now.Unix() + int64(ttl/time.Second)}
 	if r.HasChannels || len(r.Channels) > 0 {
 		p.Channels = make([]string, len(r.Channels))
+		effort := channel.MaxEffort
 		for i, pattern := range r.Channels {
-			if !anyCovers(key.Patterns, pattern) {
+			if !channel.CoveredBy(key.Patterns, pattern, &effort) {
+				if effort.IsExhausted() {
+					return nil, protocol.Errorf(protocol.InvalidRequest,
+						"channels takes too long to check against the key's patterns; send fewer patterns, or fewer wildcards in each")
+				}
 				return nil, protocol.Errorf(protocol.ChannelNotAuthorized, "channels[%d]: the key does not cover %q", i, pattern)
 			}
 			p.Channels[i] = pattern.String()

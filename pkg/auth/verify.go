@@ -9,6 +9,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"fleetwire/pkg/apps"
+	"fleetwire/pkg/channel"
 	"fleetwire/pkg/protocol"
 )
 
@@ -41,8 +42,12 @@ func VerifyToken(dir *apps.Directory, token string, now time.Time) (*Grant, *pro
 	if refusal := checkTimes(c, now); refusal != nil {
 		return nil, refusal
 	}
+	effort := channel.MaxEffort
 	for _, p := range c.patterns {
-		if !anyCovers(key.Patterns, p) {
+		if !channel.CoveredBy(key.Patterns, p, &effort) {
+			if effort.IsExhausted() {
+				return nil, invalid("claim channels takes too long to check against the key: use fewer patterns, or fewer wildcards")
+			}
 			return nil, protocol.Closef(protocol.CloseChannelNotCovered, "the key does not cover %s", p)
 		}
 	}

@@ -1,21 +1,126 @@
 package channel
 
-import "math/bits"
+import (
+	"math/bits"
+	"strings"
+)
 
-// maxCoverWork bounds the work of one Covers, in steps of the automaton and comparisons of state sets: a few
-// milliseconds. Patterns that people write take less than a hundredth of it. What comes near it has a long
-// row of levels `*/*/*/*/…` behind a "**", against a pattern with several "**": more than ten wildcards each.
-const maxCoverWork = 1 << 14
+// Effort is how much work the [CoveredBy] and [MatchedBy] calls of one request may still take together. The unit is
+// one state of an automaton: a few nanoseconds.
+type Effort int
+
+// MaxEffort is what one request may take: about half a millisecond. A hundred patterns against a hundred, as people
+// write them, take less than that.
+const MaxEffort Effort = 1 << 16
+
+// IsExhausted reports whether CoveredBy or MatchedBy may have said no because the work was too much.
+func (e Effort) IsExhausted() bool { return e <= 0 }
+
+// maxCoverEffort bounds the work for one pair of patterns. Patterns that people write take less than a hundredth of
+// it. What comes near it has a long row of levels `*/*/*/*/…` behind a "**", against a pattern with several "**".
+const maxCoverEffort = 1 << 14
 
 // Covers reports whether p matches every name that q matches (protocol §2): `devices/**` covers
 // `devices/*/events`, `devices/*` does not.
 //
 // A yes is always right. A no is wrong only where q matches strings outside p that the rules for names
-// exclude anyway (a level "..", more than 256 bytes), or where two patterns of more than ten wildcards each,
+// exclude anyway (a level "..", more than 256 bytes), or where two patterns of about ten wildcards each,
 // made for it, exhaust a bound on the work.
 func (p *Pattern) Covers(q *Pattern) bool {
-	covered, _ := p.covers(q)
-	return covered
+	effort := MaxEffort
+	return CoveredBy([]*Pattern{p}, q, &effort)
+}
+
+// CoveredBy reports whether one of the patterns covers q, as [Pattern.Covers] does. It takes its work from effort;
+// once that is exhausted it says no.
+func CoveredBy(patterns []*Pattern, q *Pattern, effort *Effort) bool {
+	sample := ""
+	for _, p := range patterns {
+		if effort.IsExhausted() {
+			return false
+		}
+		covered, decided, work := p.coversAtOnce(q)
+		if !decided {
+			if sample == "" {
+				sample = q.sample()
+			}
+			var more int
+			if covered, more = p.match(sample); covered { // or it cannot cover q, which matches that
+				covered, work = p.covers(q, min(maxCoverEffort, int(*effort)))
+			}
+			work += more
+		}
+		if *effort -= 1 + Effort(work); covered {
+			return true
+		}
+	}
+	return false
+}
+
+// MatchedBy reports whether one of the patterns matches name. It takes its work from effort; once that is exhausted it
+// says no.
+func MatchedBy(patterns []*Pattern, name string, effort *Effort) bool {
+	for _, p := range patterns {
+		if effort.IsExhausted() {
+			return false
+		}
+		matched, work := p.match(name)
+		if *effort -= 1 + Effort(work); matched {
+			return true
+		}
+	}
+	return false
+}
+
+// sample is a string that q, which has wildcards, matches and few others do: it has a byte for each wildcard that no
+// pattern contains.
+func (q *Pattern) sample() string {
+	var s strings.Builder
+	s.Grow(len(q.source)) // no wildcard is shorter than the byte for it
+	s.WriteString(q.prefix)
+	for _, gap := range q.gaps {
+		s.WriteByte(0)
+		s.WriteString(gap.literal)
+	}
+	return s.String()
+}
+
+// coversAtOnce decides the simple cases, which most are.
+func (p *Pattern) coversAtOnce(q *Pattern) (covered, decided bool, work int) {
+	switch {
+	case p.source == q.source:
+		return true, true, 0
+	case q.isPlain():
+		covered, work = p.match(q.prefix)
+		if covered && q.prefix != q.source {
+			var more int
+			covered, more = p.match(q.source)
+			work += more
+		}
+		return covered, true, work
+	case p.isPlain():
+		return false, true, 0
+	case !strings.HasPrefix(q.prefix, p.prefix), !strings.HasSuffix(q.suffix(), p.suffix()):
+		return false, true, 0 // what stands for q's stars need not be what p says there
+	case len(p.gaps) > 1:
+		return false, false, 0
+	case p.gaps[0].deep:
+		return true, true, 0
+	}
+	// All of q that is not p's prefix or suffix must lie in one level.
+	if strings.IndexByte(q.prefix[len(p.prefix):], '/') >= 0 {
+		return false, true, 0
+	}
+	for i, gap := range q.gaps {
+		literal := gap.literal
+		if i == len(q.gaps)-1 {
+			literal = literal[:len(literal)-len(p.suffix())]
+		}
+		if gap.deep || strings.IndexByte(literal, '/') >= 0 {
+			return false, true, 0
+		}
+	}
+	return true, true, 0
 }
 
 // covers decides the inclusion by running p, as an automaton, over the hardest names of q: those that the
@@ -23,25 +128,22 @@ func (p *Pattern) Covers(q *Pattern) bool {
 // p's wildcards survive it, and they would survive no byte, several bytes, and any other byte but '/', too.
 // The hardest runs for a `**` are such bytes with 0, 1, 2… slashes between them, up to where one more leaves
 // the states as they are. None of them need be the hardest of all, so all are tried.
-func (p *Pattern) covers(q *Pattern) (covered bool, work int) {
-	if q.isPlain() {
-		return p.Match(q.prefix) && p.Match(q.source), 0
-	}
-	if p.isPlain() {
-		return false, 0
-	}
+//
+// Both have wildcards, and q's prefix begins with p's. Shortly after the work has passed limit the answer is no.
+func (p *Pattern) covers(q *Pattern, limit int) (covered bool, work int) {
 	var a automaton
 	a.load(p)
+	a.limit = limit
 	// What p may be in after q's gaps so far: one set for each choice of slashes that is still worth a try.
 	var thisSpace, nextSpace [8]stateSet
-	sets, next := append(thisSpace[:0], a.read(a.start(), q.prefix)), nextSpace[:0]
+	sets, next := append(thisSpace[:0], a.read(a.start(), q.prefix[len(p.prefix):])), nextSpace[:0]
 	for _, gap := range q.gaps {
 		next = next[:0]
 		for _, set := range sets {
 			set = a.step(set, otherByte)
 			for {
 				after := a.read(set, gap.literal)
-				if after.isEmpty() || a.work > maxCoverWork {
+				if after.isEmpty() || a.work > limit {
 					return false, a.work
 				}
 				next = a.addHardest(next, after)
@@ -77,11 +179,12 @@ const (
 type automaton struct {
 	moves  [MaxBytes]uint16
 	states int // how many moves there are, and so the accepting state
-	work   int
+	work   int // states looked at, and sets compared
+	limit  int // of the work
 }
 
+// load takes in what p has behind its prefix.
 func (a *automaton) load(p *Pattern) {
-	a.addLiteral(p.prefix)
 	for _, gap := range p.gaps {
 		move := uint16(starRun)
 		if gap.deep {
@@ -91,6 +194,7 @@ func (a *automaton) load(p *Pattern) {
 		a.states++
 		a.addLiteral(gap.literal)
 	}
+	a.work += a.states / 4
 }
 
 func (a *automaton) addLiteral(literal string) {
@@ -120,6 +224,7 @@ func (a *automaton) step(from stateSet, symbol uint16) (to stateSet) {
 	a.work++
 	for w, word := range from {
 		for ; word != 0; word &= word - 1 {
+			a.work++
 			state := w*64 + bits.TrailingZeros64(word)
 			if state == a.states {
 				break
@@ -137,7 +242,7 @@ func (a *automaton) step(from stateSet, symbol uint16) (to stateSet) {
 
 // read takes one step for each byte of s.
 func (a *automaton) read(set stateSet, s string) stateSet {
-	for i := range len(s) {
+	for i := 0; i < len(s) && a.work <= a.limit; i++ {
 		set = a.step(set, uint16(s[i]))
 	}
 	return set
@@ -148,7 +253,7 @@ func (a *automaton) read(set stateSet, s string) stateSet {
 func (a *automaton) addHardest(sets []stateSet, set stateSet) []stateSet {
 	kept := sets[:0]
 	for _, other := range sets {
-		a.work++
+		a.work += 2
 		if other.isPartOf(set) {
 			return sets // of which none contains set, or it would contain other too
 		}

@@ -3,6 +3,7 @@ package channel
 import (
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -129,7 +130,9 @@ func TestCoversLongPatterns(t *testing.T) {
 	for range 10000 {
 		p := mustCompile(t, randomPattern(random, 2+random.IntN(10)))
 		q := mustCompile(t, narrowed(random, p.String()))
-		covered, work := p.covers(q)
+		effort := MaxEffort
+		covered := CoveredBy([]*Pattern{p}, q, &effort)
+		work := int(MaxEffort - effort)
 		most = max(most, work)
 		if !covered {
 			no++
@@ -174,10 +177,11 @@ func narrowed(random *rand.Rand, pattern string) string {
 // no pattern may contain, and "**" also with several levels of it, in all combinations.
 func counterexample(p, q *Pattern) string {
 	fills := []string{"\x01", "\x01/\x01", "\x01/\x01/\x01", strings.Repeat("\x01/", MaxBytes) + "\x01"}
+	re := regexpFor(p.String()) // also for strings that are longer than a name
 	var try func(name string, gaps []gap) string
 	try = func(name string, gaps []gap) string {
 		if len(gaps) == 0 {
-			if p.Match(name) {
+			if re.MatchString(name) {
 				return ""
 			}
 			return name
@@ -206,18 +210,62 @@ func counterexample(p, q *Pattern) string {
 func TestCoversHostile(t *testing.T) {
 	levels := func(n int) string { return strings.Repeat("/*", n) }
 	for title, pair := range map[string][2]string{
-		"levels behind a deep star, wildcards galore": {"**a*" + levels(100) + "/**", strings.Repeat("/**a", 60)},
-		"levels behind a level with an a":             {"**/*a*" + levels(100) + "/**", "/a/" + strings.Repeat("**a", 80)},
-		"just enough":                                 {"**a*" + levels(14) + "/**", strings.Repeat("/**a", 12)},
+		"levels behind a deep star, wildcards galore": {"**a*" + levels(50) + "/**", strings.Repeat("/**a", 60)},
+		"levels behind a level with an a":             {"**/*a*" + levels(20) + "/**", "/a" + strings.Repeat("/**a", 50)},
+		"just enough":                                 {"**a*" + levels(11) + "/**", strings.Repeat("/**a", 14)},
 	} {
 		t.Run(title, func(t *testing.T) {
-			covered, work := mustCompile(t, pair[0]).covers(mustCompile(t, pair[1]))
+			effort := MaxEffort
+			covered := CoveredBy([]*Pattern{mustCompile(t, pair[0])}, mustCompile(t, pair[1]), &effort)
+			work := int(MaxEffort - effort)
 			if covered {
 				t.Error("covers, and should not")
 			}
-			// The bound is looked at once for each literal.
-			if work < maxCoverWork || work > maxCoverWork+2*MaxBytes {
-				t.Errorf("%d steps; want %d, and at most two literals more", work, maxCoverWork)
+			// The bound is looked at before each byte.
+			if work < maxCoverEffort || work > maxCoverEffort+3*MaxBytes {
+				t.Errorf("%d units of work; want %d, and at most a few steps more", work, maxCoverEffort)
+			}
+		})
+	}
+}
+
+// One request's Covers share one effort: a hundred hostile patterns against a hundred use it up, and are not covered
+// then. What people write is far from it.
+func TestEffort(t *testing.T) {
+	many := func(pattern string) (patterns []*Pattern) {
+		for i := range 100 {
+			patterns = append(patterns, mustCompile(t, strings.ReplaceAll(pattern, "#", strconv.Itoa(i))))
+		}
+		return patterns
+	}
+	for _, tt := range []struct {
+		title, wider, narrower string
+		exhausted              bool
+	}{
+		{"levels behind a deep star", "**a*" + strings.Repeat("/*", 11) + "/**#", strings.Repeat("/**a", 14) + "/**#", true},
+		{"as hostile as Compile takes", "**a*" + strings.Repeat("/*", 12) + "/**", strings.Repeat("/**a", 15) + "/#*", true},
+		{"names that need a simulation", "**" + strings.Repeat("/*", 14) + "/#*", strings.Repeat("/a", 120) + "#", true},
+		{"sites, lines and machines", "sites/*/line-#/**", "sites/*/line-#/*/events", false},
+		{"one claim for each device", "fleets/f1/**/#", "fleets/f1/devices/cam-#/**", false},
+		{"names against patterns", "sites/*/*/#/*", "sites/s1/l1/#/x", false},
+	} {
+		t.Run(tt.title, func(t *testing.T) {
+			effort, wider := MaxEffort, many(tt.wider)
+			covered := 0
+			for _, q := range many(tt.narrower) {
+				if CoveredBy(wider, q, &effort) {
+					covered++
+				}
+			}
+			t.Logf("%d units of work, %d covered", MaxEffort-effort, covered)
+			if effort.IsExhausted() != tt.exhausted {
+				t.Errorf("%d units are left; exhausted should be %v", effort, tt.exhausted)
+			}
+			if effort < -maxCoverEffort {
+				t.Errorf("%d units more than there were", -effort)
+			}
+			if effort.IsExhausted() && CoveredBy([]*Pattern{mustCompile(t, "**")}, mustCompile(t, "a"), &effort) {
+				t.Error("says yes without looking")
 			}
 		})
 	}
@@ -251,9 +299,18 @@ func TestAddHardest(t *testing.T) {
 	}
 }
 
-func TestCoversDoesNotAllocate(t *testing.T) {
-	p, q := mustCompile(t, "fleets/*/devices/**"), mustCompile(t, "fleets/f1/devices/**/events")
-	if n := testing.AllocsPerRun(100, func() { p.Covers(q) }); n != 0 {
-		t.Errorf("Covers allocates %v times", n)
+func TestCoversAllocates(t *testing.T) {
+	for _, tt := range []struct {
+		p, q string
+		want float64
+	}{
+		{"fleets/**", "fleets/f1/devices/*/events", 0},
+		{"fleets/*/devices/**/*", "fleets/f1/devices/camera-001/events", 0},
+		{"fleets/*/devices/**/*", "fleets/f1/devices/**/events", 1},
+	} {
+		p, q := mustCompile(t, tt.p), mustCompile(t, tt.q)
+		if n := testing.AllocsPerRun(100, func() { p.Covers(q) }); n != tt.want {
+			t.Errorf("%s covers %s: %v allocations, want %v", p, q, n, tt.want)
+		}
 	}
 }

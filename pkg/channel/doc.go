@@ -11,6 +11,9 @@
 //     \*   a star
 //     \\   a backslash; before anything else a backslash is itself
 //
+// A pattern has at most [MaxWildcards] of them: without a bound, one pattern could be a thousand times the work of
+// another, for a node and for Redis. Stars side by side are one wildcard.
+//
 // Escape pairs are read from left to right, so in `\\*` the star is a wildcard. A string without a
 // wildcard is a name. As a pattern it is plain: it matches what it says, and always its own spelling. In
 // names nothing is escaped: the channel `a\*b` has four bytes, which a pattern with wildcards spells `a\\\*b`.
@@ -23,7 +26,8 @@
 // Authorization rests on two questions. Match asks whether a pattern matches a name; it is on the way of
 // every message, so it neither allocates nor backtracks without bound. Covers asks whether a pattern
 // matches everything that another pattern matches; it decides which tokens may be minted and which
-// wildcards may be subscribed to, so it never says yes wrongly.
+// wildcards may be subscribed to, so it never says yes wrongly. Where one request asks many such questions,
+// they share an [Effort].
 //
 // A [Pattern] is immutable: any number of goroutines may use it.
 package channel

@@ -112,7 +112,7 @@ func TestMatchAgainstRegexp(t *testing.T) {
 			if got := p.Match(name); got != want {
 				t.Fatalf("Compile(%q).Match(%q) = %v, want %v", p, name, got, want)
 			}
-			checkLookups(t, p, name)
+			checkWork(t, p, name)
 			if want {
 				yes++
 			} else {
@@ -183,8 +183,25 @@ func hostilePairs() map[string][2]string {
 	}
 }
 
-// The matcher looks for a literal at most once for each wildcard and each level of the name.
+// allowedHostilePairs are those of hostilePairs, and what becomes of the others' patterns when they are cut down to
+// what Compile takes.
+func allowedHostilePairs() map[string][2]string {
+	pairs := hostilePairs()
+	for title, pair := range pairs {
+		if p := parse(pair[0]); len(p.gaps) > MaxWildcards {
+			allowed := "**" + p.gaps[0].literal
+			for _, gap := range p.gaps[len(p.gaps)-MaxWildcards+1:] {
+				allowed += "*" + gap.literal
+			}
+			pairs[title] = [2]string{allowed, pair[1]}
+		}
+	}
+	return pairs
+}
+
+// The work that a match may be is bounded, whatever the pattern and the name.
 func TestMatchHostile(t *testing.T) {
+	simulated := 0
 	for title, pair := range hostilePairs() {
 		t.Run(title, func(t *testing.T) {
 			p, name := mustCompile(t, pair[0]), pair[1]
@@ -194,22 +211,58 @@ func TestMatchHostile(t *testing.T) {
 			if want := regexpFor(p.String()).MatchString(name); p.Match(name) != want {
 				t.Errorf("Match = %v, want %v", !want, want)
 			}
-			checkLookups(t, p, name)
+			if checkWork(t, p, name) > simulation {
+				simulated++
+			}
 		})
 	}
-	pair := hostilePairs()["levels, the last literal far away"]
-	if p := mustCompile(t, pair[0]); checkLookups(t, p, pair[1]) < 10*len(p.gaps) {
-		t.Error("an attack that must make the matcher go back often does not")
+	if simulated < 5 {
+		t.Errorf("only %d attacks are too much for the search", simulated)
 	}
 }
 
-func checkLookups(t *testing.T, p *Pattern, name string) int {
+func checkWork(t *testing.T, p *Pattern, name string) int {
 	t.Helper()
-	_, lookups := p.match(name)
-	if bound := len(p.gaps) * (strings.Count(name, "/") + 1); lookups > bound {
-		t.Errorf("Compile(%q).Match(%q) takes %d lookups, more than %d", p, name, lookups, bound)
+	_, work := p.match(name)
+	if bound := (maxSearch+1+MaxBytes/16)*lookup + simulation; work > bound {
+		t.Errorf("Compile(%q).Match(%q) is %d units of work, more than %d", p, name, work, bound)
 	}
-	return lookups
+	return work
+}
+
+// What search finds out, simulate finds out too.
+func TestSimulateAgainstSearch(t *testing.T) {
+	random := rand.New(rand.NewPCG(9, 10))
+	yes, no := 0, 0
+	for range 20000 {
+		p := mustCompile(t, randomPattern(random, 4+random.IntN(12)))
+		if p.isPlain() {
+			continue
+		}
+		name := nameFor(random, p)
+		if random.IntN(4) == 0 { // so that the name's end, and a word's, come to lie everywhere
+			name = strings.Repeat("b/", random.IntN(40)) + name
+		}
+		if len(name) > MaxBytes || len(name) < len(p.prefix)+len(p.suffix()) || !strings.HasPrefix(name, p.prefix) || !strings.HasSuffix(name, p.suffix()) {
+			continue
+		}
+		middle := name[len(p.prefix) : len(name)-len(p.suffix())]
+		want, lookups := p.search(middle)
+		if lookups > maxSearch {
+			want = regexpFor(p.String()).MatchString(name)
+		}
+		if got := p.simulate(middle); got != want {
+			t.Fatalf("Compile(%q).simulate(%q) = %v, want %v", p, middle, got, want)
+		}
+		if want {
+			yes++
+		} else {
+			no++
+		}
+	}
+	if yes < 2000 || no < 2000 {
+		t.Errorf("%d matches and %d mismatches were tried, too few of one", yes, no)
+	}
 }
 
 func TestMatchDoesNotAllocate(t *testing.T) {
@@ -220,6 +273,7 @@ func TestMatchDoesNotAllocate(t *testing.T) {
 		{"fleets/*/devices/*/events", "fleets/f1/devices/camera-001/events"},
 		{"**/a*b/**c", "fleets/f1/a/axb/events/c"},
 		hostilePairs()["levels, the last literal far away"],
+		hostilePairs()["half the levels"],
 	} {
 		p := mustCompile(t, tt[0])
 		if n := testing.AllocsPerRun(100, func() { p.Match(tt[1]) }); n != 0 {

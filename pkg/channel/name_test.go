@@ -77,6 +77,20 @@ func TestCompileValidates(t *testing.T) {
 	}
 }
 
+// The bound is on wildcards: three stars side by side are one, and an escaped star is none.
+func TestCompileBoundsWildcards(t *testing.T) {
+	for pattern, want := range map[string]string{
+		strings.Repeat("*/", 16):                            "",
+		strings.Repeat("***/**a", 8):                        "",
+		strings.Repeat(`\*`, 40) + strings.Repeat("*/", 16): "",
+		strings.Repeat("*/", 17):                            "pattern has 17 wildcards; at most 16 are allowed",
+		"devices/cam-1/**" + strings.Repeat("/*", 120):      "pattern has 121 wildcards; at most 16 are allowed",
+	} {
+		_, err := Compile(pattern)
+		wantError(t, err, want)
+	}
+}
+
 func wantError(t *testing.T, err error, want string) {
 	t.Helper()
 	got := ""

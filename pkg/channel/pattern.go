@@ -1,6 +1,13 @@
 package channel
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
+
+// MaxWildcards is how many wildcards a pattern may have (protocol §2). Whether one pattern covers another is the
+// harder to tell the more there are.
+const MaxWildcards = 16
 
 // Pattern is a compiled channel pattern (protocol §2). Make one with [Compile]. It never changes, and two
 // patterns whose String is the same are the same.
@@ -19,12 +26,21 @@ type gap struct {
 
 // Compile reads a pattern, or a plain name as the pattern that matches it (protocol §2). The rules for
 // names hold for the pattern as it is spelled: 1–256 bytes of valid UTF-8, no control characters, no
-// level "." or ".."; stars are allowed. The error's text is a sentence that can be shown to whoever sent
-// the pattern.
+// level "." or ".."; stars are allowed, up to [MaxWildcards] wildcards. The error's text is a sentence that
+// can be shown to whoever sent the pattern.
 func Compile(s string) (*Pattern, error) {
 	if err := validate("pattern", s); err != nil {
 		return nil, err
 	}
+	p := parse(s)
+	if len(p.gaps) > MaxWildcards {
+		return nil, fmt.Errorf("pattern has %d wildcards; at most %d are allowed", len(p.gaps), MaxWildcards)
+	}
+	return p, nil
+}
+
+// parse reads a pattern that is valid.
+func parse(s string) *Pattern {
 	p := &Pattern{source: s}
 	var literal strings.Builder
 	endLiteral := func() {
@@ -53,7 +69,7 @@ func Compile(s string) (*Pattern, error) {
 		}
 	}
 	endLiteral()
-	return p, nil
+	return p
 }
 
 // String returns the pattern as it was given to [Compile].
@@ -79,3 +95,6 @@ func isEscape(s string, i int) bool {
 
 // isPlain reports whether p has no wildcard.
 func (p *Pattern) isPlain() bool { return len(p.gaps) == 0 }
+
+// suffix is the literal behind the last wildcard of a pattern that has one.
+func (p *Pattern) suffix() string { return p.gaps[len(p.gaps)-1].literal }

@@ -2,29 +2,49 @@ package channel
 
 import "strings"
 
+// maxGlobStars is how many stars a glob has at most. Redis tries every glob with every message that anybody
+// publishes, on its only thread, and for each star it can read the rest of the name once more.
+const maxGlobStars = 3
+
 // RedisGlob returns a glob for PSUBSCRIBE that matches every name that the pattern matches, and more:
-// Redis has one star, which crosses '/', so whoever receives through it filters with [Pattern.Match].
+// Redis has one star, which crosses '/', so whoever receives through it filters with [Pattern.Match]. Of a
+// pattern with more than three wildcards only what stands before the first and behind the last is kept.
 // It means the same to Redis and to miniredis.
 func (p *Pattern) RedisGlob() string {
-	var glob strings.Builder
-	if p.isPlain() && p.prefix != p.source {
-		// It matches two names that differ only in the escapes.
-		for i := 0; i < len(p.source); i++ {
-			if isEscape(p.source, i) {
-				glob.WriteByte('*')
-				i++
-			} else {
-				writeGlobByte(&glob, p.source[i])
-			}
-		}
-		return glob.String()
+	literals := p.literals()
+	if len(literals) > maxGlobStars+1 {
+		literals = []string{literals[0], literals[len(literals)-1]}
 	}
-	writeGlobLiteral(&glob, p.prefix)
-	for _, gap := range p.gaps {
-		glob.WriteByte('*')
-		writeGlobLiteral(&glob, gap.literal)
+	var glob strings.Builder
+	for i, literal := range literals {
+		if i > 0 {
+			glob.WriteByte('*')
+		}
+		writeGlobLiteral(&glob, literal)
 	}
 	return glob.String()
+}
+
+// literals are what the stars of the glob stand between.
+func (p *Pattern) literals() []string {
+	if !p.isPlain() {
+		literals := []string{p.prefix}
+		for _, gap := range p.gaps {
+			literals = append(literals, gap.literal)
+		}
+		return literals
+	}
+	// It matches two names that differ in the escapes alone, so there is a star for each of those.
+	var literals []string
+	start := 0
+	for i := 0; i < len(p.source); i++ {
+		if isEscape(p.source, i) {
+			literals = append(literals, p.source[start:i])
+			i++
+			start = i + 1
+		}
+	}
+	return append(literals, p.source[start:])
 }
 
 func writeGlobLiteral(glob *strings.Builder, literal string) {

@@ -37,5 +37,8 @@ func (s *Session) follow() ([]string, *protocol.CloseError) {
 	if refused != nil || g == old || c.left {
 		return nil, refused
 	}
-	return s.regrant(g), nil
+	// A subscription ends as well if it takes too long to find out whether the new
+	// document covers it.
+	lost, _ := c.uncovered(g)
+	return s.regrant(g, lost), nil
 }

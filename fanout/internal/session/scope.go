@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"fleetwire/pkg/auth"
+	"fleetwire/pkg/channel"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/revocation"
 )
@@ -28,25 +29,47 @@ func (s *Session) Grant() *auth.Grant { return s.scope.grant.Load() }
 
 // Regrant gives the connection another grant, for the same peer of the same app,
 // from now on. What the new one does not cover is unsubscribed, and returned in
-// order.
-func (s *Session) Regrant(g *auth.Grant) (unsubscribed []string) {
+// order. If that takes too long to find out, it is refused and changes nothing.
+func (s *Session) Regrant(g *auth.Grant) (unsubscribed []string, refused *protocol.Error) {
 	c := &s.scope
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.left {
-		return nil
+		return nil, nil
 	}
-	return s.regrant(g)
+	lost, decided := c.uncovered(g)
+	if !decided {
+		return nil, protocol.Errorf(protocol.InvalidToken,
+			"the connection's subscriptions take too long to check against the token; claim fewer patterns, or fewer wildcards in each")
+	}
+	return s.regrant(g, lost), nil
 }
 
-// regrant is Regrant with the scope locked.
-func (s *Session) regrant(g *auth.Grant) (unsubscribed []string) {
+// uncovered returns which subscriptions the grant does not cover. If that takes
+// too long to find out, it says so, and returns those as well that it did not
+// come to.
+func (c *scope) uncovered(g *auth.Grant) (lost map[string]bool, decided bool) {
+	effort := channel.MaxEffort
+	for _, one := range c.subscriptions {
+		if !maySubscribe(g, one, &effort) {
+			if lost == nil {
+				lost = map[string]bool{}
+			}
+			lost[one.name] = true
+		}
+	}
+	return lost, !effort.IsExhausted()
+}
+
+// regrant gives the connection another grant and ends the lost subscriptions, with
+// the scope locked.
+func (s *Session) regrant(g *auth.Grant, lost map[string]bool) (unsubscribed []string) {
 	c := &s.scope
 	old := s.Grant()
 	c.grant.Store(g)
 	s.awaitExpiry(g)
 	for _, one := range slices.Clone(c.subscriptions) {
-		if !maySubscribe(g, one.name, one.pattern) {
+		if lost[one.name] {
 			c.subscriptions.take(one.name)
 			s.unsubscribe(one.name, one.pattern)
 			unsubscribed = append(unsubscribed, one.name)
@@ -127,7 +150,10 @@ func (s *Session) handleRefresh(f *protocol.ClientFrame) *protocol.Error {
 	case revocation.Revokes(s.revokedUntil, g):
 		return protocol.Errorf(protocol.InvalidToken, "the token was revoked")
 	}
-	unsubscribed := s.Regrant(g)
+	unsubscribed, tooMuch := s.Regrant(g)
+	if tooMuch != nil {
+		return tooMuch
+	}
 	if f.RequestID != "" {
 		s.send(func(dst []byte) []byte {
 			return protocol.AppendRefreshed(dst, f.RequestID, g.ExpiresAt.Unix(), unsubscribed)

@@ -225,7 +225,7 @@ func TestRefreshMovesExpiry(t *testing.T) {
 	later.ExpiresAt = w.clock.in(protocol.ExpiryLead)
 	p.session.Regrant(&later)
 	p.want(aClose(4002, "token expired"))
-	if p.session.Regrant(grant) != nil || p.session.Grant() != &later {
+	if lost, refused := p.session.Regrant(grant); lost != nil || refused != nil || p.session.Grant() != &later {
 		t.Error("a session that has ended took another grant")
 	}
 }
@@ -358,4 +358,37 @@ func TestCloseBeforeStart(t *testing.T) {
 	if e := p.wait(); e.Code != 4020 || p.left.Load() != 1 {
 		t.Errorf("ended %+v, left %d times", e, p.left.Load())
 	}
+}
+
+// HOSTILE: a token of many patterns that are hard to compare with the connection's
+// subscriptions. A loop serves many connections, so it gives up early.
+func TestRefreshGivesUpOnAwkwardPatterns(t *testing.T) {
+	w := newWorld(t)
+	p := w.connect(w.grant("device-1"))
+	subscribed := pattern(t, "devices"+strings.Repeat("/**a", 14)+"/**")
+	p.write(text(`{"type":"subscribe","channel":"` + subscribed.String() + `","requestId":"s"}`))
+	p.want(anAck("s"))
+	claimed := make([]string, 100)
+	for i := range claimed {
+		claimed[i] = "devices**a*" + strings.Repeat("/*", 10) + "/**"
+	}
+	before := p.session.Grant()
+	g := *before
+	g.Patterns = nil
+	for _, c := range claimed {
+		g.Patterns = append(g.Patterns, pattern(t, c))
+	}
+	w.verifyWith(func(string, string) (*auth.Grant, *protocol.CloseError) { return &g, nil })
+	p.write(refresh("a token"))
+	p.want(anError(protocol.InvalidToken, "f"))
+	if p.session.Grant() != before {
+		t.Error("the refused grant is in force")
+	}
+	if n := w.interest.subscribersOf(subscribed.String()); n != 1 {
+		t.Errorf("%d subscriptions to the pattern, want 1", n)
+	}
+	// With such a grant from the start, the subscribe is what is refused.
+	p = w.connect(&g)
+	p.write(text(`{"type":"subscribe","channel":"` + subscribed.String() + `","requestId":"s"}`))
+	p.want(anError(protocol.ChannelNotAuthorized, "s"))
 }
