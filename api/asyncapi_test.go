@@ -234,7 +234,7 @@ func TestAsyncAPIMistakes(t *testing.T) {
 		{"a field that may be missing, required", asyncAPI, "required: [type, channel]", "required: [type, channel, requestId]"},
 		{"a required field, optional", asyncAPI, "required: [type, channel, data]", "required: [type, channel]"},
 		{"a field too few in a server frame", asyncAPI, "        maxMessageSize:\n          type: integer\n", "        maxMessage:\n          type: integer\n"},
-		{"a server's field of another type", asyncAPI, "          type: integer\n          minimum: 0\n          description: How long to wait", "          type: string\n          minimum: 0\n          description: How long to wait"},
+		{"a server's field of another type", asyncAPI, "          type: integer\n          minimum: 0\n          description: >-\n            When to connect again", "          type: string\n          minimum: 0\n          description: >-\n            When to connect again"},
 		{"a server's field that may be null, never null", asyncAPI, `type: [integer, "null"]`, `type: integer`},
 		{"a server's optional field, required", asyncAPI, "required: [type, channel, from, data]", "required: [type, channel, from, fromMetadata, data]"},
 		{"a server's required field, optional", asyncAPI, "required: [type, code, message]", "required: [type, code]"},

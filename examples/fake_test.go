@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 type fakeService struct {
 	url    string
 	socket chan *fakeSocket
+	busy   atomic.Bool // upgrades are refused with 429
 }
 
 // A fakeSocket is one connection that the example has opened.
@@ -37,12 +39,20 @@ func newFakeService(t *testing.T) *fakeService {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /token", func(w http.ResponseWriter, r *http.Request) {
+		if got := r.Header.Get("Authorization"); got != "Bearer "+provisioningSecret {
+			t.Errorf("the camera asks for a token with %q; want the provisioning secret", got)
+		}
 		fmt.Fprintf(w, `{"token":%q,"expiresAt":1,"fleet":"fleet-northeast"}`, <-tokens)
 	})
 	mux.HandleFunc("POST /v1/tokens", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `{"token":%q,"expiresAt":1}`, <-tokens)
 	})
 	mux.HandleFunc("GET /v1", func(w http.ResponseWriter, r *http.Request) {
+		if f.busy.Load() {
+			w.Header().Set("Retry-After", "20")
+			w.WriteHeader(http.StatusTooManyRequests)
+			return
+		}
 		conn, _, _, err := ws.UpgradeHTTP(r, w)
 		if err != nil {
 			t.Errorf("upgrade: %v", err)
@@ -142,9 +152,15 @@ func (s *fakeSocket) closeWith(t *testing.T, code ws.StatusCode, reason string) 
 		t.Fatal(err)
 	}
 	// RFC 6455 §5.5.1: a close frame is answered with one.
+	s.awaitClose(t)
+	s.cut(t)
+}
+
+// awaitClose reads up to the example's close frame.
+func (s *fakeSocket) awaitClose(t *testing.T) {
+	t.Helper()
 	for s.read(t).opCode != ws.OpClose {
 	}
-	s.cut(t)
 }
 
 // cut ends the connection with no close frame, as a lost network does.

@@ -1,13 +1,10 @@
 package examples
 
 import (
-	"encoding/base64"
 	"encoding/json"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -121,7 +118,7 @@ func serviceEnv(url, key string) []string {
 
 func startTokenServer(t *testing.T, key string) (url string) {
 	t.Helper()
-	p := start(t, "token server", []string{"FLEETWIRE_SECRET_KEY=" + key},
+	p := start(t, "token server", append([]string{"FLEETWIRE_SECRET_KEY=" + key}, provisioned...),
 		pythonPath(t), "examples/python/token_server.py", "--port", "0")
 	const prefix = "listening on "
 	l := p.await(t, "line with its address", 1, func(l line) bool { return strings.HasPrefix(l.text, prefix) })
@@ -131,7 +128,7 @@ func startTokenServer(t *testing.T, key string) (url string) {
 // startCamera starts the Python camera; it has no secret key.
 func startCamera(t *testing.T, url, tokenServer, count string) *process {
 	t.Helper()
-	return start(t, "camera", []string{"FLEETWIRE_URL=" + url}, pythonPath(t), "examples/python/camera.py",
+	return start(t, "camera", append([]string{"FLEETWIRE_URL=" + url}, provisioned...), pythonPath(t), "examples/python/camera.py",
 		tokenServer, "--device", "camera-001", "--interval", "0.02", "--count", count)
 }
 
@@ -205,77 +202,4 @@ func checkPersisted(t *testing.T, path, device string, events int) {
 	if next-1 != events {
 		t.Errorf("%d events of %s are persisted, want %d", next-1, device, events)
 	}
-}
-
-// TestTokenServer checks what the provisioning backend signs, claim by claim,
-// with both spellings of its secret key.
-func TestTokenServer(t *testing.T) {
-	for _, key := range []string{keyID + ":" + secret, keyID + "_secret_" + secret} {
-		t.Run(key[len(keyID):len(keyID)+1], func(t *testing.T) {
-			url := startTokenServer(t, key)
-			before := time.Now().Unix()
-			var answer struct {
-				Token, Fleet string
-				ExpiresAt    int64
-			}
-			if status := getJSON(t, url+"/token?device=camera-001", &answer); status != http.StatusOK {
-				t.Fatalf("status %d, want 200", status)
-			}
-			parts := strings.Split(answer.Token, ".")
-			if len(parts) != 3 {
-				t.Fatalf("not a JWT: %d parts", len(parts))
-			}
-			header, claims := decodePart(t, parts[0]), decodePart(t, parts[1])
-			if header["alg"] != "HS256" || header["kid"] != keyID {
-				t.Errorf("header %v; want alg HS256 and kid %s", header, keyID)
-			}
-			exp, _ := claims["exp"].(float64)
-			if int64(exp) < before+3600 || int64(exp) > time.Now().Unix()+3600 || int64(exp) != answer.ExpiresAt {
-				t.Errorf("exp %v, expiresAt %d; want an hour from now", claims["exp"], answer.ExpiresAt)
-			}
-			delete(claims, "exp")
-			delete(claims, "iat")
-			want := map[string]any{
-				"sub":         "camera-001",
-				"channels":    []any{"devices/camera-001/events", "devices/camera-001/commands", "fleets/fleet-northeast/commands"},
-				"permissions": []any{"publish", "subscribe"},
-			}
-			if !reflect.DeepEqual(claims, want) {
-				t.Errorf("claims %v, want %v", claims, want)
-			}
-
-			for _, path := range []string{"/token?device=camera-999", "/token", "/", "/token?device=camera-001%2F..%2F*"} {
-				var refusal map[string]any
-				if status := getJSON(t, url+path, &refusal); status != http.StatusNotFound || refusal["token"] != nil {
-					t.Errorf("GET %s: status %d, %v; want 404 and no token", path, status, refusal)
-				}
-			}
-		})
-	}
-}
-
-func getJSON(t *testing.T, url string, v any) (status int) {
-	t.Helper()
-	resp, err := http.Get(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if err := json.NewDecoder(resp.Body).Decode(v); err != nil {
-		t.Fatalf("GET %s: %v", url, err)
-	}
-	return resp.StatusCode
-}
-
-func decodePart(t *testing.T, part string) map[string]any {
-	t.Helper()
-	b, err := base64.RawURLEncoding.DecodeString(part)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var m map[string]any
-	if err := json.Unmarshal(b, &m); err != nil {
-		t.Fatal(err)
-	}
-	return m
 }

@@ -7,12 +7,18 @@ import (
 	"fleetwire/pkg/protocol"
 )
 
-// Peers are told to come back after between minRetryAfter and that plus the drain
-// time plus retrySpread, each at another time: a fleet must not come back at once.
+// A peer is to be back minRetryAfter to minRetryAfter + retrySpread after its
+// connection is closed, each at another time: a fleet must not come back at once.
 const (
 	minRetryAfter = time.Second
 	retrySpread   = 4 * time.Second
 )
+
+// leaver is a connection as far as drain is concerned: a session.
+type leaver interface {
+	GoAway(retryAfter time.Duration)
+	Close(*protocol.CloseError) bool
+}
 
 // drain tells every peer that the node goes away, and closes their connections
 // with 1001, in random order and evenly over Options.Drain. Those that are being
@@ -21,13 +27,28 @@ func (n *Node) drain() {
 	sessions := n.sessions.all()
 	n.opt.Log.Info("draining", "connections", len(sessions), "over", n.opt.Drain)
 	rand.Shuffle(len(sessions), func(i, j int) { sessions[i], sessions[j] = sessions[j], sessions[i] })
-	for i, s := range sessions {
-		s.GoAway(minRetryAfter + (n.opt.Drain+retrySpread)*time.Duration(i)/time.Duration(len(sessions)))
-	}
+	drainAll(sessions, n.opt.Drain)
+}
+
+// drainAll tells all, and then closes all. A peer counts retryAfterMs from its frame
+// on, so both are reckoned from one beginning: nobody is to be back before its
+// connection is closed.
+func drainAll[S leaver](sessions []S, over time.Duration) {
 	begin := time.Now()
 	for i, s := range sessions {
-		due := n.opt.Drain * time.Duration(i+1) / time.Duration(len(sessions))
-		time.Sleep(time.Until(begin.Add(due)))
+		_, back := drainTimes(i, len(sessions), over)
+		s.GoAway(max(back-time.Since(begin), minRetryAfter))
+	}
+	for i, s := range sessions {
+		closed, _ := drainTimes(i, len(sessions), over)
+		time.Sleep(time.Until(begin.Add(closed)))
 		s.Close(protocol.Closef(protocol.CloseGoingAway, ""))
 	}
+}
+
+// drainTimes says when the i-th of n connections is closed, and when its peer is to
+// be back, both since the drain's beginning.
+func drainTimes(i, n int, over time.Duration) (closed, back time.Duration) {
+	closed = over * time.Duration(i+1) / time.Duration(n)
+	return closed, closed + minRetryAfter + retrySpread*time.Duration(i)/time.Duration(n)
 }

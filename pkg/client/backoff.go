@@ -23,8 +23,7 @@ type ending struct {
 	err      error
 	welcomed bool
 	lived    time.Duration // since the welcome
-	goneAway bool          // a going_away frame came
-	comeBack time.Duration // what is left of its retryAfterMs
+	backAt   time.Time     // when a going_away frame wants the client back; zero: whenever
 }
 
 // backoff decides what to do after an ending (protocol §4.5).
@@ -70,8 +69,8 @@ func (b *backoff) after(e ending) step {
 	switch refused, _ := errors.AsType[*Error](e.err); {
 	case errors.Is(e.err, ErrStop):
 		return step{stop: true}
-	case e.goneAway && e.comeBack > 0:
-		return step{pause: min(e.comeBack, maxAsked)}
+	case !e.backAt.IsZero():
+		return step{pause: max(time.Until(e.backAt), 0)}
 	case refused != nil && refused.RetryAfter > 0:
 		return step{pause: min(refused.RetryAfter, maxAsked) + b.grow()}
 	}

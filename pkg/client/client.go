@@ -51,7 +51,7 @@ type Change struct {
 	// chain if the service closed the connection.
 	Err error
 	// RetryIn is, with Waiting, when the next attempt comes; with GoingAway, when the
-	// service wants to be asked again.
+	// client will be back, whether or not the service closes the connection before.
 	RetryIn time.Duration
 }
 

@@ -19,9 +19,11 @@
 //
 // A pause is random between zero and a bound that doubles from 1 s to 60 s, so
 // that a fleet which lost its node does not come back as one wave; a connection
-// that lasted 10 s takes the bound back to 1 s. What a going_away frame asks for
-// (counted from the frame), or a Retry-After, comes before that. A connection on
-// which nothing is heard for 75 s, not even the service's pings, counts as lost.
+// that lasted 10 s takes the bound back to 1 s. A Retry-After comes before the
+// pause. After a going_away frame the client is back when retryAfterMs is over,
+// counted from the frame; if the connection still stands then, the client closes
+// it. A connection on which nothing is heard for 75 s, not even the service's
+// pings, counts as lost.
 //
 // # Subscriptions
 //

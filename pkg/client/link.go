@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -31,6 +32,8 @@ const (
 	writeTimeout = 10 * time.Second
 	// farewell is how long the service may take to answer a close frame.
 	farewell = time.Second
+	// leaving is the same for a service that wants the client to be back by now.
+	leaving = farewell / 4
 )
 
 // errNotSent: the connection ended before the frame was handed to it.
@@ -48,9 +51,11 @@ type link struct {
 	expires chan time.Time // when the token ends that a refresh has brought
 
 	// The reading goroutine's.
-	in         wsutil.Reader
-	goneAwayAt time.Time // when a going_away frame came; zero: none has
-	retryAfter time.Duration
+	in     wsutil.Reader
+	backAt time.Time   // when a going_away frame wants the client back; zero: none came
+	leave  *time.Timer // ends the connection then
+
+	left atomic.Bool // the client has ended it, since the service did not in time
 
 	mu        sync.Mutex
 	requests  uint64                 // ids given so far
@@ -227,13 +232,30 @@ func (l *link) lastWrite() {
 
 // close ends the connection in order: what has been handed to it is sent, then a
 // close frame, and the service has a moment to answer.
-func (l *link) close() {
-	late := time.AfterFunc(farewell, func() { _ = l.conn.Close() })
+func (l *link) close() { l.closeWithin(farewell) }
+
+func (l *link) closeWithin(d time.Duration) {
+	late := time.AfterFunc(d, func() { _ = l.conn.Close() })
 	context.AfterFunc(l.ctx, func() { late.Stop() })
 	select {
 	case l.out <- nil:
 	case <-l.ctx.Done():
 	}
+}
+
+// goAway notes that the service wants the client back after retryAfter, counted from
+// now. If it has not closed the connection by then, the client does.
+func (l *link) goAway(retryAfter time.Duration) {
+	if l.leave != nil {
+		l.leave.Stop()
+	}
+	l.backAt = time.Now().Add(retryAfter)
+	leave := time.AfterFunc(retryAfter, func() {
+		l.left.Store(true)
+		l.closeWithin(leaving)
+	})
+	l.leave = leave
+	context.AfterFunc(l.ctx, func() { leave.Stop() })
 }
 
 // send hands a frame to the writer. It waits where too many wait already.

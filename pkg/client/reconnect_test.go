@@ -181,38 +181,57 @@ func TestPausesDoubleToAMinuteAndStartAgainAfterAGoodConnection(t *testing.T) {
 
 func TestGoingAway(t *testing.T) {
 	tests := []struct {
-		name    string
-		frame   string
-		until   time.Duration // from the frame to the connection's end
-		pause   time.Duration
-		orderly bool
+		name  string
+		frame string
+		end   func(*peerConn) // of the connection
+		back  time.Duration   // counted from the frame, whenever the end came
 	}{
-		{"counted from the frame", `{"type":"going_away","retryAfterMs":5000}`, 2 * time.Second, 3 * time.Second, true},
-		{"without a close frame", `{"type":"going_away","retryAfterMs":5000}`, 0, 5 * time.Second, false},
-		{"the time is over", `{"type":"going_away","retryAfterMs":5000}`, 6 * time.Second, time.Second, true},
-		{"absurdly long", `{"type":"going_away","retryAfterMs":9223372036854775807}`, 0, maxAsked, true},
-		{"negative", `{"type":"going_away","retryAfterMs":-1}`, 0, time.Second, true},
-		{"without a time", `{"type":"going_away"}`, 0, time.Second, true},
+		{"closed at once", `{"type":"going_away","retryAfterMs":5000}`, after(0, shutAway), 5 * time.Second},
+		{"closed later", `{"type":"going_away","retryAfterMs":5000}`, after(2*time.Second, shutAway), 5 * time.Second},
+		{"cut", `{"type":"going_away","retryAfterMs":5000}`, after(3*time.Second, cut), 5 * time.Second},
+		{"closed in the last moment", `{"type":"going_away","retryAfterMs":5000}`, after(5*time.Second-1, shutAway), 5 * time.Second},
+		{"not closed: the client leaves", `{"type":"going_away","retryAfterMs":5000}`, answerClose, 5 * time.Second},
+		{"not closed, and deaf", `{"type":"going_away","retryAfterMs":5000}`, after(0, func(*peerConn) {}), 5*time.Second + leaving},
+		{"told twice: the later frame counts", `{"type":"going_away","retryAfterMs":1}` + "\n" + `{"type":"going_away","retryAfterMs":9000}`, after(2*time.Second, shutAway), 9 * time.Second},
+		{"absurdly long", `{"type":"going_away","retryAfterMs":9223372036854775807}`, after(0, shutAway), maxAsked},
+		{"negative", `{"type":"going_away","retryAfterMs":-1}`, after(0, shutAway), time.Second},
+		{"without a time", `{"type":"going_away"}`, after(0, shutAway), time.Second},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, f *fake) {
 				f.client()
 				p := f.welcome()
-				p.say(tt.frame)
-				time.Sleep(tt.until)
-				if tt.orderly {
-					p.shut(protocol.CloseGoingAway)
-				} else {
-					_ = p.Close()
-				}
 				at := time.Now()
+				for frame := range strings.SplitSeq(tt.frame, "\n") {
+					p.say(frame)
+				}
+				tt.end(p)
 				f.accept()
-				if got := time.Since(at); got != tt.pause {
-					t.Errorf("the client comes back after %v, want %v", got, tt.pause)
+				if got := time.Since(at); got != tt.back {
+					t.Errorf("the client is back %v after the frame, want %v", got, tt.back)
 				}
 			})
 		})
+	}
+}
+
+// after ends a connection by end when d is over (the bubble's clock).
+func after(d time.Duration, end func(*peerConn)) func(*peerConn) {
+	return func(p *peerConn) {
+		time.Sleep(d)
+		end(p)
+	}
+}
+
+func shutAway(p *peerConn) { p.shut(protocol.CloseGoingAway) }
+
+func cut(p *peerConn) { _ = p.Close() }
+
+// answerClose waits until the client ends the connection.
+func answerClose(p *peerConn) {
+	if code := p.closeCode(); code != ws.StatusNormalClosure {
+		p.t.Errorf("the client left with %d, want 1000", code)
 	}
 }
 

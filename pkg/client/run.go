@@ -50,6 +50,9 @@ func (c *Client) run() {
 	}
 }
 
+// errLeft is how a connection ends that the service has announced to close.
+var errLeft = &protocol.CloseError{Code: protocol.CloseGoingAway, Reason: "left: the service did not close it within retryAfterMs"}
+
 // session is one connection, from the token to its end.
 func (c *Client) session(ctx context.Context) (e ending) {
 	token, err := c.currentToken(ctx)
@@ -90,11 +93,10 @@ func (c *Client) session(ctx context.Context) (e ending) {
 			c.handle(l, b)
 		}
 	}
-	e = ending{err: err, welcomed: true, lived: time.Since(begin)}
-	if !l.goneAwayAt.IsZero() {
-		e.goneAway, e.comeBack = true, l.retryAfter-time.Since(l.goneAwayAt)
+	if l.left.Load() {
+		err = errLeft
 	}
-	return e
+	return ending{err: err, welcomed: true, lived: time.Since(begin), backAt: l.backAt}
 }
 
 // attach makes the link the one that everybody uses, and returns the subscriptions
@@ -152,7 +154,10 @@ func (c *Client) handle(l *link, b []byte) {
 			c.report(refused)
 		}
 	case "going_away":
-		l.goneAwayAt, l.retryAfter = time.Now(), time.Duration(min(max(f.RetryAfterMs, 0), maxAsked.Milliseconds()))*time.Millisecond
-		c.tell(Change{State: GoingAway, RetryIn: l.retryAfter})
+		retryAfter := time.Duration(min(max(f.RetryAfterMs, 0), maxAsked.Milliseconds())) * time.Millisecond
+		if retryAfter > 0 {
+			l.goAway(retryAfter)
+		}
+		c.tell(Change{State: GoingAway, RetryIn: retryAfter})
 	}
 }

@@ -52,7 +52,7 @@ var closeCodes = [...]CloseCodeInfo{
 		true},
 	{CloseGoingAway, "going away",
 		"the node is shutting down or being replaced; preceded by a going_away frame",
-		"connect again after retryAfterMs, with jitter, and subscribe again",
+		"be back retryAfterMs after the going_away frame, whether or not the close came before, and subscribe again; without such a frame connect again with backoff",
 		false},
 	{CloseProtocolError, "WebSocket protocol error",
 		"the bytes break RFC 6455: an unmasked frame, reserved bits, a bad fragment or control frame",
