@@ -34,7 +34,10 @@ type node struct {
 }
 
 // options of a system; the zero value is fine.
-type options struct{ drain time.Duration }
+type options struct {
+	drain       time.Duration
+	redisPrefix string
+}
 
 // onEachRedis runs the test on one node with its embedded Redis, and on two
 // nodes with a real one.
@@ -80,7 +83,7 @@ func (s *system) start(redisURL string, o options) *node {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	st, err := stack.New(ctx, stack.Options{
-		Listen: "127.0.0.1:0", Ops: "127.0.0.1:0", Apps: s.apps, Redis: redisURL, Drain: o.drain,
+		Listen: "127.0.0.1:0", Ops: "127.0.0.1:0", Apps: s.apps, Redis: redisURL, RedisPrefix: o.redisPrefix, Drain: o.drain,
 		Log: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {

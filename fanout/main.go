@@ -15,7 +15,6 @@ import (
 	"fleetwire/fanout/internal/targetdrain"
 	"fleetwire/fanout/node"
 	"fleetwire/pkg/awssecret"
-	"fleetwire/pkg/redisconn"
 )
 
 const help = `fanout is a Fleetwire fan-out node: WebSockets on -listen at /v1, operations on -ops.
@@ -55,16 +54,13 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("-redis: %w", err)
 	}
-	rdb, err := redisconn.Open(url)
+	rdb, keys, err := node.OpenRedis(ctx, url, c.RedisPrefix)
 	if err != nil {
-		return fmt.Errorf("-redis: %w", err)
+		return err
 	}
 	defer func() { _ = rdb.Close() }()
-	if err := redisconn.Check(ctx, rdb); err != nil {
-		return fmt.Errorf("-redis: %w", err)
-	}
 	n, err := node.New(node.Options{
-		Listen: c.Listen, Ops: c.Ops, Apps: document.Store, Redis: rdb,
+		Listen: c.Listen, Ops: c.Ops, Apps: document.Store, Redis: rdb, Keys: keys,
 		TrustedProxies: c.TrustedProxies, Drain: c.Drain, Log: c.Log,
 	})
 	if err != nil {

@@ -49,7 +49,7 @@ func run(ctx context.Context, args []string) error {
 		return fmt.Errorf("-apps: %w", err)
 	}
 	s, err := stack.New(ctx, stack.Options{
-		Listen: c.Listen, Ops: c.Ops, Apps: document.Store, Redis: c.Redis,
+		Listen: c.Listen, Ops: c.Ops, Apps: document.Store, Redis: c.Redis, RedisPrefix: c.RedisPrefix,
 		TrustedProxies: c.TrustedProxies, Drain: c.Drain, Log: c.Log,
 	})
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"fleetwire/pkg/redact"
+	"fleetwire/pkg/rediskeys"
 	"fleetwire/pkg/telemetry"
 )
 
@@ -21,6 +22,7 @@ import (
 // FLEETWIRE_TRUSTED_PROXIES. The flag wins.
 type Config struct {
 	Listen, Ops, Apps, Redis string
+	RedisPrefix              string
 	Drain                    time.Duration
 	TrustedProxies           []netip.Prefix
 	LogFormat                string // "text" or "json"
@@ -40,6 +42,7 @@ func ParseConfig(args []string, stderr io.Writer, defaults Config, help string) 
 	fs.StringVar(&c.Ops, "ops", defaults.Ops, "address for /healthz, /readyz and /metrics; keep it private; \"off\" for none")
 	fs.StringVar(&c.Apps, "apps", defaults.Apps, "the apps document: a file, the JSON itself or, for fanout, the ARN of an AWS secret; a file or secret is read again while running")
 	fs.StringVar(&c.Redis, "redis", defaults.Redis, "Redis (≥ 7), as in redis://127.0.0.1:6379/0 or rediss://user:password@host:6379")
+	fs.StringVar(&c.RedisPrefix, "redis-prefix", rediskeys.DefaultPrefix, "what the names of everything in Redis begin with; another for each deployment that shares a database")
 	fs.StringVar(&drain, "drain", DefaultDrain.String(), "over how long connections are closed on SIGTERM, at most 1h")
 	fs.StringVar(&proxies, "trusted-proxies", "", "networks, separated by commas, whose X-Forwarded-For is believed, as in 10.0.0.0/16")
 	fs.StringVar(&c.LogFormat, "log-format", "text", "log lines as text or json")
@@ -73,6 +76,7 @@ func ParseConfig(args []string, stderr io.Writer, defaults Config, help string) 
 	}{
 		{"listen", func() error { return checkAddress(c.Listen) }},
 		{"ops", func() error { c.Ops, err = opsAddress(c.Ops); return err }},
+		{"redis-prefix", func() error { _, err := rediskeys.New(c.RedisPrefix, 0); return err }},
 		{"drain", func() error { c.Drain, err = parseDrain(drain); return err }},
 		{"trusted-proxies", func() error { c.TrustedProxies, err = parseNetworks(proxies); return err }},
 		{"log-format", func() error { return checkLogFormat(c.LogFormat) }},

@@ -22,21 +22,21 @@ func TestParseConfig(t *testing.T) {
 		args []string
 		want Config
 	}{
-		{"nothing", nil, nil, Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", Drain: 10 * time.Second}},
-		{"all flags", nil, []string{"-listen", ":1", "-ops", ":2", "-apps", "a.json", "-redis", "redis://r", "-drain", "3s", "-trusted-proxies", "10.0.0.0/8, 2001:db8::/32"},
-			Config{":1", ":2", "a.json", "redis://r", 3 * time.Second, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}, "text", nil}},
-		{"all variables", map[string]string{"FLEETWIRE_LISTEN": ":1", "FLEETWIRE_OPS": ":2", "FLEETWIRE_APPS": "a.json", "FLEETWIRE_REDIS_URL": "redis://r",
+		{"nothing", nil, nil, Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", Drain: 10 * time.Second, RedisPrefix: "fw"}},
+		{"all flags", nil, []string{"-listen", ":1", "-ops", ":2", "-apps", "a.json", "-redis", "redis://r", "-redis-prefix", "site-a", "-drain", "3s", "-trusted-proxies", "10.0.0.0/8, 2001:db8::/32"},
+			Config{":1", ":2", "a.json", "redis://r", "site-a", 3 * time.Second, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}, "text", nil}},
+		{"all variables", map[string]string{"FLEETWIRE_LISTEN": ":1", "FLEETWIRE_OPS": ":2", "FLEETWIRE_APPS": "a.json", "FLEETWIRE_REDIS_URL": "redis://r", "FLEETWIRE_REDIS_PREFIX": "site_b",
 			"FLEETWIRE_DRAIN": "1m", "FLEETWIRE_TRUSTED_PROXIES": "10.0.0.0/8", "FLEETWIRE_LOG_FORMAT": "json", "FLEETWIRE_LOG_LEVEL": "debug"}, nil,
-			Config{":1", ":2", "a.json", "redis://r", time.Minute, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, "json", nil}},
+			Config{":1", ":2", "a.json", "redis://r", "site_b", time.Minute, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, "json", nil}},
 		{"the flag wins", map[string]string{"FLEETWIRE_LISTEN": ":1", "FLEETWIRE_REDIS_URL": "redis://env"}, []string{"-listen=:9", "--redis", "redis://flag"},
-			Config{Listen: ":9", Ops: "127.0.0.1:8081", Redis: "redis://flag", Drain: 10 * time.Second}},
-		{"no operations address", nil, []string{"-ops", "off"}, Config{Listen: "127.0.0.1:8080", Drain: 10 * time.Second}},
-		{"no drain", nil, []string{"-drain", "0"}, Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081"}},
-		{"a document inline", nil, []string{"-apps", `{"apps":[]}`}, Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", Apps: `{"apps":[]}`, Drain: 10 * time.Second}},
-		{"empty variables", map[string]string{"FLEETWIRE_LISTEN": "", "FLEETWIRE_OPS": "", "FLEETWIRE_APPS": "", "FLEETWIRE_REDIS_URL": "", "FLEETWIRE_DRAIN": "",
-			"FLEETWIRE_TRUSTED_PROXIES": "", "FLEETWIRE_LOG_FORMAT": "", "FLEETWIRE_LOG_LEVEL": " "}, nil, Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", Drain: 10 * time.Second}},
-		{"every interface, if it is said", nil, []string{"-listen", ":8080", "-ops", "[::]:0"}, Config{Listen: ":8080", Ops: "[::]:0", Drain: 10 * time.Second}},
-		{"FLEETWIRE_REDIS is not a name", map[string]string{"FLEETWIRE_REDIS": "redis://r"}, nil, Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", Drain: 10 * time.Second}},
+			Config{Listen: ":9", Ops: "127.0.0.1:8081", Redis: "redis://flag", Drain: 10 * time.Second, RedisPrefix: "fw"}},
+		{"no operations address", nil, []string{"-ops", "off"}, Config{Listen: "127.0.0.1:8080", Drain: 10 * time.Second, RedisPrefix: "fw"}},
+		{"no drain", nil, []string{"-drain", "0"}, Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", RedisPrefix: "fw"}},
+		{"a document inline", nil, []string{"-apps", `{"apps":[]}`}, Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", Apps: `{"apps":[]}`, Drain: 10 * time.Second, RedisPrefix: "fw"}},
+		{"empty variables", map[string]string{"FLEETWIRE_LISTEN": "", "FLEETWIRE_OPS": "", "FLEETWIRE_APPS": "", "FLEETWIRE_REDIS_URL": "", "FLEETWIRE_REDIS_PREFIX": "", "FLEETWIRE_DRAIN": "",
+			"FLEETWIRE_TRUSTED_PROXIES": "", "FLEETWIRE_LOG_FORMAT": "", "FLEETWIRE_LOG_LEVEL": " "}, nil, Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", Drain: 10 * time.Second, RedisPrefix: "fw"}},
+		{"every interface, if it is said", nil, []string{"-listen", ":8080", "-ops", "[::]:0"}, Config{Listen: ":8080", Ops: "[::]:0", Drain: 10 * time.Second, RedisPrefix: "fw"}},
+		{"FLEETWIRE_REDIS is not a name", map[string]string{"FLEETWIRE_REDIS": "redis://r"}, nil, Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", Drain: 10 * time.Second, RedisPrefix: "fw"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for name, value := range tt.env {
@@ -91,6 +91,9 @@ func TestParseConfigErrors(t *testing.T) {
 		{"a proxy's address", "", "", []string{"-trusted-proxies", "10.0.0.1"}, `-trusted-proxies: "10.0.0.1" is not a network; write it as ADDRESS/BITS, such as 10.0.0.0/16, or 10.0.0.1/32 for one address`},
 		{"one bad network of two", "", "", []string{"-trusted-proxies", "10.0.0.0/8,10.0.0.0/33"}, `-trusted-proxies: "10.0.0.0/33" is not a network`},
 		{"networks by variable", "FLEETWIRE_TRUSTED_PROXIES", "all", nil, `-trusted-proxies (FLEETWIRE_TRUSTED_PROXIES): "all" is not a network`},
+		{"a prefix with a colon", "", "", []string{"-redis-prefix", "fw:"}, `-redis-prefix: "fw:" is not a prefix; use 1 to 32 characters of a–z, 0–9, _ and -, the first a letter, such as fw`},
+		{"an empty prefix", "", "", []string{"-redis-prefix="}, "-redis-prefix: is empty; give a word such as fw, or leave the flag out"},
+		{"a prefix by variable", "FLEETWIRE_REDIS_PREFIX", "Fleet", nil, `-redis-prefix (FLEETWIRE_REDIS_PREFIX): "Fleet" is not a prefix; use`},
 		{"log format", "", "", []string{"-log-format", "xml"}, `-log-format: "xml" is not a log format; give text or json`},
 		{"log level", "", "", []string{"-log-level", "loud"}, `-log-level: "loud" is not a log level; give debug, info, warn or error`},
 	} {
@@ -121,7 +124,7 @@ func TestHelp(t *testing.T) {
 			t.Errorf("%s: error %v, want flag.ErrHelp", arg, err)
 		}
 		help := stderr.String()
-		for _, want := range []string{"fanout is a node.\n", "-listen", "-ops", "-apps", "-redis", "-drain", "-trusted-proxies", "-log-format", "-log-level",
+		for _, want := range []string{"fanout is a node.\n", "-listen", "-ops", "-apps", "-redis", "-redis-prefix", "-drain", "-trusted-proxies", "-log-format", "-log-level",
 			"127.0.0.1:8080", "10s", "FLEETWIRE_REDIS_URL", "FLEETWIRE_LOG_FORMAT"} {
 			if !strings.Contains(help, want) {
 				t.Errorf("%s does not say %q:\n%s", arg, want, help)

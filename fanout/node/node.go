@@ -28,6 +28,7 @@ import (
 	"fleetwire/pkg/publish"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/rediskeys"
 	"fleetwire/pkg/telemetry"
 	"fleetwire/pkg/usage"
 )
@@ -49,6 +50,8 @@ type Options struct {
 	Listen, Ops string
 	Apps        *apps.Store
 	Redis       *redis.Client
+	// Keys name what the node has in Redis.
+	Keys rediskeys.Namespace
 	// Embedded says that Redis is a miniredis in this process (broker.Options).
 	Embedded bool
 	// TrustedProxies are the networks whose X-Forwarded-For is believed.
@@ -117,17 +120,17 @@ func New(opt Options) (*Node, error) {
 	}
 
 	opt.Redis.AddHook(n.metrics.RedisHook())
-	n.health = redisconn.NewHealth(opt.Redis, opt.Log)
-	n.broker = broker.New(broker.Options{Redis: opt.Redis, Health: n.health, Log: opt.Log, Node: n.id, Embedded: opt.Embedded})
+	n.health = redisconn.NewHealth(opt.Redis, opt.Keys, opt.Log)
+	n.broker = broker.New(broker.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Node: n.id, Embedded: opt.Embedded})
 	n.hub = hub.New(n.broker)
-	n.usage = usage.NewRecorder(usage.RecorderOptions{Redis: opt.Redis, Now: opt.Now, Log: opt.Log})
-	n.publisher = publish.New(publish.Options{Usage: n.usage, Broker: n.broker, Up: n.health.Up, Log: opt.Log, Now: opt.Now, Observe: n.metrics.Published})
-	n.limiter = quota.NewRateLimiter(opt.Redis)
+	n.usage = usage.NewRecorder(usage.RecorderOptions{Redis: opt.Redis, Keys: opt.Keys, Now: opt.Now, Log: opt.Log})
+	n.publisher = publish.New(publish.Options{Keys: opt.Keys, Usage: n.usage, Broker: n.broker, Up: n.health.Up, Log: opt.Log, Now: opt.Now, Observe: n.metrics.Published})
+	n.limiter = quota.NewRateLimiter(opt.Redis, opt.Keys)
 	n.limiter.Watch(n.health)
-	n.connections = quota.NewConnections(opt.Redis, n.id)
-	n.members = presence.NewTracker(presence.Options{Redis: opt.Redis, Health: n.health, Log: opt.Log, Embedded: opt.Embedded})
+	n.connections = quota.NewConnections(opt.Redis, opt.Keys, n.id)
+	n.members = presence.NewTracker(presence.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Embedded: opt.Embedded})
 	n.roster = roster.New(roster.Options{Interest: n.broker, Log: opt.Log, Load: func(ctx context.Context, channels []presence.ChannelID) ([]presence.State, error) {
-		return presence.Load(ctx, opt.Redis, channels)
+		return presence.Load(ctx, opt.Redis, opt.Keys, channels)
 	}})
 	n.broker.OnRestored(n.roster.Restored)
 	n.sessionOptions = &session.Options{

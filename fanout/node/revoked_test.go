@@ -13,6 +13,7 @@ import (
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/redisconn/redistest"
+	"fleetwire/pkg/rediskeys"
 	"fleetwire/pkg/revocation"
 )
 
@@ -32,7 +33,7 @@ func (r *running) issued(key, peer string, at time.Time) string {
 func TestRevokedTokensAreRefused(t *testing.T) {
 	r := start(t)
 	now := time.Now()
-	check(t, revocation.NewList(r.opt.Redis).Revoke(t.Context(), "app_demo", "a", now.Add(-10*time.Second)))
+	check(t, revocation.NewList(r.opt.Redis, rediskeys.Namespace{}).Revoke(t.Context(), "app_demo", "a", now.Add(-10*time.Second)))
 	refused, err := r.dial(query(r.issued(keyID, "a", now.Add(-11*time.Second))), nil)
 	check(t, err)
 	refused.wantClose(4001, "the token was revoked")
@@ -80,7 +81,7 @@ func TestAConnectDoesNotSlipPastItsTokensRevocation(t *testing.T) {
 			token := r.token(keyID, "late")
 			closed := make(chan int64, 1)
 			revoke := func() {
-				if err := revocation.NewList(operator).Revoke(t.Context(), "app_demo", "late", time.Now()); err != nil {
+				if err := revocation.NewList(operator, rediskeys.Namespace{}).Revoke(t.Context(), "app_demo", "late", time.Now()); err != nil {
 					t.Error(err)
 				}
 				go func() { // the node can answer only when its round trip is over

@@ -20,6 +20,7 @@ import (
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/redisconn/redistest"
+	"fleetwire/pkg/rediskeys"
 )
 
 const overItsRate = `{"error":"rate_limited","message":"key sk_live_full is over 7 requests per second (burst 9); wait as long as Retry-After says"}`
@@ -153,7 +154,7 @@ func TestOneBucketOnRedis(t *testing.T) {
 		t.Run(kind.name, func(t *testing.T) {
 			rdb := kind.start(t)
 			config, _ := apitest.Config(t)
-			config.Limiter = quota.NewRateLimiter(rdb)
+			config.Limiter = quota.NewRateLimiter(rdb, rediskeys.Namespace{})
 			config.Now = time.Now
 			h := New(config, service(rdb, kind.name == "miniredis"))
 			var told []string
@@ -179,7 +180,7 @@ func TestOneBucketOnRedis(t *testing.T) {
 			} else if !strings.HasPrefix(got, "200 400 200 200 400 200 200 400 200 ") || !strings.Contains(got, "429") {
 				t.Errorf("answered %s, want the 9 of the burst and some 429", got)
 			}
-			used, err := rdb.Get(context.Background(), quota.Messages(config.Apps.Current().Apps()[0], time.Now()).Key).Int()
+			used, err := rdb.Get(context.Background(), quota.Messages(rediskeys.Namespace{}, config.Apps.Current().Apps()[0], time.Now()).Key).Int()
 			if want := strings.Count(got, "200"); err != nil || used != want {
 				t.Errorf("%d messages are counted (%v), want %d", used, err, want)
 			}
@@ -190,7 +191,7 @@ func TestOneBucketOnRedis(t *testing.T) {
 // service is the door on a Redis.
 func service(rdb *redis.Client, embedded bool) *publish.Service {
 	log := slog.New(slog.DiscardHandler)
-	health := redisconn.NewHealth(rdb, log)
+	health := redisconn.NewHealth(rdb, rediskeys.Namespace{}, log)
 	return publish.New(publish.Options{
 		Broker: broker.New(broker.Options{Redis: rdb, Health: health, Log: log, Node: "node", Embedded: embedded}),
 		Up:     health.Up, Log: log, Now: time.Now,

@@ -16,6 +16,7 @@ import (
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/redisconn/redistest"
+	"fleetwire/pkg/rediskeys"
 	"fleetwire/pkg/usage"
 )
 
@@ -236,7 +237,7 @@ func TestWholeWay(t *testing.T) {
 	if err := recorder.Flush(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	reader := usage.NewReader(rdb, nil)
+	reader := usage.NewReader(rdb, rediskeys.Namespace{}, nil)
 	apitest.Want(t, get(t, reader, "/v1/usage/peers"), 200, `{"peers":[{"peerId":"cam","published":15,"bytes":150}],"cursor":null}`)
 	apitest.Want(t, get(t, reader, "/v1/usage/channels?pattern=devices/cam-3/*"), 200,
 		`{"channels":[{"channel":"devices/cam-3/events","published":2,"bytes":20}],"cursor":null}`)

@@ -4,6 +4,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -16,7 +17,7 @@ import (
 	"fleetwire/functions/routes"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/presence"
-	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/rediskeys"
 	"fleetwire/pkg/revocation"
 	"fleetwire/pkg/usage"
 )
@@ -30,7 +31,9 @@ type Options struct {
 	Listen, Ops string // addresses, host:port; Ops "" for none
 	Apps        *apps.Store
 	// Redis is a URL, "" for an embedded miniredis.
-	Redis          string
+	Redis string
+	// RedisPrefix is what all names in Redis begin with, "" for the default.
+	RedisPrefix    string
 	TrustedProxies []netip.Prefix
 	Drain          time.Duration
 	Log            *slog.Logger
@@ -55,23 +58,23 @@ func New(ctx context.Context, opt Options) (*Stack, error) {
 		}
 		url = "redis://" + s.embedded.Addr()
 	}
-	rdb, err := redisconn.Open(url)
-	if err != nil {
-		return nil, fmt.Errorf("-redis: %w", err)
-	}
-	s.close = func() {
-		_ = rdb.Close()
+	closeEmbedded := func() {
 		if s.embedded != nil {
 			s.embedded.Close()
 		}
 	}
-	if err := redisconn.Check(ctx, rdb); err != nil {
-		s.close()
-		return nil, fmt.Errorf("-redis: %w", err)
+	rdb, keys, err := node.OpenRedis(ctx, url, cmp.Or(opt.RedisPrefix, rediskeys.DefaultPrefix))
+	if err != nil {
+		closeEmbedded()
+		return nil, err
+	}
+	s.close = func() {
+		_ = rdb.Close()
+		closeEmbedded()
 	}
 	s.Node, err = node.New(node.Options{
 		Listen: opt.Listen, Ops: opt.Ops, Apps: opt.Apps,
-		Redis: rdb, Embedded: s.embedded != nil,
+		Redis: rdb, Keys: keys, Embedded: s.embedded != nil,
 		TrustedProxies: opt.TrustedProxies, Drain: opt.Drain, Log: opt.Log,
 	})
 	if err != nil {
@@ -80,11 +83,11 @@ func New(ctx context.Context, opt Options) (*Stack, error) {
 	}
 	s.Node.MountControlPlane(routes.New(routes.Config{
 		Apps: opt.Apps, Limiter: s.Node.Limiter(), Publisher: s.Node.Publisher(), Log: opt.Log,
-		Connections: s.Node.Broker(), Revocations: revocation.NewList(rdb),
+		Connections: s.Node.Broker(), Revocations: revocation.NewList(rdb, keys),
 		Members: func(ctx context.Context, app, channel string) ([]presence.Member, error) {
-			return presence.List(ctx, rdb, app, channel)
+			return presence.List(ctx, rdb, keys, app, channel)
 		},
-		Usage: usage.NewReader(rdb, nil),
+		Usage: usage.NewReader(rdb, keys, nil),
 	}))
 	return s, nil
 }

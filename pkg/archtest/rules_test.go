@@ -97,8 +97,13 @@ var rules = []rule{
 	},
 	{
 		name:   "Redis pub/sub in pkg/broker",
-		reason: "only the broker knows what a channel is called in Redis; on a Redis Cluster that name changes, and then in one place",
+		reason: "only the broker knows how a message travels; on a Redis Cluster that changes, and then in one place",
 		find:   findPubSub,
+	},
+	{
+		name:   "names in Redis in pkg/rediskeys",
+		reason: "two packages that each spell a key or topic can mean different things by one, and none would take a deployment's prefix and database into account",
+		find:   findSpelledNames,
 	},
 	{
 		name:   "file length",
@@ -128,7 +133,7 @@ const (
 
 // subjects are the directories that the rules speak of. If one is renamed, the
 // rules about it would hold for ever without checking anything.
-var subjects = []string{"pkg/protocol", "pkg/channel", "pkg/broker", "functions", "fanout", "localdev", "examples"}
+var subjects = []string{"pkg/protocol", "pkg/channel", "pkg/broker", "pkg/rediskeys", "functions", "fanout", "localdev", "examples"}
 
 // violations runs every rule, and prefixes what it found with the rule's name.
 func violations(files []*file) []string {
@@ -202,8 +207,7 @@ var luaPubSub = regexp.MustCompile(`(?i)redis\.p?call\(\s*['"]s?publish['"]`)
 
 // findPubSub goes by names, without types: the methods that only a Redis client
 // has; Publish and Subscribe where go-redis is imported; and scripts. pkg/presence
-// may publish: who is there and that it is announced must change in one step, and
-// the name it publishes to is the broker's (broker.AnnouncementTopic).
+// may publish: who is there and that it is announced must change in one step.
 func findPubSub(files []*file) []string {
 	var found []string
 	for _, f := range files {
@@ -236,6 +240,32 @@ func findPubSub(files []*file) []string {
 			}
 			return true
 		})
+	}
+	return found
+}
+
+// redisName finds what a key or topic of ours begins with, in quotes of any kind.
+var redisName = regexp.MustCompile("[\"'`]fw:")
+
+// findSpelledNames looks at Go's string literals and at scripts.
+func findSpelledNames(files []*file) []string {
+	var found []string
+	for _, f := range files {
+		if f.under("pkg/rediskeys") || f.isTestCode() {
+			continue
+		}
+		spelled := redisName.FindString(f.text) != ""
+		if f.isGo() {
+			ast.Inspect(f.ast, func(n ast.Node) bool {
+				if s, ok := n.(*ast.BasicLit); ok {
+					spelled = spelled || redisName.FindString(s.Value) != ""
+				}
+				return true
+			})
+		}
+		if spelled {
+			found = append(found, fmt.Sprintf("%s: spells a name that begins with fw:", f.path))
+		}
 	}
 	return found
 }

@@ -1,5 +1,4 @@
-// Package broker carries messages between nodes through Redis pub/sub, and is
-// the only package that knows what the Redis channels are called.
+// Package broker carries messages between nodes through Redis pub/sub.
 //
 // What it promises:
 //
@@ -20,11 +19,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
-	"hash/fnv"
 	"log/slog"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -32,6 +27,7 @@ import (
 
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/rediskeys"
 )
 
 // ErrDown: the link to Redis is down; nothing was subscribed.
@@ -49,17 +45,15 @@ type Message struct {
 	Connection   uint64 // the publishing connection's id in this process; 0: none
 }
 
-// Kind is what a Redis channel of ours carries.
-type Kind uint8
+// Kind is what a topic carries.
+type Kind = rediskeys.Kind
 
+// The kinds of topics.
 const (
-	KindMessages Kind = iota // the messages of a channel
-	KindPresence             // who joins and leaves a channel
-	KindPeer                 // direct messages to a peer, and orders to close its connections
+	KindMessages = rediskeys.Messages // the messages of a channel
+	KindPresence = rediskeys.Presence // who joins and leaves a channel
+	KindPeer     = rediskeys.Peer     // direct messages to a peer, and orders to close its connections
 )
-
-// kindNames are the kinds as they stand in the names of Redis channels.
-var kindNames = [...]string{KindMessages: "msg", KindPresence: "presence", KindPeer: "peer"}
 
 // Delivery is a message as a node gets it. It is shared by all receivers and
 // must not be changed.
@@ -80,6 +74,7 @@ type Delivery struct {
 // Options set a Broker up.
 type Options struct {
 	Redis  redis.UniversalClient
+	Keys   rediskeys.Namespace
 	Health *redisconn.Health
 	Log    *slog.Logger
 	// Node is this process's name in Redis, unique among all that run.
@@ -141,16 +136,10 @@ func (b *Broker) SetConnections(app, peer string, n int, done func(error)) error
 }
 
 // SetWatchers says how many connections of this node want to hear who joins and
-// leaves the channel. done is as in SetSubscribers.
+// leaves the channel: pkg/presence publishes that. What is published twice in a row
+// counts as one announcement. done is as in SetSubscribers.
 func (b *Broker) SetWatchers(app, channelName string, n int, done func(error)) error {
 	return b.interests.set(interestKey{kind: KindPresence, app: app, name: channelName}, n, done)
-}
-
-// AnnouncementTopic is the Redis channel on which those who watch a channel
-// hear who joins and leaves it. What is published there twice in a row counts as
-// one announcement.
-func AnnouncementTopic(app, channelName string) string {
-	return topic(KindPresence, app, channelName)
 }
 
 // AddPattern asks for the messages of all channels of the app that the pattern
@@ -186,49 +175,6 @@ func (b *Broker) Live() bool { return b.interests.live() }
 // everything wanted is subscribed again, unless nothing is wanted. What was
 // published before that may be lost. f must not block. It is to be set before Run.
 func (b *Broker) OnRestored(f func()) { b.interests.restored = f }
-
-// buckets is the number of Redis Cluster slots that one app's channels spread over.
-const buckets = 256
-
-func bucket(app, name string) string {
-	return string(appendBucket(make([]byte, 0, 64), app, name))
-}
-
-func appendBucket(dst []byte, app, name string) []byte {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(name))
-	dst = append(append(append(dst, "fw:{"...), app...), '.')
-	dst = strconv.AppendUint(dst, uint64(h.Sum32()%buckets), 10)
-	return append(dst, "}:"...)
-}
-
-// The Redis channel of a channel or a peer is fw:{<app>.<bucket>}:<kind>:<name>.
-
-func topic(kind Kind, app, name string) string {
-	t := appendBucket(make([]byte, 0, 128), app, name) // on the stack, unless it is longer
-	t = append(append(t, kindNames[kind]...), ':')
-	return string(append(t, name...))
-}
-
-func topicGlob(kind Kind, app, glob string) string {
-	return "fw:{" + app + ".*}:" + kindNames[kind] + ":" + glob
-}
-
-// everything matches the Redis channels of all apps.
-const everything = "fw:{*}:*"
-
-// parseTopic undoes topic. App ids contain neither '.' nor '}'.
-func parseTopic(t string) (kind Kind, app, name string, ok bool) {
-	rest, isOurs := strings.CutPrefix(t, "fw:{")
-	slot, rest, hasSlot := strings.Cut(rest, "}:")
-	kindName, name, hasKind := strings.Cut(rest, ":")
-	app, _, hasBucket := strings.Cut(slot, ".")
-	k := slices.Index(kindNames[:], kindName)
-	if !isOurs || !hasSlot || !hasKind || !hasBucket || k < 0 {
-		return 0, "", "", false
-	}
-	return Kind(k), app, name, true
-}
 
 // Run receives until ctx ends, and calls deliver with what came, in order.
 func (b *Broker) Run(ctx context.Context, deliver func([]Delivery)) {

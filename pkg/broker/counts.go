@@ -10,13 +10,13 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/rediskeys"
 )
 
 // Each node keeps in Redis how many of its connections are subscribed to each
 // channel by name, so that a publish can answer how many there are on all nodes
-// (protocol §5, subscribers). One hash per node and bucket of channels,
-// fw:{<app>.<bucket>}:subscribers:<node>, expires by itself when the node has
-// died; fw:{<app>.<bucket>}:nodes lists the nodes to add up.
+// (protocol §5, subscribers). One hash per node and bucket of channels expires by
+// itself when the node has died; a set in each bucket lists the nodes to add up.
 
 const (
 	countsLease   = 30 * time.Second
@@ -35,17 +35,17 @@ type countCalls struct {
 	of    map[string]*redisconn.Call // by topic
 }
 
-func subscribersCalls(counting []*Outgoing) countCalls {
+func (b *Broker) subscribersCalls(counting []*Outgoing) countCalls {
 	c := countCalls{of: make(map[string]*redisconn.Call, len(counting))}
 	for _, o := range counting {
 		if c.of[o.topic] != nil {
 			continue
 		}
-		b := countsBucket(o.kind, o.app, o.name)
+		in := countsIn(b.opt.Keys, o.kind, o.app, o.name)
 		call := &redisconn.Call{
 			Script: subscribersScript,
-			Keys:   []string{b + "nodes"},
-			Args:   []any{o.name, b + "subscribers:"},
+			Keys:   []string{in.nodes()},
+			Args:   []any{o.name, in.hash("")},
 		}
 		c.of[o.topic] = call
 		c.calls = append(c.calls, call)
@@ -62,13 +62,30 @@ func (c countCalls) read(counting []*Outgoing) {
 	}
 }
 
-// countsBucket keeps the counts of channels and of peers apart, where there are
-// any of peers (interests.counted).
-func countsBucket(kind Kind, app, name string) string {
-	if kind == KindPeer {
-		return bucket(app, name) + "peer-"
+// countsBucket is a bucket of channels with counts, or of peers, where there are
+// any of those (interests.counted).
+type countsBucket struct {
+	bucket  rediskeys.Bucket
+	ofPeers bool
+}
+
+func countsIn(keys rediskeys.Namespace, kind Kind, app, name string) countsBucket {
+	return countsBucket{keys.Bucket(app, name), kind == KindPeer}
+}
+
+func (b countsBucket) nodes() string {
+	if b.ofPeers {
+		return b.bucket.PeerNodes()
 	}
-	return bucket(app, name)
+	return b.bucket.SubscriberNodes()
+}
+
+// hash is the key of a node's counts.
+func (b countsBucket) hash(node string) string {
+	if b.ofPeers {
+		return b.bucket.PeerConnections(node)
+	}
+	return b.bucket.Subscribers(node)
 }
 
 type countChange struct {
@@ -79,25 +96,24 @@ type countChange struct {
 // counts writes this node's counts. Only the goroutine of interests.run uses it.
 type counts struct {
 	redis redis.UniversalClient
+	keys  rediskeys.Namespace
 	log   *slog.Logger
 	node  string
 	// leased is the buckets that have counts of this node, and a lease. At false a
 	// count was taken out since: if it was the last, Redis has dropped the hash
 	// and its lease.
-	leased map[string]bool
+	leased map[countsBucket]bool
 	// stale is the buckets written before the link was lost. What is there may
 	// name channels left meanwhile.
-	stale   map[string]struct{}
+	stale   map[countsBucket]struct{}
 	renewed time.Time
 }
 
 func (c *counts) init(opt Options) {
-	c.redis, c.log, c.node = opt.Redis, opt.Log, opt.Node
-	c.leased = map[string]bool{}
-	c.stale = map[string]struct{}{}
+	c.redis, c.keys, c.log, c.node = opt.Redis, opt.Keys, opt.Log, opt.Node
+	c.leased = map[countsBucket]bool{}
+	c.stale = map[countsBucket]struct{}{}
 }
-
-func (c *counts) hash(b string) string { return b + "subscribers:" + c.node }
 
 // forget makes the next write begin every bucket anew.
 func (c *counts) forget() {
@@ -113,20 +129,20 @@ func (c *counts) write(ctx context.Context, changes []countChange) error {
 	}
 	p := c.redis.Pipeline()
 	for b := range c.stale {
-		p.Del(ctx, c.hash(b))
+		p.Del(ctx, b.hash(c.node))
 	}
 	for _, change := range changes {
 		key := change.interest.key
-		name, b := key.name, countsBucket(key.kind, key.app, key.name)
+		name, b := key.name, countsIn(c.keys, key.kind, key.app, key.name)
 		leased, known := c.leased[b]
 		if change.subscribers == 0 {
-			p.HDel(ctx, c.hash(b), name)
+			p.HDel(ctx, b.hash(c.node), name)
 			if known {
 				c.leased[b] = false
 			}
 			continue
 		}
-		p.HSet(ctx, c.hash(b), name, change.subscribers)
+		p.HSet(ctx, b.hash(c.node), name, change.subscribers)
 		if !leased {
 			c.leased[b] = true
 			c.lease(ctx, p, b)
@@ -166,10 +182,10 @@ func (c *counts) failed(err error) error {
 	return nil
 }
 
-func (c *counts) lease(ctx context.Context, p redis.Pipeliner, b string) *redis.BoolCmd {
-	p.SAdd(ctx, b+"nodes", c.node)
-	p.Expire(ctx, b+"nodes", 2*countsLease)
-	return p.Expire(ctx, c.hash(b), countsLease)
+func (c *counts) lease(ctx context.Context, p redis.Pipeliner, b countsBucket) *redis.BoolCmd {
+	p.SAdd(ctx, b.nodes(), c.node)
+	p.Expire(ctx, b.nodes(), 2*countsLease)
+	return p.Expire(ctx, b.hash(c.node), countsLease)
 }
 
 // renew extends the leases when it is time. A hash that is gone although this
@@ -186,14 +202,14 @@ func (c *counts) renew(ctx context.Context, in *interests) error {
 	late := now.Sub(c.renewed) > countsLease-countsRenewal/2
 	c.renewed = now
 	p := c.redis.Pipeline()
-	renewals := make(map[string]*redis.BoolCmd, len(c.leased))
+	renewals := make(map[countsBucket]*redis.BoolCmd, len(c.leased))
 	for b := range c.leased {
 		renewals[b] = c.lease(ctx, p, b)
 	}
 	if err := c.failed(exec(ctx, p)); err != nil {
 		return err
 	}
-	gone := map[string]bool{}
+	gone := map[countsBucket]bool{}
 	for b, renewal := range renewals {
 		if late || !renewal.Val() {
 			gone[b] = true
@@ -207,10 +223,10 @@ func (c *counts) renew(ctx context.Context, in *interests) error {
 }
 
 // recount has the counts of these buckets written again.
-func (in *interests) recount(gone map[string]bool) {
+func (in *interests) recount(gone map[countsBucket]bool) {
 	in.mu.Lock()
 	for _, i := range in.wanted {
-		if i.counted > 0 && gone[countsBucket(i.key.kind, i.key.app, i.key.name)] {
+		if i.counted > 0 && gone[countsIn(in.opt.Keys, i.key.kind, i.key.app, i.key.name)] {
 			i.counted = 0
 			in.markDirty(i)
 		}

@@ -51,7 +51,7 @@ func TestRenewalIsNotDueYet(t *testing.T) {
 	d.settle()
 	m.FastForward(countsRenewal / 2)
 	d.renew(countsRenewal - time.Second)
-	if ttl := m.TTL(bucket("app", "c") + "subscribers:node"); ttl != countsLease-countsRenewal/2 {
+	if ttl := m.TTL(keys.Bucket("app", "c").Subscribers("node")); ttl != countsLease-countsRenewal/2 {
 		t.Errorf("the lease is %v, want it not renewed", ttl)
 	}
 }
@@ -153,7 +153,7 @@ func TestChannelsComeAndGo(t *testing.T) {
 // sameBucket returns two channels whose counts lie in one hash.
 func sameBucket() (string, string) {
 	for i := 0; ; i++ {
-		if name := fmt.Sprint("c", i); bucket("app", name) == bucket("app", "c") {
+		if name := fmt.Sprint("c", i); countsIn(keys, KindMessages, "app", name) == countsIn(keys, KindMessages, "app", "c") {
 			return "c", name
 		}
 	}

@@ -29,9 +29,9 @@ func (b *Broker) Disconnect(ctx context.Context, app, peer string) (closed int64
 	ctx, cancel := context.WithTimeout(ctx, disconnectPatience)
 	defer cancel()
 	defer func() { b.opt.Health.Observe(err) }()
-	answers := bucket(app, peer) + "closed:" + rand.Text()
+	answers := b.opt.Keys.Bucket(app, peer).Answers(rand.Text())
 	order := encodeOrder(b.process, b.sequence.Add(1), answers)
-	nodes, err := b.opt.Redis.Publish(ctx, topic(KindPeer, app, peer), order).Result()
+	nodes, err := b.opt.Redis.Publish(ctx, b.opt.Keys.Topic(KindPeer, app, peer), order).Result()
 	if err != nil {
 		return 0, err
 	}

@@ -79,12 +79,12 @@ func (in *interests) setPattern(kind Kind, app, asked string, wanted bool, done 
 			return nil
 		}
 		key := interestKey{kind: kind, app: app, name: glob, pattern: true}
-		return in.change(key, int(in.wanted[topicOf(key)].subscribers)-1, done)
+		return in.change(key, int(in.wanted[in.topicOf(key)].subscribers)-1, done)
 	}
 	glob := in.globs.choose(of, asked)
 	key := interestKey{kind: kind, app: app, name: glob, pattern: true}
 	n := 0
-	if i := in.wanted[topicOf(key)]; i != nil {
+	if i := in.wanted[in.topicOf(key)]; i != nil {
 		n = int(i.subscribers)
 	}
 	if err := in.change(key, n+1, done); err != nil {
@@ -99,7 +99,7 @@ func (in *interests) change(key interestKey, n int, done func(error)) error {
 	if done != nil && !in.linked {
 		return ErrDown
 	}
-	topic := topicOf(key)
+	topic := in.topicOf(key)
 	i := in.wanted[topic]
 	if i == nil {
 		if n == 0 && done == nil {
@@ -117,11 +117,11 @@ func (in *interests) change(key interestKey, n int, done func(error)) error {
 	return nil
 }
 
-func topicOf(key interestKey) string {
+func (in *interests) topicOf(key interestKey) string {
 	if key.pattern {
-		return topicGlob(key.kind, key.app, key.name)
+		return in.opt.Keys.Glob(key.kind, key.app, key.name)
 	}
-	return topic(key.kind, key.app, key.name)
+	return in.opt.Keys.Topic(key.kind, key.app, key.name)
 }
 
 // counted says whether Redis keeps the number of connections behind the interest,

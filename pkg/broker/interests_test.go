@@ -15,7 +15,11 @@ import (
 
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/redisconn/redistest"
+	"fleetwire/pkg/rediskeys"
 )
+
+// keys are the names that tests without others of their own go by.
+var keys rediskeys.Namespace
 
 // driver does by hand what link.go's goroutines do, so that a test says in
 // which order: tell Redis, take its confirmations one by one, lose the link.
@@ -29,7 +33,7 @@ type driver struct {
 func newDriver(t *testing.T, rdb *redis.Client) *driver {
 	log := slog.New(slog.DiscardHandler)
 	d := &driver{t: t, redis: rdb}
-	d.in = newInterests(Options{Redis: rdb, Health: redisconn.NewHealth(rdb, log), Log: log, Node: "node"})
+	d.in = newInterests(Options{Redis: rdb, Health: redisconn.NewHealth(rdb, keys, log), Log: log, Node: "node"})
 	d.up()
 	t.Cleanup(d.down)
 	return d
@@ -101,7 +105,7 @@ func (d *driver) settle() {
 }
 
 func (d *driver) subscribers(name string) int {
-	n, err := d.redis.HGet(context.Background(), bucket("app", name)+"subscribers:node", name).Int()
+	n, err := d.redis.HGet(context.Background(), keys.Bucket("app", name).Subscribers("node"), name).Int()
 	if err != nil && !errors.Is(err, redis.Nil) {
 		d.t.Fatal(err)
 	}
@@ -114,7 +118,7 @@ func (d *driver) subscribed(name string) bool {
 		d.t.Fatal(err)
 	}
 	for _, c := range channels {
-		if c == topic(KindMessages, "app", name) {
+		if c == keys.Topic(KindMessages, "app", name) {
 			return true
 		}
 	}

@@ -50,7 +50,7 @@ func (in *interests) linkOnce(ctx context.Context, box *inbox) error {
 	pubsub := in.opt.Redis.Subscribe(ctx)
 	defer func() { _ = pubsub.Close() }()
 	if in.opt.Embedded {
-		if err := pubsub.PSubscribe(ctx, everything); err != nil {
+		if err := pubsub.PSubscribe(ctx, in.opt.Keys.Everything()); err != nil {
 			return err
 		}
 	}
@@ -91,7 +91,7 @@ func (in *interests) receive(ctx context.Context, pubsub *redis.PubSub, box *inb
 		case *redis.Message:
 			var d Delivery
 			var ok bool
-			if d.Kind, d.App, d.Channel, ok = parseTopic(m.Channel); !ok {
+			if d.Kind, d.App, d.Channel, ok = in.opt.Keys.ParseTopic(m.Channel); !ok {
 				continue
 			}
 			if d.Kind == KindPresence {

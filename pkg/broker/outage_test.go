@@ -19,6 +19,7 @@ import (
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/redisconn/redistest"
+	"fleetwire/pkg/rediskeys"
 )
 
 const (
@@ -47,7 +48,7 @@ func start(t *testing.T, server *redistest.Server, node string) *process {
 	t.Helper()
 	p := &process{t: t, redis: server.Client(), got: map[string]int{}, log: &recorder{}}
 	log := slog.New(p.log)
-	p.health = redisconn.NewHealth(p.redis, log)
+	p.health = redisconn.NewHealth(p.redis, rediskeys.Namespace{}, log)
 	p.Broker = broker.New(broker.Options{Redis: p.redis, Health: p.health, Log: log, Node: node})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup

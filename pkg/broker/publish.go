@@ -73,7 +73,7 @@ func (b *Broker) Prepare(m *Message) *Outgoing {
 	if m.To != "" {
 		kind, name = KindPeer, m.To
 	}
-	t := topic(kind, m.App, name)
+	t := b.opt.Keys.Topic(kind, m.App, name)
 	return &Outgoing{
 		kind: kind, app: m.App, name: t[len(t)-len(name):],
 		topic:   t,
@@ -121,7 +121,7 @@ func (b *Broker) publishScripted(ctx context.Context, batches []Batch) error {
 		}
 		calls = append(calls, &redisconn.Call{Script: publishScript, Keys: keys, Args: args})
 	}
-	counts := subscribersCalls(counting)
+	counts := b.subscribersCalls(counting)
 	failed := redisconn.Exec(ctx, b.opt.Redis, append(calls, counts.calls...))
 	for i, batch := range batches {
 		reply, err := calls[i].Reply.Int64Slice()
@@ -205,7 +205,7 @@ func (b *Broker) publishInSteps(ctx context.Context, batches []Batch) error {
 		o.Accepted, o.nodes = nodes[i].Err() == nil, nodes[i].Val()
 	}
 	if len(counting) > 0 {
-		counts := subscribersCalls(counting)
+		counts := b.subscribersCalls(counting)
 		failed = cmp.Or(failed, redisconn.Exec(ctx, b.opt.Redis, counts.calls))
 		counts.read(counting)
 	}

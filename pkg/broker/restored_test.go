@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync/atomic"
 	"testing"
 
 	"fleetwire/pkg/broker"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/redisconn/redistest"
+	"fleetwire/pkg/rediskeys"
 )
 
 // Who keeps a copy of what is announced hears when announcements may have been
@@ -19,7 +19,7 @@ func TestRestored(t *testing.T) {
 	server := redistest.Start(t)
 	rdb := server.Client()
 	log := slog.New(slog.DiscardHandler)
-	b := broker.New(broker.Options{Redis: rdb, Health: redisconn.NewHealth(rdb, log), Log: log, Node: "node"})
+	b := broker.New(broker.Options{Redis: rdb, Health: redisconn.NewHealth(rdb, rediskeys.Namespace{}, log), Log: log, Node: "node"})
 	var restored, early atomic.Int32
 	b.OnRestored(func() {
 		restored.Add(1)
@@ -52,17 +52,6 @@ func TestRestored(t *testing.T) {
 		redistest.Eventually(t, gone, "it is called", func() bool { return restored.Load() == i+1 })
 		if early.Load() > 0 {
 			t.Error("called before everything was subscribed again")
-		}
-	}
-}
-
-// Keys of one channel's bucket lie in one slot of a Redis Cluster, with its
-// Redis channels.
-func TestBucket(t *testing.T) {
-	for _, name := range []string{"c", "devices/a", "}{"} {
-		bucket := broker.Bucket("app", name)
-		if topic := broker.AnnouncementTopic("app", name); !strings.HasPrefix(topic, bucket) || strings.Count(bucket, "{") != 1 || !strings.HasSuffix(bucket, "}:") {
-			t.Errorf("%s: bucket %s, announced on %s", name, bucket, topic)
 		}
 	}
 }

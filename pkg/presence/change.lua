@@ -1,10 +1,10 @@
 -- Lets members of one node in and out of channels of one bucket, and announces
 -- what that changes for everybody, in the same step, so that the order of
 -- announcements is the order of changes.
--- KEYS: [1] the set of the node's channels in the bucket, then the hash of each channel,
---   whose name the Redis channel of its announcements has, too
--- ARGV: the node, whether to PUBLISH (1) or to return what is to be (0), the incarnation of
---   channels that begin with this, then for each channel
+-- KEYS: [1] the set of the node's channels in the bucket, then the hash of each channel
+-- ARGV: the node, what the topics of announcements begin with, before the channel's name
+--   ('': return them instead of publishing them), the incarnation of channels that begin
+--   with this, then for each channel
 --   its name, whether the node now has members there (+), has none (-) or nothing changes in that (=),
 --   the number of changes, and for each of them three: + or -, the peer, its metadata;
 --   instead of a number, *: everybody of the node leaves
@@ -12,7 +12,7 @@
 --
 -- A hash has the channel's version in the field '' and for each peer the nodes it
 -- is on, separated by commas, a newline, and its metadata.
-local node, publish = ARGV[1], ARGV[2] == '1'
+local node, topics = ARGV[1], ARGV[2]
 local most = 1000 -- fields of one command: Lua's stack is bounded
 local reply = {}
 local a = 4
@@ -109,8 +109,8 @@ for c = 2, #KEYS do
   elseif has == '-' then
     redis.call('SREM', KEYS[1], name)
   end
-  if publish and announcement ~= '' then
-    redis.call('PUBLISH', key, announcement)
+  if topics ~= '' and announcement ~= '' then
+    redis.call('PUBLISH', topics .. name, announcement)
     announcement = ''
   end
   reply[#reply + 1] = version or ''

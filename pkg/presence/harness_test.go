@@ -13,12 +13,15 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
-	"fleetwire/pkg/broker"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/redisconn/redistest"
+	"fleetwire/pkg/rediskeys"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// keys name what the tests have in Redis.
+var keys rediskeys.Namespace
 
 // patience is far more than anything takes; only a test that fails waits for it.
 const patience = 20 * time.Second
@@ -61,7 +64,7 @@ func (s *system) node() *node {
 	s.t.Helper()
 	rdb := s.client()
 	log := slog.New(slog.DiscardHandler)
-	n := &node{t: s.t, redis: rdb, Tracker: NewTracker(Options{Redis: rdb, Health: redisconn.NewHealth(rdb, log), Log: log, Embedded: s.embedded})}
+	n := &node{t: s.t, redis: rdb, Tracker: NewTracker(Options{Redis: rdb, Health: redisconn.NewHealth(rdb, keys, log), Log: log, Embedded: s.embedded})}
 	n.times = s.times
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
@@ -137,7 +140,7 @@ func (n *node) settled() {
 // list is who is in the channel, as in "a b{...}".
 func list(t testing.TB, rdb redis.UniversalClient, channel string) string {
 	t.Helper()
-	members, err := List(context.Background(), rdb, "app", channel)
+	members, err := List(context.Background(), rdb, keys, "app", channel)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +177,7 @@ type listener struct {
 
 func (s *system) listen() *listener {
 	s.t.Helper()
-	l := &listener{t: s.t, pubsub: s.client().PSubscribe(context.Background(), "fw:{*}:presence:*"), from: map[string]Version{}, last: map[string]map[string]ChangeKind{}}
+	l := &listener{t: s.t, pubsub: s.client().PSubscribe(context.Background(), keys.Glob(rediskeys.Presence, "app", "*")), from: map[string]Version{}, last: map[string]map[string]ChangeKind{}}
 	if _, err := l.pubsub.Receive(context.Background()); err != nil {
 		s.t.Fatal(err)
 	}
@@ -201,9 +204,9 @@ func (l *listener) add(m *redis.Message) {
 		l.t.Errorf("%q: %v", m.Payload, err)
 		return
 	}
-	_, channel, _ := strings.Cut(m.Channel, "}:presence:")
-	if want := broker.AnnouncementTopic("app", channel); m.Channel != want {
-		l.t.Errorf("announced on %q, want %q", m.Channel, want)
+	kind, app, channel, ok := keys.ParseTopic(m.Channel)
+	if !ok || kind != rediskeys.Presence || app != "app" {
+		l.t.Errorf("announced on %q", m.Channel)
 	}
 	if last := l.from[channel]; a.Version.Number != 1 && a.Version != (Version{last.Incarnation, last.Number + 1}) {
 		l.t.Errorf("%s: announcement %v after %v", channel, a.Version, last)

@@ -8,13 +8,15 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"fleetwire/pkg/rediskeys"
 )
 
 // identity is what a node is to the others while it holds a lease.
 type identity struct {
 	node    string
-	buckets map[string]bool // that it has, or had, members in
-	since   time.Time       // when it was taken
+	buckets map[rediskeys.Bucket]bool // that it has, or had, members in
+	since   time.Time                 // when it was taken
 	renewed time.Time
 	refused []*member // what Redis did not take (t.mu)
 
@@ -98,7 +100,7 @@ func (t *Tracker) begin(ctx context.Context) error {
 	if _, _, err := t.store.lease(ctx, t.times, leaseAsked{node: node, begin: true, former: t.former}); err != nil {
 		return err
 	}
-	t.node, t.buckets = node, map[string]bool{}
+	t.node, t.buckets = node, map[rediskeys.Bucket]bool{}
 	t.since = time.Now()
 	t.renewed = t.since
 	t.restate()

@@ -10,7 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"fleetwire/pkg/broker"
+	"fleetwire/pkg/rediskeys"
 )
 
 // Member is a peer in a channel.
@@ -54,20 +54,13 @@ type State struct {
 // ChannelID names one channel of one app.
 type ChannelID struct{ App, Channel string }
 
-// hash is the key of the hash of who is in the channel: the name of the Redis
-// channel on which that is announced, too.
-func (id ChannelID) hash() string { return broker.AnnouncementTopic(id.App, id.Channel) }
-
-// index is the key of the set of an identity's channels in a bucket.
-func index(bucket, node string) string { return bucket + "presence-of:" + node }
-
 // Load reads the channels in one round trip. An error means that Redis did not
 // answer, or that there is something else under a channel's key.
-func Load(ctx context.Context, rdb redis.UniversalClient, channels []ChannelID) ([]State, error) {
+func Load(ctx context.Context, rdb redis.UniversalClient, keys rediskeys.Namespace, channels []ChannelID) ([]State, error) {
 	p := rdb.Pipeline()
 	replies := make([]*redis.MapStringStringCmd, len(channels))
 	for i, id := range channels {
-		replies[i] = p.HGetAll(ctx, id.hash())
+		replies[i] = p.HGetAll(ctx, keys.Bucket(id.App, id.Channel).Members(id.Channel))
 	}
 	if _, err := p.Exec(ctx); err != nil {
 		return nil, err
@@ -83,8 +76,8 @@ func Load(ctx context.Context, rdb redis.UniversalClient, channels []ChannelID) 
 }
 
 // List returns who is in the channel, sorted by peer id.
-func List(ctx context.Context, rdb redis.UniversalClient, app, channelName string) ([]Member, error) {
-	states, err := Load(ctx, rdb, []ChannelID{{app, channelName}})
+func List(ctx context.Context, rdb redis.UniversalClient, keys rediskeys.Namespace, app, channelName string) ([]Member, error) {
+	states, err := Load(ctx, rdb, keys, []ChannelID{{app, channelName}})
 	if err != nil {
 		return nil, err
 	}

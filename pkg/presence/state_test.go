@@ -67,7 +67,7 @@ func FuzzParseAnnouncement(f *testing.F) {
 func TestForeignKeys(t *testing.T) {
 	_, rdb := redistest.Embedded(t)
 	ctx := context.Background()
-	key := ChannelID{"app", "c"}.hash()
+	key := keys.Bucket("app", "c").Members("c")
 	for name, spoil := range map[string]func() error{
 		"a string":             func() error { return rdb.Set(ctx, key, "x", 0).Err() },
 		"no version":           func() error { return rdb.HSet(ctx, key, "p", "n\n").Err() },
@@ -80,23 +80,8 @@ func TestForeignKeys(t *testing.T) {
 		if err := spoil(); err != nil {
 			t.Fatal(err)
 		}
-		if members, err := List(ctx, rdb, "app", "c"); err == nil {
+		if members, err := List(ctx, rdb, keys, "app", "c"); err == nil {
 			t.Errorf("%s is read as %v", name, members)
-		}
-	}
-}
-
-func TestAppOfBucket(t *testing.T) {
-	for _, app := range []string{"app", "app_demo", "a-b"} {
-		id := ChannelID{app, "c"}
-		bucket, _, _ := strings.Cut(id.hash(), "presence:")
-		if got, err := appOf(bucket); err != nil || got != app {
-			t.Errorf("the app of %s is %q, %v", bucket, got, err)
-		}
-	}
-	for _, foreign := range []string{"", "fw:{app}:", "app.1", "{app.1}:"} {
-		if app, err := appOf(foreign); err == nil {
-			t.Errorf("%q is of the app %q", foreign, app)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/rediskeys"
 )
 
 var (
@@ -23,19 +24,12 @@ var (
 	leaseScript = redis.NewScript(leaseLua)
 )
 
-// What all nodes share: the leases, and for each identity the buckets that it
-// has members in.
-const (
-	leasesKey  = "fw:presence:{leases}"
-	deadKey    = leasesKey + ":dead"
-	bucketsKey = leasesKey + ":buckets:" // and the identity
-)
-
 var errNotRun = errors.New("what came before it failed")
 
 // store is presence in Redis. It is safe for concurrent use.
 type store struct {
 	redis    redis.UniversalClient
+	keys     rediskeys.Namespace
 	embedded bool
 	// With embedded: what change.lua would publish itself is published after it,
 	// by one goroutine at a time, so that it keeps its order.
@@ -43,29 +37,32 @@ type store struct {
 }
 
 // changeCall is one run of change.lua: what one identity changes in one bucket.
-type changeCall struct{ redisconn.Call }
+type changeCall struct {
+	redisconn.Call
+	bucket   rediskeys.Bucket
+	topics   string   // what the topics of its announcements begin with
+	channels []string // that it changes
+}
 
-// channels are the hashes of the channels that it changes, which are also the names of
-// what their changes are announced on.
-func (c *changeCall) channels() []string { return c.Keys[1:] }
-
-func (s *store) newChange(bucket, node string) *changeCall {
-	publish := 1
+func (s *store) newChange(bucket rediskeys.Bucket, node string) *changeCall {
+	topics := s.keys.TopicsIn(bucket, rediskeys.Presence)
+	publishOn := topics
 	if s.embedded {
-		publish = 0
+		publishOn = ""
 	}
 	// Room for what mostly comes: one channel, with one change of three.
-	return &changeCall{redisconn.Call{
+	return &changeCall{bucket: bucket, topics: topics, Call: redisconn.Call{
 		Script: changeScript,
-		Keys:   append(make([]string, 0, 2), index(bucket, node)),
-		Args:   append(make([]any, 0, 9), node, publish, time.Now().UnixMicro()),
+		Keys:   append(make([]string, 0, 2), bucket.Joined(node)),
+		Args:   append(make([]any, 0, 9), node, publishOn, time.Now().UnixMicro()),
 	}}
 }
 
-// channel begins the changes of one channel; n is their number, or "*".
-func (c *changeCall) channel(id ChannelID, has string, n any) {
-	c.Keys = append(c.Keys, id.hash())
-	c.Args = append(c.Args, id.Channel, has, n)
+// channel begins the changes of one channel of the bucket; n is their number, or "*".
+func (c *changeCall) channel(name, has string, n any) {
+	c.channels = append(c.channels, name)
+	c.Keys = append(c.Keys, c.bucket.Members(name))
+	c.Args = append(c.Args, name, has, n)
 }
 
 func (c *changeCall) join(m Member)     { c.Args = append(c.Args, "+", m.Peer, m.Metadata) }
@@ -81,10 +78,10 @@ func (c *changeCall) versions() ([]Version, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(reply) != 2*len(c.channels()) {
-		return nil, fmt.Errorf("change.lua returned %d values for %d channels", len(reply), len(c.channels()))
+	if len(reply) != 2*len(c.channels) {
+		return nil, fmt.Errorf("change.lua returned %d values for %d channels", len(reply), len(c.channels))
 	}
-	versions := make([]Version, len(c.channels()))
+	versions := make([]Version, len(c.channels))
 	for i := range versions {
 		if s := reply[2*i]; s != "" {
 			if versions[i], err = parseVersion(s); err != nil {
@@ -113,9 +110,9 @@ func (s *store) change(ctx context.Context, changes []*changeCall) error {
 		if failed != nil {
 			continue
 		}
-		for i, topic := range c.channels() {
+		for i, name := range c.channels {
 			if announcement := reply[2*i+1]; announcement != "" {
-				p.Publish(ctx, topic, announcement)
+				p.Publish(ctx, c.topics+name, announcement)
 			}
 		}
 	}
@@ -144,7 +141,7 @@ func (s *store) lease(ctx context.Context, times times, asked leaseAsked) (held 
 	}
 	call := &redisconn.Call{
 		Script: leaseScript,
-		Keys:   []string{leasesKey, deadKey},
+		Keys:   []string{s.keys.Leases(), s.keys.DeadLeases()},
 		Args:   []any{asked.node, times.lease.Milliseconds(), begin, asked.reap, times.reap.Milliseconds(), asked.former},
 	}
 	if err := redisconn.Exec(ctx, s.redis, []*redisconn.Call{call}); err != nil {
@@ -158,17 +155,13 @@ func (s *store) lease(ctx context.Context, times times, asked leaseAsked) (held 
 }
 
 // enter notes that the identity has, or is about to have, members in these buckets.
-func (s *store) enter(ctx context.Context, node string, buckets []string) error {
+func (s *store) enter(ctx context.Context, node string, buckets []rediskeys.Bucket) error {
 	if len(buckets) == 0 {
 		return nil
 	}
-	return s.redis.SAdd(ctx, bucketsKey+node, toAny(buckets)...).Err()
-}
-
-func toAny(list []string) []any {
-	all := make([]any, len(list))
-	for i, s := range list {
-		all[i] = s
+	all := make([]any, len(buckets))
+	for i, b := range buckets {
+		all[i] = string(b)
 	}
-	return all
+	return s.redis.SAdd(ctx, s.keys.LeaseBuckets(node), all...).Err()
 }

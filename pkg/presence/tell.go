@@ -5,8 +5,8 @@ import (
 	"errors"
 	"slices"
 
-	"fleetwire/pkg/broker"
 	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/rediskeys"
 )
 
 // toldAtOnce bounds the changes of one round trip, so that Redis is never busy
@@ -16,7 +16,7 @@ const toldAtOnce = 512
 // round is what Redis is told in one round trip.
 type round struct {
 	asked []asked
-	calls map[string]*told // by bucket
+	calls map[rediskeys.Bucket]*told
 }
 
 // told is one run of change.lua, and whom it is about.
@@ -33,7 +33,7 @@ func (t *Tracker) tell(ctx context.Context) error {
 		if r == nil {
 			return nil
 		}
-		var entered []string
+		var entered []rediskeys.Bucket
 		for bucket := range r.calls {
 			if !t.buckets[bucket] {
 				entered = append(entered, bucket)
@@ -78,7 +78,7 @@ func (t *Tracker) take() *round {
 		t.queue = nil
 		return nil
 	}
-	r := &round{asked: t.queue[:n:n], calls: make(map[string]*told, n)}
+	r := &round{asked: t.queue[:n:n], calls: make(map[rediskeys.Bucket]*told, n)}
 	t.queue = t.queue[n:]
 	// A channel's changes stand together.
 	changed := make(map[*attended][]*member, n)
@@ -100,7 +100,7 @@ func (t *Tracker) take() *round {
 
 // put puts the changes of one channel into the round. It is called with t.mu held.
 func (t *Tracker) put(r *round, c *attended, members []*member) {
-	bucket := broker.Bucket(c.id.App, c.id.Channel)
+	bucket := t.opt.Keys.Bucket(c.id.App, c.id.Channel)
 	call := r.calls[bucket]
 	if call == nil {
 		call = &told{changeCall: t.store.newChange(bucket, t.node)}
@@ -122,7 +122,7 @@ func (t *Tracker) put(r *round, c *attended, members []*member) {
 	if c.known == 0 {
 		has = "-"
 	}
-	call.channel(c.id, has, len(members))
+	call.channel(c.id.Channel, has, len(members))
 	for _, m := range members {
 		if m.known {
 			call.join(Member{m.peer, string(m.metadata)})

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/rediskeys"
 )
 
 // ErrDown: Redis is not reachable; nobody was let in.
@@ -19,6 +20,7 @@ var ErrDown = errors.New("redis is not reachable")
 // Options set a Tracker up.
 type Options struct {
 	Redis  redis.UniversalClient
+	Keys   rediskeys.Namespace
 	Health *redisconn.Health
 	Log    *slog.Logger
 	// Embedded is for miniredis, which cannot PUBLISH from a script.
@@ -103,7 +105,7 @@ type asked struct {
 func NewTracker(opt Options) *Tracker {
 	return &Tracker{
 		opt:      opt,
-		store:    &store{redis: opt.Redis, embedded: opt.Embedded},
+		store:    &store{redis: opt.Redis, keys: opt.Keys, embedded: opt.Embedded},
 		times:    timesOf(cmp.Or(opt.Lease, defaultLease)),
 		channels: map[ChannelID]*attended{},
 		members:  map[memberKey]*member{},

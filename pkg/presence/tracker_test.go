@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"fleetwire/pkg/broker"
 	"fleetwire/pkg/redisconn/redistest"
+	"fleetwire/pkg/rediskeys"
 )
 
 func TestJoinAndLeave(t *testing.T) {
@@ -116,7 +116,7 @@ func TestManyAtOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		members, err := List(context.Background(), a.redis, "app", "fleet")
+		members, err := List(context.Background(), a.redis, keys, "app", "fleet")
 		if err != nil || len(members) != peers || members[0].Peer != "p0000" || members[peers-1].Peer != "p1999" {
 			t.Fatalf("%d members, %v", len(members), err)
 		}
@@ -149,9 +149,9 @@ func TestManyAtOnce(t *testing.T) {
 func wantNothingLeft(t *testing.T, n *node) {
 	t.Helper()
 	for _, pattern := range []string{"fw:{app.*}:presence:*", "fw:{app.*}:presence-of:*"} {
-		keys, err := n.redis.Keys(context.Background(), pattern).Result()
-		if err != nil || len(keys) > 0 {
-			t.Errorf("in Redis: %q %v, want nothing", keys, err)
+		found, err := n.redis.Keys(context.Background(), pattern).Result()
+		if err != nil || len(found) > 0 {
+			t.Errorf("in Redis: %q %v, want nothing", found, err)
 		}
 	}
 }
@@ -197,13 +197,13 @@ func TestStop(t *testing.T) {
 		if err := a.Join("app", "c", "p", 1, nil, nil); err != ErrDown {
 			t.Errorf("a node that has stopped lets in: %v", err)
 		}
-		left, err := b.redis.ZCard(context.Background(), leasesKey).Result()
+		left, err := b.redis.ZCard(context.Background(), keys.Leases()).Result()
 		if err != nil || left != 1 {
 			t.Errorf("%d leases, %v, want 1", left, err)
 		}
-		keys, err := b.redis.Keys(context.Background(), bucketsKey+"*").Result()
-		if err != nil || len(keys) != 1 {
-			t.Errorf("buckets of %q %v, want of one node", keys, err)
+		found, err := b.redis.Keys(context.Background(), keys.LeaseBuckets("*")).Result()
+		if err != nil || len(found) != 1 {
+			t.Errorf("buckets of %q %v, want of one node", found, err)
 		}
 		b.stop()
 		rest, err := s.client().Keys(context.Background(), "fw:*").Result()
@@ -247,9 +247,9 @@ func TestDeadNode(t *testing.T) {
 			return left == 121
 		})
 		redistest.Eventually(t, patience, "nothing of the dead node is left", func() bool {
-			keys, err := b.redis.Keys(context.Background(), "fw:*"+a.identity.node+"*").Result()
-			dead, err2 := b.redis.ZCard(context.Background(), deadKey).Result()
-			return err == nil && err2 == nil && len(keys) == 0 && dead == 0
+			found, err := b.redis.Keys(context.Background(), "fw:*"+a.identity.node+"*").Result()
+			dead, err2 := b.redis.ZCard(context.Background(), keys.DeadLeases()).Result()
+			return err == nil && err2 == nil && len(found) == 0 && dead == 0
 		})
 	})
 }
@@ -282,16 +282,16 @@ func TestSlowNode(t *testing.T) {
 		if err := b.store.reap(ctx, former); err != nil {
 			t.Fatal(err)
 		}
-		late := a.store.newChange(broker.Bucket("app", "c"), former)
-		late.channel(ChannelID{"app", "c"}, "+", 1)
+		late := a.store.newChange(keys.Bucket("app", "c"), former)
+		late.channel("c", "+", 1)
 		late.join(Member{Peer: "ghost"})
 		if err := a.store.change(ctx, []*changeCall{late}); err != nil {
 			t.Fatal(err)
 		}
 		awaitList(t, b.redis, "c", "p q")
 		redistest.Eventually(t, patience, "the former identity is gone", func() bool {
-			keys, err := b.redis.Keys(ctx, "fw:*"+former+"*").Result()
-			return err == nil && len(keys) == 0
+			found, err := b.redis.Keys(ctx, "fw:*"+former+"*").Result()
+			return err == nil && len(found) == 0
 		})
 		// What it stated anew can be reaped as well.
 		a.die()
@@ -306,10 +306,10 @@ func TestDeadWithAFormerIdentity(t *testing.T) {
 		ctx := context.Background()
 		dead := &store{redis: s.client(), embedded: s.embedded}
 		for _, id := range []string{"former", "latter"} {
-			call := dead.newChange(broker.Bucket("app", "c"), id)
-			call.channel(ChannelID{"app", "c"}, "+", 1)
+			call := dead.newChange(keys.Bucket("app", "c"), id)
+			call.channel("c", "+", 1)
 			call.join(Member{Peer: id})
-			if err := dead.enter(ctx, id, []string{broker.Bucket("app", "c")}); err != nil {
+			if err := dead.enter(ctx, id, []rediskeys.Bucket{keys.Bucket("app", "c")}); err != nil {
 				t.Fatal(err)
 			}
 			if err := dead.change(ctx, []*changeCall{call}); err != nil {
@@ -325,8 +325,8 @@ func TestDeadWithAFormerIdentity(t *testing.T) {
 		s.node()
 		awaitList(t, dead.redis, "c", "")
 		redistest.Eventually(t, patience, "nothing of them is left", func() bool {
-			keys, err := dead.redis.Keys(ctx, "fw:*").Result()
-			return err == nil && len(keys) == 1 // the living node's lease
+			found, err := dead.redis.Keys(ctx, "fw:*").Result()
+			return err == nil && len(found) == 1 // the living node's lease
 		})
 	})
 }

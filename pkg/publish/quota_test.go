@@ -13,6 +13,7 @@ import (
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn/redistest"
+	"fleetwire/pkg/rediskeys"
 )
 
 // TestBatchesByApp: each app's messages go against its own counter, in order.
@@ -33,9 +34,9 @@ func TestBatchesByApp(t *testing.T) {
 		counter quota.Counter
 		data    string
 	}{
-		{quota.Messages(apps["a"], s.now), "0,2,5"},
-		{quota.Messages(apps["a-b"], s.now), "1,4"},
-		{quota.Messages(apps["open"], s.now), "3"},
+		{quota.Messages(rediskeys.Namespace{}, apps["a"], s.now), "0,2,5"},
+		{quota.Messages(rediskeys.Namespace{}, apps["a-b"], s.now), "1,4"},
+		{quota.Messages(rediskeys.Namespace{}, apps["open"], s.now), "3"},
 	}
 	if len(s.broker.calls[1]) != len(want) {
 		t.Fatalf("%d batches, want %d", len(s.broker.calls[1]), len(want))

@@ -17,6 +17,7 @@ import (
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn/redistest"
+	"fleetwire/pkg/rediskeys"
 )
 
 // rest is a message of a REST request of the key.
@@ -173,7 +174,7 @@ func TestRateAndQuotaRace(t *testing.T) {
 		if ok.Load() != limit || over.Load() != attempts-limit {
 			t.Errorf("%d accepted and %d over quota, want %d and %d", ok.Load(), over.Load(), limit, attempts-limit)
 		}
-		used, err := client().Get(context.Background(), quota.Messages(a, time.Now()).Key).Int64()
+		used, err := client().Get(context.Background(), quota.Messages(rediskeys.Namespace{}, a, time.Now()).Key).Int64()
 		if err != nil || used != attempts {
 			t.Errorf("%d messages are counted (%v), want the %d that were within their rate", used, err, attempts)
 		}

@@ -16,6 +16,7 @@ import (
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/redisconn/redistest"
+	"fleetwire/pkg/rediskeys"
 )
 
 // real is a Service on a broker on a Redis.
@@ -40,7 +41,7 @@ func (h *hooked) Publish(ctx context.Context, batches []broker.Batch) error {
 
 func newReal(t *testing.T, rdb *redis.Client, embedded bool) *real {
 	log := slog.New(slog.NewTextHandler(t.Output(), nil)) // seen when a test fails
-	s := &real{health: redisconn.NewHealth(rdb, log)}
+	s := &real{health: redisconn.NewHealth(rdb, rediskeys.Namespace{}, log)}
 	s.broker = &hooked{Broker: broker.New(broker.Options{Redis: rdb, Health: s.health, Log: log, Node: t.Name(), Embedded: embedded})}
 	s.Service = New(Options{Broker: s.broker, Up: s.health.Up, Log: log, Now: time.Now})
 	return s
@@ -105,7 +106,7 @@ func TestQuotaRace(t *testing.T) {
 		if ok.Load() != limit || over.Load() != connections*each+calls-limit {
 			t.Errorf("%d accepted and %d over quota, want %d and %d", ok.Load(), over.Load(), limit, connections*each+calls-limit)
 		}
-		counter := quota.Messages(a, time.Now())
+		counter := quota.Messages(rediskeys.Namespace{}, a, time.Now())
 		if used := client().Get(context.Background(), counter.Key).Val(); used != "900" {
 			t.Errorf("the counter is %s, want all 900 attempts", used)
 		}

@@ -24,6 +24,7 @@ import (
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/quota"
+	"fleetwire/pkg/rediskeys"
 )
 
 const (
@@ -83,6 +84,8 @@ type Broker interface {
 // Options set a Service up.
 type Options struct {
 	Broker Broker
+	// Keys name the counters of messages.
+	Keys rediskeys.Namespace
 	// Up says whether Redis is there. While it is not, messages are refused at once.
 	Up  func() bool
 	Log *slog.Logger
@@ -277,7 +280,7 @@ func (s *Service) take() []item {
 
 func (s *Service) publish(items []item) {
 	now := s.opt.Now()
-	batches := batchesOf(items, now)
+	batches := batchesOf(s.opt.Keys, items, now)
 
 	// What waited behind a round trip that ran into its timeout does not wait for
 	// one of its own.
@@ -323,7 +326,7 @@ func (s *Service) publish(items []item) {
 }
 
 // batchesOf sorts messages by app, and those that take tokens by bucket.
-func batchesOf(items []item, now time.Time) []broker.Batch {
+func batchesOf(keys rediskeys.Namespace, items []item, now time.Time) []broker.Batch {
 	var batches []broker.Batch
 	of := map[string]int{}       // app id → its batch
 	rates := map[*apps.Key]int{} // key → the rate in its app's batch
@@ -332,7 +335,7 @@ func batchesOf(items []item, now time.Time) []broker.Batch {
 		if !ok {
 			i = len(batches)
 			of[it.app.ID] = i
-			batches = append(batches, broker.Batch{Counter: quota.Messages(it.app, now)})
+			batches = append(batches, broker.Batch{Counter: quota.Messages(keys, it.app, now)})
 		}
 		b := &batches[i]
 		if it.bucketOf != nil {
@@ -340,7 +343,7 @@ func batchesOf(items []item, now time.Time) []broker.Batch {
 			if !ok {
 				r = len(b.Rates)
 				rates[it.bucketOf] = r
-				b.Rates = append(b.Rates, broker.Rate{Bucket: quota.RESTBucket(it.bucketOf)})
+				b.Rates = append(b.Rates, broker.Rate{Bucket: quota.RESTBucket(keys, it.bucketOf)})
 			}
 			b.Rates[r].Messages = append(b.Rates[r].Messages, len(b.Messages))
 		}

@@ -8,6 +8,7 @@ import (
 
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/rediskeys"
 )
 
 // BucketLua is the Lua function
@@ -34,9 +35,9 @@ type Bucket struct {
 
 // RESTBucket is the bucket from which each REST request of the key takes one
 // token (protocol §6).
-func RESTBucket(key *apps.Key) Bucket {
+func RESTBucket(keys rediskeys.Namespace, key *apps.Key) Bucket {
 	return Bucket{
-		Key:    "fw:{" + key.App.ID + "}:rest:" + key.ID,
+		Key:    keys.RESTRate(key.App.ID, key.ID),
 		PerSec: key.App.Limits.RESTPerSec,
 		Burst:  key.App.Limits.RESTBurst,
 	}

@@ -11,7 +11,7 @@ import (
 
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/redisconn"
-	"fleetwire/pkg/revocation"
+	"fleetwire/pkg/rediskeys"
 )
 
 const (
@@ -46,6 +46,7 @@ var (
 // connects that come at the same time share a round trip.
 type Connections struct {
 	rdb  redis.UniversalClient
+	keys rediskeys.Namespace
 	node string
 
 	mu     sync.Mutex
@@ -79,8 +80,8 @@ type Applicant struct {
 
 // NewConnections returns the ledger of the node with this id. Nothing is
 // granted before Run runs.
-func NewConnections(rdb redis.UniversalClient, node string) *Connections {
-	return &Connections{rdb: rdb, node: node, shares: map[string]*share{}, wake: make(chan struct{}, 1)}
+func NewConnections(rdb redis.UniversalClient, keys rediskeys.Namespace, node string) *Connections {
+	return &Connections{rdb: rdb, keys: keys, node: node, shares: map[string]*share{}, wake: make(chan struct{}, 1)}
 }
 
 // Acquire takes one connection of the app's plan. What was acquired must be
@@ -233,11 +234,10 @@ func (s *share) limit() int64 {
 }
 
 func (c *Connections) call(appID string, held, limit int64, asked []Applicant) *redisconn.Call {
-	key := "fw:{" + appID + "}:connections"
-	peak, expiresAt := Peak(appID, time.Now())
+	peak, expiresAt := Peak(c.keys, appID, time.Now())
 	call := &redisconn.Call{
 		Script: connectionsScript,
-		Keys:   []string{key, key + ":leases", peak, revocation.Key(appID)},
+		Keys:   []string{c.keys.Connections(appID), c.keys.ConnectionLeases(appID), peak, c.keys.Revoked(appID)},
 		Args:   append(make([]any, 0, 5+2*len(asked)), c.node, held, limit, connectionLease.Milliseconds(), expiresAt.Unix()),
 	}
 	for _, a := range asked {

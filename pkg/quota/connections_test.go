@@ -27,7 +27,7 @@ type ledger struct {
 }
 
 func startLedger(t *testing.T, rdb *redis.Client, node string) *ledger {
-	c := NewConnections(rdb, node)
+	c := NewConnections(rdb, keys, node)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
@@ -267,7 +267,7 @@ func TestDeadNodesLeaseRunsOut(t *testing.T) {
 	}
 	c.pass(2*connectionLease + time.Second)
 	// What is left is the period's peak, and that expires as well.
-	peak, _ := Peak(app.ID, time.Now())
+	peak, _ := Peak(keys, app.ID, time.Now())
 	if keys := c.Keys(); len(keys) != 1 || keys[0] != peak || c.TTL(peak) <= 0 {
 		t.Errorf("nodes that died left %q, the peak for %v", keys, c.TTL(peak))
 	}
@@ -384,7 +384,7 @@ func TestConnectsShareARoundTrip(t *testing.T) {
 
 func TestNothingSecretInKeys(t *testing.T) {
 	_, rdb := redistest.Embedded(t)
-	l := NewRateLimiter(rdb)
+	l := NewRateLimiter(rdb, keys)
 	key := &apps.Key{ID: "sk_live_1", Secret: "hunter2", App: &apps.App{ID: "app", Limits: apps.DefaultLimits()}}
 	if _, _, err := l.AllowREST(context.Background(), key); err != nil {
 		t.Fatal(err)

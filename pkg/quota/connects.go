@@ -8,6 +8,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/rediskeys"
 )
 
 // connectWindow is the window of connectsPerAddressPerMin (protocol §6).
@@ -48,7 +49,7 @@ func (l *RateLimiter) AllowConnect(ctx context.Context, appID, address string, p
 }
 
 // countConnects has all connects to one app counted by one script.
-func countConnects(ctx context.Context, rdb redis.UniversalClient, connects []*connect) error {
+func countConnects(ctx context.Context, rdb redis.UniversalClient, keys rediskeys.Namespace, connects []*connect) error {
 	type counter struct {
 		call  *redisconn.Call
 		at    int   // which of the call's keys
@@ -71,7 +72,7 @@ func countConnects(ctx context.Context, rdb redis.UniversalClient, connects []*c
 		if one == nil {
 			one = &counter{call: call, at: len(call.Keys)}
 			counters[address{c.app, c.address}] = one
-			call.Keys = append(call.Keys, connectsKey(c.app, c.address))
+			call.Keys = append(call.Keys, keys.ConnectRate(c.app, c.address))
 			call.Args = append(call.Args, nil, nil)
 		}
 		one.asked++
@@ -96,13 +97,4 @@ func countConnects(ctx context.Context, rdb redis.UniversalClient, connects []*c
 		}
 	}
 	return err
-}
-
-// connectsKey is an address's counter. Those of one app lie in one slot, so that
-// one script may have them; "." is no app's id.
-func connectsKey(appID, address string) string {
-	if appID == "" {
-		appID = "."
-	}
-	return "fw:{" + appID + "}:connects:" + address
 }

@@ -11,7 +11,5 @@
 //     of a request that publishes is taken by the broker as well, in the same
 //     step, with BucketLua.
 //
-// Keys: fw:{<app>}:messages:<period>, fw:{<app>}:connections,
-// fw:{<app>}:connections:leases, fw:{<app>}:peak:<period>, fw:{<app>}:rest:<key id>,
-// fw:{<app>}:connects:<address>. All of them expire.
+// All its keys in Redis expire.
 package quota

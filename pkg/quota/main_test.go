@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"fleetwire/pkg/redisconn/redistest"
+	"fleetwire/pkg/rediskeys"
 )
 
 // patience is how long a test waits for what must come. It is only ever waited
@@ -19,6 +20,9 @@ import (
 const patience = 10 * time.Second
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// keys name what the tests have in Redis.
+var keys rediskeys.Namespace
 
 // both runs a test on each kind of Redis; client opens a new client of it.
 func both(t *testing.T, test func(t *testing.T, client func() *redis.Client)) {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"fleetwire/pkg/apps"
+	"fleetwire/pkg/rediskeys"
 )
 
 // Unlimited as a Counter's Limit lets everything pass; it is still counted.
@@ -22,16 +23,16 @@ type Counter struct {
 }
 
 // Messages returns the counter that app's messages go to at the instant now.
-func Messages(app *apps.App, now time.Time) Counter {
-	start, end := Period(now)
+func Messages(keys rediskeys.Namespace, app *apps.App, now time.Time) Counter {
+	start, _ := Period(now)
 	limit := app.Plan.MaxMessagesPerPeriod
 	if app.Plan.Overages() {
 		limit = Unlimited
 	}
 	return Counter{
-		Key:       "fw:{" + app.ID + "}:messages:" + start.Format("2006-01"),
+		Key:       keys.MessageCount(app.ID, start.Format("2006-01")),
 		Limit:     limit,
-		ExpiresAt: end.Add(keptAfterPeriod),
+		ExpiresAt: Expiry(now),
 	}
 }
 
@@ -43,9 +44,15 @@ func Period(now time.Time) (start, end time.Time) {
 	return start, start.AddDate(0, 1, 0)
 }
 
+// Expiry is when Redis drops what it has of the period that now falls in.
+func Expiry(now time.Time) time.Time {
+	_, end := Period(now)
+	return end.Add(keptAfterPeriod)
+}
+
 // Peak returns the key under which Redis has the most connections that the app
 // had at once in the period that now falls in, and when it expires.
-func Peak(appID string, now time.Time) (key string, expiresAt time.Time) {
-	start, end := Period(now)
-	return "fw:{" + appID + "}:peak:" + start.Format("2006-01"), end.Add(keptAfterPeriod)
+func Peak(keys rediskeys.Namespace, appID string, now time.Time) (key string, expiresAt time.Time) {
+	start, _ := Period(now)
+	return keys.Peak(appID, start.Format("2006-01")), Expiry(now)
 }

@@ -57,7 +57,7 @@ func TestMessages(t *testing.T) {
 		{"overages", apps.Plan{MaxMessagesPerPeriod: 5, OveragesAllowed: true, OveragesEnabled: true}, Unlimited},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			c := Messages(&apps.App{ID: "a-1", Plan: test.plan}, now)
+			c := Messages(keys, &apps.App{ID: "a-1", Plan: test.plan}, now)
 			if c.Key != "fw:{a-1}:messages:2026-12" || c.Limit != test.limit {
 				t.Errorf("%s up to %d, want the counter of December up to %d", c.Key, c.Limit, test.limit)
 			}
@@ -67,10 +67,10 @@ func TestMessages(t *testing.T) {
 		})
 	}
 	app := &apps.App{ID: "a"}
-	if Messages(app, now).Key == Messages(app, now.Add(time.Second)).Key {
+	if Messages(keys, app, now).Key == Messages(keys, app, now.Add(time.Second)).Key {
 		t.Error("two periods share a counter")
 	}
-	if Messages(app, now).Key != Messages(app, now.In(time.FixedZone("", -3600))).Key {
+	if Messages(keys, app, now).Key != Messages(keys, app, now.In(time.FixedZone("", -3600))).Key {
 		t.Error("the counter depends on the time zone")
 	}
 }

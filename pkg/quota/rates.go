@@ -9,6 +9,7 @@ import (
 
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/rediskeys"
 )
 
 var errAway = errors.New("redis is away")
@@ -20,16 +21,18 @@ type RateLimiter struct {
 	requests *redisconn.Coalescer[*request]
 	connects *redisconn.Coalescer[*connect]
 	health   *redisconn.Health // or nil
+	keys     rediskeys.Namespace
 }
 
 // NewRateLimiter returns a RateLimiter that counts in rdb.
-func NewRateLimiter(rdb redis.UniversalClient) *RateLimiter {
+func NewRateLimiter(rdb redis.UniversalClient, keys rediskeys.Namespace) *RateLimiter {
 	return &RateLimiter{
+		keys: keys,
 		requests: redisconn.NewCoalescer(func(ctx context.Context, requests []*request) error {
 			return takeTokens(ctx, rdb, requests)
 		}),
 		connects: redisconn.NewCoalescer(func(ctx context.Context, connects []*connect) error {
-			return countConnects(ctx, rdb, connects)
+			return countConnects(ctx, rdb, keys, connects)
 		}),
 	}
 }
@@ -83,7 +86,7 @@ func (l *RateLimiter) AllowREST(ctx context.Context, key *apps.Key) (ok bool, re
 	if l.away() {
 		return false, 0, errAway
 	}
-	r := &request{bucket: RESTBucket(key)}
+	r := &request{bucket: RESTBucket(l.keys, key)}
 	if err = l.requests.Do(ctx, r); err == nil {
 		err = r.err
 	}

@@ -37,7 +37,7 @@ func TestRESTBurstAndRefill(t *testing.T) {
 	for _, rate := range []struct{ perSec, burst int }{{1, 1}, {2, 5}, {3, 1}, {7, 10}, {100, 200}, {999, 3}} {
 		t.Run(fmt.Sprintf("%d a second, burst %d", rate.perSec, rate.burst), func(t *testing.T) {
 			c, rdb := newClock(t)
-			l := NewRateLimiter(rdb)
+			l := NewRateLimiter(rdb, keys)
 			key := keyWith("k", rate.perSec, rate.burst)
 			for i := range rate.burst {
 				if ok, _ := rest(t, l, key); !ok {
@@ -85,7 +85,7 @@ func TestRESTBurstAndRefill(t *testing.T) {
 // the burst and the rate make.
 func TestRESTRate(t *testing.T) {
 	c, rdb := newClock(t)
-	l := NewRateLimiter(rdb)
+	l := NewRateLimiter(rdb, keys)
 	key := keyWith("k", 37, 11)
 	passed := 0
 	for range 10_000 / 5 {
@@ -101,7 +101,7 @@ func TestRESTRate(t *testing.T) {
 
 func TestRESTKeysAreApart(t *testing.T) {
 	_, rdb := newClock(t)
-	l := NewRateLimiter(rdb)
+	l := NewRateLimiter(rdb, keys)
 	for _, key := range []*apps.Key{keyWith("k", 1, 1), keyWith("k2", 1, 1), keyWith("K", 1, 1), keyWith("k}:rest:k", 1, 1)} {
 		if ok, _ := rest(t, l, key); !ok {
 			t.Errorf("key %s is refused for another's requests", key.ID)
@@ -120,7 +120,7 @@ func TestRESTKeysAreApart(t *testing.T) {
 // TestRESTLimitsChange: a new apps document holds for the bucket that is there.
 func TestRESTLimitsChange(t *testing.T) {
 	c, rdb := newClock(t)
-	l := NewRateLimiter(rdb)
+	l := NewRateLimiter(rdb, keys)
 	rest(t, l, keyWith("k", 1, 100))
 	c.pass(time.Second)
 	allowed := 0
@@ -137,7 +137,7 @@ func TestRESTLimitsChange(t *testing.T) {
 // TestRedisClockGoesBack: Redis failed over to a machine whose clock is behind.
 func TestRedisClockGoesBack(t *testing.T) {
 	c, rdb := newClock(t)
-	l := NewRateLimiter(rdb)
+	l := NewRateLimiter(rdb, keys)
 	key := keyWith("k", 1, 3)
 	rest(t, l, key)
 	c.pass(-time.Hour)
@@ -154,7 +154,7 @@ func TestRedisClockGoesBack(t *testing.T) {
 // TestRESTExtremes: limits at both ends of what an apps document may say.
 func TestRESTExtremes(t *testing.T) {
 	both(t, func(t *testing.T, client func() *redis.Client) {
-		l, ctx := NewRateLimiter(client()), context.Background()
+		l, ctx := NewRateLimiter(client(), keys), context.Background()
 		const most = 1_000_000_000
 		for i, rate := range []struct{ perSec, burst int }{{1, most}, {most, 1}, {most, most}, {1, 1}} {
 			key := keyWith(fmt.Sprint("k", i), rate.perSec, rate.burst)
@@ -183,7 +183,7 @@ func TestRESTBurstIsExactOnAllNodes(t *testing.T) {
 	var allowed atomic.Int64
 	var all sync.WaitGroup
 	for range 3 {
-		l := NewRateLimiter(redistest.Client(t, "redis://"+c.Addr()))
+		l := NewRateLimiter(redistest.Client(t, "redis://"+c.Addr()), keys)
 		for range 100 {
 			all.Go(func() {
 				if ok, _ := rest(t, l, key); ok {
@@ -200,7 +200,7 @@ func TestRESTBurstIsExactOnAllNodes(t *testing.T) {
 
 func TestConnects(t *testing.T) {
 	c, rdb := newClock(t)
-	l := NewRateLimiter(rdb)
+	l := NewRateLimiter(rdb, keys)
 	ctx := context.Background()
 	connect := func(app, address string, perMinute int) (bool, time.Duration) {
 		t.Helper()
@@ -241,7 +241,7 @@ func TestConnects(t *testing.T) {
 }
 
 func TestConnectsOnRedis(t *testing.T) {
-	l := NewRateLimiter(redistest.Start(t).Client())
+	l := NewRateLimiter(redistest.Start(t).Client(), keys)
 	var allowed atomic.Int64
 	var all sync.WaitGroup
 	for range 100 {
@@ -266,7 +266,7 @@ func TestConnectsOnRedis(t *testing.T) {
 func TestConnectsAreCountedTogether(t *testing.T) {
 	both(t, func(t *testing.T, client func() *redis.Client) {
 		rdb := client()
-		w, l := onWire(rdb), NewRateLimiter(rdb)
+		w, l := onWire(rdb), NewRateLimiter(rdb, keys)
 		ctx := context.Background()
 		if _, _, err := l.AllowConnect(ctx, "app", "before", 1); err != nil { // Redis knows the script
 			t.Fatal(err)
@@ -328,7 +328,7 @@ func TestConnectsOfTwoLimits(t *testing.T) {
 			for i, limit := range limits {
 				connects[i] = &connect{app: "app", address: "a", perMinute: limit}
 			}
-			if err := countConnects(context.Background(), rdb, connects); err != nil {
+			if err := countConnects(context.Background(), rdb, keys, connects); err != nil {
 				t.Fatal(err)
 			}
 			for i, c := range connects {
@@ -345,7 +345,7 @@ func TestConnectsOfTwoLimits(t *testing.T) {
 func TestChecksShareARoundTrip(t *testing.T) {
 	both(t, func(t *testing.T, client func() *redis.Client) {
 		rdb := client()
-		w, l := onWire(rdb), NewRateLimiter(rdb)
+		w, l := onWire(rdb), NewRateLimiter(rdb, keys)
 		ctx, key := context.Background(), keyWith("k", 1, 1000)
 		rest(t, l, key)
 		if _, _, err := l.AllowConnect(ctx, "app", "a", 1000); err != nil { // Redis knows both scripts
@@ -385,7 +385,7 @@ func TestChecksShareARoundTrip(t *testing.T) {
 
 func TestLimiterWithoutRedis(t *testing.T) {
 	m, rdb := redistest.Embedded(t)
-	l := NewRateLimiter(rdb)
+	l := NewRateLimiter(rdb, keys)
 	m.Close()
 	if ok, _, err := l.AllowREST(context.Background(), keyWith("k", 1, 1)); ok || err == nil || !redisconn.Unreachable(err) {
 		t.Errorf("REST without Redis: %v (%v), want an error", ok, err)
@@ -398,8 +398,8 @@ func TestLimiterWithoutRedis(t *testing.T) {
 // TestLimiterWatchesHealth: while Redis is away, it is not asked.
 func TestLimiterWatchesHealth(t *testing.T) {
 	_, rdb := redistest.Embedded(t)
-	w, l := onWire(rdb), NewRateLimiter(rdb)
-	h := redisconn.NewHealth(rdb, slog.New(slog.DiscardHandler))
+	w, l := onWire(rdb), NewRateLimiter(rdb, keys)
+	h := redisconn.NewHealth(rdb, keys, slog.New(slog.DiscardHandler))
 	l.Watch(h)
 	if ok, _ := rest(t, l, keyWith("k", 1, 2)); !ok {
 		t.Error("refused although Redis is there")
@@ -442,7 +442,7 @@ func TestLimiterWatchesHealth(t *testing.T) {
 
 func TestLimiterCallerGivesUp(t *testing.T) {
 	_, rdb := redistest.Embedded(t)
-	w, l := onWire(rdb), NewRateLimiter(rdb)
+	w, l := onWire(rdb), NewRateLimiter(rdb, keys)
 	release := w.hold()
 	defer release()
 	ctx, cancel := context.WithCancel(context.Background())

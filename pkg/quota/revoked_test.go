@@ -18,7 +18,7 @@ import (
 // revoke refuses the tokens that a peer was issued until the second at.
 func revoke(t *testing.T, rdb *redis.Client, app, peer string, at int64) {
 	t.Helper()
-	if err := revocation.NewList(rdb).Revoke(context.Background(), app, peer, time.Unix(at, 700_000_000)); err != nil {
+	if err := revocation.NewList(rdb, keys).Revoke(context.Background(), app, peer, time.Unix(at, 700_000_000)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/rediskeys"
 )
 
 const (
@@ -22,14 +24,15 @@ const (
 // while it is not, instead of each waiting for a timeout.
 type Health struct {
 	rdb  redis.UniversalClient
+	keys rediskeys.Namespace
 	log  *slog.Logger
 	down atomic.Bool
 	wake chan struct{}
 }
 
 // NewHealth starts out believing that Redis is there. Run keeps it true.
-func NewHealth(rdb redis.UniversalClient, log *slog.Logger) *Health {
-	return &Health{rdb: rdb, log: log, wake: make(chan struct{}, 1)}
+func NewHealth(rdb redis.UniversalClient, keys rediskeys.Namespace, log *slog.Logger) *Health {
+	return &Health{rdb: rdb, keys: keys, log: log, wake: make(chan struct{}, 1)}
 }
 
 // Up says whether Redis answered last time.
@@ -84,7 +87,7 @@ func (h *Health) Run(ctx context.Context) {
 			timer.Stop()
 		}
 		probing, cancel := context.WithTimeout(ctx, ioTimeout)
-		err := probe(probing, h.rdb)
+		err := probe(probing, h.rdb, h.keys)
 		cancel()
 		switch {
 		case ctx.Err() != nil:

@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/rediskeys"
 )
 
 // stand is a Redis that answers probes as the test says, without a network, so
@@ -68,7 +69,7 @@ func withHealth(t *testing.T, test func(t *testing.T, h *redisconn.Health, s *st
 			t.Fatal(err)
 		}
 		rdb.AddHook(s)
-		h := redisconn.NewHealth(rdb, slog.New(log))
+		h := redisconn.NewHealth(rdb, rediskeys.Namespace{}, slog.New(log))
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		running.Go(func() { h.Run(ctx) })

@@ -17,6 +17,7 @@ import (
 
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/redisconn/redistest"
+	"fleetwire/pkg/rediskeys"
 )
 
 func TestOpen(t *testing.T) {
@@ -134,7 +135,7 @@ func TestPasswordInConnectErrors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = redisconn.Check(context.Background(), rdb)
+		err = redisconn.Check(context.Background(), rdb, rediskeys.Namespace{})
 		if err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v, want an error without the password", name, err)
 		}
@@ -144,17 +145,17 @@ func TestPasswordInConnectErrors(t *testing.T) {
 
 func TestCheck(t *testing.T) {
 	_, rdb := redistest.Embedded(t)
-	if err := redisconn.Check(context.Background(), rdb); err != nil {
+	if err := redisconn.Check(context.Background(), rdb, rediskeys.Namespace{}); err != nil {
 		t.Error(err)
 	}
 	server := redistest.Start(t)
 	rdb = server.Client()
-	if err := redisconn.Check(context.Background(), rdb); err != nil {
+	if err := redisconn.Check(context.Background(), rdb, rediskeys.Namespace{}); err != nil {
 		t.Error(err)
 	}
 	server.Freeze()
 	began := time.Now()
-	if err := redisconn.Check(context.Background(), rdb); err == nil || time.Since(began) > 4*time.Second {
+	if err := redisconn.Check(context.Background(), rdb, rediskeys.Namespace{}); err == nil || time.Since(began) > 4*time.Second {
 		t.Errorf("a Redis that hangs: %v after %v", err, time.Since(began))
 	}
 }
@@ -221,7 +222,7 @@ func TestAReplicaIsNoRedis(t *testing.T) {
 	rdb := replica.Client()
 	var probes atomic.Int64
 	rdb.AddHook(counting{&probes})
-	h := redisconn.NewHealth(rdb, slog.New(slog.DiscardHandler))
+	h := redisconn.NewHealth(rdb, rediskeys.Namespace{}, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { h.Run(ctx) })
@@ -241,12 +242,12 @@ func TestAReplicaIsNoRedis(t *testing.T) {
 			t.Fatal("a replica counts as up")
 		}
 	}
-	if err := redisconn.Check(ctx, rdb); err == nil || !strings.HasPrefix(err.Error(), "READONLY") {
+	if err := redisconn.Check(ctx, rdb, rediskeys.Namespace{}); err == nil || !strings.HasPrefix(err.Error(), "READONLY") {
 		t.Errorf("Check: %v, want READONLY", err)
 	}
 	role("NO", "ONE")
 	redistest.Eventually(t, 20*time.Second, "up", h.Up)
-	if err := redisconn.Check(ctx, rdb); err != nil {
+	if err := redisconn.Check(ctx, rdb, rediskeys.Namespace{}); err != nil {
 		t.Error(err)
 	}
 }

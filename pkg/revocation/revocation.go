@@ -10,22 +10,23 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/pkg/auth"
+	"fleetwire/pkg/rediskeys"
 )
 
 // List is the revocations of all apps. It is safe for concurrent use.
-type List struct{ rdb redis.UniversalClient }
+type List struct {
+	rdb  redis.UniversalClient
+	keys rediskeys.Namespace
+}
 
-// NewList returns the List that rdb holds.
-func NewList(rdb redis.UniversalClient) *List { return &List{rdb} }
-
-// Key is where Redis keeps an app's revocations: a hash, peer → unix seconds. It
-// is read where connections are let in (quota.Connections). Entries are kept for
-// good: a token that an app signs itself may expire in any future.
-func Key(app string) string { return "fw:{" + app + "}:revoked" }
+// NewList returns the List that rdb holds: for each app a hash, peer → unix
+// seconds, which is read where connections are let in (quota.Connections). Entries
+// are kept for good: a token that an app signs itself may expire in any future.
+func NewList(rdb redis.UniversalClient, keys rediskeys.Namespace) *List { return &List{rdb, keys} }
 
 // Revoke refuses from now on every token of the peer that was issued until at.
 func (l *List) Revoke(ctx context.Context, app, peer string, at time.Time) error {
-	return l.rdb.HSet(ctx, Key(app), peer, at.Unix()).Err()
+	return l.rdb.HSet(ctx, l.keys.Revoked(app), peer, at.Unix()).Err()
 }
 
 // Revokes says whether the grant's token was issued no later than since; zero:

@@ -12,9 +12,13 @@ import (
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/redisconn/redistest"
+	"fleetwire/pkg/rediskeys"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// keys name what the tests have in Redis.
+var keys rediskeys.Namespace
 
 func both(t *testing.T, test func(t *testing.T, rdb *redis.Client)) {
 	t.Run("redis", func(t *testing.T) { test(t, redistest.Start(t).Client()) })
@@ -27,11 +31,11 @@ func both(t *testing.T, test func(t *testing.T, rdb *redis.Client)) {
 func TestList(t *testing.T) {
 	both(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := context.Background()
-		l := NewList(rdb)
+		l := NewList(rdb, keys)
 		at := time.Unix(1_767_225_600, 700_000_000)
 		since := func(app, peer string) time.Time {
 			t.Helper()
-			seconds, err := rdb.HGet(ctx, Key(app), peer).Int64()
+			seconds, err := rdb.HGet(ctx, keys.Revoked(app), peer).Int64()
 			if errors.Is(err, redis.Nil) {
 				return time.Time{}
 			}
@@ -62,7 +66,7 @@ func TestList(t *testing.T) {
 		if got := since("app", "p"); got.Unix() != later.Unix() {
 			t.Errorf("revoked since %v, want %v", got, later)
 		}
-		if ttl := rdb.TTL(ctx, Key("app")).Val(); ttl != -1 {
+		if ttl := rdb.TTL(ctx, keys.Revoked("app")).Val(); ttl != -1 {
 			t.Errorf("revocations are dropped after %v", ttl)
 		}
 	})
@@ -71,7 +75,7 @@ func TestList(t *testing.T) {
 func TestRevokeWithoutRedis(t *testing.T) {
 	m, rdb := redistest.Embedded(t)
 	m.Close()
-	if err := NewList(rdb).Revoke(context.Background(), "app", "p", time.Now()); err == nil {
+	if err := NewList(rdb, keys).Revoke(context.Background(), "app", "p", time.Now()); err == nil {
 		t.Error("no error without Redis: the operator would believe it done")
 	}
 }

@@ -22,8 +22,6 @@
 // A [Reader] reads all of that back. A ranking is read in pages with a bounded
 // piece of work for Redis each.
 //
-// Keys: fw:{<app>}:usage:<period>:channels (sorted set, messages by channel),
-// fw:{<app>}:usage:<period>:channels:bytes (hash), the same two with peers, and
-// fw:{<app>}:usage:<period>:flushed:<recorder>, the number of its last batch.
-// The first four expire with the period's message counter.
+// In Redis a ranking is a sorted set of messages by name, with a hash of bytes
+// beside it. They expire with the period's message counter.
 package usage

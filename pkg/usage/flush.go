@@ -8,6 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn"
 )
 
@@ -163,21 +164,24 @@ func (r *Recorder) round(refused map[bucket]bool) []*batch {
 }
 
 func (r *Recorder) call(b *batch) *redisconn.Call {
-	ranking := rankingKey(b.app, b.period, b.kind)
 	start, err := time.Parse(periodLayout, b.period)
 	if err != nil {
 		panic(err) // the name is our own
 	}
 	args := make([]any, 3, 3+3*len(b.entries))
-	args[0], args[1], args[2] = b.number, expiry(start).Unix(), int64(flushedLife/time.Second)
+	args[0], args[1], args[2] = b.number, quota.Expiry(start).Unix(), int64(flushedLife/time.Second)
 	for i := range b.entries {
 		e := &b.entries[i]
 		args = append(args, e.name, e.published, e.bytes)
 	}
 	return &redisconn.Call{
 		Script: addScript,
-		Keys:   []string{ranking, bytesKey(ranking), flushedKey(b.app, b.period, r.id)},
-		Args:   args,
+		Keys: []string{
+			r.opt.Keys.Usage(b.app, b.period, string(b.kind)),
+			r.opt.Keys.UsageBytes(b.app, b.period, string(b.kind)),
+			r.opt.Keys.UsageFlushed(b.app, b.period, r.id),
+		},
+		Args: args,
 	}
 }
 

@@ -14,9 +14,13 @@ import (
 
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/redisconn/redistest"
+	"fleetwire/pkg/rediskeys"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// keys name what the tests have in Redis.
+var keys rediskeys.Namespace
 
 // onBoth runs the test on a real Redis and on miniredis.
 func onBoth(t *testing.T, test func(t *testing.T, rdb *redis.Client)) {

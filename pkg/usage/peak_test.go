@@ -10,6 +10,7 @@ import (
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn/redistest"
+	"fleetwire/pkg/rediskeys"
 )
 
 // acquire takes a connection of the app's plan.
@@ -27,7 +28,7 @@ func TestPeak(t *testing.T) {
 		app := demo(true, true)
 		now := thisPeriod()
 		ctx, cancel := context.WithCancel(context.Background())
-		node := quota.NewConnections(rdb, "node-1")
+		node := quota.NewConnections(rdb, rediskeys.Namespace{}, "node-1")
 		done := make(chan struct{})
 		go func() { node.Run(ctx); close(done) }()
 		for range 7 {
@@ -47,7 +48,7 @@ func TestPeak(t *testing.T) {
 		if got.PeakConcurrent != 7 || got.ConcurrentNow != 0 {
 			t.Errorf("%+v", got)
 		}
-		key, at := quota.Peak(app.ID, now)
+		key, at := quota.Peak(rediskeys.Namespace{}, app.ID, now)
 		ttl := rdb.TTL(context.Background(), key).Val()
 		if (ttl - time.Until(at)).Abs() > time.Minute {
 			t.Errorf("ttl %v want %v", ttl, time.Until(at))

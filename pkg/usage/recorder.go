@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/pkg/quota"
+	"fleetwire/pkg/rediskeys"
 )
 
 const (
@@ -30,8 +31,9 @@ const (
 // RecorderOptions set a Recorder up.
 type RecorderOptions struct {
 	Redis redis.UniversalClient // required
-	Now   func() time.Time      // nil: time.Now
-	Log   *slog.Logger          // nil: slog.Default()
+	Keys  rediskeys.Namespace
+	Now   func() time.Time // nil: time.Now
+	Log   *slog.Logger     // nil: slog.Default()
 	// Tick says when Run flushes; nil: every FlushInterval.
 	Tick <-chan time.Time
 }

@@ -30,7 +30,7 @@ func TestFiguresByChannelAndPeer(t *testing.T) {
 		flush(t, r)
 		flush(t, r) // nothing new
 
-		reader := NewReader(rdb, nil)
+		reader := NewReader(rdb, keys, nil)
 		for _, tt := range []struct {
 			app  string
 			kind Kind
@@ -111,7 +111,7 @@ func sumsAgree(t *testing.T, rdb *redis.Client, seed uint64) {
 	}
 	wg.Wait()
 
-	reader := NewReader(rdb, nil)
+	reader := NewReader(rdb, keys, nil)
 	pages := rand.New(rand.NewPCG(seed, 2))
 	for kind, figures := range model {
 		for _, app := range []string{"app_0", "app_1"} {
@@ -147,7 +147,7 @@ func TestMessagesGoToThePeriodTheyCameIn(t *testing.T) {
 	publish(r, "app_a", "c", "p", 3, 10)
 	flush(t, r)
 	for at, want := range map[time.Time]Entry{border.Add(-1): {"c", 5, 50}, border: {"c", 1, 10}} {
-		reader := NewReader(rdb, func() time.Time { return at })
+		reader := NewReader(rdb, keys, func() time.Time { return at })
 		for _, kind := range []Kind{Channels, Peers} {
 			want := want
 			if kind == Peers {
@@ -167,12 +167,12 @@ func TestEveryKeyExpires(t *testing.T) {
 		r := NewRecorder(RecorderOptions{Redis: rdb, Now: func() time.Time { return now }})
 		publish(r, "app_a", "c", "p", 1, 1)
 		flush(t, r)
-		keys, err := rdb.Keys(ctx, "*").Result()
+		found, err := rdb.Keys(ctx, "*").Result()
 		if err != nil {
 			t.Fatal(err)
 		}
 		prefix := "fw:{app_a}:usage:" + now.UTC().Format("2006-01") + ":"
-		counter := quota.Messages(&apps.App{ID: "app_a"}, now)
+		counter := quota.Messages(keys, &apps.App{ID: "app_a"}, now)
 		want := map[string]time.Duration{
 			prefix + "channels":        time.Until(counter.ExpiresAt),
 			prefix + "channels:bytes":  time.Until(counter.ExpiresAt),
@@ -180,10 +180,10 @@ func TestEveryKeyExpires(t *testing.T) {
 			prefix + "peers:bytes":     time.Until(counter.ExpiresAt),
 			prefix + "flushed:" + r.id: time.Hour,
 		}
-		if len(keys) != len(want) {
-			t.Errorf("keys: %q", keys)
+		if len(found) != len(want) {
+			t.Errorf("keys: %q", found)
 		}
-		for _, key := range keys {
+		for _, key := range found {
 			ttl, err := rdb.TTL(ctx, key).Result()
 			if err != nil || ttl <= 0 || (ttl-want[key]).Abs() > time.Minute {
 				t.Errorf("%s lives for %v (%v), want %v", key, ttl, err, want[key])
@@ -212,7 +212,7 @@ func TestRedisThatHangsDuringAFlush(t *testing.T) {
 	server.Thaw()
 	flush(t, r)
 	want := []Entry{{"c", 3, 30}, {"warm", 1, 1}}
-	if got := read(t, NewReader(rdb, nil), "app_a", Channels, nil, 10); !slices.Equal(got, want) {
+	if got := read(t, NewReader(rdb, keys, nil), "app_a", Channels, nil, 10); !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
 }
@@ -232,7 +232,7 @@ func TestRedisThatWasRestarted(t *testing.T) {
 	for r.Flush(context.Background()) != nil { // connections to the old one fail first
 	}
 	want := []Entry{{"while", 2, 20}}
-	if got := read(t, NewReader(rdb, nil), "app_a", Channels, nil, 10); !slices.Equal(got, want) {
+	if got := read(t, NewReader(rdb, keys, nil), "app_a", Channels, nil, 10); !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
 }
@@ -244,11 +244,11 @@ func TestRefusedBatchHoldsUpItsAppAlone(t *testing.T) {
 		ctx := context.Background()
 		r, _ := newRecorder(t, rdb)
 		start, _ := quota.Period(thisPeriod())
-		foreign := rankingKey("app_a", periodName(start), Channels)
+		foreign := keys.Usage("app_a", periodName(start), string(Channels))
 		if err := rdb.Set(ctx, foreign, "x", 0).Err(); err != nil {
 			t.Fatal(err)
 		}
-		reader := NewReader(rdb, nil)
+		reader := NewReader(rdb, keys, nil)
 		for round := range int64(3) {
 			publish(r, "app_a", "c", "p", 1, 10)
 			publish(r, "app_b", "c", "p", 1, 10)
@@ -284,7 +284,7 @@ func TestManyAppsInOneFlush(t *testing.T) {
 			publish(r, "app_0", fmt.Sprintf("c%d", i), "p", 1, 1)
 		}
 		flush(t, r)
-		reader := NewReader(rdb, nil)
+		reader := NewReader(rdb, keys, nil)
 		for i := range 3 * maxRoundBatches {
 			got := read(t, reader, fmt.Sprintf("app_%d", i), Channels, compile(t, "c"), 10)
 			if want := []Entry{{"c", 1, int64(i)}}; !slices.Equal(got, want) {

@@ -11,6 +11,7 @@ import (
 
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/quota"
+	"fleetwire/pkg/rediskeys"
 )
 
 // Report is what an app has used in the running period, in the shape of GET
@@ -44,16 +45,17 @@ type Plan struct {
 
 // Reader reads usage back. It is safe for concurrent use.
 type Reader struct {
-	rdb redis.UniversalClient
-	now func() time.Time
+	rdb  redis.UniversalClient
+	keys rediskeys.Namespace
+	now  func() time.Time
 }
 
 // NewReader returns a Reader; now says which period it is, nil being time.Now.
-func NewReader(rdb redis.UniversalClient, now func() time.Time) *Reader {
+func NewReader(rdb redis.UniversalClient, keys rediskeys.Namespace, now func() time.Time) *Reader {
 	if now == nil {
 		now = time.Now
 	}
-	return &Reader{rdb: rdb, now: now}
+	return &Reader{rdb: rdb, keys: keys, now: now}
 }
 
 // Report reads the app's usage in the running period, in one round trip. The
@@ -64,10 +66,10 @@ func (r *Reader) Report(ctx context.Context, app *apps.App) (Report, error) {
 
 	p := r.rdb.Pipeline()
 	clock := p.Time(ctx) // leases run by Redis's clock
-	leases := p.ZRangeWithScores(ctx, leasesKey(app.ID), 0, -1)
-	shares := p.HGetAll(ctx, connectionsKey(app.ID))
-	messages := p.Get(ctx, quota.Messages(app, now).Key)
-	peak := p.Get(ctx, peakKey(app.ID, periodName(start)))
+	leases := p.ZRangeWithScores(ctx, r.keys.ConnectionLeases(app.ID), 0, -1)
+	shares := p.HGetAll(ctx, r.keys.Connections(app.ID))
+	messages := p.Get(ctx, quota.Messages(r.keys, app, now).Key)
+	peak := p.Get(ctx, r.keys.Peak(app.ID, periodName(start)))
 	if _, err := p.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return Report{}, fmt.Errorf("read the usage of app %s: %w", app.ID, err)
 	}

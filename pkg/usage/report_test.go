@@ -30,7 +30,7 @@ func set(t *testing.T, rdb *redis.Client, key string, value any) {
 
 func report(t *testing.T, rdb *redis.Client, app *apps.App, now time.Time) Report {
 	t.Helper()
-	got, err := NewReader(rdb, func() time.Time { return now }).Report(context.Background(), app)
+	got, err := NewReader(rdb, keys, func() time.Time { return now }).Report(context.Background(), app)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,8 +41,8 @@ func TestReportIsTheProtocols(t *testing.T) {
 	_, rdb := redistest.Embedded(t)
 	now := time.Date(2026, 1, 31, 23, 59, 59, 0, time.UTC)
 	app := &apps.App{ID: "app_demo", Plan: apps.Plan{Name: "dev", MaxConcurrentConnections: 1000, MaxMessagesPerPeriod: 5_000_000}}
-	set(t, rdb, quota.Messages(app, now).Key, 47813)
-	set(t, rdb, peakKey(app.ID, "2026-01"), 132)
+	set(t, rdb, quota.Messages(keys, app, now).Key, 47813)
+	set(t, rdb, keys.Peak(app.ID, "2026-01"), 132)
 	text, err := json.Marshal(report(t, rdb, app, now))
 	if err != nil {
 		t.Fatal(err)
@@ -73,8 +73,8 @@ func TestOverages(t *testing.T) {
 		{"dropped, neither", false, false, 150, 3, 0, 0},
 	} {
 		app := demo(tt.allowed, tt.enabled)
-		set(t, rdb, quota.Messages(app, now).Key, tt.used)
-		set(t, rdb, peakKey(app.ID, periodName(start)), tt.peak)
+		set(t, rdb, quota.Messages(keys, app, now).Key, tt.used)
+		set(t, rdb, keys.Peak(app.ID, periodName(start)), tt.peak)
 		got := report(t, rdb, app, now)
 		if got.MessagesUsed != tt.used || got.PeakConcurrent != tt.peak || got.OverageMessages != tt.messages || got.OverageConnections != tt.connections {
 			t.Errorf("%s: %+v, want overages of %d messages and %d connections", tt.name, got, tt.messages, tt.connections)
@@ -100,7 +100,7 @@ func TestConcurrentConnections(t *testing.T) {
 		var nodes []*quota.Connections
 		done := make(chan struct{}, 2)
 		for _, name := range []string{"node-1", "node-2"} {
-			node := quota.NewConnections(rdb, name)
+			node := quota.NewConnections(rdb, keys, name)
 			go func() { node.Run(ctx); done <- struct{}{} }()
 			nodes = append(nodes, node)
 		}
@@ -115,10 +115,10 @@ func TestConcurrentConnections(t *testing.T) {
 		redistest.Eventually(t, 5*time.Second, "6 connections", func() bool { return report(t, rdb, app, now).ConcurrentNow == 6 })
 
 		// A node that died has left its share and a lease of the past.
-		if err := rdb.HSet(ctx, connectionsKey(app.ID), "dead", 90).Err(); err != nil {
+		if err := rdb.HSet(ctx, keys.Connections(app.ID), "dead", 90).Err(); err != nil {
 			t.Fatal(err)
 		}
-		if err := rdb.ZAdd(ctx, leasesKey(app.ID), redis.Z{Score: 1, Member: "dead"}).Err(); err != nil {
+		if err := rdb.ZAdd(ctx, keys.ConnectionLeases(app.ID), redis.Z{Score: 1, Member: "dead"}).Err(); err != nil {
 			t.Fatal(err)
 		}
 		if got := report(t, rdb, app, now); got.ConcurrentNow != 6 {
@@ -129,8 +129,8 @@ func TestConcurrentConnections(t *testing.T) {
 
 func TestReportWithoutRedis(t *testing.T) {
 	m, rdb := redistest.Embedded(t)
-	set(t, rdb, peakKey("app_demo", "2026-01"), "x")
-	reader := NewReader(rdb, func() time.Time { return time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC) })
+	set(t, rdb, keys.Peak("app_demo", "2026-01"), "x")
+	reader := NewReader(rdb, keys, func() time.Time { return time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC) })
 	if got, err := reader.Report(context.Background(), demo(false, false)); err == nil || !strings.Contains(err.Error(), "the peak of app app_demo") {
 		t.Errorf("a peak that is no number: %+v, %v", got, err)
 	}

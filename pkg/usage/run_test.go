@@ -32,7 +32,7 @@ func TestRunFlushesAtEachTickAndAtTheEnd(t *testing.T) {
 	_, rdb := redistest.Embedded(t)
 	tick := make(chan time.Time)
 	r := NewRecorder(RecorderOptions{Redis: rdb, Tick: tick})
-	reader := NewReader(rdb, nil)
+	reader := NewReader(rdb, keys, nil)
 	count := func() int64 {
 		var n int64
 		for _, e := range read(t, reader, "app_a", Channels, nil, 10) {
@@ -105,7 +105,7 @@ func TestNamesWithoutEndWhileRedisIsAway(t *testing.T) {
 	if r.unflushed != 0 || !strings.Contains(log.String(), "figures=5000") {
 		t.Errorf("%d names are left; log: %s", r.unflushed, log)
 	}
-	got := read(t, NewReader(rdb, nil), "app_a", Channels, nil, MaxLimit)
+	got := read(t, NewReader(rdb, keys, nil), "app_a", Channels, nil, MaxLimit)
 	if len(got) != maxUnflushed || got[0].Published != 2 {
 		t.Errorf("%d channels, want %d", len(got), maxUnflushed)
 	}
@@ -198,7 +198,7 @@ func TestNamesAreCopied(t *testing.T) {
 	copy(buffer, "XXXXXXXXXXXXXXXX")
 	flush(t, r)
 	for kind, want := range map[Kind]Entry{Channels: {"channel", 1, 10}, Peers: {"peer", 1, 10}} {
-		if got := read(t, NewReader(rdb, nil), "app_a", kind, nil, 10); len(got) != 1 || got[0] != want {
+		if got := read(t, NewReader(rdb, keys, nil), "app_a", kind, nil, 10); len(got) != 1 || got[0] != want {
 			t.Errorf("%s: %v, want %v", kind, got, want)
 		}
 	}

@@ -73,10 +73,10 @@ func (r *Reader) Top(ctx context.Context, appID string, kind Kind, pattern *chan
 			return Page{}, err
 		}
 	}
-	ranking := rankingKey(appID, at.period, kind)
+	ranking := r.keys.Usage(appID, at.period, string(kind))
 	page, err := r.find(ctx, ranking, pattern, limit, at)
 	if err == nil {
-		err = r.readBytes(ctx, bytesKey(ranking), page.Entries)
+		err = r.readBytes(ctx, r.keys.UsageBytes(appID, at.period, string(kind)), page.Entries)
 	}
 	if err != nil {
 		return Page{}, fmt.Errorf("read the usage by %s of app %s: %w", kind, appID, err)

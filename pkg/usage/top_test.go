@@ -25,7 +25,7 @@ func TestPatterns(t *testing.T) {
 			publish(r, "app_a", "", strings.ReplaceAll(name, "/", " "), 10-i, 1)
 		}
 		flush(t, r)
-		reader := NewReader(rdb, nil)
+		reader := NewReader(rdb, keys, nil)
 		for _, tt := range []struct {
 			kind    Kind
 			pattern string
@@ -65,7 +65,7 @@ func TestPatterns(t *testing.T) {
 func fill(t testing.TB, rdb *redis.Client, app string, kind Kind, entries []redis.Z) string {
 	t.Helper()
 	start, _ := quota.Period(thisPeriod())
-	key := rankingKey(app, periodName(start), kind)
+	key := keys.Usage(app, periodName(start), string(kind))
 	for chunk := range slices.Chunk(entries, 1000) {
 		if err := rdb.ZAdd(context.Background(), key, chunk...).Err(); err != nil {
 			t.Fatal(err)
@@ -102,7 +102,7 @@ func TestPagesNeitherSkipNorRepeat(t *testing.T) {
 				return strings.Compare(b.Member.(string), a.Member.(string))
 			})
 			for _, limit := range []int{1, 3, 1 + random.IntN(50), len(entries), len(entries) - 1} {
-				got := read(t, NewReader(rdb, nil), app, Channels, nil, limit)
+				got := read(t, NewReader(rdb, keys, nil), app, Channels, nil, limit)
 				if len(got) != len(entries) {
 					t.Errorf("round %d: %d entries in pages of %d, want %d", round, len(got), limit, len(entries))
 					continue
@@ -130,7 +130,7 @@ func TestPagesWhileTheRankingChanges(t *testing.T) {
 		} {
 			key := fill(t, rdb, "app_a", Channels, []redis.Z{
 				{Score: 5, Member: "d"}, {Score: 5, Member: "c"}, {Score: 5, Member: "b"}, {Score: 5, Member: "a"}, {Score: 1, Member: "z"}})
-			reader := NewReader(rdb, nil)
+			reader := NewReader(rdb, keys, nil)
 			first, err := reader.Top(ctx, "app_a", Channels, nil, 2, "")
 			if err != nil || len(first.Entries) != 2 || first.Entries[1].Name != "c" {
 				t.Fatalf("%s: %+v, %v", name, first, err)
@@ -162,7 +162,7 @@ func TestRareMatchesAreFoundPageByPage(t *testing.T) {
 		entries[i].Member = fmt.Sprintf("rare/%d", i)
 	}
 	fill(t, rdb, "app_a", Channels, entries)
-	reader := NewReader(rdb, nil)
+	reader := NewReader(rdb, keys, nil)
 	cursor := ""
 	for i, want := range []int{1, 0, 2} {
 		page, err := reader.Top(context.Background(), "app_a", Channels, compile(t, "rare/*"), 100, cursor)
@@ -189,12 +189,12 @@ func TestLastPageSaysSo(t *testing.T) {
 	onBoth(t, func(t *testing.T, rdb *redis.Client) {
 		fill(t, rdb, "app_a", Channels, []redis.Z{{Score: 1, Member: "a"}, {Score: 1, Member: "b"}})
 		for _, pattern := range []string{"**", "*"} {
-			page, err := NewReader(rdb, nil).Top(context.Background(), "app_a", Channels, compile(t, pattern), 2, "")
+			page, err := NewReader(rdb, keys, nil).Top(context.Background(), "app_a", Channels, compile(t, pattern), 2, "")
 			if err != nil || len(page.Entries) != 2 || page.Next != "" {
 				t.Errorf("%s: %+v, %v; want all and no cursor", pattern, page, err)
 			}
 		}
-		page, err := NewReader(rdb, nil).Top(context.Background(), "app_a", Channels, nil, 2, "")
+		page, err := NewReader(rdb, keys, nil).Top(context.Background(), "app_a", Channels, nil, 2, "")
 		if err != nil || len(page.Entries) != 2 || page.Next != "" {
 			t.Errorf("%+v, %v; want all and no cursor", page, err)
 		}
@@ -208,7 +208,7 @@ func TestLargeCounts(t *testing.T) {
 		const most = 1<<53 - 1
 		fill(t, rdb, "app_a", Peers, []redis.Z{{Score: most, Member: "a"}, {Score: most, Member: "b"}, {Score: most - 1, Member: "c"}, {Score: 1e15, Member: "d"}})
 		want := []Entry{{"b", most, 0}, {"a", most, 0}, {"c", most - 1, 0}, {"d", 1e15, 0}}
-		if got := read(t, NewReader(rdb, nil), "app_a", Peers, nil, 1); !slices.Equal(got, want) {
+		if got := read(t, NewReader(rdb, keys, nil), "app_a", Peers, nil, 1); !slices.Equal(got, want) {
 			t.Errorf("%v, want %v", got, want)
 		}
 	})
@@ -218,7 +218,7 @@ func TestCursorGoesOnInItsPeriod(t *testing.T) {
 	_, rdb := redistest.Embedded(t)
 	fill(t, rdb, "app_a", Channels, []redis.Z{{Score: 2, Member: "a"}, {Score: 1, Member: "b"}})
 	now := thisPeriod()
-	reader := NewReader(rdb, func() time.Time { return now })
+	reader := NewReader(rdb, keys, func() time.Time { return now })
 	first, err := reader.Top(context.Background(), "app_a", Channels, nil, 1, "")
 	if err != nil {
 		t.Fatal(err)
@@ -260,7 +260,7 @@ func TestHostileCursors(t *testing.T) {
 		"name too long":            encode("channels 2026-01 1 " + strings.Repeat("a", 257)),
 		"huge":                     strings.Repeat("A", 1<<20),
 	} {
-		page, err := NewReader(rdb, nil).Top(context.Background(), "app_a", Channels, nil, 10, cursor)
+		page, err := NewReader(rdb, keys, nil).Top(context.Background(), "app_a", Channels, nil, 10, cursor)
 		if !errors.Is(err, ErrCursor) {
 			t.Errorf("%s: %+v, %v; want ErrCursor", name, page, err)
 		}
@@ -271,7 +271,7 @@ func TestHostileCursors(t *testing.T) {
 		place{Channels, "0001-01", 0, "\x00\xff"}.cursor(),
 		place{Channels, "2026-01", 1<<53 - 1, strings.Repeat("\xff", 256)}.cursor(),
 	} {
-		if _, err := NewReader(rdb, nil).Top(context.Background(), "app_a", Channels, nil, 10, cursor); err != nil {
+		if _, err := NewReader(rdb, keys, nil).Top(context.Background(), "app_a", Channels, nil, 10, cursor); err != nil {
 			t.Errorf("%s: %v", cursor, err)
 		}
 		if len(cursor) > maxCursorBytes {
@@ -287,7 +287,7 @@ func TestHostileCursors(t *testing.T) {
 func TestLimitBounds(t *testing.T) {
 	_, rdb := redistest.Embedded(t)
 	for _, limit := range []int{-1, 0, MaxLimit + 1} {
-		if _, err := NewReader(rdb, nil).Top(context.Background(), "app_a", Channels, nil, limit, ""); err == nil {
+		if _, err := NewReader(rdb, keys, nil).Top(context.Background(), "app_a", Channels, nil, limit, ""); err == nil {
 			t.Errorf("a page of %d was read", limit)
 		}
 	}
@@ -301,7 +301,7 @@ func BenchmarkTop(b *testing.B) {
 		entries[i] = redis.Z{Score: 1, Member: fmt.Sprintf("devices/camera-%06d/events", i)}
 	}
 	fill(b, rdb, "app_a", Channels, entries)
-	reader := NewReader(rdb, nil)
+	reader := NewReader(rdb, keys, nil)
 	start, _ := quota.Period(thisPeriod())
 	cursor := place{Channels, periodName(start), 1, "devices/camera-500000/events"}.cursor()
 	b.Run("page of 100", func(b *testing.B) {

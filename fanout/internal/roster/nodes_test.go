@@ -18,6 +18,7 @@ import (
 	"fleetwire/pkg/presence"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/redisconn/redistest"
+	"fleetwire/pkg/rediskeys"
 )
 
 // patience is far more than anything takes; only a test that fails waits for it.
@@ -38,12 +39,12 @@ func startFleetNode(t testing.TB, rdb *redis.Client, embedded bool) *fleetNode {
 	t.Helper()
 	fleetNodes++
 	log := slog.New(slog.DiscardHandler)
-	health := redisconn.NewHealth(rdb, log)
+	health := redisconn.NewHealth(rdb, rediskeys.Namespace{}, log)
 	n := &fleetNode{redis: rdb}
 	n.broker = broker.New(broker.Options{Redis: rdb, Health: health, Log: log, Node: fmt.Sprint("node-", fleetNodes), Embedded: embedded})
 	n.members = presence.NewTracker(presence.Options{Redis: rdb, Health: health, Log: log, Embedded: embedded, Lease: 1500 * time.Millisecond})
 	n.roster = New(Options{Interest: n.broker, Log: log, Load: func(ctx context.Context, ids []presence.ChannelID) ([]presence.State, error) {
-		return presence.Load(ctx, rdb, ids)
+		return presence.Load(ctx, rdb, rediskeys.Namespace{}, ids)
 	}})
 	n.broker.OnRestored(n.roster.Restored)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -182,7 +183,7 @@ func (s *simulation) settle(after string) {
 	for _, channel := range simulated {
 		want := s.model.peers(channel)
 		redistest.Eventually(s.t, patience, fmt.Sprintf("after %s Redis has %q in %s", after, want, channel), func() bool {
-			members, err := presence.List(context.Background(), s.nodes[0].redis, app, channel)
+			members, err := presence.List(context.Background(), s.nodes[0].redis, rediskeys.Namespace{}, app, channel)
 			names := make([]string, len(members))
 			for i, m := range members {
 				names[i] = m.Peer

@@ -23,6 +23,7 @@ import (
 	"fleetwire/pkg/publish"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/rediskeys"
 	"fleetwire/pkg/usage"
 )
 
@@ -48,8 +49,9 @@ const (
 type Services struct {
 	API       api.Config
 	Redis     *redis.Client
-	Broker    *broker.Broker   // which does not receive
-	Publisher *publish.Service // the door for messages
+	Keys      rediskeys.Namespace // of what is in Redis
+	Broker    *broker.Broker      // which does not receive
+	Publisher *publish.Service    // the door for messages
 }
 
 // Build makes a function's handler. It is called again when Redis moves.
@@ -173,6 +175,10 @@ func (f *function) connect(url string) error {
 	if err != nil {
 		return err
 	}
+	keys, err := f.settings.keys(rdb.Options().DB)
+	if err != nil {
+		return err
+	}
 	if f.rdb != nil {
 		f.log.Info("redis has moved")
 		former := f.rdb
@@ -180,8 +186,8 @@ func (f *function) connect(url string) error {
 		time.AfterFunc(AnswerLimit, func() { _ = former.Close() })
 	}
 	f.url, f.rdb = url, rdb
-	recorder := usage.NewRecorder(usage.RecorderOptions{Redis: rdb, Log: f.log})
-	f.handler = flushUsage(f.build(services(f.apps.Store, rdb, recorder, f.log)), recorder, f.log)
+	recorder := usage.NewRecorder(usage.RecorderOptions{Redis: rdb, Keys: keys, Log: f.log})
+	f.handler = flushUsage(f.build(services(f.apps.Store, rdb, keys, recorder, f.log)), recorder, f.log)
 	return nil
 }
 
@@ -207,20 +213,21 @@ func withIdleLimit(url string) string {
 	return url + "?" + option + idleLimit
 }
 
-func services(store *apps.Store, rdb *redis.Client, recorder *usage.Recorder, log *slog.Logger) Services {
+func services(store *apps.Store, rdb *redis.Client, keys rediskeys.Namespace, recorder *usage.Recorder, log *slog.Logger) Services {
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
 	messages := broker.New(broker.Options{
-		Redis: rdb, Log: log, Node: "function-" + hex.EncodeToString(id[:]),
+		Redis: rdb, Keys: keys, Log: log, Node: "function-" + hex.EncodeToString(id[:]),
 		// It never runs, and nobody asks it: see Up. The errors are logged by who gets them.
-		Health: redisconn.NewHealth(rdb, slog.New(slog.DiscardHandler)),
+		Health: redisconn.NewHealth(rdb, keys, slog.New(slog.DiscardHandler)),
 	})
 	return Services{
-		API:    api.Config{Apps: store, Limiter: quota.NewRateLimiter(rdb), Log: log},
+		API:    api.Config{Apps: store, Limiter: quota.NewRateLimiter(rdb, keys), Log: log},
 		Redis:  rdb,
+		Keys:   keys,
 		Broker: messages,
 		Publisher: publish.New(publish.Options{
-			Broker: messages,
+			Keys: keys, Broker: messages,
 			// A probe's opinion is as old as the last freeze; each request finds out itself.
 			Up:  func() bool { return true },
 			Log: log, Now: time.Now, Usage: recorder,

@@ -94,6 +94,7 @@ func TestWrongConfiguration(t *testing.T) {
 		"no such file":       {settings{apps: "nowhere.json", redis: redis}, "no such file"},
 		"no such secret":     {settings{apps: appsARN, redis: redis}, "ResourceNotFoundException"},
 		"not a secret's ARN": {settings{apps: "arn:aws:s3:::bucket/x", redis: redis}, "is not the ARN of a secret"},
+		"wrong Redis prefix": {settings{apps: document("sk_a"), redis: "redis://127.0.0.1:1", prefix: "Fw:"}, "FLEETWIRE_REDIS_PREFIX: "},
 		"wrong Redis URL":    {settings{apps: document("sk_a"), redis: "http://:5ec4e7@cache"}, "FLEETWIRE_REDIS_URL: the Redis URL must begin with redis://"},
 		"no Redis secret":    {settings{apps: document("sk_a"), redis: redisARN}, "FLEETWIRE_REDIS_URL: secret " + redisARN},
 	} {

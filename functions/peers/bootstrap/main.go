@@ -16,9 +16,9 @@ func main() {
 	lambda.Serve(func(s lambda.Services) http.Handler {
 		return peers.New(s.API, peers.Config{
 			Connections: s.Broker,
-			Revocations: revocation.NewList(s.Redis),
+			Revocations: revocation.NewList(s.Redis, s.Keys),
 			Members: func(ctx context.Context, app, channel string) ([]presence.Member, error) {
-				return presence.List(ctx, s.Redis, app, channel)
+				return presence.List(ctx, s.Redis, s.Keys, app, channel)
 			},
 		})
 	})

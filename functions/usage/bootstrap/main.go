@@ -11,6 +11,6 @@ import (
 
 func main() {
 	lambda.Serve(func(s lambda.Services) http.Handler {
-		return usage.New(s.API, figures.NewReader(s.Redis, nil))
+		return usage.New(s.API, figures.NewReader(s.Redis, s.Keys, nil))
 	})
 }

@@ -50,7 +50,7 @@ func testSubscribers(t *testing.T, s *system) {
 	}
 	o = from.Prepare(&broker.Message{App: "app", Channel: "c", From: "p", Data: []byte("1")})
 	o.CountSubscribers = true
-	send(t, from, quota.Counter{Key: "fw:{app}:messages:full", Limit: 0, ExpiresAt: time.Now().Add(time.Hour)}, o)
+	send(t, from, quota.Counter{Key: keys.MessageCount("app", "full"), Limit: 0, ExpiresAt: time.Now().Add(time.Hour)}, o)
 	if o.Accepted || o.Subscribers != 0 {
 		t.Errorf("a message over its cap: accepted %v, %d subscribers", o.Accepted, o.Subscribers)
 	}

@@ -15,7 +15,7 @@ var hostileNames = []string{
 	"a", "A", "b", "a/b", "a/", "/a", "a//b", "ab", "a b", " ", "a ",
 	"[ab]", "[^a]", "[a-c]", "[", "]", "^", "a?", "?", "{a}", "}", "{", "{}", "a-b",
 	`\*`, `a\*`, `\`, `\\`, `a\b`, `\[ab\]`, `\?`,
-	"}:msg:a", "a}:msg:a", "x}:msg:[ab]", "fw:{app.1}:msg:a", "fw:{app.2}:msg:", "}:msg:", "msg:a", ".1}:msg:a",
+	"}:msg:a", "a}:msg:a", "x}:msg:[ab]", "}:a", "x}:a/b", "fw:0:msg:{app.021}:a", "fw:0:msg:{app.108}:", "}:msg:", "msg:a", ".021}:a",
 	"éa", "漢字", "😀", `"a"`, `'a'`, "a\u00a0b", "%2F", "a,b", "$SYS", "a:b", "null",
 	strings.Repeat("x", channel.MaxBytes), strings.Repeat("x", channel.MaxBytes-1),
 	strings.Repeat("[", channel.MaxBytes), strings.Repeat("/", channel.MaxBytes),
@@ -69,7 +69,7 @@ func testPatterns(t *testing.T, s *system) {
 	patterns := []string{
 		"*", "**", "a*", "*a", "a/*", "a/**", "*/*", "[ab]*", "[*", "*]", "?*", "^*", "*^*",
 		`\**`, `*\\*`, `\\*`, `a\\*`, `*\*`, "}:msg:*", "*}:msg:*", "**}:msg:**", "{*}", "*{*", "* *",
-		"fw:{*", "é*", "*字", strings.Repeat("x", 255) + "*", strings.Repeat("*", 256), "a-*", "[a-c]*", "***",
+		"fw:0:msg:{*", "é*", "*字", strings.Repeat("x", 255) + "*", strings.Repeat("*", 256), "a-*", "[a-c]*", "***",
 		`"*"`, "*:*", ".*",
 	}
 	from := s.publisher()
@@ -125,11 +125,11 @@ func testApps(t *testing.T, s *system) {
 	for _, app := range apps {
 		n.listen(app, "**")
 		n.subscribe(app, "c", 1)
-		n.subscribe(app, "-b.1}:msg:c", 1)
+		n.subscribe(app, "-b.021}:c", 1)
 	}
 	for _, app := range apps {
 		publish(t, from, app, "c", `"`+app+`"`)
-		publish(t, from, app, "-b.1}:msg:c", `"`+app+`"`)
+		publish(t, from, app, "-b.021}:c", `"`+app+`"`)
 	}
 	got := n.settle(from)
 	if len(got) != 2*len(apps) {

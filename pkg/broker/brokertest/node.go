@@ -20,11 +20,15 @@ import (
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/redisconn/redistest"
+	"fleetwire/pkg/rediskeys"
 )
 
 // patience is how long a test waits for what must come. It is only ever waited
 // out by a test that fails.
 const patience = 10 * time.Second
+
+// keys name what the suite and its nodes have in Redis.
+var keys rediskeys.Namespace
 
 type system struct {
 	t *testing.T
@@ -65,7 +69,7 @@ func (s *system) broker(rdb *redis.Client) *broker.Broker {
 	log := slog.New(slog.DiscardHandler)
 	return broker.New(broker.Options{
 		Redis:    rdb,
-		Health:   redisconn.NewHealth(rdb, log),
+		Health:   redisconn.NewHealth(rdb, keys, log),
 		Log:      log,
 		Node:     fmt.Sprintf("node-%d", s.nodes),
 		Embedded: s.Embedded,
@@ -274,7 +278,7 @@ func send(t *testing.T, b *broker.Broker, counter quota.Counter, messages ...*br
 func unlimited(app string) quota.Counter { return counter(app, quota.Unlimited) }
 
 func counter(app string, limit int64) quota.Counter {
-	return quota.Counter{Key: "fw:{" + app + "}:messages:2026-01", Limit: limit, ExpiresAt: time.Now().Add(time.Hour)}
+	return quota.Counter{Key: keys.MessageCount(app, "2026-01"), Limit: limit, ExpiresAt: time.Now().Add(time.Hour)}
 }
 
 // body takes the one WebSocket text frame that b must be apart (RFC 6455 §5.2),

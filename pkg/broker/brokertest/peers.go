@@ -114,7 +114,7 @@ func testAnnouncements(t *testing.T, s *system) {
 	defer cancel()
 	announce := func(app, channelName, announcement string) {
 		t.Helper()
-		if err := s.Redis.Publish(ctx, broker.AnnouncementTopic(app, channelName), announcement).Err(); err != nil {
+		if err := s.Redis.Publish(ctx, keys.Topic(broker.KindPresence, app, channelName), announcement).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -17,7 +17,7 @@ import (
 
 // bucketOf is a bucket that gets no second token while a test runs.
 func bucketOf(app, name string, burst int) quota.Bucket {
-	return quota.Bucket{Key: "fw:{" + app + "}:rest:" + name, PerSec: 1, Burst: burst}
+	return quota.Bucket{Key: keys.RESTRate(app, name), PerSec: 1, Burst: burst}
 }
 
 // rated makes a batch of messages 0, 1, 2 … of one sender each: "" is a socket,

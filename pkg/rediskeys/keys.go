@@ -1,0 +1,110 @@
+package rediskeys
+
+import (
+	"fmt"
+	"strings"
+)
+
+// The keys of an app, which lie in one slot.
+
+// MessageCount counts an app's messages in a period, such as 2026-01.
+func (n Namespace) MessageCount(app, period string) string { return n.app(app, "messages:"+period) }
+
+// Connections is the hash of the connections that each node holds.
+func (n Namespace) Connections(app string) string { return n.app(app, "connections") }
+
+// ConnectionLeases is the sorted set of when each node's share of those ends.
+func (n Namespace) ConnectionLeases(app string) string { return n.app(app, "connections:leases") }
+
+// Peak is the most connections that there were at once in a period.
+func (n Namespace) Peak(app, period string) string { return n.app(app, "peak:"+period) }
+
+// RESTRate is the token bucket of a key's REST requests.
+func (n Namespace) RESTRate(app, key string) string { return n.app(app, "rest:"+key) }
+
+// ConnectRate counts the connects of a client address to an app; "" is where
+// those are counted that name no app.
+func (n Namespace) ConnectRate(app, address string) string {
+	if app == "" {
+		app = "." // which is no app's id
+	}
+	return n.app(app, "connects:"+address)
+}
+
+// Revoked is the hash of the peers whose tokens were revoked.
+func (n Namespace) Revoked(app string) string { return n.app(app, "revoked") }
+
+// Usage is the sorted set of messages by channel or by peer (ranking) in a period.
+func (n Namespace) Usage(app, period, ranking string) string {
+	return n.app(app, "usage:"+period+":"+ranking)
+}
+
+// UsageBytes is the hash of bytes beside Usage.
+func (n Namespace) UsageBytes(app, period, ranking string) string {
+	return n.app(app, "usage:"+period+":"+ranking+":bytes")
+}
+
+// UsageFlushed has the number of the last batch that a recorder added to either.
+func (n Namespace) UsageFlushed(app, period, recorder string) string {
+	return n.app(app, "usage:"+period+":flushed:"+recorder)
+}
+
+func (n Namespace) app(app, rest string) string { return n.Prefix() + ":{" + app + "}:" + rest }
+
+// Bucket is what the keys of some channels, or peers, of an app begin with. They
+// lie in one slot, so a script may use them together.
+type Bucket string
+
+// Bucket is the bucket of a channel or a peer.
+func (n Namespace) Bucket(app, name string) Bucket {
+	return Bucket(n.app(app+"."+tagOf(name), ""))
+}
+
+// ParseBucket undoes Bucket but for the name.
+func (n Namespace) ParseBucket(s string) (b Bucket, app string, err error) {
+	rest, isOurs := strings.CutPrefix(s, n.Prefix()+":{")
+	app, tag, hasTag := strings.Cut(rest, ".")
+	if tag, ends := strings.CutSuffix(tag, "}:"); isOurs && hasTag && ends && isAppID(app) && isTag(tag) {
+		return Bucket(s), app, nil
+	}
+	return "", "", fmt.Errorf("%q is not a bucket of an app", s)
+}
+
+func isTag(s string) bool { return len(s) == tagBytes && tags[slot(s)/(slots/buckets)] == s }
+
+// Answers is the list of the nodes' answers to one order to close a peer's
+// connections.
+func (b Bucket) Answers(order string) string { return string(b) + "closed:" + order }
+
+// Subscribers is the hash of how many connections of a node are subscribed to each
+// channel; without a node, what those hashes' keys begin with.
+func (b Bucket) Subscribers(node string) string { return string(b) + "subscribers:" + node }
+
+// SubscriberNodes is the set of the nodes that have such a hash.
+func (b Bucket) SubscriberNodes() string { return string(b) + "nodes" }
+
+// PeerConnections and PeerNodes are the same for connections of peers.
+func (b Bucket) PeerConnections(node string) string { return string(b) + "peer-subscribers:" + node }
+
+// PeerNodes is the set of the nodes that have such a hash.
+func (b Bucket) PeerNodes() string { return string(b) + "peer-nodes" }
+
+// Members is the hash of who is in a channel of the bucket.
+func (b Bucket) Members(channel string) string { return string(b) + "presence:" + channel }
+
+// Joined is the set of the bucket's channels in which an identity has members.
+func (b Bucket) Joined(identity string) string { return string(b) + "presence-of:" + identity }
+
+// The keys of the deployment as a whole.
+
+// Leases is the sorted set of the identities of nodes, and when their leases end.
+func (n Namespace) Leases() string { return n.Prefix() + ":presence:{leases}" }
+
+// DeadLeases is the sorted set of the identities that are to be reaped.
+func (n Namespace) DeadLeases() string { return n.Leases() + ":dead" }
+
+// LeaseBuckets is the set of the buckets in which an identity has members.
+func (n Namespace) LeaseBuckets(identity string) string { return n.Leases() + ":buckets:" + identity }
+
+// Probe is a key that never exists. Deleting it tells whether Redis takes writes.
+func (n Namespace) Probe() string { return n.Prefix() + ":probe" }

@@ -1,0 +1,225 @@
+package rediskeys
+
+import (
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// catalogue is every key: as operations.md has it, and built from an app, a name
+// and a second name.
+var catalogue = []struct {
+	method string
+	doc    string
+	build  func(n Namespace, app, name, second string) string
+}{
+	{"MessageCount", "fw:{app}:messages:PERIOD", func(n Namespace, app, name, _ string) string { return n.MessageCount(app, name) }},
+	{"Connections", "fw:{app}:connections", func(n Namespace, app, _, _ string) string { return n.Connections(app) }},
+	{"ConnectionLeases", "fw:{app}:connections:leases", func(n Namespace, app, _, _ string) string { return n.ConnectionLeases(app) }},
+	{"Peak", "fw:{app}:peak:PERIOD", func(n Namespace, app, name, _ string) string { return n.Peak(app, name) }},
+	{"RESTRate", "fw:{app}:rest:KEY", func(n Namespace, app, name, _ string) string { return n.RESTRate(app, name) }},
+	{"ConnectRate", "fw:{app}:connects:ADDRESS", func(n Namespace, app, name, _ string) string { return n.ConnectRate(app, name) }},
+	{"Revoked", "fw:{app}:revoked", func(n Namespace, app, _, _ string) string { return n.Revoked(app) }},
+	{"Usage", "fw:{app}:usage:PERIOD:RANKING", func(n Namespace, app, name, second string) string { return n.Usage(app, name, second) }},
+	{"UsageBytes", "fw:{app}:usage:PERIOD:RANKING:bytes", func(n Namespace, app, name, second string) string { return n.UsageBytes(app, name, second) }},
+	{"UsageFlushed", "fw:{app}:usage:PERIOD:flushed:ID", func(n Namespace, app, name, second string) string { return n.UsageFlushed(app, name, second) }},
+	{"Answers", "fw:{app.TAG}:closed:ID", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).Answers(second) }},
+	{"Subscribers", "fw:{app.TAG}:subscribers:NODE", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).Subscribers(second) }},
+	{"SubscriberNodes", "fw:{app.TAG}:nodes", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).SubscriberNodes() }},
+	{"PeerConnections", "fw:{app.TAG}:peer-subscribers:NODE", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).PeerConnections(second) }},
+	{"PeerNodes", "fw:{app.TAG}:peer-nodes", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).PeerNodes() }},
+	{"Members", "fw:{app.TAG}:presence:CHANNEL", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).Members(name) }},
+	{"Joined", "fw:{app.TAG}:presence-of:ID", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).Joined(second) }},
+	{"Leases", "fw:presence:{leases}", func(n Namespace, _, _, _ string) string { return n.Leases() }},
+	{"DeadLeases", "fw:presence:{leases}:dead", func(n Namespace, _, _, _ string) string { return n.DeadLeases() }},
+	{"LeaseBuckets", "fw:presence:{leases}:buckets:ID", func(n Namespace, _, name, _ string) string { return n.LeaseBuckets(name) }},
+	{"Probe", "fw:probe", func(n Namespace, _, _, _ string) string { return n.Probe() }},
+}
+
+// placeholders are what stands in capitals in a documented name, and what may
+// stand there.
+var placeholders = map[string]string{
+	"{app}": `\{[A-Za-z0-9_-]+\}`, "{app.TAG}": `\{[A-Za-z0-9_-]+\.[0-9]{3}\}`, "{leases}": `\{leases\}`,
+	"PERIOD": `[0-9]{4}-[0-9]{2}`, "RANKING": `(channels|peers)`, "KEY": `[!-9;-~]+`, "ADDRESS": `.+`, "ID": `[0-9A-Za-z]+`, "NODE": `[0-9a-z-]+`, "CHANNEL": `(?s).+`,
+}
+
+var placeholder = regexp.MustCompile(`\{[^}]*\}|[A-Z]+`)
+
+// forms are the regular expressions of the documented names.
+var forms = func() map[string]*regexp.Regexp {
+	forms := map[string]*regexp.Regexp{}
+	for _, key := range catalogue {
+		forms[key.doc] = form(key.doc)
+	}
+	return forms
+}()
+
+func form(doc string) *regexp.Regexp {
+	return regexp.MustCompile("^" + placeholder.ReplaceAllStringFunc(doc, func(p string) string {
+		if form, ok := placeholders[p]; ok {
+			return form
+		}
+		panic("no placeholder: " + p)
+	}) + "$")
+}
+
+func TestCatalogueIsWhole(t *testing.T) {
+	var methods []string
+	for _, of := range []reflect.Type{reflect.TypeFor[Namespace](), reflect.TypeFor[Bucket]()} {
+		for i := range of.NumMethod() {
+			m := of.Method(i)
+			if m.Type.NumOut() == 1 && m.Type.Out(0).Kind() == reflect.String && m.Type.Out(0) == reflect.TypeFor[string]() {
+				methods = append(methods, m.Name)
+			}
+		}
+	}
+	listed := []string{"Prefix", "Topic", "TopicsIn", "Glob", "Everything"}
+	for _, key := range catalogue {
+		listed = append(listed, key.method)
+	}
+	slices.Sort(methods)
+	slices.Sort(listed)
+	if !slices.Equal(methods, listed) {
+		t.Errorf("there are %q, and the tests know %q", methods, listed)
+	}
+}
+
+// The table of docs/operations.md has every key and no other, and its text every topic.
+func TestOperationsGuide(t *testing.T) {
+	text, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "\n## What is in Redis\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	var documented []string
+	for line := range strings.Lines(section) {
+		if cells := strings.Split(line, "|"); len(cells) > 2 {
+			for _, m := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cells[1], -1) {
+				documented = append(documented, m[1])
+			}
+		}
+	}
+	var want []string
+	for _, key := range catalogue {
+		// The probe never exists, and those of peers do on miniredis alone.
+		if key.method != "Probe" && key.method != "PeerConnections" && key.method != "PeerNodes" {
+			want = append(want, key.doc)
+		}
+	}
+	for kind := range kinds {
+		name := "CHANNEL"
+		if kind == Peer {
+			name = "PEER"
+		}
+		topic := (Namespace{}).Topic(kind, "app", name)
+		want = append(want, strings.NewReplacer("fw:0:", "fw:DB:", tagOf(name), "TAG").Replace(topic))
+	}
+	slices.Sort(documented)
+	slices.Sort(want)
+	if !slices.Equal(documented, want) {
+		t.Errorf("the guide's table has %q,\nwant %q", documented, want)
+	}
+}
+
+// What the guide says is what is built.
+func TestKeysAreAsDocumented(t *testing.T) {
+	for _, key := range catalogue {
+		name := regexp.MustCompile("[A-Z]{2,}").FindAllString(strings.ReplaceAll(key.doc, "TAG", ""), -1)
+		name = append(name, "", "")
+		first, second := name[0], name[1]
+		if strings.Contains(key.doc, "TAG") && first != "CHANNEL" {
+			first, second = "c", first
+		}
+		got := key.build(Namespace{}, "app", first, second)
+		if got := strings.Replace(got, "{app."+tagOf(first)+"}", "{app.TAG}", 1); got != key.doc {
+			t.Errorf("%s built %s, want %s", key.method, got, key.doc)
+		}
+	}
+}
+
+// Each key can be read in one way only: as its own form says, and no other's.
+func TestKeysAreTold(t *testing.T) {
+	for i := range catalogue {
+		for _, app := range []string{"app", "a-b", "A_9", "messages", "presence"} {
+			for _, name := range hostileNames {
+				keyIsTold(t, i, app, name, "2f")
+			}
+		}
+	}
+}
+
+func keyIsTold(t *testing.T, which int, app, name, second string) {
+	t.Helper()
+	key := catalogue[which]
+	if key.method != "LeaseBuckets" && !strings.Contains(key.doc, "TAG") {
+		name, second = "2026-11", "channels"
+	} else if key.method == "LeaseBuckets" {
+		name = second
+	}
+	built := key.build(Namespace{}, app, name, second)
+	for _, other := range catalogue {
+		if forms[other.doc].MatchString(built) != (other.method == key.method) {
+			t.Errorf("%s built %q, which is of the form %s: %v", key.method, built, other.doc, other.method != key.method)
+		}
+	}
+	// A cluster takes what is in the first braces for the slot.
+	if _, rest, ok := strings.Cut(built, "{"); ok {
+		tag, _, _ := strings.Cut(rest, "}")
+		if tag != app && tag != "leases" && tag != app+"."+tagOf(name) {
+			t.Errorf("%s built %q, whose slot is that of %q", key.method, built, tag)
+		}
+	}
+}
+
+func FuzzKeys(f *testing.F) {
+	for i := range catalogue {
+		f.Add(byte(i), "app", hostileNames[i%len(hostileNames)], "k")
+	}
+	f.Fuzz(func(t *testing.T, which byte, app, name, second string) {
+		if !isAppID(app) || name == "" || !regexp.MustCompile(`^[0-9a-z]+$`).MatchString(second) {
+			return
+		}
+		keyIsTold(t, int(which)%len(catalogue), app, name, second)
+	})
+}
+
+// A key id holds what a client may not choose, but nobody forbids: braces, and dots.
+func TestKeyIDsAreTold(t *testing.T) {
+	for _, id := range []string{"sk_live", "}rest", "{app}", "a}.b", "bytes"} {
+		key := (Namespace{}).RESTRate("app", id)
+		for _, other := range catalogue {
+			if forms[other.doc].MatchString(key) != (other.method == "RESTRate") {
+				t.Errorf("%q is of the form %s", key, other.doc)
+			}
+		}
+	}
+}
+
+func TestParseBucket(t *testing.T) {
+	var n Namespace
+	for _, app := range []string{"app", "app_demo", "a-b"} {
+		for _, name := range hostileNames {
+			b := n.Bucket(app, name)
+			if got, gotApp, err := n.ParseBucket(string(b)); err != nil || got != b || gotApp != app {
+				t.Errorf("%s comes back as %s of %q, %v", b, got, gotApp, err)
+			}
+		}
+	}
+	tag := tagOf("c")
+	for _, foreign := range []string{"", "fw:{app}:", "app." + tag, "{app." + tag + "}:", "fw:{app.1}:", "fw:{app.999}:", "fw:{." + tag + "}:", "fw:{app." + tag + "}", "fw:{app." + tag + "}:x", "x:{app." + tag + "}:"} {
+		if _, app, err := n.ParseBucket(foreign); err == nil {
+			t.Errorf("%q is of the app %q", foreign, app)
+		}
+	}
+}
+
+// The rate of connects that name no app is no app's.
+func TestConnectsWithoutApp(t *testing.T) {
+	if got := (Namespace{}).ConnectRate("", "192.0.2.7"); got != "fw:{.}:connects:192.0.2.7" || isAppID(".") {
+		t.Errorf("the key is %q", got)
+	}
+}

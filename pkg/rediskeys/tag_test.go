@@ -1,0 +1,67 @@
+package rediskeys
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// TestSlot: the vector of the Redis Cluster specification, and two slots that
+// CLUSTER KEYSLOT gives.
+func TestSlot(t *testing.T) {
+	for tag, want := range map[string]int{"123456789": 0x31c3, "foo": 12182, "user1000": 3443, "": 0} {
+		if got := slot(tag); got != want {
+			t.Errorf("slot(%q) = %d, want %d", tag, got, want)
+		}
+	}
+}
+
+// Any app's buckets spread evenly over the masters, however many there are.
+func TestTagsSpread(t *testing.T) {
+	for _, app := range []string{"a", "app", "app_demo", "acme", "prod-eu-1", "0", strings.Repeat("z", 64)} {
+		taken := map[int]string{}
+		for _, tag := range tags {
+			taken[slot(app+"."+tag)] = tag
+		}
+		if len(taken) != buckets {
+			t.Fatalf("%s: %d buckets lie in %d slots", app, buckets, len(taken))
+		}
+		for _, masters := range []int{2, 3, 4, 5, 6, 8, 12, 16} {
+			of := make([]int, masters)
+			for s := range taken {
+				of[s*masters/slots]++
+			}
+			for master, n := range of {
+				if least := buckets / masters; n < least-1 || n > least+2 {
+					t.Errorf("%s: master %d of %d has %d of %d buckets", app, master, masters, n, buckets)
+				}
+			}
+		}
+	}
+}
+
+// Names as fleets have them spread over the buckets as by chance.
+func TestNamesSpread(t *testing.T) {
+	const names = 256 * 64
+	for kind, name := range map[string]func(i int) string{
+		"numbers":     func(i int) string { return fmt.Sprintf("devices/camera-%05d/commands", i) },
+		"even":        func(i int) string { return fmt.Sprintf("peer-%d", 2*i) },
+		"said twice":  func(i int) string { return fmt.Sprintf("d/%d/%d", i, i) },
+		"digit twice": func(i int) string { return strings.Join(strings.Split(fmt.Sprint(i, i), ""), "x") },
+		"hexadecimal": func(i int) string { return fmt.Sprintf("%08x", i*16) },
+		"short":       func(i int) string { return fmt.Sprint(i) },
+	} {
+		of := map[string]int{}
+		for i := range names {
+			of[tagOf(name(i))]++
+		}
+		chi := 0.0
+		for _, tag := range tags {
+			d := float64(of[tag]) - names/buckets
+			chi += d * d / (names / buckets)
+		}
+		if chi > 2*buckets { // by chance it is 255 ± 23
+			t.Errorf("%s: χ² = %.0f over %d buckets", kind, chi, buckets)
+		}
+	}
+}

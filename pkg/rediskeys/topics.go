@@ -1,0 +1,96 @@
+package rediskeys
+
+import (
+	"strconv"
+	"strings"
+)
+
+// Kind is what a topic carries.
+type Kind uint8
+
+// The kinds of topics.
+const (
+	Messages Kind = iota // the messages of a channel
+	Presence             // who joins and leaves a channel
+	Peer                 // direct messages to a peer, and orders to close its connections
+	kinds
+)
+
+// kindNames are the kinds as they stand in topics.
+var kindNames = [kinds]string{Messages: "msg", Presence: "presence", Peer: "peer"}
+
+// Topic is the topic of a channel or, with Peer, of a peer.
+func (n Namespace) Topic(kind Kind, app, name string) string {
+	var room [128]byte // on the stack, unless it is longer
+	return string(append(n.appendSlot(room[:0], kind, app, tagOf(name)), name...))
+}
+
+// TopicsIn is what the topics of a bucket's channels or peers begin with; their
+// names are all that follows.
+func (n Namespace) TopicsIn(b Bucket, kind Kind) string {
+	slot := strings.TrimPrefix(string(b), n.Prefix()+":")
+	return string(append(append(append(n.appendTopics(nil), kindNames[kind]...), ':'), slot...))
+}
+
+// Glob is a pattern for the topics of those channels of the app whose names
+// match glob, and for no others.
+func (n Namespace) Glob(kind Kind, app, glob string) string {
+	return string(append(n.appendSlot(nil, kind, app, anyTag), glob...))
+}
+
+// Everything is a pattern for all topics.
+func (n Namespace) Everything() string { return string(append(n.appendTopics(nil), '*')) }
+
+func (n Namespace) appendSlot(dst []byte, kind Kind, app, tag string) []byte {
+	dst = append(append(n.appendTopics(dst), kindNames[kind]...), ":{"...)
+	dst = append(append(append(dst, app...), '.'), tag...)
+	return append(dst, "}:"...)
+}
+
+// ParseTopic undoes Topic. It is not ok if Topic returns no such string.
+func (n Namespace) ParseTopic(topic string) (kind Kind, app, name string, ok bool) {
+	rest, ok := strings.CutPrefix(topic, n.Prefix())
+	if !ok || rest == "" || rest[0] != ':' {
+		return 0, "", "", false
+	}
+	var room [24]byte
+	database := strconv.AppendInt(room[:0], int64(n.database), 10)
+	if rest, ok = strings.CutPrefix(rest[1:], string(database)); !ok || rest == "" || rest[0] != ':' {
+		return 0, "", "", false
+	}
+	rest = rest[1:]
+	for kind = range kinds {
+		if after, found := strings.CutPrefix(rest, kindNames[kind]); found {
+			if after, found = strings.CutPrefix(after, ":{"); found {
+				app, name, ok = parseSlot(after)
+				return kind, app, name, ok
+			}
+		}
+	}
+	return 0, "", "", false
+}
+
+// parseSlot reads what follows the brace: app.TAG}:NAME.
+func parseSlot(s string) (app, name string, ok bool) {
+	end := strings.IndexByte(s, '.')
+	if end <= 0 || !isAppID(s[:end]) || len(s) <= end+1+tagBytes+2 {
+		return "", "", false
+	}
+	app, s = s[:end], s[end+1:]
+	tag, separator, name := s[:tagBytes], s[tagBytes:tagBytes+2], s[tagBytes+2:]
+	if separator != "}:" || tag != tagOf(name) {
+		return "", "", false
+	}
+	return app, name, true
+}
+
+// isAppID goes by the alphabet of app ids (protocol §7).
+func isAppID(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-') {
+			return false
+		}
+	}
+	return s != ""
+}
