@@ -212,7 +212,7 @@ var answers = sync.OnceValue(func() (all []answer) {
 		variant(func(r *request) { r.backend.limit = "panic" })
 		if r.method == "post" {
 			variant(func(r *request) { r.body = `[]` })
-			variant(func(r *request) { r.body = `{"data":"` + strings.Repeat("x", protocol.MaxBodyBytes) + `"}` })
+			variant(func(r *request) { r.body = `{"data":"` + strings.Repeat("x", protocol.MaxTokenBodyBytes) + `"}` })
 			variant(func(r *request) { r.contentType = "text/plain" })
 		} else {
 			variant(func(r *request) { r.target = query(*r) + "unknown=1" })

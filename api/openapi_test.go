@@ -110,9 +110,10 @@ func sorted(v any) any {
 // say it.
 func checkProse(d *document) []string {
 	return says(d, map[string][]string{
-		fmt.Sprintf("at most %d KiB (%d bytes)", protocol.MaxBodyBytes>>10, protocol.MaxBodyBytes):                 {"info", "description"},
-		fmt.Sprintf("At most %d KiB (%d bytes)", protocol.MaxMetadataBytes>>10, protocol.MaxMetadataBytes):         {"components", "schemas", "TokenRequest", "properties", "metadata", "description"},
-		fmt.Sprintf("At most %d KiB (%d bytes)", protocol.MaxPeerMetadataBytes>>10, protocol.MaxPeerMetadataBytes): {"components", "schemas", "TokenRequest", "properties", "peerMetadata", "description"},
+		fmt.Sprintf("at most %d KiB (%d bytes)", protocol.MaxBodyBytes>>10, protocol.MaxBodyBytes):                     {"info", "description"},
+		fmt.Sprintf("`POST /v1/tokens` %d KiB (%d bytes)", protocol.MaxTokenBodyBytes>>10, protocol.MaxTokenBodyBytes): {"info", "description"},
+		fmt.Sprintf("At most %d KiB (%d bytes)", protocol.MaxMetadataBytes>>10, protocol.MaxMetadataBytes):             {"components", "schemas", "TokenRequest", "properties", "metadata", "description"},
+		fmt.Sprintf("At most %d KiB (%d bytes)", protocol.MaxPeerMetadataBytes>>10, protocol.MaxPeerMetadataBytes):     {"components", "schemas", "TokenRequest", "properties", "peerMetadata", "description"},
 	})
 }
 

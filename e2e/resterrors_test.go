@@ -83,7 +83,7 @@ func TestRESTErrors(t *testing.T) {
 
 		{"no such path", "POST", "/v1/nothing", good, `{}`, nil, 404, "not_found", ""},
 		{"the root", "GET", "/", "", ``, nil, 404, "not_found", ""},
-		{"tokens with a slash", "POST", "/v1/tokens/", good, `{"peerId":"p"}`, nil, 404, "not_found", ""},
+		{"tokens with two slashes", "POST", "/v1/tokens//", good, `{"peerId":"p"}`, nil, 404, "not_found", ""},
 		{"channels without a verb", "GET", "/v1/channels/devices%2Fa", good, ``, nil, 404, "not_found", ""},
 		{"peers of no channel", "GET", "/v1/channels//peers", good, ``, nil, 400, "invalid_channel", "empty"},
 		{"peers of a pattern", "GET", "/v1/channels/devices%2F*/peers", good, ``, nil, 400, "invalid_channel", "*"},
@@ -93,7 +93,7 @@ func TestRESTErrors(t *testing.T) {
 		{"peers without the action", "GET", "/v1/channels/devices%2Fa/peers", mute.credential(), ``, nil, 403, "action_not_permitted", "presence"},
 		{"peers outside the key", "GET", "/v1/channels/fleets%2Ff1/peers", good, ``, nil, 403, "channel_not_authorized", "fleets/f1"},
 		{"peers in a suspended app", "GET", "/v1/channels/devices%2Fa/peers", paused.credential(), ``, nil, 403, "account_suspended", "app_paused"},
-		{"POST peers", "POST", "/v1/channels/devices%2Fa/peers", good, `{}`, nil, 405, "method_not_allowed", "GET"},
+		{"POST peers", "POST", "/v1/channels/devices%2Fa/peers", good, `{}`, nil, 405, "method_not_allowed", "GET, HEAD"},
 		{"disconnect nobody", "DELETE", "/v1/peers/", good, ``, nil, 400, "invalid_peer_id", "1–128"},
 		{"disconnect 129 bytes", "DELETE", "/v1/peers/" + strings.Repeat("p", 129), good, ``, nil, 400, "invalid_peer_id", "1–128"},
 		{"disconnect a control character", "DELETE", "/v1/peers/a%07", good, ``, nil, 400, "invalid_peer_id", "printable"},
@@ -106,16 +106,24 @@ func TestRESTErrors(t *testing.T) {
 		{"disconnect in a suspended app", "DELETE", "/v1/peers/camera", paused.credential(), ``, nil, 403, "account_suspended", "app_paused"},
 		{"POST a disconnect", "POST", "/v1/peers/camera", good, `{}`, nil, 405, "method_not_allowed", "DELETE"},
 
+		{"a broken escape in a channel", "GET", "/v1/channels/100%/peers", good, ``, nil, 400, "invalid_channel", "%25"},
+		{"a broken escape in a channel, publishing", "POST", "/v1/channels/a%zz/publish", good, `{"data":1}`, nil, 400, "invalid_channel", "%25"},
+		{"a broken escape in a peer", "DELETE", "/v1/peers/50%", good, ``, nil, 400, "invalid_peer_id", "%25"},
+		{"a broken escape elsewhere", "GET", "/v1/usage%zz", good, ``, nil, 404, "not_found", ""},
+		{"a broken escape without a credential", "GET", "/v1/channels/100%/peers", "", ``, nil, 401, "unauthorized", ""},
+		{"a method of our own making", "FOO", tokens, good, ``, nil, 405, "method_not_allowed", "POST"},
+		{"TRACE", "TRACE", publish, good, ``, nil, 405, "method_not_allowed", "POST"},
 		{"GET tokens", "GET", tokens, good, ``, nil, 405, "method_not_allowed", "POST"},
 		{"PUT publish", "PUT", publish, good, `{"data":1}`, nil, 405, "method_not_allowed", "POST"},
 		{"DELETE publish without a credential", "DELETE", publish, "", ``, nil, 405, "method_not_allowed", "POST"},
-		{"POST to the socket", "POST", "/v1", good, `{}`, nil, 405, "method_not_allowed", "GET"},
+		{"POST to the socket", "POST", "/v1", good, `{}`, nil, 405, "method_not_allowed", "GET, HEAD"},
 		{"GET the socket without an upgrade", "GET", "/v1", good, ``, nil, 426, "invalid_request", "WebSocket"},
 
 		{"body of 32 KiB and 1", "POST", publish, good, json(32<<10 + 1), nil, 413, "invalid_request", "32768"},
 		{"body of 200 KiB", "POST", publish, good, json(200 << 10), nil, 413, "invalid_request", "32768"},
 		{"form", "POST", publish, good, `{"data":1}`, []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, "invalid_request", "application/json"},
 		{"JSON in another charset", "POST", publish, good, `{"data":1}`, []string{"Content-Type", "application/json; charset=latin1"}, 415, "invalid_request", "UTF-8"},
+		{"compressed", "POST", publish, good, `{"data":1}`, []string{"Content-Encoding", "gzip"}, 415, "invalid_request", "Content-Encoding"},
 		{"XML", "POST", tokens, good, `<peerId/>`, []string{"Content-Type", "text/xml"}, 415, "invalid_request", "application/json"},
 	}
 

@@ -2,49 +2,66 @@ package node
 
 import (
 	"errors"
+	"net"
 	"net/http"
+	"runtime/debug"
 
 	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
 
 	"fleetwire/pkg/protocol"
 )
 
 // writeError answers in the form of protocol §5.
-func writeError(c *fiber.Ctx, status int, e *protocol.Error) error {
-	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
-	return c.Status(status).Send(protocol.AppendErrorBody(nil, e))
+func writeError(ctx *fasthttp.RequestCtx, status int, e *protocol.Error) {
+	ctx.Response.ResetBody()
+	ctx.Response.Header.SetContentType("application/json")
+	ctx.SetStatusCode(status)
+	ctx.SetBody(protocol.AppendErrorBody(nil, e))
 }
 
-// nothingHere answers for paths and methods that this node does not serve.
-func nothingHere(c *fiber.Ctx) error {
-	if c.Path() == "/v1" {
-		c.Set(fiber.HeaderAllow, fiber.MethodGet)
-		return writeError(c, http.StatusMethodNotAllowed, protocol.Errorf(protocol.MethodNotAllowed, "/v1 takes GET with a WebSocket upgrade only"))
-	}
-	return writeError(c, http.StatusNotFound, protocol.Errorf(protocol.NotFound, "this is a fan-out node: it serves the WebSocket at /v1 and no REST"))
+// internalError answers for a request that the node failed on.
+func internalError(ctx *fasthttp.RequestCtx) {
+	writeError(ctx, http.StatusInternalServerError, protocol.Errorf(protocol.InternalError, "something failed in the node; its log has the details"))
 }
 
-// errorHandler answers what fiber itself refuses, such as a body that is too large.
-func errorHandler(c *fiber.Ctx, err error) error {
-	status := http.StatusInternalServerError
-	var refused *fiber.Error
-	if errors.As(err, &refused) {
-		status = refused.Code
+// recoverRequest is deferred where requests are answered.
+func (n *Node) recoverRequest(ctx *fasthttp.RequestCtx) {
+	if p := recover(); p != nil {
+		n.opt.Log.Error("a request panicked", "panic", p, "stack", string(debug.Stack()))
+		ctx.Response.Reset()
+		ctx.SetConnectionClose()
+		internalError(ctx)
 	}
-	e := protocol.Errorf(protocol.InvalidRequest, "%s", http.StatusText(status))
-	switch status {
-	case http.StatusRequestEntityTooLarge:
-		discardBody(c.Context().Conn())
-		e = protocol.Errorf(protocol.InvalidRequest, "the body is over %d bytes", protocol.MaxBodyBytes)
-	case http.StatusUpgradeRequired:
-		c.Set(fiber.HeaderSecWebSocketVersion, "13") // RFC 6455 §4.4
-		e = protocol.Errorf(protocol.InvalidRequest, "the WebSocket upgrade is incomplete: it needs Connection: Upgrade, Upgrade: websocket, Sec-WebSocket-Version: 13 and Sec-WebSocket-Key")
-	case http.StatusNotFound:
-		e = protocol.Errorf(protocol.NotFound, "nothing is served at this path")
-	case http.StatusMethodNotAllowed:
-		e = protocol.Errorf(protocol.MethodNotAllowed, "this path does not take that method")
-	case http.StatusInternalServerError:
-		e = protocol.Errorf(protocol.InternalError, "something failed in the node; its log has the details")
+}
+
+// upgradeFailed answers for what fiber's side of the upgrade refuses.
+func (n *Node) upgradeFailed(c *fiber.Ctx, err error) error {
+	if !errors.Is(err, fiber.ErrUpgradeRequired) {
+		n.opt.Log.Error("a request failed", "err", err)
+		internalError(c.Context())
+		return nil
 	}
-	return writeError(c, status, e)
+	c.Response().Header.Del(fiber.HeaderSecWebSocketProtocol)
+	c.Set(fiber.HeaderUpgrade, "websocket")
+	c.Set(fiber.HeaderSecWebSocketVersion, "13") // RFC 6455 §4.4
+	writeError(c.Context(), http.StatusUpgradeRequired, protocol.Errorf(protocol.InvalidRequest,
+		"the WebSocket upgrade is incomplete: it needs Connection: Upgrade, Upgrade: websocket, Sec-WebSocket-Version: 13 and Sec-WebSocket-Key"))
+	return nil
+}
+
+// unreadable answers for a request that the HTTP server could not read to its end.
+func unreadable(ctx *fasthttp.RequestCtx, err error) {
+	var timeout net.Error
+	_, small := errors.AsType[*fasthttp.ErrSmallBuffer](err)
+	switch {
+	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+		writeError(ctx, http.StatusRequestEntityTooLarge, protocol.Errorf(protocol.InvalidRequest, "the body is larger than %d bytes, the most that is taken", bodyBytes))
+	case small:
+		writeError(ctx, http.StatusRequestHeaderFieldsTooLarge, protocol.Errorf(protocol.InvalidRequest, "the request's headers are over %d bytes long", headerBytes))
+	case errors.As(err, &timeout) && timeout.Timeout():
+		writeError(ctx, http.StatusRequestTimeout, protocol.Errorf(protocol.InvalidRequest, "the request did not come in time; send it whole within %v", readTimeout))
+	default:
+		writeError(ctx, http.StatusBadRequest, protocol.Errorf(protocol.InvalidRequest, "the request is not well-formed HTTP/1.1, or its connection ended within it"))
+	}
 }

@@ -29,12 +29,12 @@ func TestWhatIsNoUpgrade(t *testing.T) {
 		{"no key", "GET", "/v1", without("Sec-Websocket-Key"), 426, "invalid_request", nil},
 		{"no version", "GET", "/v1", without("Sec-Websocket-Version"), 426, "invalid_request", nil},
 		{"an old version", "GET", "/v1", upgrade("Sec-WebSocket-Version", "8"), 426, "invalid_request", map[string]string{"Sec-Websocket-Version": "13"}},
-		{"POST", "POST", "/v1", nil, 405, "method_not_allowed", map[string]string{"Allow": "GET"}},
-		{"POST with an upgrade", "POST", "/v1", upgrade(), 405, "method_not_allowed", map[string]string{"Allow": "GET"}},
-		{"PUT", "PUT", "/v1", nil, 405, "method_not_allowed", map[string]string{"Allow": "GET"}},
+		{"POST", "POST", "/v1", nil, 405, "method_not_allowed", map[string]string{"Allow": "GET, HEAD"}},
+		{"POST with an upgrade", "POST", "/v1", upgrade(), 405, "method_not_allowed", map[string]string{"Allow": "GET, HEAD"}},
+		{"PUT", "PUT", "/v1", nil, 405, "method_not_allowed", map[string]string{"Allow": "GET, HEAD"}},
 		{"OPTIONS", "OPTIONS", "/v1", nil, 405, "method_not_allowed", nil},
 		{"the root", "GET", "/", nil, 404, "not_found", nil},
-		{"a slash behind", "GET", "/v1/", upgrade(), 404, "not_found", nil},
+		{"two slashes behind", "GET", "/v1//", upgrade(), 404, "not_found", nil},
 		{"capitals", "GET", "/V1", upgrade(), 404, "not_found", nil},
 		{"REST without a control plane", "POST", "/v1/tokens", nil, 404, "not_found", nil},
 		{"operations are elsewhere", "GET", "/metrics", nil, 404, "not_found", nil},
@@ -102,10 +102,10 @@ func TestTooMuchOfARequest(t *testing.T) {
 		status  string
 		code    string
 	}{
-		"a body of 300 KB":   {"POST /v1/tokens HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n" + strings.Repeat("x", 300_000), "413", "invalid_request"},
-		"a body of 1 TB":     {"POST /v1/tokens HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000000\r\n\r\n", "413", "invalid_request"},
-		"a header of 100 KB": {"GET /v1 HTTP/1.1\r\nHost: x\r\nX-Fill: " + strings.Repeat("x", 100_000), "431", "invalid_request"},
-		"a URL of 100 KB":    {"GET /v1?token=" + strings.Repeat("x", 100_000), "431", "invalid_request"},
+		"a body of 300 KB":   {"POST /v1/tokens HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n" + strings.Repeat("x", 300_000), "404", "not_found"},
+		"a body of 1 TB":     {"POST /v1/tokens HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000000\r\n\r\n", "404", "not_found"},
+		"a header of 200 KB": {"GET /v1 HTTP/1.1\r\nHost: x\r\nX-Fill: " + strings.Repeat("x", 200_000), "431", "invalid_request"},
+		"a URL of 200 KB":    {"GET /v1?token=" + strings.Repeat("x", 200_000), "414", "invalid_request"},
 		"no HTTP":            {"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", "400", "invalid_request"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -124,8 +124,8 @@ func TestTooMuchOfARequest(t *testing.T) {
 	}
 }
 
-// Whoever sends a body that is far too large, and only then reads, reads why.
-func TestATooLargeBodySentWhole(t *testing.T) {
+// A client that sends a body which nobody wants, and only then reads, reads the answer.
+func TestAnUnwantedBodySentWhole(t *testing.T) {
 	r := start(t)
 	const size = 2 << 20
 	for range 10 {
@@ -134,10 +134,10 @@ func TestATooLargeBodySentWhole(t *testing.T) {
 		check(t, err)
 		body, err := io.ReadAll(response.Body)
 		check(t, err)
-		if response.StatusCode != http.StatusRequestEntityTooLarge {
+		if response.StatusCode != http.StatusNotFound {
 			t.Errorf("status %d %s", response.StatusCode, body)
 		}
-		wantErrorBody(t, string(body), "invalid_request")
+		wantErrorBody(t, string(body), "not_found")
 		if _, err := in.ReadByte(); err != io.EOF {
 			t.Errorf("after the answer: %v, want the end of the stream", err)
 		}

@@ -168,11 +168,7 @@ func (n *Node) Broker() *broker.Broker { return n.broker }
 
 // MountControlPlane serves h on every path but /v1. It must come before Run.
 func (n *Node) MountControlPlane(h http.Handler) {
-	n.controlPlane = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// fasthttp ends a request's context with the server, not with the request, and
-		// a context derived from it races with the server's shutdown.
-		h.ServeHTTP(w, r.WithContext(context.WithoutCancel(r.Context())))
-	})
+	n.controlPlane = h
 }
 
 // Ready says whether the node serves new connections: Redis answers, all
@@ -218,7 +214,7 @@ func (n *Node) Run(ctx context.Context) error {
 
 	n.awaitReady(ctx)
 	failed := make(chan error, 2)
-	go func() { failed <- n.app.Listener(impatient{n.listener, n.app.Server().ReadTimeout}) }()
+	go func() { failed <- n.app.Listener(n.intake()) }()
 	ops := n.opsServer()
 	if n.opsListener != nil {
 		go func() { failed <- ops.Serve(n.opsListener) }()

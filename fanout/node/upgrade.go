@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"io"
 	"math"
 	"net"
 	"net/http"
@@ -17,9 +16,8 @@ import (
 
 	"github.com/gofiber/contrib/websocket"
 	"github.com/gofiber/fiber/v2"
-	"github.com/gofiber/fiber/v2/middleware/adaptor"
-	fiberrecover "github.com/gofiber/fiber/v2/middleware/recover"
 
+	"fleetwire/fanout/internal/intake"
 	"fleetwire/fanout/internal/session"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
@@ -28,125 +26,146 @@ import (
 )
 
 const (
-	// headerBytes is room for the longest token in the URL, and for other headers;
-	// fiber's own 4 KiB would answer 431.
+	// headerBytes is room for the longest token in the URL, and for other headers.
 	headerBytes = auth.MaxTokenBytes + 8<<10
-	// bodyBytes is what is read of a REST body before 413; the handlers' own limit
-	// (protocol §5) is below it.
-	bodyBytes = 256 << 10
+	// bodyBytes is what is read of a REST body before 413; the handlers' own limits
+	// (protocol §5) are at or below it.
+	bodyBytes = protocol.MaxTokenBodyBytes
+	// readTimeout bounds how long a request may take to arrive.
+	readTimeout = 15 * time.Second
 	// decision bounds how long a connect may wait for its address's limit.
 	decision = 10 * time.Second
 )
 
-// newApp makes the fiber app: GET /v1 upgrades, everything else is the control
-// plane's, if there is one.
+// newApp makes the fiber app, which upgrades GET /v1, and its server, which takes
+// all requests.
 func (n *Node) newApp() *fiber.App {
 	app := fiber.New(fiber.Config{
-		DisableStartupMessage: true,
-		CaseSensitive:         true,
-		StrictRouting:         true,
-		ReduceMemoryUsage:     true,
-		ReadBufferSize:        headerBytes,
-		BodyLimit:             bodyBytes,
-		ReadTimeout:           15 * time.Second,
-		WriteTimeout:          15 * time.Second,
-		IdleTimeout:           75 * time.Second,
-		ErrorHandler:          errorHandler,
+		DisableStartupMessage:        true,
+		CaseSensitive:                true,
+		ReduceMemoryUsage:            true,
+		DisablePreParseMultipartForm: true, // it would write files
+		ReadBufferSize:               headerBytes,
+		BodyLimit:                    bodyBytes,
+		ReadTimeout:                  readTimeout,
+		WriteTimeout:                 15 * time.Second,
+		IdleTimeout:                  75 * time.Second,
+		ErrorHandler:                 n.upgradeFailed,
 	})
-	// The socket stays open when the upgrade's handler returns: the session has it.
-	app.Server().KeepHijackedConns = true
-	app.Use(fiberrecover.New(fiberrecover.Config{EnableStackTrace: true, StackTraceHandler: func(_ *fiber.Ctx, p any) {
-		n.opt.Log.Error("a request panicked", "panic", p, "stack", string(debug.Stack()))
-	}}))
-	app.Get("/v1", n.limitConnects, n.authorize, websocket.New(n.upgraded, websocket.Config{
+	app.Get("/v1", n.arrive, n.limitConnects, websocket.New(n.upgraded, websocket.Config{
 		ReadBufferSize: 1, WriteBufferSize: 1, // unused: the session reads and writes the socket itself
 		RecoverHandler: func(*websocket.Conn) { n.logPanic(recover()) }, // its own would tell the client
 	}))
-	app.Use(func(c *fiber.Ctx) error {
-		if n.controlPlane == nil || c.Path() == "/v1" {
-			return nothingHere(c)
-		}
-		return adaptor.HTTPHandler(n.controlPlane)(c)
-	})
+	server := app.Server()
+	// The socket stays open when the upgrade's handler returns: the session has it.
+	server.KeepHijackedConns = true
+	server.Handler = n.answer(app.Handler())
+	server.HeaderReceived = n.beforeBody
+	server.ErrorHandler = unreadable
 	return app
 }
 
-// limitConnects holds back addresses that connect too often, before the upgrade.
-func (n *Node) limitConnects(c *fiber.Ctx) error {
-	if !websocket.IsWebSocketUpgrade(c) {
-		c.Set(fiber.HeaderUpgrade, "websocket")
-		return writeError(c, http.StatusUpgradeRequired, protocol.Errorf(protocol.InvalidRequest, "this is a WebSocket endpoint: connect with ws:// or wss:// and ?token= or ?key="))
+// arrive reads who connects, with what credential, and judges it. Its refusals
+// come after the upgrade (protocol §4.1), but it works before: this goroutine has
+// a stack that serves one connection after the other. The one that upgraded runs
+// on would have to grow for it, each time.
+func (n *Node) arrive(c *fiber.Ctx) error {
+	if !readUpgrade(c) {
+		return nil // answered
 	}
 	remote, _ := netip.ParseAddrPort(c.Context().RemoteAddr().String())
-	var forwardedFor []string
-	for _, v := range c.Request().Header.PeekAll(fiber.HeaderXForwardedFor) {
-		forwardedFor = append(forwardedFor, string(v))
-	}
-	address := clientAddress(remote.Addr(), forwardedFor, n.opt.TrustedProxies)
-	c.Locals(arrivalLocal, &arrival{address: address.String()})
-	if !n.health.Up() {
-		return c.Next() // refused with 1013 after the upgrade
-	}
-	appID, limit := "", apps.DefaultLimits().ConnectsPerAddressPerMin
-	if key, ok := n.opt.Apps.Current().Key(claimedKeyID(c.Query("token"), c.Query("key"), c.Get(fiber.HeaderAuthorization))); ok {
-		appID, limit = key.App.ID, key.App.Limits.ConnectsPerAddressPerMin
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), decision)
-	defer cancel()
-	ok, retryAfter, err := n.limiter.AllowConnect(ctx, appID, limitedAs(address), limit)
-	if err != nil {
-		n.health.Observe(err)
-		return c.Next()
-	}
-	if !ok {
-		n.metrics.Refused(http.StatusTooManyRequests)
-		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(int(math.Ceil(retryAfter.Seconds()))))
-		return writeError(c, http.StatusTooManyRequests, protocol.Errorf(protocol.RateLimited, "over %d connects per minute from this address", limit))
-	}
-	return c.Next()
-}
-
-// claimedKeyID is the key that a credential says it is from, unchecked.
-func claimedKeyID(token, key, authorization string) string {
-	if bearer, ok := auth.Bearer(authorization); ok && token == "" {
-		token = bearer
-	}
-	if token != "" {
-		return auth.ClaimedKeyID(token)
-	}
-	return strings.Clone(key)
-}
-
-// arrival is what is known of a connection before its upgrade.
-type arrival struct {
-	address string               // the client's
-	grant   *auth.Grant          // also with a refusal, if there is one: for the log
-	refused *protocol.CloseError // to be told after the upgrade
-	answer  []byte               // to the upgrade request
-}
-
-const arrivalLocal = "arrival"
-
-// authorize judges the credential. It does so before the upgrade, whose refusals
-// come after it (protocol §4.1), because this goroutine has a stack that serves
-// one connection after the other. The one that upgraded runs on would have to
-// grow for it, each time.
-func (n *Node) authorize(c *fiber.Ctx) error {
-	a := c.Locals(arrivalLocal).(*arrival)
+	address := clientAddress(remote.Addr(), lines(c, fiber.HeaderXForwardedFor), n.opt.TrustedProxies)
+	a := &arrival{address: address.String(), limitedAs: limitedAs(address)}
+	c.Locals(arrivalLocal, a)
 	token, key := c.Query("token"), c.Query("key")
 	if bearer, ok := auth.Bearer(c.Get(fiber.HeaderAuthorization)); ok && token == "" {
 		token = bearer
 	}
-	origin := string(bytes.Join(c.Request().Header.PeekAll(fiber.HeaderOrigin), []byte(", ")))
+	origin := strings.Join(lines(c, fiber.HeaderOrigin), ", ")
 	switch {
 	case token != "":
-		a.grant, a.refused = n.verify(token, origin)
+		a.key, a.grant, a.refused = auth.VerifySigned(n.opt.Apps.Current(), token, n.opt.Now())
 	case key != "":
-		grant, refused := auth.VerifyPublishable(n.opt.Apps.Current(), key)
-		a.grant, a.refused = judge(grant, refused, origin)
+		a.grant, a.refused = auth.VerifyPublishable(n.opt.Apps.Current(), key)
+		if a.grant != nil {
+			a.key = a.grant.Key
+		}
 	default:
 		a.refused = protocol.Closef(protocol.CloseInvalidCredential, "no credential: connect with ?token=<JWT> or ?key=<pk_…>")
 	}
+	a.grant, a.refused = judge(a.grant, a.refused, origin)
+	return c.Next()
+}
+
+// readUpgrade answers what is no upgrade, and is false then. What may come on
+// several lines (RFC 9110 §5.3) it puts on one, where the upgrade looks for it.
+func readUpgrade(c *fiber.Ctx) bool {
+	ctx := c.Context()
+	for _, name := range []string{fiber.HeaderConnection, fiber.HeaderUpgrade, fiber.HeaderSecWebSocketProtocol} {
+		if all := lines(c, name); len(all) > 1 {
+			ctx.Request.Header.Set(name, strings.Join(all, ", "))
+		}
+	}
+	conn, _ := ctx.Conn().(*intake.Conn)
+	switch {
+	case !websocket.IsWebSocketUpgrade(c):
+		notAnUpgrade(ctx)
+	case conn != nil && conn.BodyLength() != 0: // it would be taken for frames
+		writeError(ctx, http.StatusBadRequest, protocol.Errorf(protocol.InvalidRequest, "a WebSocket upgrade has no body; send none"))
+	case len(lines(c, fiber.HeaderAuthorization)) > 1:
+		writeError(ctx, http.StatusBadRequest, protocol.Errorf(protocol.InvalidRequest, "the request has two Authorization headers; send one"))
+	default:
+		return true
+	}
+	return false
+}
+
+// chooseSubprotocol answers with the first subprotocol that the client offers:
+// clients that offer some give up if none is chosen.
+func chooseSubprotocol(c *fiber.Ctx) {
+	first, _, _ := strings.Cut(c.Get(fiber.HeaderSecWebSocketProtocol), ",")
+	if first = strings.TrimSpace(first); isToken(first) {
+		c.Set(fiber.HeaderSecWebSocketProtocol, first)
+	}
+}
+
+// lines are the values of a header that may come several times.
+func lines(c *fiber.Ctx, name string) (values []string) {
+	for _, v := range c.Request().Header.PeekAll(name) {
+		values = append(values, string(v))
+	}
+	return values
+}
+
+// isToken knows RFC 9110 §5.6.2.
+func isToken(s string) bool {
+	return s != "" && strings.Trim(s, "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
+}
+
+// limitConnects holds back addresses that connect too often, before the upgrade. A
+// connect counts against the app whose key signed its credential. All others count
+// together, so that nobody uses up an app's connects, or a looser limit, by a key
+// id alone.
+func (n *Node) limitConnects(c *fiber.Ctx) error {
+	a := c.Locals(arrivalLocal).(*arrival)
+	if n.health.Up() { // else refused with 1013 after the upgrade
+		appID, limit := "", apps.DefaultLimits().ConnectsPerAddressPerMin
+		if a.key != nil {
+			appID, limit = a.key.App.ID, a.key.App.Limits.ConnectsPerAddressPerMin
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), decision)
+		defer cancel()
+		ok, retryAfter, err := n.limiter.AllowConnect(ctx, appID, a.limitedAs, limit)
+		if err != nil {
+			n.health.Observe(err)
+		} else if !ok {
+			n.metrics.Refused(http.StatusTooManyRequests)
+			c.Set(fiber.HeaderRetryAfter, strconv.Itoa(int(math.Ceil(retryAfter.Seconds()))))
+			writeError(c.Context(), http.StatusTooManyRequests, protocol.Errorf(protocol.RateLimited, "over %d connects per minute from this address", limit))
+			return nil
+		}
+	}
+	chooseSubprotocol(c)
 	err := c.Next()
 	if c.Context().Hijacked() {
 		// The session writes it, together with the first frame.
@@ -155,6 +174,18 @@ func (n *Node) authorize(c *fiber.Ctx) error {
 	}
 	return err
 }
+
+// arrival is what is known of a connection before its upgrade.
+type arrival struct {
+	address   string               // the client's
+	limitedAs string               // what its connects count against
+	key       *apps.Key            // whose secret signed the credential, or a publishable one; nil: none
+	grant     *auth.Grant          // also with a refusal, if there is one: for the log
+	refused   *protocol.CloseError // to be told after the upgrade
+	answer    []byte               // to the upgrade request
+}
+
+const arrivalLocal = "arrival"
 
 // upgraded takes the socket over from fiber: concurrency → session (protocol
 // §4.1). Everything that fiber and contrib/websocket hold for the connection is
@@ -288,24 +319,17 @@ func (n *Node) ended(s *session.Session, how session.Ended) {
 }
 
 // takeOver gets the TCP socket out of the wrappings, and what the client has
-// already sent on it out of their buffers.
+// already sent on it.
 func takeOver(c *websocket.Conn) (*net.TCPConn, []byte, error) {
 	wrapped := c.NetConn()
-	unwrap, ok := wrapped.(interface{ UnsafeConn() net.Conn })
-	if !ok {
-		_ = wrapped.Close()
-		return nil, nil, errors.New("the connection is not one of fasthttp")
+	if unwrap, ok := wrapped.(interface{ UnsafeConn() net.Conn }); ok {
+		if conn, ok := unwrap.UnsafeConn().(*intake.Conn); ok {
+			tcp, early := conn.Take()
+			return tcp, early, nil
+		}
 	}
-	conn, ok := unwrap.UnsafeConn().(*net.TCPConn)
-	if !ok {
-		_ = wrapped.Close()
-		return nil, nil, errors.New("the connection is not TCP")
-	}
-	// With a deadline in the past, only what is buffered can be read.
-	_ = conn.SetReadDeadline(time.Unix(1, 0))
-	early, _ := io.ReadAll(wrapped)
-	_ = conn.SetReadDeadline(time.Time{})
-	return conn, early, nil
+	_ = wrapped.Close()
+	return nil, nil, errors.New("the connection is not one that the node accepted")
 }
 
 // verify says what a token grants to a connection with this Origin header, at

@@ -79,7 +79,7 @@ func unfinished(revoked bool, closed int64, err error) error {
 }
 
 func readDisconnect(r *http.Request) (peer string, revoke bool, err error) {
-	escaped, ok := DisconnectRoute.Match(r.URL.EscapedPath())
+	escaped, ok := DisconnectRoute.Match(api.Path(r))
 	if !ok {
 		return "", false, api.NotFound(DisconnectRoute)
 	}

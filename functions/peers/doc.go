@@ -25,7 +25,7 @@ func New(c api.Config, needs Config) http.Handler {
 		log = slog.Default()
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		path := r.URL.EscapedPath()
+		path := api.Path(r)
 		if _, ok := ListRoute.Match(path); ok {
 			list.ServeHTTP(w, r)
 		} else if _, ok := DisconnectRoute.Match(path); ok {

@@ -70,7 +70,7 @@ func newListing(name string, members []presence.Member) listing {
 // readList checks in the order of protocol §4.4: name → reserved → action →
 // authorization.
 func readList(r *http.Request, key *apps.Key) (name string, err error) {
-	escaped, ok := ListRoute.Match(r.URL.EscapedPath())
+	escaped, ok := ListRoute.Match(api.Path(r))
 	if !ok {
 		return "", api.NotFound(ListRoute)
 	}

@@ -93,7 +93,7 @@ type response struct {
 
 // readMessage finds all that is wrong with a request without asking Redis.
 func (h *handler) readMessage(w http.ResponseWriter, r *http.Request, key *apps.Key) (m publish.Message, err error) {
-	body, err := api.ReadObject(w, r, "data", "from", "peerMetadata")
+	body, err := api.ReadObject(w, r, protocol.MaxBodyBytes, "data", "from", "peerMetadata")
 	if err != nil {
 		return m, err
 	}
@@ -116,7 +116,7 @@ func (h *handler) readMessage(w http.ResponseWriter, r *http.Request, key *apps.
 		return m, protocol.Errorf(protocol.InvalidPeerID,
 			"from %s will not do; it must be 1–%d printable ASCII characters", api.Quote(from), protocol.MaxPeerIDBytes)
 	}
-	name, err := channelFromPath(r.URL.EscapedPath())
+	name, err := channelFromPath(api.Path(r))
 	if err != nil {
 		return m, err
 	}

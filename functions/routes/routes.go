@@ -81,7 +81,7 @@ type mount struct {
 }
 
 func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	path := r.URL.EscapedPath()
+	path := api.Path(r)
 	for _, m := range rt.mounts {
 		if _, ok := m.route.Match(path); ok {
 			m.handler.ServeHTTP(w, r) // which refuses the wrong method itself

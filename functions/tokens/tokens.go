@@ -28,7 +28,7 @@ var Route = api.Route{Method: http.MethodPost, Path: "/v1/tokens", Function: "to
 // (403 action_not_permitted), authorization (403 channel_not_authorized).
 func New(c api.Config) http.Handler {
 	return api.New(c, Route, func(w http.ResponseWriter, r *http.Request, key *apps.Key) error {
-		body, err := api.ReadObject(w, r, "peerId", "channels", "permissions", "expiresInSec", "metadata", "peerMetadata")
+		body, err := api.ReadObject(w, r, protocol.MaxTokenBodyBytes, "peerId", "channels", "permissions", "expiresInSec", "metadata", "peerMetadata")
 		if err != nil {
 			return err
 		}

@@ -208,8 +208,6 @@ func TestRefusedBodies(t *testing.T) {
 		{"metadata over its bound", "", `{"peerId":"a","metadata":` + object(8193, "x") + `}`, 400, "invalid_request", "metadata is 8193 bytes long as compact JSON; at most 8192 are allowed"},
 		{"peerMetadata over its bound", "", `{"peerId":"a","peerMetadata":` + object(4097, "x") + `}`, 400, "invalid_request", "peerMetadata is 4097 bytes long as compact JSON; at most 4096 are allowed"},
 
-		{"more channels than fit into a token", "", `{"peerId":"a","channels":[` + strings.Repeat(`"devices/`+strings.Repeat("c", 240)+`",`, 99) + `"devices/a"]}`, 400, "invalid_request", "the token would be "},
-
 		{"shape before names", "", `{"peerId":"","channels":[""],"peerMetadata":[]}`, 400, "invalid_request", "peerMetadata must be a JSON object"},
 		{"names before reserved", "", `{"peerId":"a","channels":["_system/a",""]}`, 400, "invalid_channel", "channels[1]: "},
 		{"reserved before action", "", `{"peerId":"a","channels":["_system/a"],"permissions":["admin"]}`, 400, "channel_reserved", "channels[0]: "},
@@ -264,7 +262,7 @@ func TestTokensIsGuarded(t *testing.T) {
 	if w := apitest.Do(h, apitest.Request("GET", path, "")); w.Code != 405 || w.Header().Get("Allow") != "POST" {
 		t.Errorf("GET: %d %s", w.Code, w.Body)
 	}
-	if w := apitest.Do(h, apitest.Request("POST", path+"/", `{"peerId":"a"}`)); w.Code != 404 {
+	if w := apitest.Do(h, apitest.Request("POST", path+"/x", `{"peerId":"a"}`)); w.Code != 404 {
 		t.Errorf("another path: %d %s", w.Code, w.Body)
 	}
 	if log.String() != "" {

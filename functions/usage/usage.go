@@ -49,18 +49,20 @@ func New(c api.Config, reader Reader) http.Handler {
 	if reader == nil {
 		panic("usage.New: a Reader is required")
 	}
-	byPath := map[string]http.Handler{
-		Route.Path:         api.New(c, Route, report(reader)),
-		ChannelsRoute.Path: api.New(c, ChannelsRoute, top(reader, usage.Channels, channelsBody)),
-		PeersRoute.Path:    api.New(c, PeersRoute, top(reader, usage.Peers, peersBody)),
+	handlers := map[api.Route]http.Handler{
+		Route:         api.New(c, Route, report(reader)),
+		ChannelsRoute: api.New(c, ChannelsRoute, top(reader, usage.Channels, channelsBody)),
+		PeersRoute:    api.New(c, PeersRoute, top(reader, usage.Peers, peersBody)),
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		handler, ok := byPath[r.URL.EscapedPath()]
-		if !ok {
-			api.WriteError(w, r, c.Log, api.NotFound(Route, ChannelsRoute, PeersRoute))
-			return
+		path := api.Path(r)
+		for route, handler := range handlers {
+			if _, ok := route.Match(path); ok {
+				handler.ServeHTTP(w, r)
+				return
+			}
 		}
-		handler.ServeHTTP(w, r)
+		api.WriteError(w, r, c.Log, api.NotFound(Route, ChannelsRoute, PeersRoute))
 	})
 }
 

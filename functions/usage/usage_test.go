@@ -209,15 +209,22 @@ func TestWhoMayRead(t *testing.T) {
 
 func TestPathsAndMethods(t *testing.T) {
 	const paths = `{"error":"not_found","message":"nothing is served at this path; there is GET /v1/usage, GET /v1/usage/channels, GET /v1/usage/peers"}`
-	for _, path := range []string{"/", "/v1/usage/", "/v1/usage/keys", "/v1/usage/channels/", "/v1/usage%2Fchannels", "/v1//usage", "/v1/usage/channels/devices"} {
+	for _, path := range []string{"/", "/v1/usage//", "/v1/usage/keys", "/v1/usage%2Fchannels", "/v1//usage", "/v1/usage/channels/devices"} {
 		apitest.Want(t, get(t, &book{}, path), 404, paths)
 	}
 	config, _ := apitest.Config(t)
 	for _, path := range []string{"/v1/usage", "/v1/usage/channels", "/v1/usage/peers"} {
-		for _, method := range []string{"POST", "DELETE", "HEAD", "PUT", "OPTIONS"} {
+		for _, target := range []string{path, path + "/"} {
+			for _, method := range []string{"GET", "HEAD"} {
+				if w := apitest.Do(New(config, &book{}), apitest.Request(method, target, "")); w.Code != 200 {
+					t.Errorf("%s %s: %d %s", method, target, w.Code, w.Body)
+				}
+			}
+		}
+		for _, method := range []string{"POST", "DELETE", "PUT", "OPTIONS"} {
 			w := apitest.Do(New(config, &book{}), apitest.Request(method, path, ""))
-			apitest.Want(t, w, 405, `{"error":"method_not_allowed","message":"`+path+` takes GET only"}`)
-			if allow := w.Header().Get("Allow"); allow != "GET" {
+			apitest.Want(t, w, 405, `{"error":"method_not_allowed","message":"`+path+` takes GET, HEAD only"}`)
+			if allow := w.Header().Get("Allow"); allow != "GET, HEAD" {
 				t.Errorf("%s %s: Allow %q", method, path, allow)
 			}
 		}

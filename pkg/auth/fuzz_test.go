@@ -46,17 +46,16 @@ func FuzzVerifyToken(f *testing.F) {
 	f.Add("..")
 	dir := directory(f)
 	f.Fuzz(func(t *testing.T, token string) {
-		grant, refusal := VerifyToken(dir, token, now)
+		signer, grant, refusal := VerifySigned(dir, token, now)
 		if (grant == nil) != (refusal != nil) {
 			t.Fatalf("VerifyToken = %v, %v", grant, refusal)
 		}
-		claimed := ClaimedKeyID(token)
 		if refusal != nil {
 			checkRefusal(t, refusal)
 			return
 		}
-		if claimed != grant.Key.ID {
-			t.Fatalf("ClaimedKeyID = %q; the token is by %q", claimed, grant.Key.ID)
+		if signer != grant.Key {
+			t.Fatalf("signed by %v; the grant is by %q", signer, grant.Key.ID)
 		}
 		end := strings.LastIndexByte(token, '.')
 		mac := hmac.New(sha256.New, []byte(grant.Key.Secret))

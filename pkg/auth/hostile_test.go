@@ -59,7 +59,7 @@ func TestHostileTokens(t *testing.T) {
 		{"payload not JSON", hs256(goodHeader, "x", secretA), notJWT},
 		{"payload with trailing data", hs256(goodHeader, goodPayload+"{}", secretA), notJWT},
 		{"payload nested too deep", hs256(goodHeader, strings.Repeat("[", 11000), secretA), notJWT},
-		{"32 KiB and 1", strings.Repeat("a", MaxTokenBytes+1), "the token is 32769 bytes long; at most 32768 are allowed"},
+		{"96 KiB and 1", strings.Repeat("a", MaxTokenBytes+1), "the token is 98305 bytes long; at most 98304 are allowed"},
 
 		// Algorithms. CVE-2015-9235 and its kin: the token must not choose.
 		{"alg none, unsigned", unsigned(`{"alg":"none","kid":"sk_a"}`), needHS256},

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -125,13 +126,43 @@ func TestMintRefuses(t *testing.T) {
 	}
 }
 
-// Each part may be within its bound and the whole still be more than VerifyToken
-// takes: better to hear it from Mint than from the device.
-func TestMintMakesNoTokenThatIsTooLongToVerify(t *testing.T) {
-	long := "devices/" + strings.Repeat("x", 240)
-	_, _, err := Mint(keyNamed(t, "sk_a"), TokenRequest{Peer: "a", Channels: patterns(t, strings.Fields(strings.Repeat(long+" ", 100))...)}, now)
-	var refusal *protocol.Error
-	if !errors.As(err, &refusal) || refusal.Code != protocol.InvalidRequest || !strings.HasSuffix(refusal.Message, "at most 32768 are allowed: shorten metadata, peerMetadata or channels") {
-		t.Errorf("error = %v", err)
+// All that protocol §3 allows goes into one token, in the characters that take the
+// most bytes in JSON.
+func TestMintTheLargestToken(t *testing.T) {
+	long := patterns(t, slices.Repeat([]string{"devices/" + strings.Repeat(`"`, 248)}, protocol.MaxTokenChannels)...)
+	request := TokenRequest{
+		Peer: strings.Repeat(`"`, protocol.MaxPeerIDBytes), Channels: long, Permissions: keyNamed(t, "sk_a").Actions,
+		Metadata: []byte(object(protocol.MaxMetadataBytes)), PeerMetadata: []byte(object(protocol.MaxPeerMetadataBytes)),
+	}
+	token, _, err := Mint(keyNamed(t, "sk_a"), request, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := verify(t, token)
+	if len(g.Patterns) != len(long) || g.Peer != request.Peer || len(g.Metadata) != protocol.MaxMetadataBytes || len(g.PeerMetadata) != protocol.MaxPeerMetadataBytes {
+		t.Errorf("the token of %d bytes grants %d patterns, peer %q, metadata of %d and %d bytes", len(token), len(g.Patterns), g.Peer, len(g.Metadata), len(g.PeerMetadata))
+	}
+}
+
+// The key that signed a token is known also if the token is refused for another
+// reason than its signature.
+func TestVerifySigned(t *testing.T) {
+	dir := directory(t)
+	for name, tt := range map[string]struct{ token, signer string }{
+		"good":                {signed(""), "sk_a"},
+		"expired":             {hs256(goodHeader, `{"sub":"a","exp":1}`, secretA), "sk_a"},
+		"beyond its key":      {signed(`,"channels":["**"]`), "sk_a"},
+		"claims of no form":   {hs256(goodHeader, `{}`, secretA), "sk_a"},
+		"another's secret":    {hs256(goodHeader, goodPayload, secretA+"x"), ""},
+		"a kid alone":         {segment(goodHeader) + "..", ""},
+		"header not UTF-8":    {segment("{\"alg\":\"HS256\",\"kid\":\"sk_a\",\"x\":\"\xff\"}") + "." + segment(goodPayload) + ".x", ""},
+		"not a JWT":           {"nonsense", ""},
+		"an unknown key":      {hs256(`{"alg":"HS256","kid":"sk_none"}`, goodPayload, secretA), ""},
+		"a publishable key's": {hs256(`{"alg":"HS256","kid":"pk_a"}`, goodPayload, secretA), ""},
+	} {
+		key, grant, refusal := VerifySigned(dir, tt.token, now)
+		if (key == nil) != (tt.signer == "") || key != nil && key.ID != tt.signer || (grant == nil) != (refusal != nil) {
+			t.Errorf("%s: signed by %v, grant %v, refusal %v", name, key, grant, refusal)
+		}
 	}
 }

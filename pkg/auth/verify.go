@@ -14,9 +14,10 @@ import (
 )
 
 // MaxTokenBytes bounds a token; a longer one is refused before it is looked
-// at, and is not minted. It holds metadata and peerMetadata of full size and
-// dozens of long patterns.
-const MaxTokenBytes = 32 << 10
+// at, and is not minted. It holds all that protocol §3 allows: 100 patterns of 256
+// bytes, each of which takes up to two in JSON, and metadata and peerMetadata of
+// full size, in base64.
+const MaxTokenBytes = 96 << 10
 
 // parser leaves the claims to checkTimes and the rest of VerifyToken. Strict
 // decoding makes the spelling of a signature unique.
@@ -32,10 +33,23 @@ var parser = jwt.NewParser(
 // its key does not cover). Nothing is said of a claim before the signature is
 // known to be good.
 func VerifyToken(dir *apps.Directory, token string, now time.Time) (*Grant, *protocol.CloseError) {
+	_, grant, refusal := VerifySigned(dir, token, now)
+	return grant, refusal
+}
+
+// VerifySigned is VerifyToken, and says which key signed the token. It does so also
+// with a refusal, if it is not the signature that is wrong.
+func VerifySigned(dir *apps.Directory, token string, now time.Time) (signer *apps.Key, grant *Grant, refusal *protocol.CloseError) {
 	key, c, refusal := verifySignature(dir, token)
 	if refusal != nil {
-		return nil, refusal
+		return nil, nil, refusal
 	}
+	grant, refusal = grantOf(key, c, now)
+	return key, grant, refusal
+}
+
+// grantOf gives what the claims of a token signed by key grant.
+func grantOf(key *apps.Key, c *claims, now time.Time) (*Grant, *protocol.CloseError) {
 	if err := c.read(); err != nil {
 		return nil, invalid(err.Error())
 	}

@@ -73,7 +73,7 @@ var codes = [...]CodeInfo{
 	{InternalError, http.StatusInternalServerError, "something went wrong on the server",
 		"A fault of the server, which has logged it. Retry with backoff; report it if it stays."},
 	{InvalidRequest, http.StatusBadRequest, "the request is invalid",
-		"REST only; also sent with 413 (body over 32 KiB) and 415 (not JSON). The message names the field and what is wrong. Fix the caller."},
+		"REST, and connecting; also sent with 408, 413 (body too large), 414, 415 (not JSON), 417, 426 and 431. The message names what is wrong. Fix the caller."},
 	{Unauthorized, http.StatusUnauthorized, "a valid secret key is needed: Authorization: Bearer <id>:<secret>",
 		"REST only. The credential is missing, unknown or wrong, or a publishable key; which of these is not told. Check the key."},
 	{AccountSuspended, http.StatusForbidden, "the app is suspended",

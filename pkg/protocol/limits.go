@@ -10,6 +10,9 @@ const (
 
 	// MaxBodyBytes bounds a REST request's body; a longer one gets 413 (protocol §5).
 	MaxBodyBytes = 32 << 10
+	// MaxTokenBodyBytes bounds the body of POST /v1/tokens, which can hold all that §3 allows, with each
+	// character outside ASCII written as \uXXXX.
+	MaxTokenBodyBytes = 128 << 10
 
 	// MaxRequestIDBytes bounds a frame's requestId, counted after unescaping (protocol §4.2).
 	MaxRequestIDBytes = 128

@@ -25,7 +25,7 @@ const (
 
 // reader reads bodies with the fields a and b, and says so.
 func reader(w http.ResponseWriter, r *http.Request, _ *apps.Key) error {
-	if _, err := api.ReadObject(w, r, "a", "b"); err != nil {
+	if _, err := api.ReadObject(w, r, protocol.MaxBodyBytes, "a", "b"); err != nil {
 		return err
 	}
 	return api.WriteJSON(w, map[string]bool{"read": true})
@@ -48,6 +48,8 @@ func TestContentTypes(t *testing.T) {
 		{"Application/JSON", 200, complete},
 		{"application/json; charset=utf-8", 200, complete},
 		{`application/json;charset="UTF-8"`, 200, complete},
+		{"application/json; charset=utf8", 200, complete},
+		{`application/json; charset="Utf8"`, 200, complete},
 		{"application/json; v=1", 200, complete},
 		{"application/cloudevents+json", 200, complete},
 		{"text/plain", 415, notJSON(`"text/plain"`)},
@@ -293,7 +295,7 @@ func TestObjectReaders(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.body, func(t *testing.T) {
 			r := apitest.Request("POST", target, tt.body)
-			o, err := api.ReadObject(httptest.NewRecorder(), r, "a")
+			o, err := api.ReadObject(httptest.NewRecorder(), r, protocol.MaxBodyBytes, "a")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -314,7 +316,7 @@ func TestObjectReaders(t *testing.T) {
 
 func TestRawIsVerbatim(t *testing.T) {
 	r := apitest.Request("POST", target, `{"a": [ 1.0,"\u0041<" ] ,"b":null}`)
-	o, err := api.ReadObject(httptest.NewRecorder(), r, "a", "b", "c")
+	o, err := api.ReadObject(httptest.NewRecorder(), r, protocol.MaxBodyBytes, "a", "b", "c")
 	if err != nil {
 		t.Fatal(err)
 	}

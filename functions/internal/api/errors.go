@@ -34,8 +34,9 @@ func WriteError(w http.ResponseWriter, r *http.Request, log *slog.Logger, err er
 	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	case http.StatusUnsupportedMediaType:
-		// RFC 9110 §12.5.1: in a response, what a next request may send.
+		// RFC 9110 §12.5.1 and §12.5.3: in a response, what a next request may send.
 		w.Header().Set("Accept", "application/json")
+		w.Header().Set("Accept-Encoding", "identity")
 	}
 	writeBody(w, status, protocol.AppendErrorBody(nil, shown))
 }

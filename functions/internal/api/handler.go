@@ -95,12 +95,16 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *handler) handle(w http.ResponseWriter, r *http.Request) error {
-	if _, ok := h.route.Match(r.URL.EscapedPath()); !ok {
+	if _, ok := h.route.Match(Path(r)); !ok {
 		return NotFound(h.route)
 	}
-	if r.Method != h.route.Method {
-		w.Header().Set("Allow", h.route.Method)
-		return protocol.Errorf(protocol.MethodNotAllowed, "%s takes %s only", h.route.Path, h.route.Method)
+	if !h.route.Allows(r.Method) {
+		w.Header().Set("Allow", h.route.Allow())
+		return protocol.Errorf(protocol.MethodNotAllowed, "%s takes %s only", h.route.Path, h.route.Allow())
+	}
+	// Which of two counts would be for the reader to choose, and proxies may choose another.
+	if len(r.Header.Values("Authorization")) > 1 {
+		return protocol.Errorf(protocol.InvalidRequest, "the request has two Authorization headers; send one")
 	}
 	key, refused := auth.Authenticate(h.Apps.Current(), r.Header.Get("Authorization"))
 	if refused != nil {

@@ -312,7 +312,8 @@ func TestRouteMatch(t *testing.T) {
 		ok    bool
 	}{
 		{tokens, "/v1/tokens", "", true},
-		{tokens, "/v1/tokens/", "", false},
+		{tokens, "/v1/tokens/", "", true}, // a slash behind a fixed word
+		{tokens, "/v1/tokens//", "", false},
 		{tokens, "//v1/tokens", "", false},
 		{tokens, "/v1/Tokens", "", false},
 		{tokens, "", "", false},
@@ -328,7 +329,11 @@ func TestRouteMatch(t *testing.T) {
 		{channels, "/v1/channels/a/publish/publish", "a/publish", true},
 		{channels, "/v1/channels//publish", "", true},
 		{channels, "/v1/channels/publish", "", false},
-		{channels, "/v1/channels/a/publish/", "", false},
+		{channels, "/v1/channels/a/publish/", "a", true},
+		{channels, "/v1/channels/a//publish/", "a/", true},
+		{channels, "/v1/channels/a/publish//", "", false},
+		{channels, "/v1/channels/publish/", "", false},
+		{peers, "/v1/peers/a/", "a/", true}, // behind a parameter it belongs to that
 		{channels, "/v1/channels/a/publishing", "", false},
 		{channels, "/v1/channels/a/republish", "", false},
 		{channels, "/v1/channels/a", "", false},

@@ -21,15 +21,15 @@ type Object struct {
 	members map[string][]byte
 }
 
-// ReadObject reads the body of r, which must be a JSON object in at most
-// protocol.MaxBodyBytes bytes, with no other fields than known and none of them
+// ReadObject reads the body of r, which must be a JSON object in at most most
+// bytes, with no other fields than known and none of them
 // twice. Being strict here is safety: a misspelt "channels" that nobody noticed
 // would mint a token for everything the key may touch.
 //
 // Errors are invalid_request: 413 for a body too large, 415 for a Content-Type
-// other than JSON, 400 for the rest.
-func ReadObject(w http.ResponseWriter, r *http.Request, known ...string) (Object, error) {
-	body, err := readBody(w, r)
+// other than JSON or a Content-Encoding, 400 for the rest.
+func ReadObject(w http.ResponseWriter, r *http.Request, most int64, known ...string) (Object, error) {
+	body, err := readBody(w, r, most)
 	if err != nil {
 		return Object{}, err
 	}

@@ -1,6 +1,10 @@
 package api
 
-import "strings"
+import (
+	"net/http"
+	"net/url"
+	"strings"
+)
 
 // Route is one row of the REST table (protocol §5).
 type Route struct {
@@ -9,8 +13,9 @@ type Route struct {
 	Function string // the folder in functions/ that serves it
 }
 
-// Match says whether escapedPath, as url.URL.EscapedPath gives it, is this
-// route's, and cuts out its parameter, still escaped.
+// Match says whether escapedPath, as [Path] gives it, is this route's, and cuts out
+// its parameter, still escaped. A slash behind a route that ends in a fixed word
+// does not matter.
 //
 // The parameter is everything between what stands before it in the template and
 // what stands after it, slashes too: some front doors decode %2F on the way
@@ -19,12 +24,15 @@ type Route struct {
 func (rt Route) Match(escapedPath string) (param string, ok bool) {
 	prefix, rest, templated := strings.Cut(rt.Path, "{")
 	if !templated {
-		return "", escapedPath == rt.Path
+		return "", strings.TrimSuffix(escapedPath, "/") == rt.Path
 	}
 	_, suffix, _ := strings.Cut(rest, "}")
 	param, ok = strings.CutPrefix(escapedPath, prefix)
 	if !ok {
 		return "", false
+	}
+	if suffix != "" {
+		param = strings.TrimSuffix(param, "/")
 	}
 	// After the prefix, so that the two cannot share a slash: "/v1/channels/publish" names no channel.
 	param, ok = strings.CutSuffix(param, suffix)
@@ -32,6 +40,32 @@ func (rt Route) Match(escapedPath string) (param string, ok bool) {
 		return "", false
 	}
 	return param, true
+}
+
+// Allows says whether a request with this method is the route's: HEAD is where GET
+// is (RFC 9110 §9.3.2).
+func (rt Route) Allows(method string) bool {
+	return method == rt.Method || method == http.MethodHead && rt.Method == http.MethodGet
+}
+
+// Allow is the Allow header of an answer to another method.
+func (rt Route) Allow() string {
+	if rt.Method == http.MethodGet {
+		return "GET, HEAD"
+	}
+	return rt.Method
+}
+
+// Path is a request's path as it was sent, escapes and all. A broken escape is for
+// the handler to refuse, so the servers that run the handlers keep it in
+// URL.RawPath; url.URL.EscapedPath would repair it.
+func Path(r *http.Request) string {
+	if raw := r.URL.RawPath; raw != "" {
+		if path, err := url.PathUnescape(raw); err != nil || path == r.URL.Path {
+			return raw
+		}
+	}
+	return r.URL.EscapedPath()
 }
 
 // String is "POST /v1/tokens".

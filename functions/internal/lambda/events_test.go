@@ -1,6 +1,7 @@
 package lambda
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -10,8 +11,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"fleetwire/functions/internal/apitest"
+	"fleetwire/functions/peers"
 	"fleetwire/functions/publish"
 	"fleetwire/functions/tokens"
 )
@@ -214,14 +217,12 @@ func TestSpoofedForwardedFor(t *testing.T) {
 }
 
 func TestRefusedBeforeTheHandler(t *testing.T) {
-	const escape, whole = "write a literal % as %25", "did not arrive whole"
+	const whole = "did not arrive whole"
 	tests := []struct {
 		name, fixture string
 		members       map[string]any
 		want          string
 	}{
-		{"broken escape, ALB", "alb-multi-2F", map[string]any{"path": "/v1/channels/a%zz/publish"}, escape},
-		{"half an escape, function URL", "url-2F", map[string]any{"rawPath": "/v1/channels/a%2"}, escape},
 		{"broken base64, ALB", "alb-multi-base64", map[string]any{"body": "{}"}, whole},
 		{"broken base64, function URL", "url-base64", map[string]any{"body": "e30"}, whole},
 	}
@@ -232,6 +233,44 @@ func TestRefusedBeforeTheHandler(t *testing.T) {
 				t.Errorf("%d %s", a.StatusCode, a.Body)
 			}
 		})
+	}
+}
+
+// A broken escape is for the handlers to refuse, each by its own code, and only
+// after the credential.
+func TestBrokenEscapesReachTheHandlers(t *testing.T) {
+	config, _ := apitest.Config(t)
+	h := peers.NewDisconnect(config, nobody{}, nobody{})
+	const credential = "Bearer " + apitest.KeyID + ":" + apitest.Secret
+	for name, event := range map[string][]byte{
+		"ALB":          change(t, fixture(t, "alb-multi-2F"), map[string]any{"httpMethod": "DELETE", "path": "/v1/peers/50%", "multiValueHeaders": map[string][]string{"authorization": {credential}}}),
+		"function URL": change(t, fixture(t, "url-2F"), map[string]any{"rawPath": "/v1/peers/50%", "headers": map[string]string{"authorization": credential}}),
+	} {
+		event = []byte(strings.Replace(string(event), `"method":"POST"`, `"method":"DELETE"`, 1))
+		if a := invoke(t, h, event); a.StatusCode != 400 || !strings.HasPrefix(a.Body, `{"error":"invalid_peer_id","message":"`) {
+			t.Errorf("%s: %d %s", name, a.StatusCode, a.Body)
+		}
+		without := change(t, event, map[string]any{"headers": nil, "multiValueHeaders": map[string][]string{}})
+		if a := invoke(t, h, without); a.StatusCode != 401 {
+			t.Errorf("%s, without a credential: %d %s", name, a.StatusCode, a.Body)
+		}
+	}
+}
+
+// nobody is connected.
+type nobody struct{}
+
+func (nobody) Disconnect(context.Context, string, string) (int64, error) { return 0, nil }
+
+func (nobody) Revoke(context.Context, string, string, time.Time) error { return nil }
+
+// Two credentials are refused here as on a node.
+func TestTwoAuthorizationHeaders(t *testing.T) {
+	config, _ := apitest.Config(t)
+	const credential = "Bearer " + apitest.KeyID + ":" + apitest.Secret
+	two := change(t, fixture(t, "token-alb"), map[string]any{"multiValueHeaders": map[string][]string{"authorization": {credential, "Bearer other"}}})
+	if a := invoke(t, tokens.New(config), two); a.StatusCode != 400 || !strings.Contains(a.Body, "two Authorization headers") {
+		t.Errorf("%d %s", a.StatusCode, a.Body)
 	}
 }
 
@@ -251,7 +290,7 @@ func TestBodies(t *testing.T) {
 			t.Errorf("%s, no body: %d %s", name, a.StatusCode, a.Body)
 		}
 		large := `{"peerId":"a","metadata":{"x":"` + strings.Repeat("x", 1<<20) + `"}}`
-		if a := invoke(t, h, change(t, event, map[string]any{"body": large})); a.StatusCode != 413 || !strings.Contains(a.Body, "larger than 32768 bytes") {
+		if a := invoke(t, h, change(t, event, map[string]any{"body": large})); a.StatusCode != 413 || !strings.Contains(a.Body, "larger than 131072 bytes") {
 			t.Errorf("%s, large: %d %.200s", name, a.StatusCode, a.Body)
 		}
 	}

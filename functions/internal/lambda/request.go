@@ -32,7 +32,7 @@ func (m *message) request(ctx context.Context) (*http.Request, *protocol.Error) 
 	escaped := normalize(m.path)
 	path, err := url.PathUnescape(escaped)
 	if err != nil {
-		return nil, protocol.Errorf(protocol.InvalidRequest, "the path has a broken escape; write a literal %% as %%25")
+		path = escaped // for the handler to refuse
 	}
 	body := []byte(m.body)
 	if m.isBase64 {
@@ -42,7 +42,7 @@ func (m *message) request(ctx context.Context) (*http.Request, *protocol.Error) 
 	}
 	r := (&http.Request{
 		Method: m.method,
-		// RawPath is what EscapedPath gives back: %2F must not become a slash.
+		// RawPath is what api.Path gives back: %2F must not become a slash.
 		URL:           &url.URL{Path: path, RawPath: escaped, RawQuery: m.query},
 		Proto:         "HTTP/1.1",
 		ProtoMajor:    1,
@@ -60,7 +60,9 @@ func (m *message) request(ctx context.Context) (*http.Request, *protocol.Error) 
 		r.Host = host
 	}
 	r.Header.Del("Host") // as net/http's server does
-	r.RequestURI = r.URL.RequestURI()
+	if r.RequestURI = escaped; m.query != "" {
+		r.RequestURI += "?" + m.query
+	}
 	return r, nil
 }
 

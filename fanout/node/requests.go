@@ -1,0 +1,153 @@
+package node
+
+import (
+	"bytes"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/valyala/fasthttp"
+
+	"fleetwire/fanout/internal/intake"
+	"fleetwire/pkg/auth"
+	"fleetwire/pkg/protocol"
+)
+
+// answer makes the handler of all requests: GET /v1 is sockets', everything else
+// the control plane's, if there is one.
+func (n *Node) answer(sockets fasthttp.RequestHandler) fasthttp.RequestHandler {
+	return func(ctx *fasthttp.RequestCtx) {
+		defer n.recoverRequest(ctx)
+		path, query := splitTarget(string(ctx.Request.Header.RequestURI()))
+		switch {
+		case isSocketPath(path) && ctx.IsGet():
+			sockets(ctx)
+		case isSocketPath(path) && ctx.IsHead():
+			notAnUpgrade(ctx)
+		case isSocketPath(path):
+			ctx.Response.Header.Set("Allow", "GET, HEAD")
+			writeError(ctx, http.StatusMethodNotAllowed, protocol.Errorf(protocol.MethodNotAllowed, "/v1 takes GET, HEAD only, and connects by a GET that upgrades to WebSocket"))
+		case n.controlPlane == nil:
+			writeError(ctx, http.StatusNotFound, protocol.Errorf(protocol.NotFound, "this is a fan-out node: it serves the WebSocket at /v1 and no REST"))
+		default:
+			n.rest(ctx, path, query)
+		}
+	}
+}
+
+// intake accepts connections, and hands on from them what is HTTP.
+func (n *Node) intake() net.Listener {
+	patience := n.app.Server().ReadTimeout
+	return intake.Listen(impatient{n.listener, patience}, headerBytes, bodyBytes, patience)
+}
+
+func isSocketPath(path string) bool { return path == "/v1" || path == "/v1/" }
+
+// notAnUpgrade answers a request to the socket's path that does not upgrade.
+func notAnUpgrade(ctx *fasthttp.RequestCtx) {
+	ctx.Response.Header.Set("Upgrade", "websocket")
+	writeError(ctx, http.StatusUpgradeRequired, protocol.Errorf(protocol.InvalidRequest, "this is a WebSocket endpoint: connect with ws:// or wss:// and ?token= or ?key="))
+}
+
+// splitTarget takes a request's target apart, and leaves escapes as they are. The
+// target may be a whole URL (RFC 9112 §3.2.2).
+func splitTarget(target string) (path, query string) {
+	path, query, _ = strings.Cut(target, "?")
+	if _, rest, ok := strings.Cut(path, "://"); ok && path[0] != '/' {
+		_, rest, _ = strings.Cut(rest, "/")
+		path = "/" + rest
+	}
+	return path, query
+}
+
+// beforeBody decides whether a request's body is read. Without a control plane and
+// without a secret key it is not: the answer comes at once, and the connection
+// closes. Too long a body is refused in the same way, by its Content-Length.
+func (n *Node) beforeBody(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+	length := h.ContentLength() // -1: chunked, -2: none
+	if (length > 0 || length == -1) && !n.readsBody(h, length) {
+		h.SetContentLength(0)
+		h.Del("Expect")
+		h.SetConnectionClose()
+	}
+	return fasthttp.RequestConfig{}
+}
+
+func (n *Node) readsBody(h *fasthttp.RequestHeader, length int) bool {
+	if path, _ := splitTarget(string(h.RequestURI())); n.controlPlane == nil || length > bodyBytes || isSocketPath(path) {
+		return false
+	}
+	authorization := h.PeekAll("Authorization")
+	if len(authorization) != 1 {
+		return false
+	}
+	_, refused := auth.Authenticate(n.opt.Apps.Current(), string(authorization[0]))
+	return refused == nil
+}
+
+// rest has the control plane answer. The path stays as it was sent: with a broken
+// escape, or with %2F, it is for the control plane to say what that means.
+func (n *Node) rest(ctx *fasthttp.RequestCtx, path, query string) {
+	decoded, err := url.PathUnescape(path)
+	if err != nil {
+		decoded = path
+	}
+	header := http.Header{}
+	for name, value := range ctx.Request.Header.All() {
+		header.Add(string(name), string(value))
+	}
+	header.Del("Host") // as net/http's server does
+	target := path
+	if query != "" {
+		target += "?" + query
+	}
+	length := int64(len(ctx.PostBody()))
+	if conn, ok := ctx.Conn().(*intake.Conn); ok {
+		length = conn.BodyLength()
+	}
+	w := &restWriter{ctx: ctx, header: http.Header{}}
+	n.controlPlane.ServeHTTP(w, &http.Request{
+		Method: string(ctx.Method()),
+		URL:    &url.URL{Path: decoded, RawPath: path, RawQuery: query},
+		Proto:  "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: header, Host: string(ctx.Request.Header.Host()), RequestURI: target,
+		Body: readCloser{bytes.NewReader(ctx.PostBody())}, ContentLength: length,
+		RemoteAddr: ctx.RemoteAddr().String(),
+	})
+	w.WriteHeader(http.StatusOK)
+}
+
+type readCloser struct{ *bytes.Reader }
+
+func (readCloser) Close() error { return nil }
+
+// restWriter is net/http's view of a response.
+type restWriter struct {
+	ctx    *fasthttp.RequestCtx
+	header http.Header
+	wrote  bool
+}
+
+// Header is http.ResponseWriter's.
+func (w *restWriter) Header() http.Header { return w.header }
+
+// WriteHeader is http.ResponseWriter's.
+func (w *restWriter) WriteHeader(status int) {
+	if w.wrote {
+		return
+	}
+	w.wrote = true
+	w.ctx.SetStatusCode(status)
+	for name, values := range w.header {
+		for _, value := range values {
+			w.ctx.Response.Header.Add(name, value)
+		}
+	}
+}
+
+// Write is http.ResponseWriter's.
+func (w *restWriter) Write(p []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	return w.ctx.Write(p)
+}
