@@ -28,10 +28,11 @@ type answer struct {
 // call makes a REST request. path goes out as it is, escapes and all. Headers
 // come in pairs, and "" leaves one out.
 func (n *node) call(method, path, credential, body string, headers ...string) (answer, error) {
-	r, err := http.NewRequest(method, "http://"+n.addr+path, strings.NewReader(body))
+	r, err := http.NewRequest(method, "http://"+n.addr, strings.NewReader(body))
 	if err != nil {
 		return answer{}, err
 	}
+	r.URL.Opaque = path // what net/http does not look into
 	if credential != "" {
 		r.Header.Set("Authorization", "Bearer "+credential)
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"fleetwire/pkg/protocol"
 )
 
 // opsServer serves what operators and balancers ask: /healthz (the process
@@ -28,5 +30,28 @@ func (n *Node) opsServer() *http.Server {
 		_, _ = w.Write([]byte(body))
 	})
 	mux.Handle("GET /metrics", n.metrics.Handler())
-	return &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	return &http.Server{Handler: exactPaths(mux), ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10, DisableGeneralOptionsHandler: true}
+}
+
+// exactPaths answers in the form of protocol §5 what mux does not serve. mux itself
+// would answer in plain text, and clean paths by a redirect.
+func exactPaths(mux *http.ServeMux) http.Handler {
+	fail := func(w http.ResponseWriter, status int, e *protocol.Error) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_, _ = w.Write(protocol.AppendErrorBody(nil, e))
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/healthz", "/readyz", "/metrics":
+			if r.Method == http.MethodGet || r.Method == http.MethodHead {
+				mux.ServeHTTP(w, r)
+				return
+			}
+			w.Header().Set("Allow", "GET, HEAD")
+			fail(w, http.StatusMethodNotAllowed, protocol.Errorf(protocol.MethodNotAllowed, "%s takes GET, HEAD only", r.URL.Path))
+		default:
+			fail(w, http.StatusNotFound, protocol.Errorf(protocol.NotFound, "this is a node's operations address: it serves /healthz, /readyz and /metrics"))
+		}
+	})
 }

@@ -1,12 +1,17 @@
 package node
 
 import (
+	"bufio"
+	"io"
 	"log/slog"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"fleetwire/pkg/apps"
 )
@@ -59,4 +64,38 @@ func TestReadyzExplainsAStaleDocument(t *testing.T) {
 		t.Errorf("/readyz, mended: %d %q", status, body)
 	}
 	r.wantMetric("fleetwire_apps_stale", 0)
+}
+
+// Errors look as everywhere, and paths are not cleaned by a redirect.
+func TestOpsErrors(t *testing.T) {
+	r := start(t)
+	for _, tt := range []struct {
+		method, path string
+		status       int
+		code, allow  string
+	}{
+		{"GET", "/", 404, "not_found", ""},
+		{"GET", "//healthz", 404, "not_found", ""},
+		{"GET", "/healthz/", 404, "not_found", ""},
+		{"GET", "/debug/pprof/", 404, "not_found", ""},
+		{"OPTIONS", "*", 404, "not_found", ""},
+		{"POST", "/healthz", 405, "method_not_allowed", "GET, HEAD"},
+		{"FOO", "/readyz", 405, "method_not_allowed", "GET, HEAD"},
+		{"DELETE", "/metrics", 405, "method_not_allowed", "GET, HEAD"},
+	} {
+		conn, err := net.Dial("tcp", r.OpsAddr())
+		check(t, err)
+		check(t, conn.SetDeadline(time.Now().Add(patience)))
+		_, err = io.WriteString(conn, tt.method+" "+tt.path+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+		check(t, err)
+		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		check(t, err)
+		body, err := io.ReadAll(response.Body)
+		check(t, err)
+		if response.StatusCode != tt.status || response.Header.Get("Allow") != tt.allow || response.Header.Get("Content-Type") != "application/json" {
+			t.Errorf("%s %s: %d, Allow %q, %s", tt.method, tt.path, response.StatusCode, response.Header.Get("Allow"), response.Header.Get("Content-Type"))
+		}
+		wantErrorBody(t, string(body), tt.code)
+		_ = conn.Close()
+	}
 }

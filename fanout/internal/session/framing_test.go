@@ -1,6 +1,7 @@
 package session
 
 import (
+	"encoding/binary"
 	"fmt"
 	"strings"
 	"testing"
@@ -184,4 +185,34 @@ func TestReservedOpcodes(t *testing.T) {
 		)
 	}
 	run6455(t, cases)
+}
+
+// HOSTILE: lengths in more bytes than they need (RFC 6455 §5.2), by which a proxy
+// that looks into frames and the node could see different ones.
+func TestLengthsMustBeMinimal(t *testing.T) {
+	long := func(length uint64, eight bool) []byte {
+		b := []byte{0x80 | byte(ws.OpText), 0x80 | 126}
+		if eight {
+			b[1] = 0x80 | 127
+			b = binary.BigEndian.AppendUint64(b, length)
+		} else {
+			b = binary.BigEndian.AppendUint16(b, uint16(length))
+		}
+		return append(append(b, 0, 0, 0, 0), ping...)
+	}
+	for name, bytes := range map[string][]byte{
+		"0 in two":          long(0, false),
+		"the ping's in two": long(uint64(len(ping)), false),
+		"125 in two":        long(125, false),
+		"0 in eight":        long(0, true),
+		"125 in eight":      long(125, true),
+		"65535 in eight":    long(65535, true),
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			p := w.connect(w.grant("device-1"))
+			p.write(bytes)
+			p.want(aClose(1002, "the frame's length takes more bytes than it needs"))
+		})
+	}
 }

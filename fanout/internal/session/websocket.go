@@ -47,7 +47,24 @@ func parseHeader(b []byte) (h ws.Header, size int, err error) {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return h, 0, nil
 	}
+	if err == nil && !minimal(b[1], h.Length) {
+		err = errNotMinimal
+	}
 	return h, size, err
+}
+
+var errNotMinimal = errors.New("the frame's length takes more bytes than it needs")
+
+// minimal says whether a length is written in the fewest bytes, as it must be (RFC
+// 6455 §5.2). second is the header's second byte.
+func minimal(second byte, length int64) bool {
+	switch second & 0x7f {
+	case 126:
+		return length > 125
+	case 127:
+		return length > math.MaxUint16
+	}
+	return true
 }
 
 // next does what the first frame in b asks, if it is all there, and returns how
