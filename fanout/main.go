@@ -6,36 +6,27 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"fleetwire/fanout/internal/targetdrain"
 	"fleetwire/fanout/node"
 	"fleetwire/pkg/awssecret"
+	"fleetwire/pkg/program"
 )
 
 const help = `fanout is a Fleetwire fan-out node: WebSockets on -listen at /v1, operations on -ops.
-On SIGTERM it tells its peers, closes their connections over -drain, and exits 0. So it does when
-the AWS target group FLEETWIRE_TARGET_GROUP_ARN drains it. "fanout healthcheck" asks a running one.`
+On SIGTERM it tells its peers, closes their connections over -drain (at once with a second SIGTERM), and
+exits 0. So it does when the AWS target group FLEETWIRE_TARGET_GROUP_ARN drains it. On SIGHUP it reads
+the apps document again. "fanout healthcheck" asks a running one.`
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "fanout:", err)
-		os.Exit(1)
-	}
-}
+func main() { program.Main("fanout", run) }
 
-func run(ctx context.Context, args []string) error {
+func run(ctx context.Context, p *program.Process, args []string) error {
 	check := len(args) > 0 && args[0] == "healthcheck"
 	if check {
 		args = args[1:]
 	}
-	c, err := node.ParseConfig(args, os.Stderr, node.Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081"}, help)
+	c, err := node.ParseConfig(args, p.Stderr, node.Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081"}, help)
 	if err != nil {
 		return err
 	}
@@ -61,7 +52,7 @@ func run(ctx context.Context, args []string) error {
 	defer func() { _ = rdb.Close() }()
 	n, err := node.New(node.Options{
 		Listen: c.Listen, Ops: c.Ops, Apps: document.Store, Redis: rdb, Keys: keys,
-		TrustedProxies: c.TrustedProxies, Drain: c.Drain, Log: c.Log,
+		TrustedProxies: c.TrustedProxies, Drain: c.Drain, Hurry: p.Hurry, Log: c.Log, LogDropped: p.Stderr.Dropped,
 	})
 	if err != nil {
 		return err
@@ -70,7 +61,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	go node.TendHeap(ctx)
-	go document.Run(ctx)
+	go document.Run(ctx, p.Reload)
 	c.Log.Info("listening", "address", n.Addr(), "ops", n.OpsAddr())
 	return n.Run(ctx)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -18,7 +19,9 @@ import (
 	"github.com/gobwas/ws"
 	"go.uber.org/goleak"
 
+	"fleetwire/pkg/program"
 	"fleetwire/pkg/redisconn/redistest"
+	"fleetwire/pkg/telemetry"
 	"fleetwire/pkg/wstest"
 )
 
@@ -32,6 +35,7 @@ const asProgram = "FLEETWIRE_TEST_RUNS_MAIN"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
+		limitFiles()
 		main()
 		return
 	}
@@ -70,7 +74,7 @@ func TestRefusesToStart(t *testing.T) {
 		{"a bad flag", []string{"-drain", "soon"}, []string{"-drain"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			err := run(context.Background(), tt.args)
+			err := run(t.Context(), silent(), tt.args)
 			if err == nil {
 				t.Fatal("it started")
 			}
@@ -84,7 +88,7 @@ func TestRefusesToStart(t *testing.T) {
 			}
 		})
 	}
-	if err := run(context.Background(), []string{"-h"}); !errors.Is(err, flag.ErrHelp) {
+	if err := run(t.Context(), silent(), []string{"-h"}); !errors.Is(err, flag.ErrHelp) {
 		t.Errorf("-h: error %v", err)
 	}
 }
@@ -166,4 +170,9 @@ func TestProgramExits1(t *testing.T) {
 	if output, err := help.CombinedOutput(); err != nil || !strings.Contains(string(output), "-trusted-proxies") {
 		t.Errorf("-h: error %v, output %q", err, output)
 	}
+}
+
+// silent is a process that says nothing to anybody.
+func silent() *program.Process {
+	return &program.Process{Stdout: telemetry.NewOutput(io.Discard), Stderr: telemetry.NewOutput(io.Discard)}
 }

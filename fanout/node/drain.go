@@ -21,19 +21,20 @@ type leaver interface {
 }
 
 // drain tells every peer that the node goes away, and closes their connections
-// with 1001, in random order and evenly over Options.Drain. Those that are being
-// admitted meanwhile see n.draining, and close by themselves.
+// with 1001, in random order and evenly over Options.Drain, or at once when it is
+// hurried. Those that are being admitted meanwhile see n.draining, and close by
+// themselves.
 func (n *Node) drain() {
 	sessions := n.sessions.all()
 	n.opt.Log.Info("draining", "connections", len(sessions), "over", n.opt.Drain)
 	rand.Shuffle(len(sessions), func(i, j int) { sessions[i], sessions[j] = sessions[j], sessions[i] })
-	drainAll(sessions, n.opt.Drain)
+	drainAll(sessions, n.opt.Drain, n.pause)
 }
 
 // drainAll tells all, and then closes all. A peer counts retryAfterMs from its frame
 // on, so both are reckoned from one beginning: nobody is to be back before its
 // connection is closed.
-func drainAll[S leaver](sessions []S, over time.Duration) {
+func drainAll[S leaver](sessions []S, over time.Duration, pause func(time.Duration)) {
 	begin := time.Now()
 	for i, s := range sessions {
 		_, back := drainTimes(i, len(sessions), over)
@@ -41,7 +42,7 @@ func drainAll[S leaver](sessions []S, over time.Duration) {
 	}
 	for i, s := range sessions {
 		closed, _ := drainTimes(i, len(sessions), over)
-		time.Sleep(time.Until(begin.Add(closed)))
+		pause(time.Until(begin.Add(closed)))
 		s.Close(protocol.Closef(protocol.CloseGoingAway, ""))
 	}
 }

@@ -41,7 +41,7 @@ func TestNobodyIsToldToBeBackBeforeItIsClosed(t *testing.T) {
 					all[i] = &leaving{began: time.Now()}
 				}
 				began := time.Now()
-				drainAll(all, over)
+				drainAll(all, over, time.Sleep)
 				if took := time.Since(began); n > 0 && took != over {
 					t.Errorf("%d over %v took %v", n, over, took)
 				}
@@ -73,7 +73,7 @@ func TestSlowTellingDoesNotPutPeersOff(t *testing.T) {
 			all[i] = &leaving{began: time.Now(), telling: 500 * time.Microsecond}
 		}
 		began := time.Now()
-		drainAll(all, over)
+		drainAll(all, over, time.Sleep)
 		if took := time.Since(began); took != over {
 			t.Errorf("it took %v, want %v", took, over)
 		}

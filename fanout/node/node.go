@@ -58,8 +58,12 @@ type Options struct {
 	TrustedProxies []netip.Prefix
 	// Drain is over how long the connections are closed when Run's context ends.
 	Drain time.Duration
+	// Hurry, when it is closed, cuts the drain short: what is left is closed at once. nil: never.
+	Hurry <-chan struct{}
 	Log   *slog.Logger
-	Now   func() time.Time
+	// LogDropped is how many log lines were dropped, for the metrics. nil: none are.
+	LogDropped func() uint64
+	Now        func() time.Time
 }
 
 // Node is one fan-out node.
@@ -109,11 +113,11 @@ func New(opt Options) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n.listener, err = listen("listen", opt.Listen); err != nil {
+	if n.listener, err = listen("listen", opt.Listen, spareFiles, opt.Log); err != nil {
 		return nil, err
 	}
 	if opt.Ops != "" {
-		if n.opsListener, err = listen("ops", opt.Ops); err != nil {
+		if n.opsListener, err = listen("ops", opt.Ops, spareForOps, opt.Log); err != nil {
 			_ = n.listener.Close()
 			return nil, err
 		}
@@ -140,6 +144,9 @@ func New(opt Options) (*Node, error) {
 	}
 	n.metrics.CountDeliveries(n.hub.Delivered)
 	n.metrics.CountPresence(n.roster.Frames, n.roster.Views)
+	if opt.LogDropped != nil {
+		n.metrics.CountLogDropped(opt.LogDropped)
+	}
 	n.metrics.ReportReady(n.Ready)
 	n.metrics.ReportAppsStale(func() bool { return opt.Apps.Stale() != nil })
 	n.app = n.newApp()
@@ -227,10 +234,12 @@ func (n *Node) Run(ctx context.Context) error {
 		err = fmt.Errorf("serving stopped: %w", err)
 	}
 	n.draining.Store(true)
+	requests, cancel := n.unlessHurried(requestDrain)
+	defer cancel()
 	accepting := make(chan struct{})
 	go func() {
 		defer close(accepting)
-		_ = n.app.ShutdownWithTimeout(requestDrain)
+		_ = n.app.ShutdownWithContext(requests)
 		_ = n.listener.Close() // if fiber had not come to serving it
 	}()
 	n.drain()

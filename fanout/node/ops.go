@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -30,7 +31,10 @@ func (n *Node) opsServer() *http.Server {
 		_, _ = w.Write([]byte(body))
 	})
 	mux.Handle("GET /metrics", n.metrics.Handler())
-	return &http.Server{Handler: exactPaths(mux), ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10, DisableGeneralOptionsHandler: true}
+	return &http.Server{
+		Handler: exactPaths(mux), ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10, DisableGeneralOptionsHandler: true,
+		ErrorLog: slog.NewLogLogger(n.opt.Log.Handler(), slog.LevelWarn),
+	}
 }
 
 // exactPaths answers in the form of protocol §5 what mux does not serve. mux itself

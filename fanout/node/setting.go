@@ -152,10 +152,10 @@ func checkLogLevel(text string) error {
 }
 
 // listen takes an address. Its error leaves out the host, which is cut in Place.
-func listen(option, address string) (net.Listener, error) {
+func listen(option, address string, leave Spare, log *slog.Logger) (net.Listener, error) {
 	l, err := net.Listen("tcp", address)
 	if err == nil {
-		return l, nil
+		return Lasting(l, option, leave, log), nil
 	}
 	var op *net.OpError
 	if errors.As(err, &op) {

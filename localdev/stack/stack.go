@@ -11,8 +11,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
-
 	"fleetwire/fanout/node"
 	"fleetwire/functions/routes"
 	"fleetwire/pkg/apps"
@@ -36,13 +34,15 @@ type Options struct {
 	RedisPrefix    string
 	TrustedProxies []netip.Prefix
 	Drain          time.Duration
+	Hurry          <-chan struct{} // as in node.Options
 	Log            *slog.Logger
+	LogDropped     func() uint64 // as in node.Options
 }
 
 // Stack is everything in one process.
 type Stack struct {
 	Node     *node.Node
-	embedded *miniredis.Miniredis
+	embedded *embedded
 	close    func()
 }
 
@@ -52,15 +52,15 @@ func New(ctx context.Context, opt Options) (*Stack, error) {
 	s := &Stack{}
 	url := opt.Redis
 	if url == "" {
-		s.embedded = miniredis.NewMiniRedis()
-		if err := s.embedded.Start(); err != nil {
+		var err error
+		if s.embedded, err = startEmbedded(opt.Log); err != nil {
 			return nil, fmt.Errorf("the embedded Redis does not start: %w", err)
 		}
-		url = "redis://" + s.embedded.Addr()
+		url = "redis://" + s.embedded.addr
 	}
 	closeEmbedded := func() {
 		if s.embedded != nil {
-			s.embedded.Close()
+			s.embedded.close()
 		}
 	}
 	rdb, keys, err := node.OpenRedis(ctx, url, cmp.Or(opt.RedisPrefix, rediskeys.DefaultPrefix))
@@ -75,7 +75,7 @@ func New(ctx context.Context, opt Options) (*Stack, error) {
 	s.Node, err = node.New(node.Options{
 		Listen: opt.Listen, Ops: opt.Ops, Apps: opt.Apps,
 		Redis: rdb, Keys: keys, Embedded: s.embedded != nil,
-		TrustedProxies: opt.TrustedProxies, Drain: opt.Drain, Log: opt.Log,
+		TrustedProxies: opt.TrustedProxies, Drain: opt.Drain, Hurry: opt.Hurry, Log: opt.Log, LogDropped: opt.LogDropped,
 	})
 	if err != nil {
 		s.close()

@@ -58,23 +58,30 @@ func (d *Document) warn(directory *Directory) {
 	}
 }
 
-// Run calls Refresh as often as the source asks for, until ctx ends. For a
-// document that cannot change it returns at once.
-func (d *Document) Run(ctx context.Context) {
-	if d.source.Every == 0 {
+// Run calls Refresh as often as the source asks for, until ctx ends, and reads the
+// document at once when something comes from reload, which may be nil.
+func (d *Document) Run(ctx context.Context, reload <-chan struct{}) {
+	var due <-chan time.Time
+	switch {
+	case d.source.Every > 0:
+		tick := time.NewTicker(d.source.Every)
+		defer tick.Stop()
+		due = tick.C
+	case reload == nil:
 		return
 	}
-	tick := time.NewTicker(d.source.Every)
-	defer tick.Stop()
 	for {
+		again := d.Refresh
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
-			reading, cancel := context.WithTimeout(ctx, readLimit)
-			d.Refresh(reading)
-			cancel()
+		case <-due:
+		case <-reload:
+			again = d.reload
 		}
+		reading, cancel := context.WithTimeout(ctx, readLimit)
+		again(reading)
+		cancel()
 	}
 }
 
@@ -85,7 +92,7 @@ func (d *Document) Refresh(ctx context.Context) {
 	if d.source.Every == 0 {
 		return
 	}
-	switch err := d.look(ctx); {
+	switch _, err := d.look(ctx); {
 	case err == nil:
 		d.mended()
 	case !errors.Is(ctx.Err(), context.Canceled): // a caller that gave up is no news
@@ -93,33 +100,60 @@ func (d *Document) Refresh(ctx context.Context) {
 	}
 }
 
+// reload is Refresh for an operator who has asked for it: the log says in any case what
+// came of it, and a broken document is told at the first look.
+func (d *Document) reload(ctx context.Context) {
+	if d.source.Every == 0 {
+		d.log.Info("asked to read the apps document again, but it cannot change: it was given inline, or came out of a pipe")
+		return
+	}
+	replaced, err := d.look(ctx)
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+	case err != nil:
+		d.doubt()
+		d.said = "" // it is told again
+		d.broken(err)
+	default:
+		if !replaced {
+			d.log.Info("the apps document was read again and is the one in force", "source", d.source.Name)
+		}
+		d.mended()
+	}
+}
+
 // look puts the document in force if it is another and good.
-func (d *Document) look(ctx context.Context) error {
+func (d *Document) look(ctx context.Context) (replaced bool, err error) {
 	text, err := d.source.Read(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	sum := sha256.Sum256(text)
 	if sum == d.inForce {
-		return nil
+		return false, nil
 	}
 	directory, err := d.parse(text)
 	if err != nil {
-		return err
+		return false, err
 	}
 	d.inForce = sum
 	d.Store.Replace(directory)
 	d.log.Info("a new version of the apps document is in force", "source", d.source.Name)
 	d.warn(directory)
-	return nil
+	return true, nil
+}
+
+// doubt notes that the newest version is not good; first says that the one before was.
+func (d *Document) doubt() (first bool) {
+	if first = d.doubted.IsZero(); first {
+		d.doubted = time.Now()
+	}
+	return first
 }
 
 func (d *Document) broken(err error) {
-	if d.doubted.IsZero() {
-		d.doubted = time.Now()
-		if d.source.Torn {
-			return // whoever is writing it may be done at the next look
-		}
+	if d.doubt() && d.source.Torn {
+		return // whoever is writing it may be done at the next look
 	}
 	if why := err.Error(); why != d.said {
 		d.said = why

@@ -303,7 +303,7 @@ func TestRun(t *testing.T) {
 			t.Fatal(err)
 		}
 		ended := make(chan struct{})
-		go func() { defer close(ended); d.Run(ctx) }()
+		go func() { defer close(ended); d.Run(ctx, nil) }()
 		time.Sleep(time.Minute + readLimit + time.Nanosecond)
 		if stale := d.Store.Stale(); stale == nil || stale.Why != "no answer" || !stale.Since.Equal(begin.Add(time.Minute+readLimit)) {
 			t.Errorf("a reading that hangs: stale is %+v", stale)
@@ -326,4 +326,56 @@ func TestFileIntervalKeepsThePromise(t *testing.T) {
 	if 2*FileInterval > time.Minute {
 		t.Error("protocol §7 promises ≤ 60 s, also when one look meets a half-written file")
 	}
+}
+
+// An operator who asks for the document to be read again hears in any case what came
+// of it, and of a broken one at the first look.
+func TestReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := keep(t)
+		reload := make(chan struct{})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); k.Run(ctx, reload) }()
+		for _, step := range []struct{ text, want string }{
+			{document(""), "is the one in force"},
+			{withKey("sk_live_2"), "a new version of the apps document is in force"},
+			{"{", "cannot be used"},
+			{"{", "cannot be used"}, // asked again, told again
+			{withKey("sk_live_2"), "in order again"},
+		} {
+			k.write(step.text)
+			synctest.Wait()
+			k.log.Reset()
+			reload <- struct{}{}
+			synctest.Wait()
+			if got := k.log.String(); !strings.Contains(got, step.want) {
+				t.Errorf("%.20s: logged %q, want %q", step.text, got, step.want)
+			}
+		}
+		k.wantKey("sk_live_2")
+		cancel()
+		<-ended
+	})
+}
+
+// A document that cannot change says so.
+func TestReloadOfAnInlineDocument(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		d, err := open(document(""), slog.New(slog.NewTextHandler(&log, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		reload, ended := make(chan struct{}), make(chan struct{})
+		go func() { defer close(ended); d.Run(ctx, reload) }()
+		reload <- struct{}{}
+		synctest.Wait()
+		if !strings.Contains(log.String(), "it cannot change") {
+			t.Errorf("logged %q", &log)
+		}
+		cancel()
+		<-ended
+	})
 }

@@ -83,7 +83,7 @@ func TestAPipeIsReadOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.Refresh(t.Context()) // would wait for a writer
-	d.Run(t.Context())
+	d.Run(t.Context(), nil)
 	if stale := d.Store.Stale(); stale != nil {
 		t.Errorf("stale: %+v", stale)
 	}

@@ -76,6 +76,13 @@ func (m *Metrics) CountPresence(frames func() uint64, views func() int) {
 		}, func() float64 { return float64(views()) }))
 }
 
+// CountLogDropped reads how many log lines were dropped from total.
+func (m *Metrics) CountLogDropped(total func() uint64) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "fleetwire_log_lines_dropped_total", Help: "Log lines dropped because they were not read in time.",
+	}, func() float64 { return float64(total()) }))
+}
+
 // ReportReady reads whether the node is ready (1) or not (0) from ready.
 func (m *Metrics) ReportReady(ready func() bool) {
 	m.report("fleetwire_ready", "1 while /readyz answers 200.", ready)

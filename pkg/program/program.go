@@ -1,0 +1,63 @@
+// Package program runs the main of a program that serves: it hands signals on, keeps
+// a log whose reader went away or stands still from ending or stopping the process,
+// and sets the exit status.
+package program
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"fleetwire/pkg/telemetry"
+)
+
+// lastWords bounds how long the end of the process waits for the last lines to be
+// written, among them the one that says why it ends.
+const lastWords = time.Second
+
+// Process is how a program hears and speaks.
+type Process struct {
+	Stdout, Stderr *telemetry.Output
+	// Hurry is closed by a second SIGINT or SIGTERM: to end at once.
+	Hurry <-chan struct{}
+	// Reload receives after a SIGHUP: to read configuration again.
+	Reload <-chan struct{}
+}
+
+// Main runs a program whose name begins its error line. ctx ends with the first SIGINT
+// or SIGTERM. The process exits with 0 if run returns nil or flag.ErrHelp, and with 1
+// otherwise. Main does not return.
+func Main(name string, run func(ctx context.Context, p *Process, args []string) error) {
+	// Go ends a process that writes to a closed pipe on standard output or error.
+	signal.Ignore(syscall.SIGPIPE)
+	p := &Process{Stdout: telemetry.NewOutput(os.Stdout), Stderr: telemetry.NewOutput(os.Stderr)}
+	log.SetOutput(p.Stderr) // of libraries that log past us
+	ctx, stop := p.listen(context.Background())
+	code := 0
+	func() {
+		defer p.flush() // also in front of a panic's text
+		if err := run(ctx, p, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintf(p.Stderr, "%s: %v\n", name, err)
+			code = 1
+		}
+	}()
+	stop()
+	os.Exit(code)
+}
+
+// flush waits for both outputs together.
+func (p *Process) flush() {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		p.Stdout.Flush(lastWords)
+	}()
+	p.Stderr.Flush(lastWords)
+	<-done
+}
