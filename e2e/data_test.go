@@ -33,7 +33,7 @@ func TestDataByteForByte(t *testing.T) {
 		"unicode in a name":        `{"ключ":{"":1}}`,
 		"a message within":         `{"type":"message","channel":"b","from":"x","data":{"data":1}}`,
 		"60 KiB":                   `"` + strings.Repeat(`0123456789abcd\\`, 60<<10/16) + `"`,
-		"1,000 levels":             strings.Repeat("[", 1000) + strings.Repeat("]", 1000),
+		"128 levels":               strings.Repeat("[", 128) + strings.Repeat("]", 128),
 	}
 	onEachRedis(t, []*appDoc{newApp("app_data", key)}, func(t *testing.T, s *system) {
 		near := s.first().connect(t, key.token("near", nil)).subscribe("a")

@@ -293,6 +293,40 @@ func TestCameraIgnoresWhatIsNoCommand(t *testing.T) {
 	}
 }
 
+// TestSkipsWhatItCannotRead: a peer writes what it likes into data, and JSON
+// libraries have limits of their own. Whatever comes, an example goes on.
+func TestSkipsWhatItCannotRead(t *testing.T) {
+	const depth = 20_000
+	for _, p := range []program{pythonCamera, goCamera, nodeIngester} {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFakeService(t)
+			running := p.start(t, f.url)
+			s := f.accept(t, "token-1")
+			s.welcome(t, p.channels...)
+			channel, last, event := p.channels[0], p.channels[len(p.channels)-1], "reboot"
+			if p.name == nodeIngester.name {
+				channel, last, event = "devices/a/events", "devices/b/events", "persisted"
+			}
+			for _, data := range []string{
+				strings.Repeat("[", depth) + strings.Repeat("]", depth), strings.Repeat(`{"a":`, depth) + "1" + strings.Repeat("}", depth),
+				strings.Repeat("9", 20_000), `{"cmd":` + strings.Repeat("9", 20_000) + `}`, `{"cmd":"\ud800"}`, `{"__proto__":null}`,
+			} {
+				s.write(t, `{"type":"message","channel":%q,"from":"x","data":%s}`, channel, data)
+			}
+			for _, frame := range []string{`null`, `7`, `[]`, `{}`, `{"type":7}`, `{"type":"message"}`, `{"type":"message","channel":7,"data":1}`, `{"type":"error"}`,
+				`{"type":"ack","requestId":"event-x"}`, `{"type":"ack","requestId":{}}`, `{"type":"going_away","retryAfterMs":"soon"}`, `{"type":"message",`} {
+				s.write(t, "%s", frame)
+			}
+			s.write(t, `{"type":"message","channel":%q,"from":"x","data":{"cmd":"reboot"}}`, last)
+			running.awaitEvent(t, 1, event, map[string]any{"channel": last})
+			if n := running.count("disconnected", nil); n != 0 {
+				t.Errorf("it disconnected %d times", n)
+			}
+		})
+	}
+}
+
 // TestIngesterTrustsTheChannel: a device may write any id into its data; whose
 // event it is says the channel, which the service has checked.
 func TestIngesterTrustsTheChannel(t *testing.T) {

@@ -77,9 +77,7 @@ function session(token) {
       if (welcomedAt !== undefined) end.lived = performance.now() - welcomedAt;
       resolve({ ...end, code, reason: reason.toString() || end.reason, ...left });
     });
-    ws.on("message", (bytes) => {
-      silence.refresh();
-      const frame = JSON.parse(bytes);
+    const handle = (frame) => {
       if (frame.type === "welcome") {
         welcomedAt = performance.now();
         ws.send(JSON.stringify({ type: "subscribe", channel: PATTERN, requestId: "sub" }));
@@ -95,6 +93,16 @@ function session(token) {
         end.backAt = performance.now() + inMs;
         clearTimeout(leaving);
         leaving = setTimeout(leave, inMs);
+      }
+    };
+    ws.on("message", (bytes) => {
+      silence.refresh();
+      // A device wrote a part of this: what cannot be read is skipped, and never ends the ingester.
+      try {
+        handle(JSON.parse(bytes));
+      } catch (error) {
+        if (error.code) throw error; // the system's: the disk is full
+        say("skipped", { bytes: bytes.length, reason: error.message.slice(0, 200) });
       }
     });
   });

@@ -148,13 +148,20 @@ class Camera:
                     code = struct.unpack("!H", payload[:2])[0] if payload else 1005
                     raise Closed(code, payload[2:].decode())
                 if opcode == ABNF.OPCODE_TEXT:
-                    self.handle(json.loads(payload))
+                    self.take(payload)
         finally:
             self.ws.close(timeout=farewell)
             self.ws.shutdown()  # close() leaves the socket open when the service closed first
 
     def send(self, **frame):
         self.ws.send(json.dumps(frame))
+
+    def take(self, payload):
+        """Another peer wrote a part of this: what cannot be read is skipped, and never ends the camera."""
+        try:
+            self.handle(json.loads(payload))
+        except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as strange:
+            say("skipped", bytes=len(payload), reason=f"{type(strange).__name__}: {strange}"[:200])
 
     def handle(self, frame):
         kind, request = frame["type"], frame.get("requestId", "")

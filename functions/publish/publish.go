@@ -97,7 +97,7 @@ func (h *handler) readMessage(w http.ResponseWriter, r *http.Request, key *apps.
 	if err != nil {
 		return m, err
 	}
-	from, given, err := body.String("from")
+	from, given, err := body.String("from", protocol.InvalidPeerID)
 	if err != nil {
 		return m, err
 	}

@@ -64,16 +64,16 @@ type fields struct {
 
 func readFields(body api.Object) (f fields, err error) {
 	var hasPeer bool
-	if f.peer, hasPeer, err = body.String("peerId"); err != nil {
+	if f.peer, hasPeer, err = body.String("peerId", protocol.InvalidPeerID); err != nil {
 		return f, err
 	}
 	if !hasPeer {
 		return f, protocol.Errorf(protocol.InvalidRequest, "peerId is missing; it must be a string, the id of the peer that the token is for")
 	}
-	if f.channels, f.hasChannels, err = body.Strings("channels", protocol.MaxTokenChannels); err != nil {
+	if f.channels, f.hasChannels, err = body.Strings("channels", protocol.MaxTokenChannels, protocol.InvalidChannel); err != nil {
 		return f, err
 	}
-	if f.permissions, f.hasPermissions, err = body.Strings("permissions", protocol.MaxTokenPermissions); err != nil {
+	if f.permissions, f.hasPermissions, err = body.Strings("permissions", protocol.MaxTokenPermissions, protocol.InvalidRequest); err != nil {
 		return f, err
 	}
 	const sec = int64(time.Second)

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"fleetwire/pkg/protocol"
 )
 
 const (
@@ -141,6 +143,11 @@ func TestParseRefuses(t *testing.T) {
 		{"empty app id", `{"apps":[{"id":"","keys":[]}]}`, "apps[0].id: must be 1–64 characters of A–Z, a–z, 0–9, _ and -"},
 		{"app id of 65", `{"apps":[{"id":"` + strings.Repeat("a", 65) + `","keys":[]}]}`, "apps[0].id: must be 1–64 characters of A–Z, a–z, 0–9, _ and -"},
 		{"app id that would leave its Redis key", `{"apps":[{"id":"a}:b","keys":[]}]}`, "apps[0].id: must be 1–64 characters of A–Z, a–z, 0–9, _ and -"},
+		{"half a character in an app id", `{"apps":[{"id":"a\ud800","keys":[]}]}`, "apps[0].id: " + protocol.ErrHalfCharacter.Error()},
+		{"half a character in a plan's name", document(`"plan":{"name":"\udc00","maxConcurrentConnections":1,"maxMessagesPerPeriod":1},`), "apps[0].plan.name: " + protocol.ErrHalfCharacter.Error()},
+		{"half a character in a secret", key("sk_1", `"secret":"0123456789abcdef0123456789abcdef\ud800",`+scope), "apps[0].keys[0].secret: " + protocol.ErrHalfCharacter.Error()},
+		{"half a character in a pattern", key("pk_1", `"channelPatterns":["a\ud83d"],"actions":[]`), "apps[0].keys[0].channelPatterns[0]: " + protocol.ErrHalfCharacter.Error()},
+		{"17 wildcards in a pattern", key("pk_1", `"channelPatterns":["`+strings.Repeat("*/", 17)+`"],"actions":[]`), "apps[0].keys[0].channelPatterns[0]: pattern has 17 wildcards; at most 16 are allowed"},
 		{"app id not a string", `{"apps":[{"id":7,"keys":[]}]}`, "apps[0].id: must be a string, got a number"},
 		{"app id twice", `{"apps":[{"id":"a","keys":[]},{"id":"a","keys":[]}]}`, "apps[1].id: already used by apps[0]; app ids are unique"},
 		{"suspended as text", document(`"suspended":"yes",`), `apps[0].suspended: must be true or false, got "yes"`},

@@ -149,9 +149,12 @@ func (v value) list() ([]value, bool) {
 // text reads a string. The message never shows what was there instead.
 func (v value) text() (string, bool) {
 	if v.raw[0] == '"' {
-		if s, ok := protocol.DecodeString(v.raw); ok {
+		s, err := protocol.DecodeString(v.raw)
+		if err == nil {
 			return s, true
 		}
+		v.addf("%v", err)
+		return "", false
 	}
 	v.addf("must be a string, got %s", protocol.Kind(v.raw))
 	return "", false

@@ -122,6 +122,11 @@ func wantRefusal(t *testing.T, token string, code protocol.CloseCode, reason str
 // object is a JSON object that is n bytes long.
 func object(n int) string { return `{"k":"` + strings.Repeat("x", n-len(`{"k":""}`)) + `"}` }
 
+// levels is a JSON object in which n levels lie in one another.
+func levels(n int) string {
+	return `{"k":` + strings.Repeat("[", n-1) + strings.Repeat("]", n-1) + `}`
+}
+
 // claimsOf reads a token's payload without any check.
 func claimsOf(t *testing.T, token string) map[string]json.RawMessage {
 	t.Helper()

@@ -84,7 +84,7 @@ func (c *claims) read() error {
 	case errors.As(err, &fault):
 		return fault
 	case err != nil:
-		return claimError{"the token's payload is not one JSON object in valid UTF-8"}
+		return claimError{"the token's payload is not one JSON object in valid UTF-8, of at most 128 levels"}
 	case !seen["sub"]:
 		return claimError{"claim sub is missing: the peer's id is required"}
 	case !seen["exp"]:
@@ -94,9 +94,12 @@ func (c *claims) read() error {
 }
 
 func (c *claims) readPeer(value []byte) error {
-	peer, ok := protocol.DecodeString(value)
-	if !ok || !protocol.ValidPeerID(peer) {
+	peer, err := protocol.DecodeString(value)
+	if err != nil || !protocol.ValidPeerID(peer) {
 		return fmt.Errorf("must be a string of 1–%d printable ASCII characters", protocol.MaxPeerIDBytes)
+	}
+	if protocol.IsReservedPeerID(peer) {
+		return fmt.Errorf("is reserved for the service, as are %s; choose another peer id", protocol.ReservedPeerIDs)
 	}
 	c.peer = peer
 	return nil
@@ -150,8 +153,11 @@ func readStrings(value []byte, limit int) ([]string, error) {
 	}
 	list := make([]string, len(items))
 	for i, item := range items {
-		text, ok := protocol.DecodeString(item)
-		if !ok {
+		text, err := protocol.DecodeString(item)
+		if errors.Is(err, protocol.ErrHalfCharacter) {
+			return nil, fmt.Errorf("has half a character (an escape such as \\ud800) at [%d]", i)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("must be an array of strings, got %s at [%d]", protocol.Kind(item), i)
 		}
 		list[i] = text

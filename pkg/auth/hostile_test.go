@@ -25,6 +25,7 @@ const (
 	strangeBytes = "the token is not a JWT: it has characters other than A–Z, a–z, 0–9, '-', '_' and '.'"
 	needKid      = "the token's header must have a kid: the id of the secret key that signed it"
 	unknownKid   = "the token's kid is unknown or revoked"
+	headerTwice  = "the token's header gives a parameter more than once"
 	needTyp      = "the token's header typ must be JWT, or left out"
 )
 
@@ -76,8 +77,14 @@ func TestHostileTokens(t *testing.T) {
 		{"HS384, rightly signed", mac(`{"alg":"HS384","kid":"sk_a"}`, sha512.New384, secretA), needHS256},
 		{"HS512, rightly signed", mac(`{"alg":"HS512","kid":"sk_a"}`, sha512.New, secretA), needHS256},
 		{"HS256 in the header, HS512 in fact", mac(goodHeader, sha512.New, secretA), badSignature},
-		{"HS256 then none", unsigned(`{"alg":"HS256","alg":"none","kid":"sk_a"}`), needHS256},
-		{"none then HS256, unsigned", unsigned(`{"alg":"none","alg":"HS256","kid":"sk_a"}`), badSignature},
+		{"HS256 then none", unsigned(`{"alg":"HS256","alg":"none","kid":"sk_a"}`), headerTwice},
+		{"none then HS256, unsigned", unsigned(`{"alg":"none","alg":"HS256","kid":"sk_a"}`), headerTwice},
+		{"kid twice", hs256(`{"alg":"HS256","kid":"sk_b","kid":"sk_a"}`, goodPayload, secretA), headerTwice},
+		{"kid twice, once with an escape", hs256(`{"alg":"HS256","k\u0069d":"sk_b","kid":"sk_a"}`, goodPayload, secretA), headerTwice},
+		{"half a character in kid", hs256(`{"alg":"HS256","kid":"sk_a\ud800"}`, goodPayload, secretA), "the token's header has half a character in it (an escape such as \\ud800)"},
+		{"a kid that is not UTF-8", hs256("{\"alg\":\"HS256\",\"kid\":\"sk_a\xff\"}", goodPayload, secretA), "the token's header is not one JSON object in valid UTF-8"},
+		{"a surrogate in UTF-8", hs256("{\"alg\":\"HS256\",\"kid\":\"sk_a\",\"x\":\"\xed\xa0\x80\"}", goodPayload, secretA), "the token's header is not one JSON object in valid UTF-8"},
+		{"a header nested deep", hs256(`{"alg":"HS256","kid":"sk_a","x":`+strings.Repeat("[", 200)+strings.Repeat("]", 200)+`}`, goodPayload, secretA), "the token's header is not one JSON object in valid UTF-8"},
 		{"RS256, signed with the HMAC secret", hs256(`{"alg":"RS256","kid":"sk_a"}`, goodPayload, secretA), needHS256},
 		{"ES256", hs256(`{"alg":"ES256","kid":"sk_a"}`, goodPayload, secretA), needHS256},
 		{"EdDSA", hs256(`{"alg":"EdDSA","kid":"sk_a"}`, goodPayload, secretA), needHS256},

@@ -75,6 +75,8 @@ func newPayload(key *apps.Key, r TokenRequest, now time.Time) (*payload, *protoc
 		return nil, protocol.Errorf(protocol.Unauthorized, "a publishable key cannot sign tokens; use a secret key")
 	case !protocol.ValidPeerID(r.Peer):
 		return nil, protocol.Errorf(protocol.InvalidPeerID, "peerId must be 1–%d printable ASCII characters", protocol.MaxPeerIDBytes)
+	case protocol.IsReservedPeerID(r.Peer):
+		return nil, protocol.Errorf(protocol.InvalidPeerID, "peerId %q is reserved for the service, as are %s; choose another", r.Peer, protocol.ReservedPeerIDs)
 	case ttl < time.Second || ttl > protocol.MaxTokenTTL:
 		return nil, protocol.Errorf(protocol.InvalidRequest, "expiresInSec must be from 1 to %d", int(protocol.MaxTokenTTL.Seconds()))
 	case len(r.Channels) > protocol.MaxTokenChannels:

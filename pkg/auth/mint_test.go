@@ -101,6 +101,9 @@ func TestMintRefuses(t *testing.T) {
 	}{
 		{"no peer", "sk_a", TokenRequest{}, protocol.Error{Code: protocol.InvalidPeerID, Message: "peerId must be 1–128 printable ASCII characters"}},
 		{"a peer with a newline", "sk_a", TokenRequest{Peer: "a\n"}, protocol.Error{Code: protocol.InvalidPeerID, Message: "peerId must be 1–128 printable ASCII characters"}},
+		{"a peer whom REST publishes are from", "sk_a", TokenRequest{Peer: "server"}, protocol.Error{Code: protocol.InvalidPeerID, Message: `peerId "server" is reserved for the service, as are server, anon_… and _system…; choose another`}},
+		{"a peer of a publishable key", "sk_a", TokenRequest{Peer: "anon_a"}, protocol.Error{Code: protocol.InvalidPeerID, Message: `peerId "anon_a" is reserved for the service, as are server, anon_… and _system…; choose another`}},
+		{"metadata of 17 levels", "sk_a", TokenRequest{Peer: "a", Metadata: []byte(levels(17))}, protocol.Error{Code: protocol.InvalidRequest, Message: "metadata is nested too deep; at most 16 levels are allowed"}},
 		{"a publishable key", "pk_a", TokenRequest{Peer: "a"}, protocol.Error{Code: protocol.Unauthorized, Message: "a publishable key cannot sign tokens; use a secret key"}},
 		{"less than a second", "sk_a", TokenRequest{Peer: "a", TTL: time.Millisecond}, protocol.Error{Code: protocol.InvalidRequest, Message: "expiresInSec must be from 1 to 86400"}},
 		{"a negative time", "sk_a", TokenRequest{Peer: "a", TTL: -time.Hour}, protocol.Error{Code: protocol.InvalidRequest, Message: "expiresInSec must be from 1 to 86400"}},

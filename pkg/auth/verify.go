@@ -2,6 +2,8 @@ package auth
 
 import (
 	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"strings"
 	"time"
@@ -99,6 +101,9 @@ func verifySignature(dir *apps.Directory, token string) (*apps.Key, *claims, *pr
 		return nil, nil, invalid("the token is not a JWT: it has characters other than A–Z, a–z, 0–9, '-', '_' and '.'")
 	}
 
+	if fault := checkHeader(token); fault != nil {
+		return nil, nil, fault
+	}
 	var key *apps.Key
 	var refusal *protocol.CloseError
 	c := new(claims)
@@ -120,6 +125,37 @@ func verifySignature(dir *apps.Directory, token string) (*apps.Key, *claims, *pr
 	default:
 		return nil, nil, invalid("the token's signature is not by the secret of the key that kid names")
 	}
+}
+
+// checkHeader refuses a header that another reader may read differently: one that
+// is not strict JSON, or that gives a parameter twice (RFC 7515 §4). What is no
+// header at all is left to the parser.
+func checkHeader(token string) *protocol.CloseError {
+	part, _, _ := strings.Cut(token, ".")
+	header, err := base64.RawURLEncoding.Strict().DecodeString(part)
+	if err != nil || !json.Valid(header) || header[0] != '{' {
+		return nil
+	}
+	given := make(map[string]bool, 4)
+	twice := false
+	err = protocol.ScanObject(header, func(name string, value []byte) error {
+		twice = twice || given[name]
+		given[name] = true
+		if value[0] == '"' {
+			_, err := protocol.DecodeString(value)
+			return err
+		}
+		return nil
+	})
+	switch {
+	case twice:
+		return invalid("the token's header gives a parameter more than once")
+	case errors.Is(err, protocol.ErrHalfCharacter):
+		return invalid("the token's header has half a character in it (an escape such as \\ud800)")
+	case err != nil:
+		return invalid("the token's header is not one JSON object in valid UTF-8")
+	}
+	return nil
 }
 
 // notInToken is true for what base64url (RFC 4648 §5) and '.' do not use. The

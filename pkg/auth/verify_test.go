@@ -61,6 +61,13 @@ func TestVerifyTokenAccepts(t *testing.T) {
 		{"one character as sub", payload(`" "`, "1767229200"), func(g *Grant) bool { return g.Peer == " " }},
 		{"128 characters as sub", payload(`"`+strings.Repeat("~", 128)+`"`, "1767229200"), nil},
 		{"sub with escapes", payload(`"\u0061\"\/"`, "1767229200"), func(g *Grant) bool { return g.Peer == `a"/` }},
+		{"sub is only like a reserved one", payload(`"server-1"`, "1767229200"), func(g *Grant) bool { return g.Peer == "server-1" }},
+		{"sub in another case than a reserved one", payload(`"Server"`, "1767229200"), nil},
+		{"a surrogate pair in a channel", signed(`,"channels":["devices/\ud83d\ude00"]`), func(g *Grant) bool { return g.MayTouch("devices/😀") }},
+		{"metadata of 16 levels", signed(`,"metadata":` + levels(16)), func(g *Grant) bool { return string(g.Metadata) == levels(16) }},
+		{"metadata stays as it is", signed(`,"peerMetadata":{"\ud800":"\udc00","a":1,"a":1.0}`), func(g *Grant) bool {
+			return string(g.PeerMetadata) == `{"\ud800":"\udc00","a":1,"a":1.0}`
+		}},
 		{"no channels", signed(`,"channels":[]`), func(g *Grant) bool { return g.Patterns != nil && len(g.Patterns) == 0 && !g.MayTouch("devices/a") }},
 		{"100 channels", signed(`,"channels":[` + many(`"devices/a"`, 100) + `]`), func(g *Grant) bool { return len(g.Patterns) == 100 }},
 		{"no permissions", signed(`,"permissions":[]`), func(g *Grant) bool { return g.Actions == 0 }},
@@ -100,8 +107,9 @@ func TestVerifyTokenRefusesClaims(t *testing.T) {
 	many := func(item string, n int) string { return strings.TrimSuffix(strings.Repeat(item+",", n), ",") }
 	payload := func(text string) string { return hs256(goodHeader, text, secretA) }
 	const (
-		notObject = "the token's payload is not one JSON object in valid UTF-8"
+		notObject = "the token's payload is not one JSON object in valid UTF-8, of at most 128 levels"
 		badSub    = "claim sub must be a string of 1–128 printable ASCII characters"
+		reserved  = "claim sub is reserved for the service, as are server, anon_… and _system…; choose another peer id"
 		tooFar    = "lies beyond the year 9999: unix seconds are wanted, not milliseconds"
 	)
 	tests := []struct{ name, token, want string }{
@@ -120,6 +128,21 @@ func TestVerifyTokenRefusesClaims(t *testing.T) {
 		{"sub with DEL", payload(`{"exp":1767229200,"sub":"a` + "\x7f" + `"}`), badSub},
 		{"sub not ASCII", payload(`{"exp":1767229200,"sub":"é"}`), badSub},
 		{"sub in another case", payload(`{"exp":1767229200,"SUB":"a"}`), "claim sub is missing: the peer's id is required"},
+
+		{"half a character in sub", payload(`{"exp":1767229200,"sub":"a\ud800"}`), badSub},
+		{"half a character in channels", signed(`,"channels":["devices/a","devices/\udc00"]`), "claim channels has half a character (an escape such as \\ud800) at [1]"},
+		{"half a character in permissions", signed(`,"permissions":["send\ud800"]`), "claim permissions has half a character (an escape such as \\ud800) at [0]"},
+		{"metadata of 17 levels", signed(`,"metadata":` + levels(17)), "claim metadata is nested too deep; at most 16 levels are allowed"},
+		{"peerMetadata of 17 levels", signed(`,"peerMetadata":` + levels(17)), "claim peerMetadata is nested too deep; at most 16 levels are allowed"},
+		{"peerMetadata of 120 levels", signed(`,"peerMetadata":` + levels(120)), "claim peerMetadata is nested too deep; at most 16 levels are allowed"},
+		{"metadata of 2,000 levels", signed(`,"metadata":` + levels(2000)), notObject},
+		{"an unknown claim of 2,000 levels", signed(`,"x":` + levels(2000)), notObject},
+
+		{"sub is whom REST publishes are from", payload(`{"exp":1767229200,"sub":"server"}`), reserved},
+		{"sub is spelled with an escape", payload(`{"exp":1767229200,"sub":"\u0073erver"}`), reserved},
+		{"sub is the system", payload(`{"exp":1767229200,"sub":"_system"}`), reserved},
+		{"sub is a part of the system", payload(`{"exp":1767229200,"sub":"_system/a"}`), reserved},
+		{"sub is like a publishable key's peer", payload(`{"exp":1767229200,"sub":"anon_0123456789abcdefghijkl"}`), reserved},
 
 		{"no exp", payload(`{"sub":"a"}`), "claim exp is missing: unix seconds are required"},
 		{"exp as text", payload(`{"sub":"a","exp":"1767229200"}`), "claim exp must be a number of unix seconds, got a string"},

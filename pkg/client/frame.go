@@ -111,9 +111,9 @@ func parseServerFrame(b []byte) (f serverFrame, err error) {
 }
 
 func text(name string, value []byte, to *string) error {
-	s, ok := protocol.DecodeString(value)
-	if !ok {
-		return fmt.Errorf("%s is not a string", name)
+	s, err := protocol.DecodeString(value)
+	if err != nil {
+		return fmt.Errorf("%s is not a string of whole characters", name)
 	}
 	*to = s
 	return nil

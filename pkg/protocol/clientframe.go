@@ -57,13 +57,13 @@ type ClientFrame struct {
 //
 // The error, nil if all is well, is ready for an `error` frame (protocol §4.4). These are looked for in this
 // order:
-//   - MalformedMessage: not one valid JSON object, no string type, a requestId that is not a string of 1–128
-//     bytes (both also with an unknown type);
+//   - MalformedMessage: not one valid JSON object, a value nested more than MaxNesting deep, no string type, a
+//     requestId that is not a string of 1–128 bytes (all also with an unknown type);
 //   - UnknownType: a type that Decode does not know;
 //   - MalformedMessage: another field that this type of frame uses has the wrong JSON type; null is wrong too;
 //   - MissingData: a publish or send without data;
-//   - InvalidChannel, InvalidPeerID, InvalidToken: no channel, to or token. What they may look like is checked by
-//     who uses them.
+//   - InvalidChannel, InvalidPeerID, InvalidToken: no channel, to or token, or one with half a character in it
+//     (ErrHalfCharacter). What else they may look like is checked by who uses them.
 //
 // After an error f holds the requestId, if a good one could be read, so that the answer can carry it, and the
 // type, if it is known; nothing else in it is of use.
@@ -98,8 +98,9 @@ func Decode(b []byte, f *ClientFrame) *Error {
 	}
 
 	var name []byte
+	whole := true
 	if isString(typ) {
-		name = unquote(typ)
+		name, whole = unquote(typ)
 		f.Type = parseFrameType(name)
 	}
 	if f.Type == TypePing {
@@ -115,6 +116,8 @@ func Decode(b []byte, f *ClientFrame) *Error {
 		return wrongType("type", typ, "a string")
 	case idErr != nil:
 		return idErr
+	case !whole:
+		return Errorf(MalformedMessage, "type %v", ErrHalfCharacter)
 	case f.Type == 0:
 		return Errorf(UnknownType, "type %.40q is unknown; it must be one of %q", name, frameTypeNames[1:])
 	}
@@ -141,18 +144,22 @@ func Decode(b []byte, f *ClientFrame) *Error {
 	return f.read("channel", channel, &f.Channel, InvalidChannel, nil)
 }
 
-// read sets the field that the frame is about, and the data of those that have some. missing is the error if the
-// field is not there.
-func (f *ClientFrame) read(name string, value []byte, field *string, missing Code, data []byte) *Error {
+// read sets the field that the frame is about, and the data of those that have some. invalid is the error if the
+// field is not there, or is no text.
+func (f *ClientFrame) read(name string, value []byte, field *string, invalid Code, data []byte) *Error {
 	switch {
 	case value != nil && !isString(value):
 		return wrongType(name, value, "a string")
 	case data == nil && (f.Type == TypePublish || f.Type == TypeSend):
 		return Errorf(MissingData, "data is missing; it may be any JSON value, null included")
 	case value == nil:
-		return Errorf(missing, "%s is missing", name)
+		return Errorf(invalid, "%s is missing", name)
 	}
-	*field, f.Data = string(unquote(value)), data
+	text, whole := unquote(value)
+	if !whole {
+		return Errorf(invalid, "%s %v", name, ErrHalfCharacter)
+	}
+	*field, f.Data = string(text), data
 	return nil
 }
 
@@ -164,7 +171,10 @@ func (f *ClientFrame) readRequestID(value []byte) *Error {
 	if !isString(value) {
 		return wrongType("requestId", value, "a string of 1 to 128 bytes")
 	}
-	id := unquote(value)
+	id, whole := unquote(value)
+	if !whole {
+		return Errorf(MalformedMessage, "requestId %v", ErrHalfCharacter)
+	}
 	if len(id) == 0 {
 		return Errorf(MalformedMessage, "requestId is empty; it must be 1 to %d bytes long, or left out", MaxRequestIDBytes)
 	}

@@ -53,7 +53,8 @@
 // # Limits
 //
 //	one frame                       64 KiB    MaxFrameBytes          else close 1009
-//	nesting of its JSON             10,000    MaxNesting             else malformed_message
+//	nesting of data                 128       MaxNesting             else malformed_message; 400 by REST
+//	nesting of metadata             16        MaxMetadataNesting     else close 4001; 400 by REST
 //	requestId                       128 B     MaxRequestIDBytes      else malformed_message
 //	peer id                         128 B     MaxPeerIDBytes         else invalid_peer_id
 //	subscriptions of a connection   100       MaxSubscriptions       else channel_limit_exceeded

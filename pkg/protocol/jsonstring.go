@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"bytes"
+	"errors"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -65,24 +66,37 @@ func AppendString(dst []byte, s string) []byte {
 	return append(dst, '"')
 }
 
+// ErrHalfCharacter: a string escapes half a surrogate pair, such as "\ud800". No text has such a character. Readers
+// put U+FFFD in its place, each in its own way, so that two names become one.
+var ErrHalfCharacter = errors.New("has half a character in it (an escape such as \\ud800 without its other half); send whole characters")
+
+// errNoString is never shown: callers say what the value is instead, and what it must be.
+var errNoString = errors.New("is not a string")
+
 // DecodeString returns the text of value, which must be exactly one JSON string literal in valid UTF-8, as
-// ScanObject hands it out; false if it is anything else. An escaped lone surrogate becomes U+FFFD.
-func DecodeString(value []byte) (string, bool) {
+// ScanObject hands it out. The error is ErrHalfCharacter, or another if value is anything else.
+func DecodeString(value []byte) (string, error) {
 	s := scanner{b: value}
 	if !utf8.Valid(value) || !s.skipString() || s.i != len(value) {
-		return "", false
+		return "", errNoString
 	}
-	return string(unquote(value)), true
+	text, whole := unquote(value)
+	if !whole {
+		return "", ErrHalfCharacter
+	}
+	return string(text), nil
 }
 
-// unquote returns the text of a valid string literal: a part of the literal itself if nothing is escaped in it.
-func unquote(literal []byte) []byte {
+// unquote returns the text of a valid string literal: a part of the literal itself if nothing is escaped in it. whole
+// is false if there is half a surrogate pair in it, for which U+FFFD stands in the text.
+func unquote(literal []byte) (text []byte, whole bool) {
 	body := literal[1 : len(literal)-1]
 	i := bytes.IndexByte(body, '\\')
 	if i < 0 {
-		return body
+		return body, true
 	}
-	text := make([]byte, 0, len(body)) // no escape is shorter than what it stands for
+	whole = true
+	text = make([]byte, 0, len(body)) // no escape is shorter than what it stands for
 	for ; i >= 0; i = bytes.IndexByte(body, '\\') {
 		text = append(text, body[:i]...)
 		escape := body[i+1]
@@ -109,6 +123,8 @@ func unquote(literal []byte) []byte {
 				}
 				if r = utf16.DecodeRune(r, low); r != utf8.RuneError {
 					body = body[6:]
+				} else {
+					whole = false
 				}
 			}
 			text = utf8.AppendRune(text, r)
@@ -116,7 +132,7 @@ func unquote(literal []byte) []byte {
 			text = append(text, escape)
 		}
 	}
-	return append(text, body...)
+	return append(text, body...), whole
 }
 
 // hex4 is the value of the four hexadecimal digits that b begins with.

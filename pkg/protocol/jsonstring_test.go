@@ -31,37 +31,37 @@ func TestAppendString(t *testing.T) {
 func TestDecodeString(t *testing.T) {
 	tests := []struct {
 		name, value, want string
-		ok                bool
+		err               error
 	}{
-		{"empty", `""`, "", true},
-		{"plain", `"abc"`, "abc", true},
-		{"short escapes", `"\"\\\/\b\f\n\r\t"`, "\"\\/\b\f\n\r\t", true},
-		{"escapes at both ends", `"\ta\t"`, "\ta\t", true},
-		{"hexadecimal in either case", `"\u00e9\u00E9\uABCD\uabcd"`, "éé\uabcd\uabcd", true},
-		{"surrogate pair", `"\ud83d\ude00"`, "😀", true},
-		{"lone high surrogate", `"\ud83dx"`, "\uFFFDx", true},
-		{"lone high surrogate at the end", `"x\ud83d"`, "x\uFFFD", true},
-		{"lone low surrogate", `"\ude00x"`, "\uFFFDx", true},
-		{"high surrogate twice, then low", `"\ud83d\ud83d\ude00"`, "\uFFFD😀", true},
-		{"high surrogate before an ordinary escape", `"\ud83d\u0041"`, "\uFFFDA", true},
-		{"high surrogate before a short escape", `"\ud83d\n123456"`, "\uFFFD\n123456", true},
-		{"escaped U+FFFD", `"\ufffd"`, "\uFFFD", true},
-		{"number", `1`, "", false},
-		{"null", `null`, "", false},
-		{"nothing", ``, "", false},
-		{"quote alone", `"`, "", false},
-		{"never closed", `"a`, "", false},
-		{"closed by an escaped quote", `"a\"`, "", false},
-		{"more after it", `"a"b`, "", false},
-		{"white space around it", ` "a" `, "", false},
-		{"broken escape", `"\x"`, "", false},
-		{"cut escape", `"\u12`, "", false},
-		{"invalid UTF-8", "\"\xff\"", "", false},
+		{"empty", `""`, "", nil},
+		{"plain", `"abc"`, "abc", nil},
+		{"short escapes", `"\"\\\/\b\f\n\r\t"`, "\"\\/\b\f\n\r\t", nil},
+		{"escapes at both ends", `"\ta\t"`, "\ta\t", nil},
+		{"hexadecimal in either case", `"\u00e9\u00E9\uABCD\uabcd"`, "éé\uabcd\uabcd", nil},
+		{"surrogate pair", `"\ud83d\ude00"`, "😀", nil},
+		{"lone high surrogate", `"\ud83dx"`, "", ErrHalfCharacter},
+		{"lone high surrogate at the end", `"x\ud83d"`, "", ErrHalfCharacter},
+		{"lone low surrogate", `"\ude00x"`, "", ErrHalfCharacter},
+		{"high surrogate twice, then low", `"\ud83d\ud83d\ude00"`, "", ErrHalfCharacter},
+		{"high surrogate before an ordinary escape", `"\ud83d\u0041"`, "", ErrHalfCharacter},
+		{"high surrogate before a short escape", `"\ud83d\n123456"`, "", ErrHalfCharacter},
+		{"escaped U+FFFD", `"\ufffd"`, "\uFFFD", nil},
+		{"number", `1`, "", errNoString},
+		{"null", `null`, "", errNoString},
+		{"nothing", ``, "", errNoString},
+		{"quote alone", `"`, "", errNoString},
+		{"never closed", `"a`, "", errNoString},
+		{"closed by an escaped quote", `"a\"`, "", errNoString},
+		{"more after it", `"a"b`, "", errNoString},
+		{"white space around it", ` "a" `, "", errNoString},
+		{"broken escape", `"\x"`, "", errNoString},
+		{"cut escape", `"\u12`, "", errNoString},
+		{"invalid UTF-8", "\"\xff\"", "", errNoString},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got, ok := DecodeString([]byte(tt.value)); got != tt.want || ok != tt.ok {
-				t.Errorf("DecodeString(%s) = %q, %v, want %q, %v", tt.value, got, ok, tt.want, tt.ok)
+			if got, err := DecodeString([]byte(tt.value)); got != tt.want || err != tt.err {
+				t.Errorf("DecodeString(%s) = %q, %v, want %q, %v", tt.value, got, err, tt.want, tt.err)
 			}
 		})
 	}

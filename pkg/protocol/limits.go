@@ -1,6 +1,9 @@
 package protocol
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Sizes, in bytes.
 const (
@@ -50,10 +53,13 @@ const (
 	// MaxTokenPermissions bounds a token's `permissions` (protocol §3).
 	MaxTokenPermissions = 16
 
-	// MaxNesting bounds how deep arrays and objects may lie in one another in any JSON that is
-	// accepted, the outermost counted. It is where encoding/json stops too, so that whatever
-	// passes here can be read by a Go program at the other end.
-	MaxNesting = 10_000
+	// MaxNesting bounds how deep arrays and objects may lie in one another in `data`, and in every
+	// other value of a frame or body, the value's own level counted (protocol §4.2). JSON readers
+	// that call themselves for each level give up, or end their program, at some thousand of them.
+	MaxNesting = 128
+
+	// MaxMetadataNesting bounds it in a token's `metadata` and `peerMetadata` (protocol §3).
+	MaxMetadataNesting = 16
 )
 
 // Times.
@@ -91,3 +97,13 @@ func ValidPeerID(s string) bool {
 	}
 	return true
 }
+
+// IsReservedPeerID reports whether s is a peer id that only the service may give (protocol §3): "server", whom REST
+// publishes are from unless they say otherwise; "anon_…", the peers of publishable keys; and "_system…". No token can
+// be for one, or a device would look like the service.
+func IsReservedPeerID(s string) bool {
+	return s == "server" || strings.HasPrefix(s, "anon_") || strings.HasPrefix(s, "_system")
+}
+
+// ReservedPeerIDs names them, for error messages.
+const ReservedPeerIDs = "server, anon_… and _system…"

@@ -11,7 +11,7 @@ import (
 // with the name unescaped, and the value verbatim without the white space around it, aliasing b.
 // A name that is there twice is handed out twice.
 //
-// It is strict: RFC 8259 to the letter, valid UTF-8 throughout (also inside values), nested at most
+// It is strict: RFC 8259 to the letter, valid UTF-8 throughout (also inside values), values nested at most
 // MaxNesting deep, and nothing but white space around the object. Anything else is an error that says
 // where and what was expected, and never quotes b; member may have been called before it is found. The first
 // error that member returns ends the scan and is returned as it is.
@@ -36,6 +36,8 @@ type scanner struct {
 	begun bool   // a member has been read
 	wrong string // what was wrong at i; "" so far nothing
 	slash bool   // skipString has passed over an escape
+
+	deepest int // how many levels the values so far have, at most
 
 	name, value []byte // the member that next found
 }
@@ -98,7 +100,7 @@ func (s *scanner) next() bool {
 	}
 	s.name = s.b[start+1 : s.i-1]
 	if s.slash {
-		s.name = unquote(s.b[start:s.i])
+		s.name, _ = unquote(s.b[start:s.i]) // half a character in it makes it a name that nobody knows
 	}
 	if !s.skipColon() {
 		return false
@@ -123,9 +125,10 @@ func (s *scanner) skipValue() bool {
 				return false
 			}
 		case '{', '[':
-			if open.depth+1 == MaxNesting { // the object that b is lies around all of it
-				return s.fail("nested too deep, expected at most 10000 levels")
+			if open.depth == MaxNesting {
+				return s.fail(tooDeep)
 			}
+			s.deepest = max(s.deepest, open.depth+1)
 			s.i++
 			s.space()
 			if s.peek() == c+2 { // '}' or ']', both two on from their partner
@@ -338,36 +341,38 @@ func (s *scanner) fail(wrong string) bool {
 	return false
 }
 
-// nesting is a stack of what is open, one bit a level: object or array. The innermost 64 levels or fewer lie in
-// top, whole words of 64 outer ones in below, so that nothing is allocated until the 65th level.
+var tooDeep = fmt.Sprintf("nested too deep, expected at most %d levels", MaxNesting)
+
+// nesting is a stack of what is open, one bit a level: object or array.
 type nesting struct {
-	depth int
-	top   uint64
-	below []uint64
+	depth   int
+	objects [MaxNesting / 64]uint64
 }
 
 func (n *nesting) push(object bool) {
-	if n.depth > 0 && n.depth%64 == 0 {
-		n.below = append(n.below, n.top)
-		n.top = 0
+	bit := uint64(1) << (n.depth % 64)
+	if object {
+		n.objects[n.depth/64] |= bit
+	} else {
+		n.objects[n.depth/64] &^= bit
 	}
 	n.depth++
-	n.top <<= 1
-	if object {
-		n.top |= 1
-	}
 }
 
-func (n *nesting) pop() {
-	n.depth--
-	n.top >>= 1
-	if n.depth > 0 && n.depth%64 == 0 {
-		n.top = n.below[len(n.below)-1]
-		n.below = n.below[:len(n.below)-1]
-	}
+func (n *nesting) pop() { n.depth-- }
+
+func (n *nesting) inObject() bool {
+	innermost := n.depth - 1
+	return n.objects[innermost/64]>>(innermost%64)&1 == 1
 }
 
-func (n *nesting) inObject() bool { return n.top&1 == 1 }
+// Nesting returns how deep arrays and objects lie in one another in a JSON value, its own level counted: 0 for a
+// string, 2 for [[]]. ok is false if value is not one valid JSON value of at most MaxNesting levels.
+func Nesting(value []byte) (levels int, ok bool) {
+	s := scanner{b: value}
+	ok = utf8.Valid(value) && s.skipValue() && s.i == len(value)
+	return s.deepest, ok
+}
 
 // Kind names the type of a JSON value, which is valid and without white space
 // before it, as error messages put it: "an object", "null".

@@ -58,7 +58,7 @@ func sender(frame []byte) (from string) {
 		if name != "from" {
 			return nil
 		}
-		from, _ = protocol.DecodeString(value)
+		from, _ = protocol.DecodeString(value) // a peer id, which is ASCII
 		return errFound // the rest may be long
 	})
 	return from

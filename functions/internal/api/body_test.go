@@ -227,9 +227,12 @@ func TestBodyMustBeOneStrictObject(t *testing.T) {
 
 func TestObjectReaders(t *testing.T) {
 	type reading func(o api.Object) (any, error)
-	text := func(o api.Object) (any, error) { s, given, err := o.String("a"); return fmt.Sprint(s, " ", given), err }
+	text := func(o api.Object) (any, error) {
+		s, given, err := o.String("a", protocol.InvalidPeerID)
+		return fmt.Sprint(s, " ", given), err
+	}
 	texts := func(o api.Object) (any, error) {
-		l, given, err := o.Strings("a", 2)
+		l, given, err := o.Strings("a", 2, protocol.InvalidChannel)
 		return fmt.Sprintf("%q %v", l, given), err
 	}
 	number := func(o api.Object) (any, error) { return o.Int("a", "seconds", 1, 60, 42) }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -68,18 +69,19 @@ func (o Object) Raw(name string) (value []byte, given bool) {
 	return value, given
 }
 
-// String reads a string.
-func (o Object) String(name string) (s string, given bool, err error) {
+// String reads a string. If it is no text ([protocol.ErrHalfCharacter]), the
+// error has the code invalid.
+func (o Object) String(name string, invalid protocol.Code) (s string, given bool, err error) {
 	value, given := o.members[name]
 	if !given {
 		return "", false, nil
 	}
-	s, err = stringAt(name, value)
+	s, err = stringAt(name, value, invalid)
 	return s, true, err
 }
 
-// Strings reads an array of at most most strings.
-func (o Object) Strings(name string, most int) (texts []string, given bool, err error) {
+// Strings reads an array of at most most strings; invalid is as in [Object.String].
+func (o Object) Strings(name string, most int, invalid protocol.Code) (texts []string, given bool, err error) {
 	value, given := o.members[name]
 	if !given {
 		return nil, false, nil
@@ -96,7 +98,7 @@ func (o Object) Strings(name string, most int) (texts []string, given bool, err 
 	}
 	texts = make([]string, len(items))
 	for i, item := range items {
-		if texts[i], err = stringAt(fmt.Sprintf("%s[%d]", name, i), item); err != nil {
+		if texts[i], err = stringAt(fmt.Sprintf("%s[%d]", name, i), item, invalid); err != nil {
 			return nil, true, err
 		}
 	}
@@ -132,9 +134,13 @@ func (o Object) Object(name string, most int) ([]byte, error) {
 	return compact, nil
 }
 
-func stringAt(where string, value []byte) (string, error) {
-	s, ok := protocol.DecodeString(value)
-	if !ok {
+// stringAt reads a string. If it is no text its error has the code invalid.
+func stringAt(where string, value []byte, invalid protocol.Code) (string, error) {
+	s, err := protocol.DecodeString(value)
+	if errors.Is(err, protocol.ErrHalfCharacter) {
+		return "", protocol.Errorf(invalid, "%s %v", where, err)
+	}
+	if err != nil {
 		return "", wrongType(where, value, "a string")
 	}
 	return s, nil
