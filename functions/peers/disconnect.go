@@ -12,6 +12,7 @@ import (
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/broker"
 	"fleetwire/pkg/protocol"
+	"fleetwire/pkg/redisconn"
 )
 
 // DisconnectRoute is where the handler of [NewDisconnect] belongs.
@@ -37,7 +38,8 @@ type Revocations interface {
 //
 // Any secret key of the app may do this. A path or query that is wrong is 400
 // (invalid_peer_id, invalid_request). When Redis or a node does not answer, it is
-// 503 backend_error and the message says what was done; doing it again is safe.
+// 503 backend_error, whose outcome is unknown unless nothing at all was done, and the
+// message says what was done; doing it again is safe.
 func NewDisconnect(c api.Config, connections Connections, revocations Revocations) http.Handler {
 	if connections == nil || revocations == nil {
 		panic("peers.NewDisconnect: Connections and Revocations are required")
@@ -50,8 +52,7 @@ func NewDisconnect(c api.Config, connections Connections, revocations Revocation
 		// First, so that who is disconnected cannot come back.
 		if revoke {
 			if err := revocations.Revoke(r.Context(), key.App.ID, peer, c.Time()); err != nil {
-				shown := protocol.Errorf(protocol.BackendError, "Redis did not take the revocation; nothing was done, try again")
-				return fmt.Errorf("%w: %w", shown, err)
+				return fmt.Errorf("%w: %w", unrevoked(err), err)
 			}
 		}
 		closed, err := connections.Disconnect(r.Context(), key.App.ID, peer)
@@ -67,15 +68,30 @@ type response struct {
 	Closed int64  `json:"closed"`
 }
 
+// unrevoked is what is told when Redis did not confirm the revocation.
+func unrevoked(err error) *protocol.Error {
+	if redisconn.Undone(err) {
+		return protocol.Errorf(protocol.BackendError, "Redis did not take the revocation; nothing was done, try again")
+	}
+	return protocol.Unknownf("Redis did not answer; whether the peer's tokens are revoked is not known, and its connections were left open; try again")
+}
+
 func unfinished(revoked bool, closed int64, err error) error {
-	done := "Redis did not take the order"
-	if errors.Is(err, broker.ErrUnanswered) {
-		done = fmt.Sprintf("not every node has answered; %d connections are known to be closed", closed)
+	shown := protocol.Unknownf("Redis did not answer; whether the peer's connections are closed is not known")
+	switch {
+	case errors.Is(err, broker.ErrUnanswered):
+		shown.Message = fmt.Sprintf("not every node has answered; %d connections are known to be closed", closed)
+	case redisconn.Undone(err):
+		shown.Message = "Redis did not take the order"
+		if !revoked {
+			shown.Outcome = protocol.OutcomeNone
+		}
 	}
 	if revoked {
-		done += "; the peer's tokens are revoked"
+		shown.Message += "; the peer's tokens are revoked"
 	}
-	return fmt.Errorf("%w: %w", protocol.Errorf(protocol.BackendError, "%s; try again", done), err)
+	shown.Message += "; try again"
+	return fmt.Errorf("%w: %w", shown, err)
 }
 
 func readDisconnect(r *http.Request) (peer string, revoke bool, err error) {

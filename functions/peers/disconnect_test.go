@@ -40,8 +40,15 @@ func (f *fleet) Revoke(_ context.Context, app, peer string, at time.Time) error 
 	return f.unrevoked
 }
 
+// proto is an error as Redis answers it.
+type proto string
+
+func (e proto) Error() string { return string(e) }
+func (proto) RedisError()     {}
+
 func TestDisconnect(t *testing.T) {
 	broken := errors.New("connection reset")
+	refused := proto("OOM command not allowed when used memory > 'maxmemory'.")
 	unanswered := fmt.Errorf("%w: 1 of 2", broker.ErrUnanswered)
 	for _, test := range []struct {
 		name, target string
@@ -56,12 +63,18 @@ func TestDisconnect(t *testing.T) {
 		{"slashes that a front door decoded", "/v1/peers/a/b", fleet{}, 200, `{"peerId":"a/b","closed":0}`, []string{"disconnect app_demo a/b"}},
 		{"revoke first", "/v1/peers/p?revoke=true", fleet{closed: 1}, 200, `{"peerId":"p","closed":1}`, []string{"revoke app_demo p true", "disconnect app_demo p"}},
 		{"revoke=false", "/v1/peers/p?revoke=false", fleet{closed: 1}, 200, `{"peerId":"p","closed":1}`, []string{"disconnect app_demo p"}},
-		{"Redis takes no revocation", "/v1/peers/p?revoke=true", fleet{unrevoked: broken}, 503,
-			`{"error":"backend_error","message":"Redis did not take the revocation; nothing was done, try again"}`, []string{"revoke app_demo p true"}},
-		{"Redis takes no order", "/v1/peers/p", fleet{unanswered: broken}, 503,
-			`{"error":"backend_error","message":"Redis did not take the order; try again"}`, []string{"disconnect app_demo p"}},
+		{"Redis takes no revocation", "/v1/peers/p?revoke=true", fleet{unrevoked: refused}, 503,
+			`{"error":"backend_error","message":"Redis did not take the revocation; nothing was done, try again","outcome":"none"}`, []string{"revoke app_demo p true"}},
+		{"Redis does not say whether it took the revocation", "/v1/peers/p?revoke=true", fleet{unrevoked: broken}, 503,
+			`{"error":"backend_error","message":"Redis did not answer; whether the peer's tokens are revoked is not known, and its connections were left open; try again","outcome":"unknown"}`, []string{"revoke app_demo p true"}},
+		{"Redis takes no order", "/v1/peers/p", fleet{unanswered: refused}, 503,
+			`{"error":"backend_error","message":"Redis did not take the order; try again","outcome":"none"}`, []string{"disconnect app_demo p"}},
+		{"Redis takes no order after the revocation", "/v1/peers/p?revoke=true", fleet{unanswered: refused}, 503,
+			`{"error":"backend_error","message":"Redis did not take the order; the peer's tokens are revoked; try again","outcome":"unknown"}`, []string{"revoke app_demo p true", "disconnect app_demo p"}},
+		{"Redis does not say whether it took the order", "/v1/peers/p", fleet{unanswered: broken}, 503,
+			`{"error":"backend_error","message":"Redis did not answer; whether the peer's connections are closed is not known; try again","outcome":"unknown"}`, []string{"disconnect app_demo p"}},
 		{"a node does not answer", "/v1/peers/p?revoke=true", fleet{closed: 2, unanswered: unanswered}, 503,
-			`{"error":"backend_error","message":"not every node has answered; 2 connections are known to be closed; the peer's tokens are revoked; try again"}`,
+			`{"error":"backend_error","message":"not every node has answered; 2 connections are known to be closed; the peer's tokens are revoked; try again","outcome":"unknown"}`,
 			[]string{"revoke app_demo p true", "disconnect app_demo p"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -94,7 +94,7 @@ func TestListWithoutRedis(t *testing.T) {
 		return nil, errors.New("connection reset")
 	})
 	apitest.Want(t, apitest.Do(h, apitest.Request("GET", "/v1/channels/devices%2Fa/peers", "")), 503,
-		`{"error":"backend_error","message":"who is in the channel could not be read; try again"}`)
+		`{"error":"backend_error","message":"who is in the channel could not be read; try again","outcome":"none"}`)
 	if !strings.Contains(log.String(), "connection reset") {
 		t.Errorf("the log does not say why: %s", log)
 	}

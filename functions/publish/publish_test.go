@@ -178,7 +178,8 @@ func TestWhatTheDoorAnswers(t *testing.T) {
 		{"over quota", publish.Result{Err: protocol.Errorf(protocol.OverMessageQuota, "used up"), RetryAfter: 36*time.Hour + 1}, 429, "129601", `{"error":"over_message_quota","message":"used up"}`},
 		{"over quota as the period ends", publish.Result{Err: protocol.Errorf(protocol.OverMessageQuota, "used up")}, 429, "1", `{"error":"over_message_quota","message":"used up"}`},
 		{"not authorized", publish.Result{Err: protocol.Errorf(protocol.ChannelNotAuthorized, "no")}, 403, "", `{"error":"channel_not_authorized","message":"no"}`},
-		{"Redis away", publish.Result{Err: protocol.Errorf(protocol.BackendError, "try again")}, 503, "", `{"error":"backend_error","message":"try again"}`},
+		{"Redis away", publish.Result{Err: protocol.Errorf(protocol.BackendError, "try again")}, 503, "", `{"error":"backend_error","message":"try again","outcome":"none"}`},
+		{"Redis did not answer", publish.Result{Err: protocol.Unknownf("try again")}, 503, "", `{"error":"backend_error","message":"try again","outcome":"unknown"}`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

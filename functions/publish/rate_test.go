@@ -71,7 +71,7 @@ func TestWrongRequestsTakeATokenToo(t *testing.T) {
 				t.Errorf("over its rate: headers %v, want Retry-After: 2 and no Accept", got)
 			}
 			w = ask(apitest.Limiter{Err: errors.New("no Redis")})
-			apitest.Want(t, w, 503, `{"error":"backend_error","message":"the rate limit could not be checked, so nothing was done; try again"}`)
+			apitest.Want(t, w, 503, `{"error":"backend_error","message":"the rate limit could not be checked, so nothing was done; try again","outcome":"none"}`)
 			if len(d.got) != 0 {
 				t.Errorf("published %v", d.got)
 			}

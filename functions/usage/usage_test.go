@@ -173,7 +173,7 @@ func TestRedisIsAway(t *testing.T) {
 		config, log := apitest.Config(t)
 		b := &book{err: errors.New("dial tcp 10.0.0.7:6379: refused")}
 		w := apitest.Do(New(config, b), apitest.Request("GET", target, ""))
-		apitest.Want(t, w, 503, `{"error":"backend_error","message":"the usage could not be read; try again"}`)
+		apitest.Want(t, w, 503, `{"error":"backend_error","message":"the usage could not be read; try again","outcome":"none"}`)
 		if !strings.Contains(log.String(), "10.0.0.7") {
 			t.Errorf("%s: the log does not say why: %s", target, log)
 		}

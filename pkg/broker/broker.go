@@ -20,6 +20,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"log/slog"
+	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -79,10 +80,10 @@ type Options struct {
 	Log    *slog.Logger
 	// Node is this process's name in Redis, unique among all that run.
 	Node string
-	// Embedded is for miniredis, which cannot PUBLISH from a script (so counting
-	// and publishing take two steps) and hands a message on once through a
-	// subscription and once through a pattern, in no fixed order (so that one
-	// pattern takes in everything and the node filters).
+	// Embedded is for miniredis, which hands a message on once through a
+	// subscription and once through a pattern, in no fixed order. So one pattern
+	// takes in everything and the node filters, and PUBLISH does not tell how many
+	// nodes have the peer that a message is for (peersFromCounts).
 	Embedded bool
 }
 
@@ -90,9 +91,16 @@ type Options struct {
 type Broker struct {
 	opt       Options
 	process   uint64
+	name      string // process, in keys
 	sequence  atomic.Uint64
 	interests *interests
 	inbox     inbox
+
+	publishing sync.Mutex // guards:
+	clock      clock
+	batches    int64          // the number of the last batch
+	ran        map[string]ran // app id → its last batch that Redis answered
+
 	answering sync.WaitGroup // Disconnected
 }
 
@@ -101,6 +109,11 @@ func New(opt Options) *Broker {
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
 	b := &Broker{opt: opt, process: binary.BigEndian.Uint64(id[:])}
+	b.name = strconv.FormatUint(b.process, 36)
+	b.ran = map[string]ran{}
+	if opt.Redis != nil { // else it only prepares
+		opt.Redis.AddHook(&b.clock)
+	}
 	b.interests = newInterests(opt)
 	b.inbox.wake = make(chan struct{}, 1)
 	return b

@@ -1,46 +1,114 @@
 -- Holds messages of one app against their senders' rates and the app's cap, and
 -- publishes those within both, in one step: so exactly as many pass as the cap
 -- allows, and one over its rate is not counted. bucket.lua stands before this.
--- KEYS[1] the counter; then a bucket for each rate
--- ARGV: cap (-1: none), when the counter expires (unix seconds); for each bucket
--- tokens per second, burst, how many messages take a token each, and which these
--- are, from 1; then a Redis channel and a payload for each message
--- Returns for each bucket milliseconds until its next token; then for each message
--- how many nodes Redis handed it to, -1 if it is over the cap, -2 if it is over
--- its rate.
-local reply, limited, at = {}, {}, 3
-local refused = 0
-for b = 2, #KEYS do
+--
+-- It runs each batch at most once, and none too late. Batches of a process have
+-- numbers that rise. [2] is a hash with the number n of the last one that ran, and
+-- what it returned, unless all was published (said: its number and that), or with
+-- the number of one that never will (void). A batch whose answer was lost is sent again
+-- with its number, and gets that answer. A batch that was overtaken by a later one,
+-- or that comes after its deadline by Redis's clock, does nothing: its sender has
+-- been told so.
+-- KEYS: [1] the counter, [2] this process's last batch; then a bucket for each rate
+-- ARGV: [1] the batch's number, [2] its deadline (microseconds since 1970), [3] cap
+-- (-1: none), [4] when the counter expires (unix seconds), [5] '' or, if the batch
+-- was sent before, the run_id of the Redis that it was sent to and the number that
+-- [2] must have at least, because this process has heard so, [6] '' or what is
+-- asked of [2]: 'renew' that it lives on, 'exact' that it tells to how many nodes a
+-- message went; for each bucket tokens
+-- per second, burst, how many messages take a token each, and which these are,
+-- from 1; then a Redis channel and a payload for each message. Without messages it
+-- says what became of the batch, and sees to it that the batch never runs after that.
+-- Returns what became of the batch (0: it ran, 1: it came too late, 2: it did not
+-- run and never will, 3: nobody knows, as Redis has lost what it knew), and Redis's
+-- clock in microseconds. If it ran: for each bucket milliseconds until its next
+-- token; then for each message how many nodes Redis handed it to, -1 if it is over
+-- the cap, -2 if it is over its rate, -3 if Redis did not let us publish it. All
+-- that may be missing of a batch that is sent again: then all was published.
+local life = 600 -- of [2], in seconds
+local function keep(...)
+  redis.call('HSET', KEYS[2], 'n', ARGV[1], ...)
+  redis.call('EXPIRE', KEYS[2], life)
+end
+local t = redis.call('TIME')
+local now = t[1] * 1000000 + t[2]
+local number, deadline = tonumber(ARGV[1]), tonumber(ARGV[2])
+local reply = {0, now}
+local last = tonumber(redis.call('HGET', KEYS[2], 'n') or 0)
+if last >= number then
+  if last > number or redis.call('HGET', KEYS[2], 'void') == ARGV[1] then
+    return {2, now}
+  end
+  local of, said = string.match(redis.call('HGET', KEYS[2], 'said') or '', '^(%d+) (.*)$')
+  if of == ARGV[1] then
+    for outcome in string.gmatch(said, '%S+') do
+      reply[#reply + 1] = tonumber(outcome)
+    end
+  end
+  return reply
+end
+if ARGV[5] ~= '' then
+  local run, heard = string.match(ARGV[5], '^(%S+) (%d+)$')
+  local info = redis.pcall('INFO', 'server')
+  local known = type(info) == 'string' and string.match(info, 'run_id:(%x+)') == run
+  known = known and last >= tonumber(heard) and now < deadline + life * 500000
+  if #ARGV == 6 or now > deadline or not known then
+    keep('void', ARGV[1])
+    return {known and 2 or 3, now}
+  end
+end
+if now > deadline then
+  return {1, now}
+end
+
+local limited, refused, at = {}, 0, 7
+for b = 3, #KEYS do
   local asked = tonumber(ARGV[at + 2])
   local given, wait = take(KEYS[b], asked, tonumber(ARGV[at]), tonumber(ARGV[at + 1]))
   for i = given + 1, asked do
     limited[tonumber(ARGV[at + 2 + i])] = true
   end
   refused = refused + asked - given
-  reply[b - 1] = wait
+  reply[b] = wait
   at = at + 3 + asked
 end
 local n = (#ARGV - at + 1) / 2
 local pass = n - refused
 if pass > 0 then
-  local cap = tonumber(ARGV[1])
+  local cap = tonumber(ARGV[3])
   local used = redis.call('INCRBY', KEYS[1], pass)
   if used == pass then
-    redis.call('EXPIREAT', KEYS[1], ARGV[2])
+    redis.call('EXPIREAT', KEYS[1], ARGV[4])
   end
   if cap >= 0 and used > cap then
     pass = math.max(0, pass - (used - cap))
   end
 end
+local all, forbidden, before = pass == n, 0, #KEYS
 for i = 1, n do
   local outcome = -2
   if not limited[i] then
     outcome = -1
     if pass > 0 then
-      outcome = redis.call('PUBLISH', ARGV[at + 2 * i - 2], ARGV[at + 2 * i - 1])
+      outcome = redis.pcall('PUBLISH', ARGV[at], ARGV[at + 1])
       pass = pass - 1
+      if type(outcome) ~= 'number' then
+        outcome, forbidden = -3, forbidden + 1
+      end
     end
   end
-  reply[#KEYS - 1 + i] = outcome
+  reply[before + i] = outcome
+  at = at + 2
+end
+if forbidden > 0 then
+  redis.call('DECRBY', KEYS[1], forbidden)
+  all = false
+end
+if not all or string.find(ARGV[6], 'exact', 1, true) then
+  keep('said', ARGV[1] .. ' ' .. table.concat(reply, ' ', 3))
+elseif last == 0 or ARGV[6] ~= '' then
+  keep()
+else
+  redis.call('HSET', KEYS[2], 'n', ARGV[1])
 end
 return reply

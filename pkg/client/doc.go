@@ -46,9 +46,13 @@
 //
 // What the service refuses is an [*Error] with one of pkg/protocol's codes:
 //
-//	switch client.CodeOf(err) {
-//	case protocol.OverMessageQuota: // dropped until the period ends
-//	case protocol.BackendError: // nothing was published: try again
+//	var refused *client.Error
+//	if errors.As(err, &refused) {
+//		switch {
+//		case refused.Code == protocol.OverMessageQuota: // dropped until the period ends
+//		case refused.Outcome == protocol.OutcomeNone: // nothing was published: try again
+//		case refused.Outcome == protocol.OutcomeUnknown: // another try may publish it twice
+//		}
 //	}
 //
 // Neither errors nor logs ever hold a token or a secret key.

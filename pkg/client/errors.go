@@ -37,6 +37,10 @@ type Error struct {
 	Message    string        // for people
 	Status     int           // of an HTTP answer; else 0
 	RetryAfter time.Duration // what an HTTP answer asked for; else 0
+	// Outcome of a backend_error: with protocol.OutcomeNone nothing was done, and
+	// another try is safe; with protocol.OutcomeUnknown it may have been done, and
+	// another try may do it twice. "" with every other code.
+	Outcome protocol.Outcome
 }
 
 // Error is for people.
@@ -89,9 +93,10 @@ func refusal(status int, header http.Header, body io.Reader) *Error {
 	var answer struct {
 		Error   protocol.Code
 		Message string
+		Outcome protocol.Outcome
 	}
 	if err := json.Unmarshal(text, &answer); err == nil && answer.Error != "" {
-		e.Code, e.Message = answer.Error, answer.Message
+		e.Code, e.Message, e.Outcome = answer.Error, answer.Message, answer.Outcome
 	} else {
 		e.Message = "an answer that is not the service's; is the URL right?"
 	}

@@ -132,8 +132,10 @@ func Example_backend() {
 		if err != nil {
 			log.Fatal(err) // the network, or ctx
 		}
-	case protocol.RateLimited, protocol.OverMessageQuota, protocol.BackendError:
+	case protocol.RateLimited, protocol.OverMessageQuota:
 		log.Fatal("nothing was published; later: ", err)
+	case protocol.BackendError: // unless its Outcome is none, the camera may have been told
+		log.Fatal("again only if a second reboot does no harm: ", err)
 	default:
 		log.Fatal("a mistake: ", err)
 	}

@@ -55,6 +55,7 @@ type Welcome struct {
 // A serverFrame is any frame of the service; which fields it has depends on its type.
 type serverFrame struct {
 	Type, RequestID, Channel, From, Code, Message, PeerID string
+	Outcome                                               string
 	Data, FromMetadata, Metadata                          []byte // alias the frame
 	ExpiresAt, ServerTime, MaxMessageSize, RetryAfterMs   int64
 	Joined, Left                                          []Member
@@ -76,6 +77,8 @@ func parseServerFrame(b []byte) (f serverFrame, err error) {
 			return text(name, value, &f.Code)
 		case "message":
 			return text(name, value, &f.Message)
+		case "outcome":
+			return text(name, value, &f.Outcome)
 		case "peerId":
 			return text(name, value, &f.PeerID)
 		case "data":

@@ -353,6 +353,9 @@ func TestRenewalRefused(t *testing.T) {
 			t.Fatalf("reported %v, want two errors", errs)
 		}
 		wantCode(t, errs[0], protocol.BackendError)
+		if refused, ok := errors.AsType[*Error](errs[0]); !ok || refused.Outcome != protocol.OutcomeNone {
+			t.Errorf("%v has the outcome %q, want none", errs[0], refused.Outcome)
+		}
 		wantCode(t, errs[1], protocol.ChannelNotAuthorized)
 		// The next token may: asked again.
 		_ = p.Close()

@@ -149,7 +149,7 @@ func (c *Client) handle(l *link, b []byte) {
 		}
 		l.answer(f.RequestID, nil)
 	case "error":
-		refused := &Error{Code: protocol.Code(f.Code), Message: f.Message}
+		refused := &Error{Code: protocol.Code(f.Code), Message: f.Message, Outcome: protocol.Outcome(f.Outcome)}
 		if !l.answer(f.RequestID, refused) && f.RequestID == "" {
 			c.report(refused)
 		}

@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -68,8 +69,8 @@ var codes = [...]CodeInfo{
 		"The message was dropped; the connection stays and goes on receiving. Wait for the next period, or raise the plan."},
 	{InvalidToken, http.StatusUnauthorized, "the token is not valid for this connection",
 		"`error` frames only. A refresh brought a token that does not verify, or is another peer's. The old credential stays in force. Mint a token for the same peer."},
-	{BackendError, http.StatusServiceUnavailable, "the message could not be handed on; nothing was published",
-		"The service's store did not take it. Nothing happened; retry with backoff."},
+	{BackendError, http.StatusServiceUnavailable, "the service's store did not answer; nothing was done",
+		"The service's store did not take it, or did not say. With outcome none nothing happened and nothing will: retry with backoff. With outcome unknown it may have been done: a retry may do it twice."},
 	{InternalError, http.StatusInternalServerError, "something went wrong on the server",
 		"A fault of the server, which has logged it. Retry with backoff; report it if it stays."},
 	{InvalidRequest, http.StatusBadRequest, "the request is invalid",
@@ -115,16 +116,31 @@ func (c Code) info() *CodeInfo {
 	return nil
 }
 
+// Outcome is what is known, after a backend_error, of what was asked for (protocol §4.4).
+type Outcome string
+
+// The two outcomes. OutcomeNone holds for good: it was not done and will not be done later.
+const (
+	OutcomeNone    Outcome = "none"
+	OutcomeUnknown Outcome = "unknown"
+)
+
 // Error is a refusal that the caller gets to see: an `error` frame, or a REST error body.
 // An empty Message stands for the code's own sentence.
 type Error struct {
 	Code    Code
-	Message string // shown to the caller: no secret, token or internal detail belongs in it
+	Message string  // shown to the caller: no secret, token or internal detail belongs in it
+	Outcome Outcome // shown with backend_error alone, where "" stands for OutcomeNone
 }
 
 // Errorf makes an Error with a formatted message.
 func Errorf(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// Unknownf makes a backend_error after which it is not known what was done.
+func Unknownf(format string, args ...any) *Error {
+	return &Error{Code: BackendError, Message: fmt.Sprintf(format, args...), Outcome: OutcomeUnknown}
 }
 
 // Error is the code and the message, for logs.
@@ -137,11 +153,20 @@ func (e *Error) message() string {
 	return e.Message
 }
 
-// AppendErrorBody appends the REST error body {"error":"…","message":"…"} (protocol §5).
+// AppendErrorBody appends the REST error body {"error":"…","message":"…"}, with "outcome" for a
+// backend_error (protocol §5).
 func AppendErrorBody(dst []byte, e *Error) []byte {
 	dst = append(dst, `{"error":`...)
 	dst = AppendString(dst, string(e.Code))
 	dst = append(dst, `,"message":`...)
 	dst = AppendString(dst, e.message())
-	return append(dst, '}')
+	return append(e.appendOutcome(dst), '}')
+}
+
+func (e *Error) appendOutcome(dst []byte) []byte {
+	if e.Code != BackendError {
+		return dst
+	}
+	dst = append(dst, `,"outcome":`...)
+	return AppendString(dst, string(cmp.Or(e.Outcome, OutcomeNone)))
 }

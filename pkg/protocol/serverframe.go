@@ -43,7 +43,7 @@ func AppendAck(dst []byte, requestID string) []byte {
 }
 
 // AppendError appends an error frame (protocol §4.4). An empty requestID leaves the field out: the refused
-// frame had none, or none that could be read.
+// frame had none, or none that could be read. A backend_error has its outcome.
 func AppendError(dst []byte, requestID string, e *Error) []byte {
 	dst = append(dst, `{"type":"error",`...)
 	if requestID != "" {
@@ -55,7 +55,7 @@ func AppendError(dst []byte, requestID string, e *Error) []byte {
 	dst = AppendString(dst, string(e.Code))
 	dst = append(dst, `,"message":`...)
 	dst = AppendString(dst, e.message())
-	return append(dst, '}')
+	return append(e.appendOutcome(dst), '}')
 }
 
 // AppendMessage appends a message frame (protocol §4.3). The sender's metadata and data are spliced in as they

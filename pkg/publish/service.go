@@ -37,8 +37,13 @@ const (
 	maxBatchBytes    = 1 << 20
 
 	// answerTime bounds a round trip, with the making of a connection for it if
-	// there is none: senders hear within 2 s that Redis hangs.
+	// there is none, and Redis publishes nothing after it. Senders hear within 2 s
+	// that Redis hangs, though the broker asks a moment longer what was done.
 	answerTime = 1500 * time.Millisecond
+
+	// What a backend_error says of the message.
+	none    = "nothing was published, try again"
+	unknown = "whether the message was published is not known; it may have been delivered"
 )
 
 // Message is a message to be published, and by whom.
@@ -149,7 +154,7 @@ func (s *Service) Publish(ctx context.Context, m Message) Result {
 	case r := <-w:
 		return r
 	case <-ctx.Done():
-		return Result{Err: protocol.Errorf(protocol.BackendError, "the request ended before Redis answered; whether the message was published is not known")}
+		return Result{Err: protocol.Unknownf("the request ended before Redis answered; " + unknown)}
 	}
 }
 
@@ -180,7 +185,7 @@ func (s *Service) Submit(m Message, done Completion) *protocol.Error {
 		m.Channel = ""
 	}
 	if !s.opt.Up() {
-		return s.refuse("Redis does not answer; nothing was published, try again")
+		return s.refuse("Redis does not answer; " + none)
 	}
 	o := s.opt.Broker.Prepare(&broker.Message{
 		App: m.Grant.App.ID, Channel: m.Channel, To: m.To,
@@ -191,7 +196,7 @@ func (s *Service) Submit(m Message, done Completion) *protocol.Error {
 	s.mu.Lock()
 	if s.bytes+o.Size() > maxWaitingBytes {
 		s.mu.Unlock()
-		return s.refuse("Redis does not keep up; nothing was published, try again")
+		return s.refuse("Redis does not keep up; " + none)
 	}
 	it := item{m.Grant.App, nil, o, done, m.Channel, m.To, m.From, len(m.Data)}
 	if m.TakeToken {
@@ -307,8 +312,10 @@ func (s *Service) publish(items []item) {
 		case it.outgoing.OverRate:
 			r.Err = protocol.Errorf(protocol.RateLimited, "key %s is over its rate", it.bucketOf.ID)
 			r.RetryAfter = it.outgoing.RetryAfter
-		case err != nil:
-			r.Err = protocol.Errorf(protocol.BackendError, "Redis did not take the message; nothing was published, try again")
+		case it.outgoing.Unknown:
+			r.Err = protocol.Unknownf("Redis did not answer; " + unknown)
+		case err != nil && !it.outgoing.OverCap:
+			r.Err = protocol.Errorf(protocol.BackendError, "Redis did not take the message; "+none)
 		default:
 			r.Err = protocol.Errorf(protocol.OverMessageQuota, "the app has used its %d messages of this period; it ends at %s", it.app.Plan.MaxMessagesPerPeriod, end.Format(time.RFC3339))
 			r.RetryAfter = end.Sub(now)

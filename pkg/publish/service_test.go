@@ -221,6 +221,25 @@ func TestBrokerFails(t *testing.T) {
 	if r.Err == nil || r.Err.Code != protocol.BackendError || strings.Contains(r.Err.Message, "gone") {
 		t.Errorf("got %v, want backend_error without its inner cause", r.Err)
 	}
+	if r.Err.Outcome == protocol.OutcomeUnknown || !strings.Contains(r.Err.Message, "nothing was published") {
+		t.Errorf("got %v, outcome %q; nothing was published", r.Err, r.Err.Outcome)
+	}
+	s.broker.answer = func(batches []broker.Batch) error {
+		batches[0].Messages[0].Unknown = true
+		return errors.New("gone")
+	}
+	r = s.Publish(context.Background(), message(app("app", 9), "1"))
+	if r.Err == nil || r.Err.Code != protocol.BackendError || r.Err.Outcome != protocol.OutcomeUnknown || !strings.Contains(r.Err.Message, "may have been delivered") {
+		t.Errorf("got %v, want backend_error with an unknown outcome", r.Err)
+	}
+	// One app's message is over its cap while another's batch fails.
+	s.broker.answer = func(batches []broker.Batch) error {
+		batches[0].Messages[0].OverCap = true
+		return errors.New("gone")
+	}
+	if r := s.Publish(context.Background(), message(app("app", 9), "1")); r.Err == nil || r.Err.Code != protocol.OverMessageQuota {
+		t.Errorf("got %v, want over_message_quota", r.Err)
+	}
 	// One app's batch fails, another's does not.
 	s.broker.answer = func(batches []broker.Batch) error {
 		for _, b := range batches {
@@ -283,7 +302,7 @@ func TestCallerGivesUp(t *testing.T) {
 	cancel()
 	select {
 	case r := <-results:
-		if r.Err == nil || r.Err.Code != protocol.BackendError || !strings.Contains(r.Err.Message, "not known") {
+		if r.Err == nil || r.Err.Code != protocol.BackendError || r.Err.Outcome != protocol.OutcomeUnknown || !strings.Contains(r.Err.Message, "not known") {
 			t.Errorf("got %v, want backend_error that says the outcome is not known", r.Err)
 		}
 	case <-time.After(patience):

@@ -3,6 +3,8 @@ package redisconn
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
@@ -38,7 +40,7 @@ func (t *together) ProcessHook(next redis.ProcessHook) redis.ProcessHook { retur
 
 func (t *together) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
-		if len(cmds) > 0 && goesAlone[cmds[0].Name()] {
+		if len(cmds) > 0 && goesAlone[cmds[0].Name()] || ctx.Value(alone{}) != nil {
 			return next(ctx, cmds)
 		}
 		t.mu.Lock()
@@ -50,11 +52,37 @@ func (t *together) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 		r := &rider{cmds, make(chan bool, 1)}
 		t.waiting = append(t.waiting, r)
 		t.mu.Unlock()
-		if <-r.turn {
+		if t.wait(ctx, r) {
 			t.lead(ctx, next, r)
 		}
 		return firstError(cmds)
 	}
+}
+
+type alone struct{}
+
+// Alone has a pipeline with this context share no round trip, for one that must
+// not wait for another's: Redis may have stopped answering that one.
+func Alone(ctx context.Context) context.Context { return context.WithValue(ctx, alone{}, true) }
+
+// wait waits for the rider's turn, and says whether it is to lead. A rider whose
+// context ends before its round trip has begun takes part in none.
+func (t *together) wait(ctx context.Context, r *rider) (lead bool) {
+	select {
+	case lead = <-r.turn:
+		return lead
+	case <-ctx.Done():
+	}
+	t.mu.Lock()
+	i := slices.Index(t.waiting, r)
+	if i < 0 || len(r.turn) > 0 { // it is under way, or has been told to lead
+		t.mu.Unlock()
+		return <-r.turn
+	}
+	t.waiting = slices.Delete(slices.Clone(t.waiting), i, i+1)
+	t.mu.Unlock()
+	stamp(r.cmds, fmt.Errorf("%w: %w", errNotSent, ctx.Err()))
+	return false
 }
 
 // lead makes a round trip for r, the first of those that wait, and for the others.
@@ -106,7 +134,7 @@ func (t *together) back(err error) {
 	defer t.mu.Unlock()
 	if timedOut(err) {
 		for _, r := range t.waiting {
-			stamp(r.cmds, err)
+			stamp(r.cmds, fmt.Errorf("%w: %w", errNotSent, err))
 			r.turn <- false
 		}
 		t.waiting = nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -85,13 +86,18 @@ func TestSharedRoundTripOfAnImpatientCaller(t *testing.T) {
 	go ping(context.Background(), other)
 	redistest.Eventually(t, patience, "both wait", func() bool { return together.Waiting() == 2 })
 	cancel()
+	if err := <-impatient; !errors.Is(err, context.Canceled) || !redisconn.NotSent(err) || !redisconn.Undone(err) {
+		t.Errorf("%v, want that it was not sent", err)
+	}
+	alone := make(chan error, 1)
+	go ping(redisconn.Alone(context.Background()), alone)
+	<-trips.held // it did not wait for the first
 	release()
-	for name, answer := range map[string]chan error{"the first": first, "the other": other} {
+	for name, answer := range map[string]chan error{"the first": first, "the other": other, "the one alone": alone} {
 		if err := <-answer; err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	<-impatient
 }
 
 // Those that wait behind a round trip that runs into its timeout do not each
@@ -204,4 +210,23 @@ func TestPipelinesOverConnectionsThatAreSetUp(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+func TestUndone(t *testing.T) {
+	m, rdb := redistest.Embedded(t)
+	ctx := context.Background()
+	_ = m.Set("text", "x")
+	if err := rdb.LPush(ctx, "text", "x").Err(); redisconn.NotSent(err) || !redisconn.Undone(err) {
+		t.Errorf("%v is an answer: not sent %v, undone %v", err, redisconn.NotSent(err), redisconn.Undone(err))
+	}
+	m.Close()
+	_, _ = rdb.Ping(ctx).Result() // the connection that it had
+	if err := rdb.Ping(ctx).Err(); !redisconn.NotSent(err) || !redisconn.Undone(err) {
+		t.Errorf("%v: not sent %v, undone %v", err, redisconn.NotSent(err), redisconn.Undone(err))
+	}
+	for _, err := range []error{nil, io.EOF, context.DeadlineExceeded, errors.New("read tcp: connection reset by peer")} {
+		if redisconn.NotSent(err) || redisconn.Undone(err) {
+			t.Errorf("%v proves nothing", err)
+		}
+	}
 }

@@ -10,6 +10,9 @@ import (
 // MessageCount counts an app's messages in a period, such as 2026-01.
 func (n Namespace) MessageCount(app, period string) string { return n.app(app, "messages:"+period) }
 
+// Sent is the hash of the last messages that a process has published.
+func (n Namespace) Sent(app, process string) string { return n.app(app, "sent:"+process) }
+
 // Connections is the hash of the connections that each node holds.
 func (n Namespace) Connections(app string) string { return n.app(app, "connections") }
 

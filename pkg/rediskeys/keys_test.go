@@ -17,6 +17,7 @@ var catalogue = []struct {
 	build  func(n Namespace, app, name, second string) string
 }{
 	{"MessageCount", "fw:{app}:messages:PERIOD", func(n Namespace, app, name, _ string) string { return n.MessageCount(app, name) }},
+	{"Sent", "fw:{app}:sent:ID", func(n Namespace, app, name, _ string) string { return n.Sent(app, name) }},
 	{"Connections", "fw:{app}:connections", func(n Namespace, app, _, _ string) string { return n.Connections(app) }},
 	{"ConnectionLeases", "fw:{app}:connections:leases", func(n Namespace, app, _, _ string) string { return n.ConnectionLeases(app) }},
 	{"Peak", "fw:{app}:peak:PERIOD", func(n Namespace, app, name, _ string) string { return n.Peak(app, name) }},
@@ -155,10 +156,10 @@ func TestKeysAreTold(t *testing.T) {
 func keyIsTold(t *testing.T, which int, app, name, second string) {
 	t.Helper()
 	key := catalogue[which]
-	if key.method != "LeaseBuckets" && !strings.Contains(key.doc, "TAG") {
-		name, second = "2026-11", "channels"
-	} else if key.method == "LeaseBuckets" {
+	if key.method == "LeaseBuckets" || key.method == "Sent" {
 		name = second
+	} else if !strings.Contains(key.doc, "TAG") {
+		name, second = "2026-11", "channels"
 	}
 	built := key.build(Namespace{}, app, name, second)
 	for _, other := range catalogue {

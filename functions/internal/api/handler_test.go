@@ -93,7 +93,7 @@ func TestRefusalsBeforeTheHandler(t *testing.T) {
 		{
 			name: "the limiter cannot tell", method: "POST", target: target,
 			limiter: apitest.Limiter{Err: errors.New("dial tcp 10.0.0.7: refused")},
-			status:  503, body: `{"error":"backend_error","message":"the rate limit could not be checked, so nothing was done; try again"}`,
+			status:  503, body: `{"error":"backend_error","message":"the rate limit could not be checked, so nothing was done; try again","outcome":"none"}`,
 		},
 	}
 	for _, tt := range tests {
@@ -196,7 +196,7 @@ func TestWhatHandlersReturn(t *testing.T) {
 		{name: "a wrapped protocol error", err: fmt.Errorf("at node 7: %w", quotaError), status: 429, body: `{"error":"over_message_quota","message":"all used up"}`},
 		{
 			name: "a protocol error with its cause", err: fmt.Errorf("%w: %w", protocol.Errorf(protocol.BackendError, "try again"), errors.New("READONLY at 10.0.0.7")),
-			status: 503, body: `{"error":"backend_error","message":"try again"}`, logged: "10.0.0.7",
+			status: 503, body: `{"error":"backend_error","message":"try again","outcome":"none"}`, logged: "10.0.0.7",
 		},
 		{name: "quotes in a message", err: protocol.Errorf(protocol.InvalidChannel, "<\"\x01>"), status: 400, body: `{"error":"invalid_channel","message":"<\"\u0001>"}`},
 		{name: "another error", err: errors.New("dial tcp 10.0.0.7: refused"), status: 500, body: internal, logged: "10.0.0.7"},

@@ -64,7 +64,7 @@ func TestPublishesInOneRoundTrip(t *testing.T) {
 			t.Errorf("Retry-After: %q, want 1", w.Header().Get("Retry-After"))
 		}
 	}
-	send(`{"data":1}`, 200, 5) // Redis is sent both scripts
+	send(`{"data":1}`, 200, 6) // Redis is asked for its clock, and sent both scripts
 	send(`{}`, 400, 2)         // and a third
 	send(`{"data":1}`, 200, 3)
 	send(`{"data":1}`, 200, 3)

@@ -1,0 +1,304 @@
+package broker
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/quota"
+	"fleetwire/pkg/redisconn"
+)
+
+//go:embed publish.lua
+var publishLua string
+
+var publishScript = redis.NewScript(quota.BucketLua + publishLua)
+
+// What publish.lua returns of a batch, and in place of a number of nodes.
+const (
+	batchRan  = 0
+	batchLate = 1
+	batchVoid = 2
+	batchLost = 3
+
+	overCap   = -1
+	overRate  = -2
+	forbidden = -3
+)
+
+const (
+	// sentLife is how long Redis keeps a process's last batch of an app (publish.lua).
+	sentLife = 10 * time.Minute
+	// A batch is sent so often while connections break under it, and if there is no
+	// answer then, Redis is asked once more, for so long.
+	maxTries   = 3
+	askTimeout = 300 * time.Millisecond
+	// publishTime is how long Redis has if the caller names no deadline.
+	publishTime = 1500 * time.Millisecond
+)
+
+var (
+	errLate      = errors.New("the messages reached redis after their deadline, so it did not publish them")
+	errLost      = errors.New("redis has lost its data while the messages were under way")
+	errForbidden = errors.New("redis does not let this user publish: it needs the right to the pub/sub channels of the app (ACL: &)")
+)
+
+// ran is the last batch of an app that Redis has said something about.
+type ran struct {
+	number  int64
+	at      time.Time
+	renewed time.Time // when Redis was last told to keep it
+}
+
+// sending is one app's batch under way.
+type sending struct {
+	Batch
+	app    string
+	number int64
+	call   *redisconn.Call
+	counts countCalls
+	tries  int
+
+	underWay bool   // it may have reached Redis, which has not answered
+	server   string // the Redis that it was sent to first
+	heard    int64  // the number that this process had heard of before
+	renew    bool   // what Redis keeps of it is to live on
+	settled  bool   // it is known what became of it, or that nobody can know
+	unknown  bool
+	err      error // why not everything was done
+}
+
+// publish sends the batches, again if their connection breaks, and at last asks
+// what became of those that Redis gave no answer to.
+func (b *Broker) publish(ctx context.Context, batches []Batch) error {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(publishTime)
+	}
+	if err := b.clock.ask(ctx, b.opt.Redis); err != nil {
+		b.opt.Health.Observe(err)
+		return err // nothing was sent
+	}
+	all := make([]*sending, 0, len(batches))
+	for _, batch := range batches {
+		if len(batch.Messages) > 0 {
+			all = append(all, b.newSending(batch))
+		}
+	}
+	open := all
+	var answered error
+	for range maxTries {
+		answered = b.try(ctx, open, deadline, false)
+		if open = unsettled(open); len(open) == 0 || !time.Now().Before(deadline) || redisconn.NotSent(answered) {
+			break
+		}
+	}
+	open = slices.DeleteFunc(open, func(s *sending) bool { return !s.underWay })
+	if len(open) > 0 && !redisconn.NotSent(answered) {
+		asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
+		answered = b.try(redisconn.Alone(asking), open, deadline, true)
+		cancel()
+	}
+	b.opt.Health.Observe(answered)
+	return b.finish(all)
+}
+
+func (b *Broker) newSending(batch Batch) *sending {
+	b.batches++
+	s := &sending{Batch: batch, app: batch.Messages[0].app, number: b.batches, server: b.clock.server}
+	s.renew = true
+	if last, ok := b.ran[s.app]; ok && time.Since(last.at) < sentLife/2 {
+		s.heard = last.number
+		s.renew = time.Since(last.renewed) > sentLife/4
+	}
+	return s
+}
+
+func unsettled(all []*sending) (open []*sending) {
+	for _, s := range all {
+		if !s.settled {
+			open = append(open, s)
+		}
+	}
+	return open
+}
+
+// try makes one round trip for the batches. With ask they are not sent again:
+// Redis is asked what became of them, and runs none that it has not run.
+// The error says whether Redis has answered.
+func (b *Broker) try(ctx context.Context, open []*sending, deadline time.Time, ask bool) error {
+	calls := make([]*redisconn.Call, 0, 2*len(open))
+	until := b.clock.deadline(deadline)
+	for _, s := range open {
+		s.prepare(b.opt.Keys.Sent(s.app, b.name), until, ask)
+		calls = append(calls, s.call)
+	}
+	for _, s := range open {
+		s.counts = b.subscribersCalls(s.counting(b.opt.Embedded))
+		calls = append(calls, s.counts.calls...)
+	}
+	sent := time.Now()
+	err := redisconn.Exec(ctx, b.opt.Redis, calls)
+	received := time.Now()
+	for _, s := range open {
+		shown, replied := s.settle()
+		if !replied {
+			continue
+		}
+		b.clock.learn(sent, received, shown)
+		if s.settled {
+			b.remember(s, received)
+		} else if b.clock.deadline(deadline) <= shown {
+			s.settled = true // late by a clock that is known well
+		}
+		s.counts.read(s.counting(b.opt.Embedded))
+	}
+	return err
+}
+
+// prepare makes the call.
+func (s *sending) prepare(sentKey string, deadline int64, ask bool) {
+	s.tries++
+	before := ""
+	if s.underWay {
+		before = cmp.Or(s.server, "?") + " " + strconv.FormatInt(s.heard, 10)
+	}
+	keep := ""
+	if s.renew {
+		keep = "renew"
+	}
+	if slices.ContainsFunc(s.Messages, func(o *Outgoing) bool { return o.kind == KindPeer }) {
+		keep = "exact renew"
+	}
+	keys := append(make([]string, 0, 2+len(s.Rates)), s.Counter.Key, sentKey)
+	args := append(make([]any, 0, 6+4*len(s.Rates)+2*len(s.Messages)),
+		s.number, deadline, s.Counter.Limit, s.Counter.ExpiresAt.Unix(), before, keep)
+	if !ask {
+		for _, r := range s.Rates {
+			keys = append(keys, r.Bucket.Key)
+			args = append(args, r.Bucket.PerSec, r.Bucket.Burst, len(r.Messages))
+			for _, i := range r.Messages {
+				args = append(args, i+1)
+			}
+		}
+		for _, o := range s.Messages {
+			args = append(args, o.topic, o.payload)
+		}
+	}
+	s.call = &redisconn.Call{Script: publishScript, Keys: keys, Args: args}
+}
+
+// counting is the messages whose subscribers are counted: those that ask for it,
+// and with peersFromCounts those to peers.
+func (s *sending) counting(peersFromCounts bool) (counting []*Outgoing) {
+	for _, o := range s.Messages {
+		if o.CountSubscribers || peersFromCounts && o.kind == KindPeer {
+			counting = append(counting, o)
+		}
+	}
+	return counting
+}
+
+// settle reads what Redis said of the batch. It returns Redis's clock, unless
+// Redis said nothing.
+func (s *sending) settle() (shown int64, replied bool) {
+	reply, err := s.call.Reply.Int64Slice()
+	switch {
+	case err == nil && len(reply) < 2:
+		err = fmt.Errorf("publish.lua returned %d numbers", len(reply))
+		fallthrough
+	case err != nil:
+		s.err = err
+		// An error that is an answer, or a batch that did not go out, leaves only an
+		// earlier try open.
+		s.underWay = s.underWay || !redisconn.Undone(err)
+		s.settled = !s.underWay
+		return 0, false
+	}
+	s.err, s.settled = nil, true
+	switch reply[0] {
+	case batchRan:
+		s.err = s.fill(reply[2:])
+	case batchLate: // it may go out once more, with what is now known of the clock
+		s.err, s.settled, s.underWay = errLate, false, false
+	case batchVoid:
+		s.err = errLate
+	default:
+		s.err, s.unknown = errLost, true
+	}
+	return reply[1], true
+}
+
+// fill fills in what became of the messages of a batch that ran.
+func (s *sending) fill(outcomes []int64) error {
+	if len(outcomes) == 0 && s.tries > 1 { // all was published
+		for _, o := range s.Messages {
+			o.Accepted, o.nodes = true, 1
+		}
+		return nil
+	}
+	var err error
+	if want := len(s.Rates) + len(s.Messages); len(outcomes) != want {
+		s.unknown = true
+		return fmt.Errorf("publish.lua returned %d numbers for %d rates and messages", len(outcomes), want)
+	}
+	waits, outcomes := outcomes[:len(s.Rates)], outcomes[len(s.Rates):]
+	for i, o := range s.Messages {
+		switch nodes := outcomes[i]; nodes {
+		case overRate:
+			o.OverRate = true
+		case overCap:
+			o.OverCap = true
+		case forbidden:
+			err = errForbidden
+		default:
+			o.Accepted, o.nodes, o.Found = true, nodes, nodes > 0
+		}
+	}
+	for i, r := range s.Rates {
+		for _, m := range r.Messages {
+			if o := s.Messages[m]; o.OverRate {
+				o.RetryAfter = time.Duration(waits[i]) * time.Millisecond
+			}
+		}
+	}
+	return err
+}
+
+// remember keeps the last batch of each app, of apps that publish.
+func (b *Broker) remember(s *sending, now time.Time) {
+	if len(b.ran) >= 1024 {
+		for app, r := range b.ran {
+			if now.Sub(r.at) >= sentLife/2 {
+				delete(b.ran, app)
+			}
+		}
+	}
+	r := ran{s.number, now, b.ran[s.app].renewed}
+	if s.renew {
+		r.renewed = now
+	}
+	b.ran[s.app] = r
+}
+
+// finish says which messages nobody knows of, and why not everything was done.
+func (b *Broker) finish(all []*sending) error {
+	var failed error
+	for _, s := range all {
+		failed = cmp.Or(failed, s.err)
+		for _, o := range s.Messages {
+			o.Unknown = s.unknown || s.underWay && !s.settled
+			if b.opt.Embedded && o.kind == KindPeer {
+				o.Found = o.Subscribers > 0
+			}
+		}
+	}
+	return failed
+}

@@ -1,0 +1,26 @@
+package redisconn
+
+import (
+	"errors"
+	"net"
+
+	"github.com/redis/go-redis/v9"
+)
+
+var errNotSent = errors.New("not sent, as redis did not answer what went before")
+
+// NotSent says whether err proves that nothing of a command or pipeline was sent:
+// there was no connection to send it on, or its turn did not come.
+func NotSent(err error) bool {
+	var op *net.OpError
+	return errors.Is(err, errNotSent) || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrClosed) ||
+		errors.As(err, &op) && op.Op == "dial"
+}
+
+// Undone says whether err proves that Redis did nothing: the command was not sent,
+// or the error is Redis's answer to it. After any other error it may have been
+// done, or be done later.
+func Undone(err error) bool {
+	var reply redis.Error
+	return NotSent(err) || errors.As(err, &reply)
+}
