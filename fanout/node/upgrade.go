@@ -97,13 +97,20 @@ func (n *Node) arrive(c *fiber.Ctx) error {
 	return c.Next()
 }
 
-// readUpgrade answers what is no upgrade, and is false then. What may come on
-// several lines (RFC 9110 §5.3) it puts on one, where the upgrade looks for it.
+// readUpgrade answers what is no upgrade, and is false then. What may be a list, and
+// on several lines (RFC 9110 §5.3), it puts where the upgrade looks for it.
 func readUpgrade(c *fiber.Ctx) bool {
 	ctx := c.Context()
-	for _, name := range []string{fiber.HeaderConnection, fiber.HeaderUpgrade, fiber.HeaderSecWebSocketProtocol} {
-		if all := lines(c, name); len(all) > 1 {
-			ctx.Request.Header.Set(name, strings.Join(all, ", "))
+	offered := strings.Join(lines(c, fiber.HeaderSecWebSocketProtocol), ",")
+	if offered != "" {
+		ctx.Request.Header.Set(fiber.HeaderSecWebSocketProtocol, offered)
+	}
+	for name, wanted := range map[string]string{fiber.HeaderConnection: "Upgrade", fiber.HeaderUpgrade: "websocket"} {
+		for member := range strings.SplitSeq(strings.Join(lines(c, name), ","), ",") {
+			if strings.EqualFold(strings.Trim(member, " \t"), wanted) {
+				ctx.Request.Header.Set(name, wanted)
+				break
+			}
 		}
 	}
 	conn, _ := ctx.Conn().(*intake.Conn)
