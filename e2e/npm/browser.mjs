@@ -92,6 +92,18 @@ try {
   assert.deepEqual(await b.evaluate(() => seen.data), [{ senderPeerId: idA, data: { to: "all" }, kind: "broadcast" }]);
   assert.deepEqual(await a.evaluate(() => seen.data), [{ senderPeerId: idB, data: { to: "you" }, kind: "direct" }]);
 
+  // A page that offers subprotocols connects, and sees the first one chosen.
+  const chosen = await a.evaluate(
+    (url) =>
+      new Promise((resolve, reject) => {
+        const socket = new WebSocket(url, ["fleetwire.v1", "json"]);
+        socket.onopen = () => (resolve(socket.protocol), socket.close());
+        socket.onerror = () => reject(new Error("no connection with subprotocols"));
+      }),
+    `${settings.nodes[0]}/v1?key=${settings.key}`,
+  );
+  assert.equal(chosen, "fleetwire.v1");
+
   // One leaves, by closing its page without a word; the other is told.
   await a.close();
   await until(b, "B sees A leave", (id) => seen.left.includes(id), idA);

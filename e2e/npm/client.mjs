@@ -131,6 +131,16 @@ const scenarios = {
     await refusal(a.client.publish("devices/d/events", 1), "channel_not_authorized");
   },
 
+  // ws ends a connection for which it offered subprotocols and none was chosen.
+  async "an offered subprotocol is chosen"() {
+    for (const offered of [["fleetwire.v1"], ["json", "mqtt"], []]) {
+      const socket = new WebSocket(`${settings.nodes[0]}/v1?key=${settings.keys.public}`, offered);
+      await within(new Promise((open, fail) => socket.on("open", open).on("error", fail)), `a connection with ${offered}`);
+      assert.equal(socket.protocol, offered[0] ?? "");
+      socket.terminate();
+    }
+  },
+
   async "publishing reaches the other node and not the publisher"() {
     const a = await joined(token("all", "pub-a"), { node: 0 }, "devices/p/events");
     const b = await joined(token("all", "pub-b"), { node: 1 }, "devices/p/events");
