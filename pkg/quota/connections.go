@@ -17,9 +17,9 @@ import (
 const (
 	// connectionLease is how long Redis keeps a node's count without hearing
 	// from it. Protocol §6 promises that what a dead node held is given back
-	// within 30 s.
-	connectionLease = 20 * time.Second
-	leaseRenewal    = 5 * time.Second
+	// within 10 s.
+	connectionLease = 8 * time.Second
+	leaseRenewal    = 2 * time.Second
 	// askedAtOnce bounds those that one run of the script is for, so that Redis is
 	// never busy with one for long, and Lua's stack holds their peers.
 	askedAtOnce = 512
@@ -52,6 +52,8 @@ type Connections struct {
 	mu     sync.Mutex
 	shares map[string]*share // by app id; nil once Run has ended
 	wake   chan struct{}
+
+	epoch epoch // owned by Run's goroutine
 
 	answering sync.WaitGroup
 }
@@ -128,7 +130,10 @@ func (c *Connections) signal() {
 func (c *Connections) Run(ctx context.Context) {
 	renewal := time.NewTicker(leaseRenewal)
 	defer renewal.Stop()
+	check := time.NewTicker(epochCheck)
+	defer check.Stop()
 	defer c.answering.Wait()
+	c.settle(ctx, false)
 	for {
 		select {
 		case <-ctx.Done():
@@ -136,6 +141,8 @@ func (c *Connections) Run(ctx context.Context) {
 			return
 		case <-renewal.C:
 			c.settle(ctx, true)
+		case <-check.C:
+			c.settle(ctx, false)
 		case <-c.wake:
 			c.settle(ctx, false)
 		}
@@ -151,31 +158,18 @@ type round struct {
 
 // settle tells Redis what this node holds and asks for what is waited for.
 func (c *Connections) settle(ctx context.Context, renew bool) {
-	var rounds []round
-	var calls []*redisconn.Call
-	c.mu.Lock()
-	for id, s := range c.shares {
-		if !s.changed && !renew {
-			continue
-		}
-		n := min(len(s.waiting), askedAtOnce)
-		r := round{appID: id, asked: s.waiting[:n:n]}
-		r.call = c.call(id, s.held, s.limit(), r.asked)
-		rounds, calls = append(rounds, r), append(calls, r.call)
-		s.waiting, s.changed = s.waiting[n:], false
-		if len(s.waiting) == 0 {
-			s.waiting = nil
-		} else {
-			s.changed = true
-			c.signal()
-		}
+	rounds := c.rounds(renew)
+	calls := make([]*redisconn.Call, 0, len(rounds)+1)
+	for _, r := range rounds {
+		calls = append(calls, r.call)
 	}
-	c.mu.Unlock()
-	if len(rounds) == 0 {
+	// Last, so that it tells whether Redis still had everything when it decided.
+	check := c.epoch.call(c.keys)
+	_ = redisconn.Exec(ctx, c.rdb, append(calls, check)) // each reply is read below
+	if c.epoch.lost(check) {
+		c.restate(rounds)
 		return
 	}
-	_ = redisconn.Exec(ctx, c.rdb, calls) // each reply is read below
-
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, r := range rounds {
@@ -196,6 +190,50 @@ func (c *Connections) settle(ctx context.Context, renew bool) {
 			delete(c.shares, r.appID)
 		}
 	}
+}
+
+// rounds is what Redis is to be told, and asked.
+func (c *Connections) rounds(renew bool) []round {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var rounds []round
+	admits := c.epoch.settled()
+	for id, s := range c.shares {
+		n := min(len(s.waiting), askedAtOnce)
+		if !admits {
+			n = 0
+		}
+		if !renew && !s.changed && n == 0 {
+			continue
+		}
+		r := round{appID: id, asked: s.waiting[:n:n]}
+		r.call = c.call(id, s.held, s.limit(), r.asked)
+		rounds = append(rounds, r)
+		s.waiting, s.changed = s.waiting[n:], false
+		if len(s.waiting) == 0 {
+			s.waiting = nil
+		} else if admits {
+			s.changed = true
+			c.signal()
+		}
+	}
+	return rounds
+}
+
+// restate has everything told anew to a Redis that has lost it. What it granted
+// meanwhile does not count, and is asked for again when the others have restated
+// theirs.
+func (c *Connections) restate(rounds []round) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range rounds {
+		s := c.shares[r.appID]
+		s.waiting = append(r.asked, s.waiting...)
+	}
+	for _, s := range c.shares {
+		s.changed = true
+	}
+	c.signal()
 }
 
 // What connections.lua says of each that asks.

@@ -2,9 +2,9 @@
 -- how many it holds, so a lost reply or a restarted Redis heals with its next
 -- call. What a dead node held is dropped when its lease has run out. Who asks
 -- with a token that is revoked takes no place from others.
--- KEYS: [1] hash node -> connections held, [2] zset node -> end of its lease (ms),
--- [3] the most connections at once in this period, [4] hash peer -> until when
--- (unix seconds) its tokens are revoked
+-- KEYS: [1] hash node -> connections held, and of the peak what is not sure yet,
+-- [2] zset node -> end of its lease (ms), [3] the most connections at once in this
+-- period, [4] hash peer -> until when (unix seconds) its tokens are revoked
 -- ARGV: node, held, cap (-1: none), lease in ms, when [3] expires (unix seconds),
 -- then for each that asks for a connection: the peer ('': it has no token), and
 -- when its token was issued (unix seconds)
@@ -14,15 +14,27 @@ local node, held = ARGV[1], tonumber(ARGV[2])
 local cap, lease = tonumber(ARGV[3]), tonumber(ARGV[4])
 local t = redis.call('TIME')
 local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
-for _, dead in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now)) do
-  redis.call('HDEL', KEYS[1], dead)
-  redis.call('ZREM', KEYS[2], dead)
-end
-local others = 0
+
+local shares = {}
 local all = redis.call('HGETALL', KEYS[1])
 for i = 1, #all, 2 do
-  if all[i] ~= node then
-    others = others + tonumber(all[i + 1])
+  shares[all[i]] = all[i + 1]
+end
+-- What the others hold and when the one among them that was silent for longest
+-- was heard of, and what dead nodes held.
+local others, heard, lost = 0, now, 0
+local leases = redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')
+for i = 1, #leases, 2 do
+  local other, ends = leases[i], tonumber(leases[i + 1])
+  local share = tonumber(shares[other] or 0)
+  if ends <= now then
+    redis.call('HDEL', KEYS[1], other)
+    redis.call('ZREM', KEYS[2], other)
+    if other ~= node then
+      lost = lost + share
+    end
+  elseif other ~= node then
+    others, heard = others + share, math.min(heard, ends - lease)
   end
 end
 
@@ -44,17 +56,38 @@ for i = 1, #peers do
   reply[2 * i - 1], reply[2 * i] = granted, since
 end
 
+-- The peak. A total is sure once all who had a part in it have been heard of after
+-- it: devices of a node that died come back elsewhere while its share still
+-- counts. ':early' is the most up to ':until', which is waited for, and ':late' the
+-- most since. Of both is taken what dead nodes held.
+local total = others + mine
+local early, late = tonumber(shares[':early'] or 0) - lost, tonumber(shares[':late'] or 0) - lost
+local ends = tonumber(shares[':until'] or 0)
+if shares[':period'] ~= ARGV[5] then
+  early, late, ends = 0, 0, now
+end
+late = math.max(late, total)
+if heard >= ends then
+  if heard >= now then
+    early = math.max(early, late)
+  end
+  if early > tonumber(redis.call('GET', KEYS[3]) or '0') then
+    redis.call('SET', KEYS[3], early, 'EXAT', ARGV[5])
+  end
+  early, late, ends = late, total, now
+end
+
+if total == 0 then
+  redis.call('DEL', KEYS[1], KEYS[2])
+  return reply
+end
+redis.call('HSET', KEYS[1], ':early', early, ':late', late, ':until', ends, ':period', ARGV[5], node, mine)
 if mine > 0 then
-  redis.call('HSET', KEYS[1], node, mine)
   redis.call('ZADD', KEYS[2], now + lease, node)
-  redis.call('PEXPIRE', KEYS[1], lease * 2)
-  redis.call('PEXPIRE', KEYS[2], lease * 2)
 else
   redis.call('HDEL', KEYS[1], node)
   redis.call('ZREM', KEYS[2], node)
 end
-local total = others + mine
-if total > tonumber(redis.call('GET', KEYS[3]) or '0') then
-  redis.call('SET', KEYS[3], total, 'EXAT', ARGV[5])
-end
+redis.call('PEXPIRE', KEYS[1], lease * 2)
+redis.call('PEXPIRE', KEYS[2], lease * 2)
 return reply

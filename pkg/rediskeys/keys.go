@@ -109,5 +109,9 @@ func (n Namespace) DeadLeases() string { return n.Leases() + ":dead" }
 // LeaseBuckets is the set of the buckets in which an identity has members.
 func (n Namespace) LeaseBuckets(identity string) string { return n.Leases() + ":buckets:" + identity }
 
+// Epoch is a key that is gone when Redis has lost its data, and then gets another
+// value.
+func (n Namespace) Epoch() string { return n.Prefix() + ":epoch" }
+
 // Probe is a key that never exists. Deleting it tells whether Redis takes writes.
 func (n Namespace) Probe() string { return n.Prefix() + ":probe" }

@@ -37,6 +37,7 @@ var catalogue = []struct {
 	{"Leases", "fw:presence:{leases}", func(n Namespace, _, _, _ string) string { return n.Leases() }},
 	{"DeadLeases", "fw:presence:{leases}:dead", func(n Namespace, _, _, _ string) string { return n.DeadLeases() }},
 	{"LeaseBuckets", "fw:presence:{leases}:buckets:ID", func(n Namespace, _, name, _ string) string { return n.LeaseBuckets(name) }},
+	{"Epoch", "fw:epoch", func(n Namespace, _, _, _ string) string { return n.Epoch() }},
 	{"Probe", "fw:probe", func(n Namespace, _, _, _ string) string { return n.Probe() }},
 }
 

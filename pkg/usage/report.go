@@ -23,7 +23,8 @@ type Report struct {
 	// ConcurrentNow is the app's open connections on all nodes. What a node that
 	// died held counts until its lease has run out (protocol §6).
 	ConcurrentNow int64 `json:"concurrentNow"`
-	// PeakConcurrent is the most there were at once.
+	// PeakConcurrent is the most there were at once. It follows ConcurrentNow within
+	// some seconds: package quota takes no total that a dead node may have a part in.
 	PeakConcurrent int64 `json:"peakConcurrent"`
 	// MessagesUsed counts attempts, those over the quota included.
 	MessagesUsed int64 `json:"messagesUsed"`
@@ -96,9 +97,6 @@ func (r *Reader) Report(ctx context.Context, app *apps.App) (Report, error) {
 	if report.PeakConcurrent, err = number(peak); err != nil {
 		return Report{}, fmt.Errorf("read the peak of app %s: %w", app.ID, err)
 	}
-	// What has been open since before the period began is stated anew only with
-	// the nodes' next renewals.
-	report.PeakConcurrent = max(report.PeakConcurrent, report.ConcurrentNow)
 	if app.Plan.Overages() {
 		report.OverageMessages = max(0, report.MessagesUsed-app.Plan.MaxMessagesPerPeriod)
 		report.OverageConnections = max(0, report.PeakConcurrent-app.Plan.MaxConcurrentConnections)
