@@ -104,6 +104,21 @@ var mistakes = []mistake{
 		old: `    nodes-redis     = { from = "nodes", to = "redis", port = local.redis_port, why = "Redis" }` + "\n", new: "",
 		test: "wiring", run: "wiring", says: "Into a group comes what is needed"},
 
+	{name: "a key that a node may not use", file: "nodes.tf",
+		old: "    ], local.decrypt_statement)", new: "    ], [])",
+		test: "wiring", run: "wiring", says: "ECS may pull the image"},
+	{name: "a log group with AWS's key", file: "network.tf",
+		old: "  kms_key_id        = var.kms_key_arn\n", new: "",
+		test: "wiring", run: "wiring", says: "The key given encrypts"},
+
+	// Deployments and their alarm.
+	{name: "a revision that goes before the next one comes", file: "nodes.tf",
+		old: "  skip_destroy             = true\n", new: "",
+		test: "plan", run: "defaults", says: "The running revision must outlive"},
+	{name: "no data, no alarm", file: "alarms.tf",
+		old: "treat_missing_data  = \"breaching\"", new: "treat_missing_data  = \"notBreaching\"",
+		test: "wiring", run: "wiring", says: "when no node is healthy"},
+
 	// Redis and its password.
 	{name: "Redis in clear", file: "redis.tf",
 		old: "transit_encryption_enabled = true", new: "transit_encryption_enabled = false",
@@ -112,8 +127,11 @@ var mistakes = []mistake{
 		old: "multi_az_enabled           = true", new: "multi_az_enabled           = false",
 		test: "plan", run: "defaults", says: "Redis fails over"},
 	{name: "a password at every plan", file: "secrets.tf",
-		old: "    ignore_changes = [input]\n", new: "",
-		test: "wiring", run: "a_later_apply_keeps_the_password", says: "must not change by itself"},
+		old: "    ignore_changes       = [secret_string]\n", new: "",
+		test: "wiring", run: "a_later_plan_keeps_the_password", says: "Unknown condition value"},
+	{name: "a password that a new version keeps", file: "secrets.tf",
+		old: "    replace_triggered_by = [terraform_data.redis_password_version]\n", new: "",
+		test: "wiring", run: "a_new_version_is_a_new_password", says: "A new version is a new password"},
 	{name: "the password in plain sight", file: "functions.tf",
 		old: "FLEETWIRE_REDIS_URL = aws_secretsmanager_secret.redis_url.arn", new: "FLEETWIRE_REDIS_URL = nonsensitive(aws_secretsmanager_secret_version.redis_url.secret_string)",
 		test: "wiring", run: "wiring", says: "The password stands in no environment"},

@@ -25,8 +25,9 @@ type state struct {
 // Values have other types in other resources, so only those of the balancer and
 // the functions are read.
 type resource struct {
-	Type, Name string
-	Values     json.RawMessage
+	Mode, Type, Name string
+	Values           json.RawMessage
+	Sensitive        json.RawMessage `json:"sensitive_values"`
 }
 
 type values struct {

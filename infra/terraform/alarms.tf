@@ -1,5 +1,6 @@
 # What somebody should look at. Each is ALARM when the statistic of the metric
 # passes `above` in every one of `minutes` minutes; no data is no alarm.
+# nodes-none, at the end, is the exception.
 
 locals {
   alb_dimension  = { LoadBalancer = aws_lb.this.arn_suffix }
@@ -84,4 +85,25 @@ resource "aws_cloudwatch_metric_alarm" "this" {
   treat_missing_data  = "notBreaching"
   alarm_actions       = var.alarm_topic_arns
   ok_actions          = var.alarm_topic_arns
+  tags                = var.tags
+}
+
+# The balancer refuses every device while this lasts. Without any target it
+# reports no number, so here no data is an alarm too.
+resource "aws_cloudwatch_metric_alarm" "no_node" {
+  count               = local.run_nodes
+  alarm_name          = "${var.name}-nodes-none"
+  alarm_description   = "Fleetwire: no node at all is healthy"
+  namespace           = "AWS/ApplicationELB"
+  metric_name         = "HealthyHostCount"
+  dimensions          = local.node_dimension
+  statistic           = "Maximum"
+  period              = 60
+  evaluation_periods  = 2
+  comparison_operator = "LessThanThreshold"
+  threshold           = 1
+  treat_missing_data  = "breaching"
+  alarm_actions       = var.alarm_topic_arns
+  ok_actions          = var.alarm_topic_arns
+  tags                = var.tags
 }

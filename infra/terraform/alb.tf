@@ -17,6 +17,7 @@ resource "aws_lb" "this" {
   internal           = false
   subnets            = local.public_subnet_ids
   security_groups    = [aws_security_group.this["alb"].id]
+  tags               = var.tags
 
   idle_timeout = local.idle_timeout
   # AWS's longest, a week: not everything says that it spares upgraded connections.
@@ -37,6 +38,14 @@ resource "aws_lb" "this" {
       enabled = true
     }
   }
+
+  # For `terraform destroy`, which goes the other way round: it deletes the
+  # balancer before these. While deletion_protection has AWS refuse that, it never
+  # comes to Redis, the secrets, the network and the certificate.
+  depends_on = [
+    aws_secretsmanager_secret.apps,
+    aws_secretsmanager_secret_version.redis_url, # which comes after Redis
+  ]
 }
 
 resource "aws_lb_listener" "https" {
@@ -45,6 +54,7 @@ resource "aws_lb_listener" "https" {
   protocol          = "HTTPS"
   ssl_policy        = "ELBSecurityPolicy-TLS13-1-2-2021-06"
   certificate_arn   = local.certificate_arn
+  tags              = var.tags
 
   default_action {
     type = "fixed-response"
@@ -61,6 +71,7 @@ resource "aws_lb_listener" "https" {
 resource "aws_lb_listener_rule" "nodes" {
   listener_arn = aws_lb_listener.https.arn
   priority     = 1
+  tags         = var.tags
 
   condition {
     path_pattern {
@@ -84,6 +95,7 @@ resource "aws_lb_listener_rule" "function" {
   for_each     = local.function_names
   listener_arn = aws_lb_listener.https.arn
   priority     = local.priorities[each.key]
+  tags         = var.tags
 
   condition {
     path_pattern {
@@ -110,6 +122,7 @@ resource "aws_lb_target_group" "nodes" {
   vpc_id      = local.vpc_id
   protocol    = "HTTP"
   port        = local.listen_port
+  tags        = var.tags
 
   deregistration_delay = local.deregistration_delay
   # A node that has just started has the fewest connections and gets the next ones.
@@ -134,6 +147,7 @@ resource "aws_lb_target_group" "function" {
   for_each    = local.function_names
   name        = "${var.name}-${each.key}"
   target_type = "lambda"
+  tags        = var.tags
 
   # Without it a header or a query parameter that comes twice arrives once.
   lambda_multi_value_headers_enabled = true

@@ -7,6 +7,7 @@ resource "aws_acm_certificate" "this" {
   count             = local.make_certificate ? 1 : 0
   domain_name       = var.domain_name
   validation_method = "DNS"
+  tags              = var.tags
 
   lifecycle {
     create_before_destroy = true

@@ -4,6 +4,8 @@ resource "aws_cloudwatch_log_group" "function" {
   for_each          = local.function_names
   name              = "/aws/lambda/${var.name}-${each.key}"
   retention_in_days = var.log_retention_days
+  kms_key_id        = var.kms_key_arn
+  tags              = var.tags
 }
 
 resource "aws_lambda_function" "this" {
@@ -11,6 +13,7 @@ resource "aws_lambda_function" "this" {
   function_name = "${var.name}-${each.key}"
   description   = "Fleetwire: functions/${each.key}"
   role          = aws_iam_role.function[each.key].arn
+  tags          = var.tags
 
   runtime          = "provided.al2023"
   handler          = "bootstrap"
@@ -21,6 +24,7 @@ resource "aws_lambda_function" "this" {
   memory_size                    = var.function_memory
   timeout                        = 10
   reserved_concurrent_executions = coalesce(var.function_concurrency, -1)
+  kms_key_arn                    = var.kms_key_arn
 
   # Where the secrets lie, not what they are: whoever may read the configuration
   # of a function reads its environment.
@@ -61,6 +65,7 @@ resource "aws_lambda_permission" "alb" {
 resource "aws_iam_role" "function" {
   for_each = local.function_names
   name     = "${var.name}-${each.key}-function"
+  tags     = var.tags
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -96,7 +101,7 @@ resource "aws_iam_role_policy" "function" {
 
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [
+    Statement = concat([
       {
         Sid      = "Logs"
         Effect   = "Allow"
@@ -129,6 +134,6 @@ resource "aws_iam_role_policy" "function" {
         Resource  = "*"
         Condition = { ArnEquals = { "lambda:SourceFunctionArn" = "arn:${local.partition}:lambda:${local.region}:${local.account}:function:${var.name}-${each.key}" } }
       },
-    ]
+    ], local.decrypt_statement)
   })
 }

@@ -12,9 +12,18 @@ locals {
 resource "aws_ecr_repository" "nodes" {
   name                 = "${var.name}/fanout"
   image_tag_mutability = "IMMUTABLE"
+  tags                 = var.tags
 
   image_scanning_configuration {
     scan_on_push = true
+  }
+
+  dynamic "encryption_configuration" {
+    for_each = var.kms_key_arn == null ? [] : [var.kms_key_arn]
+    content {
+      encryption_type = "KMS"
+      kms_key         = encryption_configuration.value
+    }
   }
 }
 
@@ -34,14 +43,21 @@ resource "aws_ecr_lifecycle_policy" "nodes" {
 resource "aws_cloudwatch_log_group" "nodes" {
   name              = "/ecs/${var.name}-nodes"
   retention_in_days = var.log_retention_days
+  kms_key_id        = var.kms_key_arn
+  tags              = var.tags
 }
 
 resource "aws_ecs_cluster" "this" {
   name = var.name
+  tags = var.tags
 }
 
 resource "aws_ecs_task_definition" "nodes" {
-  count                    = local.run_nodes
+  count = local.run_nodes
+  # Without it Terraform deregisters the running revision before it makes the
+  # next one. ECS then starts no node in place of one that ends meanwhile, and a
+  # rollback has nothing to go back to. Old revisions stay registered; they cost nothing.
+  skip_destroy             = true
   family                   = "${var.name}-nodes"
   requires_compatibilities = ["FARGATE"]
   network_mode             = "awsvpc"
@@ -49,6 +65,7 @@ resource "aws_ecs_task_definition" "nodes" {
   memory                   = var.node_memory
   execution_role_arn       = aws_iam_role.execution.arn
   task_role_arn            = aws_iam_role.nodes.arn
+  tags                     = var.tags
 
   runtime_platform {
     cpu_architecture        = "ARM64"
@@ -112,6 +129,7 @@ resource "aws_ecs_service" "nodes" {
   name            = "${var.name}-nodes"
   cluster         = aws_ecs_cluster.this.arn
   task_definition = aws_ecs_task_definition.nodes[0].arn
+  tags            = var.tags
   # Not Spot: it takes a node away with two minutes' notice, and its connections too.
   launch_type   = "FARGATE"
   desired_count = var.nodes_min
@@ -162,6 +180,7 @@ resource "aws_ecs_service" "nodes" {
 resource "aws_iam_role" "execution" {
   name               = "${var.name}-nodes-execution"
   assume_role_policy = local.assumed_by_tasks
+  tags               = var.tags
 }
 
 resource "aws_iam_role_policy" "execution" {
@@ -170,7 +189,7 @@ resource "aws_iam_role_policy" "execution" {
 
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [
+    Statement = concat([
       {
         Sid      = "Image"
         Effect   = "Allow"
@@ -196,7 +215,7 @@ resource "aws_iam_role_policy" "execution" {
         Action   = "secretsmanager:GetSecretValue"
         Resource = aws_secretsmanager_secret.redis_url.arn
       },
-    ]
+    ], local.decrypt_statement)
   })
 }
 
@@ -204,6 +223,7 @@ resource "aws_iam_role_policy" "execution" {
 resource "aws_iam_role" "nodes" {
   name               = "${var.name}-nodes"
   assume_role_policy = local.assumed_by_tasks
+  tags               = var.tags
 }
 
 resource "aws_iam_role_policy" "nodes" {
@@ -212,7 +232,7 @@ resource "aws_iam_role_policy" "nodes" {
 
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [
+    Statement = concat([
       {
         Sid      = "Apps"
         Effect   = "Allow"
@@ -226,7 +246,7 @@ resource "aws_iam_role_policy" "nodes" {
         Action   = "elasticloadbalancing:DescribeTargetHealth"
         Resource = "*"
       },
-    ]
+    ], local.decrypt_statement)
   })
 }
 

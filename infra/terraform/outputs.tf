@@ -44,10 +44,11 @@ output "redis_endpoint" {
 }
 
 output "log_groups" {
-  description = "Log groups of the nodes and of each function."
+  description = "Log groups of the nodes, of each function, and of the network's flows where they are logged."
   value = merge(
     { nodes = aws_cloudwatch_log_group.nodes.name },
     { for f in local.function_names : f => aws_cloudwatch_log_group.function[f].name },
+    { for g in aws_cloudwatch_log_group.flows : "flows" => g.name },
   )
 }
 

@@ -4,12 +4,21 @@
 resource "aws_elasticache_subnet_group" "this" {
   name       = var.name
   subnet_ids = local.private_subnet_ids
+  tags       = var.tags
+}
+
+locals {
+  parameters_family      = "valkey8"
+  parameters_description = "Fleetwire: counters must not be evicted, nor nodes cut off that fall behind for a moment"
 }
 
 resource "aws_elasticache_parameter_group" "this" {
-  name        = "${var.name}-valkey8"
-  family      = "valkey8"
-  description = "Fleetwire: counters must not be evicted, nor nodes cut off that fall behind for a moment"
+  # The provider has no name_prefix here. Another family or description is a new
+  # group that stands beside the old one for a moment, so it needs another name.
+  name        = "${var.name}-${local.parameters_family}-${substr(sha256(local.parameters_description), 0, 8)}"
+  family      = local.parameters_family
+  description = local.parameters_description
+  tags        = var.tags
 
   parameter {
     name  = "maxmemory-policy"
@@ -56,12 +65,26 @@ resource "aws_elasticache_replication_group" "this" {
 
   transit_encryption_enabled = true
   at_rest_encryption_enabled = true
-  auth_token                 = local.redis_password
+  kms_key_id                 = var.kms_key_arn
+  auth_token                 = sensitive(aws_secretsmanager_secret_version.redis_password.secret_string)
   auth_token_update_strategy = var.redis_password_strategy
 
-  snapshot_retention_limit   = var.redis_snapshot_days
+  snapshot_retention_limit = var.redis_snapshot_days
+  # Taken when the group is deleted, by `terraform destroy` or by a change that
+  # replaces it. A deployment that is made again gets another id, and so a name
+  # that AWS has not kept a snapshot under.
+  final_snapshot_identifier = "${var.name}-final-${substr(terraform_data.redis_password_version.id, 0, 8)}"
+
+  # AWS installs minor versions, and with them security fixes, in the maintenance window.
   auto_minor_version_upgrade = true
   # Otherwise a new password would wait for the maintenance window, and the
   # secret would name it before Redis knows it.
   apply_immediately = true
+  tags              = var.tags
+
+  lifecycle {
+    # The version at creation. AWS raises it, and to go back to what is written
+    # above Terraform would delete Redis and make an empty one.
+    ignore_changes = [engine_version]
+  }
 }

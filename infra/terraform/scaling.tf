@@ -7,6 +7,7 @@ resource "aws_appautoscaling_target" "nodes" {
   resource_id        = "service/${aws_ecs_cluster.this.name}/${aws_ecs_service.nodes[0].name}"
   min_capacity       = var.nodes_min
   max_capacity       = var.nodes_max
+  tags               = var.tags
 }
 
 resource "aws_appautoscaling_policy" "connections" {

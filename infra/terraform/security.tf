@@ -25,7 +25,7 @@ resource "aws_security_group" "this" {
   name        = "${var.name}-${each.key}"
   description = each.value
   vpc_id      = local.vpc_id
-  tags        = { Name = "${var.name}-${each.key}" }
+  tags        = merge(var.tags, { Name = "${var.name}-${each.key}" })
 }
 
 resource "aws_vpc_security_group_ingress_rule" "flow" {
@@ -36,6 +36,7 @@ resource "aws_vpc_security_group_ingress_rule" "flow" {
   from_port                    = each.value.port
   to_port                      = each.value.port
   description                  = "${each.value.why} from ${each.value.from}"
+  tags                         = var.tags
 }
 
 resource "aws_vpc_security_group_egress_rule" "flow" {
@@ -46,6 +47,7 @@ resource "aws_vpc_security_group_egress_rule" "flow" {
   from_port                    = each.value.port
   to_port                      = each.value.port
   description                  = "${each.value.why} to ${each.value.to}"
+  tags                         = var.tags
 }
 
 resource "aws_vpc_security_group_ingress_rule" "public" {
@@ -56,6 +58,7 @@ resource "aws_vpc_security_group_ingress_rule" "public" {
   from_port         = 443
   to_port           = 443
   description       = "HTTPS and WSS"
+  tags              = var.tags
 }
 
 # AWS's APIs have no fixed addresses.
@@ -67,4 +70,5 @@ resource "aws_vpc_security_group_egress_rule" "apis" {
   from_port         = 443
   to_port           = 443
   description       = "AWS's APIs"
+  tags              = var.tags
 }

@@ -64,6 +64,28 @@ variable "image_tag" {
   }
 }
 
+variable "tags" {
+  description = "Tags for everything made here that can have some, beside the provider's default_tags."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = length(var.tags) <= 40 && alltrue([for k, v in var.tags : can(regex("^[\\p{L}\\p{Z}\\p{N}_.:/=+@-]{1,128}$", k)) && can(regex("^[\\p{L}\\p{Z}\\p{N}_.:/=+@-]{0,256}$", v)) && !startswith(lower(k), "aws:")])
+    error_message = "tags must be at most 40, with keys of 1 to 128 and values of 0 to 256 letters, digits, spaces and _.:/=+@- ; keys that begin with aws: are AWS's own."
+  }
+}
+
+variable "kms_key_arn" {
+  description = "A KMS key of yours, in this region, that encrypts Redis's disks, the secrets, the logs, the images and the functions' environment. Null: AWS's own keys. Choose before the first apply: another key replaces Redis and the image repository."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.kms_key_arn == null || can(regex("^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$", var.kms_key_arn))
+    error_message = "kms_key_arn must be the ARN of a KMS key (arn:aws:kms:REGION:ACCOUNT:key/ID), not of an alias, or null."
+  }
+}
+
 variable "functions_dir" {
   description = "The folder into which `make package` put tokens.zip, publish.zip and the other functions."
   type        = string
@@ -283,7 +305,7 @@ variable "redis_password_version" {
 }
 
 variable "redis_password_strategy" {
-  description = "ROTATE keeps the password before the newest valid too, so that what runs goes on; SET then ends that."
+  description = "ROTATE keeps the password before the newest valid too, so that what runs goes on; SET then ends that. Go back to ROTATE in the same apply as the next redis_password_version: by itself it changes nothing that AWS would take."
   type        = string
   default     = "ROTATE"
 
@@ -294,7 +316,7 @@ variable "redis_password_strategy" {
 }
 
 variable "redis_snapshot_days" {
-  description = "For how many days daily snapshots are kept. What they can bring back is the message counters of the month."
+  description = "For how many days daily snapshots are kept. They can bring back the message counters of the month. A final snapshot, NAME-final-ID, is taken whenever Redis is deleted, and kept until you delete it."
   type        = number
   default     = 1
 
@@ -305,6 +327,17 @@ variable "redis_snapshot_days" {
 }
 
 # Operations.
+
+variable "flow_log_retention_days" {
+  description = "Logs which addresses spoke to which in the VPC, for so many days. Null: no flow logs. Ignored with existing_network, whose flow logs are its owner's."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.flow_log_retention_days == null || contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], coalesce(var.flow_log_retention_days, 1))
+    error_message = "flow_log_retention_days must be one of those that CloudWatch knows: 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653; or null for no flow logs."
+  }
+}
 
 variable "log_retention_days" {
   description = "For how long logs are kept."
@@ -351,7 +384,7 @@ variable "waf_requests_per_5_minutes" {
 }
 
 variable "deletion_protection" {
-  description = "Keeps the balancer from being deleted, and with it the address that devices know. Set it to false and apply before `terraform destroy`."
+  description = "Has AWS refuse to delete the balancer, the one resource here that AWS protects. `terraform destroy` comes to the balancer before Redis, the secrets, the certificate and the network, and so leaves those too; nodes, functions, rules, alarms and the DNS record are gone by then, and the next apply makes them again. Set it to false and apply before `terraform destroy`."
   type        = bool
   default     = true
 }

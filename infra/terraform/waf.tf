@@ -9,6 +9,7 @@ resource "aws_wafv2_web_acl" "this" {
   count = local.run_waf
   name  = var.name
   scope = "REGIONAL"
+  tags  = var.tags
 
   default_action {
     allow {}

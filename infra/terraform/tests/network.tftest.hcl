@@ -12,6 +12,9 @@ variables {
 
 run "existing_network" {
   variables {
+    # Not ours to log.
+    flow_log_retention_days = 14
+
     zone_id         = null
     certificate_arn = "arn:aws:acm:eu-central-1:111122223333:certificate/99999999-1111-2222-3333-444444444444"
     existing_network = {
@@ -22,8 +25,8 @@ run "existing_network" {
   }
 
   assert {
-    condition     = length(aws_vpc.this) + length(aws_subnet.public) + length(aws_subnet.private) + length(aws_nat_gateway.this) + length(aws_eip.nat) + length(aws_vpc_endpoint.s3) + length(aws_internet_gateway.this) == 0
-    error_message = "No network is made."
+    condition     = length(aws_vpc.this) + length(aws_subnet.public) + length(aws_subnet.private) + length(aws_nat_gateway.this) + length(aws_eip.nat) + length(aws_vpc_endpoint.s3) + length(aws_internet_gateway.this) + length(aws_flow_log.this) == 0
+    error_message = "No network is made, and none is logged."
   }
 
   assert {

@@ -98,6 +98,11 @@ run "defaults" {
     error_message = "Fargate, and not Spot."
   }
 
+  assert {
+    condition     = aws_ecs_task_definition.nodes[0].skip_destroy
+    error_message = "The running revision must outlive the making of the next one."
+  }
+
   # == Nodes
 
   assert {
@@ -169,6 +174,18 @@ run "defaults" {
     error_message = "The pub/sub output buffer limit is raised above its 32 MB."
   }
 
+  # AWS installs minor versions. A plan must not want to go back (and replace Redis
+  # for it): what ignore_changes does about that, infra's tests in Go show.
+  assert {
+    condition     = tobool(aws_elasticache_replication_group.this.auto_minor_version_upgrade)
+    error_message = "Minor versions come by themselves."
+  }
+
+  assert {
+    condition     = startswith(aws_elasticache_parameter_group.this.name, "fleetwire-valkey8-") && aws_elasticache_parameter_group.this.name != "fleetwire-valkey8-"
+    error_message = "A parameter group that replaces another stands beside it, so its name says what it holds."
+  }
+
   # == Functions
 
   assert {
@@ -192,6 +209,11 @@ run "defaults" {
     condition     = length(aws_wafv2_web_acl.this) == 0 && length(aws_nat_gateway.this) == 1
     error_message = "No firewall and one NAT gateway by default."
   }
+
+  assert {
+    condition     = length(aws_flow_log.this) + length(aws_cloudwatch_log_group.flows) == 0 && length(aws_ecr_repository.nodes.encryption_configuration) == 0
+    error_message = "No flow logs and no key of one's own by default."
+  }
 }
 
 run "without_an_image_there_is_everything_but_nodes" {
@@ -202,7 +224,7 @@ run "without_an_image_there_is_everything_but_nodes" {
   }
 
   assert {
-    condition     = length(aws_ecs_service.nodes) == 0 && length(aws_appautoscaling_target.nodes) == 0 && length(aws_ecs_task_definition.nodes) == 0
+    condition     = length(aws_ecs_service.nodes) == 0 && length(aws_appautoscaling_target.nodes) == 0 && length(aws_ecs_task_definition.nodes) == 0 && length(aws_cloudwatch_metric_alarm.no_node) == 0
     error_message = "The first apply has no image to run."
   }
 
@@ -259,7 +281,7 @@ run "options_on" {
   }
 
   assert {
-    condition     = alltrue([for a in aws_cloudwatch_metric_alarm.this : length(a.alarm_actions) == 1])
+    condition     = alltrue([for a in concat(values(aws_cloudwatch_metric_alarm.this), aws_cloudwatch_metric_alarm.no_node) : length(a.alarm_actions) == 1])
     error_message = "Every alarm goes to the topic."
   }
 }

@@ -26,11 +26,6 @@ override_data {
   values = { cidr_block_associations = [{ association_id = "vpc-cidr-assoc-1", cidr_block = "10.7.0.0/16", state = "associated" }] }
 }
 
-override_data {
-  target = data.aws_secretsmanager_random_password.redis
-  values = { random_password = "S4mplePasswordOfLettersAndDigits" }
-}
-
 variables {
   domain_name   = "realtime.example.com"
   functions_dir = "./tests/zips"
@@ -40,8 +35,9 @@ run "defaults" {
   command = plan
 
   variables {
-    zone_id   = "Z0123456789ABCDEFGHIJ"
-    image_tag = "v1.0.0"
+    zone_id                 = "Z0123456789ABCDEFGHIJ"
+    image_tag               = "v1.0.0"
+    flow_log_retention_days = 30
   }
 
   assert {
@@ -80,6 +76,8 @@ run "everything_on" {
     access_logs_bucket         = "my-logs"
     function_concurrency       = 50
     redis_replicas             = 5
+    kms_key_arn                = "arn:aws:kms:eu-central-1:111122223333:key/12345678-1111-2222-3333-444444444444"
+    tags                       = { fleet = "one", "cost-center" = "realtime 7" }
     alarm_topic_arns           = ["arn:aws:sns:eu-central-1:111122223333:oncall"]
     existing_network = {
       vpc_id             = "vpc-0a1b2c3d"

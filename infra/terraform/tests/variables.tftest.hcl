@@ -40,6 +40,9 @@ run "wrong_values" {
     alarm_topic_arns           = ["oncall"]
     access_logs_bucket         = "arn:aws:s3:::my-logs"
     waf_requests_per_5_minutes = 10
+    flow_log_retention_days    = 31
+    kms_key_arn                = "alias/fleetwire"
+    tags                       = { "aws:fleet" = "one" }
   }
 
   expect_failures = [
@@ -67,6 +70,9 @@ run "wrong_values" {
     var.alarm_topic_arns,
     var.access_logs_bucket,
     var.waf_requests_per_5_minutes,
+    var.flow_log_retention_days,
+    var.kms_key_arn,
+    var.tags,
   ]
 }
 
@@ -103,10 +109,12 @@ run "still_more_wrong_values" {
 
   variables {
     name = "fleet-"
+    tags = { fleet = "one;two" }
   }
 
   expect_failures = [
     var.name,
+    var.tags,
   ]
 }
 

@@ -10,6 +10,12 @@ variables {
   zone_id       = "Z0123456789ABCDEFGHIJ"
   functions_dir = "./tests/zips"
   image_tag     = "v1.0.0"
+
+  # With all that is optional and makes resources, so that each is looked at.
+  tags                       = { fleet = "one" }
+  kms_key_arn                = "arn:aws:kms:eu-central-1:111122223333:key/12345678-1111-2222-3333-444444444444"
+  flow_log_retention_days    = 14
+  waf_requests_per_5_minutes = 5000
 }
 
 override_resource {
@@ -329,18 +335,24 @@ run "wiring" {
   # == The secrets
 
   assert {
-    condition     = nonsensitive(aws_secretsmanager_secret_version.redis_url.secret_string) == "rediss://:S4mplePasswordOfLettersAndDigits@master.fleetwire.abc123.euc1.cache.amazonaws.com:6379/0" && aws_secretsmanager_secret_version.redis_url.secret_id == aws_secretsmanager_secret.redis_url.id
+    condition     = nonsensitive(aws_secretsmanager_secret_version.redis_url.secret_string) == "rediss://:${nonsensitive(aws_secretsmanager_secret_version.redis_password.secret_string)}@master.fleetwire.abc123.euc1.cache.amazonaws.com:6379/0" && aws_secretsmanager_secret_version.redis_url.secret_id == aws_secretsmanager_secret.redis_url.id
     error_message = "The secret holds the URL of the primary, with TLS and the password."
   }
 
   assert {
-    condition     = nonsensitive(aws_elasticache_replication_group.this.auth_token) == "S4mplePasswordOfLettersAndDigits"
+    condition     = nonsensitive(aws_elasticache_replication_group.this.auth_token) == nonsensitive(aws_secretsmanager_secret_version.redis_password.secret_string)
     error_message = "Redis has the password that the URL has."
+  }
+
+  # The form by which infra's tests in Go find it in what Terraform prints.
+  assert {
+    condition     = can(regex("^[0-9a-f]{32}[0-9A-F]{32}$", nonsensitive(aws_secretsmanager_secret_version.redis_password.secret_string)))
+    error_message = "The password is 32 digits of each case."
   }
 
   # In plain sight it would lie in every `describe`.
   assert {
-    condition     = !strcontains(aws_ecs_task_definition.nodes[0].container_definitions, "S4mplePassword") && !strcontains(jsonencode([for f in aws_lambda_function.this : f.environment]), "S4mplePassword")
+    condition     = !strcontains(aws_ecs_task_definition.nodes[0].container_definitions, nonsensitive(aws_secretsmanager_secret_version.redis_password.secret_string)) && !strcontains(nonsensitive(jsonencode([for f in aws_lambda_function.this : f.environment])), nonsensitive(aws_secretsmanager_secret_version.redis_password.secret_string))
     error_message = "The password stands in no environment."
   }
 
@@ -375,6 +387,7 @@ run "wiring" {
     condition = flatten([for s in jsondecode(aws_iam_role_policy.nodes.policy).Statement : [for a in flatten([s.Action]) : [for r in flatten([s.Resource]) : "${s.Effect} ${a} ${r}"]]]) == [
       "Allow secretsmanager:GetSecretValue ${aws_secretsmanager_secret.apps.arn}",
       "Allow elasticloadbalancing:DescribeTargetHealth *",
+      "Allow kms:Decrypt ${var.kms_key_arn}",
     ]
     error_message = "A node may read the apps document and ask about its target group."
   }
@@ -388,6 +401,7 @@ run "wiring" {
       "Allow logs:CreateLogStream ${aws_cloudwatch_log_group.nodes.arn}:*",
       "Allow logs:PutLogEvents ${aws_cloudwatch_log_group.nodes.arn}:*",
       "Allow secretsmanager:GetSecretValue ${aws_secretsmanager_secret.redis_url.arn}",
+      "Allow kms:Decrypt ${var.kms_key_arn}",
     ]
     error_message = "ECS may pull the image, write the log and read the Redis URL."
   }
@@ -410,6 +424,7 @@ run "wiring" {
       "Deny ec2:UnassignPrivateIpAddresses *",
       "Deny ec2:DescribeNetworkInterfaces *",
       "Deny ec2:DescribeSubnets *",
+      "Allow kms:Decrypt ${var.kms_key_arn}",
     ]])
     error_message = "A function may write its log and read the secrets; Lambda may make its network interfaces, its code may not."
   }
@@ -431,7 +446,41 @@ run "wiring" {
     error_message = "Each role is one service's."
   }
 
+  # == A key of one's own
+
+  assert {
+    condition = toset(concat(
+      [aws_elasticache_replication_group.this.kms_key_id, one(aws_ecr_repository.nodes.encryption_configuration).kms_key, aws_cloudwatch_log_group.nodes.kms_key_id, aws_cloudwatch_log_group.flows[0].kms_key_id],
+      [for s in [aws_secretsmanager_secret.apps, aws_secretsmanager_secret.redis_password, aws_secretsmanager_secret.redis_url] : s.kms_key_id],
+      [for g in aws_cloudwatch_log_group.function : g.kms_key_id],
+      [for f in aws_lambda_function.this : f.kms_key_arn],
+    )) == toset([var.kms_key_arn])
+    error_message = "The key given encrypts Redis, images, logs, secrets and the functions' environment."
+  }
+
+  # == Flow logs
+
+  assert {
+    condition     = aws_flow_log.this[0].vpc_id == aws_vpc.this[0].id && aws_flow_log.this[0].log_destination == aws_cloudwatch_log_group.flows[0].arn && aws_flow_log.this[0].iam_role_arn == aws_iam_role.flows[0].arn && aws_cloudwatch_log_group.flows[0].retention_in_days == 14
+    error_message = "Flow logs are the VPC's, and go into their own group."
+  }
+
+  assert {
+    condition = flatten([for s in jsondecode(aws_iam_role_policy.flows[0].policy).Statement : [for a in flatten([s.Action]) : "${s.Effect} ${a} ${s.Resource}"]]) == [
+      "Allow logs:CreateLogStream ${aws_cloudwatch_log_group.flows[0].arn}:*",
+      "Allow logs:PutLogEvents ${aws_cloudwatch_log_group.flows[0].arn}:*",
+      "Allow logs:DescribeLogStreams ${aws_cloudwatch_log_group.flows[0].arn}:*",
+      "Allow logs:DescribeLogGroups *",
+    ] && aws_iam_role_policy.flows[0].role == aws_iam_role.flows[0].id
+    error_message = "Flow logs may write into their own group alone."
+  }
+
   # == Alarms
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.no_node[0].dimensions == aws_cloudwatch_metric_alarm.this["nodes-unhealthy"].dimensions && aws_cloudwatch_metric_alarm.no_node[0].metric_name == "HealthyHostCount" && aws_cloudwatch_metric_alarm.no_node[0].comparison_operator == "LessThanThreshold" && aws_cloudwatch_metric_alarm.no_node[0].threshold == 1 && aws_cloudwatch_metric_alarm.no_node[0].treat_missing_data == "breaching"
+    error_message = "It is an alarm when no node is healthy, also when the balancer knows of none."
+  }
 
   assert {
     condition     = alltrue([for f in keys(aws_lambda_function.this) : contains(keys(aws_cloudwatch_metric_alarm.this), "${f}-errors") && aws_cloudwatch_metric_alarm.this["${f}-answers-5xx"].dimensions["TargetGroup"] == aws_lb_target_group.function[f].arn_suffix])
@@ -466,37 +515,42 @@ run "wiring" {
   }
 
   assert {
-    condition     = output.ecs_cluster_name == "fleetwire" && output.ecs_service_name == "fleetwire-nodes" && output.function_names["tokens"] == "fleetwire-tokens" && output.log_groups["nodes"] == "/ecs/fleetwire-nodes"
+    condition     = output.ecs_cluster_name == "fleetwire" && output.ecs_service_name == "fleetwire-nodes" && output.function_names["tokens"] == "fleetwire-tokens" && output.log_groups["nodes"] == "/ecs/fleetwire-nodes" && output.log_groups["flows"] == "/vpc/fleetwire"
     error_message = "Outputs name what was made."
   }
 }
 
-# The data source has drawn another password since; the one in use must stay.
-run "a_later_apply_keeps_the_password" {
-  override_data {
-    target = data.aws_secretsmanager_random_password.redis
-    values = { random_password = "An0therPasswordDrawnAtTheNextPlan" }
-  }
+# uuid() is another by now. Were the password to follow it, it would not be known
+# in a plan, and the condition an error.
+run "a_later_plan_keeps_the_password" {
+  command = plan
 
   assert {
-    condition     = nonsensitive(aws_elasticache_replication_group.this.auth_token) == "S4mplePasswordOfLettersAndDigits"
+    condition     = can(regex("^[0-9a-f]{32}[0-9A-F]{32}$", nonsensitive(aws_elasticache_replication_group.this.auth_token)))
     error_message = "The password must not change by itself."
   }
 }
 
+# infra's tests in Go compare this password with the first, and look for both in
+# what Terraform prints.
 run "a_new_version_is_a_new_password" {
   variables {
     redis_password_version = 2
   }
 
-  override_data {
-    target = data.aws_secretsmanager_random_password.redis
-    values = { random_password = "An0therPasswordDrawnAtTheNextPlan" }
+  override_resource {
+    target = aws_secretsmanager_secret_version.redis_password
+    values = { version_id = "22222222-2222-3333-4444-555555555555" }
   }
 
   assert {
-    condition     = nonsensitive(aws_elasticache_replication_group.this.auth_token) == "An0therPasswordDrawnAtTheNextPlan" && strcontains(nonsensitive(aws_secretsmanager_secret_version.redis_url.secret_string), ":An0therPasswordDrawnAtTheNextPlan@")
-    error_message = "Redis and the secret get the new password."
+    condition     = aws_secretsmanager_secret_version.redis_password.version_id == "22222222-2222-3333-4444-555555555555"
+    error_message = "A new version is a new password."
+  }
+
+  assert {
+    condition     = nonsensitive(aws_elasticache_replication_group.this.auth_token) == nonsensitive(aws_secretsmanager_secret_version.redis_password.secret_string) && strcontains(nonsensitive(aws_secretsmanager_secret_version.redis_url.secret_string), ":${nonsensitive(aws_secretsmanager_secret_version.redis_password.secret_string)}@")
+    error_message = "Redis and the URL get the new password."
   }
 
   assert {

@@ -25,10 +25,6 @@ mock_data "aws_vpc" {
   }
 }
 
-mock_data "aws_secretsmanager_random_password" {
-  defaults = { random_password = "S4mplePasswordOfLettersAndDigits" }
-}
-
 mock_resource "aws_lb" {
   defaults = {
     arn        = "arn:aws:elasticloadbalancing:eu-central-1:111122223333:loadbalancer/app/fleetwire/0123456789abcdef"
