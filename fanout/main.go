@@ -1,6 +1,6 @@
 // Fanout is the production node: it holds the WebSockets of devices and
-// ingesters and delivers to them what is published. Any number of them on one
-// Redis behave as one.
+// ingesters and delivers to them what is published; with -control-plane it serves
+// REST too. Any number of them on one Redis behave as one.
 package main
 
 import (
@@ -8,15 +8,16 @@ import (
 	"errors"
 	"fmt"
 
+	"fleetwire/fanout/controlplane"
 	"fleetwire/fanout/internal/targetdrain"
 	"fleetwire/fanout/node"
 	"fleetwire/pkg/awssecret"
 	"fleetwire/pkg/program"
 )
 
-const help = `fanout is a Fleetwire fan-out node: WebSockets on -listen at /v1, operations on -ops.
-On SIGTERM it tells its peers, closes their connections over -drain (at once with a second SIGTERM), and
-exits 0. So it does when the AWS target group FLEETWIRE_TARGET_GROUP_ARN drains it. On SIGHUP it reads
+const help = `fanout is a Fleetwire fan-out node: WebSockets on -listen at /v1, and REST with -control-plane;
+operations on -ops. On SIGTERM it tells its peers, closes their connections over -drain (at once with
+a second SIGTERM), and exits 0. So it does when the AWS target group FLEETWIRE_TARGET_GROUP_ARN drains it. On SIGHUP it reads
 the apps document again. "fanout healthcheck" asks a running one.`
 
 func main() { program.Main("fanout", run) }
@@ -50,10 +51,10 @@ func run(ctx context.Context, p *program.Process, args []string) error {
 		return err
 	}
 	defer func() { _ = rdb.Close() }()
-	n, err := node.New(node.Options{
+	n, err := controlplane.NewNode(node.Options{
 		Listen: c.Listen, Ops: c.Ops, Apps: document.Store, Redis: rdb, Keys: keys,
 		TrustedProxies: c.TrustedProxies, Drain: c.Drain, Hurry: p.Hurry, Log: c.Log, LogDropped: p.Stderr.Dropped,
-	})
+	}, c.ControlPlane)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"fleetwire/fanout/node"
@@ -19,9 +20,12 @@ its first start and keeps it in .fleetwire/apps.json. On SIGHUP it reads the app
 func main() { program.Main("localdev", run) }
 
 func run(ctx context.Context, p *program.Process, args []string) error {
-	c, err := node.ParseConfig(args, p.Stderr, node.Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081"}, help)
+	c, err := node.ParseConfig(args, p.Stderr, node.Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", ControlPlane: true}, help)
 	if err != nil {
 		return err
+	}
+	if !c.ControlPlane {
+		return errors.New("-control-plane: localdev always serves REST; run fanout for a node without it")
 	}
 	spec := c.Apps
 	if spec == "" {

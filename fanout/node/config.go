@@ -25,20 +25,22 @@ type Config struct {
 	RedisPrefix              string
 	Drain                    time.Duration
 	TrustedProxies           []netip.Prefix
+	ControlPlane             bool
 	LogFormat                string // "text" or "json"
 	Log                      *slog.Logger
 }
 
 // ParseConfig reads the command line. defaults holds the defaults of Listen,
-// Ops, Apps and Redis; help is what -h says first. An error is one line that
-// names the flag and shows no value longer than 12 bytes; flag.ErrHelp means that
-// the help has been printed.
+// Ops, Apps, Redis and ControlPlane; help is what -h says first. An error is one
+// line that names the flag and shows no value longer than 12 bytes; flag.ErrHelp
+// means that the help has been printed.
 func ParseConfig(args []string, stderr io.Writer, defaults Config, help string) (Config, error) {
 	c := defaults
 	var drain, proxies, level string
 	fs := flag.NewFlagSet("", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
-	fs.StringVar(&c.Listen, "listen", defaults.Listen, "address for sockets and, in localdev, REST")
+	fs.StringVar(&c.Listen, "listen", defaults.Listen, "address for sockets and, with a control plane, REST")
+	fs.BoolVar(&c.ControlPlane, "control-plane", defaults.ControlPlane, "serve REST (tokens, publish, peers, usage) on -listen too, where no Lambda functions do it")
 	fs.StringVar(&c.Ops, "ops", defaults.Ops, "address for /healthz, /readyz and /metrics; keep it private; \"off\" for none")
 	fs.StringVar(&c.Apps, "apps", defaults.Apps, "the apps document: a file, the JSON itself or, for fanout, the ARN of an AWS secret; a file or secret is read again while running")
 	fs.StringVar(&c.Redis, "redis", defaults.Redis, "Redis (≥ 7), as in redis://127.0.0.1:6379/0 or rediss://user:password@host:6379")

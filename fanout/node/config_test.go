@@ -23,11 +23,11 @@ func TestParseConfig(t *testing.T) {
 		want Config
 	}{
 		{"nothing", nil, nil, Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", Drain: 10 * time.Second, RedisPrefix: "fw"}},
-		{"all flags", nil, []string{"-listen", ":1", "-ops", ":2", "-apps", "a.json", "-redis", "redis://r", "-redis-prefix", "site-a", "-drain", "3s", "-trusted-proxies", "10.0.0.0/8, 2001:db8::/32"},
-			Config{":1", ":2", "a.json", "redis://r", "site-a", 3 * time.Second, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}, "text", nil}},
+		{"all flags", nil, []string{"-listen", ":1", "-ops", ":2", "-apps", "a.json", "-redis", "redis://r", "-redis-prefix", "site-a", "-drain", "3s", "-trusted-proxies", "10.0.0.0/8, 2001:db8::/32", "-control-plane"},
+			Config{":1", ":2", "a.json", "redis://r", "site-a", 3 * time.Second, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}, true, "text", nil}},
 		{"all variables", map[string]string{"FLEETWIRE_LISTEN": ":1", "FLEETWIRE_OPS": ":2", "FLEETWIRE_APPS": "a.json", "FLEETWIRE_REDIS_URL": "redis://r", "FLEETWIRE_REDIS_PREFIX": "site_b",
-			"FLEETWIRE_DRAIN": "1m", "FLEETWIRE_TRUSTED_PROXIES": "10.0.0.0/8", "FLEETWIRE_LOG_FORMAT": "json", "FLEETWIRE_LOG_LEVEL": "debug"}, nil,
-			Config{":1", ":2", "a.json", "redis://r", "site_b", time.Minute, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, "json", nil}},
+			"FLEETWIRE_DRAIN": "1m", "FLEETWIRE_TRUSTED_PROXIES": "10.0.0.0/8", "FLEETWIRE_LOG_FORMAT": "json", "FLEETWIRE_LOG_LEVEL": "debug", "FLEETWIRE_CONTROL_PLANE": "true"}, nil,
+			Config{":1", ":2", "a.json", "redis://r", "site_b", time.Minute, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, true, "json", nil}},
 		{"the flag wins", map[string]string{"FLEETWIRE_LISTEN": ":1", "FLEETWIRE_REDIS_URL": "redis://env"}, []string{"-listen=:9", "--redis", "redis://flag"},
 			Config{Listen: ":9", Ops: "127.0.0.1:8081", Redis: "redis://flag", Drain: 10 * time.Second, RedisPrefix: "fw"}},
 		{"no operations address", nil, []string{"-ops", "off"}, Config{Listen: "127.0.0.1:8080", Drain: 10 * time.Second, RedisPrefix: "fw"}},
@@ -94,6 +94,8 @@ func TestParseConfigErrors(t *testing.T) {
 		{"a prefix with a colon", "", "", []string{"-redis-prefix", "fw:"}, `-redis-prefix: "fw:" is not a prefix; use 1 to 32 characters of a–z, 0–9, _ and -, the first a letter, such as fw`},
 		{"an empty prefix", "", "", []string{"-redis-prefix="}, "-redis-prefix: is empty; give a word such as fw, or leave the flag out"},
 		{"a prefix by variable", "FLEETWIRE_REDIS_PREFIX", "Fleet", nil, `-redis-prefix (FLEETWIRE_REDIS_PREFIX): "Fleet" is not a prefix; use`},
+		{"a control plane, perhaps", "", "", []string{"-control-plane=maybe"}, "-control-plane: has a value that it does not take; give true or false"},
+		{"a control plane by variable", "FLEETWIRE_CONTROL_PLANE", "maybe", nil, `-control-plane (FLEETWIRE_CONTROL_PLANE): "maybe" cannot be read; give true or false`},
 		{"log format", "", "", []string{"-log-format", "xml"}, `-log-format: "xml" is not a log format; give text or json`},
 		{"log level", "", "", []string{"-log-level", "loud"}, `-log-level: "loud" is not a log level; give debug, info, warn or error`},
 	} {

@@ -175,7 +175,7 @@ func (n *Node) Broker() *broker.Broker { return n.broker }
 
 // MountControlPlane serves h on every path but /v1. It must come before Run.
 func (n *Node) MountControlPlane(h http.Handler) {
-	n.controlPlane = h
+	n.controlPlane = n.leavingWhileDraining(h)
 }
 
 // Ready says whether the node serves new connections: Redis answers, all
@@ -196,7 +196,9 @@ func (n *Node) notReady() string {
 }
 
 // Run serves until ctx ends, then drains: it stops accepting, tells all peers,
-// and closes their connections over Options.Drain.
+// and closes their connections over Options.Drain. A node with a control plane
+// accepts until the last of them is closed: it goes on answering REST, and turns
+// sockets back with 1001.
 func (n *Node) Run(ctx context.Context) error {
 	// What connections need lives on until the last of them is gone.
 	inner, stop := context.WithCancel(context.Background())
@@ -234,15 +236,21 @@ func (n *Node) Run(ctx context.Context) error {
 		err = fmt.Errorf("serving stopped: %w", err)
 	}
 	n.draining.Store(true)
-	requests, cancel := n.unlessHurried(requestDrain)
-	defer cancel()
 	accepting := make(chan struct{})
-	go func() {
+	stopAccepting := func() {
 		defer close(accepting)
+		requests, cancel := n.unlessHurried(requestDrain)
+		defer cancel()
 		_ = n.app.ShutdownWithContext(requests)
 		_ = n.listener.Close() // if fiber had not come to serving it
-	}()
-	n.drain()
+	}
+	if n.controlPlane == nil {
+		go stopAccepting()
+		n.drain()
+	} else { // backends are served for as long as devices are
+		n.drain()
+		go stopAccepting()
+	}
 	n.sessions.wait()
 	<-accepting
 	stop()

@@ -29,7 +29,7 @@ func (n *Node) answer(sockets fasthttp.RequestHandler) fasthttp.RequestHandler {
 			ctx.Response.Header.Set("Allow", "GET, HEAD")
 			writeError(ctx, http.StatusMethodNotAllowed, protocol.Errorf(protocol.MethodNotAllowed, "/v1 takes GET, HEAD only, and connects by a GET that upgrades to WebSocket"))
 		case n.controlPlane == nil:
-			writeError(ctx, http.StatusNotFound, protocol.Errorf(protocol.NotFound, "this is a fan-out node: it serves the WebSocket at /v1 and no REST"))
+			writeError(ctx, http.StatusNotFound, protocol.Errorf(protocol.NotFound, "this is a fan-out node: it serves the WebSocket at /v1 and no REST, which -control-plane would add"))
 		default:
 			n.rest(ctx, path, query)
 		}

@@ -22,6 +22,7 @@ var examples = map[string]string{
 	"apps":            "a file such as apps.json",
 	"redis":           "a URL such as redis://127.0.0.1:6379/0",
 	"redis-prefix":    "a word such as fw",
+	"control-plane":   "true or false",
 	"drain":           "a duration such as 10s",
 	"trusted-proxies": "networks such as 10.0.0.0/16,192.168.0.0/24",
 	"log-format":      "text or json",

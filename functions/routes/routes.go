@@ -31,6 +31,7 @@ type Config struct {
 	Revocations peers.Revocations
 	Members     peers.Members    // who is in a channel; nil: the route is not served
 	Usage       usage.Reader     // nil: the usage routes are not served
+	Observe     Observer         // nil: nobody hears of requests
 	Log         *slog.Logger     // nil: slog.Default()
 	Now         func() time.Time // nil: time.Now
 }
@@ -50,29 +51,37 @@ func New(c Config) http.Handler {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	rt := &router{
-		log: c.Log,
-		mounts: []mount{
-			{tokens.Route, tokens.New(shared)},
-			{publish.Route, publish.New(shared, c.Publisher)},
-		},
+	rt := &router{}
+	add := func(route Route, h http.Handler) {
+		rt.mounts = append(rt.mounts, mount{route, c.Observe.observed(route.Path, h)})
 	}
+	add(tokens.Route, tokens.New(shared))
+	add(publish.Route, publish.New(shared, c.Publisher))
 	if c.Members != nil {
-		rt.mounts = append(rt.mounts, mount{peers.ListRoute, peers.NewList(shared, c.Members)})
+		add(peers.ListRoute, peers.NewList(shared, c.Members))
 	}
 	if c.Connections != nil {
-		rt.mounts = append(rt.mounts, mount{peers.DisconnectRoute, peers.NewDisconnect(shared, c.Connections, c.Revocations)})
+		add(peers.DisconnectRoute, peers.NewDisconnect(shared, c.Connections, c.Revocations))
 	}
 	if c.Usage != nil {
 		figures := usage.New(shared, c.Usage)
-		rt.mounts = append(rt.mounts, mount{usage.Route, figures}, mount{usage.ChannelsRoute, figures}, mount{usage.PeersRoute, figures})
+		add(usage.Route, figures)
+		add(usage.ChannelsRoute, figures)
+		add(usage.PeersRoute, figures)
 	}
+	served := make([]Route, len(rt.mounts))
+	for i, m := range rt.mounts {
+		served[i] = m.route
+	}
+	rt.nothing = c.Observe.observed("", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		api.WriteError(w, r, c.Log, api.NotFound(served...))
+	}))
 	return rt
 }
 
 type router struct {
-	log    *slog.Logger
-	mounts []mount
+	mounts  []mount
+	nothing http.Handler // for every other path
 }
 
 type mount struct {
@@ -88,9 +97,5 @@ func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	served := make([]Route, len(rt.mounts))
-	for i, m := range rt.mounts {
-		served[i] = m.route
-	}
-	api.WriteError(w, r, rt.log, api.NotFound(served...))
+	rt.nothing.ServeHTTP(w, r)
 }

@@ -2,6 +2,7 @@ package routes_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -185,4 +186,33 @@ func TestWithoutUsage(t *testing.T) {
 	h := routes.New(routes.Config{Apps: config.Apps, Limiter: config.Limiter, Publisher: echo{}, Log: config.Log, Now: config.Now})
 	apitest.Want(t, apitest.Do(h, apitest.Request("GET", "/v1/usage", "")), 404,
 		`{"error":"not_found","message":"nothing is served at this path; there is POST /v1/tokens, POST /v1/channels/{channel}/publish"}`)
+}
+
+// An observer hears of every request once: route, method and status.
+func TestObserve(t *testing.T) {
+	config, _ := apitest.Config(t)
+	var heard []string
+	h := routes.New(routes.Config{
+		Apps: config.Apps, Limiter: config.Limiter, Publisher: echo{}, Usage: blank{}, Log: config.Log, Now: config.Now,
+		Observe: func(route, method string, status int, took time.Duration) {
+			if took < 0 {
+				t.Errorf("it took %v", took)
+			}
+			heard = append(heard, fmt.Sprintf("%s %s %d", method, route, status))
+		},
+	})
+	for _, tt := range []struct{ method, target, want string }{
+		{"POST", "/v1/channels/devices%2Fa/publish", "POST /v1/channels/{channel}/publish 200"},
+		{"POST", "/v1/tokens", "POST /v1/tokens 400"},
+		{"PUT", "/v1/tokens", "PUT /v1/tokens 405"},
+		{"GET", "/v1/usage/peers", "GET /v1/usage/peers 200"},
+		{"DELETE", "/v1/peers/a", "DELETE  404"}, // not served here
+		{"GET", "/nowhere/devices%2Fa", "GET  404"},
+	} {
+		heard = nil
+		apitest.Do(h, apitest.Request(tt.method, tt.target, `{"data":1}`))
+		if len(heard) != 1 || heard[0] != tt.want {
+			t.Errorf("%s %s: heard %q, want %q", tt.method, tt.target, heard, tt.want)
+		}
+	}
 }

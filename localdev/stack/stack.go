@@ -11,13 +11,10 @@ import (
 	"net/netip"
 	"time"
 
+	"fleetwire/fanout/controlplane"
 	"fleetwire/fanout/node"
-	"fleetwire/functions/routes"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/presence"
 	"fleetwire/pkg/rediskeys"
-	"fleetwire/pkg/revocation"
-	"fleetwire/pkg/usage"
 )
 
 // clockStep is how often the embedded Redis is told that time has passed:
@@ -72,23 +69,15 @@ func New(ctx context.Context, opt Options) (*Stack, error) {
 		_ = rdb.Close()
 		closeEmbedded()
 	}
-	s.Node, err = node.New(node.Options{
+	s.Node, err = controlplane.NewNode(node.Options{
 		Listen: opt.Listen, Ops: opt.Ops, Apps: opt.Apps,
 		Redis: rdb, Keys: keys, Embedded: s.embedded != nil,
 		TrustedProxies: opt.TrustedProxies, Drain: opt.Drain, Hurry: opt.Hurry, Log: opt.Log, LogDropped: opt.LogDropped,
-	})
+	}, true)
 	if err != nil {
 		s.close()
 		return nil, err
 	}
-	s.Node.MountControlPlane(routes.New(routes.Config{
-		Apps: opt.Apps, Limiter: s.Node.Limiter(), Publisher: s.Node.Publisher(), Log: opt.Log,
-		Connections: s.Node.Broker(), Revocations: revocation.NewList(rdb, keys),
-		Members: func(ctx context.Context, app, channel string) ([]presence.Member, error) {
-			return presence.List(ctx, rdb, keys, app, channel)
-		},
-		Usage: usage.NewReader(rdb, keys, nil),
-	}))
 	return s, nil
 }
 

@@ -60,6 +60,7 @@ var sound = map[string]string{
 	"functions/publish/bootstrap/main.go": "// Bootstrap is sound.\npackage main\n\nimport _ \"github.com/aws/aws-lambda-go/lambda\"\n" +
 		strings.Repeat("\n", maxBootstrapLines-4),
 	"fanout/main.go":                 "// Fanout is sound.\npackage main\n\nimport _ \"fleetwire/fanout/node\"\n" + strings.Repeat("\n", maxFanoutLines-4),
+	"fanout/controlplane/rest.go":    "// Package controlplane is sound.\npackage controlplane\n\nimport (\n\t_ \"fleetwire/fanout/node\"\n\t_ \"fleetwire/functions/routes\"\n)\n",
 	"fanout/node/node.go":            "// Package node is sound.\npackage node\n\nimport (\n\t_ \"fleetwire/fanout/internal/hub\"\n\t_ \"github.com/gofiber/fiber/v2\"\n)\n",
 	"fanout/node/node_test.go":       "package node\n\nimport (\n\t_ \"fleetwire/pkg/broker/brokertest\"\n\t_ \"testing\"\n)\n" + strings.Repeat("\n", maxFileLines),
 	"localdev/main.go":               "// Localdev is sound.\npackage main\n\nimport _ \"fleetwire/localdev/stack\"\n",
@@ -108,6 +109,10 @@ func TestRules(t *testing.T) {
 			change: map[string]string{"functions/publish/door.go": "package publish\n\nimport _ \"fleetwire/localdev/stack\"\n"}},
 		{name: "fanout imports a function", rule: "fanout imports pkg", want: "imports fleetwire/functions/publish",
 			change: map[string]string{"fanout/node/rest.go": "package node\n\nimport _ \"fleetwire/functions/publish\"\n"}},
+		{name: "a node mounts the routes", rule: "fanout imports pkg", want: "fanout/node/rest.go: imports fleetwire/functions/routes",
+			change: map[string]string{"fanout/node/rest.go": "package node\n\nimport _ \"fleetwire/functions/routes\"\n"}},
+		{name: "the control plane knows one function", rule: "fanout imports pkg", want: "fanout/controlplane/tokens.go: imports fleetwire/functions/tokens",
+			change: map[string]string{"fanout/controlplane/tokens.go": "package controlplane\n\nimport _ \"fleetwire/functions/tokens\"\n"}},
 		{name: "fanout imports localdev", rule: "fanout imports pkg", want: "imports fleetwire/localdev/stack",
 			change: map[string]string{"fanout/node/rest.go": "package node\n\nimport _ \"fleetwire/localdev/stack\"\n"}},
 		{name: "an example imports the inside", rule: "examples import pkg/client and pkg/protocol alone", want: "examples/go/camera/main.go: imports fleetwire/pkg/broker",

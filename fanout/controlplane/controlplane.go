@@ -1,0 +1,34 @@
+// Package controlplane puts the REST handlers of functions/ onto a node, for
+// deployments without Lambda: one process then serves sockets and REST on one
+// address. fanout does so with -control-plane, localdev always.
+package controlplane
+
+import (
+	"context"
+
+	"fleetwire/fanout/node"
+	"fleetwire/functions/routes"
+	"fleetwire/pkg/presence"
+	"fleetwire/pkg/revocation"
+	"fleetwire/pkg/usage"
+)
+
+// NewNode makes a node and, if rest, has it serve all routes of protocol §5 beside
+// the sockets. Requests share the node's link to Redis, its readiness, its metrics
+// and its drain; what they publish is in the usage figures that the node writes.
+func NewNode(opt node.Options, rest bool) (*node.Node, error) {
+	n, err := node.New(opt)
+	if err != nil || !rest {
+		return n, err
+	}
+	n.MountControlPlane(routes.New(routes.Config{
+		Apps: opt.Apps, Limiter: n.Limiter(), Publisher: n.Publisher(), Log: opt.Log,
+		Connections: n.Broker(), Revocations: revocation.NewList(opt.Redis, opt.Keys),
+		Members: func(ctx context.Context, app, channel string) ([]presence.Member, error) {
+			return presence.List(ctx, opt.Redis, opt.Keys, app, channel)
+		},
+		Usage:   usage.NewReader(opt.Redis, opt.Keys, nil),
+		Observe: n.CountRequests(),
+	}))
+	return n, nil
+}
