@@ -4,7 +4,8 @@
 -- with a token that is revoked takes no place from others.
 -- KEYS: [1] hash node -> connections held, and of the peak what is not sure yet,
 -- [2] zset node -> end of its lease (ms), [3] the most connections at once in this
--- period, [4] hash peer -> until when (unix seconds) its tokens are revoked
+-- period, [4] hash peer -> when (unix seconds) its tokens were revoked, and, after a
+-- comma each, the iat of others that are
 -- ARGV: node, held, cap (-1: none), lease in ms, when [3] expires (unix seconds),
 -- then for each that asks for a connection: the peer ('': it has no token), and
 -- when its token was issued (unix seconds)
@@ -47,8 +48,22 @@ if #peers > 0 then
 end
 local mine, reply = held, {}
 for i = 1, #peers do
-  local granted, since = 0, tonumber(revoked[i] or 0)
-  if revoked[i] and tonumber(ARGV[5 + 2 * i]) <= since then
+  local granted, since, known = 0, 0, false
+  local issued = ARGV[5 + 2 * i]
+  if revoked[i] then
+    local at, future = revoked[i]:match('^(%d+)(.*)$')
+    since = tonumber(at)
+    known = (future .. ','):find(',' .. issued .. ',', 1, true)
+    -- By a fast clock, a token signed before the revocation can seem to be from up to a
+    -- minute after it (revocation.Revokes). That it came from the future then is remembered.
+    if not known and tonumber(issued) * 1000 > now + 1000 and now <= (since + 60) * 1000 then
+      known = true
+      if #future < 100 then
+        redis.call('HSET', KEYS[4], peers[i], revoked[i] .. ',' .. issued)
+      end
+    end
+  end
+  if revoked[i] and (known or tonumber(issued) <= since) then
     granted = -1
   elseif cap < 0 or others + mine < cap then
     granted, mine = 1, mine + 1

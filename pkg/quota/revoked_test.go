@@ -60,6 +60,72 @@ func TestRevokedTokens(t *testing.T) {
 	})
 }
 
+// HOSTILE: the clock of who signed the token was fast, so that it seems to be from after
+// the revocation. It stays refused when its iat has come; a new token is good at once.
+func TestRevokedTokensFromTheFuture(t *testing.T) {
+	both(t, func(t *testing.T, client func() *redis.Client) {
+		rdb := client()
+		l := startLedger(t, rdb, "node")
+		app := appWith(100)
+		clock, err := rdb.Time(context.Background()).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		apply := func(peer string, issued time.Time) error {
+			t.Helper()
+			_, err := l.apply(Applicant{App: app, Peer: peer, IssuedAt: issued})
+			return err
+		}
+		at := clock.Unix() - 2
+		revoke(t, rdb, app.ID, "p", at)
+		revoke(t, rdb, app.ID, "q", at-100)
+		for _, tt := range []struct {
+			name, peer string
+			issued     int64
+			want       error
+		}{
+			{"50 s ahead", "p", at + 50, ErrRevoked},
+			{"30 s ahead", "p", at + 30, ErrRevoked},
+			{"30 s ahead, again", "p", at + 30, ErrRevoked},
+			{"a new token", "p", at + 1, nil},
+			{"50 s ahead, long after the revocation", "q", at + 50, nil},
+			{"50 s ahead, never revoked", "r", at + 50, nil},
+		} {
+			if err := apply(tt.peer, time.Unix(tt.issued, 0)); !errors.Is(err, tt.want) {
+				t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
+			}
+		}
+		// They stay refused when their time has come, and others of that time are not.
+		ctx := context.Background()
+		if got, err := rdb.HGet(ctx, keys.Revoked(app.ID), "p").Result(); err != nil || got != fmt.Sprintf("%d,%d,%d", at, at+50, at+30) {
+			t.Errorf("Redis has %q, %v; want the revocation and the two iat that were refused", got, err)
+		}
+		rdb.HSet(ctx, keys.Revoked(app.ID), "p", fmt.Sprintf("%d,%d", at-1000, at-900))
+		for issued, want := range map[int64]error{at - 1000: ErrRevoked, at - 901: nil, at - 900: ErrRevoked, at - 899: nil} {
+			if err := apply("p", time.Unix(issued, 0)); !errors.Is(err, want) {
+				t.Errorf("iat %d: %v, want %v", issued-at, err, want)
+			}
+		}
+		// However many there are, what is kept of them is bounded.
+		for i := range int64(20) {
+			apply("q", time.Unix(at+10+i, 0))
+		}
+		revoke(t, rdb, app.ID, "q", at)
+		for i := range int64(20) {
+			if err := apply("q", time.Unix(at+10+i, 0)); !errors.Is(err, ErrRevoked) {
+				t.Errorf("%d s ahead: %v", 10+i, err)
+			}
+		}
+		if got := rdb.HGet(ctx, keys.Revoked(app.ID), "q").Val(); len(got) > 130 {
+			t.Errorf("Redis keeps %d bytes", len(got))
+		}
+		revoke(t, rdb, app.ID, "p", at+1) // again: this is what counts
+		if err := apply("p", time.Unix(at+1, 0)); !errors.Is(err, ErrRevoked) {
+			t.Errorf("revoked again: %v", err)
+		}
+	})
+}
+
 // HOSTILE: whoever holds a revoked token connects without a pause, to an app that
 // has few places left. That must not keep others out.
 func TestRevokedTokensTakeNoPlace(t *testing.T) {

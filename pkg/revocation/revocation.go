@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/pkg/auth"
+	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/rediskeys"
 )
 
@@ -20,7 +21,8 @@ type List struct {
 }
 
 // NewList returns the List that rdb holds: for each app a hash, peer → unix
-// seconds, which is read where connections are let in (quota.Connections). Entries
+// seconds, which is read where connections are let in (quota.Connections), and there gets
+// "," and the iat of each token that was refused since it came from the future. Entries
 // are kept for good: a token that an app signs itself may expire in any future.
 func NewList(rdb redis.UniversalClient, keys rediskeys.Namespace) *List { return &List{rdb, keys} }
 
@@ -33,6 +35,18 @@ func (l *List) Revoke(ctx context.Context, app, peer string, at time.Time) error
 // none is revoked. iat has whole seconds, so a token issued in the second of the
 // revocation counts as issued before it, as does one without iat. What a
 // publishable key grants is no token.
-func Revokes(since time.Time, g *auth.Grant) bool {
-	return !since.IsZero() && !g.Key.Publishable() && g.IssuedAt.Unix() <= since.Unix()
+//
+// iat may lie up to protocol.ClockLeeway ahead of now, where the signer's clock is
+// fast. For as long as a token from before the revocation can seem to be from after
+// it in this way, tokens from the future are refused as well.
+func Revokes(since time.Time, g *auth.Grant, now time.Time) bool {
+	if since.IsZero() || g.Key.Publishable() {
+		return false
+	}
+	ahead := time.Unix(g.IssuedAt.Unix(), 0).After(now.Add(clockSkew))
+	return g.IssuedAt.Unix() <= since.Unix() || ahead && !now.After(time.Unix(since.Unix(), 0).Add(protocol.ClockLeeway))
 }
+
+// clockSkew is how far apart two clocks may be that are set well. connections.lua has
+// it, too.
+const clockSkew = time.Second

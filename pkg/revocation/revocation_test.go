@@ -88,16 +88,23 @@ func TestRevokes(t *testing.T) {
 		since  time.Time
 		key    *apps.Key
 		issued time.Time
+		now    int64
 		want   bool
 	}{
-		{"never revoked", time.Time{}, secret, time.Unix(1, 0), false},
-		{"issued before", since, secret, time.Unix(999, 0), true},
-		{"issued in the same second", since, secret, time.Unix(1000, 999), true},
-		{"issued after", since, secret, time.Unix(1001, 0), false},
-		{"no iat", since, secret, time.Time{}, true},
-		{"publishable key", since, publishable, time.Time{}, false},
+		{"never revoked", time.Time{}, secret, time.Unix(1, 0), 1002, false},
+		{"issued before", since, secret, time.Unix(999, 0), 1002, true},
+		{"issued in the same second", since, secret, time.Unix(1000, 999), 1002, true},
+		{"issued after", since, secret, time.Unix(1001, 0), 1002, false},
+		{"no iat", since, secret, time.Time{}, 1002, true},
+		{"by a clock that is a second fast", since, secret, time.Unix(1003, 0), 1002, false},
+		{"by a clock that is two seconds fast", since, secret, time.Unix(1004, 0), 1002, true},
+		{"by a clock that is 59 s fast, before", since, secret, time.Unix(1059, 0), 1001, true},
+		{"ahead when the minute is nearly over", since, secret, time.Unix(1099, 0), 1060, true},
+		{"ahead when the minute is over", since, secret, time.Unix(1099, 0), 1061, false},
+		{"a publishable key from the future", since, publishable, time.Unix(1059, 0), 1001, false},
+		{"publishable key", since, publishable, time.Time{}, 1002, false},
 	} {
-		if got := Revokes(test.since, &auth.Grant{Key: test.key, IssuedAt: test.issued}); got != test.want {
+		if got := Revokes(test.since, &auth.Grant{Key: test.key, IssuedAt: test.issued}, time.Unix(test.now, 0)); got != test.want {
 			t.Errorf("%s: %v, want %v", test.name, got, test.want)
 		}
 	}

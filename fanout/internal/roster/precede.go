@@ -59,7 +59,7 @@ func sender(frame []byte) (from string) {
 			return nil
 		}
 		from, _ = protocol.DecodeString(value) // a peer id, which is ASCII
-		return errFound // the rest may be long
+		return errFound                        // the rest may be long
 	})
 	return from
 }

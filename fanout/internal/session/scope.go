@@ -147,7 +147,7 @@ func (s *Session) handleRefresh(f *protocol.ClientFrame) *protocol.Error {
 		return protocol.Errorf(protocol.InvalidToken, "the token is from another app's key")
 	case g.Peer != old.Peer:
 		return protocol.Errorf(protocol.InvalidToken, "the token is for another peer: its sub must be %q", old.Peer)
-	case revocation.Revokes(s.revokedUntil, g):
+	case revocation.Revokes(s.revokedUntil, g, s.opt.Now()):
 		return protocol.Errorf(protocol.InvalidToken, "the token was revoked")
 	}
 	unsubscribed, tooMuch := s.Regrant(g)
