@@ -33,7 +33,7 @@ const (
 )
 
 // ReasonSlowConsumer is the reason that goes with ClosePolicy when a connection's unsent bytes pass
-// UnsentBytesLimit (protocol §4.5).
+// UnsentBytesLimit, and begins the one for StallLimit (protocol §4.5).
 const ReasonSlowConsumer = "slow consumer"
 
 // CloseCodeInfo is one entry of the close-code table.
@@ -63,7 +63,7 @@ var closeCodes = [...]CloseCodeInfo{
 		"connect again with backoff; fix what it sends, or it will be closed again",
 		false},
 	{ClosePolicy, "policy violation",
-		"policy; with the reason \"slow consumer\" when the connection's unsent bytes pass their bound",
+		"policy; with a reason that begins \"slow consumer\" when the connection's unsent bytes pass their bound, or when bytes wait for it and it took none for 30 s, though it may ping",
 		"connect again with backoff; read faster, or subscribe to less",
 		false},
 	{CloseTooBig, "frame is over 65536 bytes",

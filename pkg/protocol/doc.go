@@ -59,6 +59,7 @@
 //	peer id                         128 B     MaxPeerIDBytes         else invalid_peer_id
 //	subscriptions of a connection   100       MaxSubscriptions       else channel_limit_exceeded
 //	bytes waiting for a connection  1 MiB     UnsentBytesLimit       else close 1008, "slow consumer"
+//	time in which it takes none     30 s      StallLimit             else close 1008, "slow consumer: …"
 //	silence from a connection       75 s      InactivityLimit        else close 4000
 //	a REST body                     32 KiB    MaxBodyBytes           else 413
 //	the body of POST /v1/tokens     128 KiB   MaxTokenBodyBytes      else 413

@@ -67,6 +67,10 @@ const (
 	// PingInterval is how often the server pings each connection (protocol §4.5, 4000).
 	PingInterval = 25 * time.Second
 
+	// StallLimit is how long a connection for which bytes wait may take none of them; then it is
+	// closed with 1008, however few wait (protocol §4.5).
+	StallLimit = 30 * time.Second
+
 	// InactivityLimit is how long nothing may be heard from a connection before it is closed
 	// with 4000: three pings unanswered (protocol §4.5).
 	InactivityLimit = 75 * time.Second

@@ -2,6 +2,7 @@ package roster
 
 import (
 	"time"
+	"weak"
 
 	"fleetwire/pkg/broker"
 	"fleetwire/pkg/presence"
@@ -21,9 +22,11 @@ type view struct {
 	loaded bool // members is true, as of version
 	// members is who is there and their metadata; was, of those who changed in this
 	// window, what the watchers know.
-	members map[string]string
-	version presence.Version
-	was     map[string]known
+	members    map[string]string
+	shown      weak.Pointer[byte] // the snapshot of members, for as long as somebody has it queued
+	shownBytes int                // its length
+	version    presence.Version
+	was        map[string]known
 	// settled is until when nobody leaves by not being there (see settling); zero:
 	// whoever is not there has left.
 	settled time.Time
@@ -73,6 +76,7 @@ func (v *view) reset() {
 	v.heard, v.loaded, v.asked = false, false, false
 	v.members, v.was, v.pending, v.version, v.settled = nil, nil, nil, presence.Version{}, time.Time{}
 	v.watchers, v.newcomers = nil, nil
+	v.shown = weak.Pointer[byte]{}
 }
 
 func (v *view) watched() bool { return len(v.watchers)+len(v.newcomers) > 0 }
@@ -205,6 +209,7 @@ func (r *Roster) set(v *view, peer string, now known) {
 	if before == now {
 		return
 	}
+	v.shown = weak.Pointer[byte]{}
 	if now.present {
 		if v.members == nil {
 			v.members = map[string]string{}

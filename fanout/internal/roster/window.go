@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unsafe"
+	"weak"
 
 	"fleetwire/pkg/protocol"
 )
@@ -248,7 +250,18 @@ func (r *Roster) waitFor(v *view, entry *watching) {
 	r.open(v)
 }
 
+// snapshot is one frame with all members. Those who get the same one share it, also
+// when they come one after the other: one who does not read keeps it for a while.
 func (v *view) snapshot() []byte {
+	if first := v.shown.Value(); first != nil {
+		return unsafe.Slice(first, v.shownBytes)
+	}
+	frame := v.encodeSnapshot()
+	v.shown, v.shownBytes = weak.Make(unsafe.SliceData(frame)), len(frame)
+	return frame
+}
+
+func (v *view) encodeSnapshot() []byte {
 	joined := make([]protocol.PresencePeer, 0, len(v.members))
 	for peer, metadata := range v.members {
 		joined = append(joined, protocol.PresencePeer{PeerID: peer, Metadata: metadata})

@@ -100,10 +100,14 @@ func (s *Session) drain() {
 		q.mu.Lock()
 		var chunk net.Buffers
 		size := 0
-		for len(q.frames) > 0 && (size == 0 || size+len(q.frames[0]) <= maxWrite) {
+		for len(q.frames) > 0 && size+len(q.frames[0]) <= maxWrite {
 			chunk = append(chunk, q.frames[0])
 			size += len(q.frames[0])
 			q.drop(1)
+		}
+		if size == 0 && len(q.frames) > 0 { // one frame, of which a part is enough to see it go
+			chunk, size = append(chunk, q.frames[0][:maxWrite]), maxWrite
+			q.skip(maxWrite)
 		}
 		if size == 0 {
 			q.draining = false
@@ -117,6 +121,7 @@ func (s *Session) drain() {
 
 		q.mu.Lock()
 		q.bytes -= size
+		q.progress = sinceStart(s.opt.Now())
 		if err != nil {
 			q.draining = false
 			s.breakOff()

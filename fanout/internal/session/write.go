@@ -31,10 +31,14 @@ func (s *Session) flush() {
 		q.bytes -= n
 		if n == len(chunk) {
 			q.drop(frames)
+			q.progress = 0
 			continue
 		}
 		q.skip(n)
 		q.draining = true
+		if n > 0 || q.progress == 0 {
+			q.progress = sinceStart(s.opt.Now())
+		}
 		s.sock.awaitWritable(s)
 	}
 }
