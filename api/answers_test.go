@@ -88,7 +88,7 @@ func (backend) Report(_ context.Context, app *apps.App) (usage.Report, error) {
 }
 
 func (backend) Top(_ context.Context, _ string, _ usage.Kind, _ *channel.Pattern, _ int, cursor string) (usage.Page, error) {
-	page := usage.Page{Entries: []usage.Entry{{Name: "devices/camera-001", Published: 4031, Bytes: 512344}}}
+	page := usage.Page{Entries: []usage.Entry{{Name: "devices/camera-001", Published: 4031, Bytes: 512344}}, Other: usage.Entry{Published: 7, Bytes: 70}}
 	switch cursor {
 	case "":
 		page.Next = "next"

@@ -112,6 +112,20 @@ type peerCost struct {
 	Bytes     int64  `json:"bytes"`
 }
 
+// otherCost is what names without an entry of their own cost together.
+type otherCost struct {
+	Published int64 `json:"published"`
+	Bytes     int64 `json:"bytes"`
+}
+
+// other is left out while every name has an entry.
+func other(page usage.Page) *otherCost {
+	if page.Other.Published == 0 {
+		return nil
+	}
+	return &otherCost{page.Other.Published, page.Other.Bytes}
+}
+
 func channelsBody(page usage.Page) any {
 	costs := make([]channelCost, len(page.Entries))
 	for i, e := range page.Entries {
@@ -119,8 +133,9 @@ func channelsBody(page usage.Page) any {
 	}
 	return struct {
 		Channels []channelCost `json:"channels"`
+		Other    *otherCost    `json:"other,omitempty"`
 		Cursor   *string       `json:"cursor"`
-	}{costs, cursor(page)}
+	}{costs, other(page), cursor(page)}
 }
 
 func peersBody(page usage.Page) any {
@@ -130,8 +145,9 @@ func peersBody(page usage.Page) any {
 	}
 	return struct {
 		Peers  []peerCost `json:"peers"`
+		Other  *otherCost `json:"other,omitempty"`
 		Cursor *string    `json:"cursor"`
-	}{costs, cursor(page)}
+	}{costs, other(page), cursor(page)}
 }
 
 // cursor is null on the last page.

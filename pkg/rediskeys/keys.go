@@ -47,6 +47,11 @@ func (n Namespace) UsageBytes(app, period, ranking string) string {
 	return n.app(app, "usage:"+period+":"+ranking+":bytes")
 }
 
+// UsageOther is the hash of what all names have that are in neither.
+func (n Namespace) UsageOther(app, period, ranking string) string {
+	return n.app(app, "usage:"+period+":"+ranking+":other")
+}
+
 // UsageFlushed has the number of the last batch that a recorder added to either.
 func (n Namespace) UsageFlushed(app, period, recorder string) string {
 	return n.app(app, "usage:"+period+":flushed:"+recorder)

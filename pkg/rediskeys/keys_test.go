@@ -26,6 +26,7 @@ var catalogue = []struct {
 	{"Revoked", "fw:{app}:revoked", func(n Namespace, app, _, _ string) string { return n.Revoked(app) }},
 	{"Usage", "fw:{app}:usage:PERIOD:RANKING", func(n Namespace, app, name, second string) string { return n.Usage(app, name, second) }},
 	{"UsageBytes", "fw:{app}:usage:PERIOD:RANKING:bytes", func(n Namespace, app, name, second string) string { return n.UsageBytes(app, name, second) }},
+	{"UsageOther", "fw:{app}:usage:PERIOD:RANKING:other", func(n Namespace, app, name, second string) string { return n.UsageOther(app, name, second) }},
 	{"UsageFlushed", "fw:{app}:usage:PERIOD:flushed:ID", func(n Namespace, app, name, second string) string { return n.UsageFlushed(app, name, second) }},
 	{"Answers", "fw:{app.TAG}:closed:ID", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).Answers(second) }},
 	{"Subscribers", "fw:{app.TAG}:subscribers:NODE", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).Subscribers(second) }},

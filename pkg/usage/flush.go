@@ -19,6 +19,9 @@ const (
 	maxBatchEntries = 256
 	maxRoundEntries = 512
 	maxRoundBatches = 64
+	// A run of add.lua takes so many names out of a ranking that has too many. That
+	// is more than it adds.
+	maxTakenOut = 512
 
 	// flushedLife is how long Redis knows which batches it has taken.
 	flushedLife = time.Hour
@@ -75,29 +78,26 @@ func (r *Recorder) freeze() {
 		if !stuck[b] {
 			frozen[b] = t
 			delete(r.current, b)
-			r.fresh -= len(t.channels) + len(t.peers)
+			r.fresh -= len(t.channels.of) + len(t.peers.of)
 		}
 	}
-	dropped := r.dropped
-	r.dropped = 0
 	r.mu.Unlock()
 
 	for b, t := range frozen {
 		r.queue(b, Channels, t.channels)
 		r.queue(b, Peers, t.peers)
 	}
-	if dropped > 0 {
-		r.opt.Log.Error("usage figures per channel and peer were left out: too many names wait for redis",
-			"figures", dropped, "most_names", maxUnflushed)
-	}
 }
 
-func (r *Recorder) queue(to bucket, kind Kind, names map[string]*tally) {
+func (r *Recorder) queue(to bucket, kind Kind, names names) {
 	var b *batch
-	for name, t := range names {
+	if names.other.published > 0 {
+		names.of[""] = &names.other // as add.lua has it; frozen, and not counted any more
+	}
+	for name, t := range names.of {
 		if b == nil || len(b.entries) == maxBatchEntries {
 			r.number++
-			b = &batch{bucket: to, kind: kind, number: r.number, entries: make([]entry, 0, min(len(names), maxBatchEntries))}
+			b = &batch{bucket: to, kind: kind, number: r.number, entries: make([]entry, 0, min(len(names.of), maxBatchEntries))}
 			r.pending = append(r.pending, b)
 		}
 		b.entries = append(b.entries, entry{name, *t})
@@ -168,8 +168,9 @@ func (r *Recorder) call(b *batch) *redisconn.Call {
 	if err != nil {
 		panic(err) // the name is our own
 	}
-	args := make([]any, 3, 3+3*len(b.entries))
+	args := make([]any, 5, 5+3*len(b.entries))
 	args[0], args[1], args[2] = b.number, quota.Expiry(start).Unix(), int64(flushedLife/time.Second)
+	args[3], args[4] = MaxNames, maxTakenOut
 	for i := range b.entries {
 		e := &b.entries[i]
 		args = append(args, e.name, e.published, e.bytes)
@@ -180,6 +181,7 @@ func (r *Recorder) call(b *batch) *redisconn.Call {
 			r.opt.Keys.Usage(b.app, b.period, string(b.kind)),
 			r.opt.Keys.UsageBytes(b.app, b.period, string(b.kind)),
 			r.opt.Keys.UsageFlushed(b.app, b.period, r.id),
+			r.opt.Keys.UsageOther(b.app, b.period, string(b.kind)),
 		},
 		Args: args,
 	}
@@ -191,7 +193,11 @@ func (r *Recorder) settle(taken map[*batch]bool) {
 	var left []*batch
 	for _, b := range r.pending {
 		if taken[b] {
-			names += len(b.entries)
+			for i := range b.entries {
+				if b.entries[i].name != "" {
+					names++
+				}
+			}
 		} else {
 			left = append(left, b)
 		}

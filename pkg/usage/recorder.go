@@ -21,9 +21,13 @@ const (
 	// finalFlush bounds the flush with which Run ends.
 	finalFlush = 2 * time.Second
 
-	// A flush begins early at so many new names, and beyond the second number of
-	// names not yet in Redis no further are taken up. A name is at most 256 bytes,
-	// so the second bounds a recorder to some 40 MB.
+	// MaxNames is how many channels, and how many peers, of an app have figures of
+	// their own in a period. All others share one sum.
+	MaxNames = 10_000
+
+	// A flush begins early at so many new names. Beyond MaxNames of a ranking, and
+	// beyond maxUnflushed names not yet in Redis, further ones are counted together.
+	// A name is at most 256 bytes, so that bounds a recorder to some 40 MB.
 	earlyFlush   = 10_000
 	maxUnflushed = 100_000
 )
@@ -52,7 +56,6 @@ type Recorder struct {
 	current   map[bucket]*tallies
 	fresh     int // names in current
 	unflushed int // names in current and in pending
-	dropped   int // figures left out since the last flush, as unflushed was at its bound
 
 	flushing chan struct{} // held by who flushes; guards the rest
 	number   int64         // of the last batch
@@ -63,7 +66,13 @@ type Recorder struct {
 // bucket is what is flushed to keys of its own.
 type bucket struct{ app, period string }
 
-type tallies struct{ channels, peers map[string]*tally }
+type tallies struct{ channels, peers names }
+
+// names are tallies by name; all further names are counted in other.
+type names struct {
+	of    map[string]*tally
+	other tally
+}
 
 type tally struct{ published, bytes int64 }
 
@@ -101,27 +110,25 @@ func (r *Recorder) Published(appID, channel, peer string, bytes int) {
 	}
 	t := r.current[bucket{appID, r.period}]
 	if t == nil {
-		t = &tallies{channels: map[string]*tally{}, peers: map[string]*tally{}}
+		t = &tallies{names{of: map[string]*tally{}}, names{of: map[string]*tally{}}}
 		r.current[bucket{strings.Clone(appID), r.period}] = t
 	}
-	r.count(t.channels, channel, bytes)
-	r.count(t.peers, peer, bytes)
+	r.count(&t.channels, channel, bytes)
+	r.count(&t.peers, peer, bytes)
 }
 
 // count is called with r.mu held.
-func (r *Recorder) count(names map[string]*tally, name string, bytes int) {
+func (r *Recorder) count(names *names, name string, bytes int) {
 	if name == "" {
 		return
 	}
-	t := names[name]
-	if t == nil {
-		if r.unflushed >= maxUnflushed {
-			r.dropped++
-			return
-		}
+	t := names.of[name]
+	if t == nil && (len(names.of) >= MaxNames || r.unflushed >= maxUnflushed) {
+		t = &names.other
+	} else if t == nil {
 		t = new(tally)
 		// A clone, because name may be a small part of a whole message.
-		names[strings.Clone(name)] = t
+		names.of[strings.Clone(name)] = t
 		r.unflushed++
 		r.fresh++
 		if r.fresh == earlyFlush {

@@ -12,6 +12,9 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn/redistest"
 )
 
@@ -76,7 +79,8 @@ func TestManyNamesAreFlushedEarly(t *testing.T) {
 	redistest.Eventually(t, 30*time.Second, "an early flush", func() bool { return unflushed() == 0 })
 }
 
-// Names that nobody flushes do not eat the memory.
+// Names that nobody flushes do not eat the memory, of one app or of many, and
+// their figures are in the sum of all.
 func TestNamesWithoutEndWhileRedisIsAway(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	var away atomic.Bool
@@ -87,27 +91,124 @@ func TestNamesWithoutEndWhileRedisIsAway(t *testing.T) {
 		}
 		return noFault
 	}})
-	r, log := newRecorder(t, rdb)
-	for i := range maxUnflushed + 5_000 {
-		if i == maxUnflushed/2 {
-			if r.Flush(context.Background()) == nil {
-				t.Fatal("a flush into nowhere succeeded")
-			}
+	r, _ := newRecorder(t, rdb)
+	const apps, each = 12, MaxNames + 1000
+	for app := range apps {
+		for i := range each {
+			r.Published(fmt.Sprint("app_", app), fmt.Sprint("c", i), "", 2)
 		}
-		r.Published("app_a", fmt.Sprint("c", i), "", 1)
+		r.Published(fmt.Sprint("app_", app), "c7", "", 2) // known, so counted, unless the memory is full
 	}
-	r.Published("app_a", fmt.Sprint("c", maxUnflushed-1), "", 1) // known, so counted
-	if r.unflushed != maxUnflushed || r.dropped != 5_000 {
-		t.Errorf("%d names are held and %d figures left out, want %d and 5000", r.unflushed, r.dropped, maxUnflushed)
+	if r.Flush(context.Background()) == nil {
+		t.Fatal("a flush into nowhere succeeded")
+	}
+	if r.unflushed != maxUnflushed {
+		t.Errorf("%d names are held, want %d", r.unflushed, maxUnflushed)
 	}
 	away.Store(false)
 	flush(t, r)
-	if r.unflushed != 0 || !strings.Contains(log.String(), "figures=5000") {
-		t.Errorf("%d names are left; log: %s", r.unflushed, log)
+	if r.unflushed != 0 {
+		t.Errorf("%d names are left", r.unflushed)
 	}
-	got := read(t, NewReader(rdb, keys, nil), "app_a", Channels, nil, MaxLimit)
-	if len(got) != maxUnflushed || got[0].Published != 2 {
-		t.Errorf("%d channels, want %d", len(got), maxUnflushed)
+	reader := NewReader(rdb, keys, nil)
+	for app := range apps {
+		id := fmt.Sprint("app_", app)
+		page, err := reader.Top(context.Background(), id, Channels, nil, 1, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := read(t, reader, id, Channels, nil, MaxLimit)
+		want := MaxNames
+		if app >= maxUnflushed/MaxNames {
+			want = 0
+		}
+		if sum := sumOf(append(got, page.Other)); len(got) != want || sum != (Entry{"", each + 1, 2*each + 2}) {
+			t.Errorf("%s: %d names and %+v in all; want %d, and %d messages", id, len(got), sum, want, each+1)
+		}
+	}
+}
+
+func sumOf(entries []Entry) (sum Entry) {
+	for _, e := range entries {
+		sum.Published += e.Published
+		sum.Bytes += e.Bytes
+	}
+	return sum
+}
+
+// One device makes up names without end: what Redis keeps has a bound, those who
+// publish much stay, and the sum is exact, also when replies are lost.
+func TestNamesWithoutEnd(t *testing.T) {
+	onBoth(t, func(t *testing.T, rdb *redis.Client) {
+		trips, reading := 0, false
+		rdb.AddHook(&faults{next: func() fault {
+			trips++
+			if trips%17 == 3 && !reading {
+				return replyLost
+			}
+			return noFault
+		}})
+		r, _ := newRecorder(t, rdb)
+		const rounds, fresh = 3, 6000
+		for round := range rounds {
+			for i := range 10 {
+				publish(r, "app_a", fmt.Sprint("busy/", i), fmt.Sprint("busy-", i), 50+i, 3)
+			}
+			for i := range fresh {
+				name := fmt.Sprint("new/", round, "/", i)
+				r.Published("app_a", name, "anon_"+name, 7)
+			}
+			for r.Flush(context.Background()) != nil { // goes on where it ended
+			}
+		}
+		reading = true
+		reader := NewReader(rdb, keys, nil)
+		for _, kind := range []Kind{Channels, Peers} {
+			got := read(t, reader, "app_a", kind, nil, MaxLimit)
+			if len(got) != MaxNames {
+				t.Errorf("%s: %d names, want %d", kind, len(got), MaxNames)
+			}
+			for i := range 10 {
+				if want := int64(rounds * (59 - i)); got[i].Published != want || got[i].Bytes != 3*want || !strings.HasPrefix(got[i].Name, "busy") {
+					t.Errorf("%s: %+v at place %d, want one of %d messages", kind, got[i], i, want)
+				}
+			}
+			page, err := reader.Top(context.Background(), "app_a", kind, compile(t, "none/*"), 1, "")
+			if err != nil || page.Other != (Entry{"", rounds*fresh + 10 - MaxNames, 7 * (rounds*fresh + 10 - MaxNames)}) {
+				t.Errorf("%s: all others have %+v (%v)", kind, page.Other, err)
+			}
+			busy := int64(rounds * 545)
+			if sum := sumOf(append(got, page.Other)); sum != (Entry{"", busy + rounds*fresh, 3*busy + 7*rounds*fresh}) {
+				t.Errorf("%s: %+v in all", kind, sum)
+			}
+			start, _ := quota.Period(thisPeriod())
+			other := keys.UsageOther("app_a", periodName(start), string(kind))
+			if ttl := rdb.TTL(context.Background(), other).Val(); (ttl - time.Until(quota.Expiry(start))).Abs() > time.Minute {
+				t.Errorf("%s expires in %v", other, ttl)
+			}
+		}
+	})
+}
+
+// A ranking of before there was a bound shrinks, a piece with each batch.
+func TestRankingThatIsTooLargeShrinks(t *testing.T) {
+	rdb := redistest.Start(t).Client()
+	entries := make([]redis.Z, MaxNames+2*maxTakenOut)
+	for i := range entries {
+		entries[i] = redis.Z{Score: 2, Member: fmt.Sprint("c", i)}
+	}
+	ranking := fill(t, rdb, "app_a", Channels, entries)
+	r, _ := newRecorder(t, rdb)
+	for i, want := range []int64{MaxNames + maxTakenOut, MaxNames, MaxNames} {
+		r.Published("app_a", "c1", "", 1)
+		flush(t, r)
+		if n := rdb.ZCard(context.Background(), ranking).Val(); n != want {
+			t.Errorf("%d names after batch %d, want %d", n, i, want)
+		}
+	}
+	page, err := NewReader(rdb, keys, nil).Top(context.Background(), "app_a", Channels, nil, 1, "")
+	if err != nil || page.Other.Published != 2*2*maxTakenOut || page.Entries[0].Name != "c1" {
+		t.Errorf("%+v, %v", page, err)
 	}
 }
 

@@ -46,6 +46,9 @@ type Page struct {
 	// Entries may be fewer than asked for, or none, with more to come: a page
 	// also ends when many entries did not match the pattern.
 	Entries []Entry
+	// Other is what all names together have that are not in the ranking, whatever
+	// the pattern: it has the MaxNames largest. It has no name.
+	Other Entry
 	// Next is the cursor of the next page, "" on the last.
 	Next string
 }
@@ -56,8 +59,8 @@ type Page struct {
 // for the first page.
 //
 // While nothing changes, the pages together hold each entry once. While messages
-// are counted, none comes twice, but one that has moved up past the cursor is not
-// seen. A cursor belongs to the period it comes from, and goes on in that period
+// are counted, one that has moved up past the cursor is not seen, and none comes
+// twice, unless it fell out of a full ranking in between and is back. A cursor belongs to the period it comes from, and goes on in that period
 // when the next has begun.
 //
 // The error is ErrCursor, or about Redis.
@@ -77,6 +80,9 @@ func (r *Reader) Top(ctx context.Context, appID string, kind Kind, pattern *chan
 	page, err := r.find(ctx, ranking, pattern, limit, at)
 	if err == nil {
 		err = r.readBytes(ctx, r.keys.UsageBytes(appID, at.period, string(kind)), page.Entries)
+	}
+	if err == nil {
+		page.Other, err = r.other(ctx, r.keys.UsageOther(appID, at.period, string(kind)))
 	}
 	if err != nil {
 		return Page{}, fmt.Errorf("read the usage by %s of app %s: %w", kind, appID, err)
@@ -158,6 +164,16 @@ func (r *Reader) next(ctx context.Context, ranking string, at place, n int) ([]E
 		entries[i] = Entry{Name: texts[2*i], Published: int64(published)}
 	}
 	return entries, nil
+}
+
+// other reads what names outside of the ranking have.
+func (r *Reader) other(ctx context.Context, key string) (e Entry, err error) {
+	var of struct {
+		Published int64 `redis:"published"`
+		Bytes     int64 `redis:"bytes"`
+	}
+	err = r.rdb.HMGet(ctx, key, "published", "bytes").Scan(&of)
+	return Entry{Published: of.Published, Bytes: of.Bytes}, err
 }
 
 // readBytes fills in the bytes of the entries.
