@@ -46,8 +46,10 @@ func (n *node) call(method, path, credential, body string, headers ...string) (a
 	return do(r)
 }
 
-func do(r *http.Request) (answer, error) {
-	resp, err := web.Do(r)
+func do(r *http.Request) (answer, error) { return doWith(web, r) }
+
+func doWith(client *http.Client, r *http.Request) (answer, error) {
+	resp, err := client.Do(r)
 	if err != nil {
 		return answer{}, err
 	}
