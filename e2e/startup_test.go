@@ -14,6 +14,11 @@ import (
 // Whatever is wrong at the start, both programs say so in one line that names
 // the flag, and exit with 1. No password and no secret is in that line.
 func TestRefusedStarts(t *testing.T) {
+	server := redistest.Start(t)
+	noRights, err := server.Client().Do(t.Context(), "acl", "setuser", "nobody", "on", ">hunter2", "~fw:*", "+@all", "resetchannels").Text()
+	if err != nil || noRights != "OK" {
+		t.Fatal(noRights, err)
+	}
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -59,6 +64,8 @@ func TestRefusedStarts(t *testing.T) {
 		{"apps document lacks a secret", []string{"FLEETWIRE_APPS=" + noSecret}, nil, []string{"-apps", "apps[0].keys[0].secret"}, false},
 
 		{"Redis does not answer", nil, []string{"-redis", "redis://user:" + hunter2 + "@" + closed.Addr().String()}, []string{"-redis", closed.Addr().String(), "refused"}, false},
+		{"Redis gives no rights to channels", nil, []string{"-redis", "redis://nobody:" + hunter2 + "@" + server.Addr()}, []string{"-redis: NOPERM"}, false},
+		{"Redis knows no such user", nil, []string{"-redis", "redis://somebody:" + hunter2 + "@" + server.Addr()}, []string{"-redis: WRONGPASS"}, false},
 		{"Redis, by environment", []string{"FLEETWIRE_REDIS_URL=redis://" + closed.Addr().String()}, nil, []string{"-redis", "refused"}, false},
 		{"Redis URL of another kind", nil, []string{"-redis", "http://user:" + hunter2 + "@127.0.0.1"}, []string{"-redis", "redis://"}, false},
 		{"Redis URL without a scheme", nil, []string{"-redis", "127.0.0.1:6379"}, []string{"-redis", "redis://"}, false},
@@ -93,8 +100,7 @@ func TestRefusedStarts(t *testing.T) {
 				t.Parallel()
 				env := []string{"FLEETWIRE_LISTEN=127.0.0.1:0", "FLEETWIRE_OPS=127.0.0.1:0", "FLEETWIRE_APPS=" + good}
 				if program == "fanout" {
-					m, _ := redistest.Embedded(t)
-					env = append(env, "FLEETWIRE_REDIS_URL=redis://"+m.Addr())
+					env = append(env, "FLEETWIRE_REDIS_URL="+server.URL())
 				}
 				p := run(t, t.TempDir(), append(env, c.env...), program, c.args...)
 				if code := p.wait(); code != 1 {

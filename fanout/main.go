@@ -46,7 +46,7 @@ func run(ctx context.Context, p *program.Process, args []string) error {
 	if err != nil {
 		return fmt.Errorf("-redis: %w", err)
 	}
-	rdb, keys, err := node.OpenRedis(ctx, url, c.RedisPrefix)
+	rdb, keys, err := node.OpenRedis(ctx, url, c.RedisPrefix, false)
 	if err != nil {
 		return err
 	}

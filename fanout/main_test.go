@@ -44,8 +44,7 @@ func TestMain(m *testing.M) {
 
 // One clear line that names the flag, for all that can be wrong at the start.
 func TestRefusesToStart(t *testing.T) {
-	_, rdb := redistest.Embedded(t)
-	redisURL := "redis://" + rdb.Options().Addr
+	redisURL := redistest.Start(t).URL()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

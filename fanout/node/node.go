@@ -124,7 +124,7 @@ func New(opt Options) (*Node, error) {
 	}
 
 	opt.Redis.AddHook(n.metrics.RedisHook())
-	n.health = redisconn.NewHealth(opt.Redis, opt.Keys, opt.Log)
+	n.health = redisconn.NewHealth(opt.Log)
 	n.broker = broker.New(broker.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Node: n.id, Embedded: opt.Embedded})
 	n.hub = hub.New(n.broker)
 	n.usage = usage.NewRecorder(usage.RecorderOptions{Redis: opt.Redis, Keys: opt.Keys, Now: opt.Now, Log: opt.Log})
@@ -186,13 +186,17 @@ func (n *Node) notReady() string {
 	switch {
 	case n.draining.Load():
 		return "draining"
-	case !n.health.Up():
-		return "redis does not answer"
-	case !n.broker.Live() || !n.members.Live():
-		return "subscriptions in redis are not live yet"
-	default:
-		return ""
 	}
+	if why := n.health.Trouble(); why != "" {
+		return why
+	}
+	if err := n.broker.Trouble(); err != nil {
+		return "the link to redis that subscribes is down: " + err.Error()
+	}
+	if !n.broker.Live() || !n.members.Live() {
+		return "subscriptions in redis are not live yet"
+	}
+	return ""
 }
 
 // Run serves until ctx ends, then drains: it stops accepting, tells all peers,
@@ -211,7 +215,6 @@ func (n *Node) Run(ctx context.Context) error {
 			part(inner)
 		}()
 	}
-	run(n.health.Run)
 	run(n.connections.Run)
 	run(n.usage.Run)
 	run(n.members.Run)

@@ -191,7 +191,7 @@ func TestOneBucketOnRedis(t *testing.T) {
 // service is the door on a Redis.
 func service(rdb *redis.Client, embedded bool) *publish.Service {
 	log := slog.New(slog.DiscardHandler)
-	health := redisconn.NewHealth(rdb, rediskeys.Namespace{}, log)
+	health := redisconn.NewHealth(log)
 	return publish.New(publish.Options{
 		Broker: broker.New(broker.Options{Redis: rdb, Health: health, Log: log, Node: "node", Embedded: embedded}),
 		Up:     health.Up, Log: log, Now: time.Now,

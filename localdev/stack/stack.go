@@ -60,7 +60,7 @@ func New(ctx context.Context, opt Options) (*Stack, error) {
 			s.embedded.close()
 		}
 	}
-	rdb, keys, err := node.OpenRedis(ctx, url, cmp.Or(opt.RedisPrefix, rediskeys.DefaultPrefix))
+	rdb, keys, err := node.OpenRedis(ctx, url, cmp.Or(opt.RedisPrefix, rediskeys.DefaultPrefix), s.embedded != nil)
 	if err != nil {
 		closeEmbedded()
 		return nil, err

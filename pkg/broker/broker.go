@@ -74,8 +74,9 @@ type Delivery struct {
 
 // Options set a Broker up.
 type Options struct {
-	Redis  redis.UniversalClient
-	Keys   rediskeys.Namespace
+	Redis redis.UniversalClient
+	Keys  rediskeys.Namespace
+	// Health is told what Redis says to this process. While Run runs it is right.
 	Health *redisconn.Health
 	Log    *slog.Logger
 	// Node is this process's name in Redis, unique among all that run.
@@ -133,8 +134,9 @@ func (b *Broker) PublishedBy(d *Delivery) uint64 {
 // With a done, the change is made only while the link to Redis is up (else the
 // error is ErrDown, and nothing has changed); done is called once, from another
 // goroutine and after SetSubscribers returned: with nil when Redis has confirmed
-// everything, or with ErrDown when the link was lost before, in which case the
-// caller states the number anew. done must not block.
+// everything, with ErrDown when the link was lost before, or with a RefusedError;
+// in both cases the caller states the number anew. done must not block.
+// A RefusedError is also returned, when Redis has just refused the same.
 //
 // With done nil it always works: Redis is told when it can be.
 func (b *Broker) SetSubscribers(app, channelName string, n int, done func(error)) error {
@@ -180,23 +182,31 @@ func (b *Broker) RemoveWatchPattern(app string, p *channel.Pattern) {
 	_ = b.interests.setPattern(KindPresence, app, p.RedisGlob(), false, nil)
 }
 
-// Live says whether the link to Redis is up, and everything wanted when it came
-// up is subscribed. What is asked for since is told to its done.
+// Live says whether the link to Redis is up and a probe was heard on it, and
+// everything wanted when it came up is subscribed, but for what Redis refuses.
+// What is asked for since is told to its done.
 func (b *Broker) Live() bool { return b.interests.live() }
+
+// Trouble is why the link to Redis was lost, until it is proven to work again;
+// then nil.
+func (b *Broker) Trouble() error {
+	b.interests.mu.Lock()
+	defer b.interests.mu.Unlock()
+	return b.interests.trouble
+}
 
 // OnRestored has f called each time that the link to Redis has come up and
 // everything wanted is subscribed again, unless nothing is wanted. What was
 // published before that may be lost. f must not block. It is to be set before Run.
 func (b *Broker) OnRestored(f func()) { b.interests.restored = f }
 
-// Run receives until ctx ends, and calls deliver with what came, in order.
+// Run receives until ctx ends, and calls deliver with what came, in order. It
+// keeps Options.Health true.
 func (b *Broker) Run(ctx context.Context, deliver func([]Delivery)) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		b.inbox.run(ctx, deliver)
-	}()
+	var parts sync.WaitGroup
+	parts.Go(func() { b.inbox.run(ctx, deliver) })
+	parts.Go(func() { b.opt.Health.Run(ctx, b.probe) })
 	b.interests.run(ctx, &b.inbox)
-	<-done
+	parts.Wait()
 	b.answering.Wait()
 }

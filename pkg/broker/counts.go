@@ -21,6 +21,8 @@ import (
 const (
 	countsLease   = 30 * time.Second
 	countsRenewal = 10 * time.Second
+	// complaintGap is the least time between log lines about counts.
+	complaintGap = time.Minute
 )
 
 //go:embed subscribers.lua
@@ -107,10 +109,13 @@ type counts struct {
 	// name channels left meanwhile.
 	stale   map[countsBucket]struct{}
 	renewed time.Time
+
+	health     *redisconn.Health
+	complained time.Time
 }
 
 func (c *counts) init(opt Options) {
-	c.redis, c.keys, c.log, c.node = opt.Redis, opt.Keys, opt.Log, opt.Node
+	c.redis, c.keys, c.log, c.node, c.health = opt.Redis, opt.Keys, opt.Log, opt.Node, opt.Health
 	c.leased = map[countsBucket]bool{}
 	c.stale = map[countsBucket]struct{}{}
 }
@@ -178,7 +183,11 @@ func (c *counts) failed(err error) error {
 	if err == nil || redisconn.Unreachable(err) || errors.Is(err, context.Canceled) {
 		return err
 	}
-	c.log.Error("redis does not take this node's subscriber counts: publishes will report too few", "err", err)
+	c.health.Observe(err)
+	if now := time.Now(); c.complained.IsZero() || now.Sub(c.complained) >= complaintGap {
+		c.complained = now
+		c.log.Error("redis does not take this node's subscriber counts: publishes will report too few; repetitions within a minute are not logged", "err", err)
+	}
 	return nil
 }
 

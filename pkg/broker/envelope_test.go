@@ -70,7 +70,7 @@ func TestHostileEnvelopes(t *testing.T) {
 func TestForeignMessagesInRedis(t *testing.T) {
 	_, rdb := redistest.Embedded(t)
 	log := slog.New(slog.DiscardHandler)
-	b := New(Options{Redis: rdb, Health: redisconn.NewHealth(rdb, keys, log), Log: log, Node: "node", Embedded: true})
+	b := New(Options{Redis: rdb, Health: redisconn.NewHealth(log), Log: log, Node: "node", Embedded: true})
 	ctx, cancel := context.WithCancel(context.Background())
 	got := make(chan Delivery, 100)
 	ended := make(chan struct{})

@@ -2,6 +2,8 @@ package broker
 
 import (
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"fleetwire/pkg/redisconn"
 )
@@ -16,12 +18,21 @@ type interests struct {
 	mu       sync.Mutex
 	wanted   map[string]*interest // by Redis channel or glob
 	dirty    []*interest
-	linked   bool // the link to Redis is up
-	unlinked int  // interests that Redis has yet to confirm since the link came up
+	link     *link // once it is ready, until it is lost
+	trouble  error // why the last link was lost, until the next is proven
+	unlinked int   // interests that Redis has yet to confirm since the link came up
+	missed   bool  // restored is to be called when all of them are, and the link is proven
+	refusals map[string]*interest
 	globs    globs
 	counts   counts
 	wake     chan struct{}
 	restored func() // or nil
+
+	refusalReported time.Time
+
+	probeTopic string
+	everything string        // the pattern of an embedded Redis
+	probes     atomic.Uint64 // sent so far
 }
 
 // interestKey names a channel or a peer, or (pattern) a Redis glob over channels.
@@ -48,15 +59,20 @@ type interest struct {
 	starting         bool  // counted in interests.unlinked
 	heard            int32 // how many of waiting asked before Redis was last told
 	waiting          []func(error)
+	alone            bool     // to be asked for in a command of its own: it may be the one that Redis refuses
+	refusal          *refusal // Redis refused it, and has not been asked since
 }
 
 func newInterests(opt Options) *interests {
 	in := &interests{
-		opt:    opt,
-		health: opt.Health,
-		wanted: map[string]*interest{},
-		globs:  newGlobs(),
-		wake:   make(chan struct{}, 1),
+		opt:        opt,
+		health:     opt.Health,
+		wanted:     map[string]*interest{},
+		refusals:   map[string]*interest{},
+		globs:      newGlobs(),
+		wake:       make(chan struct{}, 1),
+		probeTopic: opt.Keys.ProbeTopic(opt.Node),
+		everything: opt.Keys.Everything(),
 	}
 	in.counts.init(opt)
 	return in
@@ -96,11 +112,18 @@ func (in *interests) setPattern(kind Kind, app, asked string, wanted bool, done 
 
 // change is called with in.mu held.
 func (in *interests) change(key interestKey, n int, done func(error)) error {
-	if done != nil && !in.linked {
+	if done != nil && !in.proven() {
 		return ErrDown
 	}
 	topic := in.topicOf(key)
 	i := in.wanted[topic]
+	if i != nil && i.refusal != nil && done != nil {
+		if time.Since(i.refusal.at) < refusalKept {
+			return i.refusal.err
+		}
+		i.refusal, i.alone = nil, true
+		delete(in.refusals, topic)
+	}
 	if i == nil {
 		if n == 0 && done == nil {
 			return nil
@@ -153,72 +176,111 @@ func (in *interests) signal() {
 	}
 }
 
+// proven says whether the link is up and delivers. It is called with in.mu held.
+func (in *interests) proven() bool { return in.link != nil && !in.link.proven.IsZero() }
+
 func (in *interests) live() bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return in.linked && in.unlinked == 0
+	return in.proven() && in.unlinked == 0
 }
 
-// settled says whether Redis does what it was last told of i, and knows the count.
-func (in *interests) settled(i *interest) bool {
+// isSettled says whether Redis does what it was last told of i, or refuses it, and
+// knows the count.
+func (in *interests) isSettled(i *interest) bool {
 	if in.counted(i.key) && i.counted != i.told {
 		return false
 	}
 	if in.opt.Embedded {
 		return true // the one pattern that takes in everything is subscribed
 	}
-	return i.asked == i.confirmed
+	return i.asked == i.confirmed && (i.subscribed == (i.told > 0) || i.refusal != nil)
 }
 
-// takeSettled returns who waited for what Redis was last told of i, if that is
+// settled is somebody who waited, and the answer.
+type settled struct {
+	done func(error)
+	err  error
+}
+
+func tellAll(all []settled) {
+	for _, s := range all {
+		s.done(s.err)
+	}
+}
+
+// takeSettled appends who waited for what Redis was last told of i, if that is
 // settled. Whoever asked since waits for the next time, lest a channel that many
 // join one after the other keeps the first waiting. It forgets i if nothing is
 // wanted of it any more.
-func (in *interests) takeSettled(i *interest) []func(error) {
-	if !in.settled(i) {
-		return nil
+func (in *interests) takeSettled(to []settled, i *interest) []settled {
+	if !in.isSettled(i) {
+		return to
 	}
-	waiting := i.waiting[:i.heard]
+	var err error
+	if i.refusal != nil && i.told > 0 {
+		err = i.refusal.err
+	}
+	for _, done := range i.waiting[:i.heard] {
+		to = append(to, settled{done, err})
+	}
 	i.waiting = append(make([]func(error), 0, len(i.waiting)-int(i.heard)), i.waiting[i.heard:]...)
 	i.heard = 0
 	if i.starting {
 		i.starting = false
-		if in.unlinked--; in.unlinked == 0 && in.restored != nil {
-			waiting = append(waiting, func(error) { in.restored() })
-		}
+		in.unlinked--
+		to = in.takeRestored(to)
 	}
-	if i.subscribers == 0 && !i.dirty && in.wanted[i.topic] == i {
+	in.forgetUnwanted(i)
+	return to
+}
+
+// takeRestored appends restored, when everything comes in again.
+func (in *interests) takeRestored(to []settled) []settled {
+	if !in.missed || in.unlinked > 0 || !in.proven() {
+		return to
+	}
+	in.missed = false
+	if in.restored == nil {
+		return to
+	}
+	return append(to, settled{func(error) { in.restored() }, nil})
+}
+
+func (in *interests) forgetUnwanted(i *interest) {
+	if i.subscribers == 0 && !i.dirty && i.refusal == nil && in.wanted[i.topic] == i {
 		delete(in.wanted, i.topic)
 	}
-	return waiting
 }
 
 // confirm takes Redis's confirmation of a SUBSCRIBE or UNSUBSCRIBE.
 func (in *interests) confirm(topic string) {
 	in.mu.Lock()
-	var waiting []func(error)
+	var told []settled
 	if i := in.wanted[topic]; i != nil && i.confirmed < i.asked {
 		i.confirmed++
-		waiting = in.takeSettled(i)
+		if i.subscribed && i.confirmed == i.asked {
+			i.alone = false
+		}
+		told = in.takeSettled(told, i)
 	}
 	in.mu.Unlock()
-	for _, done := range waiting {
-		done(nil)
-	}
+	tellAll(told)
 }
 
-// down forgets what Redis was told, and turns away whoever waits for it. It
-// says whether the link was up.
-func (in *interests) down() (wasUp bool) {
+// down forgets what Redis was told, and turns away whoever waits for it.
+func (in *interests) down() {
 	in.mu.Lock()
-	wasUp, in.linked = in.linked, false
+	in.link = nil
 	in.unlinked = 0
 	in.counts.forget()
+	clear(in.refusals)
 	var waiting []func(error)
 	for topic, i := range in.wanted {
 		waiting = append(waiting, i.waiting...)
 		i.waiting, i.heard = nil, 0
 		i.asked, i.confirmed, i.subscribed, i.told, i.counted, i.starting = 0, 0, false, 0, 0, false
+		i.alone, i.refusal = false, nil
 		if i.subscribers == 0 && !i.dirty {
 			delete(in.wanted, topic)
 		}
@@ -227,13 +289,23 @@ func (in *interests) down() (wasUp bool) {
 	for _, done := range waiting {
 		done(ErrDown)
 	}
-	return wasUp
+}
+
+// lost reports, once for each outage, that the link was lost.
+func (in *interests) lost(err error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.trouble == nil {
+		in.opt.Log.Warn("the link to redis is down, subscriptions will be renewed", "err", err)
+	}
+	in.trouble = err
 }
 
 // up marks everything that is wanted as yet to be told.
-func (in *interests) up() {
+func (in *interests) up(l *link) {
 	in.mu.Lock()
-	in.linked = true
+	in.link = l
+	in.missed = len(in.wanted) > 0
 	for _, i := range in.wanted {
 		if !i.starting {
 			i.starting = true

@@ -28,12 +28,13 @@ type driver struct {
 	in     *interests
 	redis  *redis.Client
 	pubsub *redis.PubSub
+	link   *link
 }
 
 func newDriver(t *testing.T, rdb *redis.Client) *driver {
 	log := slog.New(slog.DiscardHandler)
 	d := &driver{t: t, redis: rdb}
-	d.in = newInterests(Options{Redis: rdb, Health: redisconn.NewHealth(rdb, keys, log), Log: log, Node: "node"})
+	d.in = newInterests(Options{Redis: rdb, Health: redisconn.NewHealth(log), Log: log, Node: "node"})
 	d.up()
 	t.Cleanup(d.down)
 	return d
@@ -41,7 +42,8 @@ func newDriver(t *testing.T, rdb *redis.Client) *driver {
 
 func (d *driver) up() {
 	d.pubsub = d.redis.Subscribe(context.Background())
-	d.in.up()
+	d.link = &link{in: d.in, pubsub: d.pubsub, proven: time.Now()}
+	d.in.up(d.link)
 }
 
 // down loses the link. Redis has read everything before, so that no command
@@ -69,7 +71,7 @@ func (d *driver) down() {
 
 func (d *driver) tell() {
 	d.t.Helper()
-	if err := d.in.tell(context.Background(), d.pubsub); err != nil {
+	if err := d.in.tell(context.Background(), d.link); err != nil {
 		d.t.Fatalf("tell: %v", err)
 	}
 }
@@ -90,7 +92,10 @@ func (d *driver) confirm() {
 	if err != nil {
 		d.t.Fatalf("no confirmation: %v", err)
 	}
-	d.in.confirm(message.(*redis.Subscription).Channel)
+	m := message.(*redis.Subscription)
+	if err := d.link.confirmed(verb(m.Kind), m.Channel); err != nil {
+		d.t.Error(err)
+	}
 }
 
 // settle goes on until Redis does and has confirmed everything.
@@ -277,7 +282,7 @@ func TestLinkLostWhileTelling(t *testing.T) {
 	}))
 	var before, during, after answer
 	d.set("c", 1, before.done)
-	if err := d.in.tell(context.Background(), d.pubsub); !errors.Is(err, lost) {
+	if err := d.in.tell(context.Background(), d.link); !errors.Is(err, lost) {
 		t.Fatalf("tell: %v, want the error of the pipeline", err)
 	}
 	d.set("d", 1, during.done)

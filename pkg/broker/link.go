@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/redisconn"
 )
 
 const (
@@ -13,8 +15,11 @@ const (
 	// to a ping, before it is taken for dead; linkPing is how often one is sent.
 	linkSilence = 1500 * time.Millisecond
 	linkPing    = 500 * time.Millisecond
-	// linkRetry is the pause between attempts to connect again.
-	linkRetry = 100 * time.Millisecond
+	// linkRetry is the first pause between attempts to connect again, linkRetryMax
+	// the longest. A link that worked for linkRetry is made anew without a pause,
+	// since each millisecond loses messages.
+	linkRetry    = 100 * time.Millisecond
+	linkRetryMax = time.Second
 	// topicsPerCommand bounds one SUBSCRIBE.
 	topicsPerCommand = 500
 )
@@ -22,189 +27,178 @@ const (
 // run keeps the link to Redis up until ctx ends. A lost link is made anew and
 // everything wanted is subscribed again.
 func (in *interests) run(ctx context.Context, box *inbox) {
-	reported := false
+	pause := time.Duration(0)
 	for ctx.Err() == nil {
-		err := in.linkOnce(ctx, box)
-		wasUp := in.down()
+		l := &link{in: in, box: box}
+		err := l.run(ctx)
+		in.down()
 		if ctx.Err() != nil {
 			break
 		}
-		if !errors.Is(err, errInboxFull) { // which is this node's fault
-			in.health.Observe(err)
-		}
-		if wasUp || !reported { // once, not with each attempt
-			reported = true
-			in.opt.Log.Warn("the link to redis is down, subscriptions will be renewed", "err", err)
+		in.lost(err)
+		in.health.Look() // if Redis is gone, commands need not find out one by one
+		if !l.proven.IsZero() && time.Since(l.proven) > linkRetry {
+			pause = 0
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(linkRetry):
+		case <-time.After(pause):
 		}
+		pause = min(max(2*pause, linkRetry), linkRetryMax)
 	}
 	in.counts.giveBack()
 }
 
-func (in *interests) linkOnce(ctx context.Context, box *inbox) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	pubsub := in.opt.Redis.Subscribe(ctx)
-	defer func() { _ = pubsub.Close() }()
-	if in.opt.Embedded {
-		if err := pubsub.PSubscribe(ctx, in.opt.Keys.Everything()); err != nil {
+// link is one connection that subscribes.
+type link struct {
+	in     *interests
+	box    *inbox
+	pubsub *redis.PubSub
+	sent   commands
+	fail   context.CancelCauseFunc // ends run with an error
+
+	// Under in.mu.
+	proven time.Time // when the first probe was heard
+	probe  awaitedProbe
+}
+
+// run connects, and does what is wanted until the link fails.
+func (l *link) run(ctx context.Context) error {
+	ctx, l.fail = context.WithCancelCause(redisconn.DialOnce(ctx))
+	defer l.fail(nil)
+	l.pubsub = l.in.opt.Redis.Subscribe(ctx)
+	defer func() { _ = l.pubsub.Close() }()
+	if l.in.opt.Embedded {
+		if err := l.send(ctx, psubscribe, l.in.everything); err != nil {
 			return err
 		}
 	}
-	if err := pubsub.Ping(ctx); err != nil {
+	if err := l.send(ctx, subscribe, l.in.probeTopic); err != nil {
 		return err
 	}
-	received := make(chan error, 1)
-	up := false
+	received := make(chan struct{})
 	go func() {
-		received <- in.receive(ctx, pubsub, box, func() {
-			if !up {
-				up = true
-				in.up()
-			}
-		})
-		cancel(nil)
+		defer close(received)
+		l.fail(l.receive(ctx))
 	}()
-
-	err := in.follow(ctx, pubsub)
-	_ = pubsub.Close() // ends receive
-	receiveErr := <-received
-	if err == nil || errors.Is(err, context.Canceled) {
-		err = receiveErr
+	if err := l.follow(ctx); ctx.Err() == nil {
+		l.fail(err)
 	}
-	return err
+	_ = l.pubsub.Close() // ends receive
+	<-received
+	return context.Cause(ctx)
 }
 
 // receive takes what Redis sends until the link fails. It never calls Redis and
 // never waits for anything else: an embedded miniredis stands still until its
-// subscribers have read. answered is called at each sign that the link is up.
-func (in *interests) receive(ctx context.Context, pubsub *redis.PubSub, box *inbox, answered func()) error {
+// subscribers have read.
+func (l *link) receive(ctx context.Context) error {
 	for {
-		message, err := pubsub.ReceiveTimeout(ctx, linkSilence)
+		message, err := l.pubsub.ReceiveTimeout(ctx, linkSilence)
 		if err != nil {
-			return err
+			if err = l.refused(err); err != nil {
+				return err
+			}
+			continue
 		}
 		switch m := message.(type) {
 		case *redis.Message:
-			var d Delivery
-			var ok bool
-			if d.Kind, d.App, d.Channel, ok = in.opt.Keys.ParseTopic(m.Channel); !ok {
-				continue
-			}
-			if d.Kind == KindPresence {
-				d.Frame = bytesOf(m.Payload)
-				d.sequence = announcementID(m)
-			} else if err := decode(bytesOf(m.Payload), &d); err != nil {
-				in.opt.Log.Warn("a message on a fleetwire channel in redis is not from fleetwire, dropped", "channel", d.Channel, "err", err)
-				continue
-			}
-			if err := box.add(d); err != nil {
-				return err
-			}
+			err = l.take(m)
 		case *redis.Subscription:
-			if in.opt.Embedded {
-				answered()
-			} else {
-				in.confirm(m.Channel)
-			}
+			err = l.confirmed(verb(m.Kind), m.Channel)
 		case *redis.Pong:
-			if !in.opt.Embedded {
-				answered()
-			}
+			err = l.sent.answered(ping, "")
+		}
+		if err != nil {
+			return err
 		}
 	}
 }
 
+// take puts a message into the inbox.
+func (l *link) take(m *redis.Message) error {
+	var d Delivery
+	var ok bool
+	if d.Kind, d.App, d.Channel, ok = l.in.opt.Keys.ParseTopic(m.Channel); !ok {
+		if m.Channel == l.in.probeTopic {
+			l.heard(m.Payload)
+		}
+		return nil
+	}
+	if d.Kind == KindPresence {
+		d.Frame = bytesOf(m.Payload)
+		d.sequence = announcementID(m)
+	} else if err := decode(bytesOf(m.Payload), &d); err != nil {
+		l.in.opt.Log.Warn("a message on a fleetwire channel in redis is not from fleetwire, dropped", "channel", d.Channel, "err", err)
+		return nil
+	}
+	return l.box.add(d)
+}
+
+// confirmed takes Redis's confirmation of a command for one topic.
+func (l *link) confirmed(v verb, topic string) error {
+	if err := l.sent.answered(v, topic); err != nil {
+		return err
+	}
+	switch topic {
+	case l.in.everything:
+	case l.in.probeTopic:
+		l.in.up(l)
+		l.in.health.Look() // which sends a probe
+	default:
+		l.in.confirm(topic)
+	}
+	return nil
+}
+
+// refused takes an error that came from the link. What Redis replies to a command
+// concerns those who asked for its topics; any other error ends the link.
+func (l *link) refused(err error) error {
+	var reply redis.Error
+	if !errors.As(err, &reply) || redisconn.Unreachable(err) || ofRedis(err) {
+		return err
+	}
+	c, ok := l.sent.refused()
+	if !ok || c.verb == ping || c.topics[0] == l.in.probeTopic || c.topics[0] == l.in.everything {
+		return err
+	}
+	l.in.refuse(c.topics, err)
+	return nil
+}
+
+// ofRedis says whether a reply is about Redis as a whole rather than about the
+// topics of a command.
+func ofRedis(err error) bool {
+	for _, prefix := range []string{"BUSY", "NOAUTH", "ERR max number of clients"} {
+		if redis.HasErrorPrefix(err, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
 // follow tells Redis what has changed until the link fails.
-func (in *interests) follow(ctx context.Context, pubsub *redis.PubSub) error {
-	ping := time.NewTicker(linkPing)
-	defer ping.Stop()
+func (l *link) follow(ctx context.Context) error {
+	tick := time.NewTicker(linkPing)
+	defer tick.Stop()
 	for {
 		var err error
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-ping.C:
-			if err = pubsub.Ping(ctx); err == nil {
-				err = in.counts.renew(ctx, in)
+		case <-tick.C:
+			l.in.retryRefused()
+			if err = l.overdue(); err == nil {
+				err = l.send(ctx, ping)
 			}
-		case <-in.wake:
-			err = in.tell(ctx, pubsub)
+			if err == nil {
+				err = l.in.counts.renew(ctx, l.in)
+			}
+		case <-l.in.wake:
+			err = l.in.tell(ctx, l)
 		}
 		if err != nil {
 			return err
 		}
 	}
-}
-
-// tell sends all changes that have gathered: the subscriptions first, then the
-// subscriber counts while Redis works on those.
-func (in *interests) tell(ctx context.Context, pubsub *redis.PubSub) error {
-	var subscribe, unsubscribe, psubscribe, punsubscribe []string
-	var counted []countChange
-	in.mu.Lock()
-	if !in.linked {
-		in.mu.Unlock()
-		return nil // up will mark everything as changed
-	}
-	changed := in.dirty
-	in.dirty = nil
-	for _, i := range changed {
-		i.dirty = false
-		i.told, i.heard = i.subscribers, int32(len(i.waiting))
-		if in.counted(i.key) && i.counted != i.told {
-			counted = append(counted, countChange{i, i.told})
-		}
-		if wanted := i.told > 0; wanted != i.subscribed && !in.opt.Embedded {
-			i.subscribed = wanted
-			i.asked++
-			list := &unsubscribe
-			switch {
-			case wanted && i.key.pattern:
-				list = &psubscribe
-			case wanted:
-				list = &subscribe
-			case i.key.pattern:
-				list = &punsubscribe
-			}
-			*list = append(*list, i.topic)
-		}
-	}
-	in.mu.Unlock()
-
-	for _, c := range []struct {
-		send   func(context.Context, ...string) error
-		topics []string
-	}{
-		{pubsub.Subscribe, subscribe}, {pubsub.PSubscribe, psubscribe},
-		{pubsub.Unsubscribe, unsubscribe}, {pubsub.PUnsubscribe, punsubscribe},
-	} {
-		for len(c.topics) > 0 {
-			n := min(topicsPerCommand, len(c.topics))
-			if err := c.send(ctx, c.topics[:n]...); err != nil {
-				return err
-			}
-			c.topics = c.topics[n:]
-		}
-	}
-	if err := in.counts.write(ctx, counted); err != nil {
-		return err
-	}
-
-	var waiting []func(error)
-	in.mu.Lock()
-	for _, c := range counted {
-		c.interest.counted = c.subscribers
-	}
-	for _, i := range changed {
-		waiting = append(waiting, in.takeSettled(i)...)
-	}
-	in.mu.Unlock()
-	for _, done := range waiting {
-		done(nil)
-	}
-	return nil
 }

@@ -19,7 +19,6 @@ import (
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/redisconn/redistest"
-	"fleetwire/pkg/rediskeys"
 )
 
 const (
@@ -46,13 +45,17 @@ type process struct {
 
 func start(t *testing.T, server *redistest.Server, node string) *process {
 	t.Helper()
-	p := &process{t: t, redis: server.Client(), got: map[string]int{}, log: &recorder{}}
+	return startOn(t, server.Client(), node)
+}
+
+func startOn(t *testing.T, rdb *redis.Client, node string) *process {
+	t.Helper()
+	p := &process{t: t, redis: rdb, got: map[string]int{}, log: &recorder{}}
 	log := slog.New(p.log)
-	p.health = redisconn.NewHealth(p.redis, rediskeys.Namespace{}, log)
+	p.health = redisconn.NewHealth(log)
 	p.Broker = broker.New(broker.Options{Redis: p.redis, Health: p.health, Log: log, Node: node})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	running.Go(func() { p.health.Run(ctx) })
 	running.Go(func() {
 		p.Run(ctx, func(batch []broker.Delivery) {
 			p.mu.Lock()

@@ -14,7 +14,6 @@ import (
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/redisconn/redistest"
-	"fleetwire/pkg/rediskeys"
 )
 
 // BenchmarkPublish reports, beside the time of a batch, how long Redis is busy
@@ -22,7 +21,7 @@ import (
 func BenchmarkPublish(b *testing.B) {
 	rdb := redistest.Start(b).Client()
 	log := slog.New(slog.DiscardHandler)
-	from := New(Options{Redis: rdb, Health: redisconn.NewHealth(rdb, rediskeys.Namespace{}, log), Log: log, Node: "node"})
+	from := New(Options{Redis: rdb, Health: redisconn.NewHealth(log), Log: log, Node: "node"})
 	for _, n := range []int{1, 10, 512} {
 		b.Run(fmt.Sprint(n, " messages"), func(b *testing.B) {
 			counter := quota.Counter{Key: "fw:{app}:messages:bench", Limit: -1, ExpiresAt: time.Now().Add(time.Hour)}

@@ -10,7 +10,6 @@ import (
 	"fleetwire/pkg/broker"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/redisconn/redistest"
-	"fleetwire/pkg/rediskeys"
 )
 
 // Who keeps a copy of what is announced hears when announcements may have been
@@ -19,7 +18,7 @@ func TestRestored(t *testing.T) {
 	server := redistest.Start(t)
 	rdb := server.Client()
 	log := slog.New(slog.DiscardHandler)
-	b := broker.New(broker.Options{Redis: rdb, Health: redisconn.NewHealth(rdb, rediskeys.Namespace{}, log), Log: log, Node: "node"})
+	b := broker.New(broker.Options{Redis: rdb, Health: redisconn.NewHealth(log), Log: log, Node: "node"})
 	var restored, early atomic.Int32
 	b.OnRestored(func() {
 		restored.Add(1)

@@ -64,7 +64,7 @@ func (s *system) node() *node {
 	s.t.Helper()
 	rdb := s.client()
 	log := slog.New(slog.DiscardHandler)
-	n := &node{t: s.t, redis: rdb, Tracker: NewTracker(Options{Redis: rdb, Health: redisconn.NewHealth(rdb, keys, log), Log: log, Embedded: s.embedded})}
+	n := &node{t: s.t, redis: rdb, Tracker: NewTracker(Options{Redis: rdb, Health: redisconn.NewHealth(log), Log: log, Embedded: s.embedded})}
 	n.times = s.times
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})

@@ -41,7 +41,7 @@ func (h *hooked) Publish(ctx context.Context, batches []broker.Batch) error {
 
 func newReal(t *testing.T, rdb *redis.Client, embedded bool) *real {
 	log := slog.New(slog.NewTextHandler(t.Output(), nil)) // seen when a test fails
-	s := &real{health: redisconn.NewHealth(rdb, rediskeys.Namespace{}, log)}
+	s := &real{health: redisconn.NewHealth(log)}
 	s.broker = &hooked{Broker: broker.New(broker.Options{Redis: rdb, Health: s.health, Log: log, Node: t.Name(), Embedded: embedded})}
 	s.Service = New(Options{Broker: s.broker, Up: s.health.Up, Log: log, Now: time.Now})
 	return s
@@ -137,7 +137,7 @@ func TestRedisHangs(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		s.health.Run(ctx)
+		s.broker.Run(ctx, func([]broker.Delivery) {})
 	}()
 	defer func() {
 		cancel()

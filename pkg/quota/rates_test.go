@@ -399,7 +399,7 @@ func TestLimiterWithoutRedis(t *testing.T) {
 func TestLimiterWatchesHealth(t *testing.T) {
 	_, rdb := redistest.Embedded(t)
 	w, l := onWire(rdb), NewRateLimiter(rdb, keys)
-	h := redisconn.NewHealth(rdb, keys, slog.New(slog.DiscardHandler))
+	h := redisconn.NewHealth(slog.New(slog.DiscardHandler))
 	l.Watch(h)
 	if ok, _ := rest(t, l, keyWith("k", 1, 2)); !ok {
 		t.Error("refused although Redis is there")
@@ -422,7 +422,7 @@ func TestLimiterWatchesHealth(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		h.Run(ctx)
+		h.Run(ctx, func(ctx context.Context) error { return rdb.Ping(ctx).Err() })
 	}()
 	redistest.Eventually(t, patience, "checks are made again", func() bool {
 		_, _, err := l.AllowREST(context.Background(), keyWith("k", 1, 2))

@@ -4,64 +4,141 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
-
-	"fleetwire/pkg/rediskeys"
 )
 
 const (
-	// probeUp and probeDown are how often Redis is asked whether it is there,
-	// while it is and while it is not. The second bounds how long a node still
-	// refuses work after Redis came back.
-	probeUp   = time.Second
+	// probeUp and probeDown are how often Redis is probed, while it works and
+	// while it does not. The second bounds how long a node still refuses work
+	// after Redis came back.
+	probeUp   = 500 * time.Millisecond
 	probeDown = 200 * time.Millisecond
+	// probeTimeout bounds one probe. With probeUp it bounds how long a Redis that
+	// hangs goes unnoticed.
+	probeTimeout = 1250 * time.Millisecond
+	// probeGap is the least time between probes that refusals of single commands
+	// bring forward.
+	probeGap = 100 * time.Millisecond
 )
 
-// Health knows whether Redis is there and takes writes, so that callers are refused at once
-// while it is not, instead of each waiting for a timeout.
+// Health knows whether Redis works for this process, so that callers are refused at once
+// while it does not, instead of each waiting for a timeout.
 type Health struct {
-	rdb  redis.UniversalClient
-	keys rediskeys.Namespace
 	log  *slog.Logger
 	down atomic.Bool
 	wake chan struct{}
+
+	mu     sync.Mutex
+	cause  error // while down: what the last probe or call failed with
+	probed time.Time
 }
 
-// NewHealth starts out believing that Redis is there. Run keeps it true.
-func NewHealth(rdb redis.UniversalClient, keys rediskeys.Namespace, log *slog.Logger) *Health {
-	return &Health{rdb: rdb, keys: keys, log: log, wake: make(chan struct{}, 1)}
+// NewHealth starts out believing that Redis works. Run keeps it true.
+func NewHealth(log *slog.Logger) *Health {
+	return &Health{log: log, wake: make(chan struct{}, 1)}
 }
 
-// Up says whether Redis answered last time.
+// Up says whether Redis worked last time.
 func (h *Health) Up() bool { return !h.down.Load() }
 
-// Observe takes the outcome of any call to Redis. An error that is not a reply
-// of Redis itself (a refused connection, a timeout) means that Redis is away
-// until a probe has reached it.
-func (h *Health) Observe(err error) {
-	if err == nil || !Unreachable(err) {
-		return
+// Trouble is why Redis does not work, in a sentence that quotes Redis; "" while
+// it works.
+func (h *Health) Trouble() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.cause == nil:
+		return ""
+	case refuses(h.cause):
+		return "redis refuses: " + h.cause.Error()
+	default:
+		return "redis does not answer: " + h.cause.Error()
 	}
-	if h.down.CompareAndSwap(false, true) {
-		h.log.Error("redis is away: publishes are refused and new connections turned back until it answers", "err", err)
-		select {
-		case h.wake <- struct{}{}:
-		default:
+}
+
+// Observe takes the outcome of any call to Redis. A call that Redis did not
+// answer (a refused connection, a timeout) means that Redis is away until a
+// probe has succeeded. A reply that is an error may concern one caller's odd
+// request alone; it only brings the next probe forward.
+func (h *Health) Observe(err error) {
+	switch {
+	case err == nil || errors.Is(err, context.Canceled) || errors.Is(err, redis.Nil):
+	case Unreachable(err):
+		if h.fail(err) {
+			h.Look()
+		}
+	default:
+		h.mu.Lock()
+		recent := time.Since(h.probed) < probeGap
+		h.mu.Unlock()
+		if !recent {
+			h.Look()
 		}
 	}
 }
+
+// Look has Redis probed at once.
+func (h *Health) Look() {
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+// fail notes why Redis does not work, and says whether that is news.
+func (h *Health) fail(err error) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.cause = err
+	if h.down.Swap(true) {
+		return false
+	}
+	if refuses(err) {
+		h.log.Error("redis refuses: publishes are refused and new connections turned back until it works again", "err", err)
+	} else {
+		h.log.Error("redis is away: publishes are refused and new connections turned back until it answers", "err", err)
+	}
+	return true
+}
+
+func (h *Health) works() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.cause = nil
+	if h.down.Swap(false) {
+		h.log.Info("redis is back")
+	}
+}
+
+// words is what Redis itself said in err; "" if it said nothing.
+func words(err error) string {
+	var reply redis.Error
+	var turnedAway *TurnedAway
+	switch {
+	case errors.As(err, &reply):
+		return reply.Error()
+	case errors.As(err, &turnedAway):
+		return turnedAway.Words
+	default:
+		return ""
+	}
+}
+
+// refuses says whether err is Redis's own words.
+func refuses(err error) bool { return words(err) != "" }
 
 // Unreachable says whether err means that Redis did not answer, in contrast to
 // an answer that is an error, or a caller that gave up. LOADING, READONLY and
 // the like are answers, but from a Redis that takes no writes at all.
 func Unreachable(err error) bool {
-	var reply redis.Error
-	if errors.As(err, &reply) {
-		for _, prefix := range []string{"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN"} {
-			if redis.HasErrorPrefix(err, prefix) {
+	if said := words(err); said != "" {
+		for _, prefix := range []string{"LOADING ", "READONLY ", "MASTERDOWN ", "CLUSTERDOWN "} {
+			if strings.HasPrefix(said, prefix) {
 				return true
 			}
 		}
@@ -70,8 +147,9 @@ func Unreachable(err error) bool {
 	return !errors.Is(err, context.Canceled)
 }
 
-// Run probes Redis until ctx ends.
-func (h *Health) Run(ctx context.Context) {
+// Run probes Redis until ctx ends. probe does what the process needs of Redis;
+// only a probe that succeeds ends an outage.
+func (h *Health) Run(ctx context.Context, probe func(context.Context) error) {
 	for {
 		interval := probeUp
 		if !h.Up() {
@@ -86,16 +164,19 @@ func (h *Health) Run(ctx context.Context) {
 		case <-h.wake:
 			timer.Stop()
 		}
-		probing, cancel := context.WithTimeout(ctx, ioTimeout)
-		err := probe(probing, h.rdb, h.keys)
+		probing, cancel := context.WithTimeout(ctx, probeTimeout)
+		err := probe(probing)
 		cancel()
+		h.mu.Lock()
+		h.probed = time.Now()
+		h.mu.Unlock()
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			h.Observe(err)
-		case h.down.CompareAndSwap(true, false):
-			h.log.Info("redis is back")
+			h.fail(err)
+		default:
+			h.works()
 		}
 	}
 }

@@ -13,28 +13,20 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/pkg/redisconn"
-	"fleetwire/pkg/rediskeys"
 )
 
 // stand is a Redis that answers probes as the test says, without a network, so
 // that a synctest bubble's clock can run.
 type stand struct {
 	answer atomic.Pointer[error]
-	pings  atomic.Int64
+	probes atomic.Int64
 }
 
 func (s *stand) set(err error) { s.answer.Store(&err) }
 
-func (s *stand) DialHook(next redis.DialHook) redis.DialHook { return next }
-func (s *stand) ProcessHook(redis.ProcessHook) redis.ProcessHook {
-	return func(_ context.Context, cmd redis.Cmder) error {
-		s.pings.Add(1)
-		cmd.SetErr(*s.answer.Load())
-		return cmd.Err()
-	}
-}
-func (s *stand) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
+func (s *stand) probe(context.Context) error {
+	s.probes.Add(1)
+	return *s.answer.Load()
 }
 
 // lines is a log that keeps its messages.
@@ -64,19 +56,13 @@ func withHealth(t *testing.T, test func(t *testing.T, h *redisconn.Health, s *st
 	synctest.Test(t, func(t *testing.T) {
 		s, log := &stand{}, &lines{}
 		s.set(nil)
-		rdb, err := redisconn.Open("redis://nowhere:1")
-		if err != nil {
-			t.Fatal(err)
-		}
-		rdb.AddHook(s)
-		h := redisconn.NewHealth(rdb, rediskeys.Namespace{}, slog.New(log))
+		h := redisconn.NewHealth(slog.New(log))
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
-		running.Go(func() { h.Run(ctx) })
+		running.Go(func() { h.Run(ctx, s.probe) })
 		test(t, h, s, log)
 		cancel()
 		running.Wait()
-		_ = rdb.Close()
 	})
 }
 
@@ -97,8 +83,8 @@ func TestHealthIsUpAtFirst(t *testing.T) {
 		if !h.Up() || log.count() != 0 {
 			t.Errorf("up: %v with %d lines in the log, want true and none", h.Up(), log.count())
 		}
-		if n := s.pings.Load(); n < 9 || n > 11 {
-			t.Errorf("%d probes in 10 s, want one a second", n)
+		if n := s.probes.Load(); n < 19 || n > 21 {
+			t.Errorf("%d probes in 10 s, want two a second", n)
 		}
 	})
 }
@@ -108,9 +94,9 @@ func TestHealthNoticesByItself(t *testing.T) {
 	withHealth(t, func(t *testing.T, h *redisconn.Health, s *stand, log *lines) {
 		for round := range 3 {
 			s.set(errRefused)
-			pass(1001 * time.Millisecond)
+			pass(501 * time.Millisecond)
 			if h.Up() {
-				t.Fatal("still up more than a second after Redis went away")
+				t.Fatal("still up more than half a second after Redis went away")
 			}
 			pass(time.Minute)
 			s.set(nil)
@@ -163,6 +149,68 @@ func TestHealthProbesAtOnce(t *testing.T) {
 		synctest.Wait()
 		if !h.Up() || time.Since(began) != 0 {
 			t.Errorf("up: %v after %v, want true at once", h.Up(), time.Since(began))
+		}
+	})
+}
+
+// replies are what Redis says as a whole, and what it says to one odd request.
+type reply string
+
+func (r reply) Error() string { return string(r) }
+func (reply) RedisError()     {}
+
+// TestHealthNamesTheCause: the log says it once when it begins and once when it
+// ends, also when the cause changes meanwhile.
+func TestHealthNamesTheCause(t *testing.T) {
+	withHealth(t, func(t *testing.T, h *redisconn.Health, s *stand, log *lines) {
+		if why := h.Trouble(); why != "" {
+			t.Errorf("trouble while Redis works: %q", why)
+		}
+		for _, c := range []struct {
+			err  error
+			want string
+		}{
+			{reply("OOM command not allowed"), "redis refuses: OOM command not allowed"},
+			{errRefused, "redis does not answer: connection refused"},
+			{&redisconn.TurnedAway{Words: "ERR max number of clients reached"}, "redis refuses: ERR max number of clients reached"},
+		} {
+			s.set(c.err)
+			pass(501 * time.Millisecond)
+			if got := h.Trouble(); got != c.want || h.Up() {
+				t.Errorf("trouble %q, up %v; want %q", got, h.Up(), c.want)
+			}
+		}
+		s.set(nil)
+		pass(201 * time.Millisecond)
+		if why := h.Trouble(); why != "" || !h.Up() {
+			t.Errorf("trouble %q after Redis works again, up %v", why, h.Up())
+		}
+		if log.count() != 2 {
+			t.Errorf("%d lines in the log for one outage, want 2: %q", log.count(), log.text)
+		}
+	})
+}
+
+// TestHealthLeavesItToTheProbe: an error reply to one caller is no outage, however
+// many there are; and they do not make probes without end.
+func TestHealthLeavesItToTheProbe(t *testing.T) {
+	withHealth(t, func(t *testing.T, h *redisconn.Health, s *stand, log *lines) {
+		synctest.Wait()
+		before := s.probes.Load()
+		for range 100 {
+			h.Observe(reply("WRONGTYPE Operation against a key holding the wrong kind of value"))
+			pass(time.Millisecond)
+		}
+		if n := s.probes.Load() - before; !h.Up() || log.count() != 0 || n > 3 {
+			t.Errorf("up %v with %d lines in the log after %d probes in 100 ms; want up, no lines, 3 probes at most", h.Up(), log.count(), n)
+		}
+		// A refusal that concerns all is found at once.
+		pass(150 * time.Millisecond)
+		s.set(reply("OOM command not allowed"))
+		h.Observe(reply("OOM command not allowed"))
+		synctest.Wait()
+		if h.Up() {
+			t.Error("up although a probe was refused")
 		}
 	})
 }

@@ -13,8 +13,6 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
 	"github.com/redis/go-redis/v9/maintnotifications"
-
-	"fleetwire/pkg/rediskeys"
 )
 
 const (
@@ -58,20 +56,8 @@ func Open(url string) (*redis.Client, error) {
 	opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	rdb := redis.NewClient(opt)
 	rdb.AddHook(&together{})
+	rdb.AddHook(handshake{})
 	return rdb, nil
-}
-
-// Check says whether Redis answers and takes writes, within 2 s.
-func Check(ctx context.Context, rdb *redis.Client, keys rediskeys.Namespace) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*dialTimeout)
-	defer cancel()
-	return probe(ctx, rdb, keys)
-}
-
-// probe is a write that changes nothing, for there is no such key: a replica
-// answers a PING, but can do nothing for us.
-func probe(ctx context.Context, rdb redis.UniversalClient, keys rediskeys.Namespace) error {
-	return rdb.Del(ctx, keys.Probe()).Err()
 }
 
 // Call is one run of a Lua script within a shared round trip.

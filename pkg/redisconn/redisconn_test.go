@@ -4,20 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
-	"runtime"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/redisconn/redistest"
-	"fleetwire/pkg/rediskeys"
 )
 
 func TestOpen(t *testing.T) {
@@ -120,46 +115,6 @@ func TestPasswordInErrors(t *testing.T) {
 	}
 }
 
-// TestPasswordInConnectErrors: nor do the errors of a connection show it.
-func TestPasswordInConnectErrors(t *testing.T) {
-	m, _ := redistest.Embedded(t)
-	m.RequireUserAuth("user", "the right one")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	free := l.Addr().String()
-	_ = l.Close()
-	for name, addr := range map[string]string{"wrong password": m.Addr(), "nobody listens": free} {
-		rdb, err := redisconn.Open("redis://user:hunter2secret@" + addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = redisconn.Check(context.Background(), rdb, rediskeys.Namespace{})
-		if err == nil || strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("%s: %v, want an error without the password", name, err)
-		}
-		_ = rdb.Close()
-	}
-}
-
-func TestCheck(t *testing.T) {
-	_, rdb := redistest.Embedded(t)
-	if err := redisconn.Check(context.Background(), rdb, rediskeys.Namespace{}); err != nil {
-		t.Error(err)
-	}
-	server := redistest.Start(t)
-	rdb = server.Client()
-	if err := redisconn.Check(context.Background(), rdb, rediskeys.Namespace{}); err != nil {
-		t.Error(err)
-	}
-	server.Freeze()
-	began := time.Now()
-	if err := redisconn.Check(context.Background(), rdb, rediskeys.Namespace{}); err == nil || time.Since(began) > 4*time.Second {
-		t.Errorf("a Redis that hangs: %v after %v", err, time.Since(began))
-	}
-}
-
 func TestUnreachable(t *testing.T) {
 	_, rdb := redistest.Embedded(t)
 	wrongType := rdb.LPush(context.Background(), "list", 1).Err()
@@ -212,56 +167,4 @@ func TestUnreachableAnswers(t *testing.T) {
 			t.Errorf("%v in a pipeline: unreachable %v, want %v", err, !want, want)
 		}
 	}
-}
-
-// A replica answers, but takes no writes: while Redis fails over, a node is not
-// ready from beginning to end, not only whenever it has just tried to write.
-func TestAReplicaIsNoRedis(t *testing.T) {
-	primary, replica := redistest.Start(t), redistest.Start(t)
-	host, port, _ := strings.Cut(primary.Addr(), ":")
-	rdb := replica.Client()
-	var probes atomic.Int64
-	rdb.AddHook(counting{&probes})
-	h := redisconn.NewHealth(rdb, rediskeys.Namespace{}, slog.New(slog.DiscardHandler))
-	ctx, cancel := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	running.Go(func() { h.Run(ctx) })
-	defer running.Wait()
-	defer cancel()
-
-	role := func(args ...any) {
-		t.Helper()
-		if err := replica.Client().Do(ctx, append([]any{"REPLICAOF"}, args...)...).Err(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	role(host, port)
-	redistest.Eventually(t, 20*time.Second, "down", func() bool { return !h.Up() })
-	for since := probes.Load(); probes.Load() < since+5; runtime.Gosched() {
-		if h.Up() {
-			t.Fatal("a replica counts as up")
-		}
-	}
-	if err := redisconn.Check(ctx, rdb, rediskeys.Namespace{}); err == nil || !strings.HasPrefix(err.Error(), "READONLY") {
-		t.Errorf("Check: %v, want READONLY", err)
-	}
-	role("NO", "ONE")
-	redistest.Eventually(t, 20*time.Second, "up", h.Up)
-	if err := redisconn.Check(ctx, rdb, rediskeys.Namespace{}); err != nil {
-		t.Error(err)
-	}
-}
-
-// counting counts the commands of a client.
-type counting struct{ n *atomic.Int64 }
-
-func (c counting) DialHook(next redis.DialHook) redis.DialHook { return next }
-func (c counting) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		c.n.Add(1)
-		return next(ctx, cmd)
-	}
-}
-func (c counting) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
 }

@@ -118,5 +118,5 @@ func (n Namespace) LeaseBuckets(identity string) string { return n.Leases() + ":
 // value.
 func (n Namespace) Epoch() string { return n.Prefix() + ":epoch" }
 
-// Probe is a key that never exists. Deleting it tells whether Redis takes writes.
-func (n Namespace) Probe() string { return n.Prefix() + ":probe" }
+// Probe is a key that a node writes to find out whether Redis works.
+func (n Namespace) Probe(node string) string { return n.Prefix() + ":probe:" + node }

@@ -39,7 +39,7 @@ var catalogue = []struct {
 	{"DeadLeases", "fw:presence:{leases}:dead", func(n Namespace, _, _, _ string) string { return n.DeadLeases() }},
 	{"LeaseBuckets", "fw:presence:{leases}:buckets:ID", func(n Namespace, _, name, _ string) string { return n.LeaseBuckets(name) }},
 	{"Epoch", "fw:epoch", func(n Namespace, _, _, _ string) string { return n.Epoch() }},
-	{"Probe", "fw:probe", func(n Namespace, _, _, _ string) string { return n.Probe() }},
+	{"Probe", "fw:probe:NODE", func(n Namespace, _, name, _ string) string { return n.Probe(name) }},
 }
 
 // placeholders are what stands in capitals in a documented name, and what may
@@ -79,7 +79,7 @@ func TestCatalogueIsWhole(t *testing.T) {
 			}
 		}
 	}
-	listed := []string{"Prefix", "Topic", "TopicsIn", "Glob", "Everything"}
+	listed := []string{"Prefix", "Topic", "TopicsIn", "Glob", "Everything", "ProbeTopic"}
 	for _, key := range catalogue {
 		listed = append(listed, key.method)
 	}
@@ -108,8 +108,8 @@ func TestOperationsGuide(t *testing.T) {
 	}
 	var want []string
 	for _, key := range catalogue {
-		// The probe never exists, and those of peers do on miniredis alone.
-		if key.method != "Probe" && key.method != "PeerConnections" && key.method != "PeerNodes" {
+		// Those of peers exist on miniredis alone.
+		if key.method != "PeerConnections" && key.method != "PeerNodes" {
 			want = append(want, key.doc)
 		}
 	}
@@ -121,6 +121,7 @@ func TestOperationsGuide(t *testing.T) {
 		topic := (Namespace{}).Topic(kind, "app", name)
 		want = append(want, strings.NewReplacer("fw:0:", "fw:DB:", tagOf(name), "TAG").Replace(topic))
 	}
+	want = append(want, strings.Replace((Namespace{}).ProbeTopic("NODE"), "fw:0:", "fw:DB:", 1))
 	slices.Sort(documented)
 	slices.Sort(want)
 	if !slices.Equal(documented, want) {

@@ -38,6 +38,12 @@ func (n Namespace) Glob(kind Kind, app, glob string) string {
 	return string(append(n.appendSlot(nil, kind, app, anyTag), glob...))
 }
 
+// ProbeTopic is the topic on which a node hears whether what it publishes comes
+// back to it.
+func (n Namespace) ProbeTopic(node string) string {
+	return string(append(append(n.appendTopics(nil), "probe:"...), node...))
+}
+
 // Everything is a pattern for all topics.
 func (n Namespace) Everything() string { return string(append(n.appendTopics(nil), '*')) }
 

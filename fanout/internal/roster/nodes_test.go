@@ -39,7 +39,7 @@ func startFleetNode(t testing.TB, rdb *redis.Client, embedded bool) *fleetNode {
 	t.Helper()
 	fleetNodes++
 	log := slog.New(slog.DiscardHandler)
-	health := redisconn.NewHealth(rdb, rediskeys.Namespace{}, log)
+	health := redisconn.NewHealth(log)
 	n := &fleetNode{redis: rdb}
 	n.broker = broker.New(broker.Options{Redis: rdb, Health: health, Log: log, Node: fmt.Sprint("node-", fleetNodes), Embedded: embedded})
 	n.members = presence.NewTracker(presence.Options{Redis: rdb, Health: health, Log: log, Embedded: embedded, Lease: 1500 * time.Millisecond})

@@ -1,8 +1,11 @@
 package session
 
 import (
+	"errors"
+
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
+	"fleetwire/pkg/broker"
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
@@ -53,10 +56,20 @@ func (s *Session) handleSubscribe(f *protocol.ClientFrame) *protocol.Error {
 	}
 	refused := s.subscribe(f, grant, pattern, already)
 	if refused != nil {
-		return protocol.Errorf(protocol.BackendError, "Redis does not answer; not subscribed, try again")
+		return notSubscribed(refused, "Redis does not answer")
 	}
 	c.subscriptions.put(f.Channel, pattern)
 	return nil
+}
+
+// notSubscribed is the answer to a subscribe that failed with err. otherwise says
+// what happened unless err does.
+func notSubscribed(err error, otherwise string) *protocol.Error {
+	var refused *broker.RefusedError
+	if errors.As(err, &refused) {
+		return protocol.Errorf(protocol.BackendError, "%v; not subscribed", refused)
+	}
+	return protocol.Errorf(protocol.BackendError, "%s; not subscribed, try again", otherwise)
 }
 
 // checkSubscribe returns the compiled pattern of a wildcard subscription, nil for

@@ -284,6 +284,35 @@ func TestSubscribeWithoutRedis(t *testing.T) {
 	subscribers(1)
 }
 
+// Redis refuses a subscription at once, or later: the device is told Redis's words.
+func TestSubscribeRefusedByRedis(t *testing.T) {
+	w := newWorld(t)
+	p := w.connect(w.grant("device-1"))
+	refused := &broker.RefusedError{Words: "NOPERM no", Pattern: true}
+	frame := text(`{"type":"subscribe","channel":"devices/*","requestId":"r"}`)
+	expect := func() {
+		t.Helper()
+		_, got := p.read()
+		for _, part := range []string{`"requestId":"r","code":"backend_error"`, "Redis refuses the subscription: NOPERM no", "PSUBSCRIBE", "not subscribed"} {
+			if !strings.Contains(string(got), part) {
+				t.Errorf("got %s\nwant %s in it", got, part)
+			}
+		}
+		p.want(alive)
+		if n := w.interest.subscribersOf("devices/*"); n != 0 {
+			t.Errorf("%d subscribers of what was refused", n)
+		}
+	}
+	w.interest.set(refused, false)
+	p.write(frame)
+	expect()
+	w.interest.set(nil, true)
+	p.write(frame)
+	p.want(alive)
+	w.interest.release(refused)
+	expect()
+}
+
 func TestPublishHandsOnWhoSentIt(t *testing.T) {
 	w := newWorld(t)
 	grant := w.grant("camera-1")

@@ -36,7 +36,7 @@ type subscribing struct {
 	pattern   *channel.Pattern
 	since     presence.Version // at which the peer is listed
 	missing   atomic.Int32     // confirmations
-	failed    atomic.Bool
+	failed    atomic.Pointer[error]
 }
 
 // subscribe subscribes with everything that belongs to it, and answers when all
@@ -92,18 +92,18 @@ func (w *subscribing) listed(since presence.Version, err error) {
 // who is there comes after the ack.
 func (w *subscribing) confirm(err error) {
 	if err != nil {
-		w.failed.Store(true)
+		w.failed.Store(&err)
 	}
 	if w.missing.Add(-1) > 0 {
 		return
 	}
 	s := w.session
-	if w.failed.Load() {
+	if failed := w.failed.Load(); failed != nil {
 		s.scope.mu.Lock()
 		s.scope.subscriptions.take(w.name)
 		s.unsubscribe(w.name, w.pattern)
 		s.scope.mu.Unlock()
-		s.fail(w.requestID, protocol.Errorf(protocol.BackendError, "the connection to Redis was lost; not subscribed, try again"))
+		s.fail(w.requestID, notSubscribed(*failed, "the connection to Redis was lost"))
 	} else {
 		s.ack(w.requestID)
 		if w.pattern == nil {

@@ -219,7 +219,7 @@ func services(store *apps.Store, rdb *redis.Client, keys rediskeys.Namespace, re
 	messages := broker.New(broker.Options{
 		Redis: rdb, Keys: keys, Log: log, Node: "function-" + hex.EncodeToString(id[:]),
 		// It never runs, and nobody asks it: see Up. The errors are logged by who gets them.
-		Health: redisconn.NewHealth(rdb, keys, slog.New(slog.DiscardHandler)),
+		Health: redisconn.NewHealth(slog.New(slog.DiscardHandler)),
 	})
 	return Services{
 		API:    api.Config{Apps: store, Limiter: quota.NewRateLimiter(rdb, keys), Log: log},

@@ -69,7 +69,7 @@ func (s *system) broker(rdb *redis.Client) *broker.Broker {
 	log := slog.New(slog.DiscardHandler)
 	return broker.New(broker.Options{
 		Redis:    rdb,
-		Health:   redisconn.NewHealth(rdb, keys, log),
+		Health:   redisconn.NewHealth(log),
 		Log:      log,
 		Node:     fmt.Sprintf("node-%d", s.nodes),
 		Embedded: s.Embedded,

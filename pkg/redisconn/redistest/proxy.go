@@ -9,10 +9,10 @@ import (
 // Proxy stands between a client and a Redis, to hold and to cut connections.
 type Proxy struct {
 	listener net.Listener
-	target   string
 	all      sync.WaitGroup
 
 	mu       sync.Mutex
+	target   string
 	up, down Hook
 	open     map[net.Conn]bool
 	closed   bool
@@ -34,6 +34,14 @@ func NewProxy(t testing.TB, target string) *Proxy {
 
 // URL is what -redis takes.
 func (p *Proxy) URL() string { return "redis://" + p.listener.Addr().String() }
+
+// Lead has connections that are made from now on lead to another address, as behind
+// a virtual IP. Those that are open stay where they are.
+func (p *Proxy) Lead(target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = target
+}
 
 // Hook gets what comes through, piece by piece, and returns what goes on, and
 // whether the connection is cut behind that. It may block, and holds up its
@@ -63,7 +71,10 @@ func (p *Proxy) accept() {
 		if err != nil {
 			return
 		}
-		server, err := net.Dial("tcp", p.target)
+		p.mu.Lock()
+		target := p.target
+		p.mu.Unlock()
+		server, err := net.Dial("tcp", target)
 		if err != nil {
 			_ = client.Close()
 			continue

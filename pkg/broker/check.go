@@ -1,0 +1,100 @@
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/rediskeys"
+)
+
+const (
+	// checkPatience bounds Check.
+	checkPatience = 2500 * time.Millisecond
+	// checkRetry is the pause before a Redis that is loading its data is asked again.
+	checkRetry = 100 * time.Millisecond
+	// leastRedis is the oldest major version of Redis that will do.
+	leastRedis = 7
+)
+
+// Check does once, before anything relies on Redis, what a node does with it:
+// subscribe, write, run a script, publish, and hear what was published. It takes
+// 2.5 s at most. The error has Redis's own words.
+func Check(ctx context.Context, rdb *redis.Client, keys rediskeys.Namespace, embedded bool) error {
+	ctx, cancel := context.WithTimeout(ctx, checkPatience)
+	defer cancel()
+	for {
+		err := check(ctx, New(Options{Redis: rdb, Keys: keys, Node: "start-" + strings.ToLower(rand.Text()), Embedded: embedded}))
+		if err == nil || !redis.HasErrorPrefix(err, "LOADING") {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(checkRetry):
+		}
+	}
+}
+
+func check(ctx context.Context, b *Broker) error {
+	if !b.opt.Embedded { // miniredis says it is older
+		if err := checkVersion(ctx, b.opt.Redis); err != nil {
+			return err
+		}
+	}
+	number := strconv.FormatUint(b.interests.probes.Add(1), 10)
+	if _, err := b.sendProbe(ctx, number); err != nil {
+		return err // its words are the clearest if Redis does nothing for us
+	}
+	pubsub := b.opt.Redis.Subscribe(ctx)
+	defer func() { _ = pubsub.Close() }()
+	if err := pubsub.Subscribe(ctx, b.interests.probeTopic); err != nil {
+		return err
+	}
+	if _, err := pubsub.ReceiveTimeout(ctx, checkPatience); err != nil { // the confirmation
+		return err
+	}
+	if _, err := b.sendProbe(ctx, number); err != nil {
+		return err
+	}
+	heard, err := pubsub.ReceiveTimeout(ctx, checkPatience)
+	if err != nil {
+		return fmt.Errorf("redis took a message to publish and did not deliver it: %w", err)
+	}
+	if m, ok := heard.(*redis.Message); !ok || m.Payload != number {
+		return fmt.Errorf("redis was to deliver %q and delivered %v", number, heard)
+	}
+	return nil
+}
+
+// checkVersion asks with HELLO, which every user may call.
+func checkVersion(ctx context.Context, rdb redis.UniversalClient) error {
+	reply, err := rdb.Do(ctx, "HELLO", "2").Result()
+	if err != nil {
+		return err
+	}
+	version := helloVersion(reply)
+	major, err := strconv.Atoi(strings.SplitN(version, ".", 2)[0])
+	if err == nil && major < leastRedis {
+		return errors.New("this Redis is version " + version + "; Fleetwire needs " + strconv.Itoa(leastRedis) + ".0 or later")
+	}
+	return nil // who does not say a number is compatible, or is refused by what it cannot do
+}
+
+// helloVersion finds the version in a reply: a list of names, each before its value.
+func helloVersion(reply any) string {
+	list, _ := reply.([]any)
+	for i := 0; i+1 < len(list); i += 2 {
+		if list[i] == "version" {
+			version, _ := list[i+1].(string)
+			return version
+		}
+	}
+	return ""
+}

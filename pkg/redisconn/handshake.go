@@ -1,0 +1,58 @@
+package redisconn
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"sync/atomic"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// TurnedAway reports that Redis refused a connection: a wrong password, too many
+// clients. The text is Redis's own.
+type TurnedAway struct{ Words string }
+
+func (e *TurnedAway) Error() string { return e.Words }
+
+// handshake is a hook that keeps Redis's words when it refuses a connection.
+// go-redis takes any error that HELLO is answered with for a server that does not
+// know the command, goes on without it, and then reports a closed connection.
+type handshake struct{}
+
+func (handshake) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		var reply redis.Error
+		if err == nil || cmd.Name() != "hello" || !errors.As(err, &reply) || strings.HasPrefix(err.Error(), "ERR unknown command") {
+			return err
+		}
+		err = &TurnedAway{err.Error()}
+		cmd.SetErr(err)
+		return err
+	}
+}
+
+func (handshake) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// DialHook keeps the promise of DialOnce.
+func (handshake) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if dialed, ok := ctx.Value(dialedKey{}).(*atomic.Bool); ok && dialed.Swap(true) {
+			return nil, errors.New("the connection was lost")
+		}
+		return next(ctx, network, addr)
+	}
+}
+
+type dialedKey struct{}
+
+// DialOnce returns a context under which a client connects once. A redis.PubSub
+// would connect again by itself, behind the back of who uses it, and lose count
+// of what Redis has yet to answer.
+func DialOnce(ctx context.Context) context.Context {
+	return context.WithValue(ctx, dialedKey{}, new(atomic.Bool))
+}
