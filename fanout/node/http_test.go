@@ -176,21 +176,31 @@ func TestSlowRequestsAreCutOff(t *testing.T) {
 		t.Errorf("timeouts: read %v, idle %v, write %v", server.ReadTimeout, server.IdleTimeout, server.WriteTimeout)
 	}
 	server.ReadTimeout, server.IdleTimeout = 100*time.Millisecond, 100*time.Millisecond
+	var served []string
+	r.MountControlPlane(counting(&served))
 	r.run()
 	r.awaitReady()
 	for name, begin := range map[string]string{
 		"not a byte":            "",
 		"one byte":              "G",
 		"half a header":         "GET /v1 HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",
-		"half a body":           "POST /v1/tokens HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{",
+		"half a body":           "POST /v1/tokens HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + keyID + ":" + secret + "\r\nContent-Length: 100\r\n\r\n{",
+		"half a chunk":          "POST /v1/tokens HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + keyID + ":" + secret + "\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{",
 		"nothing after a reply": "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, in := r.raw(begin)
-			if _, err := io.ReadAll(in); isTimeout(err) {
+			answer, err := io.ReadAll(in)
+			if isTimeout(err) {
 				t.Error("the connection stays open")
 			}
+			if strings.HasPrefix(name, "half") && !strings.HasPrefix(string(answer), "HTTP/1.1 408 ") {
+				t.Errorf("answered %q, want 408", answer)
+			}
 		})
+	}
+	if len(served) > 1 { // the one that was whole
+		t.Errorf("served %q", served)
 	}
 	// What came to the point in time has time again.
 	p := r.connect(keyID, "device-1")

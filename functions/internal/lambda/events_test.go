@@ -289,6 +289,11 @@ func TestBodies(t *testing.T) {
 		if a := invoke(t, h, change(t, event, map[string]any{"body": ""})); a.StatusCode != 400 || !strings.Contains(a.Body, "must be a JSON object") {
 			t.Errorf("%s, no body: %d %s", name, a.StatusCode, a.Body)
 		}
+		// All that a token may claim (protocol §3), as Python spells it.
+		full := `{"peerId":"a","channels":["` + strings.Repeat(`devices/`+strings.Repeat(`\u00e9`, 124)+`","`, 99) + `devices/a"],"metadata":{"x":"` + strings.Repeat("x", 8184) + `"}}`
+		if a := invoke(t, h, change(t, event, map[string]any{"body": full})); a.StatusCode != 200 || !strings.HasPrefix(a.Body, `{"token":"`) {
+			t.Errorf("%s, full: %d %.200s", name, a.StatusCode, a.Body)
+		}
 		large := `{"peerId":"a","metadata":{"x":"` + strings.Repeat("x", 1<<20) + `"}}`
 		if a := invoke(t, h, change(t, event, map[string]any{"body": large})); a.StatusCode != 413 || !strings.Contains(a.Body, "larger than 131072 bytes") {
 			t.Errorf("%s, large: %d %.200s", name, a.StatusCode, a.Body)
