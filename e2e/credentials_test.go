@@ -56,7 +56,7 @@ func TestRefusedCredentials(t *testing.T) {
 		{"signature cut", "token=" + parts[0] + "." + parts[1] + "." + parts[2][:20], 4001, ""},
 		{"signature gone", "token=" + parts[0] + "." + parts[1] + ".", 4001, ""},
 		{"payload is an array", "token=" + signed(header("HS256", key.ID), []int{1}, key.Secret), 4001, "payload"},
-		{"over 32 KiB", with("metadata", map[string]any{"fill": strings.Repeat("f", 25_000)}), 4001, "32768"},
+		{"over 96 KiB", with("metadata", map[string]any{"fill": strings.Repeat("f", 75_000)}), 4001, "98304"},
 
 		{"no sub", without("sub"), 4001, "sub"},
 		{"no exp", without("exp"), 4001, "exp"},

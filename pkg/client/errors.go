@@ -25,7 +25,7 @@ var (
 	ErrNotConnected = errors.New("client: not connected")
 
 	// ErrTooLarge: the frame would be over the service's bound (64 KiB, protocol
-	// §4.2), or the request's body (32 KiB, §5). Nothing was sent.
+	// §4.2), or the request's body (32 KiB, and 128 KiB to mint, §5). Nothing was sent.
 	ErrTooLarge = errors.New("client: too large")
 )
 

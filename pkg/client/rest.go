@@ -69,7 +69,7 @@ func (r *REST) MintToken(ctx context.Context, req TokenRequest) (token string, e
 		Token     string
 		ExpiresAt int64
 	}
-	if err := r.post(ctx, "/tokens", body, &answer); err != nil {
+	if err := r.post(ctx, "/tokens", protocol.MaxTokenBodyBytes, body, &answer); err != nil {
 		return "", time.Time{}, fmt.Errorf("client: mint a token for %q: %w", req.Peer, err)
 	}
 	return answer.Token, time.Unix(answer.ExpiresAt, 0), nil
@@ -130,7 +130,7 @@ func (r *REST) Publish(ctx context.Context, channelName string, data any, opts .
 		sent = append(sent, '}')
 	}
 	var answer struct{ Subscribers int64 }
-	if err := r.post(ctx, "/channels/"+url.PathEscape(channelName)+"/publish", json.RawMessage(sent), &answer); err != nil {
+	if err := r.post(ctx, "/channels/"+url.PathEscape(channelName)+"/publish", protocol.MaxBodyBytes, json.RawMessage(sent), &answer); err != nil {
 		return 0, fmt.Errorf("client: publish to %q: %w", channelName, err)
 	}
 	return answer.Subscribers, nil
@@ -184,13 +184,13 @@ func addObject(body map[string]any, name string, object any) error {
 	return nil
 }
 
-func (r *REST) post(ctx context.Context, path string, body, answer any) error {
+func (r *REST) post(ctx context.Context, path string, most int, body, answer any) error {
 	sent, err := encode(body)
 	if err != nil {
 		return err
 	}
-	if len(sent) > protocol.MaxBodyBytes {
-		return fmt.Errorf("%w: the body would be %d bytes long; the service takes %d", ErrTooLarge, len(sent), protocol.MaxBodyBytes)
+	if len(sent) > most {
+		return fmt.Errorf("%w: the body would be %d bytes long; the service takes %d", ErrTooLarge, len(sent), most)
 	}
 	return r.do(ctx, http.MethodPost, path, sent, answer)
 }

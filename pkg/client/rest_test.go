@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -132,6 +133,11 @@ func TestREST(t *testing.T) {
 		}
 		if err := publish(backend, "devices/a", strings.Repeat("x", protocol.MaxBodyBytes)); !errors.Is(err, client.ErrTooLarge) {
 			t.Errorf("too large: %v", err)
+		}
+		// A token may claim more than a publish may carry.
+		full := client.TokenRequest{Peer: "a", Channels: slices.Repeat([]string{"devices/" + strings.Repeat(`"`, 248)}, protocol.MaxTokenChannels)}
+		if _, _, err := backend.MintToken(ctx, full); err != nil {
+			t.Errorf("a token with 100 patterns of 256 bytes: %v", err)
 		}
 	})
 
