@@ -99,7 +99,7 @@ run "defaults" {
   }
 
   assert {
-    condition     = aws_ecs_task_definition.nodes[0].skip_destroy
+    condition     = coalesce(aws_ecs_task_definition.nodes[0].skip_destroy, false)
     error_message = "The running revision must outlive the making of the next one."
   }
 
