@@ -56,7 +56,7 @@ for i = 1, #peers do
     known = (future .. ','):find(',' .. issued .. ',', 1, true)
     -- By a fast clock, a token signed before the revocation can seem to be from up to a
     -- minute after it (revocation.Revokes). That it came from the future then is remembered.
-    if not known and tonumber(issued) * 1000 > now + 1000 and now <= (since + 60) * 1000 then
+    if not known and tonumber(issued) * 1000 > now + 2000 and now <= (since + 60) * 1000 then
       known = true
       if #future < 100 then
         redis.call('HSET', KEYS[4], peers[i], revoked[i] .. ',' .. issued)

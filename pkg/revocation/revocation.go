@@ -49,4 +49,4 @@ func Revokes(since time.Time, g *auth.Grant, now time.Time) bool {
 
 // clockSkew is how far apart two clocks may be that are set well. connections.lua has
 // it, too.
-const clockSkew = time.Second
+const clockSkew = 2 * time.Second
