@@ -33,7 +33,8 @@ help: ## list these targets
 
 .PHONY: run
 run: ## start everything in one process on an embedded Redis (ARGS="-listen …")
-	$(GO) run ./localdev $(ARGS)
+	$(GO) build -o bin/localdev ./localdev
+	@scripts/foreground bin/localdev $(ARGS)
 
 .PHONY: build
 build: ## compile every package; put fanout and localdev into bin/

@@ -51,6 +51,25 @@ func TestLocaldevKeepsItsKey(t *testing.T) {
 	}
 }
 
+// With JSON logs, standard output is likely to be collected: no secret is on it.
+func TestLocaldevTellsNoSecretWithJSONLogs(t *testing.T) {
+	dir := t.TempDir()
+	p, _ := localdev(t, dir, nil, "-log-format", "json")
+	p.line(&p.stdout, "secret key   of key sk_live_")
+	p.terminate()
+	doc, err := os.ReadFile(filepath.Join(dir, ".fleetwire", "apps.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := regexp.MustCompile(`"secret": "([0-9a-f]{48})"`).FindSubmatch(doc)
+	if secret == nil {
+		t.Fatalf("no secret in %s", doc)
+	}
+	if said := p.stdout.text() + p.stderr.text(); strings.Contains(said, string(secret[1])) {
+		t.Errorf("it tells the secret:\n%s", said)
+	}
+}
+
 // A file that somebody has spoilt is told, not overwritten: it may be the only
 // place where the key is.
 func TestLocaldevDoesNotOverwriteItsKey(t *testing.T) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"strings"
@@ -10,8 +11,11 @@ import (
 )
 
 // greet prints where everything is and what to paste to try it. The secret key
-// goes to the terminal of whoever started localdev, never into the log.
-func greet(w io.Writer, c node.Config, appsSpec string, n *node.Node, directory *apps.Directory) {
+// goes to the terminal of the person who started localdev, never into a log: with JSON
+// logs, standard output is likely to be collected with them.
+func greet(out io.Writer, c node.Config, appsSpec string, n *node.Node, directory *apps.Directory) {
+	w := new(bytes.Buffer) // one write, so that it is kept or dropped as a whole
+	defer func() { _, _ = out.Write(w.Bytes()) }()
 	base := "http://" + n.Addr()
 	fmt.Fprintf(w, "listening on %s\n", base)
 	if n.OpsAddr() != "" {
@@ -34,6 +38,10 @@ func greet(w io.Writer, c node.Config, appsSpec string, n *node.Node, directory 
 	credential := key.ID + "_secret_" + key.Secret
 	if strings.Contains(credential, ":") {
 		credential = key.ID + ":" + key.Secret // a secret with a ':' has this spelling only
+	}
+	if c.LogFormat == "json" {
+		fmt.Fprintf(w, "secret key   of key %s, not shown with -log-format json; it is in the apps document\n", key.ID)
+		return
 	}
 	fmt.Fprintf(w, "secret key   %s\n", credential)
 	fmt.Fprintf(w, `

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/gobwas/ws"
+
+	"fleetwire/pkg/redisconn/redistest"
 )
 
 // metric is the value of one line of /metrics, and whether there is one.
@@ -127,4 +129,20 @@ func TestOperationsAddress(t *testing.T) {
 		t.Errorf("there is an operations address, %s", none.OpsAddr())
 	}
 	none.connect(keyID, "a").alive()
+}
+
+// A start on a healthy Redis, which knows none of the scripts yet and holds nothing, is no error of
+// Redis's.
+func TestAHealthyStartCountsNoRedisErrors(t *testing.T) {
+	redis := redistest.Start(t)
+	r := start(t, func(o *Options) { o.Redis, o.Embedded = redis.Client(), false })
+	p := r.connect(keyID, "a")
+	p.send(`{"type":"subscribe","requestId":"s","channel":"devices/a"}`, `{"type":"publish","requestId":"p","channel":"devices/a","data":1}`)
+	p.wantText(`{"type":"ack"`)
+	p.wantText(`{"type":"ack"`)
+	for _, kind := range []string{"command", "pipeline"} {
+		if n, _ := r.metric(`fleetwire_redis_seconds_count{kind="` + kind + `",outcome="error"}`); n != 0 {
+			t.Errorf("%v errors of kind %s", n, kind)
+		}
+	}
 }

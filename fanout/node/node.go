@@ -86,6 +86,7 @@ type Node struct {
 	controlPlane          http.Handler
 	sessionOptions        *session.Options
 	sessions              *registry
+	connected             connectedLog
 	nextConnection        atomic.Uint64
 	draining              atomic.Bool
 }
@@ -137,6 +138,7 @@ func New(opt Options) (*Node, error) {
 		return presence.Load(ctx, opt.Redis, opt.Keys, channels)
 	}})
 	n.broker.OnRestored(n.roster.Restored)
+	n.connected.log = opt.Log
 	n.sessionOptions = &session.Options{
 		Hub: n.hub, Publisher: n.publisher, Members: n.members, Roster: n.roster,
 		Verify: n.verify, Directory: opt.Apps.Current, Log: opt.Log, Now: opt.Now,
@@ -225,6 +227,7 @@ func (n *Node) Run(ctx context.Context) error {
 	run(n.sessionOptions.Loops.Run)
 
 	n.awaitReady(ctx)
+	n.app.Server().Logger = quiet{n.opt.Log}
 	failed := make(chan error, 2)
 	go func() { failed <- n.app.Listener(n.intake()) }()
 	ops := n.opsServer()
@@ -255,6 +258,7 @@ func (n *Node) Run(ctx context.Context) error {
 		go stopAccepting()
 	}
 	n.sessions.wait()
+	n.connected.end()
 	<-accepting
 	stop()
 	parts.Wait()

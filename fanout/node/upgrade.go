@@ -295,6 +295,7 @@ func (n *Node) admitted(s *session.Session, address string, refused *protocol.Cl
 		return
 	}
 	n.metrics.Connected()
+	n.connected.tell(s.ID(), s.Grant(), address)
 	n.sessions.add(s)
 	s.Follow()             // the apps document may be another by now, and follow may not have seen this one
 	if n.draining.Load() { // nor drain

@@ -20,6 +20,7 @@ type Document struct {
 	source  Source
 	log     *slog.Logger
 	inForce [sha256.Size]byte // of the text in force
+	exposed string            // what the log has of the file's mode
 
 	// Of what is wrong with the newest version; empty while nothing is.
 	doubted time.Time // when it was first seen
@@ -56,6 +57,14 @@ func (d *Document) warn(directory *Directory) {
 	for _, w := range directory.Warnings() {
 		d.log.Warn("apps document", "warning", w)
 	}
+	if d.source.Exposed == nil {
+		return
+	}
+	exposed := d.source.Exposed()
+	if exposed != "" && exposed != d.exposed { // once, not with every new version
+		d.log.Warn("apps document", "warning", exposed)
+	}
+	d.exposed = exposed
 }
 
 // Run calls Refresh as often as the source asks for, until ctx ends, and reads the

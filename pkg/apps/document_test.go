@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -378,4 +379,38 @@ func TestReloadOfAnInlineDocument(t *testing.T) {
 		cancel()
 		<-ended
 	})
+}
+
+// A file with secrets that others may read or write is told once, with what to do.
+func TestAFileThatOthersCanRead(t *testing.T) {
+	for mode, want := range map[os.FileMode]string{
+		0o600: "", 0o640: "", 0o660: "", 0o400: "",
+		0o644: "can read ", 0o666: "can read and write ", 0o602: "can write ",
+	} {
+		path := filepath.Join(t.TempDir(), "apps.json")
+		if err := os.WriteFile(path, []byte(document("")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, mode); err != nil { // past the umask
+			t.Fatal(err)
+		}
+		var log bytes.Buffer
+		d, err := open(path, slog.New(slog.NewTextHandler(&log, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if mode&0o200 != 0 {
+			if err := os.WriteFile(path, []byte(withKey("sk_live_2")), mode); err != nil {
+				t.Fatal(err)
+			}
+			d.Refresh(t.Context())
+		}
+		got := log.String()
+		switch {
+		case want == "" && strings.Contains(got, "chmod"):
+			t.Errorf("%04o: logged %s", mode, got)
+		case want != "" && (strings.Count(got, "level=WARN") != 1 || !strings.Contains(got, want) || !strings.Contains(got, fmt.Sprintf("(mode %04o)", mode)) || !strings.Contains(got, "chmod 600 "+path)):
+			t.Errorf("%04o: logged %s", mode, got)
+		}
+	}
 }

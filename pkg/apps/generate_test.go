@@ -49,9 +49,10 @@ func TestNewLocalDocument(t *testing.T) {
 	for i, want := range []struct {
 		publishable bool
 		pattern     string
-	}{{false, "**"}, {true, "public/**"}} {
+		actions     Actions
+	}{{false, "**", AllActions}, {true, "public/**", ActionsOf(ActionSubscribe)}} {
 		key := app.Keys[i]
-		if key.Publishable() != want.publishable || len(key.Patterns) != 1 || key.Patterns[0].String() != want.pattern || key.Actions != AllActions {
+		if key.Publishable() != want.publishable || len(key.Patterns) != 1 || key.Patterns[0].String() != want.pattern || key.Actions != want.actions {
 			t.Errorf("keys[%d] = %v, %v, %v", i, key, key.Patterns, key.Actions.List())
 		}
 	}

@@ -39,7 +39,7 @@ type (
 
 // NewLocalDocument makes the document that localdev writes at its first start:
 // one app, app_local, with a fresh secret key that may do everything and a
-// fresh publishable key for public/**. Its limits leave room for a load test
+// fresh publishable key, whose id is public, to subscribe to public/**. Its limits leave room for a load test
 // from a single address. It contains a secret: write it for its owner alone.
 func NewLocalDocument() []byte {
 	limits := DefaultLimits()
@@ -58,7 +58,7 @@ func NewLocalDocument() []byte {
 		Limits: limitsOut(limits),
 		Keys: []keyOut{
 			{ID: id, Secret: secret, ChannelPatterns: []string{"**"}, Actions: AllActions.List()},
-			{ID: GeneratePublishableID(), ChannelPatterns: []string{"public/**"}, Actions: AllActions.List()},
+			{ID: GeneratePublishableID(), ChannelPatterns: []string{"public/**"}, Actions: []Action{ActionSubscribe}},
 		},
 	}}}
 	out, err := json.MarshalIndent(doc, "", "  ")

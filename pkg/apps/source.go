@@ -27,6 +27,9 @@ type Source struct {
 	Read func(context.Context) ([]byte, error)
 	// Every is how often the document is read again. 0: it cannot change.
 	Every time.Duration
+	// Exposed says, of a document in a file, who else on the machine may read or write it, and
+	// what to do; "": nobody. nil: there is no file.
+	Exposed func() string
 	// Torn says that a reading may meet somebody in the middle of writing. What is
 	// wrong at one reading alone is then not worth telling.
 	Torn bool
@@ -59,7 +62,7 @@ func SourceOf(spec string) (Source, error) {
 	if err == nil && !info.Mode().IsRegular() && !info.IsDir() {
 		return Source{Name: spec, Read: func(context.Context) ([]byte, error) { return readFile(spec, shown) }}, nil
 	}
-	return Source{Name: spec, Every: FileInterval, Torn: true, Read: func(context.Context) ([]byte, error) {
+	return Source{Name: spec, Every: FileInterval, Torn: true, Exposed: func() string { return Exposed(spec) }, Read: func(context.Context) ([]byte, error) {
 		// Opening a pipe that has come in the file's place would wait for its writer.
 		if info, err := os.Stat(spec); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
 			return nil, fmt.Errorf("apps document %q: is no regular file any more", spec)
@@ -78,4 +81,25 @@ func readFile(path, shown string) ([]byte, error) {
 		return nil, fmt.Errorf("apps document %s: %w", shown, err)
 	}
 	return text, nil
+}
+
+// Exposed says who but its owner and group may read a file that holds secrets, or
+// write it, and what to do about it; "" is nobody.
+func Exposed(path string) string {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() {
+		return ""
+	}
+	mode, can := info.Mode().Perm(), ""
+	switch {
+	case mode&0o006 == 0o006:
+		can = "read and write"
+	case mode&0o004 != 0:
+		can = "read"
+	case mode&0o002 != 0:
+		can = "write"
+	default:
+		return ""
+	}
+	return fmt.Sprintf("every user of this machine can %s %s (mode %04o), which holds secrets; run chmod 600 %s", can, path, mode, path)
 }

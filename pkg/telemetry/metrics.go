@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -136,7 +137,7 @@ func (h redisHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		begin := time.Now()
 		err := next(ctx, cmd)
-		h.observe("command", begin, err)
+		h.observe("command", begin, failed(err))
 		return err
 	}
 }
@@ -145,15 +146,23 @@ func (h redisHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		begin := time.Now()
 		err := next(ctx, cmds)
-		h.observe("pipeline", begin, err)
+		// err is that of the first command alone.
+		h.observe("pipeline", begin, failed(err) || slices.ContainsFunc(cmds, func(cmd redis.Cmder) bool { return failed(cmd.Err()) }))
 		return err
 	}
 }
 
-func (h redisHook) observe(kind string, begin time.Time, err error) {
+func (h redisHook) observe(kind string, begin time.Time, failed bool) {
 	outcome := "ok"
-	if err != nil && !errors.Is(err, redis.Nil) {
+	if failed {
 		outcome = "error"
 	}
 	h.seconds.WithLabelValues(kind, outcome).Observe(time.Since(begin).Seconds())
+}
+
+// failed says whether err is trouble with Redis. A value that is not there is an
+// answer, a script that Redis does not know yet is sent again whole, and a caller that
+// gave up, as at a node's end, says nothing of Redis.
+func failed(err error) bool {
+	return err != nil && !errors.Is(err, redis.Nil) && !errors.Is(err, context.Canceled) && !redis.HasErrorPrefix(err, "NOSCRIPT")
 }
