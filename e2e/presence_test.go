@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -190,7 +191,7 @@ func TestStopAndPresence(t *testing.T) {
 	}
 }
 
-// A node that is killed leaves nobody behind for more than 30 s, and who is on
+// A node that is killed leaves nobody behind for more than 10 s, and who is on
 // another node too stays.
 func TestKilledNode(t *testing.T) {
 	key := newKey("killed", "**").only(everyAction...)
@@ -209,16 +210,30 @@ func TestKilledNode(t *testing.T) {
 	}
 	killed := time.Now()
 	_ = doomed.cmd.Process.Kill()
+	for _, peer := range []string{"both", "ghost-1", "ghost-2"} { // back at once, elsewhere
+		control.connect(t, key.token(peer, nil))
+	}
 	for stays.list("c") != "both stays" {
-		frame, err := stays.readUntil(killed.Add(30 * time.Second))
+		frame, err := stays.readUntil(killed.Add(10 * time.Second))
 		if err != nil {
-			t.Fatalf("30 s after the kill %q are there: %v", stays.list("c"), err)
+			t.Fatalf("10 s after the kill %q are there: %v", stays.list("c"), err)
 		}
 		stays.take(frame)
 	}
-	eventually(t, "GET agrees", time.Until(killed.Add(30*time.Second)), func() bool {
+	eventually(t, "GET agrees", time.Until(killed.Add(10*time.Second)), func() bool {
 		return control.peers(t, key, "c") == "both stays" && control.peers(t, key, "d") == ""
 	})
+	eventually(t, "no subscriber of the dead node is counted", time.Until(killed.Add(10*time.Second)), func() bool {
+		return control.publish(t, key, "d", "1") == 0
+	})
+	var usage struct{ ConcurrentNow, PeakConcurrent int }
+	eventually(t, "its places are given back", time.Until(killed.Add(10*time.Second)), func() bool {
+		a, err := control.call("GET", "/v1/usage", key.credential(), "")
+		return err == nil && json.Unmarshal([]byte(a.body), &usage) == nil && usage.ConcurrentNow == 5
+	})
+	if usage.PeakConcurrent > 5 {
+		t.Errorf("the peak is %d: devices that came back count twice", usage.PeakConcurrent)
+	}
 	t.Logf("gone %v after the kill", time.Since(killed).Round(100*time.Millisecond))
 }
 

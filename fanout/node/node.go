@@ -126,14 +126,14 @@ func New(opt Options) (*Node, error) {
 
 	opt.Redis.AddHook(n.metrics.RedisHook())
 	n.health = redisconn.NewHealth(opt.Log)
-	n.broker = broker.New(broker.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Node: n.id, Embedded: opt.Embedded})
+	n.broker = broker.New(broker.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Node: n.id, Embedded: opt.Embedded, AwaitIdentity: true})
 	n.hub = hub.New(n.broker)
 	n.usage = usage.NewRecorder(usage.RecorderOptions{Redis: opt.Redis, Keys: opt.Keys, Now: opt.Now, Log: opt.Log})
 	n.publisher = publish.New(publish.Options{Keys: opt.Keys, Usage: n.usage, Broker: n.broker, Up: n.health.Up, Log: opt.Log, Now: opt.Now, Observe: n.metrics.Published})
 	n.limiter = quota.NewRateLimiter(opt.Redis, opt.Keys)
 	n.limiter.Watch(n.health)
 	n.connections = quota.NewConnections(opt.Redis, opt.Keys, n.id)
-	n.members = presence.NewTracker(presence.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Embedded: opt.Embedded})
+	n.members = presence.NewTracker(presence.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Embedded: opt.Embedded, Identified: n.broker.SetIdentity})
 	n.roster = roster.New(roster.Options{Interest: n.broker, Log: opt.Log, Load: func(ctx context.Context, channels []presence.ChannelID) ([]presence.State, error) {
 		return presence.Load(ctx, opt.Redis, opt.Keys, channels)
 	}})

@@ -81,6 +81,9 @@ type Options struct {
 	Log    *slog.Logger
 	// Node is this process's name in Redis, unique among all that run.
 	Node string
+	// AwaitIdentity has subscriber counts kept under what SetIdentity gives alone,
+	// not under Node before.
+	AwaitIdentity bool
 	// Embedded is for miniredis, which hands a message on once through a
 	// subscription and once through a pattern, in no fixed order. So one pattern
 	// takes in everything and the node filters, and PUBLISH does not tell how many

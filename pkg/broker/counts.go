@@ -15,8 +15,9 @@ import (
 
 // Each node keeps in Redis how many of its connections are subscribed to each
 // channel by name, so that a publish can answer how many there are on all nodes
-// (protocol §5, subscribers). One hash per node and bucket of channels expires by
-// itself when the node has died; a set in each bucket lists the nodes to add up.
+// (protocol §5, subscribers), in one hash per node and bucket of channels; a set in
+// each bucket lists the nodes to add up. When a node has died another takes both
+// out (pkg/presence); if none does, they expire by themselves.
 
 const (
 	countsLease   = 30 * time.Second
@@ -100,14 +101,16 @@ type counts struct {
 	redis redis.UniversalClient
 	keys  rediskeys.Namespace
 	log   *slog.Logger
-	node  string
+	node  string // "" until there is an identity
+	// reaped says that others take out what is noted in the index of node.
+	reaped bool
 	// leased is the buckets that have counts of this node, and a lease. At false a
 	// count was taken out since: if it was the last, Redis has dropped the hash
 	// and its lease.
 	leased map[countsBucket]bool
-	// stale is the buckets written before the link was lost. What is there may
-	// name channels left meanwhile.
-	stale   map[countsBucket]struct{}
+	// stale is the hashes written before the link was lost, or under a former
+	// identity. What is there may name channels left meanwhile.
+	stale   map[string]struct{}
 	renewed time.Time
 
 	health     *redisconn.Health
@@ -116,16 +119,25 @@ type counts struct {
 
 func (c *counts) init(opt Options) {
 	c.redis, c.keys, c.log, c.node, c.health = opt.Redis, opt.Keys, opt.Log, opt.Node, opt.Health
+	if opt.AwaitIdentity {
+		c.node = ""
+	}
 	c.leased = map[countsBucket]bool{}
-	c.stale = map[countsBucket]struct{}{}
+	c.stale = map[string]struct{}{}
 }
 
 // forget makes the next write begin every bucket anew.
 func (c *counts) forget() {
 	for b := range c.leased {
-		c.stale[b] = struct{}{}
+		c.stale[b.hash(c.node)] = struct{}{}
 	}
 	clear(c.leased)
+}
+
+// rename has everything written under another identity.
+func (c *counts) rename(identity string) {
+	c.forget()
+	c.node, c.reaped = identity, true
 }
 
 func (c *counts) write(ctx context.Context, changes []countChange) error {
@@ -133,8 +145,8 @@ func (c *counts) write(ctx context.Context, changes []countChange) error {
 		return nil
 	}
 	p := c.redis.Pipeline()
-	for b := range c.stale {
-		p.Del(ctx, b.hash(c.node))
+	for hash := range c.stale {
+		p.Del(ctx, hash)
 	}
 	for _, change := range changes {
 		key := change.interest.key
@@ -150,6 +162,9 @@ func (c *counts) write(ctx context.Context, changes []countChange) error {
 		p.HSet(ctx, b.hash(c.node), name, change.subscribers)
 		if !leased {
 			c.leased[b] = true
+			if c.reaped && !known {
+				p.SAdd(ctx, c.keys.LeaseBuckets(c.node), string(b.bucket))
+			}
 			c.lease(ctx, p, b)
 		}
 	}
@@ -229,6 +244,30 @@ func (c *counts) renew(ctx context.Context, in *interests) error {
 		in.recount(gone)
 	}
 	return nil
+}
+
+// SetIdentity says under which identity this node's counts are to be kept from now
+// on, which others reap when its lease ends (presence.Options.Identified).
+func (b *Broker) SetIdentity(identity string) {
+	in := b.interests
+	in.mu.Lock()
+	in.identity = identity
+	in.mu.Unlock()
+	in.signal()
+}
+
+// followIdentity takes up another identity. It is called with in.mu held.
+func (in *interests) followIdentity() {
+	if in.identity == "" || in.identity == in.counts.node {
+		return
+	}
+	in.counts.rename(in.identity)
+	for _, i := range in.wanted {
+		if in.counted(i.key) {
+			i.counted = 0
+			in.markDirty(i)
+		}
+	}
 }
 
 // recount has the counts of these buckets written again.

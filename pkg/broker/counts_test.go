@@ -158,3 +158,34 @@ func sameBucket() (string, string) {
 		}
 	}
 }
+
+// Counts are kept under the identity that others reap, are noted in its index, and
+// move at once when there is another.
+func TestCountsFollowTheIdentity(t *testing.T) {
+	_, rdb := redistest.Embedded(t)
+	d := newDriver(t, rdb)
+	ctx := context.Background()
+	b := &Broker{interests: d.in}
+	at := func(identity string) string {
+		return rdb.HGet(ctx, keys.Bucket("app", "c").Subscribers(identity), "c").Val()
+	}
+	d.set("c", 3, nil)
+	d.settle()
+	former := "node"
+	for _, identity := range []string{"one", "two"} {
+		b.SetIdentity(identity)
+		d.tell()
+		if at(identity) != "3" || at(former) != "" {
+			t.Errorf("%q under %s and %q under %s", at(identity), identity, at(former), former)
+		}
+		if noted := rdb.SMembers(ctx, keys.LeaseBuckets(identity)).Val(); len(noted) != 1 || noted[0] != string(keys.Bucket("app", "c")) {
+			t.Errorf("noted of %s: %q", identity, noted)
+		}
+		former = identity
+	}
+	d.set("c", 0, nil)
+	d.settle()
+	if at("two") != "" {
+		t.Error("what has no subscribers is still counted")
+	}
+}

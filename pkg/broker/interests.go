@@ -25,6 +25,7 @@ type interests struct {
 	refusals map[string]*interest
 	globs    globs
 	counts   counts
+	identity string // that counts are to be kept under; "": as Options say
 	wake     chan struct{}
 	restored func() // or nil
 

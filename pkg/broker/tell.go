@@ -10,6 +10,7 @@ func (in *interests) tell(ctx context.Context, l *link) error {
 		in.mu.Unlock()
 		return nil // up will mark everything as changed
 	}
+	in.followIdentity()
 	changed := in.dirty
 	in.dirty = nil
 	commands, counted := in.toTell(changed)
@@ -47,7 +48,7 @@ func (in *interests) toTell(changed []*interest) (commands []command, counted []
 	for _, i := range changed {
 		i.dirty = false
 		i.told, i.heard = i.subscribers, int32(len(i.waiting))
-		if in.counted(i.key) && i.counted != i.told {
+		if in.counted(i.key) && i.counted != i.told && in.counts.node != "" {
 			counted = append(counted, countChange{i, i.told})
 		}
 		wanted := i.told > 0

@@ -103,6 +103,9 @@ func (t *Tracker) begin(ctx context.Context) error {
 	t.node, t.buckets = node, map[rediskeys.Bucket]bool{}
 	t.since = time.Now()
 	t.renewed = t.since
+	if t.opt.Identified != nil {
+		t.opt.Identified(node)
+	}
 	t.restate()
 	t.mu.Lock()
 	t.refused = nil

@@ -37,8 +37,11 @@ func (s *store) reap(ctx context.Context, node string) error {
 func (s *store) reapBucket(ctx context.Context, node string, bucket rediskeys.Bucket) error {
 	for {
 		channels, err := s.redis.SRandMemberN(ctx, bucket.Joined(node), reapedAtOnce).Result()
-		if err != nil || len(channels) == 0 {
+		if err != nil {
 			return err
+		}
+		if len(channels) == 0 {
+			return s.reapCounts(ctx, node, bucket)
 		}
 		call := s.newChange(bucket, node)
 		for _, name := range channels {
@@ -48,4 +51,16 @@ func (s *store) reapBucket(ctx context.Context, node string, bucket rediskeys.Bu
 			return err
 		}
 	}
+}
+
+// reapCounts takes out how many connections of the node were subscribed to the
+// bucket's channels, which pkg/broker keeps under the same identity.
+func (s *store) reapCounts(ctx context.Context, node string, bucket rediskeys.Bucket) error {
+	p := s.redis.Pipeline()
+	p.Del(ctx, bucket.Subscribers(node))
+	p.SRem(ctx, bucket.SubscriberNodes(), node)
+	p.Del(ctx, bucket.PeerConnections(node))
+	p.SRem(ctx, bucket.PeerNodes(), node)
+	_, err := p.Exec(ctx)
+	return err
 }

@@ -25,12 +25,16 @@ type Options struct {
 	Log    *slog.Logger
 	// Embedded is for miniredis, which cannot PUBLISH from a script.
 	Embedded bool
-	// Lease is how long the members of a node stay that is not heard of; 0: 15 s.
+	// Lease is how long the members of a node stay that is not heard of; 0: 6 s.
 	Lease time.Duration
+	// Identified is told of each identity that the node takes, or nil. What is kept
+	// under it in a bucket that is noted in its index is reaped with the members.
+	Identified func(identity string)
 }
 
-// defaultLease has the peers of a node that died leave within 20 s (protocol §4.3).
-const defaultLease = 15 * time.Second
+// defaultLease has the peers of a node that died leave within 10 s (protocol §4.3):
+// another node asks for leases that have run out with each renewal, every third of it.
+const defaultLease = 6 * time.Second
 
 // Tracker keeps Redis informed of who is in which channel on this node. Callers
 // say what is; one goroutine (Run) makes Redis follow, many changes at a time.

@@ -315,6 +315,8 @@ func TestDeadWithAFormerIdentity(t *testing.T) {
 			if err := dead.change(ctx, []*changeCall{call}); err != nil {
 				t.Fatal(err)
 			}
+			dead.redis.HSet(ctx, keys.Bucket("app", "c").Subscribers(id), "c", 1) // as pkg/broker does
+			dead.redis.SAdd(ctx, keys.Bucket("app", "c").SubscriberNodes(), id)
 		}
 		for _, ask := range []leaseAsked{{node: "former", begin: true}, {node: "latter", begin: true, former: "former"}} {
 			if held, _, err := dead.lease(ctx, quick, ask); !held || err != nil {
