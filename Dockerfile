@@ -1,7 +1,13 @@
 # The fan-out node: one static binary in an image that holds nothing else, run by
 # nobody in particular. e2e/aws builds it with the same command, and starts it
 # alone in an empty file system.
-FROM --platform=$BUILDPLATFORM golang:1.26.8 AS build
+#
+# The tag is pinned to a patch version of Go and a release of Debian, not to a
+# digest: none could be looked up where this was written. To add it, put what
+# docker buildx imagetools inspect golang:1.26.8-trixie shows behind the tag, as
+# @sha256:…. go.sum pins every module, and the build is reproducible: the same Go
+# makes the same bytes in any image, so a doubtful image can be found out.
+FROM --platform=$BUILDPLATFORM golang:1.26.8-trixie AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download

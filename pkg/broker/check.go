@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,8 +20,9 @@ const (
 	checkPatience = 2500 * time.Millisecond
 	// checkRetry is the pause before a Redis that is loading its data is asked again.
 	checkRetry = 100 * time.Millisecond
-	// leastRedis is the oldest major version of Redis that will do.
-	leastRedis = 7
+	// leastRedis is the oldest version of Redis that will do: an older 7.0 hangs in
+	// matching some patterns (CVE-2022-36021). Valkey began at 7.2.5.
+	leastRedis = "7.0.9"
 )
 
 // Check does once, before anything relies on Redis, what a node does with it:
@@ -79,12 +81,25 @@ func checkVersion(ctx context.Context, rdb redis.UniversalClient) error {
 	if err != nil {
 		return err
 	}
+	least, _ := numbers(leastRedis)
 	version := helloVersion(reply)
-	major, err := strconv.Atoi(strings.SplitN(version, ".", 2)[0])
-	if err == nil && major < leastRedis {
-		return errors.New("this Redis is version " + version + "; Fleetwire needs " + strconv.Itoa(leastRedis) + ".0 or later")
+	if is, ok := numbers(version); ok && slices.Compare(is, least) < 0 {
+		return errors.New("this Redis is version " + version + "; Fleetwire needs " + leastRedis + " or later, or Valkey (older versions hang on some patterns: CVE-2022-36021)")
 	}
-	return nil // who does not say a number is compatible, or is refused by what it cannot do
+	return nil // a server that says no number is compatible, or is refused by what it cannot do
+}
+
+// numbers takes a version such as 7.0.15 apart. One with less than three numbers
+// or with words in them says nothing.
+func numbers(version string) (all []int, ok bool) {
+	for part := range strings.SplitSeq(version, ".") {
+		n, err := strconv.Atoi(part)
+		if err != nil {
+			return nil, false
+		}
+		all = append(all, n)
+	}
+	return all, len(all) >= 3
 }
 
 // helloVersion finds the version in a reply: a list of names, each before its value.

@@ -23,10 +23,19 @@ func TestCheck(t *testing.T) {
 		t.Error(err)
 	}
 	server := redistest.Start(t)
-	old := server.Client()
-	old.AddHook(version("6.2.14"))
-	if err := broker.Check(t.Context(), old, rediskeys.Namespace{}, false); err == nil || err.Error() != "this Redis is version 6.2.14; Fleetwire needs 7.0 or later" {
-		t.Errorf("an old Redis: %v", err)
+	for said, fine := range map[string]bool{
+		"6.2.14": false, "7.0.0": false, "7.0.8": false, "7.0.9": true, "7.0.15": true, "7.2.0": true, "8.1.0": true, "10.0.0": true,
+		"255.255.255": true, "unstable": true, "": true,
+	} {
+		other := server.Client()
+		other.AddHook(version(said))
+		want := "this Redis is version " + said + "; Fleetwire needs 7.0.9 or later, or Valkey (older versions hang on some patterns: CVE-2022-36021)"
+		switch err := broker.Check(t.Context(), other, rediskeys.Namespace{}, false); {
+		case fine && err != nil:
+			t.Errorf("version %q: %v", said, err)
+		case !fine && (err == nil || err.Error() != want):
+			t.Errorf("version %q: %v, want %s", said, err, want)
+		}
 	}
 	rdb = server.Client()
 	if err := broker.Check(t.Context(), rdb, rediskeys.Namespace{}, false); err != nil {
@@ -85,7 +94,7 @@ type refusing struct {
 }
 
 // user is a user that may do all that a node does.
-var user = []string{"acl", "setuser", "fw", "reset", "on", ">pw", "~fw:*", "&*", "+@all", "-@admin", "-@dangerous"}
+var user = []string{"acl", "setuser", "fw", "reset", "on", ">pw", "~fw:*", "&*", "+@all", "-@admin", "-@dangerous", "+info"}
 
 var refusals = []refusing{
 	{"no channels", "NOPERM", []string{"acl", "setuser", "fw", "resetchannels"}, user, true},

@@ -32,7 +32,7 @@ type Server struct {
 func Start(t testing.TB) *Server {
 	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
-		t.Skip("SKIPPED: needs redis-server ≥ 7 (make test installs it where it may; else: apt-get install redis-server, or brew install redis)")
+		t.Skip("SKIPPED: needs redis-server ≥ 7.0.9 (make test installs it where it may; else: apt-get install redis-server, or brew install redis)")
 	}
 	s := &Server{t: t}
 	t.Cleanup(s.Stop)
