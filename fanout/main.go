@@ -46,7 +46,7 @@ func run(ctx context.Context, p *program.Process, args []string) error {
 	if err != nil {
 		return fmt.Errorf("-redis: %w", err)
 	}
-	rdb, keys, err := node.OpenRedis(ctx, url, c.RedisPrefix, false)
+	rdb, keys, err := node.OpenRedis(ctx, node.RedisOptions{URL: url, Prefix: c.RedisPrefix, TLS: c.RedisTLS, Log: c.Log})
 	if err != nil {
 		return err
 	}

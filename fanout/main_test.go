@@ -45,6 +45,9 @@ func TestMain(m *testing.M) {
 // One clear line that names the flag, for all that can be wrong at the start.
 func TestRefusesToStart(t *testing.T) {
 	redisURL := redistest.Start(t).URL()
+	ours, others := redistest.NewAuthority(t), redistest.NewAuthority(t)
+	secureURL := strings.Replace(ours.StartSecured(true, nil).URL(), "//", "//u:hush-hush@", 1)
+	cert, key := ours.Issue(nil)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -68,6 +71,15 @@ func TestRefusesToStart(t *testing.T) {
 		{"not a Redis URL", []string{"-apps", document, "-redis", "localhost:6379"}, []string{"-redis: ", "redis://"}},
 		{"a Redis URL with a bad port", []string{"-apps", document, "-redis", "redis://u:hush-hush@localhost:x"}, []string{"-redis: "}},
 		{"nobody there", []string{"-apps", document, "-redis", "redis://u:hush-hush@127.0.0.1:1"}, []string{"-redis: ", "refused"}},
+		{"an unknown CA", []string{"-apps", document, "-redis", secureURL}, []string{"-redis: ", "failed to verify certificate", "give the certificate of its CA with -redis-ca"}},
+		{"another CA", []string{"-apps", document, "-redis", secureURL, "-redis-ca", others.File}, []string{"-redis: ", "failed to verify certificate"}},
+		{"no client certificate", []string{"-apps", document, "-redis", secureURL, "-redis-ca", ours.File}, []string{"-redis: ", "-redis-cert"}},
+		{"a user that Redis does not know", []string{"-apps", document, "-redis", secureURL, "-redis-ca", ours.File, "-redis-cert", cert, "-redis-key", key}, []string{"-redis: ", "WRONGPASS"}},
+		{"skip_verify", []string{"-apps", document, "-redis", secureURL + "?skip_verify=true"}, []string{"-redis: ", "skip_verify=true", "-redis-insecure"}},
+		{"no such CA", []string{"-apps", document, "-redis", secureURL, "-redis-ca", "/nowhere/ca.pem"}, []string{`-redis-ca: "/nowhere/ca.pem" cannot be read: no such file`}},
+		{"a key without a certificate", []string{"-apps", document, "-redis", secureURL, "-redis-key", key}, []string{"-redis-key: ", "give both"}},
+		{"a certificate without a key", []string{"-apps", document, "-redis", secureURL, "-redis-cert", cert}, []string{"-redis-cert: ", "give both"}},
+		{"a CA without TLS", []string{"-apps", document, "-redis", redisURL, "-redis-ca", ours.File}, []string{"-redis-ca: ", "rediss://"}},
 		{"the port is taken", []string{"-apps", document, "-redis", redisURL, "-listen", taken.Addr().String()}, []string{"-listen: ", taken.Addr().String()}},
 		{"the operations port is taken", []string{"-apps", document, "-redis", redisURL, "-listen", "127.0.0.1:0", "-ops", taken.Addr().String()}, []string{"-ops: ", taken.Addr().String()}},
 		{"a bad flag", []string{"-drain", "soon"}, []string{"-drain"}},

@@ -42,7 +42,7 @@ func run(ctx context.Context, p *program.Process, args []string) error {
 		return fmt.Errorf("-apps: %w", err)
 	}
 	s, err := stack.New(ctx, stack.Options{
-		Listen: c.Listen, Ops: c.Ops, Apps: document.Store, Redis: c.Redis, RedisPrefix: c.RedisPrefix,
+		Listen: c.Listen, Ops: c.Ops, Apps: document.Store, Redis: c.Redis, RedisPrefix: c.RedisPrefix, RedisTLS: c.RedisTLS,
 		TrustedProxies: c.TrustedProxies, Drain: c.Drain, Hurry: p.Hurry, Log: c.Log, LogDropped: p.Stderr.Dropped,
 	})
 	if err != nil {

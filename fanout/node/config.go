@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"fleetwire/pkg/redact"
+	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 	"fleetwire/pkg/telemetry"
 )
@@ -23,6 +24,7 @@ import (
 type Config struct {
 	Listen, Ops, Apps, Redis string
 	RedisPrefix              string
+	RedisTLS                 redisconn.TLS
 	Drain                    time.Duration
 	TrustedProxies           []netip.Prefix
 	ControlPlane             bool
@@ -45,6 +47,10 @@ func ParseConfig(args []string, stderr io.Writer, defaults Config, help string) 
 	fs.StringVar(&c.Apps, "apps", defaults.Apps, "the apps document: a file, the JSON itself or, for fanout, the ARN of an AWS secret; a file or secret is read again while running")
 	fs.StringVar(&c.Redis, "redis", defaults.Redis, "Redis (≥ 7.0.9) or Valkey, as in redis://127.0.0.1:6379/0 or rediss://user:password@host:6379")
 	fs.StringVar(&c.RedisPrefix, "redis-prefix", rediskeys.DefaultPrefix, "what the names of everything in Redis begin with; another for each deployment that shares a database")
+	fs.StringVar(&c.RedisTLS.CA, "redis-ca", "", "PEM file with the CA that signed the certificate of a rediss:// Redis; without it, the system's")
+	fs.StringVar(&c.RedisTLS.Cert, "redis-cert", "", "PEM file with the certificate that this program shows to a rediss:// Redis")
+	fs.StringVar(&c.RedisTLS.Key, "redis-key", "", "PEM file with the key of -redis-cert; keep it readable by its owner alone")
+	fs.BoolVar(&c.RedisTLS.Insecure, "redis-insecure", false, "let the Redis URL say skip_verify=true: whoever is in between can then pose as Redis")
 	fs.StringVar(&drain, "drain", DefaultDrain.String(), "over how long connections are closed on SIGTERM, at most 1h")
 	fs.StringVar(&proxies, "trusted-proxies", "", "networks, separated by commas, whose X-Forwarded-For is believed, as in 10.0.0.0/16")
 	fs.StringVar(&c.LogFormat, "log-format", "text", "log lines as text or json")

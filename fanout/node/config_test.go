@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"fleetwire/pkg/redisconn"
 )
 
 var defaults = Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081"}
@@ -23,18 +25,20 @@ func TestParseConfig(t *testing.T) {
 		want Config
 	}{
 		{"nothing", nil, nil, Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", Drain: 10 * time.Second, RedisPrefix: "fw"}},
-		{"all flags", nil, []string{"-listen", ":1", "-ops", ":2", "-apps", "a.json", "-redis", "redis://r", "-redis-prefix", "site-a", "-drain", "3s", "-trusted-proxies", "10.0.0.0/8, 2001:db8::/32", "-control-plane"},
-			Config{":1", ":2", "a.json", "redis://r", "site-a", 3 * time.Second, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}, true, "text", nil}},
+		{"all flags", nil, []string{"-listen", ":1", "-ops", ":2", "-apps", "a.json", "-redis", "redis://r", "-redis-prefix", "site-a", "-drain", "3s", "-trusted-proxies", "10.0.0.0/8, 2001:db8::/32", "-control-plane",
+			"-redis-ca", "ca.pem", "-redis-cert", "c.pem", "-redis-key", "c.key", "-redis-insecure"},
+			Config{":1", ":2", "a.json", "redis://r", "site-a", redisconn.TLS{CA: "ca.pem", Cert: "c.pem", Key: "c.key", Insecure: true}, 3 * time.Second, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}, true, "text", nil}},
 		{"all variables", map[string]string{"FLEETWIRE_LISTEN": ":1", "FLEETWIRE_OPS": ":2", "FLEETWIRE_APPS": "a.json", "FLEETWIRE_REDIS_URL": "redis://r", "FLEETWIRE_REDIS_PREFIX": "site_b",
-			"FLEETWIRE_DRAIN": "1m", "FLEETWIRE_TRUSTED_PROXIES": "10.0.0.0/8", "FLEETWIRE_LOG_FORMAT": "json", "FLEETWIRE_LOG_LEVEL": "debug", "FLEETWIRE_CONTROL_PLANE": "true"}, nil,
-			Config{":1", ":2", "a.json", "redis://r", "site_b", time.Minute, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, true, "json", nil}},
+			"FLEETWIRE_DRAIN": "1m", "FLEETWIRE_TRUSTED_PROXIES": "10.0.0.0/8", "FLEETWIRE_LOG_FORMAT": "json", "FLEETWIRE_LOG_LEVEL": "debug", "FLEETWIRE_CONTROL_PLANE": "true",
+			"FLEETWIRE_REDIS_CA": "ca.pem", "FLEETWIRE_REDIS_CERT": "c.pem", "FLEETWIRE_REDIS_KEY": "c.key", "FLEETWIRE_REDIS_INSECURE": "true"}, nil,
+			Config{":1", ":2", "a.json", "redis://r", "site_b", redisconn.TLS{CA: "ca.pem", Cert: "c.pem", Key: "c.key", Insecure: true}, time.Minute, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, true, "json", nil}},
 		{"the flag wins", map[string]string{"FLEETWIRE_LISTEN": ":1", "FLEETWIRE_REDIS_URL": "redis://env"}, []string{"-listen=:9", "--redis", "redis://flag"},
 			Config{Listen: ":9", Ops: "127.0.0.1:8081", Redis: "redis://flag", Drain: 10 * time.Second, RedisPrefix: "fw"}},
 		{"no operations address", nil, []string{"-ops", "off"}, Config{Listen: "127.0.0.1:8080", Drain: 10 * time.Second, RedisPrefix: "fw"}},
 		{"no drain", nil, []string{"-drain", "0"}, Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", RedisPrefix: "fw"}},
 		{"a document inline", nil, []string{"-apps", `{"apps":[]}`}, Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", Apps: `{"apps":[]}`, Drain: 10 * time.Second, RedisPrefix: "fw"}},
 		{"empty variables", map[string]string{"FLEETWIRE_LISTEN": "", "FLEETWIRE_OPS": "", "FLEETWIRE_APPS": "", "FLEETWIRE_REDIS_URL": "", "FLEETWIRE_REDIS_PREFIX": "", "FLEETWIRE_DRAIN": "",
-			"FLEETWIRE_TRUSTED_PROXIES": "", "FLEETWIRE_LOG_FORMAT": "", "FLEETWIRE_LOG_LEVEL": " "}, nil, Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", Drain: 10 * time.Second, RedisPrefix: "fw"}},
+			"FLEETWIRE_TRUSTED_PROXIES": "", "FLEETWIRE_LOG_FORMAT": "", "FLEETWIRE_LOG_LEVEL": " ", "FLEETWIRE_REDIS_CA": "", "FLEETWIRE_REDIS_INSECURE": ""}, nil, Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", Drain: 10 * time.Second, RedisPrefix: "fw"}},
 		{"every interface, if it is said", nil, []string{"-listen", ":8080", "-ops", "[::]:0"}, Config{Listen: ":8080", Ops: "[::]:0", Drain: 10 * time.Second, RedisPrefix: "fw"}},
 		{"FLEETWIRE_REDIS is not a name", map[string]string{"FLEETWIRE_REDIS": "redis://r"}, nil, Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", Drain: 10 * time.Second, RedisPrefix: "fw"}},
 	} {
@@ -93,6 +97,8 @@ func TestParseConfigErrors(t *testing.T) {
 		{"networks by variable", "FLEETWIRE_TRUSTED_PROXIES", "all", nil, `-trusted-proxies (FLEETWIRE_TRUSTED_PROXIES): "all" is not a network`},
 		{"a prefix with a colon", "", "", []string{"-redis-prefix", "fw:"}, `-redis-prefix: "fw:" is not a prefix; use 1 to 32 characters of a–z, 0–9, _ and -, the first a letter, such as fw`},
 		{"an empty prefix", "", "", []string{"-redis-prefix="}, "-redis-prefix: is empty; give a word such as fw, or leave the flag out"},
+		{"an empty CA", "", "", []string{"-redis-ca="}, "-redis-ca: is empty; give a PEM file such as redis-ca.pem, or leave the flag out"},
+		{"insecure by half", "FLEETWIRE_REDIS_INSECURE", "perhaps", nil, `-redis-insecure (FLEETWIRE_REDIS_INSECURE): "perhaps" cannot be read; give true or false`},
 		{"a prefix by variable", "FLEETWIRE_REDIS_PREFIX", "Fleet", nil, `-redis-prefix (FLEETWIRE_REDIS_PREFIX): "Fleet" is not a prefix; use`},
 		{"a control plane, perhaps", "", "", []string{"-control-plane=maybe"}, "-control-plane: has a value that it does not take; give true or false"},
 		{"a control plane by variable", "FLEETWIRE_CONTROL_PLANE", "maybe", nil, `-control-plane (FLEETWIRE_CONTROL_PLANE): "maybe" cannot be read; give true or false`},
@@ -126,7 +132,7 @@ func TestHelp(t *testing.T) {
 			t.Errorf("%s: error %v, want flag.ErrHelp", arg, err)
 		}
 		help := stderr.String()
-		for _, want := range []string{"fanout is a node.\n", "-listen", "-ops", "-apps", "-redis", "-redis-prefix", "-drain", "-trusted-proxies", "-log-format", "-log-level",
+		for _, want := range []string{"fanout is a node.\n", "-listen", "-ops", "-apps", "-redis", "-redis-prefix", "-redis-ca", "-redis-cert", "-redis-key", "-redis-insecure", "-drain", "-trusted-proxies", "-log-format", "-log-level",
 			"127.0.0.1:8080", "10s", "FLEETWIRE_REDIS_URL", "FLEETWIRE_LOG_FORMAT"} {
 			if !strings.Contains(help, want) {
 				t.Errorf("%s does not say %q:\n%s", arg, want, help)

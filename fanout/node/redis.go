@@ -2,31 +2,59 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/pkg/apps"
 	"fleetwire/pkg/broker"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
 
-// OpenRedis connects to the Redis at url and checks that it works. keys name
-// what is in it, with the prefix and in the database of the URL. An error names
-// the flag that it is about, and never shows the URL.
-func OpenRedis(ctx context.Context, url, prefix string, embedded bool) (rdb *redis.Client, keys rediskeys.Namespace, err error) {
-	rdb, err = redisconn.Open(url)
-	if err != nil {
+// RedisOptions say which Redis a node works with, and how it gets there.
+type RedisOptions struct {
+	URL, Prefix string
+	TLS         redisconn.TLS
+	Embedded    bool // as in Options
+	Log         *slog.Logger
+}
+
+// OpenRedis connects to Redis and checks that it works. keys name what is in it,
+// with the prefix and in the database of the URL. An error names the flag that it
+// is about, and never shows the URL.
+func OpenRedis(ctx context.Context, opt RedisOptions) (rdb *redis.Client, keys rediskeys.Namespace, err error) {
+	rdb, err = redisconn.Open(opt.URL, opt.TLS)
+	var setting *redisconn.SettingError
+	switch {
+	case errors.As(err, &setting):
+		return nil, keys, fmt.Errorf("-redis-%s: %w", setting.Setting, setting.Err)
+	case err != nil:
 		return nil, keys, fmt.Errorf("-redis: %w", err)
 	}
-	if keys, err = rediskeys.New(prefix, rdb.Options().DB); err != nil {
+	warnTLS(rdb, opt)
+	if keys, err = rediskeys.New(opt.Prefix, rdb.Options().DB); err != nil {
 		err = fmt.Errorf("-redis-prefix: %w", err)
-	} else if err = broker.Check(ctx, rdb, keys, embedded); err != nil {
-		err = fmt.Errorf("-redis: %w", err)
+	} else if err = broker.Check(ctx, rdb, keys, opt.Embedded); err != nil {
+		err = fmt.Errorf("-redis: %w", redisconn.Advise(rdb, err))
 	}
 	if err != nil {
 		_ = rdb.Close()
 		return nil, keys, err
 	}
 	return rdb, keys, nil
+}
+
+func warnTLS(rdb *redis.Client, opt RedisOptions) {
+	if config := rdb.Options().TLSConfig; config != nil && config.InsecureSkipVerify {
+		opt.Log.Warn("the certificate of redis is not verified, as its URL says skip_verify=true: whoever is in between can pose as redis")
+	}
+	if opt.TLS.Key == "" {
+		return
+	}
+	if exposed := apps.Exposed(opt.TLS.Key); exposed != "" {
+		opt.Log.Warn("the key of -redis-key", "warning", exposed)
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"fleetwire/fanout/controlplane"
 	"fleetwire/fanout/node"
 	"fleetwire/pkg/apps"
+	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
 
@@ -29,6 +30,7 @@ type Options struct {
 	Redis string
 	// RedisPrefix is what all names in Redis begin with, "" for the default.
 	RedisPrefix    string
+	RedisTLS       redisconn.TLS
 	TrustedProxies []netip.Prefix
 	Drain          time.Duration
 	Hurry          <-chan struct{} // as in node.Options
@@ -60,7 +62,9 @@ func New(ctx context.Context, opt Options) (*Stack, error) {
 			s.embedded.close()
 		}
 	}
-	rdb, keys, err := node.OpenRedis(ctx, url, cmp.Or(opt.RedisPrefix, rediskeys.DefaultPrefix), s.embedded != nil)
+	rdb, keys, err := node.OpenRedis(ctx, node.RedisOptions{
+		URL: url, Prefix: cmp.Or(opt.RedisPrefix, rediskeys.DefaultPrefix), TLS: opt.RedisTLS, Embedded: s.embedded != nil, Log: opt.Log,
+	})
 	if err != nil {
 		closeEmbedded()
 		return nil, err

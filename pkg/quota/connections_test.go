@@ -303,7 +303,7 @@ func TestStaleLease(t *testing.T) {
 // TestLeaseIsRenewed: nobody comes or goes for an hour.
 func TestLeaseIsRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		rdb, err := redisconn.Open("redis://nowhere:1")
+		rdb, err := redisconn.Open("redis://nowhere:1", redisconn.TLS{})
 		if err != nil {
 			t.Fatal(err)
 		}

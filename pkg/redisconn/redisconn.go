@@ -31,8 +31,9 @@ func init() {
 // Open reads a URL such as redis://user:password@host:6379/0 (rediss:// for
 // TLS, unix:// for a socket) and returns a client for it, whose pipelines share
 // round trips when they wait at the same time. It does not connect.
-// An error never contains the URL, which may hold a password.
-func Open(url string) (*redis.Client, error) {
+// An error never contains the URL, which may hold a password; about a part of
+// security it is a SettingError.
+func Open(url string, security TLS) (*redis.Client, error) {
 	if !strings.HasPrefix(url, "redis://") && !strings.HasPrefix(url, "rediss://") && !strings.HasPrefix(url, "unix://") {
 		return nil, errors.New("the Redis URL must begin with redis://, rediss:// (TLS) or unix://, as in redis://127.0.0.1:6379/0")
 	}
@@ -41,6 +42,9 @@ func Open(url string) (*redis.Client, error) {
 		// err quotes parts of the URL, and what it takes for a port or a path can be
 		// a password with a slash in it.
 		return nil, errors.New("the Redis URL cannot be read; want redis://[user:password@]host:port[/database number], with characters such as / ? # % [ in the password written as %2F %3F %23 %25 %5B")
+	}
+	if err := security.apply(opt); err != nil {
+		return nil, err
 	}
 	opt.Protocol = 2
 	opt.DialTimeout = dialTimeout

@@ -30,7 +30,7 @@ func TestOpen(t *testing.T) {
 		{name: "socket", url: "unix://u:p@/run/redis.sock?db=3", addr: "/run/redis.sock", user: "u", password: "p", db: 3},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			rdb, err := redisconn.Open(test.url)
+			rdb, err := redisconn.Open(test.url, redisconn.TLS{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -45,7 +45,7 @@ func TestOpen(t *testing.T) {
 
 // TestNothingIsRetried: a publish that is sent twice is delivered twice.
 func TestNothingIsRetried(t *testing.T) {
-	rdb, err := redisconn.Open("redis://h:1?max_retries=5")
+	rdb, err := redisconn.Open("redis://h:1?max_retries=5", redisconn.TLS{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestNothingIsRetried(t *testing.T) {
 			_ = c.Close() // without an answer
 		}
 	}()
-	rdb, err = redisconn.Open("redis://" + l.Addr().String())
+	rdb, err = redisconn.Open("redis://"+l.Addr().String(), redisconn.TLS{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func TestPasswordInErrors(t *testing.T) {
 			"redis://u:12/%s@h:6379", "redis://[%s@h:6379", "%s", "redis:%s", "http://:%s@h:6379", " redis://:%s@h", "REDIS://:%s@h:6379",
 		} {
 			url := fmt.Sprintf(shape, password)
-			rdb, err := redisconn.Open(url)
+			rdb, err := redisconn.Open(url, redisconn.TLS{})
 			if err == nil {
 				_ = rdb.Close()
 				continue
@@ -122,7 +122,7 @@ func TestUnreachable(t *testing.T) {
 		t.Fatal(wrongType)
 	}
 	wrongType = rdb.Incr(context.Background(), "list").Err()
-	closed, _ := redisconn.Open("redis://h:1")
+	closed, _ := redisconn.Open("redis://h:1", redisconn.TLS{})
 	_ = closed.Close()
 	for _, test := range []struct {
 		name string

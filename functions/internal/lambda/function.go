@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -102,7 +103,7 @@ func (f *function) start() {
 	// all that the handlers do are some.
 	_, err := f.rdb.Pipelined(hello, func(p redis.Pipeliner) error { return p.Ping(hello).Err() })
 	if err != nil {
-		f.log.Warn("redis does not answer: requests are answered 503 until it does", "err", err)
+		f.log.Warn("redis does not answer: requests are answered 503 until it does", "err", redisconn.Advise(f.rdb, err))
 	}
 }
 
@@ -148,6 +149,10 @@ func (f *function) configure(ctx context.Context) (err error) {
 	if err == nil {
 		err = f.connect(url)
 	}
+	var setting *redisconn.SettingError
+	if errors.As(err, &setting) {
+		return fmt.Errorf("FLEETWIRE_REDIS_%s: %w", strings.ToUpper(setting.Setting), setting.Err)
+	}
 	if err != nil {
 		return fmt.Errorf("FLEETWIRE_REDIS_URL: %w", err)
 	}
@@ -171,7 +176,11 @@ func (f *function) refresh(ctx context.Context) {
 
 // connect makes the handler anew on the Redis at url. It does not wait for it.
 func (f *function) connect(url string) error {
-	rdb, err := redisconn.Open(withIdleLimit(url))
+	security, err := f.settings.tls()
+	if err != nil {
+		return err
+	}
+	rdb, err := redisconn.Open(withIdleLimit(url), security)
 	if err != nil {
 		return err
 	}

@@ -95,6 +95,11 @@ func TestWrongConfiguration(t *testing.T) {
 		"no such secret":     {settings{apps: appsARN, redis: redis}, "ResourceNotFoundException"},
 		"not a secret's ARN": {settings{apps: "arn:aws:s3:::bucket/x", redis: redis}, "is not the ARN of a secret"},
 		"wrong Redis prefix": {settings{apps: document("sk_a"), redis: "redis://127.0.0.1:1", prefix: "Fw:"}, "FLEETWIRE_REDIS_PREFIX: "},
+		"no such CA":         {settings{apps: document("sk_a"), redis: "rediss://h:1", ca: "/nowhere/ca.pem"}, "FLEETWIRE_REDIS_CA: "},
+		"a key alone":        {settings{apps: document("sk_a"), redis: "rediss://h:1", key: "/nowhere/key.pem"}, "FLEETWIRE_REDIS_KEY: is given without"},
+		"a CA without TLS":   {settings{apps: document("sk_a"), redis: redis, ca: "ca.pem"}, "FLEETWIRE_REDIS_CA: is for TLS"},
+		"skip_verify":        {settings{apps: document("sk_a"), redis: "rediss://:5ec4e7@h:1?skip_verify=true"}, "FLEETWIRE_REDIS_URL: the Redis URL says skip_verify=true"},
+		"insecure by half":   {settings{apps: document("sk_a"), redis: redis, insecure: "perhaps"}, "FLEETWIRE_REDIS_INSECURE: "},
 		"wrong Redis URL":    {settings{apps: document("sk_a"), redis: "http://:5ec4e7@cache"}, "FLEETWIRE_REDIS_URL: the Redis URL must begin with redis://"},
 		"no Redis secret":    {settings{apps: document("sk_a"), redis: redisARN}, "FLEETWIRE_REDIS_URL: secret " + redisARN},
 	} {
@@ -222,7 +227,7 @@ func TestIdleConnectionsAreNotTrustedForLong(t *testing.T) {
 		"rediss://u:p@h:6379":                     240 * time.Second,
 		"redis://h:6379/0?conn_max_idle_time=10s": 10 * time.Second,
 	} {
-		rdb, err := redisconn.Open(withIdleLimit(url))
+		rdb, err := redisconn.Open(withIdleLimit(url), redisconn.TLS{})
 		if err != nil || rdb.Options().ConnMaxIdleTime != want {
 			t.Errorf("%s: %v, %v", url, rdb, err)
 			continue
@@ -260,7 +265,7 @@ func TestLogLevel(t *testing.T) {
 // A misspelt variable is named; its value is not told.
 func TestUnknownVariables(t *testing.T) {
 	out := new(apitest.Log)
-	warnUnknown([]string{"FLEETWIRE_APP=hush-hush", "FLEETWIRE_APPS=a", "FLEETWIRE_REDIS_URL_VERSION=1", "AWS_REGION=x"}, logger(out, ""))
+	warnUnknown([]string{"FLEETWIRE_APP=hush-hush", "FLEETWIRE_APPS=a", "FLEETWIRE_REDIS_URL_VERSION=1", "FLEETWIRE_REDIS_CA=ca.pem", "AWS_REGION=x"}, logger(out, ""))
 	if got := out.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, `"variable":"FLEETWIRE_APP"`) || strings.Contains(got, "hush-hush") {
 		t.Errorf("logged %s", got)
 	}

@@ -8,10 +8,12 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"fleetwire/pkg/awssecret"
 	"fleetwire/pkg/redact"
+	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
 
@@ -22,19 +24,30 @@ type settings struct {
 	// prefix is FLEETWIRE_REDIS_PREFIX: what the names of everything in Redis begin
 	// with, as on the nodes; "" for the default.
 	prefix string
+	// ca, cert and key are FLEETWIRE_REDIS_CA, FLEETWIRE_REDIS_CERT and
+	// FLEETWIRE_REDIS_KEY: PEM files in the function's package or a layer. Those must
+	// be readable by every user there, so nothing warns of a key that is.
+	ca, cert, key string
+	insecure      string // FLEETWIRE_REDIS_INSECURE: "true" allows skip_verify=true in the URL
 }
 
 func settingsFromEnvironment() settings {
+	variable := func(name string) string { return strings.TrimSpace(os.Getenv(name)) }
 	return settings{
-		apps:   strings.TrimSpace(os.Getenv("FLEETWIRE_APPS")),
-		redis:  strings.TrimSpace(os.Getenv("FLEETWIRE_REDIS_URL")),
-		prefix: strings.TrimSpace(os.Getenv("FLEETWIRE_REDIS_PREFIX")),
+		apps:     variable("FLEETWIRE_APPS"),
+		redis:    variable("FLEETWIRE_REDIS_URL"),
+		prefix:   variable("FLEETWIRE_REDIS_PREFIX"),
+		ca:       variable("FLEETWIRE_REDIS_CA"),
+		cert:     variable("FLEETWIRE_REDIS_CERT"),
+		key:      variable("FLEETWIRE_REDIS_KEY"),
+		insecure: variable("FLEETWIRE_REDIS_INSECURE"),
 	}
 }
 
 // known are the variables that begin as settings do. FLEETWIRE_REDIS_URL_VERSION only makes
 // Lambda start functions anew when the secret has another version.
-var known = []string{"FLEETWIRE_APPS", "FLEETWIRE_REDIS_URL", "FLEETWIRE_REDIS_PREFIX", "FLEETWIRE_REDIS_URL_VERSION", "FLEETWIRE_LOG_LEVEL"}
+var known = []string{"FLEETWIRE_APPS", "FLEETWIRE_REDIS_URL", "FLEETWIRE_REDIS_PREFIX", "FLEETWIRE_REDIS_URL_VERSION",
+	"FLEETWIRE_REDIS_CA", "FLEETWIRE_REDIS_CERT", "FLEETWIRE_REDIS_KEY", "FLEETWIRE_REDIS_INSECURE", "FLEETWIRE_LOG_LEVEL"}
 
 // warnUnknown names variables that look like settings and are none, such as misspelt ones.
 func warnUnknown(environment []string, log *slog.Logger) {
@@ -58,7 +71,19 @@ func (s settings) check() error {
 	if _, wrong := s.keys(0); wrong != nil {
 		err = errors.Join(err, fmt.Errorf("FLEETWIRE_REDIS_PREFIX: %w", wrong))
 	}
+	if _, wrong := s.tls(); wrong != nil {
+		err = errors.Join(err, wrong)
+	}
 	return err
+}
+
+// tls is how Redis is reached by rediss://.
+func (s settings) tls() (redisconn.TLS, error) {
+	insecure, err := strconv.ParseBool(cmp.Or(s.insecure, "false"))
+	if err != nil {
+		err = fmt.Errorf("FLEETWIRE_REDIS_INSECURE: %s cannot be read; give true or false", redact.Value(s.insecure))
+	}
+	return redisconn.TLS{CA: s.ca, Cert: s.cert, Key: s.key, Insecure: insecure}, err
 }
 
 // keys names what is in that database of Redis.

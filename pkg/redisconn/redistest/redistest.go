@@ -25,16 +25,22 @@ type Server struct {
 	t       testing.TB
 	port    int
 	process *exec.Cmd
+	secured *secured // nil: without TLS
 }
 
 // Start starts a redis-server that keeps nothing on disk. Where there is none to
 // start, the test is skipped, and says how to get it.
 func Start(t testing.TB) *Server {
 	t.Helper()
+	return started(t, nil)
+}
+
+func started(t testing.TB, secured *secured) *Server {
+	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		t.Skip("SKIPPED: needs redis-server ≥ 7.0.9 (make test installs it where it may; else: apt-get install redis-server, or brew install redis)")
 	}
-	s := &Server{t: t}
+	s := &Server{t: t, secured: secured}
 	t.Cleanup(s.Stop)
 	// Other tests look for a free port at the same time.
 	for range 5 {
@@ -58,13 +64,19 @@ func (s *Server) Restart() {
 
 func (s *Server) launch() error {
 	s.Stop()
-	s.process = exec.Command("redis-server", "--port", strconv.Itoa(s.port), "--bind", "127.0.0.1",
-		"--save", "", "--appendonly", "no", "--daemonize", "no", "--dir", s.t.TempDir())
+	args := []string{"--port", strconv.Itoa(s.port)}
+	opt := &redis.Options{Addr: s.Addr(), MaxRetries: 200, MinRetryBackoff: 10 * time.Millisecond, MaxRetryBackoff: 50 * time.Millisecond}
+	if s.secured != nil {
+		args = s.secured.arguments(s.port)
+		opt.TLSConfig = s.secured.admin
+	}
+	s.process = exec.Command("redis-server", append(args, "--bind", "127.0.0.1",
+		"--save", "", "--appendonly", "no", "--daemonize", "no", "--dir", s.t.TempDir())...)
 	if err := s.process.Start(); err != nil {
 		s.process = nil
 		return fmt.Errorf("redis-server does not start: %w", err)
 	}
-	rdb := redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: 200, MinRetryBackoff: 10 * time.Millisecond, MaxRetryBackoff: 50 * time.Millisecond})
+	rdb := redis.NewClient(opt)
 	defer rdb.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -98,10 +110,20 @@ func (s *Server) Thaw() { _ = s.process.Process.Signal(syscall.SIGCONT) }
 func (s *Server) Addr() string { return "127.0.0.1:" + strconv.Itoa(s.port) }
 
 // URL is what -redis takes.
-func (s *Server) URL() string { return "redis://" + s.Addr() }
+func (s *Server) URL() string {
+	if s.secured != nil {
+		return "rediss://" + s.Addr()
+	}
+	return "redis://" + s.Addr()
+}
 
 // Client is a client of the server, closed with the test.
-func (s *Server) Client() *redis.Client { return Client(s.t, s.URL()) }
+func (s *Server) Client() *redis.Client {
+	if s.secured != nil {
+		return SecureClient(s.t, s.URL(), s.secured.tls)
+	}
+	return Client(s.t, s.URL())
+}
 
 // Embedded starts a miniredis. Its clock stands still but for FastForward.
 func Embedded(t testing.TB) (*miniredis.Miniredis, *redis.Client) {
@@ -113,7 +135,13 @@ func Embedded(t testing.TB) (*miniredis.Miniredis, *redis.Client) {
 // Client opens a client of its own on the URL, closed with the test.
 func Client(t testing.TB, url string) *redis.Client {
 	t.Helper()
-	rdb, err := redisconn.Open(url)
+	return SecureClient(t, url, redisconn.TLS{})
+}
+
+// SecureClient is a Client by rediss://.
+func SecureClient(t testing.TB, url string, security redisconn.TLS) *redis.Client {
+	t.Helper()
+	rdb, err := redisconn.Open(url, security)
 	if err != nil {
 		t.Fatal(err)
 	}
