@@ -119,9 +119,16 @@ func (p *process) line(text string) string {
 		}
 		p.mu.Unlock()
 		if time.Since(begin) > patience {
-			p.t.Fatalf("no line with %q in the log:\n%s", text, strings.Join(p.lines, "\n"))
+			p.t.Fatalf("no line with %q in the log:\n%s", text, p.logged())
 		}
 	}
+}
+
+// logged is the log so far.
+func (p *process) logged() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Join(p.lines, "\n")
 }
 
 // signal sends one.
@@ -265,7 +272,8 @@ func TestFilesRunOut(t *testing.T) {
 	p.connect().works()
 	http.DefaultClient.CloseIdleConnections()
 	p.hurry()
-	if log := strings.Join(p.lines, "\n"); strings.Count(log, "level=ERROR") != 1 {
+	<-p.read
+	if log := p.logged(); strings.Count(log, "level=ERROR") != 1 {
 		t.Errorf("more than one line about it:\n%s", log)
 	}
 }

@@ -116,7 +116,7 @@ func story(t *testing.T, n *node, tokens, publish *function) {
 		"no credential":           {with(t, fixture(t, "url-2F"), "headers", map[string]string{}), 401, `{"error":"unauthorized"`},
 		"another function's path": {fixture(t, "token-alb"), 404, `{"error":"not_found"`},
 		"a wrong method":          {with(t, fixture(t, "alb-single-2f"), "httpMethod", "GET"), 405, `{"error":"method_not_allowed"`},
-		"a broken escape":         {with(t, fixture(t, "alb-multi-2F"), "path", "/v1/channels/%/publish"), 400, `{"error":"invalid_request"`},
+		"a broken escape":         {with(t, fixture(t, "alb-multi-2F"), "path", "/v1/channels/%/publish"), 400, `{"error":"invalid_channel"`},
 	} {
 		if a := publish.invoke(want.event); a.StatusCode != want.status || !strings.HasPrefix(a.Body, want.body) {
 			t.Errorf("%s: %d %.200s, want %d %s", name, a.StatusCode, a.Body, want.status, want.body)
