@@ -32,8 +32,10 @@ func (p *Pool) Writer(number int) (w Writer) {
 }
 
 // Write stamps the message with the time and writes it.
-func (w Writer) Write(m *wire.Message, stamp time.Duration) error {
-	b := m.Stamp(stamp)
+func (w Writer) Write(m *wire.Message, stamp time.Duration) error { return w.Send(m.Stamp(stamp)) }
+
+// Send writes the bytes as they are.
+func (w Writer) Send(b []byte) error {
 	for len(b) > 0 {
 		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, uintptr(w.fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
 		switch errno {

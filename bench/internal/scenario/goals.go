@@ -25,11 +25,14 @@ const (
 	slowMemory       = "extra memory"
 	untilAll         = "all back after"
 	errorCount       = "errors"
+	nodeShare        = "of the node's core"
+	redisShare       = "of Redis's core"
+	besideRatio      = "p99 with/alone"
 )
 
 // Goals are what Fleetwire is to reach on a machine with two cores that runs the
 // load generator, too.
-var Goals = []report.Goal{
+var Goals = append([]report.Goal{
 	{Text: "fan-out to 1,000: CPU per delivery", Scenario: "fanout-1000", System: system.Fleetwire, Metric: cpuPerDelivery, Over: system.Floor, Bound: 1.15},
 	{Text: "fan-out to 1,000: CPU per delivery", Scenario: "fanout-1000", System: system.Fleetwire, Metric: cpuPerDelivery, Over: system.NATS, Bound: 0.75},
 	{Text: "burst: deliveries/s", Scenario: "burst", System: system.Fleetwire, Metric: deliveriesPerSec, Over: system.NATS, AtLeast: true, Bound: 1.5},
@@ -47,4 +50,16 @@ var Goals = []report.Goal{
 	{Text: "a slow reader: extra memory, MiB", Scenario: "slow", System: system.Fleetwire, Metric: slowMemory, Bound: 4},
 	{Text: "fleet reconnect: all back after, s", Scenario: "fleet", System: system.Nodes, Metric: untilAll, Bound: 15},
 	{Text: "fleet reconnect: errors", Scenario: "fleet", System: system.Nodes, Metric: errorCount, Bound: 0},
+}, hostileGoals()...)
+
+// hostileGoals are the same for each kind of frame.
+func hostileGoals() (all []report.Goal) {
+	for _, n := range full.nuisances() {
+		name := hostile + n.name
+		all = append(all,
+			report.Goal{Text: name + ": of a core of the node, %", Scenario: name, System: system.Fleetwire, Metric: nodeShare, Bound: 12},
+			report.Goal{Text: name + ": of a core of Redis, %", Scenario: name, System: system.Fleetwire, Metric: redisShare, Bound: 12},
+			report.Goal{Text: name + ": a bystander's p99, with/alone", Scenario: name, System: system.Fleetwire, Metric: besideRatio, Bound: 1.5})
+	}
+	return all
 }

@@ -36,6 +36,9 @@ type size struct {
 	patterns   [3]int
 	fleet      int
 	fleetLimit time.Duration
+
+	hostile     time.Duration // of frames of one kind
+	fans, crowd int           // subscribers and watchers of the hostile device's channel
 }
 
 var full = size{
@@ -46,6 +49,7 @@ var full = size{
 	slowRate: 100, slow: 8 * time.Second,
 	patterns: [3]int{10, 100, 1000},
 	fleet:    15_000, fleetLimit: 60 * time.Second,
+	hostile: 4 * time.Second, fans: 100, crowd: 1000,
 }
 
 // quick goes through everything in a minute. Its figures mean nothing.
@@ -57,6 +61,7 @@ var quick = size{
 	slowRate: 100, slow: 300 * time.Millisecond,
 	patterns: [3]int{5, 10, 20},
 	fleet:    200, fleetLimit: 20 * time.Second,
+	hostile: 200 * time.Millisecond, fans: 5, crowd: 20,
 }
 
 var (
@@ -71,7 +76,7 @@ func All(small bool) []Scenario {
 		z = quick
 	}
 	embedded := system.Embedded
-	return []Scenario{
+	all := []Scenario{
 		{"fanout-1000", "one message at a time to 1,000 subscribers; ours is published by REST", append([]string{system.Fleetwire, embedded}, fanoutSystems[1:]...), z.few + 1, z.fanOut(z.few, z.messages)},
 		{"fanout-10000", "one message at a time to 10,000 subscribers; ours is published by REST", fanoutSystems, z.many + 1, z.fanOut(z.many, z.manyBatches)},
 		{"burst", "5,000 messages a second offered to 1,000 subscribers, for 2 s", []string{system.Fleetwire, system.NATS}, z.few + 1, z.burstAt(z.burstRate)},
@@ -89,4 +94,8 @@ func All(small bool) []Scenario {
 		{"wildcard-1000", "ingest with 1,000 wildcard subscribers, each with a pattern of its own", peers, z.devices + z.patterns[2], z.wildcards(z.patterns[2])},
 		{"fleet", "15,000 devices drop and come back at once; ours to two nodes", []string{system.Nodes, system.NATS, system.Mosquitto}, z.fleet, z.fleetReconnect},
 	}
+	for _, n := range z.nuisances() {
+		all = append(all, Scenario{hostile + n.name, "one device sends 95 frames a second: " + n.title, []string{system.Fleetwire}, n.others + 5, z.beside(n)})
+	}
+	return all
 }

@@ -87,6 +87,7 @@ func TestOnRealProcesses(t *testing.T) {
 	}
 	for name, metric := range map[string]string{
 		"fanout-1000": cpuPerDelivery, "ingest": messagesPerSec, "rest-4": requestsPerSec, "idle": memory, "fleet": untilAll,
+		"hostile-refresh-metadata": p99, "hostile-presence": p99,
 	} {
 		t.Run(name, func(t *testing.T) {
 			result, err := find(name).Run(t.Context(), env, 1, io.Discard)

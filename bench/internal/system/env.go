@@ -22,7 +22,8 @@ import (
 type Env struct {
 	Dir     string // for programs, configurations and logs; the caller removes it
 	key     *apps.Key
-	apps    string // path of the apps document
+	hostile *apps.Key // of an app of its own
+	apps    string    // path of the apps document
 	started int
 }
 
@@ -47,25 +48,27 @@ func NewEnv(dir string) (*Env, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the benchmark's apps document: %w", err)
 	}
-	e.key = directory.Apps()[0].Keys[0]
+	e.key, e.hostile = directory.Apps()[0].Keys[0], directory.Apps()[1].Keys[0]
 	return e, os.WriteFile(e.apps, document, 0o600)
 }
 
 func appsDocument() []byte {
 	const plenty = 1_000_000_000
-	id, secret := apps.GenerateKeyPair()
-	document, err := json.Marshal(map[string]any{"apps": []any{map[string]any{
-		"id":   "bench",
-		"plan": map[string]any{"name": "bench", "maxConcurrentConnections": plenty, "maxMessagesPerPeriod": plenty * 1000},
-		"limits": map[string]any{
+	app := func(name string, limits map[string]any, actions ...string) map[string]any {
+		id, secret := apps.GenerateKeyPair()
+		return map[string]any{
+			"id": name, "limits": limits,
+			"plan": map[string]any{"name": "bench", "maxConcurrentConnections": plenty, "maxMessagesPerPeriod": plenty * 1000},
+			"keys": []any{map[string]any{"id": id, "secret": secret, "channelPatterns": []string{"**"}, "actions": actions}},
+		}
+	}
+	document, err := json.Marshal(map[string]any{"apps": []any{
+		app("bench", map[string]any{
 			"connectionMessagesPerSec": plenty, "connectionMessagesBurst": plenty,
 			"connectsPerAddressPerMin": plenty, "restPerSec": plenty, "restBurst": plenty,
-		},
-		"keys": []any{map[string]any{
-			"id": id, "secret": secret, "channelPatterns": []string{"**"},
-			"actions": []string{"publish", "subscribe", "send"}, // the others have no presence either
-		}},
-	}}})
+		}, "publish", "subscribe", "send"), // the other systems have no presence either
+		app("hostile", map[string]any{"connectsPerAddressPerMin": plenty}, "publish", "subscribe", "presence", "send"),
+	}})
 	if err != nil {
 		panic(err) // a map of strings and numbers
 	}

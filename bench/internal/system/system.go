@@ -28,6 +28,9 @@ type System struct {
 	Addresses []string // for WebSockets
 	REST      string   // host:port of the control plane, "" if there is none
 	Dialect   wire.Dialect
+	// Hostile speaks for another app on the same nodes, with presence and with the
+	// default rate of frames; of Fleetwire alone.
+	Hostile wire.Fleetwire
 
 	servers []*process // what holds the connections
 	redis   *process   // nil: there is none
@@ -94,7 +97,7 @@ func (e *Env) startFleetwire(s *System) error {
 		}
 		args = append(args, "-redis", "redis://"+a[0])
 	}
-	s.Dialect = wire.Fleetwire{Key: e.key}
+	s.Dialect, s.Hostile = wire.Fleetwire{Key: e.key}, wire.Fleetwire{Key: e.hostile}
 	program := "localdev"
 	s.Addresses, s.REST = a[1:2], a[1]
 	if s.Name == Nodes {

@@ -17,6 +17,9 @@ func TestAppsDocumentIsValid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if app := d.Apps()[1]; app.Limits.ConnectionMessagesPerSec != 100 {
+		t.Errorf("the hostile app may send %v frames a second, want the default", app.Limits.ConnectionMessagesPerSec)
+	}
 	if app := d.Apps()[0]; app.Limits.RESTPerSec < 1e6 || app.Plan.MaxMessagesPerPeriod < 1e9 || app.Keys[0].Actions.List() == nil {
 		t.Errorf("%+v has limits that the benchmark could meet", app)
 	}

@@ -17,8 +17,14 @@ type Fleetwire struct{ Key *apps.Key }
 
 // Open mints a token for just these channels, as a provisioning backend does.
 func (f Fleetwire) Open(device string, publishes, subscribes []string) Opening {
-	request := auth.TokenRequest{Peer: device, HasChannels: true}
-	for _, name := range append(publishes[:len(publishes):len(publishes)], subscribes...) {
+	return f.OpenWith(f.Token(device, append(publishes[:len(publishes):len(publishes)], subscribes...), nil), subscribes)
+}
+
+// Token is a device's token for these channels or patterns. The others are shown
+// metadata, a JSON object or nil.
+func (f Fleetwire) Token(device string, channels []string, metadata []byte) string {
+	request := auth.TokenRequest{Peer: device, HasChannels: true, PeerMetadata: metadata}
+	for _, name := range channels {
 		p, err := channel.Compile(name)
 		if err != nil {
 			panic(fmt.Sprintf("channel %q: %v", name, err))
@@ -29,6 +35,11 @@ func (f Fleetwire) Open(device string, publishes, subscribes []string) Opening {
 	if err != nil {
 		panic(fmt.Sprintf("token for %s: %v", device, err))
 	}
+	return token
+}
+
+// OpenWith opens a connection with the token and subscribes it.
+func (Fleetwire) OpenWith(token string, subscribes []string) Opening {
 	o := Opening{Upgrade: upgrade("/v1?token=" + token), Steps: []Step{{Expect: `"type":"welcome"`}}}
 	for i, name := range subscribes {
 		id := fmt.Sprintf("s%d", i)
