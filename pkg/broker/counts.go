@@ -22,6 +22,9 @@ import (
 const (
 	countsLease   = 30 * time.Second
 	countsRenewal = 10 * time.Second
+	// countsRetry is how soon counts that Redis refused are written again, while it
+	// takes other writes. If it takes none, they are as soon as it does.
+	countsRetry = 5 * time.Second
 	// complaintGap is the least time between log lines about counts.
 	complaintGap = time.Minute
 )
@@ -112,6 +115,10 @@ type counts struct {
 	// identity. What is there may name channels left meanwhile.
 	stale   map[string]struct{}
 	renewed time.Time
+	// unwritten is the buckets with counts that Redis refused. They are written anew,
+	// whole, at retry.
+	unwritten map[countsBucket]bool
+	retry     time.Time
 
 	health     *redisconn.Health
 	complained time.Time
@@ -124,6 +131,7 @@ func (c *counts) init(opt Options) {
 	}
 	c.leased = map[countsBucket]bool{}
 	c.stale = map[string]struct{}{}
+	c.unwritten = map[countsBucket]bool{}
 }
 
 // forget makes the next write begin every bucket anew.
@@ -132,6 +140,7 @@ func (c *counts) forget() {
 		c.stale[b.hash(c.node)] = struct{}{}
 	}
 	clear(c.leased)
+	clear(c.unwritten)
 }
 
 // rename has everything written under another identity.
@@ -168,11 +177,44 @@ func (c *counts) write(ctx context.Context, changes []countChange) error {
 			c.lease(ctx, p, b)
 		}
 	}
-	if err := c.failed(exec(ctx, p)); err != nil {
-		return err
+	if err := exec(ctx, p); err != nil {
+		c.refused(changes)
+		return c.failed(err)
 	}
 	clear(c.stale)
 	return nil
+}
+
+// refused notes what may not have been written.
+func (c *counts) refused(changes []countChange) {
+	if c.health.Up() {
+		c.retry = time.Now().Add(countsRetry)
+	} else {
+		c.retry = time.Time{}
+	}
+	for _, change := range changes {
+		key := change.interest.key
+		c.unwritten[countsIn(c.keys, key.kind, key.app, key.name)] = true
+	}
+}
+
+// rewrite has written again what Redis refused, when it is time.
+func (c *counts) rewrite(in *interests) {
+	switch {
+	case !c.health.Up():
+		c.retry = time.Time{}
+		return
+	case len(c.unwritten)+len(c.stale) == 0 || time.Now().Before(c.retry):
+		return
+	}
+	c.retry = time.Now().Add(countsRetry)
+	for b := range c.unwritten {
+		// What Redis has may name channels left meanwhile.
+		c.stale[b.hash(c.node)] = struct{}{}
+		delete(c.leased, b)
+	}
+	in.recount(c.unwritten)
+	clear(c.unwritten)
 }
 
 // giveBack takes the counts of a node that has stopped out of Redis; if it

@@ -189,3 +189,40 @@ func TestCountsFollowTheIdentity(t *testing.T) {
 		t.Error("what has no subscribers is still counted")
 	}
 }
+
+// Counts that a Redis refuses which otherwise works are written again, in a while.
+func TestRefusedCountsAreWrittenLater(t *testing.T) {
+	m, rdb := redistest.Embedded(t)
+	d := newDriver(t, rdb)
+	a, b := sameBucket()
+	for _, name := range []string{a, b, "other"} {
+		d.set(name, 1, nil)
+	}
+	d.settle()
+	d.set(a, 2, nil)
+	d.set("other", 3, nil)
+	commands, counted := d.in.toTell(d.in.dirty)
+	d.in.dirty = nil
+	if len(commands) > 0 || len(counted) != 2 {
+		t.Fatalf("%v and %v are to be sent, want two counts", commands, counted)
+	}
+	m.SetError("NOPERM no")
+	if err := d.in.counts.write(context.Background(), counted); err != nil {
+		t.Fatal(err)
+	}
+	m.SetError("")
+	if d.subscribers(a) != 1 {
+		t.Fatal("Redis has taken what it refused")
+	}
+	d.in.counts.rewrite(d.in)
+	if len(d.in.dirty) > 0 {
+		t.Error("a Redis that works otherwise is asked again at once")
+	}
+	d.in.counts.retry = time.Now()
+	d.in.counts.rewrite(d.in)
+	d.settle()
+	if d.subscribers(a) != 2 || d.subscribers(b) != 1 || d.subscribers("other") != 3 {
+		t.Errorf("%d, %d and %d subscribers, want 2, 1 and 3", d.subscribers(a), d.subscribers(b), d.subscribers("other"))
+	}
+	expectLeases(t, rdb)
+}

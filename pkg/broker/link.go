@@ -192,6 +192,7 @@ func (l *link) follow(ctx context.Context) error {
 				err = l.send(ctx, ping)
 			}
 			if err == nil {
+				l.in.counts.rewrite(l.in)
 				err = l.in.counts.renew(ctx, l.in)
 			}
 		case <-l.in.wake:

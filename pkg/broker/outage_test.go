@@ -367,6 +367,44 @@ func TestRedisTakesNoCounts(t *testing.T) {
 	}
 }
 
+// TestRefusedCountsAreMadeUpFor: what changed while Redis took no writes is counted
+// as soon as it does.
+func TestRefusedCountsAreMadeUpFor(t *testing.T) {
+	t.Parallel()
+	for _, setting := range [][3]string{{"maxmemory", "1", "0"}, {"min-replicas-to-write", "1", "0"}} {
+		t.Run(setting[0], func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t)
+			p := start(t, server, "node")
+			p.subscribed()
+			do := admin(t, server)
+			do("config", "set", setting[0], setting[1])
+			redistest.Eventually(t, gone, "the node notices", func() bool { return !p.health.Up() })
+			answers := make(chan error, 2)
+			for name, n := range map[string]int{"c": 9, "left": 0} {
+				if err := p.SetSubscribers("app", name, n, func(err error) { answers <- err }); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 2 {
+				if err := answered(t, answers); err != nil {
+					t.Fatal(err)
+				}
+			}
+			do("config", "set", setting[0], setting[2])
+			for name, want := range map[string]int64{"c": 9, "left": 0} {
+				redistest.Eventually(t, back, name+" is counted as it is", func() bool {
+					n, err := p.publish(name)
+					return err == nil && n == want
+				})
+			}
+			if p.log.with(linkDown) > 0 {
+				t.Error("the link was given up because of a count")
+			}
+		})
+	}
+}
+
 // recorder is a log that can be asked.
 type recorder struct {
 	mu    sync.Mutex
