@@ -26,6 +26,10 @@ func (n *Node) opsServer() *http.Server {
 		if stale := n.opt.Apps.Stale(); stale != nil {
 			body += fmt.Sprintf("since %s the apps document in force is not the newest: %s\n", stale.Since.UTC().Format(time.RFC3339), stale.Why)
 		}
+		// The rest is served as ever.
+		if refused := n.broker.Refused(); refused != "" {
+			body += refused + "\n"
+		}
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.WriteHeader(status)
 		_, _ = w.Write([]byte(body))

@@ -69,7 +69,7 @@ func TestRefusedWildcard(t *testing.T) {
 			p.RemovePattern("app", pattern)
 		}
 		var refused *broker.RefusedError
-		if !errors.As(err, &refused) || !strings.HasPrefix(refused.Words, "NOPERM") || !strings.Contains(refused.Error(), "PSUBSCRIBE") {
+		if !errors.As(err, &refused) || !strings.HasPrefix(refused.Words, "NOPERM ") || !strings.Contains(refused.Error(), "(NOPERM)") || !strings.Contains(refused.Error(), "PSUBSCRIBE") {
 			t.Fatalf("a wildcard that Redis refuses: %v", err)
 		}
 		if n, err := p.publish("c"); err != nil || n != 1 {
@@ -114,6 +114,9 @@ func TestOneRefusedAmongMany(t *testing.T) {
 	do(topics...)
 	redistest.Eventually(t, back, "Redis cuts the link", func() bool { return p.log.with(linkDown) == 1 })
 	redistest.Eventually(t, back, "live again, without what is refused", p.Live)
+	if refused := p.Refused(); !strings.Contains(refused, "refuses 2 of the subscriptions") || !strings.Contains(refused, "NOPERM ") {
+		t.Errorf("an operator is told %q", refused)
+	}
 	answers := map[string]chan error{}
 	names := []string{"ok0", "no0", "ok1", "ok2", "no1", "ok3"}
 	for _, name := range names {
@@ -139,6 +142,7 @@ func TestOneRefusedAmongMany(t *testing.T) {
 	redistest.Eventually(t, 3*gone, "what was refused after the link was lost is subscribed without anybody asking", func() bool {
 		return server.Client().PubSubNumPat(context.Background()).Val() == 1
 	})
+	redistest.Eventually(t, 3*gone, "nothing is refused any more", func() bool { return p.Refused() == "" })
 	if p.log.with(linkDown) != 1 {
 		t.Errorf("the link was lost %d times, want once, when the rights changed", p.log.with(linkDown))
 	}

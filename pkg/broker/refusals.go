@@ -1,6 +1,10 @@
 package broker
 
-import "time"
+import (
+	"fmt"
+	"strings"
+	"time"
+)
 
 const (
 	// refusalKept is how long a topic that Redis refused is refused to others
@@ -15,22 +19,40 @@ const (
 	refusalLogged = time.Minute
 )
 
-// RefusedError reports that Redis refused a subscription. Words is Redis's reply.
+// RefusedError reports that Redis refused a subscription. Words is Redis's reply,
+// which can name Redis's user and channels. Error is for peers, and has no more of it
+// than the code.
 type RefusedError struct {
 	Words   string
 	Pattern bool
 }
 
 func (e *RefusedError) Error() string {
-	if e.Pattern {
-		return "Redis refuses the subscription: " + e.Words + " (a wildcard needs PSUBSCRIBE, which Redis allows to a user with access to all channels, &*)"
+	code, _, _ := strings.Cut(e.Words, " ")
+	if strings.ContainsFunc(code, func(r rune) bool { return r < 'A' || r > 'Z' }) {
+		code = "ERR"
 	}
-	return "Redis refuses the subscription: " + e.Words
+	if e.Pattern {
+		return "Redis refuses the subscription (" + code + "): it may not let this service PSUBSCRIBE to wildcards"
+	}
+	return "Redis refuses the subscription (" + code + ")"
+}
+
+// Refused is what Redis refuses of the subscriptions that this node wants, in a
+// sentence that quotes Redis; "" if it refuses none.
+func (b *Broker) Refused() string {
+	in := b.interests
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for topic, i := range in.refusals {
+		return fmt.Sprintf("redis refuses %d of the subscriptions, such as %s: %s", len(in.refusals), topic, i.refusal.err.Words)
+	}
+	return ""
 }
 
 // refusal is that Redis refused a topic.
 type refusal struct {
-	err error
+	err *RefusedError
 	at  time.Time
 }
 
@@ -56,7 +78,7 @@ func (in *interests) refuse(topics []string, err error) {
 		}
 		i.refusal = &refusal{&RefusedError{err.Error(), i.key.pattern}, time.Now()}
 		in.refusals[topic] = i
-		in.reportRefusal(topic, err)
+		in.reportRefusal(i, err)
 		told = in.takeSettled(told, i)
 	}
 	in.mu.Unlock()
@@ -65,10 +87,13 @@ func (in *interests) refuse(topics []string, err error) {
 }
 
 // reportRefusal is called with in.mu held.
-func (in *interests) reportRefusal(topic string, err error) {
+func (in *interests) reportRefusal(i *interest, err error) {
+	if i.key.pattern {
+		err = fmt.Errorf("%w (a wildcard needs PSUBSCRIBE, which Redis allows to a user with access to all channels, &*)", err)
+	}
 	if now := time.Now(); in.refusalReported.IsZero() || now.Sub(in.refusalReported) >= refusalLogged {
 		in.refusalReported = now
-		in.opt.Log.Warn("redis refuses a subscription: its subscribers are told, all others are unaffected; further refusals within a minute are not logged", "topic", topic, "err", err)
+		in.opt.Log.Warn("redis refuses a subscription: its subscribers are told, all others are unaffected; further refusals within a minute are not logged", "topic", i.topic, "err", err)
 	}
 }
 

@@ -284,19 +284,23 @@ func TestSubscribeWithoutRedis(t *testing.T) {
 	subscribers(1)
 }
 
-// Redis refuses a subscription at once, or later: the device is told Redis's words.
+// Redis refuses a subscription at once, or later: the device is told so, and no name of
+// Redis's users and keys, which Redis's words can have.
 func TestSubscribeRefusedByRedis(t *testing.T) {
 	w := newWorld(t)
 	p := w.connect(w.grant("device-1"))
-	refused := &broker.RefusedError{Words: "NOPERM no", Pattern: true}
+	refused := &broker.RefusedError{Words: "NOPERM User fw has no permissions to access the 'fw:0:secret' channel", Pattern: true}
 	frame := text(`{"type":"subscribe","channel":"devices/*","requestId":"r"}`)
 	expect := func() {
 		t.Helper()
 		_, got := p.read()
-		for _, part := range []string{`"requestId":"r","code":"backend_error"`, "Redis refuses the subscription: NOPERM no", "PSUBSCRIBE", "not subscribed"} {
+		for _, part := range []string{`"requestId":"r","code":"backend_error"`, "Redis refuses the subscription (NOPERM)", "PSUBSCRIBE", "not subscribed"} {
 			if !strings.Contains(string(got), part) {
 				t.Errorf("got %s\nwant %s in it", got, part)
 			}
+		}
+		if strings.Contains(string(got), "fw") {
+			t.Errorf("got %s, which tells what Redis's user and keys are called", got)
 		}
 		p.want(alive)
 		if n := w.interest.subscribersOf("devices/*"); n != 0 {
