@@ -170,7 +170,7 @@ func checkRoutes(b *balancer, wanted []routes.Route) (found []string) {
 	complain := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
 
 	// No pattern too many, none missing.
-	have, want := map[string]bool{}, map[string]bool{"nodes GET /v1": true}
+	have, want := map[string]bool{}, map[string]bool{"nodes GET /v1": true, "nodes GET /v1/": true}
 	for _, r := range b.rules {
 		for _, p := range r.paths {
 			if len(r.methods) == 0 {
@@ -189,6 +189,9 @@ func checkRoutes(b *balancer, wanted []routes.Route) (found []string) {
 			pattern += "*" + after
 		}
 		want[r.Function+" "+pattern] = true
+		if !strings.HasSuffix(pattern, "*") {
+			want[r.Function+" "+pattern+"/"] = true
+		}
 	}
 	for w := range want {
 		if !have[w] {
@@ -212,8 +215,10 @@ func checkRoutes(b *balancer, wanted []routes.Route) (found []string) {
 			}
 			// PUT: it is the function that knows the Allow of a 405.
 			for _, method := range []string{r.Method, "PUT"} {
-				if to := b.route(method, p); to != r.Function {
-					complain("%s %s goes to %s, not to %s", method, p, to, r.Function)
+				for _, slash := range []string{"", "/"} {
+					if to := b.route(method, p+slash); to != r.Function {
+						complain("%s %s goes to %s, not to %s", method, p+slash, to, r.Function)
+					}
 				}
 			}
 			if !templated {
@@ -224,11 +229,13 @@ func checkRoutes(b *balancer, wanted []routes.Route) (found []string) {
 	for _, request := range []struct{ method, path, to string }{
 		{"GET", "/v1", "nodes"},
 		{"POST", "/v1", "404"},
-		{"GET", "/v1/", "404"},
+		{"GET", "/v1/", "nodes"},
+		{"GET", "/v1//", "404"},
+		{"POST", "/v1/", "404"},
 		{"GET", "/", "404"},
 		{"GET", "/healthz", "404"},
 		{"GET", "/metrics", "404"},
-		{"POST", "/v1/tokens/", "404"},
+		{"POST", "/v1/tokens//", "404"},
 		{"POST", "/v1/tokensx", "404"},
 		{"POST", "/V1/TOKENS", "404"},
 		{"POST", "/v2/tokens", "404"},
@@ -284,14 +291,17 @@ func TestPatternsMatchAsHandlersDo(t *testing.T) {
 			continue
 		}
 		_, after, _ := strings.Cut(rest, "}")
+		balanced := func(p string) bool {
+			return wildcard(before+"*"+after, p) || after != "" && wildcard(before+"*"+after+"/", p)
+		}
 		for _, parameter := range append(parameters, "") {
 			p := before + parameter + after
-			if _, ok := r.Match(p); !ok || !wildcard(before+"*"+after, p) {
+			if _, ok := r.Match(p); !ok || !balanced(p) {
 				t.Errorf("%s: %q matches for one and not for the other", r, p)
 			}
 		}
 		for _, p := range []string{strings.TrimSuffix(before, "/") + after, before + "a" + after + "/", "/x" + before + "a" + after} {
-			if _, ok := r.Match(p); ok != wildcard(before+"*"+after, p) {
+			if _, ok := r.Match(p); ok != balanced(p) {
 				t.Errorf("%s: %q matches for one and not for the other", r, p)
 			}
 		}

@@ -75,7 +75,7 @@ resource "aws_lb_listener_rule" "nodes" {
 
   condition {
     path_pattern {
-      values = [local.socket_path]
+      values = local.socket_paths
     }
   }
 
@@ -92,27 +92,20 @@ resource "aws_lb_listener_rule" "nodes" {
 }
 
 resource "aws_lb_listener_rule" "function" {
-  for_each     = local.function_names
+  for_each     = local.function_rules
   listener_arn = aws_lb_listener.https.arn
-  priority     = local.priorities[each.key]
+  priority     = each.value.priority
   tags         = var.tags
 
   condition {
     path_pattern {
-      values = local.function_paths[each.key]
+      values = each.value.paths
     }
   }
 
   action {
     type             = "forward"
-    target_group_arn = aws_lb_target_group.function[each.key].arn
-  }
-
-  lifecycle {
-    precondition {
-      condition     = length(local.function_paths[each.key]) <= 5
-      error_message = "The function ${each.key} has more than 5 paths in routes.tf, and a rule of the balancer holds at most 5: give it a second rule."
-    }
+    target_group_arn = aws_lb_target_group.function[each.value.function].arn
   }
 }
 

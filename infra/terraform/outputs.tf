@@ -5,7 +5,7 @@ output "base_url" {
 
 output "websocket_url" {
   description = "Where sockets are opened."
-  value       = "wss://${var.domain_name}${local.socket_path}"
+  value       = "wss://${var.domain_name}${local.socket_paths[0]}"
 }
 
 output "alb_dns_name" {

@@ -13,23 +13,35 @@ locals {
     { method = "GET", path = "/v1/usage/peers", function = "usage" },
   ]
 
-  # Where the sockets are.
-  socket_path = "/v1"
+  # Where the sockets are, also with a slash behind.
+  socket_paths = ["/v1", "/v1/"]
 
   function_names = toset([for r in local.routes : r.function])
 
   # A rule's place in the listener. Fixed for each function, so that a new one
-  # moves no other: AWS refuses two rules with one priority, also on the way.
+  # moves no other: AWS refuses two rules with one priority, also on the way. A
+  # function's further rules come right behind.
   priorities = { tokens = 10, publish = 20, peers = 30, usage = 40 }
 
   # The balancer's * is any run of characters, slashes too, so a channel matches
   # however its slashes arrive. Methods are not looked at: the function itself
-  # answers 405 with Allow.
+  # answers 405 with Allow. A slash behind a fixed word makes no difference; behind
+  # a parameter the * takes it.
   function_paths = {
-    for f in local.function_names : f => distinct([
-      for r in local.routes : replace(r.path, "/{[a-z]+}/", "*") if r.function == f
-    ])
+    for f in local.function_names : f => distinct(flatten([
+      for r in local.routes : [
+        for slash in endswith(r.path, "}") ? [""] : ["", "/"] : "${replace(r.path, "/{[a-z]+}/", "*")}${slash}"
+      ] if r.function == f
+    ]))
   }
+
+  # A rule holds at most 5 values. The first has the function's name, so that it
+  # stays when there is a second.
+  function_rules = merge([
+    for f, paths in local.function_paths : {
+      for i, part in chunklist(paths, 5) : (i == 0 ? f : "${f}-${i + 1}") => { function = f, paths = part, priority = local.priorities[f] + i }
+    }
+  ]...)
 
   # The same words that localdev answers with.
   not_found = jsonencode({

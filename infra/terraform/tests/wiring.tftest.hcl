@@ -223,7 +223,7 @@ run "wiring" {
   }
 
   assert {
-    condition     = alltrue([for f, r in aws_lb_listener_rule.function : one(r.action).target_group_arn == aws_lb_target_group.function[f].arn])
+    condition     = alltrue([for name, r in aws_lb_listener_rule.function : one(r.action).target_group_arn == aws_lb_target_group.function[split("-", name)[0]].arn])
     error_message = "Each function's paths must go to its own target group."
   }
 
