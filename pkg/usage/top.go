@@ -26,6 +26,10 @@ const (
 	// many, each a few tenths of a millisecond of Redis's time.
 	maxScan  = 10_000
 	scanStep = 1000
+	// A page is at most 512 KiB of JSON, with what is around its entries.
+	pageBytes = 500 << 10
+	// perEntry is more than JSON takes for an entry beside its name.
+	perEntry = 80
 )
 
 var (
@@ -44,7 +48,7 @@ type Entry struct {
 // Page is a part of a ranking, largest first.
 type Page struct {
 	// Entries may be fewer than asked for, or none, with more to come: a page
-	// also ends when many entries did not match the pattern.
+	// also ends when many entries did not match the pattern, or with 512 KiB.
 	Entries []Entry
 	// Other is what all names together have that are not in the ranking, whatever
 	// the pattern: it has the MaxNames largest. It has no name.
@@ -101,6 +105,7 @@ func (r *Reader) find(ctx context.Context, ranking string, pattern *channel.Patt
 		step = scanStep
 	}
 	var page Page
+	size := 0
 	for range maxScan / scanStep {
 		entries, err := r.next(ctx, ranking, at, step)
 		if err != nil {
@@ -108,8 +113,9 @@ func (r *Reader) find(ctx context.Context, ranking string, pattern *channel.Patt
 		}
 		for _, e := range entries {
 			if pattern == nil || pattern.Match(e.Name) {
-				if len(page.Entries) == limit {
-					page.Next = at.after(page.Entries[limit-1]).cursor()
+				size += perEntry + 2*len(e.Name) // quotes and backslashes take two bytes
+				if n := len(page.Entries); n == limit || size > pageBytes {
+					page.Next = at.after(page.Entries[n-1]).cursor()
 					return page, nil
 				}
 				page.Entries = append(page.Entries, e)

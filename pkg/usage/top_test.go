@@ -3,6 +3,7 @@ package usage
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/pkg/channel"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn/redistest"
 )
@@ -183,6 +185,42 @@ func TestRareMatchesAreFoundPageByPage(t *testing.T) {
 	if got := read(t, reader, "app_a", Channels, compile(t, "rare/*"), 1); len(got) != len(rare) {
 		t.Errorf("one by one: %v", got)
 	}
+}
+
+// A page is at most 512 KiB, though it be of the longest names, which JSON escapes.
+func TestPagesAreBounded(t *testing.T) {
+	onBoth(t, func(t *testing.T, rdb *redis.Client) {
+		entries := make([]redis.Z, MaxLimit)
+		for i := range entries {
+			entries[i] = redis.Z{Score: 1e15, Member: fmt.Sprintf("%04d", i) + strings.Repeat(`"`, channel.MaxBytes-4)}
+		}
+		fill(t, rdb, "app_a", Channels, entries)
+		reader := NewReader(rdb, keys, nil)
+		seen, pages, cursor := map[string]bool{}, 0, ""
+		for {
+			page, err := reader.Top(context.Background(), "app_a", Channels, nil, MaxLimit, cursor)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := json.Marshal(page.Entries)
+			if err != nil || len(text) > 500<<10 {
+				t.Errorf("a page of %d bytes, %v", len(text), err)
+			}
+			for _, e := range page.Entries {
+				if seen[e.Name] {
+					t.Errorf("%s comes twice", e.Name)
+				}
+				seen[e.Name] = true
+			}
+			pages++
+			if cursor = page.Next; cursor == "" {
+				break
+			}
+		}
+		if len(seen) != MaxLimit || pages != 2 {
+			t.Errorf("%d names in %d pages, want %d in 2", len(seen), pages, MaxLimit)
+		}
+	})
 }
 
 func TestLastPageSaysSo(t *testing.T) {

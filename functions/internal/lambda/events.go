@@ -1,6 +1,7 @@
 package lambda
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -47,15 +48,27 @@ func (e Events) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 		if err := json.Unmarshal(payload, &in); err != nil {
 			return nil, fmt.Errorf("the event of the load balancer cannot be read: %w", err)
 		}
-		return json.Marshal(toALB(e.answer(ctx, fromALB(&in)), s.MultiValueHeaders != nil))
+		return marshal(toALB(e.answer(ctx, fromALB(&in)), s.MultiValueHeaders != nil))
 	case s.RequestContext.HTTP != nil && strings.HasPrefix(s.Version, "2."):
 		var in events.APIGatewayV2HTTPRequest
 		if err := json.Unmarshal(payload, &in); err != nil {
 			return nil, fmt.Errorf("the event of the HTTP API or function URL cannot be read: %w", err)
 		}
-		return json.Marshal(toHTTP(e.answer(ctx, fromHTTP(&in))))
+		return marshal(toHTTP(e.answer(ctx, fromHTTP(&in))))
 	}
 	return nil, errUnknownEvent
+}
+
+// marshal is json.Marshal but for one thing: that would write each <, > and & of the
+// body as six bytes, and Lambda and load balancers bound the event (1 MB).
+func marshal(event any) ([]byte, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(event); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
 func (e Events) answer(ctx context.Context, m *message) *response {

@@ -367,3 +367,22 @@ func TestEventsThatAreNoRequest(t *testing.T) {
 		}
 	}
 }
+
+// Lambda and load balancers bound the event to 1 MB: a page of 500 KiB fits, though
+// it be full of what HTML, or a string in a string, would have escaped.
+func TestEventsOfFullPages(t *testing.T) {
+	for _, of := range []string{"<", "&>", `\"`, "\u2028", "é"} {
+		page := `{"m":"` + strings.Repeat(of, (500<<10)/len(of)) + `"}`
+		h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, page) })
+		for _, name := range []string{"alb-multi-2F", "url-2F"} {
+			event := fixture(t, name)
+			out, err := Events{Handler: h, Log: slog.New(slog.DiscardHandler)}.Invoke(t.Context(), event)
+			if err != nil || len(out) > 1<<20 {
+				t.Errorf("%s: an event of %d bytes for 500 KiB of %q, %v", name, len(out), of, err)
+			}
+			if a := invoke(t, h, event); a.Body != page {
+				t.Errorf("%s: 500 KiB of %q did not arrive as they were", name, of)
+			}
+		}
+	}
+}
