@@ -98,8 +98,12 @@ func (backend) Top(_ context.Context, _ string, _ usage.Kind, _ *channel.Pattern
 	return page, nil
 }
 
-func (backend) list(context.Context, string, string) ([]presence.Member, error) {
-	return []presence.Member{{Peer: "camera-001", Metadata: `{"name":"Hall"}`}, {Peer: "camera-002"}}, nil
+func (backend) list(_ context.Context, _, _, after string, _ int) (presence.Page, error) {
+	page := presence.Page{Members: []presence.Member{{Peer: "camera-001", Metadata: `{"name":"Hall"}`}, {Peer: "camera-002"}}}
+	if after == "" {
+		page.Next = "camera-002"
+	}
+	return page, nil
 }
 
 func (backend) Disconnect(context.Context, string, string) (int64, error) { return 2, nil }
@@ -157,6 +161,8 @@ var good = []request{
 	{path: "/v1/tokens", method: "post", body: `{"peerId":"camera-001","channels":["devices/camera-001/*"],"permissions":["publish"],"expiresInSec":60,"metadata":{"a":1},"peerMetadata":{}}`},
 	{path: "/v1/channels/{channel}/publish", method: "post", target: "/v1/channels/devices%2Fcamera-001%2Fcommands/publish", body: `{"data":{"cmd":"reboot"},"from":"operator-3","peerMetadata":{"name":"x"}}`},
 	{path: "/v1/channels/{channel}/peers", method: "get", target: "/v1/channels/devices%2Fcamera-001%2Fcommands/peers"},
+	{path: "/v1/channels/{channel}/peers", method: "get", target: "/v1/channels/devices%2Fcamera-001%2Fcommands/peers?limit=2&cursor=YQ"},
+	{path: "/v1/channels/{channel}/peers", method: "get", target: "/v1/channels/devices%2Fcamera-001%2Fcommands/peers?limit=0"},
 	{path: "/v1/peers/{peer}", method: "delete", target: "/v1/peers/camera-001?revoke=true"},
 	{path: "/v1/usage", method: "get"},
 	{path: "/v1/usage/channels", method: "get", target: "/v1/usage/channels?pattern=devices/*&limit=10&cursor="},

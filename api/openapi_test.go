@@ -9,6 +9,7 @@ import (
 	"fleetwire/functions/routes"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/channel"
+	"fleetwire/pkg/presence"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/usage"
 )
@@ -80,6 +81,8 @@ func checkRESTLimits(d *document) []string {
 		{schema("PublishRequest", "properties", "peerMetadata", "x-maxBytes"), protocol.MaxPeerMetadataBytes},
 		{[]string{"components", "parameters", "Limit", "schema", "default"}, usage.DefaultLimit},
 		{[]string{"components", "parameters", "Limit", "schema", "maximum"}, usage.MaxLimit},
+		{[]string{"components", "parameters", "PeersLimit", "schema", "default"}, presence.MaxPage},
+		{[]string{"components", "parameters", "PeersLimit", "schema", "maximum"}, presence.MaxPage},
 	})
 }
 

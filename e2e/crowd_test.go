@@ -92,25 +92,31 @@ func (c *crowd) await(channel, peers string) {
 // peers is what GET /v1/channels/{channel}/peers says, in the same form.
 func (n *node) peers(t testing.TB, key *keyDoc, channel string) string {
 	t.Helper()
-	a, err := n.call("GET", "/v1/channels/"+escaped(channel)+"/peers", key.credential(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var ok struct {
-		Channel string
-		Peers   []struct {
-			PeerID   string          `json:"peerId"`
-			Metadata json.RawMessage `json:"metadata"`
-		}
-	}
-	if err := json.Unmarshal([]byte(a.body), &ok); a.status != 200 || err != nil || ok.Channel != channel || ok.Peers == nil {
-		t.Fatalf("peers of %s: %d %s", channel, a.status, a.body)
-	}
 	var all []string
-	for _, p := range ok.Peers {
-		all = append(all, p.PeerID+string(p.Metadata))
+	for cursor := ""; ; {
+		a, err := n.call("GET", "/v1/channels/"+escaped(channel)+"/peers?cursor="+cursor, key.credential(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ok struct {
+			Channel string
+			Peers   []struct {
+				PeerID   string          `json:"peerId"`
+				Metadata json.RawMessage `json:"metadata"`
+			}
+			Cursor *string
+		}
+		if err := json.Unmarshal([]byte(a.body), &ok); a.status != 200 || err != nil || ok.Channel != channel || ok.Peers == nil || len(ok.Peers) > 500 {
+			t.Fatalf("peers of %s: %d %s", channel, a.status, a.body)
+		}
+		for _, p := range ok.Peers {
+			all = append(all, p.PeerID+string(p.Metadata))
+		}
+		if ok.Cursor == nil {
+			return strings.Join(all, " ")
+		}
+		cursor = *ok.Cursor
 	}
-	return strings.Join(all, " ")
 }
 
 // wantPeers wants GET to say this, on every node.

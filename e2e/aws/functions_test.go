@@ -155,9 +155,9 @@ func TestPeers(t *testing.T) {
 	f := start(t, environment(t, redis.URL()), bootstrap(t, "peers", hostArch))
 	event := with(t, fixture(t, "alb-multi-2F"), "httpMethod", "GET")
 	for path, want := range map[string]string{
-		"/v1/channels/devices%2Fcam-1%2Fcommands/peers": `{"channel":"devices/cam-1/commands","peers":[{"peerId":"cam-1"}]}`,
-		"/v1/channels/devices/cam-1/commands/peers":     `{"channel":"devices/cam-1/commands","peers":[{"peerId":"cam-1"}]}`,
-		"/v1/channels/devices%2Fcam-2/peers":            `{"channel":"devices/cam-2","peers":[]}`,
+		"/v1/channels/devices%2Fcam-1%2Fcommands/peers": `{"channel":"devices/cam-1/commands","peers":[{"peerId":"cam-1"}],"cursor":null}`,
+		"/v1/channels/devices/cam-1/commands/peers":     `{"channel":"devices/cam-1/commands","peers":[{"peerId":"cam-1"}],"cursor":null}`,
+		"/v1/channels/devices%2Fcam-2/peers":            `{"channel":"devices/cam-2","peers":[],"cursor":null}`,
 	} {
 		if a := f.invoke(with(t, event, "path", path)); a.StatusCode != 200 || a.Body != want {
 			t.Errorf("%s: %d %s, want %s", path, a.StatusCode, a.Body, want)

@@ -24,8 +24,8 @@ func NewNode(opt node.Options, rest bool) (*node.Node, error) {
 	n.MountControlPlane(routes.New(routes.Config{
 		Apps: opt.Apps, Limiter: n.Limiter(), Publisher: n.Publisher(), Log: opt.Log,
 		Connections: n.Broker(), Revocations: revocation.NewList(opt.Redis, opt.Keys),
-		Members: func(ctx context.Context, app, channel string) ([]presence.Member, error) {
-			return presence.List(ctx, opt.Redis, opt.Keys, app, channel)
+		Members: func(ctx context.Context, app, channel, after string, limit int) (presence.Page, error) {
+			return presence.List(ctx, opt.Redis, opt.Keys, app, channel, after, limit)
 		},
 		Usage:   usage.NewReader(opt.Redis, opt.Keys, nil),
 		Observe: n.CountRequests(),

@@ -2,6 +2,7 @@ package peers
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -18,37 +19,44 @@ import (
 // ListRoute is where the handler of [NewList] belongs.
 var ListRoute = api.Route{Method: http.MethodGet, Path: "/v1/channels/{channel}/peers", Function: "peers"}
 
-// Members says who is in a channel of an app, sorted by peer id: [presence.List].
-type Members func(ctx context.Context, app, channelName string) ([]presence.Member, error)
+// Members reads a page of who is in a channel of an app: [presence.List].
+type Members func(ctx context.Context, app, channelName, after string, limit int) (presence.Page, error)
 
 // NewList makes the handler that says who is in a channel, on all nodes: what
-// those hear who watch it. The answer is 200
+// those hear who watch it. It takes the query parameters
 //
-//	{"channel":"…","peers":[{"peerId":"…","metadata"?}]}
+//	limit    1–500 peers; default: 500
+//	cursor   the cursor of the page before; default, and "": the first page
 //
-// sorted by peer id. Whoever is subscribed by name is listed, once. The key needs
-// the action presence and a pattern that matches the channel. Without Redis it is
-// 503 backend_error.
+// and answers 200
+//
+//	{"channel":"…","peers":[{"peerId":"…","metadata"?}],"cursor"}
+//
+// sorted by peer id. Whoever is subscribed by name is listed, once. A page is
+// at most 512 KiB, and may therefore hold fewer peers than its limit; the last is
+// the one whose cursor is null. The key needs the action presence and a pattern
+// that matches the channel. Without Redis it is 503 backend_error.
 func NewList(c api.Config, members Members) http.Handler {
 	if members == nil {
 		panic("peers.NewList: Members is required")
 	}
 	return api.New(c, ListRoute, func(w http.ResponseWriter, r *http.Request, key *apps.Key) error {
-		name, err := readList(r, key)
+		q, err := readList(r, key)
 		if err != nil {
 			return err
 		}
-		list, err := members(r.Context(), key.App.ID, name)
+		page, err := members(r.Context(), key.App.ID, q.channel, q.after, q.limit)
 		if err != nil {
 			return fmt.Errorf("%w: %w", protocol.Errorf(protocol.BackendError, "who is in the channel could not be read; try again"), err)
 		}
-		return api.WriteJSON(w, newListing(name, list))
+		return api.WriteJSON(w, newListing(q.channel, page))
 	})
 }
 
 type listing struct {
 	Channel string   `json:"channel"`
 	Peers   []listed `json:"peers"`
+	Cursor  *string  `json:"cursor"`
 }
 
 type listed struct {
@@ -56,41 +64,75 @@ type listed struct {
 	Metadata json.RawMessage `json:"metadata,omitempty"`
 }
 
-func newListing(name string, members []presence.Member) listing {
-	l := listing{name, make([]listed, len(members))}
-	for i, m := range members {
+func newListing(name string, page presence.Page) listing {
+	l := listing{Channel: name, Peers: make([]listed, len(page.Members))}
+	for i, m := range page.Members {
 		l.Peers[i].PeerID = m.Peer
 		if m.Metadata != "" {
 			l.Peers[i].Metadata = json.RawMessage(m.Metadata)
 		}
 	}
+	if page.Next != "" {
+		cursor := cursorEncoding.EncodeToString([]byte(page.Next))
+		l.Cursor = &cursor
+	}
 	return l
+}
+
+// cursorEncoding survives a URL's query unescaped. A cursor is the peer id that the
+// page before ended with.
+var cursorEncoding = base64.RawURLEncoding.Strict()
+
+func parseCursor(cursor string) (after string, err error) {
+	if cursor == "" {
+		return "", nil
+	}
+	peer, err := cursorEncoding.DecodeString(cursor)
+	if err != nil || !protocol.ValidPeerID(string(peer)) {
+		return "", protocol.Errorf(protocol.InvalidRequest,
+			"the cursor is none that a page of peers has given; repeat it as it came, or leave it out to begin at the top")
+	}
+	return string(peer), nil
+}
+
+type listQuery struct {
+	channel, after string
+	limit          int
 }
 
 // readList checks in the order of protocol §4.4: name → reserved → action →
 // authorization.
-func readList(r *http.Request, key *apps.Key) (name string, err error) {
+func readList(r *http.Request, key *apps.Key) (q listQuery, err error) {
 	escaped, ok := ListRoute.Match(api.Path(r))
 	if !ok {
-		return "", api.NotFound(ListRoute)
+		return q, api.NotFound(ListRoute)
 	}
-	if name, err = url.PathUnescape(escaped); err != nil {
-		return "", protocol.Errorf(protocol.InvalidChannel,
+	name, err := url.PathUnescape(escaped)
+	if err != nil {
+		return q, protocol.Errorf(protocol.InvalidChannel,
 			"the channel in the path has a broken escape (%v); percent-encode it, a literal %% as %%25", err)
 	}
-	if r.URL.RawQuery != "" {
-		return "", protocol.Errorf(protocol.InvalidRequest, "there are no query parameters here")
+	values, err := api.ReadQuery(r.URL.RawQuery, "limit", "cursor")
+	if err != nil {
+		return q, err
+	}
+	if q.limit, err = api.ReadLimit(values, presence.MaxPage, presence.MaxPage); err != nil {
+		return q, err
+	}
+	if q.after, err = parseCursor(values.Get("cursor")); err != nil {
+		return q, err
 	}
 	grant := auth.KeyGrant(key, "", nil)
 	switch invalid := channel.ValidateName(name); {
 	case invalid != nil:
-		return "", protocol.Errorf(protocol.InvalidChannel, "%v", invalid)
+		return q, protocol.Errorf(protocol.InvalidChannel, "%v", invalid)
 	case channel.IsReserved(name):
-		return "", protocol.Errorf(protocol.ChannelReserved, "channels beginning with _metered/, _internal/ or _system/ are reserved")
+		return q, protocol.Errorf(protocol.ChannelReserved, "channels beginning with _metered/, _internal/ or _system/ are reserved")
 	case !grant.Can(apps.ActionPresence):
-		return "", protocol.Errorf(protocol.ActionNotPermitted, "this key does not allow presence")
+		return q, protocol.Errorf(protocol.ActionNotPermitted, "this key does not allow presence")
 	case !grant.MayTouch(name):
-		return "", protocol.Errorf(protocol.ChannelNotAuthorized, "this key does not cover the channel %q", name)
+		return q, protocol.Errorf(protocol.ChannelNotAuthorized, "this key does not cover the channel %q", name)
 	}
-	return name, nil
+	q.channel = name
+	return q, nil
 }

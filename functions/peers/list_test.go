@@ -3,7 +3,9 @@ package peers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,29 +21,49 @@ func TestList(t *testing.T) {
 		channel      string // asked for
 		body         string
 	}{
-		{"nobody", "/v1/channels/devices%2Fa/peers", nil, "devices/a", `{"channel":"devices/a","peers":[]}`},
+		{"nobody", "/v1/channels/devices%2Fa/peers", nil, "devices/a", `{"channel":"devices/a","peers":[],"cursor":null}`},
 		{"several, metadata as it is", "/v1/channels/devices%2Fa/peers", []member{{Peer: "a", Metadata: `{"n":1.0,"s":"<"}`}, {Peer: `b"`}}, "devices/a",
-			`{"channel":"devices/a","peers":[{"peerId":"a","metadata":{"n":1.0,"s":"<"}},{"peerId":"b\""}]}`},
-		{"slashes that a front door decoded", "/v1/channels/devices/a/peers", nil, "devices/a", `{"channel":"devices/a","peers":[]}`},
-		{"escapes in lower case, and a plus", "/v1/channels/devices%2fa%2525+%C3%BC/peers", nil, "devices/a%25+ü", `{"channel":"devices/a%25+ü","peers":[]}`},
-		{"a channel that ends like the route", "/v1/channels/devices/peers/peers", nil, "devices/peers", `{"channel":"devices/peers","peers":[]}`},
-		{"a channel with publish in it", "/v1/channels/devices/publish/peers", nil, "devices/publish", `{"channel":"devices/publish","peers":[]}`},
+			`{"channel":"devices/a","peers":[{"peerId":"a","metadata":{"n":1.0,"s":"<"}},{"peerId":"b\""}],"cursor":null}`},
+		{"slashes that a front door decoded", "/v1/channels/devices/a/peers", nil, "devices/a", `{"channel":"devices/a","peers":[],"cursor":null}`},
+		{"escapes in lower case, and a plus", "/v1/channels/devices%2fa%2525+%C3%BC/peers", nil, "devices/a%25+ü", `{"channel":"devices/a%25+ü","peers":[],"cursor":null}`},
+		{"a channel that ends like the route", "/v1/channels/devices/peers/peers", nil, "devices/peers", `{"channel":"devices/peers","peers":[],"cursor":null}`},
+		{"a channel with publish in it", "/v1/channels/devices/publish/peers", nil, "devices/publish", `{"channel":"devices/publish","peers":[],"cursor":null}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			config, log := apitest.Config(t)
 			var asked string
-			h := NewList(config, func(_ context.Context, app, name string) ([]presence.Member, error) {
-				asked = app + " " + name
-				return test.members, nil
+			h := NewList(config, func(_ context.Context, app, name, after string, limit int) (presence.Page, error) {
+				asked = fmt.Sprintf("%s %s %q %d", app, name, after, limit)
+				return presence.Page{Members: test.members}, nil
 			})
 			apitest.Want(t, apitest.Do(h, apitest.Request("GET", test.target, "")), 200, test.body)
-			if asked != "app_demo "+test.channel {
+			if asked != "app_demo "+test.channel+` "" 500` {
 				t.Errorf("asked for %q", asked)
 			}
 			if log.String() != "" {
 				t.Errorf("logged: %s", log)
 			}
 		})
+	}
+}
+
+// A page's cursor, as it came, asks for what comes after it.
+func TestListPages(t *testing.T) {
+	config, _ := apitest.Config(t)
+	var asked []string
+	h := NewList(config, func(_ context.Context, _, _, after string, limit int) (presence.Page, error) {
+		asked = append(asked, fmt.Sprintf("%q %d", after, limit))
+		if after == "" {
+			return presence.Page{Members: []presence.Member{{Peer: "a"}, {Peer: `<"b`}}, Next: `<"b`}, nil
+		}
+		return presence.Page{Members: []presence.Member{{Peer: "c"}}}, nil
+	})
+	apitest.Want(t, apitest.Do(h, apitest.Request("GET", "/v1/channels/devices%2Fa/peers?limit=2&cursor=", "")), 200,
+		`{"channel":"devices/a","peers":[{"peerId":"a"},{"peerId":"<\"b"}],"cursor":"PCJi"}`)
+	apitest.Want(t, apitest.Do(h, apitest.Request("GET", "/v1/channels/devices%2Fa/peers?cursor=PCJi", "")), 200,
+		`{"channel":"devices/a","peers":[{"peerId":"c"}],"cursor":null}`)
+	if want := []string{`"" 2`, `"<\"b" 500`}; !slices.Equal(asked, want) {
+		t.Errorf("asked for %q, want %q", asked, want)
 	}
 }
 
@@ -56,7 +78,14 @@ func TestListRefuses(t *testing.T) {
 		{"no channel", "/v1/channels//peers", nil, 400, `{"error":"invalid_channel"`},
 		{"a pattern", "/v1/channels/devices%2F*/peers", nil, 400, `{"error":"invalid_channel"`},
 		{"a level that folds", "/v1/channels/devices%2F..%2Fa/peers", nil, 400, `{"error":"invalid_channel"`},
-		{"a query", "/v1/channels/devices%2Fa/peers?limit=5", nil, 400, `{"error":"invalid_request","message":"there are no query parameters here"}`},
+		{"another parameter", "/v1/channels/devices%2Fa/peers?page=5", nil, 400, `{"error":"invalid_request","message":"there is no parameter \"page\"; the parameters are limit, cursor"}`},
+		{"limit twice", "/v1/channels/devices%2Fa/peers?limit=5&limit=5", nil, 400, `{"error":"invalid_request","message":"limit is there twice; send it once"}`},
+		{"limit 0", "/v1/channels/devices%2Fa/peers?limit=0", nil, 400, `{"error":"invalid_request","message":"limit is \"0\"; it must be a whole number of entries from 1 to 500, in plain digits"}`},
+		{"limit 501", "/v1/channels/devices%2Fa/peers?limit=501", nil, 400, `{"error":"invalid_request","message":"limit is`},
+		{"limit empty", "/v1/channels/devices%2Fa/peers?limit=", nil, 400, `{"error":"invalid_request","message":"limit is`},
+		{"cursor that is no base64", "/v1/channels/devices%2Fa/peers?cursor=Y%3D", nil, 400, `{"error":"invalid_request","message":"the cursor is none that`},
+		{"cursor with stray bits", "/v1/channels/devices%2Fa/peers?cursor=YR", nil, 400, `{"error":"invalid_request","message":"the cursor is none that`},
+		{"cursor that is no peer", "/v1/channels/devices%2Fa/peers?cursor=AA", nil, 400, `{"error":"invalid_request","message":"the cursor is none that`},
 		{"reserved", "/v1/channels/_system%2Fa/peers", nil, 400, `{"error":"channel_reserved"`},
 		{"reserved comes before the action", "/v1/channels/_system%2Fa/peers", narrow, 400, `{"error":"channel_reserved"`},
 		{"the action comes before the channel", "/v1/channels/devices%2Fa/peers", narrow, 403, `{"error":"action_not_permitted"`},
@@ -72,9 +101,9 @@ func TestListRefuses(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			config, _ := apitest.Config(t)
-			h := NewList(config, func(context.Context, string, string) ([]presence.Member, error) {
+			h := NewList(config, func(context.Context, string, string, string, int) (presence.Page, error) {
 				t.Error("it was asked for all the same")
-				return nil, nil
+				return presence.Page{}, nil
 			})
 			r := apitest.Request("GET", test.target, "")
 			if test.change != nil {
@@ -90,8 +119,8 @@ func TestListRefuses(t *testing.T) {
 
 func TestListWithoutRedis(t *testing.T) {
 	config, log := apitest.Config(t)
-	h := NewList(config, func(context.Context, string, string) ([]presence.Member, error) {
-		return nil, errors.New("connection reset")
+	h := NewList(config, func(context.Context, string, string, string, int) (presence.Page, error) {
+		return presence.Page{}, errors.New("connection reset")
 	})
 	apitest.Want(t, apitest.Do(h, apitest.Request("GET", "/v1/channels/devices%2Fa/peers", "")), 503,
 		`{"error":"backend_error","message":"who is in the channel could not be read; try again","outcome":"none"}`)

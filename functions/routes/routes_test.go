@@ -47,8 +47,8 @@ func (empty) Disconnect(context.Context, string, string) (int64, error) { return
 func (empty) Revoke(context.Context, string, string, time.Time) error { return nil }
 
 // alone is who is in every channel.
-func alone(_ context.Context, app, name string) ([]presence.Member, error) {
-	return []presence.Member{{Peer: app + " " + name}}, nil
+func alone(_ context.Context, app, name, _ string, _ int) (presence.Page, error) {
+	return presence.Page{Members: []presence.Member{{Peer: app + " " + name}}}, nil
 }
 
 func handler(t *testing.T) (http.Handler, *apitest.Log) {
@@ -76,8 +76,8 @@ func TestDispatch(t *testing.T) {
 		{"GET", "/v1/usage", 200, `{"appId":"app_demo","periodStartUnix":0,`, ""},
 		{"GET", "/v1/usage/channels?limit=5", 200, `{"channels":[],"cursor":null}`, ""},
 		{"GET", "/v1/usage/peers", 200, `{"peers":[],"cursor":null}`, ""},
-		{"GET", "/v1/channels/devices%2Fa/peers", 200, `{"channel":"devices/a","peers":[{"peerId":"app_demo devices/a"}]}`, ""},
-		{"GET", "/v1/channels/devices//publish/peers", 200, `{"channel":"devices//publish","peers":[{"peerId":"app_demo devices//publish"}]}`, ""},
+		{"GET", "/v1/channels/devices%2Fa/peers", 200, `{"channel":"devices/a","peers":[{"peerId":"app_demo devices/a"}],"cursor":null}`, ""},
+		{"GET", "/v1/channels/devices//publish/peers", 200, `{"channel":"devices//publish","peers":[{"peerId":"app_demo devices//publish"}],"cursor":null}`, ""},
 		{"POST", "/v1/channels/devices/peers/publish", 200, `{"channel":"devices/peers","subscribers":3}`, ""},
 		{"POST", "/v1/channels/devices/peers", 405, `{"error":"method_not_allowed","message":"/v1/channels/{channel}/peers takes GET, HEAD only"}`, "GET, HEAD"},
 		{"DELETE", "/v1/peers/camera%201", 200, `{"peerId":"camera 1","closed":0}`, ""},

@@ -68,7 +68,7 @@ func New(c api.Config, reader Reader) http.Handler {
 
 func report(reader Reader) api.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request, key *apps.Key) error {
-		if _, err := readQuery(r.URL.RawQuery); err != nil {
+		if _, err := api.ReadQuery(r.URL.RawQuery); err != nil {
 			return err
 		}
 		report, err := reader.Report(r.Context(), key.App)

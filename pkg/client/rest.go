@@ -151,25 +151,47 @@ func (r *REST) Disconnect(ctx context.Context, peer string, revoke bool) (closed
 	return answer.Closed, nil
 }
 
-// Members returns who is subscribed to a channel by name, ordered by peer id.
+// Members returns who is subscribed to a channel by name, ordered by peer id. It
+// reads page after page: whoever comes or goes meanwhile may be there or not.
 func (r *REST) Members(ctx context.Context, channelName string) ([]Member, error) {
 	if err := channel.ValidateName(channelName); err != nil {
 		return nil, fmt.Errorf("client: members: %w", &Error{Code: protocol.InvalidChannel, Message: err.Error()})
 	}
+	members := []Member{}
+	for cursor := ""; ; {
+		page, next, err := r.membersAfter(ctx, channelName, cursor)
+		if err != nil {
+			return nil, fmt.Errorf("client: members of %q: %w", channelName, err)
+		}
+		members = append(members, page...)
+		if next == "" {
+			return members, nil
+		}
+		cursor = next
+	}
+}
+
+// membersAfter reads one page. Without a next one, next is "".
+func (r *REST) membersAfter(ctx context.Context, channelName, cursor string) (page []Member, next string, err error) {
 	var answer struct {
 		Peers []struct {
 			PeerID   string
 			Metadata json.RawMessage
 		}
+		Cursor string
 	}
-	if err := r.do(ctx, http.MethodGet, "/channels/"+url.PathEscape(channelName)+"/peers", nil, &answer); err != nil {
-		return nil, fmt.Errorf("client: members of %q: %w", channelName, err)
+	path := "/channels/" + url.PathEscape(channelName) + "/peers"
+	if cursor != "" {
+		path += "?cursor=" + url.QueryEscape(cursor)
 	}
-	members := make([]Member, len(answer.Peers))
+	if err := r.do(ctx, http.MethodGet, path, nil, &answer); err != nil {
+		return nil, "", err
+	}
+	page = make([]Member, len(answer.Peers))
 	for i, p := range answer.Peers {
-		members[i] = Member{p.PeerID, p.Metadata}
+		page[i] = Member{p.PeerID, p.Metadata}
 	}
-	return members, nil
+	return page, answer.Cursor, nil
 }
 
 func addObject(body map[string]any, name string, object any) error {

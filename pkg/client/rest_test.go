@@ -232,3 +232,27 @@ func TestRESTAgainstOthers(t *testing.T) {
 		}
 	})
 }
+
+// Members reads all pages, and repeats each cursor as it came.
+func TestMembersReadsAllPages(t *testing.T) {
+	asked := make(chan string, 10)
+	pages := map[string]string{
+		"":      `{"channel":"c","peers":[{"peerId":"a","metadata":{"n":1}},{"peerId":"b"}],"cursor":"a+b/="}`,
+		"a+b/=": `{"channel":"c","peers":[],"cursor":"more"}`,
+		"more":  `{"channel":"c","peers":[{"peerId":"c"}],"cursor":null}`,
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.URL.Path
+		_, _ = io.WriteString(w, pages[r.URL.Query().Get("cursor")])
+	}))
+	defer server.Close()
+	backend := &client.REST{BaseURL: server.URL, SecretKey: "sk:x"}
+	members, err := backend.Members(background(t), "c")
+	names := ""
+	for _, m := range members {
+		names += m.Peer + string(m.Metadata) + " "
+	}
+	if err != nil || names != `a{"n":1} b c ` || len(asked) != 3 {
+		t.Errorf("%q after %d requests, %v", names, len(asked), err)
+	}
+}

@@ -1,19 +1,24 @@
 -- Lets members of one node in and out of channels of one bucket, and announces
 -- what that changes for everybody, in the same step, so that the order of
 -- announcements is the order of changes.
--- KEYS: [1] the set of the node's channels in the bucket, then the hash of each channel
+-- KEYS: [1] the set of the node's channels in the bucket, then for each channel its hash
+--   and the sorted set of its peers' ids, all with score 0
 -- ARGV: the node, what the topics of announcements begin with, before the channel's name
 --   ('': return them instead of publishing them), the incarnation of channels that begin
 --   with this, then for each channel
 --   its name, whether the node now has members there (+), has none (-) or nothing changes in that (=),
 --   the number of changes, and for each of them three: + or -, the peer, its metadata;
---   instead of a number, *: everybody of the node leaves
+--   instead of a number, *, and a cursor of HSCAN, 0 to begin with: of the node's members behind it some
+--   leave. That is for one channel alone, and the node has none there if this step has looked at them all.
 -- Returns for each channel its version ('' if nobody is there) and what is to be published ('': nothing).
+-- With *, then: the cursor to go on with, or that this step has looked at all members ('whole'), or was the
+-- last of several that have ('end').
 --
 -- A hash has the channel's version in the field '' and for each peer the nodes it
 -- is on, separated by commas, a newline, and its metadata.
 local node, topics = ARGV[1], ARGV[2]
 local most = 1000 -- fields of one command: Lua's stack is bounded
+local scanned, leave = 64, 200 -- with *: members to look at, roughly, and to let leave at most
 local reply = {}
 local a = 4
 
@@ -33,22 +38,32 @@ local function call(command, key, fields)
   end
 end
 
-for c = 2, #KEYS do
-  local key = KEYS[c]
+for c = 2, #KEYS, 2 do
+  local key, index = KEYS[c], KEYS[c + 1]
   local name, has, n = ARGV[a], ARGV[a + 1], ARGV[a + 2]
   a = a + 3
 
   -- What is asked for, peer by peer; metadata false: it leaves.
-  local peers, metadata, values, version = {}, {}, {}, false
+  local peers, metadata, values, version, cursor = {}, {}, {}, false, nil
   if n == '*' then
-    local all = redis.call('HGETALL', key)
+    local step = redis.call('HSCAN', key, ARGV[a], 'COUNT', scanned)
+    version = redis.call('HGET', key, '')
+    local all = step[2]
+    cursor = step[1]
+    if cursor == '0' then
+      cursor = ARGV[a] == '0' and 'whole' or 'end'
+    end
     for i = 1, #all, 2 do
-      if all[i] == '' then
-        version = all[i + 1]
-      else
+      if all[i] ~= '' and without(all[i + 1]:match('^[^\n]*')) then
+        if #peers == leave then
+          cursor = ARGV[a] -- once more
+          break
+        end
         peers[#peers + 1], metadata[#metadata + 1], values[#values + 1] = all[i], false, all[i + 1]
       end
     end
+    has = cursor == 'whole' and '-' or '='
+    a = a + 1
   else
     local fields = {''}
     for i = 1, tonumber(n) do
@@ -60,7 +75,7 @@ for c = 2, #KEYS do
     version = table.remove(values, 1)
   end
 
-  local set, removed, lines = {}, {}, {}
+  local set, removed, added, lines = {}, {}, {}, {}
   for i, peer in ipairs(peers) do
     local nodes, was = '', nil
     if values[i] then
@@ -74,6 +89,9 @@ for c = 2, #KEYS do
       end
       if not others or was ~= metadata[i] then
         set[#set + 1], set[#set + 2] = peer, nodes .. '\n' .. metadata[i]
+      end
+      if not was then
+        added[#added + 1], added[#added + 2] = '0', peer
       end
       if was ~= metadata[i] then
         lines[#lines + 1] = (was and '~' or '+') .. peer .. '\t' .. metadata[i] .. '\n'
@@ -98,11 +116,13 @@ for c = 2, #KEYS do
     set[#set + 1], set[#set + 2] = '', version
   end
   if #removed > 0 and #set == 2 and redis.call('HLEN', key) == #removed + 1 then
-    redis.call('DEL', key) -- only the version would be left
+    redis.call('DEL', key, index) -- only the version would be left
     version = false
   else
     call('HDEL', key, removed)
+    call('ZREM', index, removed)
     call('HSET', key, set)
+    call('ZADD', index, added)
   end
   if has == '+' then
     redis.call('SADD', KEYS[1], name)
@@ -115,5 +135,6 @@ for c = 2, #KEYS do
   end
   reply[#reply + 1] = version or ''
   reply[#reply + 1] = announcement
+  reply[#reply + 1] = cursor -- or nothing
 end
 return reply

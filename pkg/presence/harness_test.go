@@ -33,7 +33,11 @@ type system struct {
 	client   func() *redis.Client
 	embedded bool
 	times    times
+	member   *rate // of changes of a peer in a channel; nil: memberRate
 }
+
+// unpaced holds nothing back.
+var unpaced = &rate{burst: 1}
 
 // onEachRedis runs the test on a real Redis and on an embedded one.
 func onEachRedis(t *testing.T, test func(t *testing.T, s *system)) {
@@ -66,6 +70,9 @@ func (s *system) node() *node {
 	log := slog.New(slog.DiscardHandler)
 	n := &node{t: s.t, redis: rdb, Tracker: NewTracker(Options{Redis: rdb, Health: redisconn.NewHealth(log), Log: log, Embedded: s.embedded})}
 	n.times = s.times
+	if s.member != nil {
+		n.pace.member.rate = *s.member
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
@@ -140,15 +147,19 @@ func (n *node) settled() {
 // list is who is in the channel, as in "a b{...}".
 func list(t testing.TB, rdb redis.UniversalClient, channel string) string {
 	t.Helper()
-	members, err := List(context.Background(), rdb, keys, "app", channel)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var all []string
-	for _, m := range members {
-		all = append(all, m.Peer+m.Metadata)
+	for after := ""; ; {
+		page, err := List(context.Background(), rdb, keys, "app", channel, after, MaxPage)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range page.Members {
+			all = append(all, m.Peer+m.Metadata)
+		}
+		if after = page.Next; after == "" {
+			return strings.Join(all, " ")
+		}
 	}
-	return strings.Join(all, " ")
 }
 
 func wantList(t testing.TB, rdb redis.UniversalClient, channel, want string) {

@@ -58,10 +58,13 @@ func (t *Tracker) follow(ctx context.Context, renewal <-chan time.Time) error {
 	if err := t.begin(ctx); err != nil {
 		return err
 	}
+	held := time.NewTimer(0)
+	defer held.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-held.C:
 		case <-renewal:
 			held, err := t.renew(ctx)
 			if !held || err != nil {
@@ -77,8 +80,12 @@ func (t *Tracker) follow(ctx context.Context, renewal <-chan time.Time) error {
 				return err
 			}
 		}
+		t.release()
 		if err := t.tell(ctx); err != nil {
 			return err
+		}
+		if wait, ok := t.nextTurn(); ok {
+			held.Reset(wait)
 		}
 		t.reapFormer(ctx)
 	}
@@ -183,6 +190,7 @@ func (t *Tracker) end() {
 		return
 	}
 	t.mu.Lock()
+	t.ending = true
 	for _, m := range t.members {
 		m.connection, m.others, m.dirty = 0, nil, true
 		t.queue = append(t.queue, asked{member: m})

@@ -2,35 +2,52 @@ package presence
 
 import (
 	"context"
+	"fmt"
 
 	"fleetwire/pkg/rediskeys"
 )
 
-// reapedAtOnce bounds the channels of one run of change.lua while reaping, so
-// that Redis is never busy with one for long.
+// reapedAtOnce bounds the buckets that are read in one command, and the channels
+// of one round trip.
 const reapedAtOnce = 50
 
-// reap takes everything that a dead identity had out of Redis. Several may do
-// that at the same time; what one has done the others find done.
+// What change.lua says of a channel that it reaps, instead of a cursor.
+const (
+	reapedWhole = "whole" // in one step, in which the channel was also taken out of the node's
+	reapedEnd   = "end"   // in several steps, of which this was the last
+)
+
+// reap takes everything that a dead identity had out of Redis, in steps that each
+// keep Redis busy for about a millisecond at most. Several may do that at the same
+// time; what one has done the others find done.
 func (s *store) reap(ctx context.Context, node string) error {
-	buckets, err := s.redis.SMembers(ctx, s.keys.LeaseBuckets(node)).Result()
-	if err != nil {
-		return err
-	}
-	for _, text := range buckets {
-		bucket, _, err := s.keys.ParseBucket(text)
+	for {
+		buckets, err := s.redis.SRandMemberN(ctx, s.keys.LeaseBuckets(node), reapedAtOnce).Result()
 		if err != nil {
 			return err
 		}
-		if err := s.reapBucket(ctx, node, bucket); err != nil {
+		if len(buckets) == 0 {
+			break
+		}
+		done := make([]any, len(buckets))
+		for i, text := range buckets {
+			bucket, _, err := s.keys.ParseBucket(text)
+			if err != nil {
+				return err
+			}
+			if err := s.reapBucket(ctx, node, bucket); err != nil {
+				return err
+			}
+			done[i] = text
+		}
+		if err := s.redis.SRem(ctx, s.keys.LeaseBuckets(node), done...).Err(); err != nil {
 			return err
 		}
 	}
 	p := s.redis.Pipeline()
-	p.Del(ctx, s.keys.LeaseBuckets(node))
 	p.ZRem(ctx, s.keys.DeadLeases(), node)
 	p.ZRem(ctx, s.keys.Leases(), node)
-	_, err = p.Exec(ctx)
+	_, err := p.Exec(ctx)
 	return err
 }
 
@@ -43,23 +60,76 @@ func (s *store) reapBucket(ctx context.Context, node string, bucket rediskeys.Bu
 		if len(channels) == 0 {
 			return s.reapCounts(ctx, node, bucket)
 		}
-		call := s.newChange(bucket, node)
-		for _, name := range channels {
-			call.channel(name, "-", "*")
-		}
-		if err := s.change(ctx, []*changeCall{call}); err != nil {
+		cursors, err := s.reapStep(ctx, node, bucket, channels, "0")
+		if err != nil {
 			return err
 		}
+		for i, name := range channels {
+			if cursors[i] != reapedWhole {
+				if err := s.reapLarge(ctx, node, bucket, name, cursors[i]); err != nil {
+					return err
+				}
+			}
+		}
 	}
+}
+
+// reapStep makes one step through each of the channels, and returns how to go on.
+func (s *store) reapStep(ctx context.Context, node string, bucket rediskeys.Bucket, channels []string, cursor string) ([]string, error) {
+	calls := make([]*changeCall, len(channels))
+	for i, name := range channels {
+		calls[i] = s.newChange(bucket, node)
+		calls[i].reapChannel(name, cursor)
+	}
+	if err := s.change(ctx, calls); err != nil {
+		return nil, err
+	}
+	cursors := make([]string, len(calls))
+	for i, c := range calls {
+		reply, err := c.Reply.StringSlice()
+		if err != nil {
+			return nil, err
+		}
+		if len(reply) != 3 {
+			return nil, fmt.Errorf("change.lua returned %d values for a channel to reap", len(reply))
+		}
+		cursors[i] = reply[2]
+	}
+	return cursors, nil
+}
+
+// reapLarge goes on with a channel that takes more than one step. What the node
+// said late, while the steps were made, may lie behind them. So the channel is
+// gone through once more after it was taken out of the node's: what comes later
+// still puts it back there, and the node has its former identity reaped again.
+func (s *store) reapLarge(ctx context.Context, node string, bucket rediskeys.Bucket, name, cursor string) error {
+	if err := s.reapThrough(ctx, node, bucket, name, cursor); err != nil {
+		return err
+	}
+	if err := s.redis.SRem(ctx, bucket.Joined(node), name).Err(); err != nil {
+		return err
+	}
+	return s.reapThrough(ctx, node, bucket, name, "0")
+}
+
+func (s *store) reapThrough(ctx context.Context, node string, bucket rediskeys.Bucket, name, cursor string) error {
+	for cursor != reapedWhole && cursor != reapedEnd {
+		next, err := s.reapStep(ctx, node, bucket, []string{name}, cursor)
+		if err != nil {
+			return err
+		}
+		cursor = next[0]
+	}
+	return nil
 }
 
 // reapCounts takes out how many connections of the node were subscribed to the
 // bucket's channels, which pkg/broker keeps under the same identity.
 func (s *store) reapCounts(ctx context.Context, node string, bucket rediskeys.Bucket) error {
 	p := s.redis.Pipeline()
-	p.Del(ctx, bucket.Subscribers(node))
+	p.Unlink(ctx, bucket.Subscribers(node))
 	p.SRem(ctx, bucket.SubscriberNodes(), node)
-	p.Del(ctx, bucket.PeerConnections(node))
+	p.Unlink(ctx, bucket.PeerConnections(node))
 	p.SRem(ctx, bucket.PeerNodes(), node)
 	_, err := p.Exec(ctx)
 	return err

@@ -45,68 +45,123 @@ func parseVersion(s string) (Version, error) {
 	return Version{}, fmt.Errorf("%q is not the version of a channel", s)
 }
 
-// State is a channel's members at one version.
+// State is a channel's members at one version (but see Load).
 type State struct {
 	Version Version
-	Members []Member // in no order
+	Members []Member // in no order; one may be there twice, and then the last is true
 }
 
 // ChannelID names one channel of one app.
 type ChannelID struct{ App, Channel string }
 
-// Load reads the channels in one round trip. An error means that Redis did not
-// answer, or that there is something else under a channel's key.
+// scannedAtOnce bounds, roughly, the members of one command of a load: with 4 KiB
+// of metadata each they keep Redis busy for some tenths of a millisecond.
+const scannedAtOnce = 100
+
+// Load reads the channels, those with up to some hundred members in one round trip
+// together. An error means that Redis did not answer, or that there is something
+// else under a channel's key.
+//
+// A larger channel is read in parts, while it changes. Its version is what it was
+// before the first part. The members are those of then, and whoever changed since
+// may be as before or as after. So whoever applies all announcements after that
+// version knows who is there. A channel that became empty meanwhile, or that Redis
+// has lost, is read again.
 func Load(ctx context.Context, rdb redis.UniversalClient, keys rediskeys.Namespace, channels []ChannelID) ([]State, error) {
-	p := rdb.Pipeline()
-	replies := make([]*redis.MapStringStringCmd, len(channels))
+	loads := make([]*load, len(channels))
 	for i, id := range channels {
-		replies[i] = p.HGetAll(ctx, keys.Bucket(id.App, id.Channel).Members(id.Channel))
+		loads[i] = &load{key: keys.Bucket(id.App, id.Channel).Members(id.Channel), name: id.Channel}
 	}
-	if _, err := p.Exec(ctx); err != nil {
-		return nil, err
-	}
-	states := make([]State, len(channels))
-	for i, reply := range replies {
-		var err error
-		if states[i], err = parseState(reply.Val()); err != nil {
-			return nil, fmt.Errorf("presence of channel %q: %w", channels[i].Channel, err)
+	for left := slices.Clone(loads); len(left) > 0; left = slices.DeleteFunc(left, func(l *load) bool { return l.done }) {
+		p := rdb.Pipeline()
+		for _, l := range left {
+			if l.cursor == 0 {
+				l.before = p.HGet(ctx, l.key, "")
+			}
+			l.page = p.HScan(ctx, l.key, l.cursor, "", scannedAtOnce)
+			l.after = p.HGet(ctx, l.key, "")
 		}
+		if _, err := p.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+			return nil, err
+		}
+		for _, l := range left {
+			if err := l.take(); err != nil {
+				return nil, fmt.Errorf("presence of channel %q: %w", l.name, err)
+			}
+		}
+	}
+	states := make([]State, len(loads))
+	for i, l := range loads {
+		states[i] = l.state
 	}
 	return states, nil
 }
 
-// List returns who is in the channel, sorted by peer id.
-func List(ctx context.Context, rdb redis.UniversalClient, keys rediskeys.Namespace, app, channelName string) ([]Member, error) {
-	states, err := Load(ctx, rdb, keys, []ChannelID{{app, channelName}})
-	if err != nil {
-		return nil, err
-	}
-	members := states[0].Members
-	slices.SortFunc(members, func(a, b Member) int { return strings.Compare(a.Peer, b.Peer) })
-	return members, nil
+// load is a channel that is being read.
+type load struct {
+	key, name     string
+	before, after *redis.StringCmd // the version
+	page          *redis.ScanCmd
+	cursor        uint64
+	done          bool
+	state         State
 }
 
-// parseState reads what change.lua keeps: the version in the field "", and for
-// each peer the nodes that it is on, separated by commas, a newline, and its
+// take takes what Redis has answered. change.lua keeps the version in the field "",
+// and for each peer the nodes that it is on, separated by commas, a newline, and its
 // metadata.
-func parseState(fields map[string]string) (State, error) {
-	if len(fields) == 0 {
-		return State{}, nil
-	}
-	version, err := parseVersion(fields[""])
+func (l *load) take() error {
+	fields, cursor, err := l.page.Result()
 	if err != nil {
-		return State{}, err
+		return err
 	}
-	s := State{Version: version, Members: make([]Member, 0, len(fields)-1)}
-	for peer, value := range fields {
-		if peer == "" {
+	before, err := versionIn(l.before)
+	if err != nil {
+		return err
+	}
+	after, err := versionIn(l.after)
+	if err != nil {
+		return err
+	}
+	if before.Incarnation != after.Incarnation || before.Number > after.Number {
+		l.cursor, l.state = 0, State{}
+		return nil
+	}
+	if before.Number == 0 && len(fields) > 0 {
+		return errors.New("members without a version")
+	}
+	l.state.Version = before
+	for i := 0; i+1 < len(fields); i += 2 {
+		if fields[i] == "" {
 			continue
 		}
-		_, metadata, ok := strings.Cut(value, "\n")
-		if !ok {
-			return State{}, errors.New("a member without a line of nodes")
+		m, err := parseMember(fields[i], fields[i+1])
+		if err != nil {
+			return err
 		}
-		s.Members = append(s.Members, Member{strings.Clone(peer), strings.Clone(metadata)})
+		l.state.Members = append(l.state.Members, m)
 	}
-	return s, nil
+	l.cursor = cursor
+	l.done = cursor == 0
+	return nil
+}
+
+// versionIn reads a channel's version, the zero one if there is no channel.
+func versionIn(reply *redis.StringCmd) (Version, error) {
+	text, err := reply.Result()
+	if errors.Is(err, redis.Nil) {
+		return Version{}, nil
+	}
+	if err != nil {
+		return Version{}, err
+	}
+	return parseVersion(text)
+}
+
+func parseMember(peer, value string) (Member, error) {
+	_, metadata, ok := strings.Cut(value, "\n")
+	if !ok {
+		return Member{}, errors.New("a member without a line of nodes")
+	}
+	return Member{strings.Clone(peer), strings.Clone(metadata)}, nil
 }

@@ -80,8 +80,8 @@ func TestForeignKeys(t *testing.T) {
 		if err := spoil(); err != nil {
 			t.Fatal(err)
 		}
-		if members, err := List(ctx, rdb, keys, "app", "c"); err == nil {
-			t.Errorf("%s is read as %v", name, members)
+		if states, err := Load(ctx, rdb, keys, []ChannelID{{"app", "c"}}); err == nil {
+			t.Errorf("%s is read as %v", name, states)
 		}
 	}
 }

@@ -42,7 +42,19 @@ type changeCall struct {
 	bucket   rediskeys.Bucket
 	topics   string   // what the topics of its announcements begin with
 	channels []string // that it changes
+	changes  int
+	bytes    int // of peers and metadata, as far as is known here
 }
+
+// An announcement is at most 1 MiB: changes that leave may bring metadata of 4 KiB
+// each that is not known here. Redis should be through with a run in a millisecond.
+const (
+	changesInCall = 200
+	bytesInCall   = 256 << 10
+)
+
+// isFull says whether no further change fits into the call.
+func (c *changeCall) isFull() bool { return c.changes >= changesInCall || c.bytes >= bytesInCall }
 
 func (s *store) newChange(bucket rediskeys.Bucket, node string) *changeCall {
 	topics := s.keys.TopicsIn(bucket, rediskeys.Presence)
@@ -53,20 +65,37 @@ func (s *store) newChange(bucket rediskeys.Bucket, node string) *changeCall {
 	// Room for what mostly comes: one channel, with one change of three.
 	return &changeCall{bucket: bucket, topics: topics, Call: redisconn.Call{
 		Script: changeScript,
-		Keys:   append(make([]string, 0, 2), bucket.Joined(node)),
+		Keys:   append(make([]string, 0, 3), bucket.Joined(node)),
 		Args:   append(make([]any, 0, 9), node, publishOn, time.Now().UnixMicro()),
 	}}
 }
 
-// channel begins the changes of one channel of the bucket; n is their number, or "*".
-func (c *changeCall) channel(name, has string, n any) {
-	c.channels = append(c.channels, name)
-	c.Keys = append(c.Keys, c.bucket.Members(name))
+// channel begins the changes of one channel of the bucket; n is their number.
+func (c *changeCall) channel(name, has string, n int) {
+	c.about(name)
 	c.Args = append(c.Args, name, has, n)
 }
 
-func (c *changeCall) join(m Member)     { c.Args = append(c.Args, "+", m.Peer, m.Metadata) }
-func (c *changeCall) leave(peer string) { c.Args = append(c.Args, "-", peer, "") }
+func (c *changeCall) about(name string) {
+	c.channels = append(c.channels, name)
+	c.Keys = append(c.Keys, c.bucket.Members(name), c.bucket.MemberIndex(name))
+}
+
+func (c *changeCall) join(m Member)     { c.change("+", m.Peer, m.Metadata) }
+func (c *changeCall) leave(peer string) { c.change("-", peer, "") }
+
+func (c *changeCall) change(what, peer, metadata string) {
+	c.changes++
+	c.bytes += len(peer) + len(metadata)
+	c.Args = append(c.Args, what, peer, metadata)
+}
+
+// reapChannel has some of the node's members leave the call's only channel: those
+// behind the cursor.
+func (c *changeCall) reapChannel(name, cursor string) {
+	c.about(name)
+	c.Args = append(c.Args, name, "=", "*", cursor)
+}
 
 // versions reads the reply: what each channel's version is now, in the order of
 // the calls of channel.

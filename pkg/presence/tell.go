@@ -16,7 +16,8 @@ const toldAtOnce = 512
 // round is what Redis is told in one round trip.
 type round struct {
 	asked []asked
-	calls map[rediskeys.Bucket]*told
+	calls []*told                    // in order
+	last  map[rediskeys.Bucket]*told // of each bucket
 }
 
 // told is one run of change.lua, and whom it is about.
@@ -34,7 +35,7 @@ func (t *Tracker) tell(ctx context.Context) error {
 			return nil
 		}
 		var entered []rediskeys.Bucket
-		for bucket := range r.calls {
+		for bucket := range r.last {
 			if !t.buckets[bucket] {
 				entered = append(entered, bucket)
 			}
@@ -62,9 +63,9 @@ func (t *Tracker) run(ctx context.Context, r *round) error {
 	if len(r.calls) == 0 {
 		return nil
 	}
-	calls := make([]*changeCall, 0, len(r.calls))
-	for _, c := range r.calls {
-		calls = append(calls, c.changeCall)
+	calls := make([]*changeCall, len(r.calls))
+	for i, c := range r.calls {
+		calls[i] = c.changeCall
 	}
 	return t.store.change(ctx, calls)
 }
@@ -78,34 +79,44 @@ func (t *Tracker) take() *round {
 		t.queue = nil
 		return nil
 	}
-	r := &round{asked: t.queue[:n:n], calls: make(map[rediskeys.Bucket]*told, n)}
+	r := &round{asked: t.queue[:n:n], last: make(map[rediskeys.Bucket]*told, n)}
 	t.queue = t.queue[n:]
 	// A channel's changes stand together.
 	changed := make(map[*attended][]*member, n)
+	now := t.now()
 	for _, a := range r.asked {
-		if m := a.member; m.dirty {
-			m.dirty = false
-			if m.connection == 0 && !m.known {
-				t.forget(m)
-				continue
-			}
+		m := a.member
+		if !m.dirty {
+			continue
+		}
+		m.dirty = false
+		switch {
+		case m.connection == 0 && !m.known:
+			t.forget(m)
+		case !m.isNews(), t.holdBack(m, now):
+		default:
 			changed[m.channel] = append(changed[m.channel], m)
 		}
 	}
 	for c, members := range changed {
-		t.put(r, c, members)
+		for len(members) > 0 {
+			members = t.put(r, c, members)
+		}
 	}
 	return r
 }
 
-// put puts the changes of one channel into the round. It is called with t.mu held.
-func (t *Tracker) put(r *round, c *attended, members []*member) {
+// put puts the changes of one channel into the round, as many as fit into one
+// call, and returns the others. It is called with t.mu held.
+func (t *Tracker) put(r *round, c *attended, members []*member) (others []*member) {
 	bucket := t.opt.Keys.Bucket(c.id.App, c.id.Channel)
-	call := r.calls[bucket]
-	if call == nil {
+	call := r.last[bucket]
+	if call == nil || call.isFull() {
 		call = &told{changeCall: t.store.newChange(bucket, t.node)}
-		r.calls[bucket] = call
+		r.calls = append(r.calls, call)
+		r.last[bucket] = call
 	}
+	members, others = call.fitting(members)
 	has := "="
 	for _, m := range members {
 		is := m.connection != 0
@@ -129,9 +140,21 @@ func (t *Tracker) put(r *round, c *attended, members []*member) {
 		} else {
 			call.leave(m.peer)
 		}
+		m.told, m.sure, m.reserved = m.metadata, true, nil
 	}
 	call.channels = append(call.channels, c)
 	call.members = append(call.members, members...)
+	return others
+}
+
+// fitting cuts off what does not fit into the call any more. One always does.
+func (c *told) fitting(members []*member) (fit, others []*member) {
+	n, bytes := 0, c.bytes
+	for n < len(members) && c.changes+n < changesInCall && bytes < bytesInCall {
+		bytes += len(members[n].peer) + len(members[n].metadata)
+		n++
+	}
+	return members[:n], members[n:]
 }
 
 // settle takes Redis's answers. What Redis refused is told again with the next
@@ -143,6 +166,7 @@ func (t *Tracker) settle(r *round) {
 		versions, err := call.versions()
 		if err != nil {
 			for _, m := range call.members {
+				m.sure = false
 				if !m.known {
 					m.known = true
 					m.channel.known++
@@ -183,7 +207,7 @@ func (t *Tracker) restate() {
 	waiting := slices.DeleteFunc(t.queue, func(a asked) bool { return a.done == nil })
 	t.queue = make([]asked, 0, len(t.members)+len(waiting))
 	for _, m := range t.members {
-		m.known = false
+		m.known, m.sure, m.reserved = false, false, nil
 		m.channel.known = 0
 		m.dirty = m.connection != 0
 		if m.dirty {

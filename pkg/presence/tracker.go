@@ -49,7 +49,10 @@ type Tracker struct {
 	members  map[memberKey]*member
 	queue    []asked // what Run has yet to come to
 	up       bool    // an identity is held
+	ending   bool    // everybody leaves
 	wake     chan struct{}
+	pace     pace
+	now      func() time.Time
 
 	identity // owned by Run's goroutine
 }
@@ -95,6 +98,10 @@ type member struct {
 	others     []uint64
 	dirty      bool // in the queue, with something to tell
 	known      bool // Redis may have it under this identity
+
+	told     []byte // the metadata that Redis was told last
+	sure     bool   // Redis has taken that
+	reserved *reserved
 }
 
 // asked is an entry of the queue: a member that has changed, or somebody who
@@ -114,6 +121,8 @@ func NewTracker(opt Options) *Tracker {
 		channels: map[ChannelID]*attended{},
 		members:  map[memberKey]*member{},
 		wake:     make(chan struct{}, 1),
+		pace:     newPace(),
+		now:      time.Now,
 	}
 }
 
@@ -124,7 +133,8 @@ func NewTracker(opt Options) *Tracker {
 // If Redis is away the error is ErrDown, and nothing has changed. Else done is
 // called once, from another goroutine: with the channel's version at which the
 // peer is in it, or with ErrDown when Redis did not answer, and then Leave undoes
-// the join. A version of zero means that Redis refused to take it for now, and
+// the join. If the peer was in it before, its new metadata may come later (see
+// pace). A version of zero means that Redis refused to take it for now, and
 // said so in the log. done must not block.
 func (t *Tracker) Join(app, channelName, peer string, connection uint64, metadata []byte, done func(Version, error)) error {
 	t.mu.Lock()
@@ -215,6 +225,12 @@ func (m *member) remove(connection uint64) bool {
 		}
 	}
 	return false
+}
+
+// isNews says whether Redis is to be told of the member. Whoever left and is back
+// before Redis was told has not left.
+func (m *member) isNews() bool {
+	return !m.known || !m.sure || m.connection == 0 || !bytes.Equal(m.told, m.metadata)
 }
 
 // forget drops a member that is nowhere any more. It is called with t.mu held.

@@ -66,6 +66,7 @@ func TestOnePeerManyConnections(t *testing.T) {
 // A reconnect that overtakes the old connection's end shows nothing.
 func TestReconnectOvertakes(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, s *system) {
+		s.member = unpaced
 		hear := s.listen()
 		nodes := []*node{s.node(), s.node()}
 		nodes[0].join("c", "p", 1, "")
@@ -81,6 +82,7 @@ func TestReconnectOvertakes(t *testing.T) {
 // The metadata is that of the newest join, and a change of it is announced.
 func TestNewMetadata(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, s *system) {
+		s.member = unpaced
 		hear := s.listen()
 		a, b := s.node(), s.node()
 		a.join("c", "p", 1, `{"n":1}`)
@@ -116,7 +118,8 @@ func TestManyAtOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		members, err := List(context.Background(), a.redis, keys, "app", "fleet")
+		page, err := List(context.Background(), a.redis, keys, "app", "fleet", "", peers)
+		members := page.Members
 		if err != nil || len(members) != peers || members[0].Peer != "p0000" || members[peers-1].Peer != "p1999" {
 			t.Fatalf("%d members, %v", len(members), err)
 		}

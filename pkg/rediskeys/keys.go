@@ -100,6 +100,9 @@ func (b Bucket) PeerNodes() string { return string(b) + "peer-nodes" }
 // Members is the hash of who is in a channel of the bucket.
 func (b Bucket) Members(channel string) string { return string(b) + "presence:" + channel }
 
+// MemberIndex is the sorted set of the ids of the peers in Members, by name.
+func (b Bucket) MemberIndex(channel string) string { return string(b) + "presence-index:" + channel }
+
 // Joined is the set of the bucket's channels in which an identity has members.
 func (b Bucket) Joined(identity string) string { return string(b) + "presence-of:" + identity }
 

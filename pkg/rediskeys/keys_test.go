@@ -34,6 +34,7 @@ var catalogue = []struct {
 	{"PeerConnections", "fw:{app.TAG}:peer-subscribers:NODE", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).PeerConnections(second) }},
 	{"PeerNodes", "fw:{app.TAG}:peer-nodes", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).PeerNodes() }},
 	{"Members", "fw:{app.TAG}:presence:CHANNEL", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).Members(name) }},
+	{"MemberIndex", "fw:{app.TAG}:presence-index:CHANNEL", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).MemberIndex(name) }},
 	{"Joined", "fw:{app.TAG}:presence-of:ID", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).Joined(second) }},
 	{"Leases", "fw:presence:{leases}", func(n Namespace, _, _, _ string) string { return n.Leases() }},
 	{"DeadLeases", "fw:presence:{leases}:dead", func(n Namespace, _, _, _ string) string { return n.DeadLeases() }},

@@ -8,10 +8,10 @@ import (
 )
 
 const (
-	// loadedAtOnce bounds the channels of one round trip.
+	// loadedAtOnce bounds the channels of one load.
 	loadedAtOnce = 100
-	// loadLimit bounds a round trip, loadRetry is the pause after one that failed.
-	loadLimit = 3 * time.Second
+	// loadLimit bounds a load, loadRetry is the pause after one that failed.
+	loadLimit = 10 * time.Second
 	loadRetry = 200 * time.Millisecond
 )
 

@@ -183,9 +183,9 @@ func (s *simulation) settle(after string) {
 	for _, channel := range simulated {
 		want := s.model.peers(channel)
 		redistest.Eventually(s.t, patience, fmt.Sprintf("after %s Redis has %q in %s", after, want, channel), func() bool {
-			members, err := presence.List(context.Background(), s.nodes[0].redis, rediskeys.Namespace{}, app, channel)
-			names := make([]string, len(members))
-			for i, m := range members {
+			page, err := presence.List(context.Background(), s.nodes[0].redis, rediskeys.Namespace{}, app, channel, "", presence.MaxPage)
+			names := make([]string, len(page.Members))
+			for i, m := range page.Members {
 				names[i] = m.Peer
 			}
 			return err == nil && strings.Join(names, " ") == want

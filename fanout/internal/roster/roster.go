@@ -91,6 +91,9 @@ type Roster struct {
 	flushing chan struct{}
 	loading  chan struct{}
 
+	budget  budget
+	closing int // what the view that is being closed costs its app, in bytes
+
 	dirty []Watcher // have frames that nobody else flushes
 
 	frames atomic.Uint64
@@ -123,6 +126,7 @@ func New(opt Options) *Roster {
 		views:    map[presence.ChannelID]*view{},
 		watching: map[watcherKey]*watching{},
 		patterns: map[string][]*patternWatch{},
+		budget:   budget{},
 		flushing: make(chan struct{}, 1),
 		loading:  make(chan struct{}, 1),
 	}

@@ -38,8 +38,9 @@ type view struct {
 	// announced is what those who watch patterns are to hear, by peer.
 	announced map[string]*announced
 
-	open   bool // the window
-	closes time.Time
+	open      bool // the window
+	closes    time.Time
+	postponed bool // for the app was sent too much
 }
 
 // known is what watchers know of a peer.

@@ -15,10 +15,19 @@ import (
 func (r *Roster) open(v *view) {
 	if !v.open {
 		v.open = true
-		v.closes = time.Now().Add(window)
-		r.due = append(r.due, v)
+		r.closeAt(v, time.Now().Add(window))
 		signal(r.flushing)
 	}
+}
+
+// closeAt has the view's window close then.
+func (r *Roster) closeAt(v *view, at time.Time) {
+	v.closes = at
+	i := len(r.due)
+	for i > 0 && r.due[i-1].closes.After(at) {
+		i--
+	}
+	r.due = slices.Insert(r.due, i, v)
 }
 
 // openFor opens the view's window for newcomers. The first has nobody to wait for,
@@ -26,6 +35,9 @@ func (r *Roster) open(v *view) {
 func (r *Roster) openFor(v *view) {
 	if (v.open || len(v.watchers) > 0) && (len(v.members) > few || !v.canWelcome()) {
 		r.open(v)
+		return
+	}
+	if v.postponed {
 		return
 	}
 	if v.open {
@@ -92,29 +104,38 @@ func (r *Roster) runWindows(ctx context.Context) {
 }
 
 // nextDue takes the next view whose window is to be closed, or says in how long
-// there will be one, 0 if there is none.
+// there will be one, 0 if there is none. Windows of an app that was sent too much
+// stay open for longer.
 func (r *Roster) nextDue() (v *view, wait time.Duration) {
-	if len(r.now) > 0 {
-		v, r.now = r.now[0], r.now[1:]
-		return v, 0
+	now := time.Now()
+	for {
+		switch {
+		case len(r.now) > 0:
+			v, r.now = r.now[0], r.now[1:]
+		case len(r.due) == 0:
+			r.now, r.due = nil, nil
+			return nil, 0
+		default:
+			if wait = r.due[0].closes.Sub(now); wait > 0 {
+				r.now = nil
+				return nil, wait
+			}
+			v, r.due = r.due[0], r.due[1:]
+		}
+		owes := r.budget.owes(v.id.App, now)
+		if owes == 0 {
+			return v, 0
+		}
+		v.postponed = true
+		r.closeAt(v, now.Add(max(owes, window)))
 	}
-	r.now = nil
-	if len(r.due) == 0 {
-		r.due = nil
-		return nil, 0
-	}
-	if wait = time.Until(r.due[0].closes); wait > 0 {
-		return nil, wait
-	}
-	v, r.due = r.due[0], r.due[1:]
-	return v, 0
 }
 
 // close ends the view's window: what has changed goes out, then the snapshots. It
 // is called with r.mu held, for appending to thousands of queues takes no longer
 // than a millisecond; what is appended is written without it.
 func (r *Roster) close(v *view) {
-	v.open = false
+	v.open, v.postponed = false, false
 	if frame := v.changes(); frame != nil {
 		for _, entry := range v.watchers {
 			r.append(entry.watcher, frame)
@@ -123,13 +144,16 @@ func (r *Roster) close(v *view) {
 	v.was = nil
 	r.closeAnnounced(v)
 	r.welcome(v)
+	r.budget.spend(v.id.App, r.closing, time.Now())
+	r.closing = 0
 	r.dropIfIdle(v)
 }
 
-func (r *Roster) append(w Watcher, frame []byte) { r.appended(w, w.AppendPresence(frame)) }
+func (r *Roster) append(w Watcher, frame []byte) { r.appended(w, frame, w.AppendPresence(frame)) }
 
-func (r *Roster) appended(w Watcher, flush bool) {
+func (r *Roster) appended(w Watcher, frame []byte, flush bool) {
 	r.frames.Add(1)
+	r.closing += perFrame + len(frame)
 	if flush {
 		r.dirty = append(r.dirty, w)
 	}
@@ -223,7 +247,7 @@ func (r *Roster) welcome(v *view) {
 			entry.newcomer = false
 			entry.at = len(v.watchers)
 			v.watchers = append(v.watchers, entry)
-			r.appended(entry.watcher, entry.watcher.AppendSnapshot(frame))
+			r.appended(entry.watcher, frame, entry.watcher.AppendSnapshot(frame))
 			continue
 		}
 		entry.at = len(stay)

@@ -17,8 +17,8 @@ func main() {
 		return peers.New(s.API, peers.Config{
 			Connections: s.Broker,
 			Revocations: revocation.NewList(s.Redis, s.Keys),
-			Members: func(ctx context.Context, app, channel string) ([]presence.Member, error) {
-				return presence.List(ctx, s.Redis, s.Keys, app, channel)
+			Members: func(ctx context.Context, app, channel, after string, limit int) (presence.Page, error) {
+				return presence.List(ctx, s.Redis, s.Keys, app, channel, after, limit)
 			},
 		})
 	})
