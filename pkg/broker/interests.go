@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,8 @@ type interests struct {
 	restored func() // or nil
 
 	refusalReported time.Time
+	patience        time.Duration                        // probePatience, or what a test sets
+	pause           func(context.Context, time.Duration) // sleep, or a test's
 
 	probeTopic string
 	everything string        // the pattern of an embedded Redis
@@ -74,6 +77,8 @@ func newInterests(opt Options) *interests {
 		wake:       make(chan struct{}, 1),
 		probeTopic: opt.Keys.ProbeTopic(opt.Node),
 		everything: opt.Keys.Everything(),
+		patience:   probePatience,
+		pause:      sleep,
 	}
 	in.counts.init(opt)
 	return in

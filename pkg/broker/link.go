@@ -27,7 +27,7 @@ const (
 // run keeps the link to Redis up until ctx ends. A lost link is made anew and
 // everything wanted is subscribed again.
 func (in *interests) run(ctx context.Context, box *inbox) {
-	pause := time.Duration(0)
+	var pauses backoff
 	for ctx.Err() == nil {
 		l := &link{in: in, box: box}
 		err := l.run(ctx)
@@ -37,16 +37,35 @@ func (in *interests) run(ctx context.Context, box *inbox) {
 		}
 		in.lost(err)
 		in.health.Look() // if Redis is gone, commands need not find out one by one
-		if !l.proven.IsZero() && time.Since(l.proven) > linkRetry {
-			pause = 0
+		lived := time.Duration(0)
+		if !l.proven.IsZero() {
+			lived = time.Since(l.proven)
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause):
+		if pause := pauses.next(lived); pause > 0 {
+			in.pause(ctx, pause)
 		}
-		pause = min(max(2*pause, linkRetry), linkRetryMax)
 	}
 	in.counts.giveBack()
+}
+
+// backoff is the pauses between attempts to connect; it holds the next.
+type backoff time.Duration
+
+// next is the pause behind a link that worked for as long as lived.
+func (b *backoff) next(lived time.Duration) time.Duration {
+	pause := time.Duration(*b)
+	if lived > linkRetry {
+		pause = 0
+	}
+	*b = backoff(min(max(2*pause, linkRetry), linkRetryMax))
+	return pause
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
 }
 
 // link is one connection that subscribes.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -148,32 +149,50 @@ func TestOneRefusedAmongMany(t *testing.T) {
 	}
 }
 
-// TestLinkIsRenewedAtOnce: each millisecond without the link loses messages.
+// TestLinkIsRenewedAtOnce: each millisecond without the link loses messages, so
+// nothing pauses before it is made anew.
 func TestLinkIsRenewedAtOnce(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
-	p := start(t, server, "node")
-	p.subscribed()
 	var dials attempts
-	p.redis.AddHook(&dials)
-	admin := server.Client()
-	fastest := time.Hour
-	for i := range 5 {
-		time.Sleep(150 * time.Millisecond) // a link that lives shorter is not renewed at once
-		before := dials.Load()
-		began := time.Now()
-		if err := admin.Do(context.Background(), "client", "kill", "type", "pubsub").Err(); err != nil {
-			t.Fatal(err)
-		}
-		redistest.Eventually(t, gone, "the node notices", func() bool { return p.log.with(linkDown) == i+1 })
-		redistest.Eventually(t, gone, "the node is live again", p.Live)
-		fastest = min(fastest, time.Since(began))
-		if n := dials.Load() - before; n != 1 {
-			t.Errorf("%d connections were made for one link", n)
-		}
+	rdb := server.Client()
+	rdb.AddHook(&dials)
+	p := prepareOn(t, rdb, "node")
+	p.Pausing(func(_ context.Context, d time.Duration) { t.Errorf("a pause of %v before the link is made anew", d) })
+	p.run()
+	p.subscribed()
+	warm(t, rdb)
+	before := dials.Load()
+	if err := server.Client().Do(t.Context(), "client", "kill", "type", "pubsub").Err(); err != nil {
+		t.Fatal(err)
 	}
-	if fastest >= 100*time.Millisecond {
-		t.Errorf("the fastest of five renewals took %v: there is a pause before it", fastest)
+	redistest.Eventually(t, gone, "the node notices", func() bool { return p.log.with(linkDown) == 1 })
+	redistest.Eventually(t, gone, "the node is live again", p.Live)
+	if n := dials.Load() - before; n != 1 {
+		t.Errorf("%d connections were made for one link", n)
+	}
+}
+
+// TestPublishedAndUnheard: the link answers pings, and Redis counts it among a
+// probe's receivers, but no message comes through.
+func TestPublishedAndUnheard(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server.Addr())
+	p := prepareOn(t, redistest.Client(t, proxy.URL()), "node")
+	p.ExpectProbesWithin(100 * time.Millisecond)
+	p.run()
+	p.subscribed()
+	message := regexp.MustCompile(`\*3\r\n\$7\r\nmessage\r\n\$\d+\r\n.*\r\n\$\d+\r\n.*\r\n`)
+	proxy.Pass(nil, func(piece []byte) ([]byte, bool) { return message.ReplaceAll(piece, nil), false })
+	redistest.Eventually(t, gone, "the node knows why", func() bool { return strings.Contains(p.trouble(), "its link delivered nothing") })
+	if p.Live() || !p.health.Up() {
+		t.Errorf("live %v, health %v; want a link that is not live, on a Redis that is", p.Live(), p.health.Up())
+	}
+	proxy.Pass(nil, nil)
+	expectBack(t, p)
+	if down, up := p.log.with(linkDown), p.log.with("link to redis is up again"); down != 1 || up != 1 {
+		t.Errorf("the log says %d times that the link is down and %d times that it is up again, want once each", down, up)
 	}
 }
 

@@ -50,10 +50,23 @@ func start(t *testing.T, server *redistest.Server, node string) *process {
 
 func startOn(t *testing.T, rdb *redis.Client, node string) *process {
 	t.Helper()
+	p := prepareOn(t, rdb, node)
+	p.run()
+	return p
+}
+
+func prepareOn(t *testing.T, rdb *redis.Client, node string) *process {
+	t.Helper()
 	p := &process{t: t, redis: rdb, got: map[string]int{}, log: &recorder{}}
 	log := slog.New(p.log)
 	p.health = redisconn.NewHealth(log)
 	p.Broker = broker.New(broker.Options{Redis: p.redis, Health: p.health, Log: log, Node: node})
+	return p
+}
+
+// run runs it until the test ends, and waits until it is live.
+func (p *process) run() {
+	p.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -69,9 +82,8 @@ func startOn(t *testing.T, rdb *redis.Client, node string) *process {
 		cancel()
 		running.Wait()
 	})
-	t.Cleanup(p.stop)
-	redistest.Eventually(t, gone, "the node is live", p.Live)
-	return p
+	p.t.Cleanup(p.stop)
+	redistest.Eventually(p.t, gone, "the node is live", p.Live)
 }
 
 func (p *process) received(name string) int {
@@ -272,24 +284,6 @@ func TestLinkIsCut(t *testing.T) {
 	if n, err := one.publish("d"); err != nil || n != 3 {
 		t.Errorf("%d subscribers (%v), want 3", n, err)
 	}
-}
-
-// TestByTLS: commands and the link go to a Redis that speaks TLS alone, and wants
-// certificates; also when they are made anew.
-func TestByTLS(t *testing.T) {
-	t.Parallel()
-	server := redistest.NewAuthority(t).StartSecured(true, nil)
-	p := start(t, server, "node")
-	p.subscribed()
-	expectBack(t, p)
-	if err := server.Client().Do(t.Context(), "client", "kill", "type", "pubsub").Err(); err != nil {
-		t.Fatal(err)
-	}
-	redistest.Eventually(t, gone, "the node notices", func() bool { return p.log.with(linkDown) == 1 })
-	expectBack(t, p)
-	server.Restart()
-	redistest.Eventually(t, gone, "the node notices a restart", func() bool { return p.log.with(linkDown) == 2 })
-	expectBack(t, p)
 }
 
 // TestStopsWhileRedisIsAway: a node must be able to end without Redis.

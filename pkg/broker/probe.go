@@ -106,7 +106,7 @@ func (l *link) unawait(number uint64) {
 func (l *link) overdue() error {
 	l.in.mu.Lock()
 	defer l.in.mu.Unlock()
-	if l.probe.number != 0 && time.Since(l.probe.since) > probePatience {
+	if l.probe.number != 0 && time.Since(l.probe.since) > l.in.patience {
 		return errUnheard
 	}
 	return nil
