@@ -31,9 +31,18 @@ const (
 func Check(ctx context.Context, rdb *redis.Client, keys rediskeys.Namespace, embedded bool) error {
 	ctx, cancel := context.WithTimeout(ctx, checkPatience)
 	defer cancel()
+	var loading error
 	for {
 		err := check(ctx, New(Options{Redis: rdb, Keys: keys, Node: "start-" + strings.ToLower(rand.Text()), Embedded: embedded}))
-		if err == nil || !redis.HasErrorPrefix(err, "LOADING") {
+		var reply redis.Error
+		switch {
+		case err == nil:
+			return nil
+		case redis.HasErrorPrefix(err, "LOADING"):
+			loading = err
+		case loading != nil && !errors.As(err, &reply):
+			return loading // while it loads it may answer too late
+		default:
 			return err
 		}
 		select {
