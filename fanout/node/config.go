@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -103,8 +104,9 @@ func ParseConfig(args []string, stderr io.Writer, defaults Config, help string) 
 	return c, nil
 }
 
-// badValue finds the flag in what package flag says of a value that the flag refuses.
-var badValue = regexp.MustCompile(`for (?:flag )?-([a-z-]+): [^:"]*$`)
+// badValue finds the value, quoted, and the flag in what package flag says of a value
+// that the flag refuses.
+var badValue = regexp.MustCompile(`(".*") for (?:flag )?-([a-z-]+): [^:"]*$`)
 
 // badFlag says of package flag's errors, which repeat what was given, what would do.
 func badFlag(err error) error {
@@ -119,7 +121,8 @@ func badFlag(err error) error {
 		return fmt.Errorf("%s is not a flag, which looks like -listen 127.0.0.1:8080; see -h", redact.Value(given))
 	}
 	if m := badValue.FindStringSubmatch(text); m != nil {
-		return fmt.Errorf("-%s: has a value that it does not take; give %s", m[1], examples[m[1]])
+		given, _ := strconv.Unquote(m[1])
+		return fmt.Errorf("-%s: %s cannot be read; give %s", m[2], redact.Value(given), examples[m[2]])
 	}
 	return errors.New("a flag cannot be read; -h lists all flags")
 }

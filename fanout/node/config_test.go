@@ -100,7 +100,7 @@ func TestParseConfigErrors(t *testing.T) {
 		{"an empty CA", "", "", []string{"-redis-ca="}, "-redis-ca: is empty; give a PEM file such as redis-ca.pem, or leave the flag out"},
 		{"insecure by half", "FLEETWIRE_REDIS_INSECURE", "perhaps", nil, `-redis-insecure (FLEETWIRE_REDIS_INSECURE): "perhaps" cannot be read; give true or false`},
 		{"a prefix by variable", "FLEETWIRE_REDIS_PREFIX", "Fleet", nil, `-redis-prefix (FLEETWIRE_REDIS_PREFIX): "Fleet" is not a prefix; use`},
-		{"a control plane, perhaps", "", "", []string{"-control-plane=maybe"}, "-control-plane: has a value that it does not take; give true or false"},
+		{"a control plane, perhaps", "", "", []string{"-control-plane=maybe"}, `-control-plane: "maybe" cannot be read; give true or false`},
 		{"a control plane by variable", "FLEETWIRE_CONTROL_PLANE", "maybe", nil, `-control-plane (FLEETWIRE_CONTROL_PLANE): "maybe" cannot be read; give true or false`},
 		{"log format", "", "", []string{"-log-format", "xml"}, `-log-format: "xml" is not a log format; give text or json`},
 		{"log level", "", "", []string{"-log-level", "loud"}, `-log-level: "loud" is not a log level; give debug, info, warn or error`},

@@ -102,7 +102,7 @@ var refusals = []refusing{
 	{"no scripts", "NOPERM", []string{"acl", "setuser", "fw", "-@scripting"}, user, true},
 	{"no writes", "NOPERM", []string{"acl", "setuser", "fw", "-@write"}, user, true},
 	{"no PUBLISH", "NOPERM", []string{"acl", "setuser", "fw", "-publish"}, user, true},
-	{"no SUBSCRIBE", "NOPERM", []string{"acl", "setuser", "fw", "-subscribe"}, user, false},
+	{"no SUBSCRIBE", "NOPERM", []string{"acl", "setuser", "fw", "-subscribe"}, user, true},
 	{"another password", "WRONGPASS", []string{"acl", "setuser", "fw", "resetpass", ">other"}, user, false},
 	{"switched off", "WRONGPASS", []string{"acl", "setuser", "fw", "off"}, user, false},
 	{"NOREPLICAS", "NOREPLICAS", []string{"config", "set", "min-replicas-to-write", "1"}, []string{"config", "set", "min-replicas-to-write", "0"}, true},

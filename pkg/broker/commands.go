@@ -14,13 +14,12 @@ const (
 	psubscribe   verb = "psubscribe"
 	unsubscribe  verb = "unsubscribe"
 	punsubscribe verb = "punsubscribe"
-	ping         verb = "ping"
 )
 
 // command is what was sent, less the topics that Redis has confirmed.
 type command struct {
 	verb   verb
-	topics []string // none of a ping
+	topics []string
 }
 
 // commands are those of a link that Redis has yet to answer. It answers in order:
@@ -37,18 +36,15 @@ func (c *commands) add(one command) {
 	c.sent = append(c.sent, one)
 }
 
-// answered takes the answer to the next topic, or to a ping.
+// answered takes the confirmation of the next topic.
 func (c *commands) answered(v verb, topic string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.sent) == 0 || c.sent[0].verb != v || v != ping && c.sent[0].topics[0] != topic {
+	if len(c.sent) == 0 || c.sent[0].verb != v || c.sent[0].topics[0] != topic {
 		return fmt.Errorf("redis confirms a %s of %q, which is not what was asked next", v, topic)
 	}
 	first := &c.sent[0]
-	if v != ping {
-		first.topics = first.topics[1:]
-	}
-	if len(first.topics) == 0 {
+	if first.topics = first.topics[1:]; len(first.topics) == 0 {
 		c.drop()
 	}
 	return nil
@@ -85,9 +81,7 @@ func (l *link) send(ctx context.Context, v verb, topics ...string) error {
 		return l.pubsub.PSubscribe(ctx, topics...)
 	case unsubscribe:
 		return l.pubsub.Unsubscribe(ctx, topics...)
-	case punsubscribe:
-		return l.pubsub.PUnsubscribe(ctx, topics...)
 	default:
-		return l.pubsub.Ping(ctx)
+		return l.pubsub.PUnsubscribe(ctx, topics...)
 	}
 }

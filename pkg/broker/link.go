@@ -11,10 +11,11 @@ import (
 )
 
 const (
-	// linkSilence is how long the link may bring nothing, not even the answer
-	// to a ping, before it is taken for dead; linkPing is how often one is sent.
+	// linkSilence is how long the link may bring nothing before it is taken for
+	// dead. Every linkCheck it subscribes to the probe's topic again: that changes
+	// nothing, and has an answer, which says whether Redis still lets it subscribe.
 	linkSilence = 1500 * time.Millisecond
-	linkPing    = 500 * time.Millisecond
+	linkCheck   = 500 * time.Millisecond
 	// linkRetry is the first pause between attempts to connect again, linkRetryMax
 	// the longest. A link that worked for linkRetry is made anew without a pause,
 	// since each millisecond loses messages.
@@ -79,6 +80,7 @@ type link struct {
 	// Under in.mu.
 	proven time.Time // when the first probe was heard
 	probe  awaitedProbe
+	denied error // Redis lets this link subscribe no more
 }
 
 // run connects, and does what is wanted until the link fails.
@@ -125,8 +127,6 @@ func (l *link) receive(ctx context.Context) error {
 			err = l.take(m)
 		case *redis.Subscription:
 			err = l.confirmed(verb(m.Kind), m.Channel)
-		case *redis.Pong:
-			err = l.sent.answered(ping, "")
 		}
 		if err != nil {
 			return err
@@ -162,8 +162,10 @@ func (l *link) confirmed(v verb, topic string) error {
 	switch topic {
 	case l.in.everything:
 	case l.in.probeTopic:
-		l.in.up(l)
-		l.in.health.Look() // which sends a probe
+		if l.allowed() {
+			l.in.up(l)
+			l.in.health.Look() // which sends a probe
+		}
 	default:
 		l.in.confirm(topic)
 	}
@@ -178,11 +180,37 @@ func (l *link) refused(err error) error {
 		return err
 	}
 	c, ok := l.sent.refused()
-	if !ok || c.verb == ping || c.topics[0] == l.in.probeTopic || c.topics[0] == l.in.everything {
+	if !ok || c.topics[0] == l.in.everything {
 		return err
+	}
+	if c.topics[0] == l.in.probeTopic {
+		return l.deny(err)
 	}
 	l.in.refuse(c.topics, err)
 	return nil
+}
+
+// deny takes Redis's refusal to subscribe to the probe's topic. A link that is up
+// goes on delivering what it is subscribed to; the next probe tells the node.
+func (l *link) deny(err error) error {
+	l.in.mu.Lock()
+	up := l.in.link == l
+	l.denied = err
+	l.in.mu.Unlock()
+	if !up {
+		return err
+	}
+	l.in.health.Look()
+	return nil
+}
+
+// allowed takes Redis's confirmation of the probe's topic, and says whether it is
+// the first.
+func (l *link) allowed() (first bool) {
+	l.in.mu.Lock()
+	defer l.in.mu.Unlock()
+	l.denied = nil
+	return l.in.link != l
 }
 
 // ofRedis says whether a reply is about Redis as a whole rather than about the
@@ -198,7 +226,7 @@ func ofRedis(err error) bool {
 
 // follow tells Redis what has changed until the link fails.
 func (l *link) follow(ctx context.Context) error {
-	tick := time.NewTicker(linkPing)
+	tick := time.NewTicker(linkCheck)
 	defer tick.Stop()
 	for {
 		var err error
@@ -208,7 +236,7 @@ func (l *link) follow(ctx context.Context) error {
 		case <-tick.C:
 			l.in.retryRefused()
 			if err = l.overdue(); err == nil {
-				err = l.send(ctx, ping)
+				err = l.send(ctx, subscribe, l.in.probeTopic)
 			}
 			if err == nil {
 				l.in.counts.rewrite(l.in)

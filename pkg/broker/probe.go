@@ -44,8 +44,9 @@ type awaitedProbe struct {
 }
 
 // probe does once what the node needs of Redis: it writes, runs a script,
-// publishes and reads back. The error says what Redis refused. Whether the probe
-// comes in over the link decides about the link alone (Live).
+// publishes and reads back. The link subscribes on its own (linkCheck). The error
+// says what Redis refused. Whether the probe comes in over the link decides about
+// the link alone (Live).
 func (b *Broker) probe(ctx context.Context) error {
 	in := b.interests
 	number := in.probes.Add(1)
@@ -56,10 +57,19 @@ func (b *Broker) probe(ctx context.Context) error {
 	}
 	if err != nil {
 		l.unawait(number)
-	} else if receivers == 0 {
+		return err
+	}
+	if receivers == 0 {
 		l.fail(errElsewhere)
 	}
-	return err
+	return l.denial()
+}
+
+// denial is Redis's refusal to let the link subscribe; nil: it may.
+func (l *link) denial() error {
+	l.in.mu.Lock()
+	defer l.in.mu.Unlock()
+	return l.denied
 }
 
 // sendProbe returns how many subscribers the probe's topic has.

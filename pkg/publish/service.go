@@ -185,7 +185,7 @@ func (s *Service) Submit(m Message, done Completion) *protocol.Error {
 		m.Channel = ""
 	}
 	if !s.opt.Up() {
-		return s.refuse("Redis does not answer; " + none)
+		return s.refuse("Redis takes no messages now; " + none)
 	}
 	o := s.opt.Broker.Prepare(&broker.Message{
 		App: m.Grant.App.ID, Channel: m.Channel, To: m.To,

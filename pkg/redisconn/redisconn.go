@@ -38,7 +38,7 @@ func Open(url string, security TLS) (*redis.Client, error) {
 		return nil, errors.New("the Redis URL must begin with redis://, rediss:// (TLS) or unix://, as in redis://127.0.0.1:6379/0")
 	}
 	opt, err := redis.ParseURL(url)
-	if err != nil {
+	if err != nil || opt.DB < 0 { // go-redis takes a negative number for 0
 		// err quotes parts of the URL, and what it takes for a port or a path can be
 		// a password with a slash in it.
 		return nil, errors.New("the Redis URL cannot be read; want redis://[user:password@]host:port[/database number], with characters such as / ? # % [ in the password written as %2F %3F %23 %25 %5B")
