@@ -43,6 +43,16 @@ func TestOpen(t *testing.T) {
 	}
 }
 
+// A negative number would separate topics and not keys.
+func TestNegativeDatabase(t *testing.T) {
+	for _, url := range []string{"redis://h:1/-1", "redis://h:1?db=-2"} {
+		if rdb, err := redisconn.Open(url, redisconn.TLS{}); err == nil {
+			t.Errorf("%s opens database %d", url, rdb.Options().DB)
+			_ = rdb.Close()
+		}
+	}
+}
+
 // TestNothingIsRetried: a publish that is sent twice is delivered twice.
 func TestNothingIsRetried(t *testing.T) {
 	rdb, err := redisconn.Open("redis://h:1?max_retries=5", redisconn.TLS{})
