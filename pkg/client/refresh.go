@@ -25,7 +25,7 @@ func (c *Client) refresh(l *link) {
 		return
 	}
 	now := l.welcome.ServerTime.Add(time.Second) // or up to a second before: it has whole seconds
-	ahead := time.Since(now)                     // our clock, of the service's
+	welcomed := time.Now()                       // our own clock may be set: what has passed counts
 	left := l.welcome.ExpiresAt.Sub(now)
 	for {
 		lead := min(left/5, refreshLead)
@@ -51,7 +51,7 @@ func (c *Client) refresh(l *link) {
 		}
 		select {
 		case expires := <-l.expires:
-			left = time.Until(expires.Add(ahead))
+			left = expires.Sub(now) - time.Since(welcomed)
 		default:
 			return // an ack that does not say when: not one of a refresh
 		}

@@ -124,7 +124,8 @@ func (t *Tracker) begin(ctx context.Context) error {
 
 // renew extends the lease, and reaps whoever has lost theirs.
 func (t *Tracker) renew(ctx context.Context) (held bool, err error) {
-	ask := leaseAsked{node: t.node}
+	now := time.Now()
+	ask := leaseAsked{node: t.node, renewed: t.renewed}
 	if time.Since(t.since) >= t.times.steady && t.former == "" {
 		ask.reap = reapedIdentities
 	}
@@ -132,7 +133,7 @@ func (t *Tracker) renew(ctx context.Context) (held bool, err error) {
 	if err != nil || !held {
 		return false, err
 	}
-	t.renewed = time.Now()
+	t.renewed = now
 	t.reapAll(ctx, dead)
 	return true, nil
 }

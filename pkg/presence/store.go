@@ -155,10 +155,11 @@ func (s *store) change(ctx context.Context, changes []*changeCall) error {
 
 // leaseAsked is what is asked of lease.lua.
 type leaseAsked struct {
-	node   string
-	begin  bool
-	former string // what the node was before, if that is to be reaped by the caller
-	reap   int    // how many dead identities the caller would reap
+	node    string
+	begin   bool
+	former  string    // what the node was before, if that is to be reaped by the caller
+	reap    int       // how many dead identities the caller would reap
+	renewed time.Time // when the caller renewed last; zero: it begins
 }
 
 // lease begins or renews the lease of an identity. held is false if there was
@@ -168,10 +169,14 @@ func (s *store) lease(ctx context.Context, times times, asked leaseAsked) (held 
 	if asked.begin {
 		begin = 1
 	}
+	ago := int64(-1)
+	if !asked.renewed.IsZero() {
+		ago = time.Since(asked.renewed).Milliseconds()
+	}
 	call := &redisconn.Call{
 		Script: leaseScript,
 		Keys:   []string{s.keys.Leases(), s.keys.DeadLeases()},
-		Args:   []any{asked.node, times.lease.Milliseconds(), begin, asked.reap, times.reap.Milliseconds(), asked.former},
+		Args:   []any{asked.node, times.lease.Milliseconds(), begin, asked.reap, times.reap.Milliseconds(), asked.former, ago},
 	}
 	if err := redisconn.Exec(ctx, s.redis, []*redisconn.Call{call}); err != nil {
 		return false, nil, err

@@ -1,6 +1,7 @@
 -- A token bucket, refilled continuously by Redis's own clock. take gives out up
 -- to asked tokens of the bucket at key, which gets rate tokens a second and holds
--- burst. It returns how many it gave, and milliseconds until the next token.
+-- burst. It returns how many it gave, and milliseconds until the next token. Where the
+-- clock was set back, the bucket goes on from what it is now.
 local function take(key, asked, rate, burst)
   local t = redis.call('TIME')
   local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
@@ -11,8 +12,8 @@ local function take(key, asked, rate, burst)
   end
   if now > at then
     tokens = math.min(burst, tokens + (now - at) * rate / 1000)
-    at = now
   end
+  at = now
   local given = math.max(0, math.min(asked, math.floor(tokens)))
   tokens = tokens - given
   redis.call('HSET', key, 'tokens', tostring(tokens), 'at', tostring(at))

@@ -14,6 +14,10 @@ for i, key in ipairs(KEYS) do
   local wait = 0
   if count > tonumber(ARGV[2 * i + 1]) then
     wait = redis.call('PTTL', key)
+    if wait > tonumber(ARGV[1]) or wait < 0 then -- the clock was set back; or it just ended
+      redis.call('PEXPIRE', key, ARGV[1])
+      wait = tonumber(ARGV[1])
+    end
   end
   reply[2 * i - 1], reply[2 * i] = count, wait
 end
