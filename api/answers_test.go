@@ -106,8 +106,8 @@ func (backend) list(_ context.Context, _, _, after string, _ int) (presence.Page
 	return page, nil
 }
 
-func (backend) Disconnect(context.Context, string, string) (int64, error) { return 2, nil }
-func (backend) Revoke(context.Context, string, string, time.Time) error   { return nil }
+func (backend) Disconnect(context.Context, string, string) (int64, error)  { return 2, nil }
+func (backend) Revoke(context.Context, *apps.App, string, time.Time) error { return nil }
 
 // request is one to the control plane, and what is behind it then.
 type request struct {

@@ -8,6 +8,7 @@ import (
 
 	"fleetwire/fanout/node"
 	"fleetwire/functions/routes"
+	"fleetwire/pkg/orders"
 	"fleetwire/pkg/presence"
 	"fleetwire/pkg/revocation"
 	"fleetwire/pkg/usage"
@@ -23,7 +24,7 @@ func NewNode(opt node.Options, rest bool) (*node.Node, error) {
 	}
 	n.MountControlPlane(routes.New(routes.Config{
 		Apps: opt.Apps, Limiter: n.Limiter(), Publisher: n.Publisher(), Log: opt.Log,
-		Connections: n.Broker(), Revocations: revocation.NewList(opt.Redis, opt.Keys),
+		Connections: orders.NewSender(opt.Redis, opt.Keys), Revocations: revocation.NewList(opt.Redis, opt.Keys),
 		Members: func(ctx context.Context, app, channel, after string, limit int) (presence.Page, error) {
 			return presence.List(ctx, opt.Redis, opt.Keys, app, channel, after, limit)
 		},

@@ -24,6 +24,7 @@ import (
 	"fleetwire/fanout/internal/session"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/broker"
+	"fleetwire/pkg/orders"
 	"fleetwire/pkg/presence"
 	"fleetwire/pkg/publish"
 	"fleetwire/pkg/quota"
@@ -77,6 +78,7 @@ type Node struct {
 	members     *presence.Tracker
 	roster      *roster.Roster
 	publisher   *publish.Service
+	inbox       *orders.Inbox
 	limiter     *quota.RateLimiter
 	connections *quota.Connections
 	usage       *usage.Recorder
@@ -128,6 +130,7 @@ func New(opt Options) (*Node, error) {
 	n.health = redisconn.NewHealth(opt.Log)
 	n.broker = broker.New(broker.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Node: n.id, Embedded: opt.Embedded, AwaitIdentity: true})
 	n.hub = hub.New(n.broker)
+	n.inbox = orders.NewInbox(orders.InboxOptions{Redis: opt.Redis, Keys: opt.Keys, Node: n.id, Close: n.hub.Disconnect, Log: opt.Log})
 	n.usage = usage.NewRecorder(usage.RecorderOptions{Redis: opt.Redis, Keys: opt.Keys, Now: opt.Now, Log: opt.Log})
 	n.publisher = publish.New(publish.Options{Keys: opt.Keys, Usage: n.usage, Broker: n.broker, Up: n.health.Up, Log: opt.Log, Now: opt.Now, Observe: n.metrics.Published})
 	n.limiter = quota.NewRateLimiter(opt.Redis, opt.Keys)
@@ -141,7 +144,7 @@ func New(opt Options) (*Node, error) {
 	n.connected.log = opt.Log
 	n.sessionOptions = &session.Options{
 		Hub: n.hub, Publisher: n.publisher, Members: n.members, Roster: n.roster,
-		Verify: n.verify, Directory: opt.Apps.Current, Log: opt.Log, Now: opt.Now,
+		Verify: n.verify, Revoked: n.revoked, Directory: opt.Apps.Current, Log: opt.Log, Now: opt.Now, Ticks: ticks(),
 		Loops: loops, Left: n.left, Ended: n.ended,
 	}
 	n.metrics.CountDeliveries(n.hub.Delivered)
@@ -153,6 +156,12 @@ func New(opt Options) (*Node, error) {
 	n.metrics.ReportAppsStale(func() bool { return opt.Apps.Stale() != nil })
 	n.app = n.newApp()
 	return n, nil
+}
+
+// ticks is a clock that no setting of the time of day moves.
+func ticks() func() time.Duration {
+	start := time.Now()
+	return func() time.Duration { return time.Since(start) }
 }
 
 // Addr is the address that devices connect to.
@@ -218,6 +227,7 @@ func (n *Node) Run(ctx context.Context) error {
 		}()
 	}
 	run(n.connections.Run)
+	run(n.inbox.Run)
 	run(n.usage.Run)
 	run(n.members.Run)
 	run(n.roster.Run)

@@ -87,7 +87,7 @@ func (n *Node) keepAlive(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-turn.C:
-			now := n.opt.Now()
+			now := n.sessionOptions.Ticks()
 			for _, s := range n.sessions.group(i) {
 				s.KeepAlive(now)
 			}

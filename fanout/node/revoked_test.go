@@ -10,12 +10,16 @@ import (
 	"github.com/gobwas/ws"
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
+	"fleetwire/pkg/orders"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/redisconn/redistest"
 	"fleetwire/pkg/rediskeys"
 	"fleetwire/pkg/revocation"
 )
+
+var demo = &apps.App{ID: "app_demo"}
 
 // issued is a token of the key for the peer that was issued at another time.
 func (r *running) issued(key, peer string, at time.Time) string {
@@ -33,7 +37,7 @@ func (r *running) issued(key, peer string, at time.Time) string {
 func TestRevokedTokensAreRefused(t *testing.T) {
 	r := start(t)
 	now := time.Now()
-	check(t, revocation.NewList(r.opt.Redis, rediskeys.Namespace{}).Revoke(t.Context(), "app_demo", "a", now.Add(-10*time.Second)))
+	check(t, revocation.NewList(r.opt.Redis, rediskeys.Namespace{}).Revoke(t.Context(), demo, "a", now.Add(-10*time.Second)))
 	refused, err := r.dial(query(r.issued(keyID, "a", now.Add(-11*time.Second))), nil)
 	check(t, err)
 	refused.wantClose(4001, "the token was revoked")
@@ -81,11 +85,11 @@ func TestAConnectDoesNotSlipPastItsTokensRevocation(t *testing.T) {
 			token := r.token(keyID, "late")
 			closed := make(chan int64, 1)
 			revoke := func() {
-				if err := revocation.NewList(operator, rediskeys.Namespace{}).Revoke(t.Context(), "app_demo", "late", time.Now()); err != nil {
+				if err := revocation.NewList(operator, rediskeys.Namespace{}).Revoke(t.Context(), demo, "late", time.Now()); err != nil {
 					t.Error(err)
 				}
 				go func() { // the node can answer only when its round trip is over
-					n, err := r.Broker().Disconnect(t.Context(), "app_demo", "late")
+					n, err := orders.NewSender(operator, rediskeys.Namespace{}).Disconnect(t.Context(), "app_demo", "late")
 					if err != nil {
 						t.Error(err)
 					}

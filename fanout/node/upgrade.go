@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gofiber/contrib/websocket"
@@ -257,8 +258,7 @@ func (n *Node) admit(s *session.Session, address string) {
 		return
 	}
 	grant := s.Grant()
-	applicant := quota.Applicant{App: grant.App, IssuedAt: grant.IssuedAt, Done: func(revokedUntil time.Time, err error) {
-		s.RevokedUntil(revokedUntil)
+	applicant := quota.Applicant{App: grant.App, IssuedAt: grant.IssuedAt, Done: func(err error) {
 		switch {
 		case err == nil:
 			n.admitted(s, address, nil)
@@ -345,6 +345,27 @@ func takeOver(c *websocket.Conn) (*net.TCPConn, []byte, error) {
 func (n *Node) verify(token, origin string) (*auth.Grant, *protocol.CloseError) {
 	grant, refused := auth.VerifyToken(n.opt.Apps.Current(), token, n.opt.Now())
 	return judge(grant, refused, origin)
+}
+
+// refreshPatience bounds how long a refresh waits for Redis.
+const refreshPatience = 2 * time.Second
+
+// revoked asks Redis whether the token of a grant that is to replace a live
+// connection's was revoked. done is called once, from another goroutine.
+func (n *Node) revoked(g *auth.Grant, done func(revoked bool, err error)) {
+	var once sync.Once
+	late := time.AfterFunc(refreshPatience, func() {
+		once.Do(func() { done(false, context.DeadlineExceeded) })
+	})
+	n.connections.Acquire(quota.Applicant{Held: true, App: g.App, Peer: g.Peer, IssuedAt: g.IssuedAt, Done: func(err error) {
+		late.Stop()
+		revoked := errors.Is(err, quota.ErrRevoked)
+		if revoked {
+			err = nil
+		}
+		// By itself: a grant takes time, and others wait for their answers.
+		go once.Do(func() { done(revoked, err) })
+	}})
 }
 
 // judge looks at the origin and the account of a credential that is good. With a

@@ -10,25 +10,26 @@ import (
 
 	"fleetwire/functions/internal/api"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/broker"
+	"fleetwire/pkg/orders"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/revocation"
 )
 
 // DisconnectRoute is where the handler of [NewDisconnect] belongs.
 var DisconnectRoute = api.Route{Method: http.MethodDelete, Path: "/v1/peers/{peer}", Function: "peers"}
 
-// Connections closes what a peer has open, on every node: [broker.Broker].
+// Connections closes what a peer has open, on every node: [orders.Sender].
 type Connections interface {
 	// Disconnect returns how many connections were closed. With
-	// broker.ErrUnanswered that is how many are known of.
+	// orders.ErrUnanswered that is how many are known of.
 	Disconnect(ctx context.Context, app, peer string) (closed int64, err error)
 }
 
 // Revocations refuses a peer's tokens: [revocation.List].
 type Revocations interface {
 	// Revoke refuses those issued until at.
-	Revoke(ctx context.Context, app, peer string, at time.Time) error
+	Revoke(ctx context.Context, app *apps.App, peer string, at time.Time) error
 }
 
 // NewDisconnect makes the handler that closes all connections of a peer, on every
@@ -51,7 +52,7 @@ func NewDisconnect(c api.Config, connections Connections, revocations Revocation
 		}
 		// First, so that who is disconnected cannot come back.
 		if revoke {
-			if err := revocations.Revoke(r.Context(), key.App.ID, peer, c.Time()); err != nil {
+			if err := revocations.Revoke(r.Context(), key.App, peer, c.Time()); err != nil {
 				return fmt.Errorf("%w: %w", unrevoked(err), err)
 			}
 		}
@@ -68,8 +69,11 @@ type response struct {
 	Closed int64  `json:"closed"`
 }
 
-// unrevoked is what is told when Redis did not confirm the revocation.
+// unrevoked is what is told when the revocation is not known to be noted.
 func unrevoked(err error) *protocol.Error {
+	if errors.Is(err, revocation.ErrFull) {
+		return protocol.Errorf(protocol.InvalidRequest, "the app has %d revoked peers, the most that are kept; nothing was done. Set limits.maxTokenLifeSec in the apps document, so that revocations end, or replace the secret key that signs the tokens", revocation.MaxPeers)
+	}
 	if redisconn.Undone(err) {
 		return protocol.Errorf(protocol.BackendError, "Redis did not take the revocation; nothing was done, try again")
 	}
@@ -79,8 +83,8 @@ func unrevoked(err error) *protocol.Error {
 func unfinished(revoked bool, closed int64, err error) error {
 	shown := protocol.Unknownf("Redis did not answer; whether the peer's connections are closed is not known")
 	switch {
-	case errors.Is(err, broker.ErrUnanswered):
-		shown.Message = fmt.Sprintf("not every node has answered; %d connections are known to be closed", closed)
+	case errors.Is(err, orders.ErrUnanswered):
+		shown.Message = fmt.Sprintf("not every node has answered; %d connections are known to be closed, the others will be when their nodes reach Redis again", closed)
 	case redisconn.Undone(err):
 		shown.Message = "Redis did not take the order"
 		if !revoked {

@@ -12,14 +12,15 @@ import (
 	"go.uber.org/goleak"
 
 	"fleetwire/functions/internal/apitest"
-	"fleetwire/pkg/broker"
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/orders"
 	"fleetwire/pkg/revocation"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var (
-	_ Connections = (*broker.Broker)(nil)
+	_ Connections = (*orders.Sender)(nil)
 	_ Revocations = (*revocation.List)(nil)
 )
 
@@ -35,8 +36,8 @@ func (f *fleet) Disconnect(_ context.Context, app, peer string) (int64, error) {
 	return f.closed, f.unanswered
 }
 
-func (f *fleet) Revoke(_ context.Context, app, peer string, at time.Time) error {
-	f.told = append(f.told, fmt.Sprint("revoke ", app, " ", peer, " ", at.Equal(apitest.Now)))
+func (f *fleet) Revoke(_ context.Context, app *apps.App, peer string, at time.Time) error {
+	f.told = append(f.told, fmt.Sprint("revoke ", app.ID, " ", peer, " ", at.Equal(apitest.Now)))
 	return f.unrevoked
 }
 
@@ -49,7 +50,7 @@ func (proto) RedisError()     {}
 func TestDisconnect(t *testing.T) {
 	broken := errors.New("connection reset")
 	refused := proto("OOM command not allowed when used memory > 'maxmemory'.")
-	unanswered := fmt.Errorf("%w: 1 of 2", broker.ErrUnanswered)
+	unanswered := fmt.Errorf("%w: 1 of 2", orders.ErrUnanswered)
 	for _, test := range []struct {
 		name, target string
 		fleet        fleet
@@ -65,6 +66,8 @@ func TestDisconnect(t *testing.T) {
 		{"revoke=false", "/v1/peers/p?revoke=false", fleet{closed: 1}, 200, `{"peerId":"p","closed":1}`, []string{"disconnect app_demo p"}},
 		{"Redis takes no revocation", "/v1/peers/p?revoke=true", fleet{unrevoked: refused}, 503,
 			`{"error":"backend_error","message":"Redis did not take the revocation; nothing was done, try again","outcome":"none"}`, []string{"revoke app_demo p true"}},
+		{"too many are revoked", "/v1/peers/p?revoke=true", fleet{unrevoked: revocation.ErrFull}, 400,
+			`{"error":"invalid_request","message":"the app has 100000 revoked peers, the most that are kept; nothing was done. Set limits.maxTokenLifeSec in the apps document, so that revocations end, or replace the secret key that signs the tokens"}`, []string{"revoke app_demo p true"}},
 		{"Redis does not say whether it took the revocation", "/v1/peers/p?revoke=true", fleet{unrevoked: broken}, 503,
 			`{"error":"backend_error","message":"Redis did not answer; whether the peer's tokens are revoked is not known, and its connections were left open; try again","outcome":"unknown"}`, []string{"revoke app_demo p true"}},
 		{"Redis takes no order", "/v1/peers/p", fleet{unanswered: refused}, 503,
@@ -74,7 +77,7 @@ func TestDisconnect(t *testing.T) {
 		{"Redis does not say whether it took the order", "/v1/peers/p", fleet{unanswered: broken}, 503,
 			`{"error":"backend_error","message":"Redis did not answer; whether the peer's connections are closed is not known; try again","outcome":"unknown"}`, []string{"disconnect app_demo p"}},
 		{"a node does not answer", "/v1/peers/p?revoke=true", fleet{closed: 2, unanswered: unanswered}, 503,
-			`{"error":"backend_error","message":"not every node has answered; 2 connections are known to be closed; the peer's tokens are revoked; try again","outcome":"unknown"}`,
+			`{"error":"backend_error","message":"not every node has answered; 2 connections are known to be closed, the others will be when their nodes reach Redis again; the peer's tokens are revoked; try again","outcome":"unknown"}`,
 			[]string{"revoke app_demo p true", "disconnect app_demo p"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -44,7 +44,7 @@ type empty struct{}
 
 func (empty) Disconnect(context.Context, string, string) (int64, error) { return 0, nil }
 
-func (empty) Revoke(context.Context, string, string, time.Time) error { return nil }
+func (empty) Revoke(context.Context, *apps.App, string, time.Time) error { return nil }
 
 // alone is who is in every channel.
 func alone(_ context.Context, app, name, _ string, _ int) (presence.Page, error) {

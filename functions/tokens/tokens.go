@@ -32,7 +32,7 @@ func New(c api.Config) http.Handler {
 		if err != nil {
 			return err
 		}
-		f, err := readFields(body)
+		f, err := readFields(body, key.App)
 		if err != nil {
 			return err
 		}
@@ -62,7 +62,7 @@ type fields struct {
 	metadata, peerMetadata      []byte
 }
 
-func readFields(body api.Object) (f fields, err error) {
+func readFields(body api.Object, app *apps.App) (f fields, err error) {
 	var hasPeer bool
 	if f.peer, hasPeer, err = body.String("peerId", protocol.InvalidPeerID); err != nil {
 		return f, err
@@ -77,7 +77,8 @@ func readFields(body api.Object) (f fields, err error) {
 		return f, err
 	}
 	const sec = int64(time.Second)
-	ttl, err := body.Int("expiresInSec", "seconds", 1, int64(protocol.MaxTokenTTL)/sec, int64(protocol.DefaultTokenTTL)/sec)
+	most := auth.MaxTTL(app)
+	ttl, err := body.Int("expiresInSec", "seconds", 1, int64(most)/sec, int64(min(protocol.DefaultTokenTTL, most))/sec)
 	if err != nil {
 		return f, err
 	}

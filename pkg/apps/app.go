@@ -34,13 +34,15 @@ func DefaultPlan() Plan {
 	return Plan{Name: "default", MaxConcurrentConnections: 1000, MaxMessagesPerPeriod: 5_000_000}
 }
 
-// Limits are an app's rates (protocol §6), each from 1 to 1,000,000,000.
+// Limits are an app's rates, and how long its tokens may live (protocol §6, §3), each
+// from 1 to 1,000,000,000.
 type Limits struct {
 	ConnectionMessagesPerSec int // frames a second, each connection
 	ConnectionMessagesBurst  int // frames at once, each connection
 	ConnectsPerAddressPerMin int // connects in 60 s, each address, all nodes together
 	RESTPerSec               int // REST calls a second, each key
 	RESTBurst                int // REST calls at once, each key
+	MaxTokenLifeSec          int // seconds from a token's iat to its exp; 0: any, and iat may be missing
 }
 
 // DefaultLimits are the limits of an app whose document names none.

@@ -43,7 +43,7 @@ func TestNewLocalDocument(t *testing.T) {
 	if want := (Plan{"dev", 1000, 5_000_000, false, false}); app.Plan != want {
 		t.Errorf("plan = %+v", app.Plan)
 	}
-	if want := (Limits{100, 200, 100_000, 1000, 2000}); app.Limits != want {
+	if want := (Limits{100, 200, 100_000, 1000, 2000, 0}); app.Limits != want {
 		t.Errorf("limits = %+v", app.Limits)
 	}
 	for i, want := range []struct {

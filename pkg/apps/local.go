@@ -28,6 +28,7 @@ type (
 		ConnectsPerAddressPerMin int `json:"connectsPerAddressPerMin"`
 		RESTPerSec               int `json:"restPerSec"`
 		RESTBurst                int `json:"restBurst"`
+		MaxTokenLifeSec          int `json:"maxTokenLifeSec,omitempty"`
 	}
 	keyOut struct {
 		ID              string   `json:"id"`

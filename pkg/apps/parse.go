@@ -166,7 +166,7 @@ func readPlan(v value) Plan {
 
 func readLimits(v value) Limits {
 	limits := DefaultLimits()
-	o, ok := v.object("connectionMessagesPerSec", "connectionMessagesBurst", "connectsPerAddressPerMin", "restPerSec", "restBurst")
+	o, ok := v.object("connectionMessagesPerSec", "connectionMessagesBurst", "connectsPerAddressPerMin", "restPerSec", "restBurst", "maxTokenLifeSec")
 	if !ok {
 		return limits
 	}
@@ -179,9 +179,10 @@ func readLimits(v value) Limits {
 		{"connectsPerAddressPerMin", &limits.ConnectsPerAddressPerMin},
 		{"restPerSec", &limits.RESTPerSec},
 		{"restBurst", &limits.RESTBurst},
+		{"maxTokenLifeSec", &limits.MaxTokenLifeSec},
 	} {
-		if rate, ok := o.get(f.name); ok {
-			n, _ := rate.whole(1, maxRate)
+		if limit, ok := o.get(f.name); ok {
+			n, _ := limit.whole(1, maxRate)
 			*f.into = int(n)
 		}
 	}

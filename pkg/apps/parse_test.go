@@ -44,7 +44,7 @@ func TestParseReadsTheDocumentOfTheProtocol(t *testing.T) {
 	if want := (Plan{"dev", 10, 5_000_000, true, false}); app.Plan != want {
 		t.Errorf("plan = %+v; want %+v", app.Plan, want)
 	}
-	if want := (Limits{1, 2, 3, 4, 1_000_000_000}); app.Limits != want {
+	if want := (Limits{1, 2, 3, 4, 1_000_000_000, 0}); app.Limits != want {
 		t.Errorf("limits = %+v; want %+v", app.Limits, want)
 	}
 	secret, ok := dir.Key("sk_live_1")
@@ -78,13 +78,13 @@ func TestParseDefaults(t *testing.T) {
 		plan          Plan
 		limits        Limits
 	}{
-		{"nothing given", ``, Plan{"default", 1000, 5_000_000, false, false}, Limits{100, 200, 60, 100, 200}},
+		{"nothing given", ``, Plan{"default", 1000, 5_000_000, false, false}, Limits{100, 200, 60, 100, 200, 0}},
 		{"a bare plan", `"plan":{"maxConcurrentConnections":0,"maxMessagesPerPeriod":0},`,
-			Plan{"default", 0, 0, false, false}, Limits{100, 200, 60, 100, 200}},
+			Plan{"default", 0, 0, false, false}, Limits{100, 200, 60, 100, 200, 0}},
 		{"the largest plan", `"plan":{"maxConcurrentConnections":9007199254740991,"maxMessagesPerPeriod":9007199254740991},`,
-			Plan{"default", 1<<53 - 1, 1<<53 - 1, false, false}, Limits{100, 200, 60, 100, 200}},
-		{"one limit", `"limits":{"restBurst":7},`, Plan{"default", 1000, 5_000_000, false, false}, Limits{100, 200, 60, 100, 7}},
-		{"no limit", `"limits":{},`, Plan{"default", 1000, 5_000_000, false, false}, Limits{100, 200, 60, 100, 200}},
+			Plan{"default", 1<<53 - 1, 1<<53 - 1, false, false}, Limits{100, 200, 60, 100, 200, 0}},
+		{"one limit", `"limits":{"restBurst":7},`, Plan{"default", 1000, 5_000_000, false, false}, Limits{100, 200, 60, 100, 7, 0}},
+		{"no limit", `"limits":{},`, Plan{"default", 1000, 5_000_000, false, false}, Limits{100, 200, 60, 100, 200, 0}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -64,11 +64,19 @@ func Mint(key *apps.Key, r TokenRequest, now time.Time) (token string, expiresAt
 	return token, time.Unix(claims.ExpiresAt, 0), nil
 }
 
+// MaxTTL is how long a token lives at most that is minted for the app.
+func MaxTTL(app *apps.App) time.Duration {
+	if app.Limits.MaxTokenLifeSec == 0 {
+		return protocol.MaxTokenTTL
+	}
+	return min(protocol.MaxTokenTTL, time.Duration(app.Limits.MaxTokenLifeSec)*time.Second)
+}
+
 // newPayload checks the request against its key.
 func newPayload(key *apps.Key, r TokenRequest, now time.Time) (*payload, *protocol.Error) {
-	ttl := r.TTL
+	most, ttl := MaxTTL(key.App), r.TTL
 	if ttl == 0 {
-		ttl = protocol.DefaultTokenTTL
+		ttl = min(protocol.DefaultTokenTTL, most)
 	}
 	switch {
 	case key.Publishable():
@@ -77,8 +85,8 @@ func newPayload(key *apps.Key, r TokenRequest, now time.Time) (*payload, *protoc
 		return nil, protocol.Errorf(protocol.InvalidPeerID, "peerId must be 1–%d printable ASCII characters", protocol.MaxPeerIDBytes)
 	case protocol.IsReservedPeerID(r.Peer):
 		return nil, protocol.Errorf(protocol.InvalidPeerID, "peerId %q is reserved for the service, as are %s; choose another", r.Peer, protocol.ReservedPeerIDs)
-	case ttl < time.Second || ttl > protocol.MaxTokenTTL:
-		return nil, protocol.Errorf(protocol.InvalidRequest, "expiresInSec must be from 1 to %d", int(protocol.MaxTokenTTL.Seconds()))
+	case ttl < time.Second || ttl > most:
+		return nil, protocol.Errorf(protocol.InvalidRequest, "expiresInSec must be from 1 to %d", int(most.Seconds()))
 	case len(r.Channels) > protocol.MaxTokenChannels:
 		return nil, protocol.Errorf(protocol.InvalidRequest, "channels has %d patterns; at most %d are allowed", len(r.Channels), protocol.MaxTokenChannels)
 	case !key.Actions.Contains(r.Permissions):

@@ -58,6 +58,9 @@ func grantOf(key *apps.Key, c *claims, now time.Time) (*Grant, *protocol.CloseEr
 	if refusal := checkTimes(c, now); refusal != nil {
 		return nil, refusal
 	}
+	if refusal := checkLife(c, key.App.Limits.MaxTokenLifeSec); refusal != nil {
+		return nil, refusal
+	}
 	effort := channel.MaxEffort
 	for _, p := range c.patterns {
 		if !channel.CoveredBy(key.Patterns, p, &effort) {
@@ -200,6 +203,21 @@ func checkTimes(c *claims, now time.Time) *protocol.CloseError {
 		return invalid("the token is not valid yet: nbf lies more than 60 s ahead of the server's clock")
 	case latest.Before(c.issuedAt):
 		return invalid("the token is from the future: iat lies more than 60 s ahead of the server's clock")
+	}
+	return nil
+}
+
+// checkLife holds a token to the most seconds that its app lets one live (protocol
+// §3); 0: any number. Revocations of the app are kept for no longer than that.
+func checkLife(c *claims, most int) *protocol.CloseError {
+	switch {
+	case most == 0:
+		return nil
+	case c.issuedAt.IsZero():
+		return invalid("the token has no iat: the app limits how long a token lives (maxTokenLifeSec)")
+	case c.expiresAt.Sub(c.issuedAt) > time.Duration(most)*time.Second:
+		return protocol.Closef(protocol.CloseInvalidCredential,
+			"the token lives %d s from iat to exp; its app allows %d (maxTokenLifeSec)", int64(c.expiresAt.Sub(c.issuedAt)/time.Second), most)
 	}
 	return nil
 }

@@ -53,7 +53,7 @@ type Kind = rediskeys.Kind
 const (
 	KindMessages = rediskeys.Messages // the messages of a channel
 	KindPresence = rediskeys.Presence // who joins and leaves a channel
-	KindPeer     = rediskeys.Peer     // direct messages to a peer, and orders to close its connections
+	KindPeer     = rediskeys.Peer     // direct messages to a peer
 )
 
 // Delivery is a message as a node gets it. It is shared by all receivers and
@@ -64,9 +64,6 @@ type Delivery struct {
 	Channel      string // with KindPeer: the peer
 	Frame        []byte // a whole WebSocket text frame; with KindPresence the announcement as it was published
 	FromMetadata []byte // JSON object, or empty
-	// AnswerTo is set in an order to close the peer's connections, which has no
-	// Frame: Disconnected is to be called with it.
-	AnswerTo string
 
 	process, sequence, connection uint64
 	dataLen                       int
@@ -105,7 +102,6 @@ type Broker struct {
 	batches    int64          // the number of the last batch
 	ran        map[string]ran // app id → its last batch that Redis answered
 
-	answering sync.WaitGroup // Disconnected
 }
 
 // New returns a Broker. A process that only publishes need not call Run.
@@ -147,7 +143,7 @@ func (b *Broker) SetSubscribers(app, channelName string, n int, done func(error)
 }
 
 // SetConnections says how many connections of this node the peer has. While
-// there is at least one, direct messages to it and orders to close it come in.
+// there is at least one, direct messages to it come in.
 // done is as in SetSubscribers.
 func (b *Broker) SetConnections(app, peer string, n int, done func(error)) error {
 	return b.interests.set(interestKey{kind: KindPeer, app: app, name: peer}, n, done)
@@ -211,5 +207,4 @@ func (b *Broker) Run(ctx context.Context, deliver func([]Delivery)) {
 	parts.Go(func() { b.opt.Health.Run(ctx, b.probe) })
 	b.interests.run(ctx, &b.inbox)
 	parts.Wait()
-	b.answering.Wait()
 }

@@ -18,15 +18,9 @@ import (
 //	bytes 25–28  length of data, the last thing in the frame but for its brace
 //	bytes 29–30  length of the sender's metadata
 //	then         the metadata (a JSON object), and the WebSocket text frame
-//
-// An order to close a peer's connections has version 2, the same two ids, and
-// then where the answers go.
 const (
 	envelopeVersion    = 1
 	envelopeHeaderSize = 31
-
-	orderVersion    = 2
-	orderHeaderSize = 17
 )
 
 const fromMetadataKey = `,"fromMetadata":`
@@ -61,23 +55,8 @@ func encode(process, sequence uint64, m *Message) []byte {
 	return append(protocol.AppendTextHeader(e[:at], len(body)), body...)
 }
 
-// encodeOrder builds the envelope of an order to close a peer's connections.
-func encodeOrder(process, sequence uint64, answerTo string) []byte {
-	e := make([]byte, orderHeaderSize, orderHeaderSize+len(answerTo))
-	e[0] = orderVersion
-	binary.BigEndian.PutUint64(e[1:], process)
-	binary.BigEndian.PutUint64(e[9:], sequence)
-	return append(e, answerTo...)
-}
-
 // decode reads an envelope without copying: d's slices alias e.
 func decode(e []byte, d *Delivery) error {
-	if len(e) > orderHeaderSize && e[0] == orderVersion && d.Kind == KindPeer {
-		d.process = binary.BigEndian.Uint64(e[1:])
-		d.sequence = binary.BigEndian.Uint64(e[9:])
-		d.AnswerTo = string(e[orderHeaderSize:])
-		return nil
-	}
 	if len(e) < envelopeHeaderSize || e[0] != envelopeVersion {
 		return errEnvelope
 	}

@@ -68,16 +68,17 @@ type share struct {
 
 // Applicant asks for one connection of an app's plan.
 type Applicant struct {
-	App *apps.App
+	// Held: it has its connection, and only asks whether another token is revoked.
+	Held bool
+	App  *apps.App
 	// Peer is whose token it has, and IssuedAt when that was issued (zero: the token
 	// does not tell). "": it has no token, but a publishable key.
 	Peer     string
 	IssuedAt time.Time
 	// Done is told what became of it, once: nil, ErrConnectionLimit, ErrRevoked, or
-	// that Redis did not answer. revokedUntil says up to when tokens of the peer are
-	// revoked (zero: none are), unless Redis did not answer. Done is called from
-	// another goroutine, one after the other, with no lock held.
-	Done func(revokedUntil time.Time, err error)
+	// that Redis did not answer. Done is called from another goroutine, one after the
+	// other, with no lock held.
+	Done func(error)
 }
 
 // NewConnections returns the ledger of the node with this id. Nothing is
@@ -92,7 +93,7 @@ func (c *Connections) Acquire(a Applicant) {
 	c.mu.Lock()
 	if c.shares == nil {
 		c.mu.Unlock()
-		a.Done(time.Time{}, errStopped)
+		a.Done(errStopped)
 		return
 	}
 	s := c.shares[a.App.ID]
@@ -165,8 +166,9 @@ func (c *Connections) settle(ctx context.Context, renew bool) {
 	}
 	// Last, so that it tells whether Redis still had everything when it decided.
 	check := c.epoch.call(c.keys)
+	sent := time.Now()
 	_ = redisconn.Exec(ctx, c.rdb, append(calls, check)) // each reply is read below
-	if c.epoch.lost(check) {
+	if c.epoch.lost(check, sent) {
 		c.restate(rounds)
 		return
 	}
@@ -179,7 +181,7 @@ func (c *Connections) settle(ctx context.Context, renew bool) {
 			s.changed = true // state it again with the next change or renewal
 		}
 		for i := range r.asked {
-			if err == nil && reply[2*i] == granted {
+			if err == nil && reply[i] == granted && !r.asked[i].Held {
 				s.held++
 			}
 		}
@@ -245,21 +247,17 @@ const (
 // answer tells all that asked what Redis said.
 func (r *round) answer(reply []int64, err error) {
 	for i, a := range r.asked {
-		var until time.Time
 		verdict := err
 		if err == nil {
-			switch reply[2*i] {
+			switch reply[i] {
 			case granted:
 			case revoked:
 				verdict = ErrRevoked
 			default:
 				verdict = ErrConnectionLimit
 			}
-			if since := reply[2*i+1]; since != 0 {
-				until = time.Unix(since, 0)
-			}
 		}
-		a.Done(until, verdict)
+		a.Done(verdict)
 	}
 }
 
@@ -276,10 +274,15 @@ func (c *Connections) call(appID string, held, limit int64, asked []Applicant) *
 	call := &redisconn.Call{
 		Script: connectionsScript,
 		Keys:   []string{c.keys.Connections(appID), c.keys.ConnectionLeases(appID), peak, c.keys.Revoked(appID)},
-		Args:   append(make([]any, 0, 5+2*len(asked)), c.node, held, limit, connectionLease.Milliseconds(), expiresAt.Unix()),
+		Args: append(make([]any, 0, 6+3*len(asked)), c.node, held, limit, connectionLease.Milliseconds(), expiresAt.Unix(),
+			HoldersKept.Milliseconds()),
 	}
 	for _, a := range asked {
-		call.Args = append(call.Args, a.Peer, a.IssuedAt.Unix())
+		asks := 1
+		if a.Held {
+			asks = 0
+		}
+		call.Args = append(call.Args, a.Peer, a.IssuedAt.Unix(), asks)
 	}
 	return call
 }
@@ -297,7 +300,7 @@ func (c *Connections) giveBack() {
 	c.shares = nil
 	c.mu.Unlock()
 	for _, a := range waiting {
-		a.Done(time.Time{}, errStopped)
+		a.Done(errStopped)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()

@@ -1,18 +1,20 @@
 -- One node's share of an app's concurrent connections. A node always states
 -- how many it holds, so a lost reply or a restarted Redis heals with its next
--- call. What a dead node held is dropped when its lease has run out. Who asks
--- with a token that is revoked takes no place from others.
+-- call. What a dead node held is dropped when its lease has run out, but [2] knows
+-- of the node for longer (quota.Holders). Who asks with a token that is revoked takes
+-- no place from others.
 -- KEYS: [1] hash node -> connections held, and of the peak what is not sure yet,
 -- [2] zset node -> end of its lease (ms), [3] the most connections at once in this
 -- period, [4] hash peer -> when (unix seconds) its tokens were revoked, and, after a
 -- comma each, the iat of others that are
--- ARGV: node, held, cap (-1: none), lease in ms, when [3] expires (unix seconds),
--- then for each that asks for a connection: the peer ('': it has no token), and
--- when its token was issued (unix seconds)
--- Returns for each that asks: 1 (granted), 0 (over the cap) or -1 (revoked), and
--- until when the peer's tokens are revoked (0: they are not).
+-- ARGV: node, held, cap (-1: none), lease in ms, when [3] expires (unix seconds), for
+-- how many ms [2] knows of a node whose lease has run out,
+-- then for each that asks: the peer ('': it has no token), when its token was issued
+-- (unix seconds), and how many connections it asks for (1, or 0: it has one, and only
+-- asks about another token)
+-- Returns for each that asks: 1 (granted), 0 (over the cap) or -1 (revoked).
 local node, held = ARGV[1], tonumber(ARGV[2])
-local cap, lease = tonumber(ARGV[3]), tonumber(ARGV[4])
+local cap, lease, known = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[6])
 local t = redis.call('TIME')
 local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
 
@@ -28,9 +30,15 @@ local leases = redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')
 for i = 1, #leases, 2 do
   local other, ends = leases[i], tonumber(leases[i + 1])
   local share = tonumber(shares[other] or 0)
+  if ends > now + lease then -- the clock was set back
+    ends = now + lease
+    redis.call('ZADD', KEYS[2], ends, other)
+  end
   if ends <= now then
     redis.call('HDEL', KEYS[1], other)
-    redis.call('ZREM', KEYS[2], other)
+    if ends + known <= now then
+      redis.call('ZREM', KEYS[2], other)
+    end
     if other ~= node then
       lost = lost + share
     end
@@ -40,7 +48,7 @@ for i = 1, #leases, 2 do
 end
 
 local peers, revoked = {}, {}
-for i = 6, #ARGV, 2 do
+for i = 7, #ARGV, 3 do
   peers[#peers + 1] = ARGV[i]
 end
 if #peers > 0 then
@@ -48,27 +56,28 @@ if #peers > 0 then
 end
 local mine, reply = held, {}
 for i = 1, #peers do
-  local granted, since, known = 0, 0, false
-  local issued = ARGV[5 + 2 * i]
+  local granted, is_revoked = 0, false
+  local issued, asks = ARGV[5 + 3 * i], tonumber(ARGV[6 + 3 * i])
   if revoked[i] then
     local at, future = revoked[i]:match('^(%d+)(.*)$')
-    since = tonumber(at)
-    known = (future .. ','):find(',' .. issued .. ',', 1, true)
+    local since = tonumber(at)
+    is_revoked = tonumber(issued) <= since or (future .. ','):find(',' .. issued .. ',', 1, true)
     -- By a fast clock, a token signed before the revocation can seem to be from up to a
-    -- minute after it (revocation.Revokes). That it came from the future then is remembered.
-    if not known and tonumber(issued) * 1000 > now + 2000 and now <= (since + 60) * 1000 then
-      known = true
+    -- minute after it (protocol.ClockLeeway); clocks that are set well are within two
+    -- seconds. That it came from the future then is remembered.
+    if not is_revoked and tonumber(issued) * 1000 > now + 2000 and now <= (since + 60) * 1000 then
+      is_revoked = true
       if #future < 100 then
         redis.call('HSET', KEYS[4], peers[i], revoked[i] .. ',' .. issued)
       end
     end
   end
-  if revoked[i] and (known or tonumber(issued) <= since) then
+  if is_revoked then
     granted = -1
-  elseif cap < 0 or others + mine < cap then
-    granted, mine = 1, mine + 1
+  elseif asks == 0 or cap < 0 or others + mine < cap then
+    granted, mine = 1, mine + asks
   end
-  reply[2 * i - 1], reply[2 * i] = granted, since
+  reply[i] = granted
 end
 
 -- The peak. A total is sure once all who had a part in it have been heard of after
@@ -77,7 +86,7 @@ end
 -- most since. Of both is taken what dead nodes held.
 local total = others + mine
 local early, late = tonumber(shares[':early'] or 0) - lost, tonumber(shares[':late'] or 0) - lost
-local ends = tonumber(shares[':until'] or 0)
+local ends = math.min(tonumber(shares[':until'] or 0), now)
 if shares[':period'] ~= ARGV[5] then
   early, late, ends = 0, 0, now
 end
@@ -93,7 +102,8 @@ if heard >= ends then
 end
 
 if total == 0 then
-  redis.call('DEL', KEYS[1], KEYS[2])
+  redis.call('DEL', KEYS[1])
+  redis.call('ZREM', KEYS[2], node)
   return reply
 end
 redis.call('HSET', KEYS[1], ':early', early, ':late', late, ':until', ends, ':period', ARGV[5], node, mine)
@@ -104,5 +114,5 @@ else
   redis.call('ZREM', KEYS[2], node)
 end
 redis.call('PEXPIRE', KEYS[1], lease * 2)
-redis.call('PEXPIRE', KEYS[2], lease * 2)
+redis.call('PEXPIRE', KEYS[2], lease + known)
 return reply

@@ -48,23 +48,22 @@ func (l *ledger) die() {
 
 // acquire takes a connection without a token.
 func (l *ledger) acquire(app *apps.App) error {
-	_, err := l.apply(Applicant{App: app})
-	return err
+	return l.apply(Applicant{App: app})
 }
 
 // apply acquires a connection, and waits for it.
-func (l *ledger) apply(a Applicant) (revokedUntil time.Time, err error) {
+func (l *ledger) apply(a Applicant) (err error) {
 	answered := make(chan struct{})
-	a.Done = func(until time.Time, e error) {
-		revokedUntil, err = until, e
+	a.Done = func(e error) {
+		err = e
 		close(answered) // a second call panics
 	}
 	l.Acquire(a)
 	select {
 	case <-answered:
-		return revokedUntil, err
+		return err
 	case <-time.After(patience):
-		return time.Time{}, errors.New("no answer in time")
+		return errors.New("no answer in time")
 	}
 }
 
@@ -270,10 +269,14 @@ func TestDeadNodesLeaseRunsOut(t *testing.T) {
 		t.Error("what a dead node held must be given back within 10 s (protocol §6)")
 	}
 	c.pass(2*connectionLease + time.Second)
-	// What is left is the period's peak, and that expires as well, and the epoch.
+	// What is left is the epoch, the period's peak and, for an hour, that the nodes were there.
 	peak, _ := Peak(keys, app.ID, time.Now())
-	if left := c.Keys(); !slices.Equal(left, []string{keys.Epoch(), peak}) || c.TTL(peak) <= 0 {
+	if left := c.Keys(); !slices.Equal(left, []string{keys.Epoch(), keys.ConnectionLeases(app.ID), peak}) || c.TTL(peak) <= 0 {
 		t.Errorf("nodes that died left %q, the peak for %v", left, c.TTL(peak))
+	}
+	c.pass(HoldersKept)
+	if c.Exists(keys.ConnectionLeases(app.ID)) {
+		t.Errorf("an hour later there still are %q", c.Keys())
 	}
 }
 
@@ -293,9 +296,9 @@ func TestStaleLease(t *testing.T) {
 	if rdb.HExists(ctx, key, "dead").Val() {
 		t.Error("the dead node is still listed")
 	}
-	for _, k := range []string{key, key + ":leases"} {
-		if ttl := rdb.PTTL(ctx, k).Val(); ttl <= 0 || ttl > 2*connectionLease {
-			t.Errorf("%s expires in %v, want at most %v", k, ttl, 2*connectionLease)
+	for k, most := range map[string]time.Duration{key: 2 * connectionLease, key + ":leases": connectionLease + HoldersKept} {
+		if ttl := rdb.PTTL(ctx, k).Val(); ttl <= 0 || ttl > most {
+			t.Errorf("%s expires in %v, want at most %v", k, ttl, most)
 		}
 	}
 }

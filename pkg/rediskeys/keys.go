@@ -37,6 +37,9 @@ func (n Namespace) ConnectRate(app, address string) string {
 // Revoked is the hash of the peers whose tokens were revoked.
 func (n Namespace) Revoked(app string) string { return n.app(app, "revoked") }
 
+// RevokedSince is the sorted set of those peers by when that was.
+func (n Namespace) RevokedSince(app string) string { return n.app(app, "revoked:since") }
+
 // Usage is the sorted set of messages by channel or by peer (ranking) in a period.
 func (n Namespace) Usage(app, period, ranking string) string {
 	return n.app(app, "usage:"+period+":"+ranking)
@@ -107,6 +110,9 @@ func (b Bucket) MemberIndex(channel string) string { return string(b) + "presenc
 func (b Bucket) Joined(identity string) string { return string(b) + "presence-of:" + identity }
 
 // The keys of the deployment as a whole.
+
+// Inbox is the stream of the orders that wait for a node.
+func (n Namespace) Inbox(node string) string { return n.Prefix() + ":inbox:" + node }
 
 // Leases is the sorted set of the identities of nodes, and when their leases end.
 func (n Namespace) Leases() string { return n.Prefix() + ":presence:{leases}" }

@@ -24,6 +24,7 @@ var catalogue = []struct {
 	{"RESTRate", "fw:{app}:rest:KEY", func(n Namespace, app, name, _ string) string { return n.RESTRate(app, name) }},
 	{"ConnectRate", "fw:{app}:connects:ADDRESS", func(n Namespace, app, name, _ string) string { return n.ConnectRate(app, name) }},
 	{"Revoked", "fw:{app}:revoked", func(n Namespace, app, _, _ string) string { return n.Revoked(app) }},
+	{"RevokedSince", "fw:{app}:revoked:since", func(n Namespace, app, _, _ string) string { return n.RevokedSince(app) }},
 	{"Usage", "fw:{app}:usage:PERIOD:RANKING", func(n Namespace, app, name, second string) string { return n.Usage(app, name, second) }},
 	{"UsageBytes", "fw:{app}:usage:PERIOD:RANKING:bytes", func(n Namespace, app, name, second string) string { return n.UsageBytes(app, name, second) }},
 	{"UsageOther", "fw:{app}:usage:PERIOD:RANKING:other", func(n Namespace, app, name, second string) string { return n.UsageOther(app, name, second) }},
@@ -39,6 +40,7 @@ var catalogue = []struct {
 	{"Leases", "fw:presence:{leases}", func(n Namespace, _, _, _ string) string { return n.Leases() }},
 	{"DeadLeases", "fw:presence:{leases}:dead", func(n Namespace, _, _, _ string) string { return n.DeadLeases() }},
 	{"LeaseBuckets", "fw:presence:{leases}:buckets:ID", func(n Namespace, _, name, _ string) string { return n.LeaseBuckets(name) }},
+	{"Inbox", "fw:inbox:NODE", func(n Namespace, _, name, _ string) string { return n.Inbox(name) }},
 	{"Epoch", "fw:epoch", func(n Namespace, _, _, _ string) string { return n.Epoch() }},
 	{"Probe", "fw:probe:NODE", func(n Namespace, _, name, _ string) string { return n.Probe(name) }},
 }

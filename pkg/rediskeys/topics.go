@@ -12,7 +12,7 @@ type Kind uint8
 const (
 	Messages Kind = iota // the messages of a channel
 	Presence             // who joins and leaves a channel
-	Peer                 // direct messages to a peer, and orders to close its connections
+	Peer                 // direct messages to a peer
 	kinds
 )
 

@@ -5,48 +5,71 @@ package revocation
 
 import (
 	"context"
+	_ "embed"
+	"errors"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
-	"fleetwire/pkg/auth"
+	"fleetwire/pkg/apps"
 	"fleetwire/pkg/protocol"
+	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
+)
+
+// MaxPeers bounds the revoked peers of an app.
+const MaxPeers = 100_000
+
+// ErrFull: the app has MaxPeers revoked peers; nothing was done.
+var ErrFull = errors.New("the app has as many revoked peers as are kept")
+
+var (
+	//go:embed revoke.lua
+	revokeLua    string
+	revokeScript = redis.NewScript(revokeLua)
 )
 
 // List is the revocations of all apps. It is safe for concurrent use.
 type List struct {
-	rdb  redis.UniversalClient
-	keys rediskeys.Namespace
+	rdb      redis.UniversalClient
+	keys     rediskeys.Namespace
+	maxPeers int
 }
 
 // NewList returns the List that rdb holds: for each app a hash, peer → unix
-// seconds, which is read where connections are let in (quota.Connections), and there gets
-// "," and the iat of each token that was refused since it came from the future. Entries
-// are kept for good: a token that an app signs itself may expire in any future.
-func NewList(rdb redis.UniversalClient, keys rediskeys.Namespace) *List { return &List{rdb, keys} }
-
-// Revoke refuses from now on every token of the peer that was issued until at.
-func (l *List) Revoke(ctx context.Context, app, peer string, at time.Time) error {
-	return l.rdb.HSet(ctx, l.keys.Revoked(app), peer, at.Unix()).Err()
+// seconds, which is read where connections are let in and where their tokens are
+// exchanged (quota.Connections). There an entry gets "," and the iat of each token
+// that was refused since it came from the future.
+func NewList(rdb redis.UniversalClient, keys rediskeys.Namespace) *List {
+	return &List{rdb, keys, MaxPeers}
 }
 
-// Revokes says whether the grant's token was issued no later than since; zero:
-// none is revoked. iat has whole seconds, so a token issued in the second of the
-// revocation counts as issued before it, as does one without iat. What a
-// publishable key grants is no token.
-//
-// iat may lie up to protocol.ClockLeeway ahead of now, where the signer's clock is
-// fast. For as long as a token from before the revocation can seem to be from after
-// it in this way, tokens from the future are refused as well.
-func Revokes(since time.Time, g *auth.Grant, now time.Time) bool {
-	if since.IsZero() || g.Key.Publishable() {
-		return false
+// Revoke refuses from now on every token of the peer that was issued until at. A
+// token that seems to be issued within a second, as iat has whole seconds, counts as
+// issued before it, as does one without iat.
+func (l *List) Revoke(ctx context.Context, app *apps.App, peer string, at time.Time) error {
+	call := &redisconn.Call{
+		Script: revokeScript,
+		Keys:   []string{l.keys.Revoked(app.ID), l.keys.RevokedSince(app.ID)},
+		Args:   []any{peer, at.Unix(), int64(needed(app) / time.Second), l.maxPeers},
 	}
-	ahead := time.Unix(g.IssuedAt.Unix(), 0).After(now.Add(clockSkew))
-	return g.IssuedAt.Unix() <= since.Unix() || ahead && !now.After(time.Unix(since.Unix(), 0).Add(protocol.ClockLeeway))
+	if err := redisconn.Exec(ctx, l.rdb, []*redisconn.Call{call}); err != nil {
+		return err
+	}
+	taken, err := call.Reply.Bool()
+	if err == nil && !taken {
+		return ErrFull
+	}
+	return err
 }
 
-// clockSkew is how far apart two clocks may be that are set well. connections.lua has
-// it, too.
-const clockSkew = 2 * time.Second
+// needed is for how long a revocation is needed: until the last token has expired
+// that could be issued before it. iat may lie up to protocol.ClockLeeway ahead; as
+// much again is for clocks that differ. Where an app does not limit how long its
+// tokens live, one that it signed itself may expire in any future: 0, for ever.
+func needed(app *apps.App) time.Duration {
+	if app.Limits.MaxTokenLifeSec == 0 {
+		return 0
+	}
+	return time.Duration(app.Limits.MaxTokenLifeSec)*time.Second + 2*protocol.ClockLeeway
+}

@@ -3,6 +3,8 @@ package revocation
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -10,12 +12,13 @@ import (
 	"go.uber.org/goleak"
 
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/auth"
 	"fleetwire/pkg/redisconn/redistest"
 	"fleetwire/pkg/rediskeys"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var app = &apps.App{ID: "app"}
 
 // keys name what the tests have in Redis.
 var keys rediskeys.Namespace
@@ -47,7 +50,7 @@ func TestList(t *testing.T) {
 		if got := since("app", "p"); !got.IsZero() {
 			t.Errorf("revoked since %v before anybody did", got)
 		}
-		if err := l.Revoke(ctx, "app", "p", at); err != nil {
+		if err := l.Revoke(ctx, app, "p", at); err != nil {
 			t.Fatal(err)
 		}
 		if got := since("app", "p"); got.Unix() != at.Unix() {
@@ -60,7 +63,7 @@ func TestList(t *testing.T) {
 			t.Errorf("the peer of another app is revoked since %v", got)
 		}
 		later := at.Add(time.Hour)
-		if err := l.Revoke(ctx, "app", "p", later); err != nil {
+		if err := l.Revoke(ctx, app, "p", later); err != nil {
 			t.Fatal(err)
 		}
 		if got := since("app", "p"); got.Unix() != later.Unix() {
@@ -75,37 +78,85 @@ func TestList(t *testing.T) {
 func TestRevokeWithoutRedis(t *testing.T) {
 	m, rdb := redistest.Embedded(t)
 	m.Close()
-	if err := NewList(rdb, keys).Revoke(context.Background(), "app", "p", time.Now()); err == nil {
+	if err := NewList(rdb, keys).Revoke(context.Background(), app, "p", time.Now()); err == nil {
 		t.Error("no error without Redis: the operator would believe it done")
 	}
 }
 
-func TestRevokes(t *testing.T) {
-	since := time.Unix(1000, 500)
-	secret, publishable := &apps.Key{ID: "sk_live_1", Secret: "s"}, &apps.Key{ID: "pk_live_1"}
-	for _, test := range []struct {
-		name   string
-		since  time.Time
-		key    *apps.Key
-		issued time.Time
-		now    int64
-		want   bool
-	}{
-		{"never revoked", time.Time{}, secret, time.Unix(1, 0), 1002, false},
-		{"issued before", since, secret, time.Unix(999, 0), 1002, true},
-		{"issued in the same second", since, secret, time.Unix(1000, 999), 1002, true},
-		{"issued after", since, secret, time.Unix(1001, 0), 1002, false},
-		{"no iat", since, secret, time.Time{}, 1002, true},
-		{"by a clock that is two seconds fast", since, secret, time.Unix(1004, 0), 1002, false},
-		{"by a clock that is three seconds fast", since, secret, time.Unix(1005, 0), 1002, true},
-		{"by a clock that is 59 s fast, before", since, secret, time.Unix(1059, 0), 1001, true},
-		{"ahead when the minute is nearly over", since, secret, time.Unix(1099, 0), 1060, true},
-		{"ahead when the minute is over", since, secret, time.Unix(1099, 0), 1061, false},
-		{"a publishable key from the future", since, publishable, time.Unix(1059, 0), 1001, false},
-		{"publishable key", since, publishable, time.Time{}, 1002, false},
-	} {
-		if got := Revokes(test.since, &auth.Grant{Key: test.key, IssuedAt: test.issued}, time.Unix(test.now, 0)); got != test.want {
-			t.Errorf("%s: %v, want %v", test.name, got, test.want)
+// Where an app limits how long its tokens live, revocations are forgotten when the last
+// token has expired that they can concern, and not before.
+func TestRevocationsEnd(t *testing.T) {
+	both(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := context.Background()
+		l := NewList(rdb, keys)
+		at := time.Unix(1_767_225_600, 0)
+		limited := &apps.App{ID: "app", Limits: apps.Limits{MaxTokenLifeSec: 3600}}
+		revoke := func(app *apps.App, peer string, at time.Time) {
+			t.Helper()
+			if err := l.Revoke(ctx, app, peer, at); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
+		want := func(peers ...string) {
+			t.Helper()
+			var got []string
+			for peer := range rdb.HGetAll(ctx, keys.Revoked("app")).Val() {
+				got = append(got, peer)
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, peers) {
+				t.Errorf("kept are %q, want %q", got, peers)
+			}
+			if n := rdb.ZCard(ctx, keys.RevokedSince("app")).Val(); n != int64(len(peers)) {
+				t.Errorf("%d are known by time, want %d", n, len(peers))
+			}
+		}
+		revoke(app, "before there was a limit", at)
+		revoke(limited, "again", at)
+		for _, key := range []string{keys.Revoked("app"), keys.RevokedSince("app")} {
+			// A token that is dated a minute ahead is good for an hour from then.
+			if ttl := rdb.TTL(ctx, key).Val(); ttl < time.Hour+time.Minute || ttl > time.Hour+3*time.Minute {
+				t.Errorf("%s ends in %v", key, ttl)
+			}
+		}
+		revoke(limited, "again", at.Add(time.Minute))
+		revoke(limited, "later", at.Add(time.Hour+time.Minute))
+		want("again", "before there was a limit", "later")
+		revoke(limited, "last", at.Add(time.Hour+2*time.Minute+time.Second))
+		want("again", "last", "later")
+		revoke(app, "without a limit", at.Add(24*time.Hour))
+		want("again", "last", "later", "without a limit")
+		if ttl := rdb.TTL(ctx, keys.Revoked("app")).Val(); ttl != -1 {
+			t.Errorf("without a limit the list ends in %v", ttl)
+		}
+	})
+}
+
+// HOSTILE: a key that revokes ever new peers does not fill Redis. Those that are
+// revoked can be revoked again, and stay.
+func TestRevocationsAreBounded(t *testing.T) {
+	both(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := context.Background()
+		l := NewList(rdb, keys)
+		l.maxPeers = 3
+		at := time.Unix(1_767_225_600, 0)
+		for i, want := range []error{nil, nil, nil, ErrFull, ErrFull} {
+			if err := l.Revoke(ctx, app, fmt.Sprint("p", i), at); !errors.Is(err, want) {
+				t.Errorf("number %d: %v, want %v", i, err, want)
+			}
+		}
+		if err := l.Revoke(ctx, app, "p0", at.Add(time.Second)); err != nil {
+			t.Error(err)
+		}
+		if got := rdb.HGet(ctx, keys.Revoked("app"), "p0").Val(); got != fmt.Sprint(at.Unix()+1) {
+			t.Errorf("p0 is revoked since %s", got)
+		}
+		if n := rdb.HLen(ctx, keys.Revoked("app")).Val(); n != 3 {
+			t.Errorf("%d are kept", n)
+		}
+		limited := &apps.App{ID: "app", Limits: apps.Limits{MaxTokenLifeSec: 60}}
+		if err := l.Revoke(ctx, limited, "p9", at.Add(time.Hour)); err != nil {
+			t.Errorf("with room: %v", err)
+		}
+	})
 }

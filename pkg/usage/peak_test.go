@@ -17,7 +17,7 @@ import (
 func acquire(t *testing.T, node *quota.Connections, app *apps.App) {
 	t.Helper()
 	answer := make(chan error, 1)
-	node.Acquire(quota.Applicant{App: app, Done: func(_ time.Time, err error) { answer <- err }})
+	node.Acquire(quota.Applicant{App: app, Done: func(err error) { answer <- err }})
 	if err := <-answer; err != nil {
 		t.Fatal(err)
 	}

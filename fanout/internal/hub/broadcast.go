@@ -1,11 +1,6 @@
 package hub
 
-import (
-	"slices"
-
-	"fleetwire/pkg/broker"
-	"fleetwire/pkg/protocol"
-)
+import "fleetwire/pkg/broker"
 
 // maxJoined bounds the frames that are joined into one buffer. A connection
 // whose buffer is partly written cannot be given anything else before its end.
@@ -16,21 +11,15 @@ const maxJoined = 64 << 10
 // not close connections as slow before anything was tried to be sent to them.
 const maxUnflushed = 256 << 10
 
-// Broadcast hands a batch of messages to everyone whom they concern, in order, and
-// carries out orders to close a peer's connections.
+// Broadcast hands a batch of messages to everyone whom they concern, in order.
 // Frames are shared, never copied per receiver; each connection that got
 // something is flushed once for each maxUnflushed bytes of the batch. Only one
 // goroutine may call it at a time.
 func (h *Hub) Broadcast(batch []broker.Delivery) {
 	for len(batch) > 0 {
-		if batch[0].AnswerTo != "" {
-			h.disconnect(&batch[0])
-			batch = batch[1:]
-			continue
-		}
 		size := 0
 		h.mu.RLock()
-		for len(batch) > 0 && batch[0].AnswerTo == "" && size < maxUnflushed {
+		for len(batch) > 0 && size < maxUnflushed {
 			run := h.runLength(batch)
 			h.deliver(batch[:run])
 			for i := range batch[:run] {
@@ -55,29 +44,11 @@ func (h *Hub) runLength(batch []broker.Delivery) int {
 	for i := 1; i < len(batch); i++ {
 		d := &batch[i]
 		size += len(d.Frame) + len(d.FromMetadata)
-		if d.Channel != first.Channel || d.App != first.App || d.Kind != first.Kind || d.AnswerTo != "" || size > maxJoined || h.interest.PublishedBy(d) != sender {
+		if d.Channel != first.Channel || d.App != first.App || d.Kind != first.Kind || size > maxJoined || h.interest.PublishedBy(d) != sender {
 			return i
 		}
 	}
 	return len(batch)
-}
-
-// disconnect closes the connections of the peer that the order names, and tells
-// how many there were.
-func (h *Hub) disconnect(order *broker.Delivery) {
-	h.mu.RLock()
-	var connections []member
-	if a := h.names[nameKey{broker.KindPeer, order.App, order.Channel}]; a != nil {
-		connections = slices.Clone(a.members)
-	}
-	h.mu.RUnlock()
-	closed := 0
-	for _, c := range connections {
-		if c.subscriber.Close(protocol.Closef(protocol.CloseDisconnected, "")) {
-			closed++
-		}
-	}
-	h.interest.Disconnected(order, closed)
 }
 
 // deliver queues a run of messages for everyone it concerns.

@@ -26,7 +26,6 @@ type interest struct {
 	by    map[*broker.Delivery]uint64
 
 	subscribers, patterns map[string]int // where that leaves the broker
-	disconnected          []int          // the answers to orders
 }
 
 func newInterest() *interest {
@@ -78,10 +77,6 @@ func (i *interest) SetConnections(app, peer string, n int, done func(error)) err
 	return i.note(done, "%s peer %s = %d", app, peer, n)
 }
 
-func (i *interest) Disconnected(_ *broker.Delivery, closed int) {
-	i.disconnected = append(i.disconnected, closed)
-}
-
 func (i *interest) PublishedBy(d *broker.Delivery) uint64 { return i.by[d] }
 
 // want checks what was said since the last want.
@@ -121,11 +116,6 @@ func message(app, name, data string) sent {
 func direct(app, peer, data string) sent {
 	body := protocol.AppendDirect(nil, "sender", nil, []byte(`"`+data+`"`))
 	return sent{Delivery: broker.Delivery{Kind: broker.KindPeer, App: app, Channel: peer, Frame: protocol.AppendTextFrame(nil, body)}}
-}
-
-// disconnect is an order to close a peer of app.
-func disconnect(app, peer string) sent {
-	return sent{Delivery: broker.Delivery{Kind: broker.KindPeer, App: app, Channel: peer, AnswerTo: "answers"}}
 }
 
 func (m sent) from(connection uint64) sent { m.by = connection; return m }

@@ -5,6 +5,7 @@
 package hub
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -39,7 +40,6 @@ type Interest interface {
 	AddPattern(app string, p *channel.Pattern, done func(error)) error
 	RemovePattern(app string, p *channel.Pattern)
 	PublishedBy(*broker.Delivery) uint64
-	Disconnected(order *broker.Delivery, closed int)
 }
 
 // Hub is safe for concurrent use.
@@ -86,6 +86,22 @@ func (h *Hub) Subscribe(s Subscriber, app, name string, metadata bool, done func
 // Subscribe; RemovePeer undoes it.
 func (h *Hub) AddPeer(s Subscriber, app, peer string, done func(error)) error {
 	return h.join(s, nameKey{broker.KindPeer, app, peer}, h.interest.SetConnections, true, done)
+}
+
+// Disconnect closes the peer's connections, and returns how many those were.
+func (h *Hub) Disconnect(app, peer string) (closed int) {
+	h.mu.RLock()
+	var connections []member
+	if a := h.names[nameKey{broker.KindPeer, app, peer}]; a != nil {
+		connections = slices.Clone(a.members)
+	}
+	h.mu.RUnlock()
+	for _, c := range connections {
+		if c.subscriber.Close(protocol.Closef(protocol.CloseDisconnected, "")) {
+			closed++
+		}
+	}
+	return closed
 }
 
 // stateCount tells the broker how many members an audience has.

@@ -13,7 +13,7 @@ import (
 // window ends: who hears from somebody has been shown that they are there.
 func (r *Roster) Precede(batch []broker.Delivery) {
 	for i := range batch {
-		if d := &batch[i]; d.Kind == broker.KindPeer && d.AnswerTo == "" {
+		if d := &batch[i]; d.Kind == broker.KindPeer {
 			r.precede(d)
 		}
 	}

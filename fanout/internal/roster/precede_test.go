@@ -85,7 +85,6 @@ func TestPrecede(t *testing.T) {
 		for _, data := range []string{"1", `"` + strings.Repeat("x", 200) + `"`, `"` + strings.Repeat("x", 1<<16) + `"`} {
 			w.do("c", "+new")
 			w.roster.Precede(direct("other", data))
-			w.roster.Precede([]broker.Delivery{{Kind: broker.KindPeer, App: app, Channel: "to", AnswerTo: "somebody"}})
 			elsewhere := direct("new", data)
 			elsewhere[0].App = "another app"
 			w.roster.Precede(elsewhere)

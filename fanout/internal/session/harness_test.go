@@ -53,6 +53,12 @@ type world struct {
 	ids       atomic.Uint64
 	peers     sync.Map // by their session's id
 	refused   *peer
+
+	revokedSince atomic.Pointer[time.Time] // tokens issued up to then are revoked
+	mu           sync.Mutex
+	deaf         error    // what Redis answers instead
+	holds        bool     // answers are held
+	held         []func() // answers
 }
 
 type verifier func(token, origin string) (*auth.Grant, *protocol.CloseError)
@@ -86,8 +92,19 @@ func newWorld(t testing.TB) *world {
 		stop()
 		<-running
 	})
+	w.revokedSince.Store(&time.Time{})
+	revoked := func(g *auth.Grant, done func(bool, error)) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		answer := func() { done(!g.IssuedAt.After(*w.revokedSince.Load()), w.deaf) }
+		if w.holds {
+			w.held = append(w.held, answer)
+			return
+		}
+		go answer()
+	}
 	w.opt = Options{
-		Hub: hub.New(w.interest), Publisher: w.publisher, Members: w.lists, Roster: w.lists, Verify: verify, Directory: w.store.Current, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock.now, Loops: loops,
+		Hub: hub.New(w.interest), Publisher: w.publisher, Members: w.lists, Roster: w.lists, Verify: verify, Revoked: revoked, Directory: w.store.Current, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock.now, Ticks: w.clock.ticks, Loops: loops,
 		Left: func(s *Session) { w.peerOf(s).left.Add(1) },
 		Ended: func(s *Session, ended Ended) {
 			p := w.peerOf(s)
@@ -121,7 +138,22 @@ func (w *world) limited(peer string, perSec, burst int) *auth.Grant {
 	return &auth.Grant{App: &app, Key: &key, Peer: peer, Actions: key.Actions}
 }
 
-type clock struct{ at atomic.Pointer[time.Time] }
+// clock is the time of day and, but for when that is set, what has passed.
+type clock struct {
+	at      atomic.Pointer[time.Time]
+	stepped atomic.Int64 // by how much the time of day was set
+}
+
+// ticks only run forward.
+func (c *clock) ticks() time.Duration {
+	return c.now().Sub(time.Unix(1_700_000_000, 0)) - time.Duration(c.stepped.Load())
+}
+
+// step sets the time of day.
+func (c *clock) step(d time.Duration) {
+	c.stepped.Add(int64(d))
+	c.advance(d)
+}
 
 func (c *clock) now() time.Time               { return *c.at.Load() }
 func (c *clock) set(t time.Time)              { c.at.Store(&t) }
@@ -137,8 +169,6 @@ type interest struct {
 	held        []func(error)
 	subscribers map[string]int // by channel, or by pattern
 	connections map[string]int // by peer
-
-	disconnected int // connections closed by order
 }
 
 func (i *interest) SetSubscribers(_, name string, n int, done func(error)) error {
@@ -155,12 +185,6 @@ func (i *interest) RemovePattern(_ string, p *channel.Pattern) {
 
 func (i *interest) SetConnections(_, peer string, n int, done func(error)) error {
 	return i.change(done, func() { i.connections[peer] = n })
-}
-
-func (i *interest) Disconnected(_ *broker.Delivery, closed int) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.disconnected += closed
 }
 
 func (i *interest) PublishedBy(*broker.Delivery) uint64 { return 0 }

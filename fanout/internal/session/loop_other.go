@@ -121,7 +121,7 @@ func (s *Session) drain() {
 
 		q.mu.Lock()
 		q.bytes -= size
-		q.progress = sinceStart(s.opt.Now())
+		q.progress = s.opt.Ticks()
 		if err != nil {
 			q.draining = false
 			s.breakOff()

@@ -7,16 +7,15 @@ import (
 )
 
 // pace is a connection's token bucket (protocol §6) in one number: when the
-// bucket would be full again, unix nanoseconds. An idle connection pays 8 bytes
+// bucket would be full again (Options.Ticks). An idle connection pays 8 bytes
 // for it.
-type pace int64
+type pace time.Duration
 
 // take takes a token, if there is one.
-func (p *pace) take(now time.Time, limits *apps.Limits) bool {
-	perToken := int64(time.Second) / int64(limits.ConnectionMessagesPerSec)
-	at := now.UnixNano()
-	full := max(int64(*p), at) + perToken
-	if full-at > perToken*int64(limits.ConnectionMessagesBurst) {
+func (p *pace) take(now time.Duration, limits *apps.Limits) bool {
+	perToken := time.Second / time.Duration(limits.ConnectionMessagesPerSec)
+	full := max(time.Duration(*p), now) + perToken
+	if full-now > perToken*time.Duration(limits.ConnectionMessagesBurst) {
 		return false
 	}
 	*p = pace(full)

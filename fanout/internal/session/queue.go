@@ -2,6 +2,7 @@ package session
 
 import (
 	"sync"
+	"time"
 
 	"fleetwire/pkg/protocol"
 )
@@ -14,12 +15,12 @@ type queue struct {
 	room   [1][]byte // where frames lie while there is one, as there mostly is
 	bytes  int       // unsent, those in the hands of the drain goroutine included
 
-	progress int64 // with draining: when the socket last took something (sinceStart)
-	started  bool  // it may be written
-	draining bool  // the socket is full: it will be written to when it takes more
-	flushing bool  // somebody has been told to Flush
-	broken   bool  // the socket takes nothing any more
-	begun    bool  // the first of frames is the rest of one that is partly written
+	progress time.Duration // with draining: when the socket last took something (Options.Ticks)
+	started  bool          // it may be written
+	draining bool          // the socket is full: it will be written to when it takes more
+	flushing bool          // somebody has been told to Flush
+	broken   bool          // the socket takes nothing any more
+	begun    bool          // the first of frames is the rest of one that is partly written
 
 	closing  *protocol.CloseError // why the server closes; its frame is the last
 	held     *held                // nil: nothing waits for a snapshot

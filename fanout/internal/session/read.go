@@ -3,6 +3,7 @@ package session
 import (
 	"errors"
 	"sync"
+	"time"
 
 	"fleetwire/pkg/protocol"
 )
@@ -88,7 +89,7 @@ func (s *Session) fill() error {
 		return err
 	}
 	s.in.end += n
-	s.heard.Store(s.opt.Now().Unix())
+	s.heard.Store(int64(s.opt.Ticks() / time.Second))
 	return nil
 }
 

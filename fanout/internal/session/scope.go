@@ -1,7 +1,6 @@
 package session
 
 import (
-	"cmp"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -10,7 +9,6 @@ import (
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/protocol"
-	"fleetwire/pkg/revocation"
 )
 
 // scope is what a connection may do, and what it has subscribed to with that.
@@ -22,6 +20,8 @@ type scope struct {
 	subscriptions subscriptions
 	expiry        *time.Timer // closes the connection when the grant expires; nil: not soon
 	left          bool        // takes part in nothing any more
+
+	asked, granted uint32 // refreshes: the last that was asked for, and that was granted
 }
 
 // Grant is what the connection may do.
@@ -31,9 +31,29 @@ func (s *Session) Grant() *auth.Grant { return s.scope.grant.Load() }
 // from now on. What the new one does not cover is unsubscribed, and returned in
 // order. If that takes too long to find out, it is refused and changes nothing.
 func (s *Session) Regrant(g *auth.Grant) (unsubscribed []string, refused *protocol.Error) {
+	s.scope.mu.Lock()
+	defer s.scope.mu.Unlock()
+	return s.tryRegrant(g)
+}
+
+// regrantInTurn is Regrant for the refresh with this number. Once a later one was
+// granted, it does nothing.
+func (s *Session) regrantInTurn(g *auth.Grant, number uint32) (unsubscribed []string, refused *protocol.Error) {
 	c := &s.scope
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if number < c.granted {
+		return nil, nil
+	}
+	if unsubscribed, refused = s.tryRegrant(g); refused == nil {
+		c.granted = number
+	}
+	return unsubscribed, refused
+}
+
+// tryRegrant is Regrant with the scope locked.
+func (s *Session) tryRegrant(g *auth.Grant) (unsubscribed []string, refused *protocol.Error) {
+	c := &s.scope
 	if c.left {
 		return nil, nil
 	}
@@ -134,31 +154,4 @@ func (s *Session) leave() {
 	c.subscriptions = nil
 	g := s.Grant()
 	s.opt.Hub.RemovePeer(s, g.App.ID, g.Peer)
-}
-
-// handleRefresh replaces the credential without a reconnect (protocol §4.2).
-func (s *Session) handleRefresh(f *protocol.ClientFrame) *protocol.Error {
-	old := s.Grant()
-	g, refused := s.opt.Verify(f.Token, old.Origin)
-	switch {
-	case refused != nil:
-		return protocol.Errorf(protocol.InvalidToken, "%s", cmp.Or(refused.Reason, refused.Code.Reason()))
-	case g.App.ID != old.App.ID:
-		return protocol.Errorf(protocol.InvalidToken, "the token is from another app's key")
-	case g.Peer != old.Peer:
-		return protocol.Errorf(protocol.InvalidToken, "the token is for another peer: its sub must be %q", old.Peer)
-	case revocation.Revokes(s.revokedUntil, g, s.opt.Now()):
-		return protocol.Errorf(protocol.InvalidToken, "the token was revoked")
-	}
-	unsubscribed, tooMuch := s.Regrant(g)
-	if tooMuch != nil {
-		return tooMuch
-	}
-	if f.RequestID != "" {
-		s.send(func(dst []byte) []byte {
-			return protocol.AppendRefreshed(dst, f.RequestID, g.ExpiresAt.Unix(), unsubscribed)
-		})
-	}
-	s.Follow() // the apps document may have changed since Verify
-	return nil
 }

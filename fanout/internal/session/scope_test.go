@@ -97,7 +97,7 @@ func TestDisconnect(t *testing.T) {
 	for _, p := range []*peer{one, two, other} {
 		p.register()
 	}
-	w.opt.Hub.Broadcast([]broker.Delivery{{Kind: broker.KindPeer, App: "app_test", Channel: "device-1", AnswerTo: "answers"}})
+	closed := w.opt.Hub.Disconnect("app_test", "device-1")
 	for _, p := range []*peer{one, two} {
 		p.want(aClose(4020, "disconnected by an operator"))
 		if e := p.wait(); e.By != "server" || e.Code != 4020 {
@@ -105,8 +105,8 @@ func TestDisconnect(t *testing.T) {
 		}
 	}
 	other.want(alive)
-	if w.interest.disconnected != 2 {
-		t.Errorf("%d connections are said to have been closed, want 2", w.interest.disconnected)
+	if closed != 2 {
+		t.Errorf("%d connections are said to have been closed, want 2", closed)
 	}
 }
 
@@ -175,7 +175,8 @@ func TestRefreshRefused(t *testing.T) {
 	s, err := New(&w.opt, 1, w.grant("device-1"), server, "", nil, nil)
 	check(t, err)
 	p.session = s
-	s.RevokedUntil(w.clock.in(-time.Hour))
+	since := w.clock.in(-time.Hour)
+	w.revokedSince.Store(&since)
 	issued := func(ago, ttl time.Duration) string {
 		token, _, err := auth.Mint(w.key, auth.TokenRequest{Peer: "device-1", TTL: ttl}, w.clock.in(-ago))
 		check(t, err)
@@ -289,14 +290,14 @@ func TestExpiryFarAhead(t *testing.T) {
 		defer p.session.scope.mu.Unlock()
 		return p.session.scope.expiry != nil
 	}
-	p.session.KeepAlive(w.clock.now())
+	p.session.KeepAlive(w.clock.ticks())
 	p.read()
 	if timer() {
 		t.Error("there is a timer for what is an hour ahead")
 	}
 	w.clock.advance(time.Hour - 2*protocol.PingInterval)
 	p.want(alive)
-	p.session.KeepAlive(w.clock.now())
+	p.session.KeepAlive(w.clock.ticks())
 	p.read()
 	if !timer() {
 		t.Fatal("there is no timer for what is two turns ahead")
@@ -310,7 +311,7 @@ func TestExpiryFarAhead(t *testing.T) {
 	p.session.Regrant(grant)
 	w.clock.advance(soon)
 	p.want(alive)
-	p.session.KeepAlive(w.clock.now())
+	p.session.KeepAlive(w.clock.ticks())
 	p.read()
 	p.want(aClose(4002, "token expired"))
 }

@@ -44,11 +44,18 @@ type Options struct {
 	// Verify says what a token grants that is to replace a live connection's, which
 	// came with this Origin header.
 	Verify func(token, origin string) (*auth.Grant, *protocol.CloseError)
+	// Revoked finds out whether the token of a grant that is to replace a live
+	// connection's was revoked, and tells done from another goroutine. An error is that
+	// Redis did not answer.
+	Revoked func(g *auth.Grant, done func(revoked bool, err error))
 	// Directory is the apps document in force.
 	Directory func() *apps.Directory
 	Log       *slog.Logger
-	Now       func() time.Time
-	Loops     *Loops
+	// Now is the time of day, which tokens go by. It may be set: what takes time is
+	// measured by Ticks, which only runs forward.
+	Now   func() time.Time
+	Ticks func() time.Duration
+	Loops *Loops
 
 	// Left is called when a session takes part in nothing any more, but not for
 	// refused ones; Ended, when its socket is closed: that is its end. Neither must
@@ -61,13 +68,10 @@ type Options struct {
 type Session struct {
 	opt    *Options
 	id     uint64
-	remote string // the client's address
-	began  int64  // unix nanoseconds
+	remote string        // the client's address
+	began  time.Duration // Options.Ticks
 
 	scope scope
-
-	// Tokens of the peer that were issued up to then are revoked; zero: none are.
-	revokedUntil time.Time
 
 	// Owned by turns: one at a time has them.
 	in       reader
@@ -79,7 +83,7 @@ type Session struct {
 	refused   bool // it only performs the closing handshake
 	impatient bool // what came with the upgrade request is still to be done
 
-	heard atomic.Int64 // when bytes last came, unix seconds
+	heard atomic.Int64 // when bytes last came (Options.Ticks), seconds
 
 	// Side by side: a delivery needs both, and little else.
 	sock socket
@@ -92,18 +96,18 @@ type Session struct {
 // welcome is queued here, so that nothing can overtake it; nothing is written and
 // nothing ends before Start or Refuse.
 func New(opt *Options, id uint64, grant *auth.Grant, conn *net.TCPConn, remote string, early, answer []byte) (*Session, error) {
-	s := &Session{opt: opt, id: id, remote: remote, began: opt.Now().UnixNano()}
+	now := opt.Now()
+	s := &Session{opt: opt, id: id, remote: remote, began: opt.Ticks()}
 	if err := s.sock.open(opt.Loops, conn); err != nil {
 		return nil, err
 	}
 	s.scope.grant.Store(grant)
 	s.takeEarly(early)
 	s.out.begin(answer)
-	began := time.Unix(0, s.began)
-	s.heard.Store(began.Unix())
+	s.heard.Store(int64(s.began / time.Second))
 	s.send(func(dst []byte) []byte {
 		w := protocol.Welcome{
-			PeerID: grant.Peer, ServerTime: began.Unix(),
+			PeerID: grant.Peer, ServerTime: now.Unix(),
 			MaxMessageSize: protocol.MaxFrameBytes, Metadata: grant.Metadata,
 		}
 		if !grant.ExpiresAt.IsZero() {
@@ -152,7 +156,3 @@ func (s *Session) Register(done func(error)) error {
 	g := s.Grant()
 	return s.opt.Hub.AddPeer(s, g.App.ID, g.Peer, done)
 }
-
-// RevokedUntil tells the session up to when tokens of its peer are revoked, for
-// refreshes. It comes before Start.
-func (s *Session) RevokedUntil(at time.Time) { s.revokedUntil = at }

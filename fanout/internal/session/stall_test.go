@@ -59,7 +59,7 @@ func TestStalledPeer(t *testing.T) {
 				t.Helper()
 				p.turn()
 				w.clock.advance(d)
-				p.session.KeepAlive(w.clock.now())
+				p.session.KeepAlive(w.clock.ticks())
 				if c := p.session.out.closeSent(); c != nil {
 					t.Fatalf("closed with %v", c)
 				}
@@ -69,7 +69,7 @@ func TestStalledPeer(t *testing.T) {
 			alive(protocol.StallLimit - protocol.PingInterval - time.Second)
 			p.turn()
 			w.clock.advance(time.Second)
-			p.session.KeepAlive(w.clock.now())
+			p.session.KeepAlive(w.clock.ticks())
 			if c := p.session.out.closeSent(); c == nil || c.Code != 1008 || c.Reason != stalledReason {
 				t.Fatalf("after 30 s in which it took nothing: %v", c)
 			}
@@ -95,7 +95,7 @@ func TestSlowIsNotStalled(t *testing.T) {
 	for p.unsent() > len(body)/2 {
 		w.clock.advance(protocol.PingInterval)
 		p.turn()
-		p.session.KeepAlive(w.clock.now())
+		p.session.KeepAlive(w.clock.ticks())
 		w.clock.advance(time.Second)
 		for before := p.unsent(); p.unsent() == before; { // until the socket takes some
 			if _, err := p.in.Discard(1 << 10); err != nil {
@@ -105,7 +105,7 @@ func TestSlowIsNotStalled(t *testing.T) {
 	}
 	w.clock.advance(protocol.PingInterval)
 	p.turn()
-	p.session.KeepAlive(w.clock.now())
+	p.session.KeepAlive(w.clock.ticks())
 	if c := p.session.out.closeSent(); c != nil {
 		t.Fatalf("closed with %v, though it reads", c)
 	}
@@ -118,7 +118,7 @@ func TestStalledBetweenTurns(t *testing.T) {
 	w := newWorld(t)
 	stalled, _ := w.stall(3 << 20)
 	reads, _ := w.stall(3 << 20)
-	turn := w.clock.in(protocol.StallLimit - before)
+	turn := w.clock.ticks() + protocol.StallLimit - before
 	w.clock.advance(protocol.StallLimit) // as the node's clock is when what the turn foresaw comes
 	stalled.turn()
 	stalled.session.KeepAlive(turn)
@@ -127,7 +127,7 @@ func TestStalledBetweenTurns(t *testing.T) {
 	}
 	reads.turn()
 	reads.read()
-	if reads.session.closeIfStalled(w.clock.now()) {
+	if reads.session.closeIfStalled(w.clock.ticks()) {
 		t.Error("closed, though it has read everything")
 	}
 	reads.want(alive)

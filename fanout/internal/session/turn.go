@@ -193,7 +193,7 @@ func (s *Session) finish() {
 			slog.String("app", grant.App.ID), slog.String("peer", grant.Peer), slog.String("key", grant.Key.ID),
 			slog.Uint64("connection", s.id), slog.String("address", s.remote),
 			slog.String("by", e.By), slog.Int("code", int(e.Code)), slog.String("reason", e.Reason),
-			slog.Duration("lasted", s.opt.Now().Sub(time.Unix(0, s.began))), slog.Uint64("frames", s.received))
+			slog.Duration("lasted", s.opt.Ticks()-s.began), slog.Uint64("frames", s.received))
 	}
 	s.opt.Ended(s, e.Ended)
 }

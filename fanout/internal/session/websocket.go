@@ -95,7 +95,7 @@ func (s *Session) next(b []byte) (int, error) {
 	payload := b[size:whole]
 	ws.Cipher(payload, h.Mask, 0)
 	s.received++
-	if limits := &s.Grant().App.Limits; h.OpCode != ws.OpClose && !s.pace.take(s.opt.Now(), limits) {
+	if limits := &s.Grant().App.Limits; h.OpCode != ws.OpClose && !s.pace.take(s.opt.Ticks(), limits) {
 		return 0, protocol.Closef(protocol.CloseMessageRate, "over %d frames per second (burst %d)", limits.ConnectionMessagesPerSec, limits.ConnectionMessagesBurst)
 	}
 	switch h.OpCode {

@@ -37,7 +37,7 @@ func (s *Session) flush() {
 		q.skip(n)
 		q.draining = true
 		if n > 0 || q.progress == 0 {
-			q.progress = sinceStart(s.opt.Now())
+			q.progress = s.opt.Ticks()
 		}
 		s.sock.awaitWritable(s)
 	}

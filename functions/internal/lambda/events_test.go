@@ -17,6 +17,7 @@ import (
 	"fleetwire/functions/peers"
 	"fleetwire/functions/publish"
 	"fleetwire/functions/tokens"
+	"fleetwire/pkg/apps"
 )
 
 // fixture is an event of testdata/events, as AWS documents it.
@@ -262,7 +263,7 @@ type nobody struct{}
 
 func (nobody) Disconnect(context.Context, string, string) (int64, error) { return 0, nil }
 
-func (nobody) Revoke(context.Context, string, string, time.Time) error { return nil }
+func (nobody) Revoke(context.Context, *apps.App, string, time.Time) error { return nil }
 
 // Two credentials are refused here as on a node.
 func TestTwoAuthorizationHeaders(t *testing.T) {

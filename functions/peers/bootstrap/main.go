@@ -8,6 +8,7 @@ import (
 
 	"fleetwire/functions/internal/lambda"
 	"fleetwire/functions/peers"
+	"fleetwire/pkg/orders"
 	"fleetwire/pkg/presence"
 	"fleetwire/pkg/revocation"
 )
@@ -15,7 +16,7 @@ import (
 func main() {
 	lambda.Serve(func(s lambda.Services) http.Handler {
 		return peers.New(s.API, peers.Config{
-			Connections: s.Broker,
+			Connections: orders.NewSender(s.Redis, s.Keys),
 			Revocations: revocation.NewList(s.Redis, s.Keys),
 			Members: func(ctx context.Context, app, channel, after string, limit int) (presence.Page, error) {
 				return presence.List(ctx, s.Redis, s.Keys, app, channel, after, limit)

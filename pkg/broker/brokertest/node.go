@@ -50,7 +50,6 @@ type node struct {
 	mu       sync.Mutex
 	names    map[name]bool
 	patterns map[name][]*channel.Pattern // by kind and app
-	order    func(*broker.Delivery)      // what the node does when told to close a peer's connections
 	got      []broker.Delivery
 	came     chan struct{} // closed and replaced when got grows
 }
@@ -120,9 +119,7 @@ func (n *node) deliver(batch []broker.Delivery) {
 	defer n.mu.Unlock()
 	before := len(n.got)
 	for _, d := range batch {
-		if d.AnswerTo != "" {
-			n.order(&d)
-		} else if n.wants(d.Kind, d.App, d.Channel) {
+		if n.wants(d.Kind, d.App, d.Channel) {
 			n.got = append(n.got, d)
 		}
 	}
@@ -169,12 +166,6 @@ func (n *node) wantPattern(kind broker.Kind, app, pattern string) *channel.Patte
 	of := name{kind: kind, app: app}
 	n.patterns[of] = append(n.patterns[of], p)
 	return p
-}
-
-func (n *node) onOrder(order func(*broker.Delivery)) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.order = order
 }
 
 // connect states that the peer has so many connections, and waits until Redis has

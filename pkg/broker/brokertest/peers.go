@@ -2,7 +2,6 @@ package brokertest
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"testing"
 
@@ -56,45 +55,6 @@ func testDirect(t *testing.T, s *system) {
 	one.connect("app", "a", 0)
 	if direct(t, from, "app", "b", "1") || !direct(t, from, "app", "a", "1") {
 		t.Error("b has left and a has not, but a send finds it otherwise")
-	}
-}
-
-func testDisconnect(t *testing.T, s *system) {
-	one, two, from := s.node(), s.node(), s.publisher()
-	closes := map[*node]int{one: 2, two: 3}
-	for n := range closes {
-		n.connect("app", "a", 1)
-	}
-	one.connect("app", "b", 1)
-	for n, closed := range closes {
-		n.onOrder(func(order *broker.Delivery) { n.Disconnected(order, closed) })
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	for peer, want := range map[string]int64{"a": 5, "b": 2, "nobody": 0} {
-		closed, err := from.Disconnect(ctx, "app", peer)
-		if s.Embedded && peer != "a" {
-			continue // every node gets every order, and this one's answer is always the same
-		}
-		if err != nil || closed != want {
-			t.Errorf("%q: %d closed, %v, want %d", peer, closed, err, want)
-		}
-	}
-	if keys := s.Redis.Keys(ctx, "*closed*").Val(); len(keys) > 0 {
-		t.Errorf("answers are left in redis: %q", keys)
-	}
-}
-
-func testDisconnectUnanswered(t *testing.T, s *system) {
-	one, two, from := s.node(), s.node(), s.publisher()
-	one.connect("app", "a", 1)
-	two.connect("app", "a", 1)
-	one.onOrder(func(order *broker.Delivery) { one.Disconnected(order, 1) })
-	two.onOrder(func(*broker.Delivery) {})
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	if closed, err := from.Disconnect(ctx, "app", "a"); !errors.Is(err, broker.ErrUnanswered) || closed != 1 {
-		t.Errorf("%d closed, %v, want 1 and ErrUnanswered", closed, err)
 	}
 }
 

@@ -34,8 +34,6 @@ func Run(t *testing.T, start func(t *testing.T) Setup) {
 		{"once although several interests match", testOnce},
 		{"a publisher knows its own", testPublishedBy},
 		{"direct messages to a peer", testDirect},
-		{"a peer's connections are closed on every node", testDisconnect},
-		{"a node that does not say what it closed", testDisconnectUnanswered},
 		{"announcements", testAnnouncements},
 		{"hostile channel names", testNames},
 		{"hostile patterns", testPatterns},

@@ -1,0 +1,134 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"fleetwire/pkg/auth"
+	"fleetwire/pkg/protocol"
+)
+
+// answerHeld has what Redis was asked answered, in this order.
+func (w *world) answerHeld(order ...int) {
+	w.t.Helper()
+	w.mu.Lock()
+	held := w.held
+	w.held = nil
+	w.mu.Unlock()
+	if len(held) != len(order) {
+		w.t.Fatalf("Redis was asked %d times, want %d", len(held), len(order))
+	}
+	for _, i := range order {
+		held[i]()
+	}
+}
+
+func (w *world) holdRevoked(hold bool, deaf error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.holds, w.deaf = hold, deaf
+}
+
+// The former credential is in force until Redis has said that the new token was not
+// revoked, and nothing else waits for that.
+func TestRefreshAsksRedis(t *testing.T) {
+	w := newWorld(t)
+	p := w.connect(w.grant("device-1"))
+	before := p.session.Grant()
+	w.holdRevoked(true, nil)
+	p.write(refresh(w.token("sk_test", "device-1", "fleets/*")))
+	p.want(alive)
+	p.write(text(`{"type":"subscribe","channel":"devices/a","requestId":"s"}`))
+	p.want(anAck("s"))
+	if p.session.Grant() != before {
+		t.Error("the new grant is in force before Redis has answered")
+	}
+	w.answerHeld(0)
+	p.want(aText(`{"type":"ack","requestId":"f","expiresAt":` + fmt.Sprint(w.clock.in(time.Hour).Unix()) + `,"unsubscribed":["devices/a"]}`))
+
+	w.holdRevoked(false, errors.New("connection reset"))
+	before = p.session.Grant()
+	p.write(refresh(w.token("sk_test", "device-1")))
+	p.want(anError(protocol.BackendError, "f"), alive)
+	if p.session.Grant() != before {
+		t.Error("the grant has changed, though Redis did not answer")
+	}
+}
+
+// Whatever the order of the answers, the last refresh that was granted holds.
+func TestRefreshesAnsweredOutOfOrder(t *testing.T) {
+	w := newWorld(t)
+	p := w.connect(w.grant("device-1"))
+	w.holdRevoked(true, nil)
+	p.write(refresh(w.token("sk_test", "device-1", "fleets/*")))
+	p.write(refresh(w.token("sk_test", "device-1", "devices/b")))
+	p.want(alive)
+	w.answerHeld(1, 0)
+	for range 2 {
+		p.want(aText(`{"type":"ack","requestId":"f","expiresAt":` + fmt.Sprint(w.clock.in(time.Hour).Unix()) + `,"unsubscribed":[]}`))
+	}
+	if g := p.session.Grant(); !g.MayTouch("devices/b") || g.MayTouch("fleets/f") {
+		t.Errorf("the grant is for %v", g.Patterns)
+	}
+	// One that is refused does not count.
+	since := w.clock.in(0)
+	p.write(refresh(w.token("sk_test", "device-1", "fleets/*")))
+	token, _, err := auth.Mint(w.key, auth.TokenRequest{Peer: "device-1", TTL: 2 * time.Hour}, w.clock.in(-time.Hour))
+	check(t, err)
+	since = since.Add(-time.Minute)
+	w.revokedSince.Store(&since)
+	p.write(refresh(token))
+	p.want(alive)
+	w.answerHeld(1, 0)
+	p.want(anError(protocol.InvalidToken, "f"))
+	p.want(aText(`{"type":"ack","requestId":"f","expiresAt":` + fmt.Sprint(w.clock.in(time.Hour).Unix()) + `,"unsubscribed":[]}`))
+	if g := p.session.Grant(); !g.MayTouch("fleets/f") {
+		t.Errorf("the grant is for %v", g.Patterns)
+	}
+}
+
+// The time of day is set, on the node: nobody has been silent for longer, and nobody's
+// rate is another.
+func TestTimeOfDayIsSet(t *testing.T) {
+	for name, step := range map[string]time.Duration{"ahead": time.Hour, "back": -time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			p := w.connect(w.limited("device-1", 1, 5))
+			p.write(text(ping))
+			p.read()
+			w.clock.step(step)
+			p.session.KeepAlive(w.clock.ticks())
+			p.read() // the ping
+			if c := p.session.out.closeSent(); c != nil {
+				t.Fatalf("closed with %v", c)
+			}
+			for range 2 {
+				w.clock.advance(5 * time.Second) // the bucket is full again
+				for range 4 {
+					p.write(text(ping))
+					p.read()
+				}
+			}
+			if c := p.session.out.closeSent(); c != nil {
+				t.Fatalf("closed with %v", c)
+			}
+			// And limits hold as ever.
+			w.clock.advance(protocol.InactivityLimit)
+			p.session.KeepAlive(w.clock.ticks())
+			p.want(aClose(4000, "nothing heard from you for 75 s"))
+		})
+	}
+	t.Run("rate", func(t *testing.T) {
+		w := newWorld(t)
+		p := w.connect(w.limited("device-1", 1, 5))
+		for range 5 {
+			p.write(text(ping))
+			p.read()
+		}
+		w.clock.step(time.Hour) // fills no bucket
+		p.write(text(ping))
+		p.want(aClose(4011, "over 1 frames per second (burst 5)"))
+	})
+}

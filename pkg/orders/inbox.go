@@ -1,0 +1,118 @@
+package orders
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/rediskeys"
+)
+
+const (
+	// readBlock is how long one look into an inbox waits for an order, and readLimit
+	// how long it may take until the connection counts as dead.
+	readBlock = time.Second
+	readLimit = readBlock + 1500*time.Millisecond
+	// readAtOnce bounds the orders of one look.
+	readAtOnce = 100
+	// readRetry is the pause after a look that failed.
+	readRetry = 250 * time.Millisecond
+)
+
+// InboxOptions set an Inbox up.
+type InboxOptions struct {
+	Redis *redis.Client
+	Keys  rediskeys.Namespace
+	// Node is the name under which the node holds connections (quota.NewConnections).
+	Node string
+	// Close closes the connections of a peer, and returns how many there were.
+	Close func(app, peer string) int
+	Log   *slog.Logger
+}
+
+// Inbox carries out the orders that a node is sent.
+type Inbox struct {
+	opt InboxOptions
+	key string
+	// carriedOut are orders, by their number in the stream, that Redis has not dropped
+	// yet as far as is known, and how many connections each closed. They are not to be
+	// carried out again: the peer may be back.
+	carriedOut map[string]int
+	failing    bool
+}
+
+// NewInbox returns an Inbox. It has to Run.
+func NewInbox(opt InboxOptions) *Inbox {
+	return &Inbox{opt: opt, key: opt.Keys.Inbox(opt.Node), carriedOut: map[string]int{}}
+}
+
+// Run carries orders out as they come, until ctx ends. It has a connection to Redis
+// of its own, as it mostly waits, and so that it learns by itself when that is lost:
+// no order depends on the link that messages come by.
+func (in *Inbox) Run(ctx context.Context) {
+	opt := *in.opt.Redis.Options()
+	opt.PoolSize = 1
+	rdb := redis.NewClient(&opt)
+	defer func() { _ = rdb.Close() }()
+	defer context.AfterFunc(ctx, func() { _ = rdb.Close() })() // ends a look that waits
+	for ctx.Err() == nil {
+		err := in.look(ctx, rdb)
+		if ctx.Err() != nil {
+			return
+		}
+		if failed := err != nil; failed != in.failing {
+			in.failing = failed
+			if failed {
+				in.opt.Log.Warn("redis does not hand out this node's orders to close connections; they are carried out when it does", "err", err)
+			} else {
+				in.opt.Log.Info("redis hands out this node's orders again")
+			}
+		}
+		if err != nil {
+			select {
+			case <-ctx.Done():
+			case <-time.After(readRetry):
+			}
+		}
+	}
+}
+
+// look waits for orders, carries them out, answers them and drops them.
+func (in *Inbox) look(ctx context.Context, rdb *redis.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, readLimit)
+	defer cancel()
+	// Always from the start: what is there has not been dropped yet.
+	streams, err := rdb.XRead(ctx, &redis.XReadArgs{Streams: []string{in.key, "0"}, Count: readAtOnce, Block: readBlock}).Result()
+	if errors.Is(err, redis.Nil) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	p := rdb.Pipeline()
+	for _, order := range streams[0].Messages {
+		closed, known := in.carriedOut[order.ID]
+		if !known {
+			closed = in.opt.Close(text(order, "app"), text(order, "peer"))
+			in.carriedOut[order.ID] = closed
+		}
+		answers := text(order, "answers")
+		p.RPush(ctx, answers, in.opt.Node+" "+strconv.Itoa(closed))
+		p.Expire(ctx, answers, answersKept)
+		p.XDel(ctx, in.key, order.ID)
+	}
+	if _, err := p.Exec(ctx); err != nil {
+		return err
+	}
+	clear(in.carriedOut)
+	return nil
+}
+
+func text(order redis.XMessage, field string) string {
+	s, _ := order.Values[field].(string)
+	return s
+}

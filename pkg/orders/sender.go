@@ -1,0 +1,117 @@
+// Package orders carries orders to close a peer's connections (protocol §5, DELETE
+// /v1/peers/{peer}) to the nodes, and their answers back.
+//
+// Pub/sub alone cannot do this: a node whose link is being made anew hears nothing,
+// and PUBLISH does not tell that it heard nothing. Each node therefore has an inbox in
+// Redis, a stream, in which an order waits until the node has carried it out. Redis
+// also knows which nodes hold connections of the app (quota.Holders): each of them
+// has to answer.
+package orders
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/quota"
+	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/rediskeys"
+)
+
+const (
+	// answerPatience is how long Disconnect waits for the next node's answer;
+	// Redis takes whole seconds. patience bounds all of it.
+	answerPatience = time.Second
+	patience       = 5 * time.Second
+	// answersKept is when answers that nobody fetched are dropped.
+	answersKept = 10 * time.Second
+	// maxWaiting bounds the orders that wait for one node; beyond it the oldest are
+	// dropped. Their senders have been told that the node did not answer.
+	maxWaiting = 10_000
+	// silenceCounts is for how long after its lease has run out a node is still said
+	// not to have answered. A node that is silent for longer counts as dead. If it
+	// lives all the same, cut off from Redis, the order waits for it (quota.HoldersKept).
+	silenceCounts = time.Minute
+)
+
+// ErrUnanswered: not every node that may hold connections of the peer has said that
+// it closed them.
+var ErrUnanswered = errors.New("not all nodes answered")
+
+// Sender sends orders. It is safe for concurrent use.
+type Sender struct {
+	rdb  redis.UniversalClient
+	keys rediskeys.Namespace
+}
+
+// NewSender returns a Sender.
+func NewSender(rdb redis.UniversalClient, keys rediskeys.Namespace) *Sender {
+	return &Sender{rdb, keys}
+}
+
+// Disconnect has every node close the connections that the peer has there, and
+// waits for the nodes to say how many those were, until none has answered for a
+// second. With ErrUnanswered, closed is what is known so far; nodes that have not
+// answered carry the order out when they reach Redis again.
+func (s *Sender) Disconnect(ctx context.Context, app, peer string) (closed int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	holders, err := quota.Holders(ctx, s.rdb, s.keys, app)
+	if err != nil || len(holders) == 0 {
+		return 0, err
+	}
+	answers := s.keys.Bucket(app, peer).Answers(rand.Text())
+	if err := s.send(ctx, holders, app, peer, answers); err != nil {
+		return 0, err
+	}
+	awaited := map[string]bool{}
+	for _, h := range holders {
+		if h.Silent < silenceCounts {
+			awaited[h.Node] = true
+		}
+	}
+	nodes := len(awaited)
+	for len(awaited) > 0 {
+		answer, err := s.rdb.BLPop(ctx, answerPatience, answers).Result()
+		if err != nil { // redis.Nil: none in time
+			return closed, fmt.Errorf("%w, %d of %d have: %w", ErrUnanswered, nodes-len(awaited), nodes, err)
+		}
+		node, number, _ := strings.Cut(answer[1], " ")
+		n, err := strconv.ParseInt(number, 10, 64)
+		if err != nil {
+			return closed, fmt.Errorf("a node's answer is not a number: %w", err)
+		}
+		if awaited[node] {
+			delete(awaited, node)
+			closed += n
+		}
+	}
+	return closed, nil
+}
+
+// send puts the order into the inboxes. The error proves that nothing was done only
+// if it proves that for each of them.
+func (s *Sender) send(ctx context.Context, holders []quota.Holder, app, peer, answers string) error {
+	p := s.rdb.Pipeline()
+	for _, h := range holders {
+		inbox := s.keys.Inbox(h.Node)
+		p.XAdd(ctx, &redis.XAddArgs{Stream: inbox, MaxLen: maxWaiting, Approx: true, Values: []any{"app", app, "peer", peer, "answers", answers}})
+		p.Expire(ctx, inbox, quota.HoldersKept)
+	}
+	cmds, err := p.Exec(ctx)
+	if err == nil {
+		return nil
+	}
+	for _, cmd := range cmds {
+		if cmd.Name() == "xadd" && !redisconn.Undone(cmd.Err()) {
+			return fmt.Errorf("an order was not taken by every inbox: %v", err) // not %w: redisconn.Undone would take it for all
+		}
+	}
+	return err
+}
