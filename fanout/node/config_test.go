@@ -39,6 +39,7 @@ func TestParseConfig(t *testing.T) {
 		{"a document inline", nil, []string{"-apps", `{"apps":[]}`}, Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", Apps: `{"apps":[]}`, Drain: 10 * time.Second, RedisPrefix: "fw"}},
 		{"empty variables", map[string]string{"FLEETWIRE_LISTEN": "", "FLEETWIRE_OPS": "", "FLEETWIRE_APPS": "", "FLEETWIRE_REDIS_URL": "", "FLEETWIRE_REDIS_PREFIX": "", "FLEETWIRE_DRAIN": "",
 			"FLEETWIRE_TRUSTED_PROXIES": "", "FLEETWIRE_LOG_FORMAT": "", "FLEETWIRE_LOG_LEVEL": " ", "FLEETWIRE_REDIS_CA": "", "FLEETWIRE_REDIS_INSECURE": ""}, nil, Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", Drain: 10 * time.Second, RedisPrefix: "fw"}},
+		{"a newline behind a variable", map[string]string{"FLEETWIRE_REDIS_URL": "redis://r\n"}, nil, Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", Redis: "redis://r", Drain: 10 * time.Second, RedisPrefix: "fw"}},
 		{"every interface, if it is said", nil, []string{"-listen", ":8080", "-ops", "[::]:0"}, Config{Listen: ":8080", Ops: "[::]:0", Drain: 10 * time.Second, RedisPrefix: "fw"}},
 		{"FLEETWIRE_REDIS is not a name", map[string]string{"FLEETWIRE_REDIS": "redis://r"}, nil, Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", Drain: 10 * time.Second, RedisPrefix: "fw"}},
 	} {

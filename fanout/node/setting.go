@@ -64,9 +64,9 @@ func readEnvironment(fs *flag.FlagSet, environment []string) (from map[string]st
 	}
 	fs.VisitAll(func(f *flag.Flag) {
 		name := envName(f.Name)
-		value := values[name]
+		value := strings.TrimSpace(values[name]) // mounted secrets often end in a newline
 		delete(values, name)
-		if strings.TrimSpace(value) == "" {
+		if value == "" {
 			return
 		}
 		// The value alone, past fs.Set: Visit is to find what the command line gave.

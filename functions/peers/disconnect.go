@@ -110,7 +110,7 @@ func readDisconnect(r *http.Request) (peer string, revoke bool, err error) {
 	}
 	if !protocol.ValidPeerID(peer) {
 		return "", false, protocol.Errorf(protocol.InvalidPeerID,
-			"the peer in the path, %s, is none; it must be 1–%d printable ASCII characters", api.Quote(peer), protocol.MaxPeerIDBytes)
+			"invalid peer id %s in the path: use 1 to %d printable ASCII characters", api.Quote(peer), protocol.MaxPeerIDBytes)
 	}
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {

@@ -90,7 +90,7 @@ func parseCursor(cursor string) (after string, err error) {
 	peer, err := cursorEncoding.DecodeString(cursor)
 	if err != nil || !protocol.ValidPeerID(string(peer)) {
 		return "", protocol.Errorf(protocol.InvalidRequest,
-			"the cursor is none that a page of peers has given; repeat it as it came, or leave it out to begin at the top")
+			"invalid cursor: repeat the cursor of the page before exactly as it came, or leave it out to begin at the top")
 	}
 	return string(peer), nil
 }

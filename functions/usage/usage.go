@@ -87,7 +87,7 @@ func top(reader Reader, kind usage.Kind, body func(usage.Page) any) api.HandlerF
 		}
 		page, err := reader.Top(r.Context(), key.App.ID, kind, q.pattern, q.limit, q.cursor)
 		if errors.Is(err, usage.ErrCursor) {
-			return protocol.Errorf(protocol.InvalidRequest, "cursor: %v", usage.ErrCursor)
+			return protocol.Errorf(protocol.InvalidRequest, "%v", usage.ErrCursor)
 		}
 		if err != nil {
 			return unread(err)

@@ -260,7 +260,7 @@ func TestWholeWay(t *testing.T) {
 		`{"channels":[{"channel":"devices/cam-2/events","published":3,"bytes":30},{"channel":"devices/cam-3/events","published":2,"bytes":20},`+
 			`{"channel":"devices/cam-4/events","published":1,"bytes":10}],"cursor":null}`)
 
-	const refused = `{"error":"invalid_request","message":"cursor: the cursor is none that a page of this ranking has given; repeat it as it came, or leave it out to begin at the top"}`
+	const refused = `{"error":"invalid_request","message":"invalid cursor: repeat the cursor of the page before exactly as it came, or leave it out to begin at the top"}`
 	apitest.Want(t, get(t, reader, "/v1/usage/peers?cursor="+next), 400, refused)
 	for _, cursor := range []string{"x", next + "A", next[1:], "null", "0"} {
 		apitest.Want(t, get(t, reader, "/v1/usage/channels?cursor="+cursor), 400, refused)

@@ -12,7 +12,7 @@ import (
 )
 
 // ErrCursor: a cursor that no page of this ranking has handed out.
-var ErrCursor = errors.New("the cursor is none that a page of this ranking has given; repeat it as it came, or leave it out to begin at the top")
+var ErrCursor = errors.New("invalid cursor: repeat the cursor of the page before exactly as it came, or leave it out to begin at the top")
 
 // place is a position in a ranking: behind the entry with this name and count.
 // Without a name it is the top.
