@@ -151,7 +151,7 @@ func TestImageIsBuiltWithTheModulesGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	version := regexp.MustCompile(`(?m)^go (\S+)$`).FindSubmatch(mod)
-	if from := only(t, stages[0], "FROM"); version == nil || !strings.Contains(from, " golang:"+string(version[1])+" ") {
+	if from := only(t, stages[0], "FROM"); version == nil || !strings.Contains(from, " golang:"+string(version[1])+"-") {
 		t.Errorf("FROM %s, and go.mod says %q", from, version)
 	}
 }

@@ -214,7 +214,7 @@ const scenarios = {
     const b = await joined(token("all", "presence-b", { peerMetadata: yard.metadata }), { node: 1 }, channel);
     await b.expect("presence", { channel, joined: [hall, yard], left: [] });
     for (const peer of [a, listener]) await peer.expect("presence", { channel, joined: [yard], left: [] });
-    assert.deepEqual(await listing(), { channel, peers: [hall, yard] });
+    assert.deepEqual(await listing(), { channel, peers: [hall, yard], cursor: null });
 
     // Who may not see presence is seen, and sees nothing.
     const blind = await joined(token("all", "presence-c", { permissions: ["subscribe"] }), { node: 0 }, channel);
@@ -232,7 +232,7 @@ const scenarios = {
       const { joined, left } = await peer.next("presence");
       assert.deepEqual([joined, left.map(({ peerId }) => peerId)], [[], ["presence-b"]]);
     }
-    assert.deepEqual(await listing(), { channel, peers: [hall] });
+    assert.deepEqual(await listing(), { channel, peers: [hall], cursor: null });
     assert.deepEqual(blind.all("presence"), []);
   },
 

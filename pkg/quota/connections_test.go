@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -351,16 +352,16 @@ func (stand) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next
 func (s stand) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(_ context.Context, cmds []redis.Cmder) error {
 		for _, cmd := range cmds {
-			args := cmd.Args() // evalsha, sha, 4, key, key, key, key, node, held, cap, lease, expiry, peer, iat, …
+			args := cmd.Args() // evalsha, sha, 4, key, key, key, key, node, held, cap, lease, expiry, known, peer, iat, asks, …
 			if args[2] == 1 {
-				cmd.(*redis.Cmd).SetVal("an epoch")
+				cmd.(*redis.Cmd).SetVal([]any{"an epoch", strconv.FormatInt(time.Now().UnixMilli(), 10)})
 				continue
 			}
-			wanted := int64(len(args)-12) / 2
+			wanted := int64(len(args)-13) / 3
 			n := s(args[8].(int64), wanted)
-			reply := make([]any, 2*wanted)
+			reply := make([]any, wanted)
 			for i := range wanted {
-				reply[2*i], reply[2*i+1] = min(max(n-i, 0), 1), int64(0)
+				reply[i] = min(max(n-i, 0), 1)
 			}
 			cmd.(*redis.Cmd).SetVal(reply)
 		}

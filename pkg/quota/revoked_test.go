@@ -198,11 +198,14 @@ func TestAFleetAsksInParts(t *testing.T) {
 		began := time.Now()
 		release()
 		all.Wait()
-		if took := time.Since(began); took > leaseRenewal {
+		took := time.Since(began)
+		if took > leaseRenewal {
 			t.Errorf("the fleet waited %v, as if for the next renewal", took)
 		}
-		if got := w.pipelines.Load() - before; got != fleet/askedAtOnce {
-			t.Errorf("%d round trips, want %d", got, fleet/askedAtOnce)
+		// Between them the node may look whether Redis has lost its data.
+		looks := int64(took/epochCheck) + 1
+		if got := w.pipelines.Load() - before; got < fleet/askedAtOnce || got > fleet/askedAtOnce+looks {
+			t.Errorf("%d round trips, want %d, and at most %d looks", got, fleet/askedAtOnce, looks)
 		}
 		if err := l.acquire(app); !errors.Is(err, ErrConnectionLimit) {
 			t.Errorf("one more: %v", err)
