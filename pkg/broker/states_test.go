@@ -18,6 +18,7 @@ func TestRefusingStates(t *testing.T) {
 	for _, state := range []struct {
 		name, words string
 		begin, end  func(t *testing.T, server *redistest.Server, do func(...string))
+		replaced    bool // Redis has other data afterwards
 	}{
 		{"a save failed", "MISCONF ", func(t *testing.T, server *redistest.Server, do func(...string)) {
 			dir := server.Client().ConfigGet(t.Context(), "dir").Val()["dir"]
@@ -29,17 +30,17 @@ func TestRefusingStates(t *testing.T) {
 			redistest.Eventually(t, gone, "the save fails", func() bool {
 				return strings.Contains(server.Client().Info(t.Context(), "persistence").Val(), "rdb_last_bgsave_status:err")
 			})
-		}, func(_ *testing.T, _ *redistest.Server, do func(...string)) { do("config", "set", "save", "") }},
+		}, func(_ *testing.T, _ *redistest.Server, do func(...string)) { do("config", "set", "save", "") }, false},
 		{"a password is wanted", "NOAUTH ", func(_ *testing.T, _ *redistest.Server, do func(...string)) {
 			do("config", "set", "requirepass", "hush-hush")
 			do("client", "kill", "type", "normal", "skipme", "yes")
 			do("client", "kill", "type", "pubsub")
-		}, func(_ *testing.T, _ *redistest.Server, do func(...string)) { do("config", "set", "requirepass", "") }},
+		}, func(_ *testing.T, _ *redistest.Server, do func(...string)) { do("config", "set", "requirepass", "") }, false},
 		{"a replica without its primary", "MASTERDOWN ", func(_ *testing.T, _ *redistest.Server, do func(...string)) {
 			do("config", "set", "replica-read-only", "no") // else it says READONLY first
 			do("config", "set", "replica-serve-stale-data", "no")
 			do("replicaof", "127.0.0.1", "1")
-		}, func(_ *testing.T, _ *redistest.Server, do func(...string)) { do("replicaof", "no", "one") }},
+		}, func(_ *testing.T, _ *redistest.Server, do func(...string)) { do("replicaof", "no", "one") }, false},
 		{"it loads its data", "LOADING ", func(t *testing.T, server *redistest.Server, do func(...string)) {
 			primary := redistest.Start(t)
 			fill := admin(t, primary)
@@ -62,7 +63,7 @@ func TestRefusingStates(t *testing.T) {
 				return strings.Contains(server.Client().Info(t.Context(), "persistence").Val(), "\nloading:0")
 			})
 			do("replicaof", "no", "one")
-		}},
+		}, true},
 	} {
 		t.Run(state.name, func(t *testing.T) {
 			t.Parallel()
@@ -81,6 +82,14 @@ func TestRefusingStates(t *testing.T) {
 				t.Error("Redis counts as healthy")
 			}
 			state.end(t, server, do)
+			if state.replaced {
+				// The link stood, so the node learns of it by its lease, which is gone.
+				p.SetIdentity("another")
+				redistest.Eventually(t, gone, "all subscribers are counted", func() bool {
+					n, err := p.publish("c")
+					return err == nil && n == 3
+				})
+			}
 			expectBack(t, p)
 			if trouble := p.trouble(); trouble != "; " && trouble != "" {
 				t.Errorf("trouble afterwards: %s", trouble)
