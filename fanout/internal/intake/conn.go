@@ -39,8 +39,8 @@ type Conn struct {
 	tcp      *net.TCPConn
 	of       *Listener
 
-	// What has come and is not handed on yet: buffer[start:end]. There is no buffer
-	// while nothing is there.
+	// buffer[start:end] is received and not handed on yet. There is no buffer while
+	// that is empty.
 	buffer     []byte
 	small      *[smallHead]byte // where buffer came from, nil: made for a large head
 	start, end int

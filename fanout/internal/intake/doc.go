@@ -10,5 +10,6 @@
 //     the first byte read until the request is answered.
 //   - Over a budget the answer is 503 with Retry-After.
 //
-// What intake refuses it answers itself, in the form of protocol §5, and closes.
+// Intake answers the requests that it refuses itself, in the form of protocol §5,
+// and closes their connections.
 package intake

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// What is received of a request that is answered before it was whole: at most
-// lingerBytes, for at most lingerTime, until nothing came for lingerPause.
+// Bounds of linger, for a request that is answered before it was whole: it receives
+// at most lingerBytes, for at most lingerTime, until nothing came for lingerPause.
 const (
 	lingerBytes = 4 << 20
 	lingerTime  = 2 * time.Second
