@@ -172,18 +172,19 @@ func testService(t *testing.T, a, b *service) {
 	})
 
 	t.Run("a new token when the old one ends", func(t *testing.T) {
-		var tokens atomic.Int32
+		var calls, tokens atomic.Int32
 		end := time.Now().Add(3 * time.Second).Truncate(time.Second)
 		camera := connect(t, client.Options{URL: a.url, Token: func(context.Context) (string, error) {
-			switch {
-			case tokens.Load() == 0:
-				tokens.Add(1)
-				return sign(keyID, jwt.MapClaims{"sub": "camera-001", "exp": end.Unix()}), nil
-			case time.Until(end) > protocol.ExpiryLead+50*time.Millisecond:
-				return "", errors.New("not yet") // so that the connection ends with its token
+			expires := end
+			switch calls.Add(1) {
+			case 1:
+			case 2: // the refresh; the next attempt at one would come after the token's end
+				return "", errors.New("not yet")
+			default:
+				expires = end.Add(time.Hour)
 			}
 			tokens.Add(1)
-			return sign(keyID, jwt.MapClaims{"sub": "camera-001", "exp": end.Add(time.Hour).Unix()}), nil
+			return sign(keyID, jwt.MapClaims{"sub": "camera-001", "exp": expires.Unix()}), nil
 		}})
 		got := camera.listen("fleets/f1/commands")
 		camera.until(client.Live)

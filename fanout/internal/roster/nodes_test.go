@@ -46,6 +46,7 @@ func startFleetNode(t testing.TB, rdb *redis.Client, embedded bool) *fleetNode {
 	n.roster = New(Options{Interest: n.broker, Log: log, Load: func(ctx context.Context, ids []presence.ChannelID) ([]presence.State, error) {
 		return presence.Load(ctx, rdb, rediskeys.Namespace{}, ids)
 	}})
+	n.roster.settling = 3 * time.Second // twice the lease
 	n.broker.OnRestored(n.roster.Restored)
 	ctx, cancel := context.WithCancel(context.Background())
 	var parts sync.WaitGroup

@@ -10,8 +10,8 @@
 //
 // An announcement that is missing, or a link to Redis that was lost, has the view
 // loaded again, and only the difference is shown. If meanwhile the channel was
-// empty, or Redis has lost what was in it, those who are missing stay in the view
-// until the nodes that may still have them have had the time to say so.
+// empty, or Redis has lost what was in it, all peers stay in the view until the
+// nodes that may still have them have had the time to say so.
 //
 // Whoever watches a pattern gets changes alone, of all channels that it matches,
 // as they are announced: there is no view to compare them with, so what happens
@@ -41,8 +41,10 @@ const (
 	// others hear of it before anything that it sends to them: see Precede. Where
 	// there are more, it is gathering that matters.
 	few = 64
-	// settling is for how long peers stay in a view that Redis has lost: longer
-	// than it takes the nodes to notice that, and to state them again.
+	// settling is for how long peers stay in a view after Redis has lost the channel:
+	// longer than the nodes take to notice that, and to state their peers again.
+	// Until then Redis does not know all nodes that a peer is on, so a peer that
+	// leaves one of them may still be on another.
 	settling = 10 * time.Second
 )
 
@@ -77,7 +79,8 @@ type Options struct {
 
 // Roster is safe for concurrent use. Nobody waits for Redis in it.
 type Roster struct {
-	opt Options
+	opt      Options
+	settling time.Duration // see the constant
 
 	mu       sync.Mutex
 	views    map[presence.ChannelID]*view
@@ -123,6 +126,7 @@ type patternWatch struct {
 func New(opt Options) *Roster {
 	return &Roster{
 		opt:      opt,
+		settling: settling,
 		views:    map[presence.ChannelID]*view{},
 		watching: map[watcherKey]*watching{},
 		patterns: map[string][]*patternWatch{},

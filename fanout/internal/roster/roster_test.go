@@ -438,6 +438,29 @@ func TestRedisIsEmptied(t *testing.T) {
 	}
 }
 
+// After Redis has lost everything it does not know all nodes of a peer: one that
+// leaves the only node that Redis knows of may still be on another.
+func TestLeavingOneOfTwoNodesAfterRedisIsEmptied(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.do("c", "+a", "+moved", "+gone")
+		o := w.watcher(1)
+		w.watch(o, "c")
+		pass()
+		o.want("c: +a +gone +moved")
+		w.set(func() { clear(w.channels) })
+		w.do("c", "+a", "+moved", "+gone") // by their second nodes
+		pass()
+		w.do("c", "-moved", "-gone") // which they leave again
+		pass()
+		o.want()
+		w.do("c", "+moved") // by its first node
+		pass()
+		o.want()
+		time.Sleep(settling)
+		o.want("c: -gone")
+	})
+}
+
 // A channel that is empty now and then does not keep those who were lost.
 func TestSettlingEnds(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {

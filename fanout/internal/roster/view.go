@@ -27,8 +27,8 @@ type view struct {
 	shownBytes int                // its length
 	version    presence.Version
 	was        map[string]known
-	// settled is until when nobody leaves by not being there (see settling); zero:
-	// whoever is not there has left.
+	// settled is until when nobody is shown to leave (see settling); zero: a peer
+	// that is not in Redis has left.
 	settled time.Time
 
 	asked   bool                    // it is to be loaded
@@ -190,7 +190,11 @@ func (r *Roster) take(v *view, a presence.Announcement) {
 
 func (r *Roster) apply(v *view, a presence.Announcement) {
 	v.version = a.Version
+	unsettled := time.Now().Before(v.settled)
 	for _, c := range a.Changes {
+		if c.Kind == presence.Left && unsettled {
+			continue // it may be on a node that has yet to state it again
+		}
 		r.set(v, c.Peer, known{c.Metadata, c.Kind != presence.Left})
 	}
 	if v.canWelcome() {
@@ -233,24 +237,20 @@ func (r *Roster) set(v *view, peer string, now known) {
 
 // replace makes the view what Redis has.
 func (r *Roster) replace(v *view, state presence.State) {
-	same := v.version.Incarnation == state.Version.Incarnation
 	now := time.Now()
+	if v.version.Incarnation != state.Version.Incarnation && len(v.members) > 0 && v.settled.IsZero() {
+		v.settled = now.Add(r.settling)
+		r.lost = append(r.lost, v)
+		signal(r.loading)
+	}
 	there := make(map[string]string, len(state.Members))
 	for _, m := range state.Members {
 		r.set(v, m.Peer, known{m.Metadata, true})
 		there[m.Peer] = m.Metadata
 	}
-	if len(v.members) > len(there) {
-		if v.settled.IsZero() && !same {
-			v.settled = now.Add(settling)
-			r.lost = append(r.lost, v)
-			signal(r.loading)
-		}
-		if now.Before(v.settled) {
-			there = v.members // for now
-		}
-	}
-	if !now.Before(v.settled) {
+	if now.Before(v.settled) {
+		there = v.members // for now
+	} else {
 		v.settled = time.Time{}
 	}
 	for peer := range v.members {
