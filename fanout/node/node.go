@@ -20,8 +20,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/fanout/internal/hub"
-	"fleetwire/fanout/internal/roster"
 	"fleetwire/fanout/internal/session"
+	"fleetwire/fanout/internal/watchers"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/broker"
 	"fleetwire/pkg/orders"
@@ -76,7 +76,7 @@ type Node struct {
 	broker      *broker.Broker
 	hub         *hub.Hub
 	members     *presence.Tracker
-	roster      *roster.Roster
+	watchers    *watchers.Watchers
 	publisher   *publish.Service
 	inbox       *orders.Inbox
 	limiter     *quota.RateLimiter
@@ -137,18 +137,18 @@ func New(opt Options) (*Node, error) {
 	n.limiter.Watch(n.health)
 	n.connections = quota.NewConnections(opt.Redis, opt.Keys, n.id)
 	n.members = presence.NewTracker(presence.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Embedded: opt.Embedded, Identified: n.broker.SetIdentity})
-	n.roster = roster.New(roster.Options{Interest: n.broker, Log: opt.Log, Load: func(ctx context.Context, channels []presence.ChannelID) ([]presence.State, error) {
+	n.watchers = watchers.New(watchers.Options{Interest: n.broker, Log: opt.Log, Load: func(ctx context.Context, channels []presence.ChannelID) ([]presence.State, error) {
 		return presence.Load(ctx, opt.Redis, opt.Keys, channels)
 	}})
-	n.broker.OnRestored(n.roster.Restored)
+	n.broker.OnRestored(n.watchers.Restored)
 	n.connected.log = opt.Log
 	n.sessionOptions = &session.Options{
-		Hub: n.hub, Publisher: n.publisher, Members: n.members, Roster: n.roster,
+		Hub: n.hub, Publisher: n.publisher, Members: n.members, Watchers: n.watchers,
 		Verify: n.verify, Revoked: n.revoked, Directory: opt.Apps.Current, Log: opt.Log, Now: opt.Now, Ticks: ticks(),
 		Loops: loops, Left: n.left, Ended: n.ended,
 	}
 	n.metrics.CountDeliveries(n.hub.Delivered)
-	n.metrics.CountPresence(n.roster.Frames, n.roster.Views)
+	n.metrics.CountPresence(n.watchers.Frames, n.watchers.Views)
 	if opt.LogDropped != nil {
 		n.metrics.CountLogDropped(opt.LogDropped)
 	}
@@ -230,7 +230,7 @@ func (n *Node) Run(ctx context.Context) error {
 	run(n.inbox.Run)
 	run(n.usage.Run)
 	run(n.members.Run)
-	run(n.roster.Run)
+	run(n.watchers.Run)
 	run(func(ctx context.Context) { n.broker.Run(ctx, n.deliver) })
 	run(n.keepAlive)
 	run(n.follow)
@@ -279,7 +279,7 @@ func (n *Node) Run(ctx context.Context) error {
 	return err
 }
 
-// deliver hands on what comes from Redis, in order: announcements to the roster,
+// deliver hands on what comes from Redis, in order: announcements to the watchers,
 // everything else to the hub, direct messages after what they presume.
 func (n *Node) deliver(batch []broker.Delivery) {
 	for len(batch) > 0 {
@@ -289,9 +289,9 @@ func (n *Node) deliver(batch []broker.Delivery) {
 			run++
 		}
 		if announced {
-			n.roster.Announced(batch[:run])
+			n.watchers.Announced(batch[:run])
 		} else {
-			n.roster.Precede(batch[:run])
+			n.watchers.Precede(batch[:run])
 			n.hub.Broadcast(batch[:run])
 		}
 		batch = batch[run:]

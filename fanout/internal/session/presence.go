@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"sync/atomic"
 
-	"fleetwire/fanout/internal/roster"
+	"fleetwire/fanout/internal/watchers"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/channel"
@@ -18,13 +18,13 @@ type Members interface {
 	Leave(app, channelName, peer string, connection uint64)
 }
 
-// Roster shows who is in channels: roster.Roster.
-type Roster interface {
-	Watch(w roster.Watcher, app, channelName string) (promised bool)
-	Ready(w roster.Watcher, app, channelName string, since presence.Version)
-	Unwatch(w roster.Watcher, app, channelName string) (promised bool)
-	WatchPattern(w roster.Watcher, app string, p *channel.Pattern, done func(error)) error
-	UnwatchPattern(w roster.Watcher, app string, p *channel.Pattern)
+// Watchers shows connections who is in their channels: watchers.Watchers.
+type Watchers interface {
+	Watch(w watchers.Watcher, app, channelName string) (promised bool)
+	Ready(w watchers.Watcher, app, channelName string, since presence.Version)
+	Unwatch(w watchers.Watcher, app, channelName string) (promised bool)
+	WatchPattern(w watchers.Watcher, app string, p *channel.Pattern, done func(error)) error
+	UnwatchPattern(w watchers.Watcher, app string, p *channel.Pattern)
 }
 
 // subscribing is a subscribe that Redis has yet to confirm: that messages come
@@ -68,13 +68,13 @@ func (s *Session) subscribe(f *protocol.ClientFrame, g *auth.Grant, pattern *cha
 	w.missing.Store(1)
 	if watches {
 		w.missing.Store(2)
-		if err := s.opt.Roster.WatchPattern(s, app, pattern, w.confirm); err != nil {
+		if err := s.opt.Watchers.WatchPattern(s, app, pattern, w.confirm); err != nil {
 			return err
 		}
 	}
 	if err := s.opt.Hub.SubscribePattern(s, app, pattern, f.IncludeSenderMetadata, w.confirm); err != nil {
 		if watches && !already {
-			s.opt.Roster.UnwatchPattern(s, app, pattern)
+			s.opt.Watchers.UnwatchPattern(s, app, pattern)
 		}
 		return err
 	}
@@ -107,7 +107,7 @@ func (w *subscribing) confirm(err error) {
 	} else {
 		s.ack(w.requestID)
 		if w.pattern == nil {
-			s.opt.Roster.Ready(s, s.Grant().App.ID, w.name, w.since)
+			s.opt.Watchers.Ready(s, s.Grant().App.ID, w.name, w.since)
 		}
 	}
 	s.Flush()
@@ -127,15 +127,15 @@ func (s *Session) unsubscribe(name string, pattern *channel.Pattern) {
 
 func (s *Session) watch(app, name string) {
 	s.hold()
-	if !s.opt.Roster.Watch(s, app, name) {
+	if !s.opt.Watchers.Watch(s, app, name) {
 		s.holdNoMore()
 	}
 }
 
 func (s *Session) unwatch(g *auth.Grant, name string, pattern *channel.Pattern) {
 	if pattern != nil {
-		s.opt.Roster.UnwatchPattern(s, g.App.ID, pattern)
-	} else if s.opt.Roster.Unwatch(s, g.App.ID, name) {
+		s.opt.Watchers.UnwatchPattern(s, g.App.ID, pattern)
+	} else if s.opt.Watchers.Unwatch(s, g.App.ID, name) {
 		s.holdNoMore()
 	}
 }
@@ -149,17 +149,17 @@ func (s *Session) regrantPresence(old, g *auth.Grant, name string, pattern *chan
 		s.unwatch(g, name, pattern)
 	case does && !did && pattern != nil:
 		// Should Redis be away just now, it takes another subscribe.
-		_ = s.opt.Roster.WatchPattern(s, g.App.ID, pattern, func(error) {})
+		_ = s.opt.Watchers.WatchPattern(s, g.App.ID, pattern, func(error) {})
 	case does && !did:
 		s.watch(g.App.ID, name)
-		s.opt.Roster.Ready(s, g.App.ID, name, presence.Version{})
+		s.opt.Watchers.Ready(s, g.App.ID, name, presence.Version{})
 	}
 	if pattern == nil && !bytes.Equal(old.PeerMetadata, g.PeerMetadata) {
 		_ = s.opt.Members.Join(g.App.ID, name, g.Peer, s.id, g.PeerMetadata, func(presence.Version, error) {})
 	}
 }
 
-// AppendPresence queues a shared frame (roster.Watcher).
+// AppendPresence queues a shared frame (watchers.Watcher).
 func (s *Session) AppendPresence(frame []byte) (flush bool) {
 	s.out.mu.Lock()
 	defer s.out.mu.Unlock()
@@ -167,7 +167,7 @@ func (s *Session) AppendPresence(frame []byte) (flush bool) {
 }
 
 // AppendSnapshot queues a shared frame, and what was held until then
-// (roster.Watcher).
+// (watchers.Watcher).
 func (s *Session) AppendSnapshot(frame []byte) (flush bool) {
 	s.out.mu.Lock()
 	defer s.out.mu.Unlock()

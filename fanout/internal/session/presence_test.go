@@ -12,14 +12,14 @@ import (
 
 	"github.com/gobwas/ws"
 
-	"fleetwire/fanout/internal/roster"
+	"fleetwire/fanout/internal/watchers"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/presence"
 	"fleetwire/pkg/protocol"
 )
 
-// lists stands in for the tracker and the roster. Its snapshots are made up.
+// lists stands in for the tracker and the watchers. Its snapshots are made up.
 type lists struct {
 	mu       sync.Mutex
 	err      error // refuses
@@ -31,7 +31,7 @@ type lists struct {
 	late     bool              // snapshots are kept back until show
 	promised map[string]bool   // snapshots, by channel and connection
 	toShow   []string          // the channels
-	watcher  roster.Watcher    // who is to be shown them
+	watcher  watchers.Watcher  // who is to be shown them
 	eager    bool              // answers come before the call returns
 }
 
@@ -73,7 +73,7 @@ func (l *lists) Leave(_, name, _ string, connection uint64) {
 	delete(l.listed, entry(name, connection))
 }
 
-func (l *lists) Watch(w roster.Watcher, _, name string) (promised bool) {
+func (l *lists) Watch(w watchers.Watcher, _, name string) (promised bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := entry(name, w.ID())
@@ -83,7 +83,7 @@ func (l *lists) Watch(w roster.Watcher, _, name string) (promised bool) {
 	return promised
 }
 
-func (l *lists) Ready(w roster.Watcher, _, name string, since presence.Version) {
+func (l *lists) Ready(w watchers.Watcher, _, name string, since presence.Version) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.watching[entry(name, w.ID())] {
@@ -117,7 +117,7 @@ func (l *lists) show() {
 	}
 }
 
-func (l *lists) Unwatch(w roster.Watcher, _, name string) (promised bool) {
+func (l *lists) Unwatch(w watchers.Watcher, _, name string) (promised bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := entry(name, w.ID())
@@ -127,11 +127,11 @@ func (l *lists) Unwatch(w roster.Watcher, _, name string) (promised bool) {
 	return promised
 }
 
-func (l *lists) WatchPattern(w roster.Watcher, _ string, p *channel.Pattern, done func(error)) error {
+func (l *lists) WatchPattern(w watchers.Watcher, _ string, p *channel.Pattern, done func(error)) error {
 	return l.answer(done, func() { l.watching[entry(p.String(), w.ID())] = true })
 }
 
-func (l *lists) UnwatchPattern(w roster.Watcher, app string, p *channel.Pattern) {
+func (l *lists) UnwatchPattern(w watchers.Watcher, app string, p *channel.Pattern) {
 	l.Unwatch(w, app, p.String())
 }
 
@@ -169,7 +169,7 @@ func (l *lists) want(t *testing.T, listed, watching string) {
 	}
 }
 
-// withSnapshots has the roster show an empty channel devices/a.
+// withSnapshots shows an empty channel devices/a.
 func withSnapshots(w *world) {
 	w.lists.snapshot = protocol.AppendTextFrame(nil, []byte(emptySnapshot))
 }
@@ -211,7 +211,7 @@ func TestPresenceIsForThoseWhoMay(t *testing.T) {
 }
 
 // However soon the confirmations come, the snapshot does not get lost: whoever
-// has it from the roster watches by then.
+// has it from there watches by then.
 func TestSnapshotWhenConfirmationsAreEarly(t *testing.T) {
 	w := newWorld(t)
 	withSnapshots(w)

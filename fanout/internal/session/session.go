@@ -40,7 +40,7 @@ type Options struct {
 	Hub       *hub.Hub
 	Publisher Publisher
 	Members   Members
-	Roster    Roster
+	Watchers  Watchers
 	// Verify says what a token grants that is to replace a live connection's, which
 	// came with this Origin header.
 	Verify func(token, origin string) (*auth.Grant, *protocol.CloseError)

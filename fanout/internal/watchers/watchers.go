@@ -1,4 +1,4 @@
-// Package roster shows the connections of this node who is in their channels
+// Package watchers shows the connections of this node who is in their channels
 // (protocol §4.3): a snapshot to each that begins to watch a channel, then what
 // changes.
 //
@@ -16,7 +16,7 @@
 // Whoever watches a pattern gets changes alone, of all channels that it matches,
 // as they are announced: there is no view to compare them with, so what happens
 // while the node's link to Redis is down is not shown to them.
-package roster
+package watchers
 
 import (
 	"context"
@@ -62,14 +62,14 @@ type Watcher interface {
 	Flush()
 }
 
-// Interest is where the roster says which announcements it wants: the broker.
+// Interest is where Watchers says which announcements it wants: the broker.
 type Interest interface {
 	SetWatchers(app, channelName string, n int, done func(error)) error
 	AddWatchPattern(app string, p *channel.Pattern, done func(error)) error
 	RemoveWatchPattern(app string, p *channel.Pattern)
 }
 
-// Options set a Roster up.
+// Options set Watchers up.
 type Options struct {
 	Interest Interest
 	// Load reads channels from Redis: presence.Load.
@@ -77,8 +77,8 @@ type Options struct {
 	Log  *slog.Logger
 }
 
-// Roster is safe for concurrent use. Nobody waits for Redis in it.
-type Roster struct {
+// Watchers is safe for concurrent use. Nobody waits for Redis in it.
+type Watchers struct {
 	opt      Options
 	settling time.Duration // see the constant
 
@@ -122,9 +122,9 @@ type patternWatch struct {
 	watchers []Watcher
 }
 
-// New returns a Roster. Nothing is shown before Run runs.
-func New(opt Options) *Roster {
-	return &Roster{
+// New returns Watchers. Nothing is shown before Run runs.
+func New(opt Options) *Watchers {
+	return &Watchers{
 		opt:      opt,
 		settling: settling,
 		views:    map[presence.ChannelID]*view{},
@@ -138,21 +138,21 @@ func New(opt Options) *Roster {
 
 // Watch has w hear who comes and goes in the channel, once Ready has been
 // called. It promises a snapshot, unless w watches the channel already.
-func (r *Roster) Watch(w Watcher, app, channelName string) (promised bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	v := r.view(presence.ChannelID{App: app, Channel: channelName})
+func (ws *Watchers) Watch(w Watcher, app, channelName string) (promised bool) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	v := ws.view(presence.ChannelID{App: app, Channel: channelName})
 	key := watcherKey{v, w.ID()}
-	if r.watching[key] != nil {
+	if ws.watching[key] != nil {
 		return false
 	}
 	entry := &watching{watcher: w, newcomer: true, at: len(v.newcomers)}
 	v.newcomers = append(v.newcomers, entry)
-	r.watching[key] = entry
+	ws.watching[key] = entry
 	if len(v.watchers)+len(v.newcomers) == 1 {
-		r.want(v)
-		if len(r.unsure) > 0 {
-			signal(r.loading)
+		ws.want(v)
+		if len(ws.unsure) > 0 {
+			signal(ws.loading)
 		}
 	}
 	return true
@@ -161,33 +161,33 @@ func (r *Roster) Watch(w Watcher, app, channelName string) (promised bool) {
 // Ready lets w have its snapshot, not before the channel has come to the version:
 // that at which w's peer is in it itself. If w does not watch the channel (any
 // more), or has been told of it already, nothing happens.
-func (r *Roster) Ready(w Watcher, app, channelName string, since presence.Version) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	v := r.views[presence.ChannelID{App: app, Channel: channelName}]
-	entry := r.watching[watcherKey{v, w.ID()}]
+func (ws *Watchers) Ready(w Watcher, app, channelName string, since presence.Version) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	v := ws.views[presence.ChannelID{App: app, Channel: channelName}]
+	entry := ws.watching[watcherKey{v, w.ID()}]
 	if v == nil || entry == nil || !entry.newcomer {
 		return
 	}
 	entry.ready, entry.since = true, since
 	if v.loaded {
-		r.openFor(v)
+		ws.openFor(v)
 	}
 }
 
 // Unwatch undoes Watch: w gets no further frame about the channel, unless a
 // pattern that it watches matches. It says whether the snapshot is still promised
 // that w does not get any more.
-func (r *Roster) Unwatch(w Watcher, app, channelName string) (promised bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	v := r.views[presence.ChannelID{App: app, Channel: channelName}]
+func (ws *Watchers) Unwatch(w Watcher, app, channelName string) (promised bool) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	v := ws.views[presence.ChannelID{App: app, Channel: channelName}]
 	key := watcherKey{v, w.ID()}
-	entry := r.watching[key]
+	entry := ws.watching[key]
 	if v == nil || entry == nil {
 		return false
 	}
-	delete(r.watching, key)
+	delete(ws.watching, key)
 	list := &v.watchers
 	if entry.newcomer {
 		list = &v.newcomers
@@ -198,28 +198,28 @@ func (r *Roster) Unwatch(w Watcher, app, channelName string) (promised bool) {
 	(*list)[last] = nil
 	*list = (*list)[:last]
 	if len(v.watchers)+len(v.newcomers) == 0 {
-		_ = r.opt.Interest.SetWatchers(app, channelName, 0, nil)
+		_ = ws.opt.Interest.SetWatchers(app, channelName, 0, nil)
 		v.reset()
-		r.dropIfIdle(v)
+		ws.dropIfIdle(v)
 	}
 	return entry.newcomer
 }
 
 // WatchPattern has w hear who comes and goes in all channels that the pattern
 // matches. done and the error are as in broker.AddWatchPattern.
-func (r *Roster) WatchPattern(w Watcher, app string, p *channel.Pattern, done func(error)) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err := r.opt.Interest.AddWatchPattern(app, p, done); err != nil {
+func (ws *Watchers) WatchPattern(w Watcher, app string, p *channel.Pattern, done func(error)) error {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if err := ws.opt.Interest.AddWatchPattern(app, p, done); err != nil {
 		return err
 	}
-	a := r.findPattern(app, p)
+	a := ws.findPattern(app, p)
 	if a == nil {
 		a = &patternWatch{pattern: p}
-		r.patterns[app] = append(r.patterns[app], a)
+		ws.patterns[app] = append(ws.patterns[app], a)
 	}
 	if a.find(w) >= 0 {
-		r.opt.Interest.RemoveWatchPattern(app, p) // a watcher counts once; done waits all the same
+		ws.opt.Interest.RemoveWatchPattern(app, p) // a watcher counts once; done waits all the same
 		return nil
 	}
 	a.watchers = append(a.watchers, w)
@@ -227,10 +227,10 @@ func (r *Roster) WatchPattern(w Watcher, app string, p *channel.Pattern, done fu
 }
 
 // UnwatchPattern undoes WatchPattern.
-func (r *Roster) UnwatchPattern(w Watcher, app string, p *channel.Pattern) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	a := r.findPattern(app, p)
+func (ws *Watchers) UnwatchPattern(w Watcher, app string, p *channel.Pattern) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	a := ws.findPattern(app, p)
 	if a == nil {
 		return
 	}
@@ -239,18 +239,18 @@ func (r *Roster) UnwatchPattern(w Watcher, app string, p *channel.Pattern) {
 		return
 	}
 	a.watchers = slices.Delete(a.watchers, i, i+1)
-	r.opt.Interest.RemoveWatchPattern(app, p)
+	ws.opt.Interest.RemoveWatchPattern(app, p)
 	if len(a.watchers) > 0 {
 		return
 	}
-	r.patterns[app] = slices.DeleteFunc(r.patterns[app], func(other *patternWatch) bool { return other == a })
-	if len(r.patterns[app]) == 0 {
-		delete(r.patterns, app)
+	ws.patterns[app] = slices.DeleteFunc(ws.patterns[app], func(other *patternWatch) bool { return other == a })
+	if len(ws.patterns[app]) == 0 {
+		delete(ws.patterns, app)
 	}
 }
 
-func (r *Roster) findPattern(app string, p *channel.Pattern) *patternWatch {
-	for _, a := range r.patterns[app] {
+func (ws *Watchers) findPattern(app string, p *channel.Pattern) *patternWatch {
+	for _, a := range ws.patterns[app] {
 		if a.pattern.String() == p.String() {
 			return a
 		}
@@ -264,11 +264,11 @@ func (a *patternWatch) find(w Watcher) int {
 }
 
 // Frames is how many presence frames have been handed to connections.
-func (r *Roster) Frames() uint64 { return r.frames.Load() }
+func (ws *Watchers) Frames() uint64 { return ws.frames.Load() }
 
 // Views is how many channels are watched by name on this node.
-func (r *Roster) Views() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.views)
+func (ws *Watchers) Views() int {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	return len(ws.views)
 }

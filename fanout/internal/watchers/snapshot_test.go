@@ -1,4 +1,4 @@
-package roster
+package watchers
 
 import (
 	"runtime"
@@ -39,7 +39,7 @@ func TestSnapshotIsSharedOverTime(t *testing.T) {
 			t.Fatal("a snapshot is shown with former metadata")
 		}
 
-		v := w.roster.views[presence.ChannelID{App: app, Channel: "c"}]
+		v := w.watchers.views[presence.ChannelID{App: app, Channel: "c"}]
 		if v.shown.Value() == nil {
 			t.Fatal("the snapshot is not kept for those who come next")
 		}

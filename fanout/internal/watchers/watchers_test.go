@@ -1,4 +1,4 @@
-package roster
+package watchers
 
 import (
 	"fmt"
@@ -51,7 +51,7 @@ func TestWindowNets(t *testing.T) {
 		w.watch(o, "c")
 		p := w.watcher(2)
 		p.lax = true
-		must(t, w.roster.WatchPattern(p, app, mustCompile(t, "*"), none))
+		must(t, w.watchers.WatchPattern(p, app, mustCompile(t, "*"), none))
 		pass()
 		o.want(`c: +a +b{"n":1} +m{"n":1}`)
 		p.want()
@@ -157,7 +157,7 @@ func TestSnapshotIsNotTooEarly(t *testing.T) {
 		w.watch(other, "c")
 		pass()
 		other.want("c: +a")
-		w.roster.Watch(o, app, "c")
+		w.watchers.Watch(o, app, "c")
 		w.do("c", "+b")
 		pass()
 		pass()
@@ -168,7 +168,7 @@ func TestSnapshotIsNotTooEarly(t *testing.T) {
 		w.set(func() { w.deaf = true })
 		v := w.do("c", "+o")
 		w.set(func() { w.deaf = false })
-		w.roster.Ready(o, app, "c", v)
+		w.watchers.Ready(o, app, "c", v)
 		pass()
 		o.want()
 		w.announce("c", v, "+o\t")
@@ -186,9 +186,9 @@ func TestOwnJoinIsLost(t *testing.T) {
 		pass()
 		o.want("c:")
 		late := w.watcher(2)
-		w.roster.Watch(late, app, "c")
+		w.watchers.Watch(late, app, "c")
 		w.set(func() { w.deaf = true })
-		w.roster.Ready(late, app, "c", w.do("c", "+late"))
+		w.watchers.Ready(late, app, "c", w.do("c", "+late"))
 		pass()
 		pass()
 		pass()
@@ -207,17 +207,17 @@ func TestUnwatch(t *testing.T) {
 				t.Errorf("%s: a snapshot is promised: %v, want %v", what, got, want)
 			}
 		}
-		promised("the first Watch", w.roster.Watch(q, app, "c"), true) // never ready
-		promised("the second Watch", w.roster.Watch(q, app, "c"), false)
+		promised("the first Watch", w.watchers.Watch(q, app, "c"), true) // never ready
+		promised("the second Watch", w.watchers.Watch(q, app, "c"), false)
 		pass()
-		promised("Watch of who has been shown", w.roster.Watch(o, app, "c"), false)
+		promised("Watch of who has been shown", w.watchers.Watch(o, app, "c"), false)
 		w.do("c", "+x")
-		promised("Unwatch of who has been shown", w.roster.Unwatch(o, app, "c"), false)
-		promised("Unwatch of nobody", w.roster.Unwatch(o, app, "c"), false)
-		promised("Unwatch of who has not been shown", w.roster.Unwatch(q, app, "c"), true)
-		w.roster.Ready(q, app, "c", presence.Version{})
-		w.roster.Ready(o, app, "c", presence.Version{})
-		w.roster.Unwatch(q, app, "nowhere")
+		promised("Unwatch of who has been shown", w.watchers.Unwatch(o, app, "c"), false)
+		promised("Unwatch of nobody", w.watchers.Unwatch(o, app, "c"), false)
+		promised("Unwatch of who has not been shown", w.watchers.Unwatch(q, app, "c"), true)
+		w.watchers.Ready(q, app, "c", presence.Version{})
+		w.watchers.Ready(o, app, "c", presence.Version{})
+		w.watchers.Unwatch(q, app, "nowhere")
 		pass()
 		o.want("c: +o +p")
 		p.want("c: +o +p", "c: +x")
@@ -227,11 +227,11 @@ func TestUnwatch(t *testing.T) {
 		pass()
 		o.want("c: +o +p +x")
 		p.want()
-		w.roster.Unwatch(o, app, "c")
-		w.roster.Unwatch(p, app, "c")
+		w.watchers.Unwatch(o, app, "c")
+		w.watchers.Unwatch(p, app, "c")
 		pass()
-		if len(w.wanted) != 0 || len(w.roster.views) != 0 || len(w.roster.watching) != 0 {
-			t.Errorf("wanted %v, %d views, %d entries; want nothing", w.wanted, len(w.roster.views), len(w.roster.watching))
+		if len(w.wanted) != 0 || len(w.watchers.views) != 0 || len(w.watchers.watching) != 0 {
+			t.Errorf("wanted %v, %d views, %d entries; want nothing", w.wanted, len(w.watchers.views), len(w.watchers.watching))
 		}
 	})
 }
@@ -247,7 +247,7 @@ func TestPatterns(t *testing.T) {
 			app     string
 			pattern string
 		}{{wild, app, "d/*"}, {both, app, "d/*"}, {twice, app, "d/*"}, {twice, app, "**"}, {twice, app, "d/**"}, {wild, app, "d/*"}, {elsewhere, "app2", "**"}, {elsewhere, app, "e/*"}} {
-			must(t, w.roster.WatchPattern(watch.o, watch.app, mustCompile(t, watch.pattern), none))
+			must(t, w.watchers.WatchPattern(watch.o, watch.app, mustCompile(t, watch.pattern), none))
 		}
 		w.watch(both, "d/1")
 		for _, o := range []*watcher{wild, twice} {
@@ -265,23 +265,23 @@ func TestPatterns(t *testing.T) {
 		twice.want("d/1: +a -old", "d/2: +b", "d/2/3: +c")
 		elsewhere.want()
 
-		w.roster.Unwatch(both, app, "d/1")
-		w.roster.UnwatchPattern(twice, app, mustCompile(t, "d/*"))
-		w.roster.UnwatchPattern(twice, app, mustCompile(t, "d/*"))
-		w.roster.UnwatchPattern(wild, app, mustCompile(t, "d/*"))
-		w.roster.UnwatchPattern(wild, app, mustCompile(t, "no/*"))
+		w.watchers.Unwatch(both, app, "d/1")
+		w.watchers.UnwatchPattern(twice, app, mustCompile(t, "d/*"))
+		w.watchers.UnwatchPattern(twice, app, mustCompile(t, "d/*"))
+		w.watchers.UnwatchPattern(wild, app, mustCompile(t, "d/*"))
+		w.watchers.UnwatchPattern(wild, app, mustCompile(t, "no/*"))
 		w.do("d/1", "-a")
 		pass()
 		wild.want()
 		both.want("d/1: -a")
 		twice.want("d/1: -a")
-		w.roster.UnwatchPattern(both, app, mustCompile(t, "d/*"))
-		w.roster.UnwatchPattern(twice, app, mustCompile(t, "**"))
-		w.roster.UnwatchPattern(twice, app, mustCompile(t, "d/**"))
-		w.roster.UnwatchPattern(elsewhere, app, mustCompile(t, "e/*"))
-		w.roster.UnwatchPattern(elsewhere, "app2", mustCompile(t, "**"))
-		if len(w.wanted) != 0 || len(w.roster.views) != 0 || len(w.roster.patterns) != 0 {
-			t.Errorf("wanted %v, %d views, %d apps; want nothing", w.wanted, len(w.roster.views), len(w.roster.patterns))
+		w.watchers.UnwatchPattern(both, app, mustCompile(t, "d/*"))
+		w.watchers.UnwatchPattern(twice, app, mustCompile(t, "**"))
+		w.watchers.UnwatchPattern(twice, app, mustCompile(t, "d/**"))
+		w.watchers.UnwatchPattern(elsewhere, app, mustCompile(t, "e/*"))
+		w.watchers.UnwatchPattern(elsewhere, "app2", mustCompile(t, "**"))
+		if len(w.wanted) != 0 || len(w.watchers.views) != 0 || len(w.watchers.patterns) != 0 {
+			t.Errorf("wanted %v, %d views, %d apps; want nothing", w.wanted, len(w.watchers.views), len(w.watchers.patterns))
 		}
 	})
 }
@@ -289,10 +289,10 @@ func TestPatterns(t *testing.T) {
 func TestPatternRefused(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.down = true
-		if err := w.roster.WatchPattern(w.watcher(1), app, mustCompile(t, "*"), none); err != errDown {
+		if err := w.watchers.WatchPattern(w.watcher(1), app, mustCompile(t, "*"), none); err != errDown {
 			t.Errorf("%v, want %v", err, errDown)
 		}
-		if len(w.roster.patterns) != 0 {
+		if len(w.watchers.patterns) != 0 {
 			t.Error("it is watched all the same")
 		}
 	})
@@ -353,7 +353,7 @@ func TestTooManyWhileLoading(t *testing.T) {
 		for _, c := range fleet(maxPending + 500) {
 			w.do("c", c)
 		}
-		if n := len(w.roster.views[presence.ChannelID{App: app, Channel: "c"}].pending); n > maxPending {
+		if n := len(w.watchers.views[presence.ChannelID{App: app, Channel: "c"}].pending); n > maxPending {
 			t.Errorf("%d announcements wait", n)
 		}
 		close(w.hold)
@@ -382,7 +382,7 @@ func TestLinkIsLost(t *testing.T) {
 		late.want("c: +a +b") // as far as is known
 		other.want()
 		w.set(func() { w.deaf, w.down = false, false })
-		w.roster.Restored()
+		w.watchers.Restored()
 		pass()
 		time.Sleep(time.Second)
 		o.want("c: +a +b", "c: +d -a")
@@ -410,7 +410,7 @@ func TestRedisIsEmptied(t *testing.T) {
 				e.want("empty: +x")
 				w.set(func() { clear(w.channels) })
 				if restored {
-					w.roster.Restored()
+					w.watchers.Restored()
 				}
 				pass()
 				w.do("c", "+b")
@@ -491,7 +491,7 @@ func TestForeignAnnouncement(t *testing.T) {
 		w.watch(o, "c")
 		pass()
 		o.want("c:")
-		w.roster.Announced([]broker.Delivery{{Kind: broker.KindPresence, App: app, Channel: "c", Frame: []byte("hello")}})
+		w.watchers.Announced([]broker.Delivery{{Kind: broker.KindPresence, App: app, Channel: "c", Frame: []byte("hello")}})
 		w.do("c", "+a")
 		pass()
 		o.want("c: +a")

@@ -1,4 +1,4 @@
-package roster
+package watchers
 
 import (
 	"errors"
@@ -11,18 +11,18 @@ import (
 // Precede is called with direct messages before their peers get them. Where the
 // sender has joined a small channel within the window that is open (see few), the
 // window ends: who hears from somebody has been shown that they are there.
-func (r *Roster) Precede(batch []broker.Delivery) {
+func (ws *Watchers) Precede(batch []broker.Delivery) {
 	for i := range batch {
 		if d := &batch[i]; d.Kind == broker.KindPeer {
-			r.precede(d)
+			ws.precede(d)
 		}
 	}
 }
 
-func (r *Roster) precede(d *broker.Delivery) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.now)+len(r.due) == 0 {
+func (ws *Watchers) precede(d *broker.Delivery) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if len(ws.now)+len(ws.due) == 0 {
 		return // nearly always
 	}
 	from := sender(d.Frame)
@@ -35,11 +35,11 @@ func (r *Roster) precede(d *broker.Delivery) {
 		ending = append(ending, v)
 		return true
 	}
-	r.now = slices.DeleteFunc(r.now, end)
-	r.due = slices.DeleteFunc(r.due, end)
+	ws.now = slices.DeleteFunc(ws.now, end)
+	ws.due = slices.DeleteFunc(ws.due, end)
 	for _, v := range ending {
-		r.close(v)
-		signal(r.flushing)
+		ws.close(v)
+		signal(ws.flushing)
 	}
 }
 

@@ -1,4 +1,4 @@
-package roster
+package watchers
 
 import (
 	"strings"
@@ -64,11 +64,11 @@ func TestNobodyHearsOfWhoIsNotReady(t *testing.T) {
 		w.enter(old, "c", "old")
 		pass()
 		old.clear()
-		w.roster.Watch(o, app, "c")
+		w.watchers.Watch(o, app, "c")
 		v := w.do("c", "+o")
 		synctest.Wait()
 		old.want()
-		w.roster.Ready(o, app, "c", v)
+		w.watchers.Ready(o, app, "c", v)
 		synctest.Wait()
 		old.want("c: +o")
 		o.want("c: +o +old")
@@ -84,26 +84,26 @@ func TestPrecede(t *testing.T) {
 		o.clear()
 		for _, data := range []string{"1", `"` + strings.Repeat("x", 200) + `"`, `"` + strings.Repeat("x", 1<<16) + `"`} {
 			w.do("c", "+new")
-			w.roster.Precede(direct("other", data))
+			w.watchers.Precede(direct("other", data))
 			elsewhere := direct("new", data)
 			elsewhere[0].App = "another app"
-			w.roster.Precede(elsewhere)
+			w.watchers.Precede(elsewhere)
 			o.want()
-			w.roster.Precede(direct("new", data))
+			w.watchers.Precede(direct("new", data))
 			o.Flush() // which the message has done: what is shown is in the queue before it
 			o.want("c: +new")
-			w.roster.Precede(direct("new", data))
+			w.watchers.Precede(direct("new", data))
 			pass()
 			o.want()
 			w.do("c", "-new")
-			w.roster.Precede(direct("new", data)) // sent before it left
+			w.watchers.Precede(direct("new", data)) // sent before it left
 			o.want()
 			pass()
 			o.want("c: -new")
 		}
 		// Those to whom the message does not go are shown it as well.
 		w.do("c", "+new")
-		w.roster.Precede(direct("new", "1"))
+		w.watchers.Precede(direct("new", "1"))
 		synctest.Wait()
 		o.want("c: +new")
 	})
@@ -120,7 +120,7 @@ func TestPrecedeLeavesLargeChannelsAlone(t *testing.T) {
 		pass()
 		o.clear()
 		w.do("c", "+new")
-		w.roster.Precede(direct("new", "1"))
+		w.watchers.Precede(direct("new", "1"))
 		o.want()
 		pass()
 		o.want("c: +new")

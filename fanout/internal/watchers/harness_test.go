@@ -1,4 +1,4 @@
-package roster
+package watchers
 
 import (
 	"bytes"
@@ -27,11 +27,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var errDown = errors.New("down")
 
-// world is a roster, and a Redis that announces to it.
+// world is the watchers of a node, and a Redis that announces to them.
 type world struct {
-	t      testing.TB
-	roster *Roster
-	log    bytes.Buffer
+	t        testing.TB
+	watchers *Watchers
+	log      bytes.Buffer
 
 	mu       sync.Mutex
 	channels map[presence.ChannelID]*state
@@ -48,17 +48,17 @@ type state struct {
 	members map[string]string
 }
 
-// inBubble runs the test with a roster in a synctest bubble.
+// inBubble runs the test with watchers in a synctest bubble.
 func inBubble(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, channels: map[presence.ChannelID]*state{}, wanted: map[string]int{}}
-		w.roster = New(Options{Interest: w, Load: w.load, Log: slog.New(slog.NewTextHandler(&w.log, nil))})
+		w.watchers = New(Options{Interest: w, Load: w.load, Log: slog.New(slog.NewTextHandler(&w.log, nil))})
 		ctx, cancel := context.WithCancel(context.Background())
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			w.roster.Run(ctx)
+			w.watchers.Run(ctx)
 		}()
 		defer func() { cancel(); <-ended }()
 		test(t, w)
@@ -168,7 +168,7 @@ func (w *world) announce(name string, v presence.Version, lines ...string) {
 	for _, l := range lines {
 		payload += l + "\n"
 	}
-	w.roster.Announced([]broker.Delivery{{Kind: broker.KindPresence, App: app, Channel: name, Frame: []byte(payload)}})
+	w.watchers.Announced([]broker.Delivery{{Kind: broker.KindPresence, App: app, Channel: name, Frame: []byte(payload)}})
 }
 
 func (w *world) set(change func()) {
@@ -321,15 +321,15 @@ func (w *world) wantTruth(o *watcher, name string) {
 
 // enter has a watcher's own peer join, and watch.
 func (w *world) enter(o *watcher, name, peer string) {
-	w.roster.Watch(o, app, name)
+	w.watchers.Watch(o, app, name)
 	v := w.do(name, "+"+peer)
-	w.roster.Ready(o, app, name, v)
+	w.watchers.Ready(o, app, name, v)
 }
 
 // watch has somebody watch who is there already.
 func (w *world) watch(o *watcher, name string) {
-	w.roster.Watch(o, app, name)
-	w.roster.Ready(o, app, name, presence.Version{})
+	w.watchers.Watch(o, app, name)
+	w.watchers.Ready(o, app, name, presence.Version{})
 }
 
 // pass lets a window close.

@@ -1,4 +1,4 @@
-package roster
+package watchers
 
 import (
 	"time"
@@ -32,7 +32,7 @@ type view struct {
 	settled time.Time
 
 	asked   bool                    // it is to be loaded
-	queued  bool                    // in Roster.toLoad
+	queued  bool                    // in Watchers.toLoad
 	pending []presence.Announcement // that came meanwhile
 
 	// announced is what those who watch patterns are to hear, by peer.
@@ -61,12 +61,12 @@ const unknownMetadata = "?"
 // they are forgotten, and the view is loaded once more.
 const maxPending = 1000
 
-// view finds or begins a view. It is called with r.mu held, as is all below.
-func (r *Roster) view(id presence.ChannelID) *view {
-	v := r.views[id]
+// view finds or begins a view. It is called with ws.mu held, as is all below.
+func (ws *Watchers) view(id presence.ChannelID) *view {
+	v := ws.views[id]
 	if v == nil {
 		v = &view{id: id}
-		r.views[id] = v
+		ws.views[id] = v
 	}
 	return v
 }
@@ -82,63 +82,63 @@ func (v *view) reset() {
 
 func (v *view) watched() bool { return len(v.watchers)+len(v.newcomers) > 0 }
 
-func (r *Roster) dropIfIdle(v *view) {
+func (ws *Watchers) dropIfIdle(v *view) {
 	if !v.watched() && !v.open {
-		delete(r.views, v.id)
+		delete(ws.views, v.id)
 	}
 }
 
 // want asks for the announcements of a view. When they come in it is loaded.
-func (r *Roster) want(v *view) {
+func (ws *Watchers) want(v *view) {
 	round := v.round
-	err := r.opt.Interest.SetWatchers(v.id.App, v.id.Channel, 1, func(err error) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
+	err := ws.opt.Interest.SetWatchers(v.id.App, v.id.Channel, 1, func(err error) {
+		ws.mu.Lock()
+		defer ws.mu.Unlock()
 		switch {
 		case v.round != round:
 		case err != nil:
-			r.retryWant(v)
-			signal(r.loading)
+			ws.retryWant(v)
+			signal(ws.loading)
 		default:
 			v.heard = true
-			r.load(v)
+			ws.load(v)
 		}
 	})
 	if err != nil {
-		r.retryWant(v)
+		ws.retryWant(v)
 	}
 }
 
 // retryWant has want called again with the next look at what needs another try:
 // the link to Redis is down.
-func (r *Roster) retryWant(v *view) {
-	r.unsure = append(r.unsure, v)
+func (ws *Watchers) retryWant(v *view) {
+	ws.unsure = append(ws.unsure, v)
 }
 
 // Restored has every view loaded again: the link to Redis was lost.
-func (r *Roster) Restored() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, v := range r.views {
+func (ws *Watchers) Restored() {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for _, v := range ws.views {
 		if v.heard {
 			v.asked, v.pending = false, nil // what is being loaded may be older than the link
 			v.round++
-			r.load(v)
+			ws.load(v)
 		}
 	}
 }
 
 // load has the view loaded. Announcements wait until that is done.
-func (r *Roster) load(v *view) {
+func (ws *Watchers) load(v *view) {
 	if v.asked {
 		return
 	}
 	v.asked = true
 	if !v.queued {
 		v.queued = true
-		r.toLoad = append(r.toLoad, v)
+		ws.toLoad = append(ws.toLoad, v)
 	}
-	signal(r.loading)
+	signal(ws.loading)
 }
 
 func signal(c chan struct{}) {
@@ -149,63 +149,63 @@ func signal(c chan struct{}) {
 }
 
 // Announced takes announcements, in the order in which they were made.
-func (r *Roster) Announced(batch []broker.Delivery) {
+func (ws *Watchers) Announced(batch []broker.Delivery) {
 	for i := range batch {
 		d := &batch[i]
 		a, err := presence.ParseAnnouncement(d.Frame)
 		if err != nil {
-			r.opt.Log.Warn("an announcement in redis is not from fleetwire, dropped", "channel", d.Channel, "err", err)
+			ws.opt.Log.Warn("an announcement in redis is not from fleetwire, dropped", "channel", d.Channel, "err", err)
 			continue
 		}
-		r.mu.Lock()
+		ws.mu.Lock()
 		id := presence.ChannelID{App: d.App, Channel: d.Channel}
-		if len(r.patterns[d.App]) > 0 {
-			r.note(r.view(id), &a)
+		if len(ws.patterns[d.App]) > 0 {
+			ws.note(ws.view(id), &a)
 		}
-		if v := r.views[id]; v != nil && v.heard {
-			r.take(v, a)
+		if v := ws.views[id]; v != nil && v.heard {
+			ws.take(v, a)
 		}
-		r.mu.Unlock()
+		ws.mu.Unlock()
 	}
 }
 
 // take brings a view up to an announcement.
-func (r *Roster) take(v *view, a presence.Announcement) {
+func (ws *Watchers) take(v *view, a presence.Announcement) {
 	switch at := v.version; {
 	case v.asked:
 		if v.pending = append(v.pending, a); len(v.pending) > maxPending {
 			v.pending = nil
 			v.asked = false
 			v.round++ // what is being loaded is too old
-			r.load(v)
+			ws.load(v)
 		}
 	case a.Version.Number == 1 && len(v.members) == 0,
 		a.Version.Incarnation == at.Incarnation && a.Version.Number == at.Number+1:
-		r.apply(v, a)
+		ws.apply(v, a)
 	case a.Version.Incarnation == at.Incarnation && a.Version.Number <= at.Number: // was loaded with it
 	default: // at least one is missing
-		r.load(v)
+		ws.load(v)
 	}
 }
 
-func (r *Roster) apply(v *view, a presence.Announcement) {
+func (ws *Watchers) apply(v *view, a presence.Announcement) {
 	v.version = a.Version
 	unsettled := time.Now().Before(v.settled)
 	for _, c := range a.Changes {
 		if c.Kind == presence.Left && unsettled {
 			continue // it may be on a node that has yet to state it again
 		}
-		r.set(v, c.Peer, known{c.Metadata, c.Kind != presence.Left})
+		ws.set(v, c.Peer, known{c.Metadata, c.Kind != presence.Left})
 	}
 	if v.canWelcome() {
-		r.openFor(v)
+		ws.openFor(v)
 	} else if len(v.newcomers) > 0 {
-		r.open(v)
+		ws.open(v)
 	}
 }
 
 // set changes what the view has of a peer, and notes what the watchers know of it.
-func (r *Roster) set(v *view, peer string, now known) {
+func (ws *Watchers) set(v *view, peer string, now known) {
 	metadata, present := v.members[peer]
 	if !now.present {
 		now.metadata = ""
@@ -232,20 +232,20 @@ func (r *Roster) set(v *view, peer string, now known) {
 		}
 		v.was[peer] = before
 	}
-	r.open(v)
+	ws.open(v)
 }
 
 // replace makes the view what Redis has.
-func (r *Roster) replace(v *view, state presence.State) {
+func (ws *Watchers) replace(v *view, state presence.State) {
 	now := time.Now()
 	if v.version.Incarnation != state.Version.Incarnation && len(v.members) > 0 && v.settled.IsZero() {
-		v.settled = now.Add(r.settling)
-		r.lost = append(r.lost, v)
-		signal(r.loading)
+		v.settled = now.Add(ws.settling)
+		ws.lost = append(ws.lost, v)
+		signal(ws.loading)
 	}
 	there := make(map[string]string, len(state.Members))
 	for _, m := range state.Members {
-		r.set(v, m.Peer, known{m.Metadata, true})
+		ws.set(v, m.Peer, known{m.Metadata, true})
 		there[m.Peer] = m.Metadata
 	}
 	if now.Before(v.settled) {
@@ -255,22 +255,22 @@ func (r *Roster) replace(v *view, state presence.State) {
 	}
 	for peer := range v.members {
 		if _, ok := there[peer]; !ok {
-			r.set(v, peer, known{})
+			ws.set(v, peer, known{})
 		}
 	}
 	v.version, v.loaded = state.Version, true
 	if len(v.newcomers) > 0 {
-		r.openFor(v)
+		ws.openFor(v)
 	}
 	pending := v.pending
 	v.pending = nil
 	for _, a := range pending {
-		r.take(v, a)
+		ws.take(v, a)
 	}
 }
 
 // note keeps what those who watch patterns are to hear of an announcement.
-func (r *Roster) note(v *view, a *presence.Announcement) {
+func (ws *Watchers) note(v *view, a *presence.Announcement) {
 	if v.announced == nil {
 		v.announced = map[string]*announced{}
 	}
@@ -288,5 +288,5 @@ func (r *Roster) note(v *view, a *presence.Announcement) {
 		}
 		n.now = known{present: c.Kind != presence.Left, metadata: c.Metadata}
 	}
-	r.open(v)
+	ws.open(v)
 }

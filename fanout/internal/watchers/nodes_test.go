@@ -1,4 +1,4 @@
-package roster
+package watchers
 
 import (
 	"context"
@@ -24,13 +24,13 @@ import (
 // patience is far more than anything takes; only a test that fails waits for it.
 const patience = 40 * time.Second
 
-// fleetNode is what a node has of presence: broker, tracker and roster.
+// fleetNode is what a node has of presence: broker, tracker and watchers.
 type fleetNode struct {
-	redis   *redis.Client
-	broker  *broker.Broker
-	members *presence.Tracker
-	roster  *Roster
-	stop    func()
+	redis    *redis.Client
+	broker   *broker.Broker
+	members  *presence.Tracker
+	watchers *Watchers
+	stop     func()
 }
 
 var fleetNodes int
@@ -43,20 +43,20 @@ func startFleetNode(t testing.TB, rdb *redis.Client, embedded bool) *fleetNode {
 	n := &fleetNode{redis: rdb}
 	n.broker = broker.New(broker.Options{Redis: rdb, Health: health, Log: log, Node: fmt.Sprint("node-", fleetNodes), Embedded: embedded})
 	n.members = presence.NewTracker(presence.Options{Redis: rdb, Health: health, Log: log, Embedded: embedded, Lease: 1500 * time.Millisecond})
-	n.roster = New(Options{Interest: n.broker, Log: log, Load: func(ctx context.Context, ids []presence.ChannelID) ([]presence.State, error) {
+	n.watchers = New(Options{Interest: n.broker, Log: log, Load: func(ctx context.Context, ids []presence.ChannelID) ([]presence.State, error) {
 		return presence.Load(ctx, rdb, rediskeys.Namespace{}, ids)
 	}})
-	n.roster.settling = 3 * time.Second // twice the lease
-	n.broker.OnRestored(n.roster.Restored)
+	n.watchers.settling = 3 * time.Second // twice the lease
+	n.broker.OnRestored(n.watchers.Restored)
 	ctx, cancel := context.WithCancel(context.Background())
 	var parts sync.WaitGroup
 	parts.Go(func() { n.members.Run(ctx) })
-	parts.Go(func() { n.roster.Run(ctx) })
+	parts.Go(func() { n.watchers.Run(ctx) })
 	parts.Go(func() {
 		n.broker.Run(ctx, func(batch []broker.Delivery) {
 			for i := range batch {
 				if batch[i].Kind == broker.KindPresence {
-					n.roster.Announced(batch[i : i+1])
+					n.watchers.Announced(batch[i : i+1])
 				}
 			}
 		})
@@ -146,8 +146,8 @@ func (s *simulation) watch(node int) {
 	for range 2 {
 		o := &watcher{t: s.t, id: s.connection(), shown: map[string]map[string]string{}, stable: "stable-"}
 		for _, channel := range simulated {
-			s.nodes[node].roster.Watch(o, app, channel)
-			s.nodes[node].roster.Ready(o, app, channel, presence.Version{})
+			s.nodes[node].watchers.Watch(o, app, channel)
+			s.nodes[node].watchers.Ready(o, app, channel, presence.Version{})
 		}
 		s.watchers[node] = append(s.watchers[node], o)
 	}

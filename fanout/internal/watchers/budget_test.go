@@ -1,4 +1,4 @@
-package roster
+package watchers
 
 import (
 	"fmt"
@@ -28,8 +28,8 @@ func TestBudget(t *testing.T) {
 			w.watch(all[i], "c")
 		}
 		bystander := w.watcher(5000)
-		w.roster.Watch(bystander, "other", "v")
-		w.roster.Ready(bystander, "other", "v", presence.Version{})
+		w.watchers.Watch(bystander, "other", "v")
+		w.watchers.Ready(bystander, "other", "v", presence.Version{})
 		pass()
 		for _, o := range append(all, bystander) {
 			o.lines = nil
@@ -40,7 +40,7 @@ func TestBudget(t *testing.T) {
 			if i%2 == 1 {
 				kind = "-"
 			}
-			w.roster.Announced([]broker.Delivery{{Kind: broker.KindPresence, App: "other", Channel: "v", Frame: fmt.Appendf(nil, "7:%d\n%sq\t\n", i+1, kind)}})
+			w.watchers.Announced([]broker.Delivery{{Kind: broker.KindPresence, App: "other", Channel: "v", Frame: fmt.Appendf(nil, "7:%d\n%sq\t\n", i+1, kind)}})
 			pass()
 		}
 		each := perFrame + 4100
@@ -78,11 +78,11 @@ func TestBudgetOfSnapshots(t *testing.T) {
 		w.do("c", changes...)
 		c := &counter{}
 		again := func(watched time.Duration) {
-			w.roster.Watch(c, app, "c")
-			w.roster.Ready(c, app, "c", presence.Version{})
+			w.watchers.Watch(c, app, "c")
+			w.watchers.Ready(c, app, "c", presence.Version{})
 			time.Sleep(watched)
 			synctest.Wait()
-			w.roster.Unwatch(c, app, "c")
+			w.watchers.Unwatch(c, app, "c")
 			time.Sleep(10 * time.Millisecond)
 		}
 		const seconds = 5

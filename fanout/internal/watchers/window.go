@@ -1,4 +1,4 @@
-package roster
+package watchers
 
 import (
 	"context"
@@ -11,45 +11,45 @@ import (
 	"fleetwire/pkg/protocol"
 )
 
-// open opens the view's window, if it is not open. It is called with r.mu held.
-func (r *Roster) open(v *view) {
+// open opens the view's window, if it is not open. It is called with ws.mu held.
+func (ws *Watchers) open(v *view) {
 	if !v.open {
 		v.open = true
-		r.closeAt(v, time.Now().Add(window))
-		signal(r.flushing)
+		ws.closeAt(v, time.Now().Add(window))
+		signal(ws.flushing)
 	}
 }
 
 // closeAt has the view's window close then.
-func (r *Roster) closeAt(v *view, at time.Time) {
+func (ws *Watchers) closeAt(v *view, at time.Time) {
 	v.closes = at
-	i := len(r.due)
-	for i > 0 && r.due[i-1].closes.After(at) {
+	i := len(ws.due)
+	for i > 0 && ws.due[i-1].closes.After(at) {
 		i--
 	}
-	r.due = slices.Insert(r.due, i, v)
+	ws.due = slices.Insert(ws.due, i, v)
 }
 
 // openFor opens the view's window for newcomers. The first has nobody to wait for,
 // and in a small channel they must not: see few.
-func (r *Roster) openFor(v *view) {
+func (ws *Watchers) openFor(v *view) {
 	if (v.open || len(v.watchers) > 0) && (len(v.members) > few || !v.canWelcome()) {
-		r.open(v)
+		ws.open(v)
 		return
 	}
 	if v.postponed {
 		return
 	}
 	if v.open {
-		i := slices.Index(r.due, v)
+		i := slices.Index(ws.due, v)
 		if i < 0 {
 			return // it is about to be closed
 		}
-		r.due = slices.Delete(r.due, i, i+1)
+		ws.due = slices.Delete(ws.due, i, i+1)
 	}
 	v.open = true
-	r.now = append(r.now, v)
-	signal(r.flushing)
+	ws.now = append(ws.now, v)
+	signal(ws.flushing)
 }
 
 // canWelcome says whether some newcomer can have its snapshot.
@@ -58,36 +58,36 @@ func (v *view) canWelcome() bool {
 }
 
 // Run closes windows and loads views until ctx ends.
-func (r *Roster) Run(ctx context.Context) {
+func (ws *Watchers) Run(ctx context.Context) {
 	loaded := make(chan struct{})
 	go func() {
 		defer close(loaded)
-		r.runLoads(ctx)
+		ws.runLoads(ctx)
 	}()
-	r.runWindows(ctx)
+	ws.runWindows(ctx)
 	<-loaded
 }
 
-func (r *Roster) runWindows(ctx context.Context) {
+func (ws *Watchers) runWindows(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var spare []Watcher // becomes r.dirty
+	var spare []Watcher // becomes ws.dirty
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
-		case <-r.flushing:
+		case <-ws.flushing:
 		}
 		for {
-			r.mu.Lock()
-			v, wait := r.nextDue()
+			ws.mu.Lock()
+			v, wait := ws.nextDue()
 			if v != nil {
-				r.close(v)
+				ws.close(v)
 			}
-			dirty := r.dirty
-			r.dirty = spare
-			r.mu.Unlock()
+			dirty := ws.dirty
+			ws.dirty = spare
+			ws.mu.Unlock()
 			for i, w := range dirty {
 				w.Flush()
 				dirty[i] = nil
@@ -106,56 +106,56 @@ func (r *Roster) runWindows(ctx context.Context) {
 // nextDue takes the next view whose window is to be closed, or says in how long
 // there will be one, 0 if there is none. Windows of an app that was sent too much
 // stay open for longer.
-func (r *Roster) nextDue() (v *view, wait time.Duration) {
+func (ws *Watchers) nextDue() (v *view, wait time.Duration) {
 	now := time.Now()
 	for {
 		switch {
-		case len(r.now) > 0:
-			v, r.now = r.now[0], r.now[1:]
-		case len(r.due) == 0:
-			r.now, r.due = nil, nil
+		case len(ws.now) > 0:
+			v, ws.now = ws.now[0], ws.now[1:]
+		case len(ws.due) == 0:
+			ws.now, ws.due = nil, nil
 			return nil, 0
 		default:
-			if wait = r.due[0].closes.Sub(now); wait > 0 {
-				r.now = nil
+			if wait = ws.due[0].closes.Sub(now); wait > 0 {
+				ws.now = nil
 				return nil, wait
 			}
-			v, r.due = r.due[0], r.due[1:]
+			v, ws.due = ws.due[0], ws.due[1:]
 		}
-		owes := r.budget.owes(v.id.App, now)
+		owes := ws.budget.owes(v.id.App, now)
 		if owes == 0 {
 			return v, 0
 		}
 		v.postponed = true
-		r.closeAt(v, now.Add(max(owes, window)))
+		ws.closeAt(v, now.Add(max(owes, window)))
 	}
 }
 
 // close ends the view's window: what has changed goes out, then the snapshots. It
-// is called with r.mu held, for appending to thousands of queues takes no longer
+// is called with ws.mu held, for appending to thousands of queues takes no longer
 // than a millisecond; what is appended is written without it.
-func (r *Roster) close(v *view) {
+func (ws *Watchers) close(v *view) {
 	v.open, v.postponed = false, false
 	if frame := v.changes(); frame != nil {
 		for _, entry := range v.watchers {
-			r.append(entry.watcher, frame)
+			ws.append(entry.watcher, frame)
 		}
 	}
 	v.was = nil
-	r.closeAnnounced(v)
-	r.welcome(v)
-	r.budget.spend(v.id.App, r.closing, time.Now())
-	r.closing = 0
-	r.dropIfIdle(v)
+	ws.closeAnnounced(v)
+	ws.welcome(v)
+	ws.budget.spend(v.id.App, ws.closing, time.Now())
+	ws.closing = 0
+	ws.dropIfIdle(v)
 }
 
-func (r *Roster) append(w Watcher, frame []byte) { r.appended(w, frame, w.AppendPresence(frame)) }
+func (ws *Watchers) append(w Watcher, frame []byte) { ws.appended(w, frame, w.AppendPresence(frame)) }
 
-func (r *Roster) appended(w Watcher, frame []byte, flush bool) {
-	r.frames.Add(1)
-	r.closing += perFrame + len(frame)
+func (ws *Watchers) appended(w Watcher, frame []byte, flush bool) {
+	ws.frames.Add(1)
+	ws.closing += perFrame + len(frame)
 	if flush {
-		r.dirty = append(r.dirty, w)
+		ws.dirty = append(ws.dirty, w)
 	}
 }
 
@@ -191,7 +191,7 @@ func encode(name string, joined, left []protocol.PresencePeer) []byte {
 
 // closeAnnounced hands what was announced to those who watch patterns, but for
 // those who watch the channel by name too and hear of it from there.
-func (r *Roster) closeAnnounced(v *view) {
+func (ws *Watchers) closeAnnounced(v *view) {
 	if v.announced == nil {
 		return
 	}
@@ -208,7 +208,7 @@ func (r *Roster) closeAnnounced(v *view) {
 		return
 	}
 	var matching []*patternWatch
-	for _, p := range r.patterns[v.id.App] {
+	for _, p := range ws.patterns[v.id.App] {
 		if p.pattern.Match(v.id.Channel) {
 			matching = append(matching, p)
 		}
@@ -217,19 +217,19 @@ func (r *Roster) closeAnnounced(v *view) {
 	for _, p := range matching {
 		for _, w := range p.watchers {
 			id := w.ID()
-			if r.watching[watcherKey{v, id}] != nil || got[id] {
+			if ws.watching[watcherKey{v, id}] != nil || got[id] {
 				continue
 			}
 			if len(matching) > 1 {
 				got[id] = true
 			}
-			r.append(w, frame)
+			ws.append(w, frame)
 		}
 	}
 }
 
 // welcome gives the newcomers their snapshot.
-func (r *Roster) welcome(v *view) {
+func (ws *Watchers) welcome(v *view) {
 	if !v.loaded || v.asked {
 		return // they get it when it is
 	}
@@ -239,7 +239,7 @@ func (r *Roster) welcome(v *view) {
 		switch {
 		case !entry.ready:
 		case !v.reached(entry):
-			r.waitFor(v, entry)
+			ws.waitFor(v, entry)
 		default:
 			if frame == nil {
 				frame = v.snapshot()
@@ -247,7 +247,7 @@ func (r *Roster) welcome(v *view) {
 			entry.newcomer = false
 			entry.at = len(v.watchers)
 			v.watchers = append(v.watchers, entry)
-			r.appended(entry.watcher, frame, entry.watcher.AppendSnapshot(frame))
+			ws.appended(entry.watcher, frame, entry.watcher.AppendSnapshot(frame))
 			continue
 		}
 		entry.at = len(stay)
@@ -264,14 +264,14 @@ func (v *view) reached(entry *watching) bool {
 
 // waitFor has a newcomer wait one window more: the announcement of its own join
 // is under way. If that did not help the view is loaded, and will do as it is.
-func (r *Roster) waitFor(v *view, entry *watching) {
+func (ws *Watchers) waitFor(v *view, entry *watching) {
 	if entry.waited {
 		entry.since.Number = 0
-		r.load(v)
+		ws.load(v)
 		return
 	}
 	entry.waited = true
-	r.open(v)
+	ws.open(v)
 }
 
 // snapshot is one frame with all members. Those who get the same one share it, also
