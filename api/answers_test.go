@@ -52,19 +52,9 @@ func (b backend) AllowREST(context.Context, *apps.Key) (bool, time.Duration, err
 	return true, 0, nil
 }
 
-// Check refuses with each code that the real door has.
+// Check is the real door's.
 func (b backend) Check(m publish.Message) *protocol.Error {
-	switch {
-	case channel.ValidateName(m.Channel) != nil:
-		return protocol.Errorf(protocol.InvalidChannel, "")
-	case channel.IsReserved(m.Channel):
-		return protocol.Errorf(protocol.ChannelReserved, "")
-	case !m.Grant.Can(apps.ActionPublish):
-		return protocol.Errorf(protocol.ActionNotPermitted, "")
-	case !m.Grant.MayTouch(m.Channel):
-		return protocol.Errorf(protocol.ChannelNotAuthorized, "")
-	}
-	return nil
+	return m.Grant.Check(apps.ActionPublish, m.Channel)
 }
 
 // Publish answers what the real door has from Redis, the token first.

@@ -11,7 +11,6 @@ import (
 	"fleetwire/functions/internal/api"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/channel"
 	"fleetwire/pkg/presence"
 	"fleetwire/pkg/protocol"
 )
@@ -122,16 +121,8 @@ func readList(r *http.Request, key *apps.Key) (q listQuery, err error) {
 	if q.after, err = parseCursor(values.Get("cursor")); err != nil {
 		return q, err
 	}
-	grant := auth.KeyGrant(key, "", nil)
-	switch invalid := channel.ValidateName(name); {
-	case invalid != nil:
-		return q, protocol.Errorf(protocol.InvalidChannel, "%v", invalid)
-	case channel.IsReserved(name):
-		return q, protocol.Errorf(protocol.ChannelReserved, "channels beginning with _metered/, _internal/ or _system/ are reserved")
-	case !grant.Can(apps.ActionPresence):
-		return q, protocol.Errorf(protocol.ActionNotPermitted, "this key does not allow presence")
-	case !grant.MayTouch(name):
-		return q, protocol.Errorf(protocol.ChannelNotAuthorized, "this key does not cover the channel %q", name)
+	if refused := auth.KeyGrant(key, "", nil).Check(apps.ActionPresence, name); refused != nil {
+		return q, refused
 	}
 	q.channel = name
 	return q, nil

@@ -85,7 +85,7 @@ func TestVerifyTokenTakesManyPatterns(t *testing.T) {
 	}
 	effort := channel.MaxEffort
 	for _, p := range g.Patterns {
-		if !g.Covers(p, &effort) {
+		if !g.Still(apps.ActionSubscribe, p.String(), p, &effort) {
 			t.Fatalf("does not cover %s, with %d left", p, effort)
 		}
 	}

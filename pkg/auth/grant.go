@@ -65,27 +65,6 @@ func (g *Grant) For(origin string) (*Grant, *protocol.CloseError) {
 // Can tells whether the grant has the action.
 func (g *Grant) Can(a apps.Action) bool { return g.Actions.Has(a) }
 
-// MayTouch tells whether the channel matches a claimed pattern and a pattern
-// of the key. It does not judge whether name is valid or reserved.
-func (g *Grant) MayTouch(name string) bool {
-	return anyMatches(g.Key.Patterns, name) && (g.Patterns == nil || anyMatches(g.Patterns, name))
-}
-
-// MayTouchWithin is MayTouch, and takes its work from effort. Once that is
-// exhausted it says no.
-func (g *Grant) MayTouchWithin(name string, effort *channel.Effort) bool {
-	return channel.MatchedBy(g.Key.Patterns, name, effort) &&
-		(g.Patterns == nil || channel.MatchedBy(g.Patterns, name, effort))
-}
-
-// Covers tells whether a claimed pattern and a pattern of the key each cover
-// p, which is what a wildcard subscription needs (protocol §4.2). It takes its
-// work from effort; once that is exhausted it says no.
-func (g *Grant) Covers(p *channel.Pattern, effort *channel.Effort) bool {
-	return channel.CoveredBy(g.Key.Patterns, p, effort) &&
-		(g.Patterns == nil || channel.CoveredBy(g.Patterns, p, effort))
-}
-
 func anyMatches(patterns []*channel.Pattern, name string) bool {
 	for _, p := range patterns {
 		if p.Match(name) {

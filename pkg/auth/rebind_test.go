@@ -137,12 +137,12 @@ func TestRebindAppliesTheNewDocument(t *testing.T) {
 				t.Errorf("actions %v, want %v", got.Actions.List(), tt.actions.List())
 			}
 			for _, name := range tt.may {
-				if !got.MayTouch(name) {
+				if !touches(got, name) {
 					t.Errorf("it may not touch %s", name)
 				}
 			}
 			for _, name := range tt.mayNot {
-				if got.MayTouch(name) {
+				if touches(got, name) {
 					t.Errorf("it may touch %s", name)
 				}
 			}

@@ -21,7 +21,6 @@ import (
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/broker"
-	"fleetwire/pkg/channel"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/rediskeys"
@@ -221,31 +220,9 @@ func (s *Service) refuse(why string) *protocol.Error {
 // check holds the order of checks: name → reserved → action → authorization.
 func check(m *Message) *protocol.Error {
 	if m.To != "" {
-		return checkDirect(m)
+		return m.Grant.CheckPeer(apps.ActionSend, m.To)
 	}
-	if err := channel.ValidateName(m.Channel); err != nil {
-		return protocol.Errorf(protocol.InvalidChannel, "%v", err)
-	}
-	if channel.IsReserved(m.Channel) {
-		return protocol.Errorf(protocol.ChannelReserved, "channels beginning with _metered/, _internal/ or _system/ are reserved")
-	}
-	if !m.Grant.Can(apps.ActionPublish) {
-		return protocol.Errorf(protocol.ActionNotPermitted, "this credential does not allow publish")
-	}
-	if !m.Grant.MayTouch(m.Channel) {
-		return protocol.Errorf(protocol.ChannelNotAuthorized, "this credential does not cover the channel %q", m.Channel)
-	}
-	return nil
-}
-
-func checkDirect(m *Message) *protocol.Error {
-	if !protocol.ValidPeerID(m.To) {
-		return protocol.Errorf(protocol.InvalidPeerID, "to is no peer id: it must be 1–%d printable ASCII characters", protocol.MaxPeerIDBytes)
-	}
-	if !m.Grant.Can(apps.ActionSend) {
-		return protocol.Errorf(protocol.ActionNotPermitted, "this credential does not allow send")
-	}
-	return nil
+	return m.Grant.Check(apps.ActionPublish, m.Channel)
 }
 
 // flush publishes what waits, one round trip at a time, until nothing does.

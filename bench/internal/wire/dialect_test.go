@@ -53,7 +53,7 @@ func TestFleetwireOpensWithATokenForItsChannels(t *testing.T) {
 	if refused != nil {
 		t.Fatal(refused)
 	}
-	if grant.Peer != "device-1" || !grant.MayTouch("devices/1/events") || !grant.MayTouch("devices/1/commands") || !grant.MayTouch("fleets/7") || grant.MayTouch("devices/2/events") {
+	if grant.Peer != "device-1" || grant.Check(apps.ActionSubscribe, "devices/1/events") != nil || grant.Check(apps.ActionSubscribe, "devices/1/commands") != nil || grant.Check(apps.ActionSubscribe, "fleets/7") != nil || grant.Check(apps.ActionSubscribe, "devices/2/events") == nil {
 		t.Errorf("the token grants %+v", grant)
 	}
 	var asked []string

@@ -75,43 +75,10 @@ func notSubscribed(err error, otherwise string) *protocol.Error {
 // checkSubscribe returns the compiled pattern of a wildcard subscription, nil for
 // a channel.
 func checkSubscribe(g *auth.Grant, name string) (*channel.Pattern, *protocol.Error) {
-	var pattern *channel.Pattern
-	var invalid error
 	if channel.IsPattern(name) {
-		pattern, invalid = channel.Compile(name)
-	} else {
-		invalid = channel.ValidateName(name)
+		return g.CheckPattern(apps.ActionSubscribe, name)
 	}
-	effort := channel.MaxEffort
-	switch {
-	case invalid != nil:
-		return nil, protocol.Errorf(protocol.InvalidChannel, "%v", invalid)
-	case channel.IsReserved(name):
-		return nil, protocol.Errorf(protocol.ChannelReserved, "channels beginning with _metered/, _internal/ or _system/ are reserved")
-	case !g.Can(apps.ActionSubscribe):
-		return nil, protocol.Errorf(protocol.ActionNotPermitted, "this credential does not allow subscribe")
-	case pattern != nil && !g.Covers(pattern, &effort):
-		if effort.IsExhausted() {
-			return nil, protocol.Errorf(protocol.ChannelNotAuthorized, "the pattern %q takes too long to check against this credential; subscribe to one with fewer wildcards", name)
-		}
-		return nil, protocol.Errorf(protocol.ChannelNotAuthorized, "this credential does not cover all of the pattern %q; it takes one claimed pattern and one key pattern that each do", name)
-	case pattern == nil && !g.MayTouch(name):
-		return nil, protocol.Errorf(protocol.ChannelNotAuthorized, "this credential does not cover the channel %q", name)
-	}
-	return pattern, nil
-}
-
-// maySubscribe says whether the grant covers a subscription that was made with
-// another. It takes its work from effort; once that is exhausted it says no.
-func maySubscribe(g *auth.Grant, one subscription, effort *channel.Effort) bool {
-	switch {
-	case !g.Can(apps.ActionSubscribe):
-		return false
-	case one.pattern != nil:
-		return g.Covers(one.pattern, effort)
-	default:
-		return g.MayTouchWithin(one.name, effort)
-	}
+	return nil, g.Check(apps.ActionSubscribe, name)
 }
 
 func (s *Session) handleUnsubscribe(f *protocol.ClientFrame) *protocol.Error {

@@ -214,7 +214,7 @@ func TestFollowRacesWithReplacementsAndRefreshes(t *testing.T) {
 	p.write(refresh(token))
 	p.read()
 	p.want(alive)
-	if g := p.session.Grant(); g.MayTouch("devices/b") || !g.MayTouch("devices/a") || g.ExpiresAt.IsZero() {
+	if g := p.session.Grant(); g.Check(apps.ActionSubscribe, "devices/b") == nil || g.Check(apps.ActionSubscribe, "devices/a") != nil || g.ExpiresAt.IsZero() {
 		t.Errorf("the grant is not of the last document")
 	}
 }

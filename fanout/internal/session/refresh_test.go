@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/protocol"
 )
@@ -69,7 +70,7 @@ func TestRefreshesAnsweredOutOfOrder(t *testing.T) {
 	for range 2 {
 		p.want(aText(`{"type":"ack","requestId":"f","expiresAt":` + fmt.Sprint(w.clock.in(time.Hour).Unix()) + `,"unsubscribed":[]}`))
 	}
-	if g := p.session.Grant(); !g.MayTouch("devices/b") || g.MayTouch("fleets/f") {
+	if g := p.session.Grant(); g.Check(apps.ActionSubscribe, "devices/b") != nil || g.Check(apps.ActionSubscribe, "fleets/f") == nil {
 		t.Errorf("the grant is for %v", g.Patterns)
 	}
 	// One that is refused does not count.
@@ -84,7 +85,7 @@ func TestRefreshesAnsweredOutOfOrder(t *testing.T) {
 	w.answerHeld(1, 0)
 	p.want(anError(protocol.InvalidToken, "f"))
 	p.want(aText(`{"type":"ack","requestId":"f","expiresAt":` + fmt.Sprint(w.clock.in(time.Hour).Unix()) + `,"unsubscribed":[]}`))
-	if g := p.session.Grant(); !g.MayTouch("fleets/f") {
+	if g := p.session.Grant(); g.Check(apps.ActionSubscribe, "fleets/f") != nil {
 		t.Errorf("the grant is for %v", g.Patterns)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/protocol"
@@ -71,7 +72,7 @@ func (s *Session) tryRegrant(g *auth.Grant) (unsubscribed []string, refused *pro
 func (c *scope) uncovered(g *auth.Grant) (lost map[string]bool, decided bool) {
 	effort := channel.MaxEffort
 	for _, one := range c.subscriptions {
-		if !maySubscribe(g, one, &effort) {
+		if !g.Still(apps.ActionSubscribe, one.name, one.pattern, &effort) {
 			if lost == nil {
 				lost = map[string]bool{}
 			}

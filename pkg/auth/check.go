@@ -1,0 +1,83 @@
+package auth
+
+import (
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/channel"
+	"fleetwire/pkg/protocol"
+)
+
+// Check reports why the grant does not allow the action on the channel, or nil. It
+// makes the checks of protocol §4.4 from the name to the authorization, in their order,
+// for sockets and REST alike. It does not allocate unless it refuses.
+func (g *Grant) Check(action apps.Action, name string) *protocol.Error {
+	if err := channel.ValidateName(name); err != nil {
+		return protocol.Errorf(protocol.InvalidChannel, "%v", err)
+	}
+	if refused := g.checkAction(action, name); refused != nil {
+		return refused
+	}
+	if !anyMatches(g.Key.Patterns, name) || g.Patterns != nil && !anyMatches(g.Patterns, name) {
+		return protocol.Errorf(protocol.ChannelNotAuthorized, "this credential does not cover the channel %q", name)
+	}
+	return nil
+}
+
+// CheckPattern is Check for all channels that a pattern matches: one claimed pattern
+// and one key pattern must each cover it (protocol §4.2). It returns the compiled pattern.
+func (g *Grant) CheckPattern(action apps.Action, pattern string) (*channel.Pattern, *protocol.Error) {
+	p, err := channel.Compile(pattern)
+	if err != nil {
+		return nil, protocol.Errorf(protocol.InvalidChannel, "%v", err)
+	}
+	if refused := g.checkAction(action, pattern); refused != nil {
+		return nil, refused
+	}
+	effort := channel.MaxEffort
+	switch {
+	case g.Still(action, pattern, p, &effort):
+		return p, nil
+	case effort.IsExhausted():
+		return nil, protocol.Errorf(protocol.ChannelNotAuthorized, "the pattern %q takes too long to check against this credential; subscribe to one with fewer wildcards", pattern)
+	default:
+		return nil, protocol.Errorf(protocol.ChannelNotAuthorized, "this credential does not cover all of the pattern %q; it takes one claimed pattern and one key pattern that each do", pattern)
+	}
+}
+
+// checkAction makes the checks that names and patterns have in common.
+func (g *Grant) checkAction(action apps.Action, name string) *protocol.Error {
+	if channel.IsReserved(name) {
+		return protocol.Errorf(protocol.ChannelReserved, "channels beginning with _metered/, _internal/ or _system/ are reserved")
+	}
+	if !g.Can(action) {
+		return notPermitted(action)
+	}
+	return nil
+}
+
+// CheckPeer reports why the grant does not allow the action on the peer, or nil.
+func (g *Grant) CheckPeer(action apps.Action, peer string) *protocol.Error {
+	if !protocol.ValidPeerID(peer) {
+		return protocol.Errorf(protocol.InvalidPeerID, "to is no peer id: it must be 1–%d printable ASCII characters", protocol.MaxPeerIDBytes)
+	}
+	if !g.Can(action) {
+		return notPermitted(action)
+	}
+	return nil
+}
+
+func notPermitted(action apps.Action) *protocol.Error {
+	return protocol.Errorf(protocol.ActionNotPermitted, "this credential does not allow %s", action)
+}
+
+// Still reports whether the grant allows what Check or CheckPattern allowed with
+// another grant. pattern is nil for a channel. Many calls share one effort; once that
+// is exhausted, Still says no.
+func (g *Grant) Still(action apps.Action, name string, pattern *channel.Pattern, effort *channel.Effort) bool {
+	covers := func(patterns []*channel.Pattern) bool {
+		if pattern != nil {
+			return channel.CoveredBy(patterns, pattern, effort)
+		}
+		return channel.MatchedBy(patterns, name, effort)
+	}
+	return g.Can(action) && covers(g.Key.Patterns) && (g.Patterns == nil || covers(g.Patterns))
+}
