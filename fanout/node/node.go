@@ -20,6 +20,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/fanout/internal/hub"
+	"fleetwire/fanout/internal/members"
 	"fleetwire/fanout/internal/session"
 	"fleetwire/fanout/internal/watchers"
 	"fleetwire/pkg/apps"
@@ -75,7 +76,7 @@ type Node struct {
 	health      *redisconn.Health
 	broker      *broker.Broker
 	hub         *hub.Hub
-	members     *presence.Tracker
+	members     *members.Tracker
 	watchers    *watchers.Watchers
 	publisher   *publish.Service
 	inbox       *orders.Inbox
@@ -136,7 +137,7 @@ func New(opt Options) (*Node, error) {
 	n.limiter = quota.NewRateLimiter(opt.Redis, opt.Keys)
 	n.limiter.Watch(n.health)
 	n.connections = quota.NewConnections(opt.Redis, opt.Keys, n.id)
-	n.members = presence.NewTracker(presence.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Embedded: opt.Embedded, Identified: n.broker.SetIdentity})
+	n.members = members.NewTracker(members.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Embedded: opt.Embedded, Identified: n.broker.SetIdentity})
 	n.watchers = watchers.New(watchers.Options{Interest: n.broker, Log: opt.Log, Load: func(ctx context.Context, channels []presence.ChannelID) ([]presence.State, error) {
 		return presence.Load(ctx, opt.Redis, opt.Keys, channels)
 	}})

@@ -141,8 +141,8 @@ func TestRules(t *testing.T) {
 			change: map[string]string{"fanout/node/sub.go": "package node\n\nfunc f(c interface{ PSubscribe(string) }) { c.PSubscribe(\"x*\") }\n"}},
 		{name: "a function publishes past the broker", rule: "Redis pub/sub in pkg/broker", want: "calls Publish and imports go-redis",
 			change: map[string]string{"functions/publish/short.go": "package publish\n\nimport \"github.com/redis/go-redis/v9\"\n\nfunc g(c *redis.Client) { c.Publish(nil, \"x\", nil) }\n"}},
-		{name: "presence subscribes", rule: "Redis pub/sub in pkg/broker", want: "pkg/presence/sub.go: calls Subscribe and imports go-redis",
-			change: map[string]string{"pkg/presence/sub.go": "// Package presence subscribes.\npackage presence\n\nimport \"github.com/redis/go-redis/v9\"\n\nfunc g(c *redis.Client) { c.Publish(nil, \"x\", nil); c.Subscribe(nil, \"x\") }\n"}},
+		{name: "members subscribes", rule: "Redis pub/sub in pkg/broker", want: "fanout/internal/members/sub.go: calls Subscribe and imports go-redis",
+			change: map[string]string{"fanout/internal/members/sub.go": "// Package members subscribes.\npackage members\n\nimport \"github.com/redis/go-redis/v9\"\n\nfunc g(c *redis.Client) { c.Publish(nil, \"x\", nil); c.Subscribe(nil, \"x\") }\n"}},
 		{name: "a script publishes", rule: "Redis pub/sub in pkg/broker", want: "pkg/quota/quota.lua: publishes",
 			change: map[string]string{"pkg/quota/quota.lua": "redis.call(\"SPUBLISH\", KEYS[1], '')\n"}},
 

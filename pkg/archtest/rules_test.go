@@ -134,7 +134,7 @@ const (
 
 // subjects are the directories that the rules speak of. If one is renamed, the
 // rules about it would hold for ever without checking anything.
-var subjects = []string{"pkg/protocol", "pkg/channel", "pkg/broker", "pkg/rediskeys", "functions", "fanout", "localdev", "examples"}
+var subjects = []string{"pkg/protocol", "pkg/channel", "pkg/broker", "pkg/rediskeys", "functions", "fanout", "fanout/internal/members", "localdev", "examples"}
 
 // violations runs every rule, and prefixes what it found with the rule's name.
 func violations(files []*file) []string {
@@ -207,15 +207,15 @@ const goRedis = "github.com/redis/go-redis/v9"
 var luaPubSub = regexp.MustCompile(`(?i)redis\.p?call\(\s*['"]s?publish['"]`)
 
 // findPubSub goes by names, without types: the methods that only a Redis client
-// has; Publish and Subscribe where go-redis is imported; and scripts. pkg/presence
-// may publish: who is there and that it is announced must change in one step.
+// has; Publish and Subscribe where go-redis is imported; and scripts.
+// fanout/internal/members may publish: who is there and that it is announced must change in one step.
 func findPubSub(files []*file) []string {
 	var found []string
 	for _, f := range files {
 		if f.under("pkg/broker") || f.isTest() {
 			continue
 		}
-		announces := f.under("pkg/presence")
+		announces := f.under("fanout/internal/members")
 		if luaPubSub.MatchString(f.text) && !announces {
 			found = append(found, fmt.Sprintf("%s: publishes", f.path))
 		}

@@ -150,7 +150,7 @@ func (b *Broker) SetConnections(app, peer string, n int, done func(error)) error
 }
 
 // SetWatchers says how many connections of this node want to hear who joins and
-// leaves the channel: pkg/presence publishes that. What is published twice in a row
+// leaves the channel: fanout/internal/members publishes that. What is published twice in a row
 // counts as one announcement. done is as in SetSubscribers.
 func (b *Broker) SetWatchers(app, channelName string, n int, done func(error)) error {
 	return b.interests.set(interestKey{kind: KindPresence, app: app, name: channelName}, n, done)

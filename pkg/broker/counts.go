@@ -17,7 +17,7 @@ import (
 // channel by name, so that a publish can answer how many there are on all nodes
 // (protocol §5, subscribers), in one hash per node and bucket of channels; a set in
 // each bucket lists the nodes to add up. When a node has died another takes both
-// out (pkg/presence); if none does, they expire by themselves.
+// out (fanout/internal/members); if none does, they expire by themselves.
 
 const (
 	countsLease   = 30 * time.Second
@@ -289,7 +289,7 @@ func (c *counts) renew(ctx context.Context, in *interests) error {
 }
 
 // SetIdentity says under which identity this node's counts are to be kept from now
-// on, which others reap when its lease ends (presence.Options.Identified).
+// on, which others reap when its lease ends (members.Options.Identified of a node).
 func (b *Broker) SetIdentity(identity string) {
 	in := b.interests
 	in.mu.Lock()

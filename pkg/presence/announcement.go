@@ -37,7 +37,7 @@ func ParseAnnouncement(payload []byte) (Announcement, error) {
 	if !ok {
 		return Announcement{}, errAnnouncement
 	}
-	v, err := parseVersion(version)
+	v, err := ParseVersion(version)
 	if err != nil {
 		return Announcement{}, err
 	}

@@ -33,7 +33,7 @@ func (v Version) String() string {
 	return strconv.FormatInt(v.Incarnation, 10) + ":" + strconv.FormatInt(v.Number, 10)
 }
 
-func parseVersion(s string) (Version, error) {
+func ParseVersion(s string) (Version, error) {
 	incarnation, number, ok := strings.Cut(s, ":")
 	if ok {
 		i, err1 := strconv.ParseInt(incarnation, 10, 64)
@@ -155,7 +155,7 @@ func versionIn(reply *redis.StringCmd) (Version, error) {
 	if err != nil {
 		return Version{}, err
 	}
-	return parseVersion(text)
+	return ParseVersion(text)
 }
 
 func parseMember(peer, value string) (Member, error) {

@@ -6,8 +6,17 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+
 	"fleetwire/pkg/redisconn/redistest"
+	"fleetwire/pkg/rediskeys"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// keys name what the tests have in Redis.
+var keys rediskeys.Namespace
 
 func TestParseAnnouncement(t *testing.T) {
 	tests := []struct {
@@ -84,4 +93,31 @@ func TestForeignKeys(t *testing.T) {
 			t.Errorf("%s is read as %v", name, states)
 		}
 	}
+}
+
+// A channel that Redis loses while it is read is not taken for one that its members
+// have left: it is read again.
+func TestLoadOfALostChannel(t *testing.T) {
+	ctx := context.Background()
+	for name, test := range map[string]struct{ before, after string }{
+		"lost":             {"5:7", ""},
+		"stated anew":      {"5:7", "6:1"},
+		"an older Redis's": {"5:7", "5:3"},
+		"begun":            {"", "6:1"},
+	} {
+		l := &load{before: stringReply(ctx, test.before), after: stringReply(ctx, test.after), page: redis.NewScanCmdResult([]string{"p", "n\n"}, 0, nil), cursor: 3}
+		if err := l.take(); err != nil || l.done || l.cursor != 0 || len(l.state.Members) > 0 {
+			t.Errorf("%s: %+v, %v; want it to be read again", name, l.state, err)
+		}
+	}
+}
+
+func stringReply(ctx context.Context, s string) *redis.StringCmd {
+	c := redis.NewStringCmd(ctx)
+	if s == "" {
+		c.SetErr(redis.Nil)
+	} else {
+		c.SetVal(s)
+	}
+	return c
 }

@@ -12,7 +12,7 @@ import (
 	"fleetwire/pkg/protocol"
 )
 
-// Members takes note of who is in which channel: presence.Tracker.
+// Members tells Redis which peers are in which channels: members.Tracker.
 type Members interface {
 	Join(app, channelName, peer string, connection uint64, metadata []byte, done func(presence.Version, error)) error
 	Leave(app, channelName, peer string, connection uint64)

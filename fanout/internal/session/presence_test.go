@@ -12,6 +12,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"fleetwire/fanout/internal/members"
 	"fleetwire/fanout/internal/watchers"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/channel"
@@ -252,7 +253,7 @@ func TestListRefuses(t *testing.T) {
 		p.write(text(fmt.Sprintf(`{"type":"subscribe","requestId":"later-%d","channel":%q}`, i, name)))
 		p.write(text(`{"type":"ping"}`))
 		p.want(aText(pong))
-		w.lists.release(presence.ErrDown)
+		w.lists.release(members.ErrDown)
 		p.want(anError(protocol.BackendError, fmt.Sprint("later-", i)))
 		w.lists.set(nil, false)
 		if n := w.interest.subscribersOf(name); n != 0 {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/fanout/internal/members"
 	"fleetwire/pkg/broker"
 	"fleetwire/pkg/presence"
 	"fleetwire/pkg/redisconn"
@@ -28,7 +29,7 @@ const patience = 40 * time.Second
 type fleetNode struct {
 	redis    *redis.Client
 	broker   *broker.Broker
-	members  *presence.Tracker
+	members  *members.Tracker
 	watchers *Watchers
 	stop     func()
 }
@@ -42,7 +43,7 @@ func startFleetNode(t testing.TB, rdb *redis.Client, embedded bool) *fleetNode {
 	health := redisconn.NewHealth(log)
 	n := &fleetNode{redis: rdb}
 	n.broker = broker.New(broker.Options{Redis: rdb, Health: health, Log: log, Node: fmt.Sprint("node-", fleetNodes), Embedded: embedded})
-	n.members = presence.NewTracker(presence.Options{Redis: rdb, Health: health, Log: log, Embedded: embedded, Lease: 1500 * time.Millisecond})
+	n.members = members.NewTracker(members.Options{Redis: rdb, Health: health, Log: log, Embedded: embedded, Lease: 1500 * time.Millisecond})
 	n.watchers = New(Options{Interest: n.broker, Log: log, Load: func(ctx context.Context, ids []presence.ChannelID) ([]presence.State, error) {
 		return presence.Load(ctx, rdb, rediskeys.Namespace{}, ids)
 	}})

@@ -1,4 +1,4 @@
-package presence
+package members
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"fleetwire/pkg/presence"
 	"fleetwire/pkg/redisconn/redistest"
 	"fleetwire/pkg/rediskeys"
 )
@@ -109,7 +110,7 @@ func TestManyAtOnce(t *testing.T) {
 		a := s.node()
 		done := make(chan error, peers)
 		for i := range peers {
-			if err := a.Join("app", "fleet", fmt.Sprintf("p%04d", i), uint64(i+1), nil, func(_ Version, err error) { done <- err }); err != nil {
+			if err := a.Join("app", "fleet", fmt.Sprintf("p%04d", i), uint64(i+1), nil, func(_ presence.Version, err error) { done <- err }); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -118,7 +119,7 @@ func TestManyAtOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		page, err := List(context.Background(), a.redis, keys, "app", "fleet", "", peers)
+		page, err := presence.List(context.Background(), a.redis, keys, "app", "fleet", "", peers)
 		members := page.Members
 		if err != nil || len(members) != peers || members[0].Peer != "p0000" || members[peers-1].Peer != "p1999" {
 			t.Fatalf("%d members, %v", len(members), err)
@@ -167,7 +168,7 @@ func TestFleeting(t *testing.T) {
 		a.join("c", "p", 1, "")
 		for i := range 100 {
 			peer := fmt.Sprint("q", i)
-			if err := a.Join("app", "c", peer, 1, nil, func(Version, error) {}); err != nil {
+			if err := a.Join("app", "c", peer, 1, nil, func(presence.Version, error) {}); err != nil {
 				t.Fatal(err)
 			}
 			a.leave("c", peer, 1)
@@ -243,7 +244,7 @@ func TestDeadNode(t *testing.T) {
 			defer hear.mu.Unlock()
 			left := 0
 			for _, changes := range hear.last {
-				if changes["p"] == Left {
+				if changes["p"] == presence.Left {
 					left++
 				}
 			}
@@ -287,7 +288,7 @@ func TestSlowNode(t *testing.T) {
 		}
 		late := a.store.newChange(keys.Bucket("app", "c"), former)
 		late.channel("c", "+", 1)
-		late.join(Member{Peer: "ghost"})
+		late.join(presence.Member{Peer: "ghost"})
 		if err := a.store.change(ctx, []*changeCall{late}); err != nil {
 			t.Fatal(err)
 		}
@@ -311,7 +312,7 @@ func TestDeadWithAFormerIdentity(t *testing.T) {
 		for _, id := range []string{"former", "latter"} {
 			call := dead.newChange(keys.Bucket("app", "c"), id)
 			call.channel("c", "+", 1)
-			call.join(Member{Peer: id})
+			call.join(presence.Member{Peer: id})
 			if err := dead.enter(ctx, id, []rediskeys.Bucket{keys.Bucket("app", "c")}); err != nil {
 				t.Fatal(err)
 			}

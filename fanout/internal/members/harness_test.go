@@ -1,4 +1,4 @@
-package presence
+package members
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
+	"fleetwire/pkg/presence"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/redisconn/redistest"
 	"fleetwire/pkg/rediskeys"
@@ -99,7 +100,7 @@ func (n *node) die() {
 }
 
 // join waits until Redis has it.
-func (n *node) join(channel, peer string, connection uint64, metadata string) Version {
+func (n *node) join(channel, peer string, connection uint64, metadata string) presence.Version {
 	n.t.Helper()
 	v, err := n.tryJoin(channel, peer, connection, metadata)
 	if err != nil {
@@ -108,14 +109,14 @@ func (n *node) join(channel, peer string, connection uint64, metadata string) Ve
 	return v
 }
 
-func (n *node) tryJoin(channel, peer string, connection uint64, metadata string) (version Version, err error) {
+func (n *node) tryJoin(channel, peer string, connection uint64, metadata string) (version presence.Version, err error) {
 	done := make(chan struct{})
 	var md []byte
 	if metadata != "" {
 		md = []byte(metadata)
 	}
-	if refused := n.Join("app", channel, peer, connection, md, func(v Version, e error) { version, err = v, e; close(done) }); refused != nil {
-		return Version{}, refused
+	if refused := n.Join("app", channel, peer, connection, md, func(v presence.Version, e error) { version, err = v, e; close(done) }); refused != nil {
+		return presence.Version{}, refused
 	}
 	select {
 	case <-done:
@@ -149,7 +150,7 @@ func list(t testing.TB, rdb redis.UniversalClient, channel string) string {
 	t.Helper()
 	var all []string
 	for after := ""; ; {
-		page, err := List(context.Background(), rdb, keys, "app", channel, after, MaxPage)
+		page, err := presence.List(context.Background(), rdb, keys, "app", channel, after, presence.MaxPage)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -180,15 +181,15 @@ type listener struct {
 	t      testing.TB
 	pubsub *redis.PubSub
 	mu     sync.Mutex
-	heard  []Announcement
-	from   map[string]Version
+	heard  []presence.Announcement
+	from   map[string]presence.Version
 	lines  []string
-	last   map[string]map[string]ChangeKind // by channel and peer
+	last   map[string]map[string]presence.ChangeKind // by channel and peer
 }
 
 func (s *system) listen() *listener {
 	s.t.Helper()
-	l := &listener{t: s.t, pubsub: s.client().PSubscribe(context.Background(), keys.Glob(rediskeys.Presence, "app", "*")), from: map[string]Version{}, last: map[string]map[string]ChangeKind{}}
+	l := &listener{t: s.t, pubsub: s.client().PSubscribe(context.Background(), keys.Glob(rediskeys.Presence, "app", "*")), from: map[string]presence.Version{}, last: map[string]map[string]presence.ChangeKind{}}
 	if _, err := l.pubsub.Receive(context.Background()); err != nil {
 		s.t.Fatal(err)
 	}
@@ -210,7 +211,7 @@ func (s *system) listen() *listener {
 func (l *listener) add(m *redis.Message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a, err := ParseAnnouncement([]byte(m.Payload))
+	a, err := presence.ParseAnnouncement([]byte(m.Payload))
 	if err != nil {
 		l.t.Errorf("%q: %v", m.Payload, err)
 		return
@@ -219,14 +220,14 @@ func (l *listener) add(m *redis.Message) {
 	if !ok || kind != rediskeys.Presence || app != "app" {
 		l.t.Errorf("announced on %q", m.Channel)
 	}
-	if last := l.from[channel]; a.Version.Number != 1 && a.Version != (Version{last.Incarnation, last.Number + 1}) {
+	if last := l.from[channel]; a.Version.Number != 1 && a.Version != (presence.Version{Incarnation: last.Incarnation, Number: last.Number + 1}) {
 		l.t.Errorf("%s: announcement %v after %v", channel, a.Version, last)
 	}
 	l.from[channel] = a.Version
 	l.heard = append(l.heard, a)
 	changes := make([]string, len(a.Changes))
 	if l.last[channel] == nil {
-		l.last[channel] = map[string]ChangeKind{}
+		l.last[channel] = map[string]presence.ChangeKind{}
 	}
 	for i, c := range a.Changes {
 		l.last[channel][c.Peer] = c.Kind

@@ -1,4 +1,4 @@
-package presence
+package members
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/presence"
 )
 
 // paced is a tracker by a clock of the test's own, before a Redis that takes all.
@@ -67,11 +69,11 @@ func (p *paced) run(call *told) {
 }
 
 // join answers with the version that done got, once Redis was told.
-func (p *paced) join(channel, peer, metadata string) Version {
+func (p *paced) join(channel, peer, metadata string) presence.Version {
 	p.t.Helper()
-	var version Version
+	var version presence.Version
 	called := false
-	if err := p.Join("app", channel, peer, 1, []byte(metadata), func(v Version, err error) {
+	if err := p.Join("app", channel, peer, 1, []byte(metadata), func(v presence.Version, err error) {
 		if version, called = v, true; err != nil {
 			p.t.Error(err)
 		}

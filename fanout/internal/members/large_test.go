@@ -1,4 +1,4 @@
-package presence
+package members
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/pkg/presence"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/redisconn/redistest"
 )
@@ -25,7 +26,7 @@ func (n *node) crowd(channel string, peers int, metadata func(peer string) strin
 	done := make(chan error, peers)
 	for i := range peers {
 		peer := fmt.Sprintf("p%05d", i)
-		if err := n.Join("app", channel, peer, uint64(i+1), []byte(metadata(peer)), func(_ Version, err error) { done <- err }); err != nil {
+		if err := n.Join("app", channel, peer, uint64(i+1), []byte(metadata(peer)), func(_ presence.Version, err error) { done <- err }); err != nil {
 			n.t.Fatal(err)
 		}
 	}
@@ -57,14 +58,14 @@ func (s *system) measure(t *testing.T) (so func() sizes) {
 			if err != nil {
 				return
 			}
-			a, err := ParseAnnouncement([]byte(m.Payload))
+			a, err := presence.ParseAnnouncement([]byte(m.Payload))
 			if err != nil {
 				t.Errorf("%.40q: %v", m.Payload, err)
 			}
 			now := <-all
 			now.bytes, now.changes = append(now.bytes, len(m.Payload)), append(now.changes, len(a.Changes))
 			for _, c := range a.Changes {
-				if c.Kind == Left {
+				if c.Kind == presence.Left {
 					now.left++
 				}
 			}
@@ -168,11 +169,11 @@ func TestPages(t *testing.T) {
 			}
 			return `{"p":"` + peer + `"}`
 		})
-		for _, limit := range []int{1, 7, 100, MaxPage} {
+		for _, limit := range []int{1, 7, 100, presence.MaxPage} {
 			var got []string
 			after, pages := "", 0
 			for {
-				page, err := List(context.Background(), a.redis, keys, "app", "fleet", after, limit)
+				page, err := presence.List(context.Background(), a.redis, keys, "app", "fleet", after, limit)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -192,7 +193,7 @@ func TestPages(t *testing.T) {
 					break
 				}
 				after = page.Next
-				if limit == MaxPage {
+				if limit == presence.MaxPage {
 					a.join("fleet", fmt.Sprintf("p%05d-new", pages), 1, `{"p":"p`+fmt.Sprintf("%05d-new", pages)+`"}`)
 				}
 			}
@@ -207,7 +208,7 @@ func TestPages(t *testing.T) {
 				break
 			}
 		}
-		if page, err := List(context.Background(), a.redis, keys, "app", "nobody", "", 1); err != nil || len(page.Members) > 0 || page.Next != "" {
+		if page, err := presence.List(context.Background(), a.redis, keys, "app", "nobody", "", 1); err != nil || len(page.Members) > 0 || page.Next != "" {
 			t.Errorf("a channel with nobody in it: %+v %v", page, err)
 		}
 	})
@@ -252,7 +253,7 @@ func TestLoadWhileItChanges(t *testing.T) {
 			a.join("c", fmt.Sprintf("q%d-%d", trips, i), 1, "")
 		}
 	}})
-	states, err := Load(context.Background(), rdb, keys, []ChannelID{{"app", "c"}, {"app", "nobody"}})
+	states, err := presence.Load(context.Background(), rdb, keys, []presence.ChannelID{{App: "app", Channel: "c"}, {App: "app", Channel: "nobody"}})
 	if err != nil || states[1].Version.Number != 0 || len(states[1].Members) > 0 {
 		t.Fatalf("%+v %v", states[1], err)
 	}
@@ -264,7 +265,7 @@ func TestLoadWhileItChanges(t *testing.T) {
 	for _, m := range states[0].Members {
 		known[m.Peer] = m.Metadata
 	}
-	truth, err := Load(context.Background(), a.redis, keys, []ChannelID{{"app", "c"}})
+	truth, err := presence.Load(context.Background(), a.redis, keys, []presence.ChannelID{{App: "app", Channel: "c"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -280,7 +281,7 @@ func TestLoadWhileItChanges(t *testing.T) {
 			continue
 		}
 		for _, c := range announced.Changes {
-			if known[c.Peer] = c.Metadata; c.Kind == Left {
+			if known[c.Peer] = c.Metadata; c.Kind == presence.Left {
 				delete(known, c.Peer)
 			}
 		}
@@ -294,33 +295,6 @@ func TestLoadWhileItChanges(t *testing.T) {
 	}
 }
 
-// A channel that Redis loses while it is read is not taken for one that its members
-// have left: it is read again.
-func TestLoadOfALostChannel(t *testing.T) {
-	ctx := context.Background()
-	for name, test := range map[string]struct{ before, after string }{
-		"lost":             {"5:7", ""},
-		"stated anew":      {"5:7", "6:1"},
-		"an older Redis's": {"5:7", "5:3"},
-		"begun":            {"", "6:1"},
-	} {
-		l := &load{before: stringReply(ctx, test.before), after: stringReply(ctx, test.after), page: redis.NewScanCmdResult([]string{"p", "n\n"}, 0, nil), cursor: 3}
-		if err := l.take(); err != nil || l.done || l.cursor != 0 || len(l.state.Members) > 0 {
-			t.Errorf("%s: %+v, %v; want it to be read again", name, l.state, err)
-		}
-	}
-}
-
-func stringReply(ctx context.Context, s string) *redis.StringCmd {
-	c := redis.NewStringCmd(ctx)
-	if s == "" {
-		c.SetErr(redis.Nil)
-	} else {
-		c.SetVal(s)
-	}
-	return c
-}
-
 // A node, a list and the reaping of a dead node read a channel of 10,000 members in
 // parts: nobody uses a command that reads all of them at once.
 func TestNothingReadsAllAtOnce(t *testing.T) {
@@ -331,10 +305,10 @@ func TestNothingReadsAllAtOnce(t *testing.T) {
 	const peers = 10_000
 	monitor := s.client()
 	b.crowd("fleet", peers, func(peer string) string { return `{"m":"` + strings.Repeat("x", 100) + `"}` })
-	if _, err := Load(ctx, a.redis, keys, []ChannelID{{"app", "fleet"}}); err != nil {
+	if _, err := presence.Load(ctx, a.redis, keys, []presence.ChannelID{{App: "app", Channel: "fleet"}}); err != nil {
 		t.Fatal(err)
 	}
-	if page, err := List(ctx, a.redis, keys, "app", "fleet", "", MaxPage); err != nil || len(page.Members) != MaxPage {
+	if page, err := presence.List(ctx, a.redis, keys, "app", "fleet", "", presence.MaxPage); err != nil || len(page.Members) != presence.MaxPage {
 		t.Fatal(len(page.Members), err)
 	}
 	b.die()

@@ -1,4 +1,4 @@
-package presence
+package members
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/pkg/presence"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
@@ -81,8 +82,8 @@ func (c *changeCall) about(name string) {
 	c.Keys = append(c.Keys, c.bucket.Members(name), c.bucket.MemberIndex(name))
 }
 
-func (c *changeCall) join(m Member)     { c.change("+", m.Peer, m.Metadata) }
-func (c *changeCall) leave(peer string) { c.change("-", peer, "") }
+func (c *changeCall) join(m presence.Member) { c.change("+", m.Peer, m.Metadata) }
+func (c *changeCall) leave(peer string)      { c.change("-", peer, "") }
 
 func (c *changeCall) change(what, peer, metadata string) {
 	c.changes++
@@ -99,7 +100,7 @@ func (c *changeCall) reapChannel(name, cursor string) {
 
 // versions reads the reply: what each channel's version is now, in the order of
 // the calls of channel.
-func (c *changeCall) versions() ([]Version, error) {
+func (c *changeCall) versions() ([]presence.Version, error) {
 	if c.Reply == nil {
 		return nil, errNotRun
 	}
@@ -110,10 +111,10 @@ func (c *changeCall) versions() ([]Version, error) {
 	if len(reply) != 2*len(c.channels) {
 		return nil, fmt.Errorf("change.lua returned %d values for %d channels", len(reply), len(c.channels))
 	}
-	versions := make([]Version, len(c.channels))
+	versions := make([]presence.Version, len(c.channels))
 	for i := range versions {
 		if s := reply[2*i]; s != "" {
-			if versions[i], err = parseVersion(s); err != nil {
+			if versions[i], err = presence.ParseVersion(s); err != nil {
 				return nil, err
 			}
 		}

@@ -1,10 +1,11 @@
-package presence
+package members
 
 import (
 	"context"
 	"fmt"
 	"testing"
 
+	"fleetwire/pkg/presence"
 	"fleetwire/pkg/redisconn/redistest"
 )
 
@@ -92,7 +93,7 @@ func TestRedisTakesNothing(t *testing.T) {
 		}
 	}
 	limit("1")
-	if v, err := a.tryJoin("c", "q", 1, ""); err != nil || v != (Version{}) {
+	if v, err := a.tryJoin("c", "q", 1, ""); err != nil || v != (presence.Version{}) {
 		t.Errorf("joined at %v, %v; want no version and no error", v, err)
 	}
 	a.leave("c", "p", 1)

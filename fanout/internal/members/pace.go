@@ -1,8 +1,10 @@
-package presence
+package members
 
 import (
 	"container/heap"
 	"time"
+
+	"fleetwire/pkg/presence"
 )
 
 // Changes that others are shown are bounded (protocol §4.3), for one frame of a
@@ -35,7 +37,7 @@ type pace struct {
 
 type (
 	memberName struct {
-		id   ChannelID
+		id   presence.ChannelID
 		peer string
 	}
 	peerName struct{ app, peer string }

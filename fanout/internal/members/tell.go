@@ -1,10 +1,11 @@
-package presence
+package members
 
 import (
 	"context"
 	"errors"
 	"slices"
 
+	"fleetwire/pkg/presence"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
@@ -136,7 +137,7 @@ func (t *Tracker) put(r *round, c *attended, members []*member) (others []*membe
 	call.channel(c.id.Channel, has, len(members))
 	for _, m := range members {
 		if m.known {
-			call.join(Member{m.peer, string(m.metadata)})
+			call.join(presence.Member{Peer: m.peer, Metadata: string(m.metadata)})
 		} else {
 			call.leave(m.peer)
 		}
@@ -171,7 +172,7 @@ func (t *Tracker) settle(r *round) {
 					m.known = true
 					m.channel.known++
 				}
-				m.channel.version = Version{}
+				m.channel.version = presence.Version{}
 			}
 			t.refused = append(t.refused, call.members...)
 			continue
@@ -229,7 +230,7 @@ func (t *Tracker) turnAway() {
 	t.mu.Unlock()
 	for _, a := range queue {
 		if a.done != nil {
-			a.done(Version{}, ErrDown)
+			a.done(presence.Version{}, ErrDown)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package presence
+package members
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/pkg/presence"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
@@ -45,7 +46,7 @@ type Tracker struct {
 	times times
 
 	mu       sync.Mutex
-	channels map[ChannelID]*attended
+	channels map[presence.ChannelID]*attended
 	members  map[memberKey]*member
 	queue    []asked // what Run has yet to come to
 	up       bool    // an identity is held
@@ -77,10 +78,10 @@ func timesOf(lease time.Duration) times {
 
 // attended is a channel that peers of this node are in.
 type attended struct {
-	id      ChannelID
-	members int     // of this node, those included that Redis does not know yet, or still knows
-	known   int     // how many of them Redis may have
-	version Version // that Redis last answered with
+	id      presence.ChannelID
+	members int              // of this node, those included that Redis does not know yet, or still knows
+	known   int              // how many of them Redis may have
+	version presence.Version // that Redis last answered with
 }
 
 type memberKey struct {
@@ -108,8 +109,8 @@ type member struct {
 // waits for what was said of it before.
 type asked struct {
 	member  *member
-	done    func(Version, error)
-	version Version // for done
+	done    func(presence.Version, error)
+	version presence.Version // for done
 }
 
 // NewTracker returns a Tracker. Nobody is let in before Run runs.
@@ -118,7 +119,7 @@ func NewTracker(opt Options) *Tracker {
 		opt:      opt,
 		store:    &store{redis: opt.Redis, keys: opt.Keys, embedded: opt.Embedded},
 		times:    timesOf(cmp.Or(opt.Lease, defaultLease)),
-		channels: map[ChannelID]*attended{},
+		channels: map[presence.ChannelID]*attended{},
 		members:  map[memberKey]*member{},
 		wake:     make(chan struct{}, 1),
 		pace:     newPace(),
@@ -136,13 +137,13 @@ func NewTracker(opt Options) *Tracker {
 // the join. If the peer was in it before, its new metadata may come later (see
 // pace). A version of zero means that Redis refused to take it for now, and
 // said so in the log. done must not block.
-func (t *Tracker) Join(app, channelName, peer string, connection uint64, metadata []byte, done func(Version, error)) error {
+func (t *Tracker) Join(app, channelName, peer string, connection uint64, metadata []byte, done func(presence.Version, error)) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.up {
 		return ErrDown
 	}
-	id := ChannelID{app, channelName}
+	id := presence.ChannelID{App: app, Channel: channelName}
 	c := t.channels[id]
 	if c == nil {
 		c = &attended{id: id}
@@ -168,7 +169,7 @@ func (t *Tracker) Join(app, channelName, peer string, connection uint64, metadat
 func (t *Tracker) Leave(app, channelName, peer string, connection uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	c := t.channels[ChannelID{app, channelName}]
+	c := t.channels[presence.ChannelID{App: app, Channel: channelName}]
 	m := t.members[memberKey{c, peer}]
 	if c == nil || m == nil || !m.remove(connection) || m.connection != 0 {
 		return
