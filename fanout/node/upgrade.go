@@ -258,7 +258,7 @@ func (n *Node) admit(s *session.Session, address string) {
 		return
 	}
 	grant := s.Grant()
-	applicant := quota.Applicant{App: grant.App, IssuedAt: grant.IssuedAt, Done: func(err error) {
+	applicant := quota.Applicant{App: grant.App, IssuedAt: grant.IssuedAt, ExpiresAt: grant.ExpiresAt, Done: func(err error) {
 		switch {
 		case err == nil:
 			n.admitted(s, address, nil)
@@ -357,7 +357,7 @@ func (n *Node) revoked(g *auth.Grant, done func(revoked bool, err error)) {
 	late := time.AfterFunc(refreshPatience, func() {
 		once.Do(func() { done(false, context.DeadlineExceeded) })
 	})
-	n.connections.Acquire(quota.Applicant{Held: true, App: g.App, Peer: g.Peer, IssuedAt: g.IssuedAt, Done: func(err error) {
+	n.connections.Acquire(quota.Applicant{Held: true, App: g.App, Peer: g.Peer, IssuedAt: g.IssuedAt, ExpiresAt: g.ExpiresAt, Done: func(err error) {
 		late.Stop()
 		revoked := errors.Is(err, quota.ErrRevoked)
 		if revoked {

@@ -72,7 +72,7 @@ type response struct {
 // unrevoked is what is told when the revocation is not known to be noted.
 func unrevoked(err error) *protocol.Error {
 	if errors.Is(err, revocation.ErrFull) {
-		return protocol.Errorf(protocol.InvalidRequest, "the app has %d revoked peers, the most that are kept; nothing was done. Set limits.maxTokenLifeSec in the apps document, so that revocations end, or replace the secret key that signs the tokens", revocation.MaxPeers)
+		return protocol.Errorf(protocol.InvalidRequest, "the app has %d revoked peers, the most that are kept; nothing was done. Set limits.maxTokenLifeSec in the apps document, so that revocations end sooner, or replace the secret key that signs the tokens", revocation.MaxPeers)
 	}
 	if redisconn.Undone(err) {
 		return protocol.Errorf(protocol.BackendError, "Redis did not take the revocation; nothing was done, try again")

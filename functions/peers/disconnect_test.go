@@ -67,7 +67,7 @@ func TestDisconnect(t *testing.T) {
 		{"Redis takes no revocation", "/v1/peers/p?revoke=true", fleet{unrevoked: refused}, 503,
 			`{"error":"backend_error","message":"Redis did not take the revocation; nothing was done, try again","outcome":"none"}`, []string{"revoke app_demo p true"}},
 		{"too many are revoked", "/v1/peers/p?revoke=true", fleet{unrevoked: revocation.ErrFull}, 400,
-			`{"error":"invalid_request","message":"the app has 100000 revoked peers, the most that are kept; nothing was done. Set limits.maxTokenLifeSec in the apps document, so that revocations end, or replace the secret key that signs the tokens"}`, []string{"revoke app_demo p true"}},
+			`{"error":"invalid_request","message":"the app has 100000 revoked peers, the most that are kept; nothing was done. Set limits.maxTokenLifeSec in the apps document, so that revocations end sooner, or replace the secret key that signs the tokens"}`, []string{"revoke app_demo p true"}},
 		{"Redis does not say whether it took the revocation", "/v1/peers/p?revoke=true", fleet{unrevoked: broken}, 503,
 			`{"error":"backend_error","message":"Redis did not answer; whether the peer's tokens are revoked is not known, and its connections were left open; try again","outcome":"unknown"}`, []string{"revoke app_demo p true"}},
 		{"Redis takes no order", "/v1/peers/p", fleet{unanswered: refused}, 503,

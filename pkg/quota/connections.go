@@ -64,6 +64,9 @@ type share struct {
 	held    int64
 	waiting []Applicant
 	changed bool
+	// life is the most seconds that a token lives that was seen here, and told what of
+	// that Redis knows.
+	life, told int64
 }
 
 // Applicant asks for one connection of an app's plan.
@@ -71,14 +74,29 @@ type Applicant struct {
 	// Held: it has its connection, and only asks whether another token is revoked.
 	Held bool
 	App  *apps.App
-	// Peer is whose token it has, and IssuedAt when that was issued (zero: the token
-	// does not tell). "": it has no token, but a publishable key.
-	Peer     string
-	IssuedAt time.Time
+	// Peer is whose token it has, IssuedAt when that was issued (zero: the token does
+	// not tell), and ExpiresAt when it expires. "": it has no token, but a publishable
+	// key.
+	Peer                string
+	IssuedAt, ExpiresAt time.Time
 	// Done is told what became of it, once: nil, ErrConnectionLimit, ErrRevoked, or
 	// that Redis did not answer. Done is called from another goroutine, one after the
 	// other, with no lock held.
 	Done func(error)
+}
+
+// life is how many seconds the token of the applicant lives, or, if it does not tell
+// when it was issued, will live yet; in whole minutes, so that Redis is rarely told.
+func (a *Applicant) life() int64 {
+	if a.Peer == "" {
+		return 0
+	}
+	const minute = 60
+	issued := a.IssuedAt
+	if issued.IsZero() {
+		issued = time.Now()
+	}
+	return max(0, (a.ExpiresAt.Unix()-issued.Unix()+minute-1)/minute*minute)
 }
 
 // NewConnections returns the ledger of the node with this id. Nothing is
@@ -90,6 +108,7 @@ func NewConnections(rdb redis.UniversalClient, keys rediskeys.Namespace, node st
 // Acquire takes one connection of the app's plan. What was acquired must be
 // released once.
 func (c *Connections) Acquire(a Applicant) {
+	life := a.life()
 	c.mu.Lock()
 	if c.shares == nil {
 		c.mu.Unlock()
@@ -101,7 +120,7 @@ func (c *Connections) Acquire(a Applicant) {
 		s = &share{}
 		c.shares[a.App.ID] = s
 	}
-	s.app = a.App
+	s.app, s.life = a.App, max(s.life, life)
 	s.waiting = append(s.waiting, a)
 	s.changed = true
 	c.mu.Unlock()
@@ -154,6 +173,7 @@ func (c *Connections) Run(ctx context.Context) {
 type round struct {
 	appID string
 	asked []Applicant
+	life  int64 // what Redis is told of share.life
 	call  *redisconn.Call
 }
 
@@ -179,6 +199,8 @@ func (c *Connections) settle(ctx context.Context, renew bool) {
 		reply, err := r.call.Reply.Int64Slice()
 		if err != nil {
 			s.changed = true // state it again with the next change or renewal
+		} else {
+			s.told = max(s.told, r.life)
 		}
 		for i := range r.asked {
 			if err == nil && reply[i] == granted && !r.asked[i].Held {
@@ -209,7 +231,10 @@ func (c *Connections) rounds(renew bool) []round {
 			continue
 		}
 		r := round{appID: id, asked: s.waiting[:n:n]}
-		r.call = c.call(id, s.held, s.limit(), r.asked)
+		if renew || s.life > s.told {
+			r.life = s.life
+		}
+		r.call = c.call(id, s.held, s.limit(), r.life, r.asked)
 		rounds = append(rounds, r)
 		s.waiting, s.changed = s.waiting[n:], false
 		if len(s.waiting) == 0 {
@@ -233,7 +258,7 @@ func (c *Connections) restate(rounds []round) {
 		s.waiting = append(r.asked, s.waiting...)
 	}
 	for _, s := range c.shares {
-		s.changed = true
+		s.changed, s.told = true, 0
 	}
 	c.signal()
 }
@@ -269,20 +294,21 @@ func (s *share) limit() int64 {
 	return s.app.Plan.MaxConcurrentConnections
 }
 
-func (c *Connections) call(appID string, held, limit int64, asked []Applicant) *redisconn.Call {
+func (c *Connections) call(appID string, held, limit, life int64, asked []Applicant) *redisconn.Call {
 	peak, expiresAt := Peak(c.keys, appID, time.Now())
 	call := &redisconn.Call{
 		Script: connectionsScript,
-		Keys:   []string{c.keys.Connections(appID), c.keys.ConnectionLeases(appID), peak, c.keys.Revoked(appID)},
-		Args: append(make([]any, 0, 6+3*len(asked)), c.node, held, limit, connectionLease.Milliseconds(), expiresAt.Unix(),
-			HoldersKept.Milliseconds()),
+		Keys: []string{c.keys.Connections(appID), c.keys.ConnectionLeases(appID), peak, c.keys.Revoked(appID),
+			c.keys.TokenLife(appID), c.keys.RevokedSince(appID)},
+		Args: append(make([]any, 0, 7+4*len(asked)), c.node, held, limit, connectionLease.Milliseconds(), expiresAt.Unix(),
+			HoldersKept.Milliseconds(), life),
 	}
 	for _, a := range asked {
 		asks := 1
 		if a.Held {
 			asks = 0
 		}
-		call.Args = append(call.Args, a.Peer, a.IssuedAt.Unix(), asks)
+		call.Args = append(call.Args, a.Peer, a.IssuedAt.Unix(), a.ExpiresAt.Unix(), asks)
 	}
 	return call
 }
@@ -294,7 +320,7 @@ func (c *Connections) giveBack() {
 	var calls []*redisconn.Call
 	var waiting []Applicant
 	for id, s := range c.shares {
-		calls = append(calls, c.call(id, 0, Unlimited, nil))
+		calls = append(calls, c.call(id, 0, Unlimited, 0, nil))
 		waiting = append(waiting, s.waiting...)
 	}
 	c.shares = nil

@@ -6,12 +6,14 @@
 -- KEYS: [1] hash node -> connections held, and of the peak what is not sure yet,
 -- [2] zset node -> end of its lease (ms), [3] the most connections at once in this
 -- period, [4] hash peer -> when (unix seconds) its tokens were revoked, and, after a
--- comma each, the iat of others that are
+-- comma each, the iat of others that are, [5] the most seconds that a token lives that
+-- was seen, [6] what is kept beside [4]
 -- ARGV: node, held, cap (-1: none), lease in ms, when [3] expires (unix seconds), for
--- how many ms [2] knows of a node whose lease has run out,
+-- how many ms [2] knows of a node whose lease has run out, the most seconds that a
+-- token lives that the node saw (0: [5] has it),
 -- then for each that asks: the peer ('': it has no token), when its token was issued
--- (unix seconds), and how many connections it asks for (1, or 0: it has one, and only
--- asks about another token)
+-- and when it expires (unix seconds), and how many connections it asks for (1, or 0: it
+-- has one, and only asks about another token)
 -- Returns for each that asks: 1 (granted), 0 (over the cap) or -1 (revoked).
 local node, held = ARGV[1], tonumber(ARGV[2])
 local cap, lease, known = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[6])
@@ -48,16 +50,16 @@ for i = 1, #leases, 2 do
 end
 
 local peers, revoked = {}, {}
-for i = 7, #ARGV, 3 do
+for i = 8, #ARGV, 4 do
   peers[#peers + 1] = ARGV[i]
 end
 if #peers > 0 then
   revoked = redis.call('HMGET', KEYS[4], unpack(peers))
 end
-local mine, reply = held, {}
+local mine, reply, life = held, {}, tonumber(ARGV[7])
 for i = 1, #peers do
   local granted, is_revoked = 0, false
-  local issued, asks = ARGV[5 + 3 * i], tonumber(ARGV[6 + 3 * i])
+  local issued, asks = ARGV[5 + 4 * i], tonumber(ARGV[7 + 4 * i])
   if revoked[i] then
     local at, future = revoked[i]:match('^(%d+)(.*)$')
     local since = tonumber(at)
@@ -71,6 +73,9 @@ for i = 1, #peers do
         redis.call('HSET', KEYS[4], peers[i], revoked[i] .. ',' .. issued)
       end
     end
+    if is_revoked then -- until it expires, even if nobody knows when it was issued
+      life = math.max(life, tonumber(ARGV[6 + 4 * i]) - since)
+    end
   end
   if is_revoked then
     granted = -1
@@ -78,6 +83,24 @@ for i = 1, #peers do
     granted, mine = 1, mine + asks
   end
   reply[i] = granted
+end
+
+-- Revocations are needed for as long as a token lives (revoke.lua), and two minutes, as
+-- clocks differ. When no token of such a life has been seen for as long, all that were
+-- have expired.
+if life > 0 then
+  local known, needed = tonumber(redis.call('GET', KEYS[5]) or '0'), life + 120
+  if life > known then
+    redis.call('SET', KEYS[5], life, 'EX', needed)
+    for _, key in ipairs({KEYS[4], KEYS[6]}) do
+      local ttl = redis.call('TTL', key)
+      if ttl >= 0 and ttl < needed then
+        redis.call('EXPIRE', key, needed)
+      end
+    end
+  elseif life == known then
+    redis.call('EXPIRE', KEYS[5], needed)
+  end
 end
 
 -- The peak. A total is sure once all who had a part in it have been heard of after

@@ -352,13 +352,13 @@ func (stand) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next
 func (s stand) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(_ context.Context, cmds []redis.Cmder) error {
 		for _, cmd := range cmds {
-			args := cmd.Args() // evalsha, sha, 4, key, key, key, key, node, held, cap, lease, expiry, known, peer, iat, asks, …
+			args := cmd.Args() // evalsha, sha, 6, 6 keys, node, held, cap, lease, expiry, known, life, peer, iat, exp, asks, …
 			if args[2] == 1 {
 				cmd.(*redis.Cmd).SetVal([]any{"an epoch", strconv.FormatInt(time.Now().UnixMilli(), 10)})
 				continue
 			}
-			wanted := int64(len(args)-13) / 3
-			n := s(args[8].(int64), wanted)
+			wanted := int64(len(args)-16) / 4
+			n := s(args[10].(int64), wanted)
 			reply := make([]any, wanted)
 			for i := range wanted {
 				reply[i] = min(max(n-i, 0), 1)

@@ -40,6 +40,9 @@ func (n Namespace) Revoked(app string) string { return n.app(app, "revoked") }
 // RevokedSince is the sorted set of those peers by when that was.
 func (n Namespace) RevokedSince(app string) string { return n.app(app, "revoked:since") }
 
+// TokenLife is the most seconds that a token of the app lives, of those that were seen.
+func (n Namespace) TokenLife(app string) string { return n.app(app, "token-life") }
+
 // Usage is the sorted set of messages by channel or by peer (ranking) in a period.
 func (n Namespace) Usage(app, period, ranking string) string {
 	return n.app(app, "usage:"+period+":"+ranking)

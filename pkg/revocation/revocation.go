@@ -23,6 +23,10 @@ const MaxPeers = 100_000
 // ErrFull: the app has MaxPeers revoked peers; nothing was done.
 var ErrFull = errors.New("the app has as many revoked peers as are kept")
 
+// margin is for how much longer than a token lives its revocation is needed: its iat may
+// lie up to protocol.ClockLeeway ahead, and as much again is for clocks that differ.
+const margin = 2 * protocol.ClockLeeway
+
 var (
 	//go:embed revoke.lua
 	revokeLua    string
@@ -47,11 +51,15 @@ func NewList(rdb redis.UniversalClient, keys rediskeys.Namespace) *List {
 // Revoke refuses from now on every token of the peer that was issued until at. A
 // token that seems to be issued within a second, as iat has whole seconds, counts as
 // issued before it, as does one without iat.
+//
+// It does so until the last of these tokens has expired: for as long as the app lets a
+// token live, or, if it lets it live for any time, as the longest that a node has seen
+// or POST /v1/tokens mints.
 func (l *List) Revoke(ctx context.Context, app *apps.App, peer string, at time.Time) error {
 	call := &redisconn.Call{
 		Script: revokeScript,
-		Keys:   []string{l.keys.Revoked(app.ID), l.keys.RevokedSince(app.ID)},
-		Args:   []any{peer, at.Unix(), int64(needed(app) / time.Second), l.maxPeers},
+		Keys:   []string{l.keys.Revoked(app.ID), l.keys.RevokedSince(app.ID), l.keys.TokenLife(app.ID)},
+		Args:   []any{peer, at.Unix(), app.Limits.MaxTokenLifeSec, seconds(protocol.MaxTokenTTL), seconds(margin), l.maxPeers},
 	}
 	if err := redisconn.Exec(ctx, l.rdb, []*redisconn.Call{call}); err != nil {
 		return err
@@ -63,13 +71,4 @@ func (l *List) Revoke(ctx context.Context, app *apps.App, peer string, at time.T
 	return err
 }
 
-// needed is for how long a revocation is needed: until the last token has expired
-// that could be issued before it. iat may lie up to protocol.ClockLeeway ahead; as
-// much again is for clocks that differ. Where an app does not limit how long its
-// tokens live, one that it signed itself may expire in any future: 0, for ever.
-func needed(app *apps.App) time.Duration {
-	if app.Limits.MaxTokenLifeSec == 0 {
-		return 0
-	}
-	return time.Duration(app.Limits.MaxTokenLifeSec)*time.Second + 2*protocol.ClockLeeway
-}
+func seconds(d time.Duration) int64 { return int64(d / time.Second) }

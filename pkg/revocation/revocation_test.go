@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"fleetwire/pkg/apps"
+	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/redisconn/redistest"
 	"fleetwire/pkg/rediskeys"
 )
@@ -69,9 +70,6 @@ func TestList(t *testing.T) {
 		if got := since("app", "p"); got.Unix() != later.Unix() {
 			t.Errorf("revoked since %v, want %v", got, later)
 		}
-		if ttl := rdb.TTL(ctx, keys.Revoked("app")).Val(); ttl != -1 {
-			t.Errorf("revocations are dropped after %v", ttl)
-		}
 	})
 }
 
@@ -83,53 +81,65 @@ func TestRevokeWithoutRedis(t *testing.T) {
 	}
 }
 
-// Where an app limits how long its tokens live, revocations are forgotten when the last
-// token has expired that they can concern, and not before.
+// Revocations are forgotten when the last token has expired that they can concern, and not
+// before: the longest that the app allows, or, without a limit, that was seen or minted.
 func TestRevocationsEnd(t *testing.T) {
-	both(t, func(t *testing.T, rdb *redis.Client) {
-		ctx := context.Background()
-		l := NewList(rdb, keys)
-		at := time.Unix(1_767_225_600, 0)
-		limited := &apps.App{ID: "app", Limits: apps.Limits{MaxTokenLifeSec: 3600}}
-		revoke := func(app *apps.App, peer string, at time.Time) {
-			t.Helper()
-			if err := l.Revoke(ctx, app, peer, at); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want := func(peers ...string) {
-			t.Helper()
-			var got []string
-			for peer := range rdb.HGetAll(ctx, keys.Revoked("app")).Val() {
-				got = append(got, peer)
-			}
-			slices.Sort(got)
-			if !slices.Equal(got, peers) {
-				t.Errorf("kept are %q, want %q", got, peers)
-			}
-			if n := rdb.ZCard(ctx, keys.RevokedSince("app")).Val(); n != int64(len(peers)) {
-				t.Errorf("%d are known by time, want %d", n, len(peers))
-			}
-		}
-		revoke(app, "before there was a limit", at)
-		revoke(limited, "again", at)
-		for _, key := range []string{keys.Revoked("app"), keys.RevokedSince("app")} {
-			// A token that is dated a minute ahead is good for an hour from then.
-			if ttl := rdb.TTL(ctx, key).Val(); ttl < time.Hour+time.Minute || ttl > time.Hour+3*time.Minute {
-				t.Errorf("%s ends in %v", key, ttl)
-			}
-		}
-		revoke(limited, "again", at.Add(time.Minute))
-		revoke(limited, "later", at.Add(time.Hour+time.Minute))
-		want("again", "before there was a limit", "later")
-		revoke(limited, "last", at.Add(time.Hour+2*time.Minute+time.Second))
-		want("again", "last", "later")
-		revoke(app, "without a limit", at.Add(24*time.Hour))
-		want("again", "last", "later", "without a limit")
-		if ttl := rdb.TTL(ctx, keys.Revoked("app")).Val(); ttl != -1 {
-			t.Errorf("without a limit the list ends in %v", ttl)
-		}
-	})
+	const day = 24 * time.Hour
+	for _, tt := range []struct {
+		name         string
+		limit        int           // maxTokenLifeSec
+		seen, needed time.Duration // the longest life that was seen
+	}{
+		{"with a limit", 3600, 0, time.Hour},
+		{"with a limit above what was seen", 3600, time.Minute, time.Hour},
+		{"with a limit below what was once seen", 3600, 400 * day, time.Hour},
+		{"no token was seen", 0, 0, protocol.MaxTokenTTL},
+		{"short ones were seen", 0, time.Minute, protocol.MaxTokenTTL},
+		{"long ones were seen", 0, 400 * day, 400 * day},
+		{"endless ones were seen", 0, 80_000 * day, 80_000 * day},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			both(t, func(t *testing.T, rdb *redis.Client) {
+				ctx := t.Context()
+				l := NewList(rdb, keys)
+				app := &apps.App{ID: "app", Limits: apps.Limits{MaxTokenLifeSec: tt.limit}}
+				if tt.seen > 0 {
+					rdb.Set(ctx, keys.TokenLife("app"), int64(tt.seen/time.Second), 0)
+				}
+				at := time.Unix(1_767_225_600, 0)
+				revoke := func(peer string, after time.Duration) {
+					t.Helper()
+					if err := l.Revoke(ctx, app, peer, at.Add(after)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				want := func(peers ...string) {
+					t.Helper()
+					got := rdb.HKeys(ctx, keys.Revoked("app")).Val()
+					slices.Sort(got)
+					if !slices.Equal(got, peers) {
+						t.Errorf("kept are %q, want %q", got, peers)
+					}
+					if n := rdb.ZCard(ctx, keys.RevokedSince("app")).Val(); n != int64(len(peers)) {
+						t.Errorf("%d are known by time, want %d", n, len(peers))
+					}
+				}
+				revoke("first", 0)
+				for _, key := range []string{keys.Revoked("app"), keys.RevokedSince("app")} {
+					// A token that is dated a minute ahead lives from then.
+					if ttl := rdb.TTL(ctx, key).Val(); ttl < tt.needed+time.Minute || ttl > tt.needed+3*time.Minute {
+						t.Errorf("%s ends in %v, want %v and two minutes", key, ttl, tt.needed)
+					}
+				}
+				revoke("again", 0)
+				revoke("again", time.Minute)
+				revoke("later", tt.needed+time.Minute)
+				want("again", "first", "later")
+				revoke("last", tt.needed+2*time.Minute+time.Second)
+				want("again", "last", "later")
+			})
+		})
+	}
 }
 
 // HOSTILE: a key that revokes ever new peers does not fill Redis. Those that are
