@@ -31,7 +31,7 @@ type Members func(ctx context.Context, app, channelName, after string, limit int
 //
 //	{"channel":"…","peers":[{"peerId":"…","metadata"?}],"cursor"}
 //
-// sorted by peer id. Whoever is subscribed by name is listed, once. A page is
+// sorted by peer id. Each peer that is subscribed by name is listed once. A page is
 // at most 512 KiB, and may therefore hold fewer peers than its limit; the last is
 // the one whose cursor is null. The key needs the action presence and a pattern
 // that matches the channel. Without Redis it is 503 backend_error.

@@ -25,13 +25,13 @@ type Config struct {
 	Apps      *apps.Store       // required
 	Limiter   api.RateLimiter   // required; requests per key
 	Publisher publish.Publisher // required; the door for messages
-	// What closes a peer's connections and refuses its tokens; nil: the route is
+	// Closes a peer's connections and refuses its tokens; nil: the route is
 	// not served.
 	Connections peers.Connections
 	Revocations peers.Revocations
 	Members     peers.Members    // who is in a channel; nil: the route is not served
 	Usage       usage.Reader     // nil: the usage routes are not served
-	Observe     Observer         // nil: nobody hears of requests
+	Observe     Observer         // nil: requests are not observed
 	Log         *slog.Logger     // nil: slog.Default()
 	Now         func() time.Time // nil: time.Now
 }
@@ -41,7 +41,7 @@ func All() []Route {
 	return []Route{tokens.Route, publish.Route, peers.ListRoute, peers.DisconnectRoute, usage.Route, usage.ChannelsRoute, usage.PeersRoute}
 }
 
-// New makes the handler of all routes. A path that is none of them is 404
+// New makes the handler of all routes. An unknown path is 404
 // not_found, a known one with another method 405 method_not_allowed.
 //
 // It is no http.ServeMux, because that cleans paths, answers those that it

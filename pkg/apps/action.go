@@ -47,13 +47,13 @@ func ActionsOf(actions ...Action) Actions {
 	return set
 }
 
-// Has tells whether a is in the set. What is no known action is in no set.
+// Has tells whether a is in the set. No set has an unknown action.
 func (s Actions) Has(a Action) bool {
 	bit := a.bit()
 	return bit != 0 && s&bit != 0
 }
 
-// Add puts a into the set. What is no known action is left out.
+// Add puts a into the set. It ignores an unknown action.
 func (s *Actions) Add(a Action) { *s |= a.bit() }
 
 // Contains tells whether every action of other is in s too.

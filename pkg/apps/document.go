@@ -162,7 +162,7 @@ func (d *Document) doubt() (first bool) {
 
 func (d *Document) broken(err error) {
 	if d.doubt() && d.source.Torn {
-		return // whoever is writing it may be done at the next look
+		return // the writer may have finished by the next reading
 	}
 	if why := err.Error(); why != d.said {
 		d.said = why

@@ -58,8 +58,8 @@ var errOrigin = errors.New(`must be an origin, such as "https://app.example.com"
 // defaultPorts are those that browsers leave out.
 var defaultPorts = map[string]string{"http": "80", "https": "443"}
 
-// parseOrigin reads an entry of allowedOrigins. What could never match what a
-// browser sends is an error, which says what must be.
+// parseOrigin reads an entry of allowedOrigins. An entry that no
+// browser's Origin can match is an error, which says what would be right.
 func parseOrigin(text string) (Origin, error) {
 	o := Origin{text: text}
 	rest := text
@@ -94,8 +94,8 @@ func parseOrigin(text string) (Origin, error) {
 	return o, nil
 }
 
-// cutOrigin takes apart scheme://host or scheme://host:port, and refuses whatever
-// else there is in it.
+// cutOrigin takes apart scheme://host or scheme://host:port, and refuses
+// anything more.
 func cutOrigin(s string) (scheme, host, port string, ok bool) {
 	scheme, rest, found := strings.Cut(s, "://")
 	if !found || scheme == "" || !every(scheme, schemeByte) {

@@ -97,7 +97,7 @@ func (v value) object(known ...string) (object, bool) {
 }
 
 // unknown adds a problem about a field that is none of known. Its name is cut like
-// any value: somebody may have pasted a secret where a name belongs.
+// any value: it may be a secret, pasted where a name belongs.
 func (o object) unknown(name string, known []string) {
 	shown := name
 	switch {

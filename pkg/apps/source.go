@@ -28,10 +28,10 @@ type Source struct {
 	// Every is how often the document is read again. 0: it cannot change.
 	Every time.Duration
 	// Exposed says, of a document in a file, who else on the machine may read or write it, and
-	// what to do; "": nobody. nil: there is no file.
+	// what to do; "": no one else. nil: there is no file.
 	Exposed func() string
-	// Torn says that a reading may meet somebody in the middle of writing. What is
-	// wrong at one reading alone is then not worth telling.
+	// Torn says that a reading may meet a half-written document. A mistake that only
+	// one reading shows is then not reported.
 	Torn bool
 }
 
@@ -39,8 +39,8 @@ type Source struct {
 // the document itself when it begins with '{' (white space before it is skipped).
 //
 // A file is found by its path at every reading, so it may be written in place,
-// replaced by rename, or lie behind symbolic links that are switched. What is no
-// regular file, such as a pipe, is read once.
+// replaced by rename, or lie behind symbolic links that are switched. Anything
+// but a regular file, such as a pipe, is read once.
 func SourceOf(spec string) (Source, error) {
 	inline := strings.TrimLeft(spec, " \t\r\n")
 	if strings.HasPrefix(inline, "{") {
@@ -84,7 +84,7 @@ func readFile(path, shown string) ([]byte, error) {
 }
 
 // Exposed says who but its owner and group may read a file that holds secrets, or
-// write it, and what to do about it; "" is nobody.
+// write it, and what to do about it; "": no one.
 func Exposed(path string) string {
 	info, err := os.Stat(path)
 	if err != nil || !info.Mode().IsRegular() {

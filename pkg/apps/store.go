@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Store holds the directory in force. Reading it takes no lock; whoever reads
-// it once works with one document to the end of the request.
+// Store holds the directory in force. Reading it takes no lock. A
+// request that reads it once works with one document to its end.
 type Store struct {
 	current atomic.Pointer[Directory]
 	stale   atomic.Pointer[Stale]
@@ -44,9 +44,8 @@ func (s *Store) Replace(d *Directory) {
 	s.replaced = make(chan struct{})
 }
 
-// Replaced is closed when the directory in force is next replaced. Whoever takes
-// it before Current misses no directory but those that never were the newest
-// while it looked.
+// Replaced is closed when the directory in force is next replaced. A caller that
+// takes it before Current sees every directory that was the newest when it looked.
 func (s *Store) Replaced() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -4,7 +4,7 @@
 //
 //	arn:aws:secretsmanager:eu-central-1:123456789012:secret:fleetwire-apps-AbCdEf
 //
-// The secret is read in the ARN's region, with whatever credentials the AWS SDK
+// The secret is read in the ARN's region, with the credentials that the AWS SDK
 // finds where it runs: those of the Lambda function or of the ECS task. The
 // SDK's AWS_ENDPOINT_URL_SECRETS_MANAGER names another endpoint.
 //

@@ -17,7 +17,7 @@ const MaxEffort Effort = 1 << 16
 func (e Effort) IsExhausted() bool { return e <= 0 }
 
 // maxCoverEffort bounds the work for one pair of patterns. Patterns that people write take less than a hundredth of
-// it. What comes near it has a long row of levels `*/*/*/*/…` behind a "**", against a pattern with several "**".
+// it. Patterns that come near it have a long row of levels `*/*/*/*/…` behind a "**", against a pattern with several "**".
 const maxCoverEffort = 1 << 14
 
 // Covers reports whether p matches every name that q matches (protocol §2): `devices/**` covers
@@ -134,7 +134,7 @@ func (p *Pattern) covers(q *Pattern, limit int) (covered bool, work int) {
 	var a automaton
 	a.load(p)
 	a.limit = limit
-	// What p may be in after q's gaps so far: one set for each choice of slashes that is still worth a try.
+	// The states that p may be in after q's gaps so far: one set for each choice of slashes that is worth a try.
 	var thisSpace, nextSpace [8]stateSet
 	sets, next := append(thisSpace[:0], a.read(a.start(), q.prefix[len(p.prefix):])), nextSpace[:0]
 	for _, gap := range q.gaps {

@@ -3,10 +3,10 @@ package channel
 import "strings"
 
 // Match reports whether the pattern matches name, which the caller has validated (protocol §2). A plain
-// pattern also matches its own spelling: escapes are not resolved in names, so whoever was granted the
-// channel `a\\b` must be able to touch it under that name.
+// pattern also matches its own spelling: escapes are not resolved in names, so a peer that was granted
+// the channel `a\\b` can use it under that name.
 //
-// Match does not allocate, and takes at most some two microseconds, whatever the two look like: it runs for every
+// Match does not allocate, and takes at most about two microseconds for any pattern and name: it runs for every
 // message on the goroutine that delivers to all apps.
 func (p *Pattern) Match(name string) bool {
 	matched, _ := p.match(name)
@@ -35,7 +35,7 @@ func (p *Pattern) match(name string) (matched bool, work int) {
 // that people write take less than a quarter of it.
 const maxSearch = 32
 
-// What a lookup and a simulate cost, in the unit of Effort.
+// Costs of a lookup and a simulate, in the unit of Effort.
 const (
 	lookup     = 4
 	simulation = 256

@@ -15,7 +15,7 @@ var reservedPrefixes = [...]string{"_metered/", "_internal/", "_system/"}
 
 // ValidateName returns nil if name is a channel name (protocol §2): 1–256 bytes of valid UTF-8 without
 // U+0000–001F and U+007F–009F, no level "." or "..", and no unescaped star. Otherwise the error's text is
-// a sentence that can be shown to whoever sent the name. Bytes are counted from 0. Reserved names are
+// a sentence for the sender of the name. Bytes are counted from 0. Reserved names are
 // valid names; see [IsReserved].
 func ValidateName(name string) error {
 	if err := validate("channel", name); err != nil {

@@ -26,8 +26,8 @@ type gap struct {
 
 // Compile reads a pattern, or a plain name as the pattern that matches it (protocol §2). The rules for
 // names hold for the pattern as it is spelled: 1–256 bytes of valid UTF-8, no control characters, no
-// level "." or ".."; stars are allowed, up to [MaxWildcards] wildcards. The error's text is a sentence that
-// can be shown to whoever sent the pattern.
+// level "." or ".."; stars are allowed, up to [MaxWildcards] wildcards. The error's text is a sentence for
+// the sender of the pattern.
 func Compile(s string) (*Pattern, error) {
 	if err := validate("pattern", s); err != nil {
 		return nil, err

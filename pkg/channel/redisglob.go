@@ -7,9 +7,9 @@ import "strings"
 const maxGlobStars = 3
 
 // RedisGlob returns a glob for PSUBSCRIBE that matches every name that the pattern matches, and more:
-// Redis has one star, which crosses '/', so whoever receives through it filters with [Pattern.Match]. Of a
-// pattern with more than three wildcards only what stands before the first and behind the last is kept.
-// It means the same to Redis and to miniredis.
+// Redis has one star, which crosses '/', so a receiver filters with [Pattern.Match]. A
+// pattern with more than three wildcards keeps only its parts before the first and after the last.
+// Redis and miniredis read the glob alike.
 func (p *Pattern) RedisGlob() string {
 	literals := p.literals()
 	if len(literals) > maxGlobStars+1 {

@@ -21,7 +21,7 @@ const (
 	// Connected: the service has said welcome.
 	Connected
 	// Live: every subscription that there was before the connection has been renewed
-	// or refused. What was published in between is lost; this is when to ask for it.
+	// or refused. Messages published in between are lost; this is when to ask for them.
 	Live
 	// GoingAway: the service will close the connection; it works until then.
 	GoingAway
@@ -216,7 +216,7 @@ func (c *Client) tell(change Change) {
 	}
 }
 
-// report is for errors that nobody waits for.
+// report is for errors that no call returns.
 func (c *Client) report(err error) {
 	c.opt.Log.Warn("the service refused a frame", "err", err)
 	if c.opt.OnError != nil {

@@ -50,7 +50,7 @@ func (c *Client) dial(ctx context.Context, token string) (*link, error) {
 	case err != nil:
 		return nil, fmt.Errorf("connecting failed: %w", err)
 	}
-	// What came with the handshake's answer is in early, and the rest after it.
+	// Bytes that came with the handshake's answer are in early; the rest follows.
 	in := io.Reader(conn)
 	if early != nil {
 		in = early
@@ -75,7 +75,7 @@ func (l *link) awaitWelcome() error {
 	return nil
 }
 
-// currentToken is the one to connect with, asked for if there is none.
+// currentToken returns the token to connect with, and asks for one if there is none.
 func (c *Client) currentToken(ctx context.Context) (string, error) {
 	if c.token != "" || c.opt.Token == nil {
 		return c.token, nil

@@ -39,12 +39,12 @@
 // called on one goroutine of the Client's own, one after the other, messages in
 // the order in which they came. They may call any method of the Client. A slow
 // one holds up the others, but neither pings nor acks: messages wait for it, up
-// to Options.QueueBytes. What comes when that is full is dropped, and the next
-// message that is not says how many were, in [Message.Missed].
+// to Options.QueueBytes. When that is full, messages are dropped; [Message.Missed]
+// of the next one says how many.
 //
 // # Errors
 //
-// What the service refuses is an [*Error] with one of pkg/protocol's codes:
+// A refused request is an [*Error] with one of pkg/protocol's codes:
 //
 //	var refused *client.Error
 //	if errors.As(err, &refused) {

@@ -65,7 +65,7 @@ func (e *Error) Is(target error) bool {
 	return ok && t.Code != "" && *t == Error{Code: e.Code}
 }
 
-// CodeOf is the code of the Error in err's chain, "" if there is none.
+// CodeOf is the code of the Error in err's chain, "" without one.
 func CodeOf(err error) protocol.Code {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Code
@@ -74,8 +74,7 @@ func CodeOf(err error) protocol.Code {
 }
 
 // CloseCodeOf is the code of the close frame with which the service ended the
-// connection, from the *protocol.CloseError in err's chain; 0 if there is none: it did
-// not say.
+// connection, from the *protocol.CloseError in err's chain; 0 without one.
 func CloseCodeOf(err error) protocol.CloseCode {
 	if e, ok := errors.AsType[*protocol.CloseError](err); ok {
 		return e.Code

@@ -126,7 +126,7 @@ func (l *link) control(op ws.OpCode, payload io.Reader) error {
 	case ws.OpPing:
 		select {
 		case l.out <- compile(ws.NewPongFrame(b)):
-		default: // so much waits to be sent that nobody will think us dead
+		default: // so much waits to be sent that the service hears us anyway
 		}
 	case ws.OpClose:
 		code, reason := ws.ParseCloseFrameData(b)
@@ -297,8 +297,8 @@ func (l *link) request(ctx context.Context, frame []byte, answered func(error)) 
 	return id, nil
 }
 
-// forget drops a request whose answer nobody waits for any more; false if it has
-// been answered.
+// forget drops a request that is no longer waited for; false if it has been
+// answered.
 func (l *link) forget(id string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -33,12 +33,12 @@ type Options struct {
 	// OnState is told what becomes of the connection.
 	OnState func(Change)
 
-	// OnError is told what the service has refused when nobody waits for the answer:
+	// OnError hears of refusals that no call returns:
 	// a message of PublishNoAck, or the renewal of a subscription after a reconnect
 	// (which is tried again on the next connection). These are logged as well.
 	OnError func(error)
 
-	// Log gets a line when the connection or a subscription fails; nil: nobody does.
+	// Log gets a line when the connection or a subscription fails; nil: there is no log.
 	Log *slog.Logger
 
 	// FramesPerSecond bounds what is sent, since the service closes a connection that

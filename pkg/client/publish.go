@@ -30,8 +30,8 @@ func (c *Client) Publish(ctx context.Context, channel string, data any) error {
 }
 
 // Send sends data to all connections of a peer, on any node (protocol §4.2), and
-// waits until the service has taken it. That nobody is connected under the id is an
-// *Error with protocol.PeerNotFound. The rest is as in Publish.
+// waits until the service has taken it. If no connection has the id, the error is
+// an *Error with protocol.PeerNotFound. The rest is as in Publish.
 func (c *Client) Send(ctx context.Context, peer string, data any) error {
 	if !protocol.ValidPeerID(peer) {
 		return fmt.Errorf("client: send: %w", &Error{Code: protocol.InvalidPeerID, Message: "a peer's id is 1–128 printable ASCII characters"})
@@ -64,8 +64,8 @@ func (c *Client) deliver(ctx context.Context, f []byte) error {
 }
 
 // PublishNoAck sends data as Publish does, and returns when the frame has been handed
-// to the connection: whether it arrives, nobody says. What the service refuses goes
-// to Options.OnError. It waits only when many frames wait to be sent already, or
+// to the connection: it does not tell whether it arrives. Refusals go to
+// Options.OnError. It waits only when many frames wait to be sent already, or
 // subscriptions to be renewed, and not for a connection: without one, the error is
 // ErrNotConnected.
 func (c *Client) PublishNoAck(ctx context.Context, channel string, data any) error {

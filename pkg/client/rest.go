@@ -16,8 +16,8 @@ import (
 )
 
 // REST makes the requests of a backend that holds a secret key (protocol §5). It is
-// safe for use by several goroutines. What the service refuses is an *Error, with the
-// HTTP status and, where it asks for a pause (429), RetryAfter.
+// safe for use by several goroutines. A refused request is an *Error, with the HTTP
+// status and, where the service asks for a pause (429), RetryAfter.
 type REST struct {
 	BaseURL   string // as Options.URL
 	SecretKey string // <id>:<secret> or <id>_secret_<secret>
@@ -32,8 +32,8 @@ var defaultHTTPClient = &http.Client{
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
-// TokenRequest says what a token is to allow (protocol §3). What is left out is as
-// the key has it: narrow it, or a device may do all that the key may.
+// TokenRequest says what a token allows (protocol §3). A field that is left out is
+// as the key has it: narrow it, or a device may do all that the key may.
 type TokenRequest struct {
 	Peer         string        // the peer's id
 	Channels     []string      // patterns; nil: the key's own; empty: none
@@ -102,8 +102,8 @@ func WithMetadata(object any) PublishOption {
 }
 
 // Publish sends data, as Client.Publish takes it, to all subscribers of a channel,
-// and returns how many connections are subscribed to it by name: 0 is that nobody
-// was there to hear it.
+// and returns how many connections are subscribed to it by name: with 0 no
+// connection was there to hear it.
 func (r *REST) Publish(ctx context.Context, channelName string, data any, opts ...PublishOption) (subscribers int64, err error) {
 	if err := channel.ValidateName(channelName); err != nil {
 		return 0, fmt.Errorf("client: publish: %w", &Error{Code: protocol.InvalidChannel, Message: err.Error()})
@@ -152,7 +152,7 @@ func (r *REST) Disconnect(ctx context.Context, peer string, revoke bool) (closed
 }
 
 // Members returns who is subscribed to a channel by name, ordered by peer id. It
-// reads page after page: whoever comes or goes meanwhile may be there or not.
+// reads page after page: a peer that comes or goes meanwhile may be there or not.
 func (r *REST) Members(ctx context.Context, channelName string) ([]Member, error) {
 	if err := channel.ValidateName(channelName); err != nil {
 		return nil, fmt.Errorf("client: members: %w", &Error{Code: protocol.InvalidChannel, Message: err.Error()})

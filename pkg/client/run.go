@@ -99,8 +99,8 @@ func (c *Client) session(ctx context.Context) (e ending) {
 	return ending{err: err, welcomed: true, lived: time.Since(begin), backAt: l.backAt}
 }
 
-// attach makes the link the one that everybody uses, and returns the subscriptions
-// to renew, oldest first: those that come later are sent by who makes them.
+// attach makes the link the current one, and returns the subscriptions
+// to renew, oldest first: later ones are sent by their makers.
 func (c *Client) attach(l *link) []*subscription {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -124,8 +124,8 @@ func (c *Client) enqueue(i item) {
 	}
 }
 
-// handle does what a frame of the service says (protocol §4.3). What it does not
-// know it ignores, for a newer service may say more.
+// handle does what a frame of the service says (protocol §4.3). It
+// ignores unknown frames, for a newer service may send more.
 func (c *Client) handle(l *link, b []byte) {
 	f, err := parseServerFrame(b)
 	if err == nil && (f.Type == "message" || f.Type == "direct") && f.Data == nil {

@@ -152,7 +152,7 @@ func (c *Client) replace(name string, s *subscription) {
 	c.order = slices.DeleteFunc(c.order, func(old *subscription) bool { return old.channel == name })
 	if _, ok := c.subs[name]; ok {
 		delete(c.subs, name)
-		c.change() // whoever waits for its answer
+		c.change() // for those that wait for its answer
 	}
 	if s != nil {
 		c.subs[name] = s
@@ -160,8 +160,8 @@ func (c *Client) replace(name string, s *subscription) {
 	}
 }
 
-// give gives a subscription up that came to nothing. Where the service may have it
-// all the same, it is told, and nobody waits for what it says.
+// give gives up a subscription that failed. If the service may still have it, give
+// unsubscribes, and does not wait for the answer.
 func (c *Client) give(s *subscription, tell bool) {
 	c.mu.Lock()
 	mine := c.subs[s.channel] == s

@@ -9,7 +9,7 @@ import (
 	"fleetwire/pkg/rediskeys"
 )
 
-// MaxPage bounds the members of a page, and is how many it has if nobody says.
+// MaxPage bounds the members of a page, and is the default.
 const MaxPage = 500
 
 const (
@@ -30,7 +30,7 @@ type Page struct {
 
 // List returns who is in the channel, those whose ids come after the given one (all
 // of them after ""), at most limit, and fewer if it would be over 512 KiB. Pages
-// that go on after each other's Next have whoever was there all the time exactly
+// that follow each other by Next have each member that stayed exactly
 // once. An error means that Redis did not answer, or that there is something else
 // under a channel's key.
 func List(ctx context.Context, rdb redis.UniversalClient, keys rediskeys.Namespace, app, channelName, after string, limit int) (Page, error) {

@@ -20,7 +20,7 @@ type Member struct {
 }
 
 // Version says how far a channel's state has come. The zero Version is that of a
-// channel with nobody in it.
+// channel without members.
 type Version struct {
 	// Incarnation is when the channel ceased to be empty, by a node's clock (µs).
 	Incarnation int64
@@ -63,8 +63,8 @@ const scannedAtOnce = 100
 // else under a channel's key.
 //
 // A larger channel is read in parts, while it changes. Its version is what it was
-// before the first part. The members are those of then, and whoever changed since
-// may be as before or as after. So whoever applies all announcements after that
+// before the first part. The members are those of then; members that changed since
+// may be as before or as after. A reader that applies all announcements after that
 // version knows who is there. A channel that became empty meanwhile, or that Redis
 // has lost, is read again.
 func Load(ctx context.Context, rdb redis.UniversalClient, keys rediskeys.Namespace, channels []ChannelID) ([]State, error) {

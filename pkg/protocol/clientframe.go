@@ -39,8 +39,8 @@ func parseFrameType(name []byte) FrameType {
 	return 0
 }
 
-// ClientFrame is one frame from a client. Fields that its type does not use are left zero, whatever the
-// frame held.
+// ClientFrame is one frame from a client. Fields that its type does not use stay zero, even if the
+// frame has them.
 type ClientFrame struct {
 	Type                  FrameType
 	RequestID             string // 1–128 bytes; "" when the frame has none
@@ -63,7 +63,7 @@ type ClientFrame struct {
 //   - MalformedMessage: another field that this type of frame uses has the wrong JSON type; null is wrong too;
 //   - MissingData: a publish or send without data;
 //   - InvalidChannel, InvalidPeerID, InvalidToken: no channel, to or token, or one with half a character in it
-//     (ErrHalfCharacter). What else they may look like is checked by who uses them.
+//     (ErrHalfCharacter). Their users check the rest.
 //
 // After an error f holds the requestId, if a good one could be read, so that the answer can carry it, and the
 // type, if it is known; nothing else in it is of use.

@@ -5,14 +5,14 @@
 //
 // # The flow
 //
-// A client opens a WebSocket at /v1 with a token or a publishable key. Whatever is wrong with the credential,
-// the account or the plan is told after the upgrade, as a close code, since a browser can read that and not an
-// HTTP status. If all is well, the first frame is the server's welcome. From then on the client sends frames as
+// A client opens a WebSocket at /v1 with a token or a publishable key. The server
+// refuses a bad credential, a suspended app or a full plan after the upgrade, with a close code: a browser can read
+// that, and not an HTTP status. If all is well, the first frame is the server's welcome. From then on the client sends frames as
 // it likes, and the server answers those that carry a requestId: ack if the frame was carried out, error if not.
 // The answers come in no promised order. Without a requestId success is silent, and errors still come. An error
 // leaves the connection open. A close code ends it, and CloseCodes says for each whether coming back can help.
 //
-// A client subscribes to channels, or to patterns of them, and gets a message for each publish by somebody else.
+// A client subscribes to channels, or to patterns of them, and gets a message for each publish of another connection.
 // It needs no subscription to publish. Frames from one connection to one channel arrive everywhere in the order
 // they were sent; nothing is stored, so who is not subscribed at the moment does not get it later.
 //

@@ -17,7 +17,7 @@ var special = func() (t [256]bool) {
 }()
 
 // AppendString appends s as a JSON string literal, escaping only what RFC 8259 §7 demands, as JSON.stringify does:
-// quotes, backslashes, and U+0000–1F as \b \f \n \r \t or \u00xx. No HTML escaping. What is not valid
+// quotes, backslashes, and U+0000–1F as \b \f \n \r \t or \u00xx. No HTML escaping. Invalid
 // UTF-8 becomes U+FFFD, since a browser drops the whole connection at the first bad byte.
 func AppendString(dst []byte, s string) []byte {
 	const hex = "0123456789abcdef"

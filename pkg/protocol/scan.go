@@ -100,7 +100,7 @@ func (s *scanner) next() bool {
 	}
 	s.name = s.b[start+1 : s.i-1]
 	if s.slash {
-		s.name, _ = unquote(s.b[start:s.i]) // half a character in it makes it a name that nobody knows
+		s.name, _ = unquote(s.b[start:s.i]) // a name with half a character is an unknown name
 	}
 	if !s.skipColon() {
 		return false
@@ -253,7 +253,7 @@ func (s *scanner) skipEscape() bool {
 	}
 }
 
-// skipNumber passes over a number (RFC 8259 §6), whatever its size or precision: it is never converted.
+// skipNumber passes over a number (RFC 8259 §6), of any size and precision: it is never converted.
 func (s *scanner) skipNumber() bool {
 	minus := s.peek() == '-'
 	if minus {

@@ -110,7 +110,7 @@ type PresencePeer struct {
 }
 
 // AppendPresence appends a presence frame (protocol §4.3): who has joined the channel and who has left it. A snapshot
-// is one in which everybody has joined.
+// lists all peers as joined.
 func AppendPresence(dst []byte, channel string, joined, left []PresencePeer) []byte {
 	dst = append(dst, `{"type":"presence","channel":`...)
 	dst = AppendString(dst, channel)

@@ -1,6 +1,6 @@
 // Package redact shows values in error messages without telling a secret that
-// somebody put in the wrong place: a key in a field's name, a password as an
-// argument. What is longer than MaxShown bytes is never shown whole.
+// stand in the wrong place: a key in a field's name, a password as an
+// argument. A value longer than MaxShown bytes is never shown whole.
 package redact
 
 import (

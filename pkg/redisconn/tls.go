@@ -78,7 +78,7 @@ func (t TLS) apply(opt *redis.Options) error {
 		conn, err := dialer.DialContext(ctx, network, addr)
 		var op *net.OpError
 		if err != nil && !(errors.As(err, &op) && op.Op == "dial") {
-			// Whatever failed, no command was sent (NotSent).
+			// No command was sent (NotSent).
 			err = &net.OpError{Op: "dial", Net: network, Addr: address(addr), Err: &handshakeError{err}}
 		}
 		return conn, err

@@ -120,7 +120,7 @@ func (n Namespace) Inbox(node string) string { return n.Prefix() + ":inbox:" + n
 // Leases is the sorted set of the identities of nodes, and when their leases end.
 func (n Namespace) Leases() string { return n.Prefix() + ":presence:{leases}" }
 
-// DeadLeases is the sorted set of the identities that are to be reaped.
+// DeadLeases is the sorted set of the identities to reap.
 func (n Namespace) DeadLeases() string { return n.Leases() + ":dead" }
 
 // LeaseBuckets is the set of the buckets in which an identity has members.

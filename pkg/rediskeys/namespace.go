@@ -14,7 +14,7 @@
 //
 //	fw:DB:KIND:{app.TAG}:NAME
 //
-// What stands in braces decides the slot on a Redis Cluster. TAG (tag.go) is
+// The part in braces decides the slot on a Redis Cluster. TAG (tag.go) is
 // three digits that depend on the name of the channel or peer alone.
 //
 // App ids have neither "." nor "}" (protocol §7), kinds, numbers and tags neither

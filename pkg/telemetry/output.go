@@ -14,7 +14,7 @@ const (
 	outputBytes = 1 << 20
 	// lineOverhead is what a waiting line takes beside its bytes.
 	lineOverhead = 64
-	// After a failed write, such as to a full disk or to a pipe that nobody reads, the
+	// After a failed write, such as to a full disk or to a pipe without a reader, the
 	// same line is tried again after a pause, which doubles up to the longest.
 	shortestPause = 50 * time.Millisecond
 	longestPause  = time.Second

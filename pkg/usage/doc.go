@@ -14,8 +14,8 @@
 //     comes again. Only when Redis stays away for longer than that number is
 //     kept, an hour, can such a batch be counted twice, and only when the
 //     process ends before Redis is back is it not known whether it was counted.
-//   - Memory is bounded, here and in Redis: a ranking has [MaxNames] names. What all
-//     others cost is one sum, so everything together stays exact. A name that fell
+//   - Memory is bounded, here and in Redis: a ranking has [MaxNames] names. The
+//     others share one sum, so the total stays exact. A name that fell
 //     out of a full ranking begins anew, and what it had stays in that sum.
 //
 // Messages over the quota are in messagesUsed, and in no channel's figures.

@@ -48,7 +48,7 @@ type entry struct {
 }
 
 // Flush sends all that was counted before it was called, and waits until Redis
-// has taken it or ctx ends. What an earlier Flush could not deliver goes first.
+// has taken it or ctx ends. It begins with what an earlier Flush could not deliver.
 // After an error nothing is lost: the next Flush goes on where this one ended.
 func (r *Recorder) Flush(ctx context.Context) error {
 	select {

@@ -20,8 +20,8 @@ type Report struct {
 	AppID           string `json:"appId"`
 	PeriodStartUnix int64  `json:"periodStartUnix"` // seconds, the period's first
 	PeriodEndUnix   int64  `json:"periodEndUnix"`   // seconds, the next period's first
-	// ConcurrentNow is the app's open connections on all nodes. What a node that
-	// died held counts until its lease has run out (protocol §6).
+	// ConcurrentNow is the app's open connections on all nodes. Those of a
+	// dead node count until its lease expires (protocol §6).
 	ConcurrentNow int64 `json:"concurrentNow"`
 	// PeakConcurrent is the most there were at once. It follows ConcurrentNow within
 	// some seconds: package quota takes no total that a dead node may have a part in.

@@ -15,7 +15,7 @@ import (
 	"fleetwire/pkg/redisconn"
 )
 
-// How many entries a page may have, and has if nobody says.
+// The most entries of a page, and how many it has by default.
 const (
 	DefaultLimit = 100
 	MaxLimit     = 1000
@@ -50,8 +50,8 @@ type Page struct {
 	// Entries may be fewer than asked for, or none, with more to come: a page
 	// also ends when many entries did not match the pattern, or with 512 KiB.
 	Entries []Entry
-	// Other is what all names together have that are not in the ranking, whatever
-	// the pattern: it has the MaxNames largest. It has no name.
+	// Other is the sum of all names outside the ranking, which has the MaxNames
+	// largest. The pattern does not narrow it. It has no name.
 	Other Entry
 	// Next is the cursor of the next page, "" on the last.
 	Next string

@@ -1,5 +1,5 @@
 -- Lets members of one node in and out of channels of one bucket, and announces
--- what that changes for everybody, in the same step, so that the order of
+-- what that changes over all nodes, in the same step, so that the order of
 -- announcements is the order of changes.
 -- KEYS: [1] the set of the node's channels in the bucket, then for each channel its hash
 --   and the sorted set of its peers' ids, all with score 0
@@ -10,7 +10,7 @@
 --   the number of changes, and for each of them three: + or -, the peer, its metadata;
 --   instead of a number, *, and a cursor of HSCAN, 0 to begin with: of the node's members behind it some
 --   leave. That is for one channel alone, and the node has none there if this step has looked at them all.
--- Returns for each channel its version ('' if nobody is there) and what is to be published ('': nothing).
+-- Returns for each channel its version ('' if it is empty) and what the caller must publish ('': nothing).
 -- With *, then: the cursor to go on with, or that this step has looked at all members ('whole'), or was the
 -- last of several that have ('end').
 --
@@ -43,7 +43,7 @@ for c = 2, #KEYS, 2 do
   local name, has, n = ARGV[a], ARGV[a + 1], ARGV[a + 2]
   a = a + 3
 
-  -- What is asked for, peer by peer; metadata false: it leaves.
+  -- The changes asked for, peer by peer; metadata false: it leaves.
   local peers, metadata, values, version, cursor = {}, {}, {}, false, nil
   if n == '*' then
     local step = redis.call('HSCAN', key, ARGV[a], 'COUNT', scanned)

@@ -33,7 +33,7 @@ const reapedIdentities = 4
 // farewell bounds how long a node that stops tries to let its members leave.
 const farewell = time.Second
 
-// Run makes Redis follow until ctx ends. Then everybody who is still there leaves.
+// Run keeps Redis up to date until ctx ends. Then all remaining members leave.
 func (t *Tracker) Run(ctx context.Context) {
 	t.busy = make(chan struct{}, 1)
 	renewal := time.NewTicker(t.times.renewal)
@@ -74,7 +74,7 @@ func (t *Tracker) follow(ctx context.Context, renewal <-chan time.Time) error {
 		case <-t.wake:
 		}
 		if time.Since(t.renewed) > t.times.lease-t.times.renewal {
-			// The process, or Redis, has stood still. What is said under an identity
+			// The process, or Redis, has stood still. Members stated under an identity
 			// that others have reaped would stay for ever.
 			if held, err := t.renew(ctx); !held || err != nil {
 				return err
@@ -122,7 +122,7 @@ func (t *Tracker) begin(ctx context.Context) error {
 	return nil
 }
 
-// renew extends the lease, and reaps whoever has lost theirs.
+// renew extends the lease, and reaps identities whose leases have expired.
 func (t *Tracker) renew(ctx context.Context) (held bool, err error) {
 	now := time.Now()
 	ask := leaseAsked{node: t.node, renewed: t.renewed}
@@ -138,7 +138,7 @@ func (t *Tracker) renew(ctx context.Context) (held bool, err error) {
 	return true, nil
 }
 
-// reapFormer reaps what this node was before, now that everything is stated anew.
+// reapFormer reaps this node's former identity, now that everything is stated anew.
 func (t *Tracker) reapFormer(ctx context.Context) {
 	if t.former != "" {
 		t.reapAll(ctx, []string{t.former})
@@ -146,8 +146,8 @@ func (t *Tracker) reapFormer(ctx context.Context) {
 	}
 }
 
-// reapAll reaps beside the telling, one after the other. What it does not come to
-// somebody else does.
+// reapAll reaps in the background, one identity after the other. Other nodes reap
+// those that it does not reach.
 func (t *Tracker) reapAll(ctx context.Context, dead []string) {
 	if len(dead) == 0 {
 		return
@@ -170,7 +170,7 @@ func (t *Tracker) reapAll(ctx context.Context, dead []string) {
 	})
 }
 
-// retryRefused puts what Redis refused back into the queue.
+// retryRefused puts changes that Redis refused back into the queue.
 func (t *Tracker) retryRefused() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -183,8 +183,8 @@ func (t *Tracker) retryRefused() {
 	t.refused = nil
 }
 
-// end lets everybody leave who is still there, and gives the identity back. If
-// Redis does not take that, the lease runs out.
+// end lets all remaining members leave, and gives the identity back. If Redis does
+// not take that, the lease expires.
 func (t *Tracker) end() {
 	t.turnAway()
 	if t.node == "" {
@@ -200,6 +200,6 @@ func (t *Tracker) end() {
 	ctx, cancel := context.WithTimeout(context.Background(), farewell)
 	defer cancel()
 	if t.tell(ctx) == nil {
-		_ = t.store.reap(ctx, t.node) // finds nobody
+		_ = t.store.reap(ctx, t.node) // finds no members
 	}
 }

@@ -1,6 +1,6 @@
--- Renews an identity's lease, or begins it, and says whose leases have run out.
+-- Renews an identity's lease, or begins it, and returns identities whose leases have expired.
 -- KEYS: [1] zset identity -> end of its lease, [2] zset identity that has none any
--- more -> when whoever reaps it must have done so, or somebody else will (ms)
+-- more -> until when its reaper has time, before another node reaps it too (ms)
 -- ARGV: identity, lease in ms, begin (1) or renew (0),
 -- how many dead identities the caller would reap, and for how many ms it has them,
 -- what the identity was before ('': nothing), which is dead from now on, and the caller's to reap,
@@ -11,10 +11,10 @@ local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
 local lease, ago = tonumber(ARGV[2]), tonumber(ARGV[7])
 local ends = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if ARGV[3] == '0' and not ends then
-  return {'0'} -- one that has run out, but that nobody has seen to, may be renewed
+  return {'0'} -- one that has expired, but that no node reaps yet, may be renewed
 end
--- This clock may have been set since then. Ahead: all leases are moved with it, as
--- nobody has been silent for so long. Back: none may last longer than from now.
+-- This clock may have been set since then. Ahead: all leases move with it, as no node
+-- has been silent for so long. Back: no lease may last longer than from now.
 local step = 0
 if ends and ago >= 0 then
   step = now - (tonumber(ends) - lease) - ago

@@ -99,7 +99,7 @@ func (t *Tracker) release() {
 	}
 }
 
-// nextTurn is in how long somebody's turn comes; not ok: nobody waits.
+// nextTurn is in how long the next member's turn comes; not ok: none waits.
 func (t *Tracker) nextTurn() (wait time.Duration, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 // of one round trip.
 const reapedAtOnce = 50
 
-// What change.lua says of a channel that it reaps, instead of a cursor.
+// Answers of change.lua for a channel that it reaps, instead of a cursor.
 const (
 	reapedWhole = "whole" // in one step, in which the channel was also taken out of the node's
 	reapedEnd   = "end"   // in several steps, of which this was the last
@@ -98,10 +98,11 @@ func (s *store) reapStep(ctx context.Context, node string, bucket rediskeys.Buck
 	return cursors, nil
 }
 
-// reapLarge goes on with a channel that takes more than one step. What the node
-// said late, while the steps were made, may lie behind them. So the channel is
-// gone through once more after it was taken out of the node's: what comes later
-// still puts it back there, and the node has its former identity reaped again.
+// reapLarge goes on with a channel that takes more than one step. Changes
+// that the node made late, between the steps, may lie behind the cursor. So the
+// channel is scanned once more after it was removed from the node's set. A change
+// that is later still puts it back there, and the node has its former identity
+// reaped again.
 func (s *store) reapLarge(ctx context.Context, node string, bucket rediskeys.Bucket, name, cursor string) error {
 	if err := s.reapThrough(ctx, node, bucket, name, cursor); err != nil {
 		return err

@@ -158,7 +158,7 @@ func (s *store) change(ctx context.Context, changes []*changeCall) error {
 type leaseAsked struct {
 	node    string
 	begin   bool
-	former  string    // what the node was before, if that is to be reaped by the caller
+	former  string    // what the node was before, if the caller reaps that
 	reap    int       // how many dead identities the caller would reap
 	renewed time.Time // when the caller renewed last; zero: it begins
 }

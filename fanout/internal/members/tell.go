@@ -158,8 +158,8 @@ func (c *told) fitting(members []*member) (fit, others []*member) {
 	return members[:n], members[n:]
 }
 
-// settle takes Redis's answers. What Redis refused is told again with the next
-// renewal.
+// settle takes Redis's answers. Changes that Redis refused are sent again with
+// the next renewal.
 func (t *Tracker) settle(r *round) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -191,7 +191,7 @@ func (t *Tracker) settle(r *round) {
 	}
 }
 
-// finish answers everybody who waited for the round.
+// finish answers all calls that waited for the round.
 func (r *round) finish(err error) {
 	for _, a := range r.asked {
 		if a.done != nil {
@@ -200,8 +200,8 @@ func (r *round) finish(err error) {
 	}
 }
 
-// restate has everything told to Redis anew, under another identity. Whoever
-// waits, waits on.
+// restate sends everything to Redis anew, under another identity. Waiting calls
+// wait on.
 func (t *Tracker) restate() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -220,8 +220,8 @@ func (t *Tracker) restate() {
 	t.queue = append(t.queue, waiting...)
 }
 
-// turnAway answers everybody who waits: Redis is away. What they asked for is
-// told when it is back, unless they take it back.
+// turnAway answers all waiting calls: Redis is away. Their changes are sent when it
+// is back, unless the callers take them back.
 func (t *Tracker) turnAway() {
 	t.mu.Lock()
 	t.up = false

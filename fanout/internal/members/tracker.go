@@ -15,7 +15,7 @@ import (
 	"fleetwire/pkg/rediskeys"
 )
 
-// ErrDown: Redis is not reachable; nobody was let in.
+// ErrDown says that Redis is not reachable, and that nothing has changed.
 var ErrDown = errors.New("redis is not reachable")
 
 // Options set a Tracker up.
@@ -26,10 +26,10 @@ type Options struct {
 	Log    *slog.Logger
 	// Embedded is for miniredis, which cannot PUBLISH from a script.
 	Embedded bool
-	// Lease is how long the members of a node stay that is not heard of; 0: 6 s.
+	// Lease is how long the members of a silent node stay; 0: 6 s.
 	Lease time.Duration
-	// Identified is told of each identity that the node takes, or nil. What is kept
-	// under it in a bucket that is noted in its index is reaped with the members.
+	// Identified, if not nil, gets each identity that the node takes. Other keys under
+	// that identity in a bucket of its index are reaped with the members.
 	Identified func(identity string)
 }
 
@@ -37,9 +37,9 @@ type Options struct {
 // another node asks for leases that have run out with each renewal, every third of it.
 const defaultLease = 6 * time.Second
 
-// Tracker keeps Redis informed of who is in which channel on this node. Callers
-// say what is; one goroutine (Run) makes Redis follow, many changes at a time.
-// Nobody waits for Redis. It is safe for concurrent use.
+// Tracker tells Redis who is in which channel on this node. Callers state changes;
+// one goroutine (Run) sends them to Redis, many at a time. No caller waits for
+// Redis. It is safe for concurrent use.
 type Tracker struct {
 	opt   Options
 	store *store
@@ -50,7 +50,7 @@ type Tracker struct {
 	members  map[memberKey]*member
 	queue    []asked // what Run has yet to come to
 	up       bool    // an identity is held
-	ending   bool    // everybody leaves
+	ending   bool    // all members leave
 	wake     chan struct{}
 	pace     pace
 	now      func() time.Time
@@ -66,7 +66,7 @@ type times struct {
 	// others. When Redis was away, all leases have run out, and their holders need
 	// time to come back.
 	steady time.Duration
-	// reap is how long somebody has for reaping before somebody else does it too.
+	// reap is how long a node has for reaping before another node reaps too.
 	reap time.Duration
 	// retry is the pause between attempts to reach Redis.
 	retry time.Duration
@@ -105,15 +105,15 @@ type member struct {
 	reserved *reserved
 }
 
-// asked is an entry of the queue: a member that has changed, or somebody who
-// waits for what was said of it before.
+// asked is an entry of the queue: a member that has changed, or a call that waits
+// for its earlier change.
 type asked struct {
 	member  *member
 	done    func(presence.Version, error)
 	version presence.Version // for done
 }
 
-// NewTracker returns a Tracker. Nobody is let in before Run runs.
+// NewTracker returns a Tracker. It takes no members before Run runs.
 func NewTracker(opt Options) *Tracker {
 	return &Tracker{
 		opt:      opt,
@@ -181,7 +181,7 @@ func (t *Tracker) Leave(app, channelName, peer string, connection uint64) {
 	}
 }
 
-// Live says whether peers are let in.
+// Live says whether Join takes members.
 func (t *Tracker) Live() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -228,13 +228,13 @@ func (m *member) remove(connection uint64) bool {
 	return false
 }
 
-// isNews says whether Redis is to be told of the member. Whoever left and is back
-// before Redis was told has not left.
+// isNews says whether Redis must hear of the member. A member that left and is back
+// before Redis heard of it has not left.
 func (m *member) isNews() bool {
 	return !m.known || !m.sure || m.connection == 0 || !bytes.Equal(m.told, m.metadata)
 }
 
-// forget drops a member that is nowhere any more. It is called with t.mu held.
+// forget drops a member that is gone. It is called with t.mu held.
 func (t *Tracker) forget(m *member) {
 	delete(t.members, m.memberKey)
 	if m.channel.members--; m.channel.members == 0 {

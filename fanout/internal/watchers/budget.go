@@ -2,7 +2,7 @@ package watchers
 
 import "time"
 
-// What the watchers of one app are sent on this node is bounded (protocol §4.3).
+// The node bounds what it sends to the watchers of one app (protocol §4.3).
 // Past the burst, its windows stay open until enough time has passed: changes
 // gather, and cost less.
 const (
@@ -21,7 +21,7 @@ const (
 // kept for long.
 type budget map[string]time.Time
 
-// owes is for how long the app is to be sent nothing.
+// owes is for how long the app is sent nothing.
 func (b budget) owes(app string, now time.Time) time.Duration {
 	full, ok := b[app]
 	if !ok {

@@ -39,8 +39,8 @@ func (ws *Watchers) runLoads(ctx context.Context) {
 	}
 }
 
-// loadAll loads what is to be loaded, and returns when to look again, 0 if there
-// is nothing to look for.
+// loadAll loads the views that need it, and returns in how long to look again; 0:
+// when signalled.
 func (ws *Watchers) loadAll(ctx context.Context) (wait time.Duration) {
 	for {
 		asked := ws.takeLoads()

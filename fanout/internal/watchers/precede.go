@@ -10,7 +10,7 @@ import (
 
 // Precede is called with direct messages before their peers get them. Where the
 // sender has joined a small channel within the window that is open (see few), the
-// window ends: who hears from somebody has been shown that they are there.
+// window ends: a peer that hears from a newcomer has been shown that it is there.
 func (ws *Watchers) Precede(batch []broker.Delivery) {
 	for i := range batch {
 		if d := &batch[i]; d.Kind == broker.KindPeer {

@@ -15,23 +15,23 @@ type view struct {
 	watchers  []*watching // who have got their snapshot
 	newcomers []*watching // who have not
 
-	// round counts how often the view was begun: answers to what was asked before
-	// concern nobody.
+	// round counts how often the view was begun: answers to earlier questions are
+	// ignored.
 	round  int
 	heard  bool // its announcements come in
 	loaded bool // members is true, as of version
 	// members is who is there and their metadata; was, of those who changed in this
 	// window, what the watchers know.
 	members    map[string]string
-	shown      weak.Pointer[byte] // the snapshot of members, for as long as somebody has it queued
+	shown      weak.Pointer[byte] // the snapshot of members, for as long as a connection has it queued
 	shownBytes int                // its length
 	version    presence.Version
 	was        map[string]known
-	// settled is until when nobody is shown to leave (see settling); zero: a peer
+	// settled is until when no peer is shown to leave (see settling); zero: a peer
 	// that is not in Redis has left.
 	settled time.Time
 
-	asked   bool                    // it is to be loaded
+	asked   bool                    // it must be loaded
 	queued  bool                    // in Watchers.toLoad
 	pending []presence.Announcement // that came meanwhile
 
@@ -71,7 +71,7 @@ func (ws *Watchers) view(id presence.ChannelID) *view {
 	return v
 }
 
-// reset forgets who is there: nobody watches by name any more.
+// reset forgets who is there: no connection watches by name any more.
 func (v *view) reset() {
 	v.round++
 	v.heard, v.loaded, v.asked = false, false, false
@@ -224,7 +224,7 @@ func (ws *Watchers) set(v *view, peer string, now known) {
 		delete(v.members, peer)
 	}
 	if len(v.watchers) == 0 {
-		return // nobody knows anything
+		return // no watcher knows anything
 	}
 	if _, changed := v.was[peer]; !changed {
 		if v.was == nil {

@@ -4,8 +4,8 @@
 //
 // For each channel that a connection watches by name the node has a view: who is
 // in it, and since which version, loaded once and kept by the announcements that
-// nodes make. What changes within a window goes out as one frame, which is built
-// once and shared by everybody; so is the snapshot for those who come within it.
+// nodes make. Changes within a window go out as one frame, which is built once and
+// shared by all watchers; so is the snapshot for those who come within it.
 // A peer that leaves and is back within the window has not left.
 //
 // An announcement that is missing, or a link to Redis that was lost, has the view
@@ -13,9 +13,9 @@
 // empty, or Redis has lost what was in it, all peers stay in the view until the
 // nodes that may still have them have had the time to say so.
 //
-// Whoever watches a pattern gets changes alone, of all channels that it matches,
-// as they are announced: there is no view to compare them with, so what happens
-// while the node's link to Redis is down is not shown to them.
+// A watcher of a pattern gets changes alone, of all channels that it matches, as
+// they are announced. There is no view to compare them with, so changes during an
+// outage of the node's link to Redis are not shown to it.
 package watchers
 
 import (
@@ -36,7 +36,7 @@ const (
 	// few is how many may be in a channel for its newcomers to be shown at once.
 	// Those who are there and a newcomer may have something to say to each other,
 	// such as an offer of a WebRTC connection, as soon as they hear of each other,
-	// and throw away what comes from somebody they have not heard of. So a newcomer
+	// and throw away what comes from a peer that they have not heard of. So a newcomer
 	// is sent nothing directly before its snapshot (the watcher sees to that), and
 	// others hear of it before anything that it sends to them: see Precede. Where
 	// there are more, it is gathering that matters.
@@ -53,8 +53,8 @@ type Watcher interface {
 	// ID is the connection's id, unique in this process.
 	ID() uint64
 	// AppendPresence queues a shared, immutable frame with what has changed. flush
-	// says that the watcher now needs a Flush which nobody else was told to make. It
-	// never blocks.
+	// says that the caller must Flush the watcher: no other caller will. It never
+	// blocks.
 	AppendPresence(frame []byte) (flush bool)
 	// AppendSnapshot is AppendPresence for the snapshot that Watch has promised.
 	AppendSnapshot(frame []byte) (flush bool)
@@ -97,7 +97,7 @@ type Watchers struct {
 	budget  budget
 	closing int // what the view that is being closed costs its app, in bytes
 
-	dirty []Watcher // have frames that nobody else flushes
+	dirty []Watcher // have frames to flush
 
 	frames atomic.Uint64
 }

@@ -30,7 +30,7 @@ func (ws *Watchers) closeAt(v *view, at time.Time) {
 	ws.due = slices.Insert(ws.due, i, v)
 }
 
-// openFor opens the view's window for newcomers. The first has nobody to wait for,
+// openFor opens the view's window for newcomers. The first waits for no one,
 // and in a small channel they must not: see few.
 func (ws *Watchers) openFor(v *view) {
 	if (v.open || len(v.watchers) > 0) && (len(v.members) > few || !v.canWelcome()) {
@@ -103,8 +103,8 @@ func (ws *Watchers) runWindows(ctx context.Context) {
 	}
 }
 
-// nextDue takes the next view whose window is to be closed, or says in how long
-// there will be one, 0 if there is none. Windows of an app that was sent too much
+// nextDue takes the next view whose window must close, or says in how long there
+// will be one; 0: there is none. Windows of an app that was sent too much
 // stay open for longer.
 func (ws *Watchers) nextDue() (v *view, wait time.Duration) {
 	now := time.Now()

@@ -9,7 +9,7 @@
 //	credential  401 unauthorized, with WWW-Authenticate: Bearer
 //	account     403 account_suspended
 //	rate        429 rate_limited, with Retry-After; 503 backend_error when the limiter cannot tell
-//	handler     whatever it returns
+//	handler     any error it returns
 //
 // That is the order in which a caller hears of them. A handler made by
 // [NewTakingToken] may look at a request before its rate is known, as long as it
@@ -21,6 +21,6 @@
 // internal_error, so that nothing of our insides reaches a caller.
 //
 // Handlers are plain net/http handlers: the same one runs behind Lambda, in
-// localdev and in any server. Each checks its own path, because nobody promises
+// localdev and in any server. Each checks its own path, because nothing promises
 // that a front door has done so.
 package api

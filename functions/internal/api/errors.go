@@ -23,7 +23,7 @@ func (e *statusError) Error() string { return e.shown.Error() }
 // WriteError answers with err. This is the only place where the control plane
 // writes errors, so that they all look alike and none says more than it should:
 // of err's chain only a *protocol.Error is shown; without one the answer is 500
-// internal_error. What is our fault (5xx) is logged, with all that err says.
+// internal_error. Our own failures (5xx) are logged with err.
 func WriteError(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error) {
 	status, shown := describe(err)
 	if status >= http.StatusInternalServerError {
@@ -52,7 +52,7 @@ func describe(err error) (status int, shown *protocol.Error) {
 	return http.StatusInternalServerError, e
 }
 
-// NotFound is the error for a path that is none of routes.
+// NotFound is the error for an unknown path.
 func NotFound(routes ...Route) error {
 	known := make([]string, len(routes))
 	for i, rt := range routes {

@@ -18,7 +18,7 @@ import (
 type RateLimiter interface {
 	// AllowREST takes one request from the bucket of key. When it refuses,
 	// retryAfter says how long until the next request can pass. An error means
-	// that nobody can tell.
+	// that is not known.
 	AllowREST(ctx context.Context, key *apps.Key) (ok bool, retryAfter time.Duration, err error)
 }
 
@@ -118,7 +118,7 @@ func (h *handler) handle(w http.ResponseWriter, r *http.Request) error {
 
 // TakeToken takes the request's token from the key's bucket (protocol §6).
 // Without one it sets Retry-After and returns rate_limited; the error is
-// backend_error when nobody can tell.
+// backend_error when that is not known.
 func (c Config) TakeToken(w http.ResponseWriter, r *http.Request, key *apps.Key) error {
 	ok, wait, err := c.Limiter.AllowREST(r.Context(), key)
 	if err != nil {

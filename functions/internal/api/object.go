@@ -24,7 +24,7 @@ type Object struct {
 
 // ReadObject reads the body of r, which must be a JSON object in at most most
 // bytes, with no other fields than known and none of them
-// twice. Being strict here is safety: a misspelt "channels" that nobody noticed
+// twice. Being strict here is safety: a misspelt "channels" without an error
 // would mint a token for everything the key may touch.
 //
 // Errors are invalid_request: 413 for a body too large, 415 for a Content-Type

@@ -26,6 +26,6 @@ func writeBody(w http.ResponseWriter, status int, body []byte) {
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store") // responses hold tokens
 	w.WriteHeader(status)
-	// A failed write means that the caller is gone, and there is nobody left to tell.
+	// A failed write means that the caller is gone.
 	_, _ = w.Write(body)
 }

@@ -20,7 +20,7 @@ type Route struct {
 // The parameter is everything between what stands before it in the template and
 // what stands after it, slashes too: some front doors decode %2F on the way
 // (protocol §5). It may be empty. Nothing is cleaned or folded, so "a//b" and
-// "a/../b" reach whoever validates the parameter.
+// "a/../b" reach the code that validates the parameter.
 func (rt Route) Match(escapedPath string) (param string, ok bool) {
 	prefix, rest, templated := strings.Cut(rt.Path, "{")
 	if !templated {

@@ -29,7 +29,7 @@ import (
 )
 
 const (
-	// AnswerLimit is how long a request may take: whatever is waited for, the
+	// AnswerLimit is how long a request may take: then the
 	// caller has an answer within 2 s, also of a function that only starts then.
 	AnswerLimit = 1500 * time.Millisecond
 	// refreshLimit is how much of that may go into reading secrets again.
@@ -89,7 +89,7 @@ func newFunction(s settings, build Build, log *slog.Logger) *function {
 }
 
 // start reads the configuration and connects to Redis while Lambda still waits
-// for the function. What fails is logged and tried again with each request.
+// for the function. A failure is logged and tried again with each request.
 func (f *function) start() {
 	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
 	defer cancel()
@@ -159,7 +159,7 @@ func (f *function) configure(ctx context.Context) (err error) {
 	return nil
 }
 
-// refresh is called with f.mu held. What cannot be read stays as it was.
+// refresh is called with f.mu held. A document that cannot be read changes nothing.
 func (f *function) refresh(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, refreshLimit)
 	defer cancel()
@@ -191,7 +191,7 @@ func (f *function) connect(url string) error {
 	if f.rdb != nil {
 		f.log.Info("redis has moved")
 		former := f.rdb
-		// Who is in the middle of a request may finish it.
+		// Requests that have begun may finish.
 		time.AfterFunc(AnswerLimit, func() { _ = former.Close() })
 	}
 	f.url, f.rdb = url, rdb
@@ -227,7 +227,7 @@ func services(store *apps.Store, rdb *redis.Client, keys rediskeys.Namespace, re
 	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
 	messages := broker.New(broker.Options{
 		Redis: rdb, Keys: keys, Log: log, Node: "function-" + hex.EncodeToString(id[:]),
-		// It never runs, and nobody asks it: see Up. The errors are logged by who gets them.
+		// It never runs: see Up. The errors are logged where they arrive.
 		Health: redisconn.NewHealth(slog.New(slog.DiscardHandler)),
 	})
 	return Services{

@@ -29,7 +29,7 @@ func fromHTTP(e *events.APIGatewayV2HTTPRequest) *message {
 }
 
 // fromAPIPath takes off what an HTTP API puts before the path, the name of the
-// stage, and undoes what it does to the path: it decodes it, whatever its name
+// stage, and undoes what it does to the path: it decodes it, despite its name
 // rawPath says. Which slashes were escaped cannot be known any more; the handlers
 // take both (protocol §5). A percent sign is one.
 func fromAPIPath(rawPath, stage string) string {

@@ -90,7 +90,7 @@ func normalize(path string) string {
 }
 
 // remoteAddr puts an address into net/http's form, address:port. Front doors
-// mostly leave the port out; it is 0 then. What is no address becomes "".
+// mostly leave the port out; it is 0 then. Anything but an address becomes "".
 func remoteAddr(s string) string {
 	if ap, err := netip.ParseAddrPort(s); err == nil {
 		return ap.String()

@@ -150,7 +150,7 @@ func SecureClient(t testing.TB, url string, security redisconn.TLS) *redis.Clien
 }
 
 // freePort finds one below those that the system hands out by itself: there, a
-// stopped server's port could be somebody's before it starts again.
+// stopped server's port could be taken before it starts again.
 func freePort(t testing.TB) int {
 	t.Helper()
 	for range 100 {
