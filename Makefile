@@ -3,6 +3,9 @@
 
 GO                  ?= go
 STATICCHECK_VERSION := v0.8.2
+# What `make bench-peers` builds.
+NATS_VERSION        := v2.15.2
+CENTRIFUGO_VERSION  := v6.9.1
 # How long each fuzz target runs.
 FUZZTIME            ?= 20s
 # Packages tested at the same time. Two: many tests start their own Redis and
@@ -79,8 +82,13 @@ package: ## build the Lambda functions, dist/NAME.zip (ARCH=arm64|amd64)
 	$(GO) run ./scripts/package -arch $(ARCH)
 
 .PHONY: bench
-bench: ## measure this machine beside NATS, Mosquitto and the floor (half an hour)
+bench: ## measure this machine beside NATS, Centrifugo, Mosquitto and the floor (over an hour)
 	$(GO) run ./bench -json $(RESULTS) $(ARGS)
+
+.PHONY: bench-peers
+bench-peers: ## build what make bench measures beside Fleetwire: NATS 2.15 and Centrifugo 6
+	GOBIN="$(CURDIR)/bin/peers" $(GO) install github.com/nats-io/nats-server/v2@$(NATS_VERSION)
+	GOBIN="$(CURDIR)/bin/peers" $(GO) install github.com/centrifugal/centrifugo/v6@$(CENTRIFUGO_VERSION)
 
 .PHONY: bench-plot
 bench-plot: ## draw docs/img/*.svg from the benchmark's results

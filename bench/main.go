@@ -1,11 +1,12 @@
 //go:build linux
 
-// Bench measures Fleetwire on this machine, beside NATS and Mosquitto where they
-// are installed and beside the floor, a loop of bare write(2). It starts what it
-// measures, and ends it. docs/performance.md tells how each figure is taken.
+// Bench measures Fleetwire on this machine, beside NATS, Centrifugo and Mosquitto
+// where they are there and beside the floor, a loop of bare write(2). It starts what
+// it measures, and ends it. docs/performance.md tells how each figure is taken.
 //
-//	go run ./bench -json results.json             about half an hour
-//	go run ./bench -quick                         a smoke run, a minute
+//	make bench-peers                              builds NATS 2.15 and Centrifugo 6
+//	go run ./bench -json results.json             over an hour
+//	go run ./bench -quick                         a smoke run, two minutes
 //	go run ./bench -plot results.json -out docs/img
 package main
 
@@ -17,9 +18,12 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
+	"fleetwire/bench/internal/crowd"
 	"fleetwire/bench/internal/floor"
 	"fleetwire/bench/internal/report"
 	"fleetwire/bench/internal/scenario"
@@ -29,6 +33,12 @@ import (
 func main() {
 	if len(os.Args) == 3 && os.Args[1] == "floor" { // the benchmark starts itself so
 		fail(floor.Serve(os.Args[2]))
+	}
+	if len(os.Args) == 2 && os.Args[1] == "crowd" {
+		if err := crowd.Serve(); err != nil {
+			fail(err)
+		}
+		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -48,6 +58,8 @@ func run(ctx context.Context, args []string) error {
 	reps := fs.Int("reps", 5, "how often each measurement is repeated")
 	quick := fs.Bool("quick", false, "a smoke run: everything once and small; the figures mean nothing")
 	only := fs.String("only", "", "run the scenarios whose name matches the regular expression")
+	systems := fs.String("systems", "", "measure the systems whose name matches the regular expression")
+	devices := fs.Int("devices", 0, "how many devices the scenario devices-… has (default 90000, with -quick 200)")
 	save := fs.String("json", "", "write the results to the file, too")
 	plot := fs.String("plot", "", "run nothing; draw the charts of the results in the file")
 	out := fs.String("out", "docs/img", "with -plot: the directory for the charts")
@@ -65,32 +77,56 @@ func run(ctx context.Context, args []string) error {
 		}
 		return report.Plot(r, scenario.Charts, scenario.Goals, *out)
 	}
-	matching, err := regexp.Compile(*only)
-	if err != nil {
-		return fmt.Errorf("-only: %w", err)
-	}
 	if *reps < 1 {
 		return fmt.Errorf("-reps %d: must be at least 1", *reps)
+	}
+	if *devices < 0 {
+		return fmt.Errorf("-devices %d: must be at least 1, or 0 for as many as usual", *devices)
 	}
 	if *quick {
 		*reps = 1
 	}
-	var chosen []scenario.Scenario
-	for _, s := range scenario.All(*quick) {
-		if matching.MatchString(s.Name) {
-			chosen = append(chosen, s)
-		}
-	}
-	if len(chosen) == 0 {
-		return fmt.Errorf("-only %s: no scenario has such a name; -list lists them", *only)
+	chosen, err := choose(scenario.All(*quick, *devices), *only, *systems)
+	if err != nil {
+		return err
 	}
 	if *list {
 		for _, s := range chosen {
-			fmt.Printf("%-14s %s\n", s.Name, s.Title)
+			fmt.Printf("%-24s %s (%s)\n", s.Name, s.Title, strings.Join(s.Systems, ", "))
 		}
 		return nil
 	}
 	return measure(ctx, chosen, *reps, *quick, *save)
+}
+
+// choose keeps the scenarios whose names match, with the systems whose names match.
+func choose(all []scenario.Scenario, only, systems string) (chosen []scenario.Scenario, err error) {
+	scenarios, err := regexp.Compile(only)
+	if err != nil {
+		return nil, fmt.Errorf("-only: %w", err)
+	}
+	names, err := regexp.Compile(systems)
+	if err != nil {
+		return nil, fmt.Errorf("-systems: %w", err)
+	}
+	known := false
+	for _, s := range all {
+		if !scenarios.MatchString(s.Name) {
+			continue
+		}
+		known = true
+		s.Systems = slices.DeleteFunc(slices.Clone(s.Systems), func(name string) bool { return !names.MatchString(name) })
+		if len(s.Systems) > 0 {
+			chosen = append(chosen, s)
+		}
+	}
+	switch {
+	case !known:
+		return nil, fmt.Errorf("-only %s: no scenario has such a name; -list lists them", only)
+	case len(chosen) == 0:
+		return nil, fmt.Errorf("-systems %s: the scenarios measure no system with such a name; -list lists their systems", systems)
+	}
+	return chosen, nil
 }
 
 func measure(ctx context.Context, chosen []scenario.Scenario, reps int, quick bool, save string) error {

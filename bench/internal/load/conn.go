@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 	"syscall"
 	"time"
 	"unsafe"
@@ -110,7 +109,7 @@ func (p *Pool) take(c *conn, b []byte) {
 		default:
 			n := bytes.Count(payload, marker)
 			came += n
-			if n == 0 && strings.Contains(string(payload), c.spec.Refusal) {
+			if n == 0 && bytes.Contains(payload, []byte(c.spec.Refusal)) {
 				p.problems["refused: "+string(payload[:min(len(payload), 200)])]++
 			}
 			if n > 0 && c.spec.Sample {

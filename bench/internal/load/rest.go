@@ -2,6 +2,7 @@ package load
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -21,7 +22,7 @@ type REST struct {
 // restPatience bounds a request.
 const restPatience = 10 * time.Second
 
-// DialREST connects to the control plane at host:port.
+// DialREST connects to the HTTP API at host:port.
 func DialREST(address string) (*REST, error) {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
@@ -33,7 +34,8 @@ func DialREST(address string) (*REST, error) {
 // Close ends the connection.
 func (r *REST) Close() { _ = r.conn.Close() }
 
-// Do sends the request and reads the answer, which must be a 200.
+// Do sends the request and reads the answer, which must be a 200 without an error
+// in it.
 func (r *REST) Do(m *wire.Message, stamp time.Duration) error {
 	_ = r.conn.SetDeadline(time.Now().Add(restPatience))
 	if _, err := r.conn.Write(m.Stamp(stamp)); err != nil {
@@ -73,6 +75,13 @@ func readResponse(in *bufio.Reader) error {
 		return fmt.Errorf("answer without a Content-Length")
 	}
 	if fine {
+		body, err := in.Peek(length)
+		if err != nil {
+			return err
+		}
+		if bytes.Contains(body, []byte(`"error":`)) { // Centrifugo's answer to a bad request is a 200, too
+			return fmt.Errorf("refused: %s", body)
+		}
 		_, err = in.Discard(length)
 		return err
 	}

@@ -17,6 +17,7 @@ func TestReadResponse(t *testing.T) {
 		{"fine", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", ""},
 		{"fine in lower case", "HTTP/1.1 200 OK\r\ncontent-length:3\r\n\r\nabc", ""},
 		{"refused", "HTTP/1.1 429 Too Many Requests\r\nContent-Length: 3\r\n\r\nabc", "HTTP/1.1 429 Too Many Requests: abc"},
+		{"an error in a 200", "HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\n{\"error\":{\"code\":102}}", `refused: {"error":{"code":102}}`},
 		{"no length", "HTTP/1.1 200 OK\r\n\r\nabc", "without a Content-Length"},
 		{"a bad length", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "bad Content-Length"},
 		{"cut off", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab", "EOF"},

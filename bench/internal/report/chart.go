@@ -39,7 +39,7 @@ func Plot(r *Run, charts []Chart, goals []Goal, dir string) error {
 // What a chart measures, in pixels.
 const (
 	chartWidth = 760
-	labelWidth = 110 // of the systems' names, on the left
+	labelWidth = 130 // of the systems' names, on the left
 	valueWidth = 170 // of the figures, on the right
 	barWidth   = chartWidth - labelWidth - valueWidth
 	rowHeight  = 24

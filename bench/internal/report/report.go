@@ -30,7 +30,8 @@ type Scenario struct {
 // System is what was found of one system.
 type System struct {
 	Name     string    `json:"name"`
-	Absent   string    `json:"absent,omitempty"` // why it was not measured
+	Absent   string    `json:"absent,omitempty"`  // the program that is not there
+	Skipped  string    `json:"skipped,omitempty"` // why this machine cannot measure it
 	Metrics  []*Metric `json:"metrics,omitempty"`
 	Problems []Remark  `json:"problems,omitempty"`
 	Notes    []Remark  `json:"notes,omitempty"` // what is worth knowing and nothing wrong

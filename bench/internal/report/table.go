@@ -36,6 +36,10 @@ func WriteScenario(w io.Writer, s Scenario) {
 			fmt.Fprintf(t, "absent: %s\n", s.Systems[i].Absent)
 			continue
 		}
+		if s.Systems[i].Skipped != "" {
+			fmt.Fprintf(t, "SKIPPED: %s\n", s.Systems[i].Skipped)
+			continue
+		}
 		for _, c := range columns {
 			if m := s.Systems[i].Metric(c.Name); m != nil {
 				fmt.Fprint(t, summary(m.Summary))

@@ -58,7 +58,7 @@ func (t *trial) failures(o load.Opened) {
 	if o.Failed > 0 {
 		t.problem("%s", told(o.Problems))
 	}
-	t.tell()
+	t.tell(t.pool.Problems())
 }
 
 // idleMemory is what the servers' memory grows by for each connection.
@@ -88,7 +88,7 @@ func (z size) idleMemory(t *trial) error {
 	if redis > 0 {
 		t.metric("Redis's", "KiB", kibibytes(redis-redisBefore))
 	}
-	t.tell()
+	t.tell(t.pool.Problems())
 	return nil
 }
 

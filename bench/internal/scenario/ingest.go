@@ -5,6 +5,7 @@ package scenario
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -12,11 +13,17 @@ import (
 	"fleetwire/bench/internal/wire"
 )
 
-// window is how many messages are under way at most when ingest is saturated.
-const window = 8192
+const (
+	// window is how many messages are under way at most when ingest is saturated.
+	window    = 8192
+	unbounded = math.MaxInt
+	// linkPatience is how long the first message may take from node to node.
+	linkPatience = 500 * time.Millisecond
+)
 
 // fleet is devices that publish, and ingesters that are each subscribed to a
-// part of what they publish, by a wildcard.
+// part of what they publish, by a wildcard. If there are several nodes, the devices
+// are on the first and the ingesters on the last.
 type fleet struct {
 	writers   []load.Writer
 	messages  []*wire.Message
@@ -30,8 +37,8 @@ func (t *trial) newFleet(devices, parts int) (*fleet, error) {
 	f := &fleet{parts: parts}
 	ingesters := make([]load.Spec, parts)
 	for i := range ingesters {
-		pattern := fmt.Sprintf("sites/site-%04d/*/events", i)
-		ingesters[i] = t.spec(500_000+i, nil, []string{pattern})
+		ingesters[i] = t.spec(500_000+i, nil, []string{t.eventsOf(i, "*")})
+		ingesters[i].Address = t.system.Addresses[len(t.system.Addresses)-1]
 		ingesters[i].Sample = true
 	}
 	var err error
@@ -42,8 +49,9 @@ func (t *trial) newFleet(devices, parts int) (*fleet, error) {
 	slices.Sort(f.ingesters)
 	specs := make([]load.Spec, devices)
 	for i := range specs {
-		name := fmt.Sprintf("sites/site-%04d/device-%04d/events", i%parts, i)
+		name := t.eventsOf(i%parts, fmt.Sprintf("device-%04d", i))
 		specs[i] = t.spec(i, []string{name}, nil)
+		specs[i].Address = t.system.Addresses[0]
 		f.messages = append(f.messages, t.system.Dialect.Publish(name, wire.Body(bodySize)))
 	}
 	opened, err := t.open(specs)
@@ -54,7 +62,27 @@ func (t *trial) newFleet(devices, parts int) (*fleet, error) {
 	for _, n := range opened {
 		f.writers = append(f.writers, t.pool.Writer(n))
 	}
-	return f, t.expectOne(1, func(stamp time.Duration) error { return f.publish(0, stamp) })
+	first := func(stamp time.Duration) error { return f.publish(0, stamp) }
+	if err := awaitLinks(func() (time.Duration, error) {
+		total := t.pool.Delivered() + 1
+		t.pool.Expect(total)
+		if err := first(load.Now()); err != nil {
+			return 0, err
+		}
+		return t.pool.Await(t.ctx, total, linkPatience)
+	}); err != nil {
+		return nil, err
+	}
+	return f, t.expectOne(1, first)
+}
+
+// eventsOf is the channel that a device of a site publishes to, or the pattern that
+// means all of them.
+func (t *trial) eventsOf(site int, device string) string {
+	if _, bare := t.system.Dialect.(wire.Centrifugo); bare {
+		device = "all" // it has no wildcards: the devices share a channel
+	}
+	return fmt.Sprintf("sites/site-%04d/%s/events", site, device)
 }
 
 // publish sends the nth message: the devices take turns.
@@ -77,14 +105,17 @@ func (f *fleet) due(n int) []int64 {
 	return all
 }
 
-func (z size) ingest(t *trial) error { return z.saturate(t, 1) }
+func (z size) ingest(t *trial) error { return z.saturate(t, 1, window) }
+
+func (z size) flood(t *trial) error { return z.saturate(t, 1, unbounded) }
 
 func (z size) wildcards(patterns int) func(*trial) error {
-	return func(t *trial) error { return z.saturate(t, patterns) }
+	return func(t *trial) error { return z.saturate(t, patterns, window) }
 }
 
-// saturate has devices publish as fast as what they publish arrives.
-func (z size) saturate(t *trial, parts int) error {
+// saturate has devices publish as fast as what they publish arrives, with so many
+// messages under way at most.
+func (z size) saturate(t *trial, parts int, window int64) error {
 	f, err := t.newFleet(z.devices, parts)
 	if err != nil {
 		return err
@@ -97,7 +128,7 @@ func (z size) saturate(t *trial, parts int) error {
 	used, err := t.used(func() error {
 		for load.Now()-began < z.load {
 			if under := int64(sent) - (t.pool.Delivered() - start); under >= window {
-				half := start + int64(sent-window/2)
+				half := start + int64(sent) - window/2
 				t.pool.Expect(half)
 				if _, err := t.pool.Await(t.ctx, half, stall); errors.Is(err, load.ErrStalled) {
 					break // lost: the tally tells how many
@@ -123,6 +154,7 @@ func (z size) saturate(t *trial, parts int) error {
 	came := t.pool.Delivered() - start
 	t.metric(messagesPerSec, "", float64(came)/(last-began).Seconds())
 	t.charge(cpuPerMessage, used, came)
+	t.latencies(t.pool.TakeSamples())
 	t.tally(f.ingesters, f.due(sent), before)
 	return nil
 }

@@ -12,12 +12,12 @@ import (
 	"fleetwire/bench/internal/wire"
 )
 
-// rest has workers publish by REST, each the next when the last is answered.
+// rest has workers publish by HTTP, each the next when the last is answered.
 func (z size) rest(workers int) func(*trial) error {
 	return func(t *trial) error {
-		dialect, ok := t.system.Dialect.(wire.Fleetwire)
-		if !ok {
-			return errors.New("only Fleetwire has REST")
+		dialect, err := t.backend()
+		if err != nil {
+			return err
 		}
 		audience, err := t.audience(1)
 		if err != nil {

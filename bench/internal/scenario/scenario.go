@@ -3,6 +3,7 @@
 package scenario
 
 import (
+	"slices"
 	"time"
 
 	"fleetwire/bench/internal/system"
@@ -12,8 +13,16 @@ import (
 type Scenario struct {
 	Name, Title string
 	Systems     []string
-	connections int // that one process holds
+	needs       needs
 	run         func(*trial) error
+}
+
+// needs is what a scenario asks of the machine.
+type needs struct {
+	connections int           // that one process holds
+	nodes       int           // of systems of several, 0: two
+	memory      int64         // bytes that must be available
+	limit       time.Duration // of one measurement of one system, 0: measureLimit
 }
 
 // size is how much of everything there is in a run.
@@ -39,6 +48,9 @@ type size struct {
 
 	hostile     time.Duration // of frames of one kind
 	fans, crowd int           // subscribers and watchers of the hostile device's channel
+
+	everyone  int // devices on all nodes
+	publishes int // to all of them, one at a time
 }
 
 var full = size{
@@ -50,6 +62,7 @@ var full = size{
 	patterns: [3]int{10, 100, 1000},
 	fleet:    15_000, fleetLimit: 60 * time.Second,
 	hostile: 4 * time.Second, fans: 100, crowd: 1000,
+	everyone: usualDevices, publishes: 5,
 }
 
 // quick goes through everything in a minute. Its figures mean nothing.
@@ -62,40 +75,54 @@ var quick = size{
 	patterns: [3]int{5, 10, 20},
 	fleet:    200, fleetLimit: 20 * time.Second,
 	hostile: 200 * time.Millisecond, fans: 5, crowd: 20,
+	everyone: 200, publishes: 2,
 }
 
 var (
-	fanoutSystems = []string{system.Fleetwire, system.NATS, system.Mosquitto, system.Floor}
-	peers         = []string{system.Fleetwire, system.NATS, system.Mosquitto}
+	peers         = []string{system.Fleetwire, system.NATS, system.NATS215, system.Centrifugo, system.Mosquitto}
+	fanoutSystems = append(peers[:len(peers):len(peers)], system.Floor)
+	wildcardPeers = []string{system.Fleetwire, system.NATS, system.NATS215, system.Mosquitto} // Centrifugo has none
+	fastPeers     = []string{system.Fleetwire, system.NATS, system.NATS215, system.Centrifugo}
+	backends      = []string{system.Fleetwire, system.Embedded, system.Centrifugo}
+	clusters      = []string{system.Nodes, system.NATSNodes, system.CentrifugoNodes}
 )
 
-// All are the scenarios at full size, or small ones for a smoke test.
-func All(small bool) []Scenario {
+// withEmbedded puts the embedded Redis behind the real one.
+func withEmbedded(systems []string) []string {
+	return slices.Insert(slices.Clone(systems), 1, system.Embedded)
+}
+
+// All are the scenarios at full size, or small ones for a smoke test. devices is how
+// many there are in the scenario of that name, 0: as many as usual.
+func All(small bool, devices int) []Scenario {
 	z := full
 	if small {
 		z = quick
 	}
-	embedded := system.Embedded
+	one := func(connections int) needs { return needs{connections: connections} }
 	all := []Scenario{
-		{"fanout-1000", "one message at a time to 1,000 subscribers; ours is published by REST", append([]string{system.Fleetwire, embedded}, fanoutSystems[1:]...), z.few + 1, z.fanOut(z.few, z.messages)},
-		{"fanout-10000", "one message at a time to 10,000 subscribers; ours is published by REST", fanoutSystems, z.many + 1, z.fanOut(z.many, z.manyBatches)},
-		{"burst", "5,000 messages a second offered to 1,000 subscribers, for 2 s", []string{system.Fleetwire, system.NATS}, z.few + 1, z.burstAt(z.burstRate)},
-		{"burst-10k", "10,000 messages a second offered to 1,000 subscribers, for 2 s", []string{system.Fleetwire, system.NATS}, z.few + 1, z.burstAt(2 * z.burstRate)},
-		{"ingest", "1,000 devices publish as fast as they are heard, at most 8,192 messages under way, to one wildcard", append([]string{system.Fleetwire, embedded}, peers[1:]...), z.devices + 1, z.ingest},
-		{"ingest-10k", "1,000 devices publish 10,000 messages a second to one wildcard", append([]string{system.Fleetwire, embedded}, peers[1:]...), z.devices + 1, z.steadyIngest},
-		{"rest-1", "REST publishes, 1 worker, one subscriber", []string{system.Fleetwire, embedded}, 10, z.rest(1)},
-		{"rest-4", "REST publishes, 4 workers, one subscriber", []string{system.Fleetwire, embedded}, 10, z.rest(4)},
-		{"rest-32", "REST publishes, 32 workers, one subscriber", []string{system.Fleetwire, embedded}, 50, z.rest(32)},
-		{"connect", "connect and subscribe to a channel of one's own, 32 at a time", peers, z.connects + warmConnects, z.connect},
-		{"idle", "10,000 idle connections, each subscribed to a channel of its own", peers, z.idle + warmConnects, z.idleMemory},
-		{"slow", "100 messages a second to 1,000 subscribers, beside 1.6 MB/s to one more, who first reads and then does not", []string{system.Fleetwire, system.NATS}, z.few + 3, z.slowReader},
-		{"wildcard-10", "ingest with 10 wildcard subscribers, each with a pattern of its own", peers, z.devices + z.patterns[0], z.wildcards(z.patterns[0])},
-		{"wildcard-100", "ingest with 100 wildcard subscribers, each with a pattern of its own", peers, z.devices + z.patterns[1], z.wildcards(z.patterns[1])},
-		{"wildcard-1000", "ingest with 1,000 wildcard subscribers, each with a pattern of its own", peers, z.devices + z.patterns[2], z.wildcards(z.patterns[2])},
-		{"fleet", "15,000 devices drop and come back at once; ours to two nodes", []string{system.Nodes, system.NATS, system.Mosquitto}, z.fleet, z.fleetReconnect},
+		{"fanout-1000", "one message at a time to 1,000 subscribers; published by HTTP where there is an API", withEmbedded(fanoutSystems), one(z.few + 1), z.fanOut(z.few, z.messages)},
+		{"fanout-10000", "one message at a time to 10,000 subscribers; published by HTTP where there is an API", fanoutSystems, one(z.many + 1), z.fanOut(z.many, z.manyBatches)},
+		{"burst", "5,000 messages a second offered to 1,000 subscribers, for 2 s", fastPeers, one(z.few + 1), z.burstAt(z.burstRate)},
+		{"burst-10k", "10,000 messages a second offered to 1,000 subscribers, for 2 s", fastPeers, one(z.few + 1), z.burstAt(2 * z.burstRate)},
+		{"ingest", "1,000 devices publish as fast as they are heard, at most 8,192 messages under way, to one wildcard", withEmbedded(peers), one(z.devices + 1), z.ingest},
+		{"ingest-nodes", "the same with the devices on one node and the ingester on another", clusters, one(z.devices + 1), z.ingest},
+		{"ingest-flood", "1,000 devices publish as fast as their sockets take it to one wildcard", fastPeers, one(z.devices + 1), z.flood},
+		{"ingest-10k", "1,000 devices publish 10,000 messages a second to one wildcard", withEmbedded(peers), one(z.devices + 1), z.steadyIngest},
+		{"rest-1", "HTTP publishes, 1 worker, one subscriber", backends, one(10), z.rest(1)},
+		{"rest-4", "HTTP publishes, 4 workers, one subscriber", backends, one(10), z.rest(4)},
+		{"rest-32", "HTTP publishes, 32 workers, one subscriber", backends, one(50), z.rest(32)},
+		{"connect", "connect and subscribe to a channel of one's own, 32 at a time", peers, one(z.connects + warmConnects), z.connect},
+		{"idle", "10,000 idle connections, each subscribed to a channel of its own", peers, one(z.idle + warmConnects), z.idleMemory},
+		{"slow", "100 messages a second to 1,000 subscribers, beside 1.6 MB/s to one more, who first reads and then does not", fastPeers, one(z.few + 3), z.slowReader},
+		{"wildcard-10", "ingest with 10 wildcard subscribers, each with a pattern of its own", wildcardPeers, one(z.devices + z.patterns[0]), z.wildcards(z.patterns[0])},
+		{"wildcard-100", "ingest with 100 wildcard subscribers, each with a pattern of its own", wildcardPeers, one(z.devices + z.patterns[1]), z.wildcards(z.patterns[1])},
+		{"wildcard-1000", "ingest with 1,000 wildcard subscribers, each with a pattern of its own", wildcardPeers, one(z.devices + z.patterns[2]), z.wildcards(z.patterns[2])},
+		{"fleet", "15,000 devices drop and come back at once, to two nodes (nats and mosquitto: one)", []string{system.Nodes, system.NATS, system.NATSNodes, system.CentrifugoNodes, system.Mosquitto}, one(z.fleet), z.fleetReconnect},
+		z.devicesScenario(devices),
 	}
 	for _, n := range z.nuisances() {
-		all = append(all, Scenario{hostile + n.name, "one device sends 95 frames a second: " + n.title, []string{system.Fleetwire}, n.others + 5, z.beside(n)})
+		all = append(all, Scenario{hostile + n.name, "one device sends 95 frames a second: " + n.title, []string{system.Fleetwire}, one(n.others + 5), z.beside(n)})
 	}
 	return all
 }

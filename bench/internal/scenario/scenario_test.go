@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"fleetwire/bench/internal/crowd"
 	"fleetwire/bench/internal/floor"
 	"fleetwire/bench/internal/load"
 	"fleetwire/bench/internal/report"
@@ -16,16 +17,22 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == "floor" { // a system starts this very program
+	switch { // a system and a crowd start this very program
+	case len(os.Args) == 3 && os.Args[1] == "floor":
 		if err := floor.Serve(os.Args[2]); err != nil {
 			panic(err)
 		}
+	case len(os.Args) == 2 && os.Args[1] == "crowd":
+		if err := crowd.Serve(); err != nil {
+			panic(err)
+		}
+		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }
 
 func find(name string) *Scenario {
-	all := All(true)
+	all := All(true, 0)
 	if i := slices.IndexFunc(all, func(s Scenario) bool { return s.Name == name }); i >= 0 {
 		return &all[i]
 	}
@@ -34,7 +41,7 @@ func find(name string) *Scenario {
 
 func TestGoalsAndChartsAreAboutScenariosThatExist(t *testing.T) {
 	names := map[string]bool{}
-	for _, s := range All(false) {
+	for _, s := range All(false, 0) {
 		if names[s.Name] {
 			t.Errorf("two scenarios are called %s", s.Name)
 		}
@@ -42,6 +49,9 @@ func TestGoalsAndChartsAreAboutScenariosThatExist(t *testing.T) {
 	}
 	for _, g := range Goals {
 		s := find(g.Scenario)
+		if named := quick.devicesScenario(252_000); g.Scenario == named.Name {
+			s = &named
+		}
 		if s == nil || !slices.Contains(s.Systems, g.System) || g.Over != "" && !slices.Contains(s.Systems, g.Over) {
 			t.Errorf("the goal %q is about what is not measured", g.Text)
 		}
@@ -86,7 +96,7 @@ func TestOnRealProcesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, metric := range map[string]string{
-		"fanout-1000": cpuPerDelivery, "ingest": messagesPerSec, "rest-4": requestsPerSec, "idle": memory, "fleet": untilAll,
+		"fanout-1000": cpuPerDelivery, "ingest": messagesPerSec, "ingest-nodes": p99, "rest-4": requestsPerSec, "idle": memory, "fleet": untilAll, "devices-90000": untilLast,
 		"hostile-refresh-metadata": p99, "hostile-presence": p99,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -117,16 +127,32 @@ func checkMeasured(t *testing.T, s report.System, metric string) {
 	}
 }
 
-func TestAScenarioThatNeedsTooManyFilesIsNotRun(t *testing.T) {
-	s := *find("connect")
-	s.connections = 1 << 30
-	result, err := s.Run(t.Context(), nil, 1, io.Discard)
-	if err != nil {
-		t.Fatal(err)
+func TestAScenarioThatNeedsMoreThanThereIsIsSkipped(t *testing.T) {
+	for want, n := range map[string]needs{"ulimit": {connections: 1 << 30}, "GiB": {memory: 1 << 60}} {
+		s := *find("connect")
+		s.needs = n
+		result, err := s.Run(t.Context(), nil, 1, io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, y := range result.Systems {
+			if y.Absent == "" && !strings.Contains(y.Skipped, want) {
+				t.Errorf("%s: %q, want why: %s", y.Name, y.Skipped, want)
+			}
+		}
 	}
-	for _, y := range result.Systems {
-		if system.Absent(y.Name) == "" && !strings.Contains(y.Absent, "ulimit") {
-			t.Errorf("%s: %q", y.Name, y.Absent)
+}
+
+func TestDevicesFillAsManyNodesAsTheyNeed(t *testing.T) {
+	for devices, want := range map[int]needs{
+		0:       {connections: 18_001, nodes: 5, memory: 90_000 * memoryPerDevice},
+		9_000:   {connections: 1_801, nodes: 5, memory: 9_000 * memoryPerDevice},
+		252_000: {connections: 18_001, nodes: 14, memory: 252_000 * memoryPerDevice},
+	} {
+		s := full.devicesScenario(devices)
+		want.limit = s.needs.limit
+		if s.needs != want || s.needs.limit <= measureLimit {
+			t.Errorf("%s needs %+v, want %+v and a longer limit", s.Name, s.needs, want)
 		}
 	}
 }

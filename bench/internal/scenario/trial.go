@@ -96,6 +96,19 @@ func (t *trial) expectOne(times int, publish func(time.Duration) error) error {
 	return nil
 }
 
+// awaitLinks tries until a message reaches all who are subscribed: nodes tell each
+// other what is subscribed to on them, and some need a moment. once publishes a
+// message and waits for it.
+func awaitLinks(once func() (time.Duration, error)) error {
+	const tries = 10
+	for range tries {
+		if _, err := once(); !errors.Is(err, load.ErrStalled) {
+			return err
+		}
+	}
+	return fmt.Errorf("no message of %d reached all who are subscribed", tries)
+}
+
 // cost is the CPU time that work took.
 type cost struct{ servers, redis time.Duration }
 
@@ -128,8 +141,14 @@ func (t *trial) charge(name string, c cost, n int64) {
 // tally compares what each connection got with what it was due, and reports
 // what was lost or came twice, and what went wrong on connections.
 func (t *trial) tally(connections []int, due, before []int64) {
+	t.compare(t.pool.Received(connections), due, before)
+	t.tell(t.pool.Problems())
+}
+
+// compare reports what was lost or came twice.
+func (t *trial) compare(received, due, before []int64) {
 	missing, twice := int64(0), int64(0)
-	for i, n := range t.pool.Received(connections) {
+	for i, n := range received {
 		got := n - before[i]
 		missing += max(0, due[i]-got)
 		twice += max(0, got-due[i])
@@ -138,12 +157,11 @@ func (t *trial) tally(connections []int, due, before []int64) {
 	if twice > 0 {
 		t.problem("%d messages came more than once", twice)
 	}
-	t.tell()
 }
 
 // tell reports what went wrong on connections.
-func (t *trial) tell() {
-	if problems := t.pool.Problems(); len(problems) > 0 {
+func (t *trial) tell(problems map[string]int) {
+	if len(problems) > 0 {
 		t.problem("%s", told(problems))
 	}
 }
@@ -157,17 +175,17 @@ func (t *trial) latencies(times []time.Duration) {
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// publisher returns how one message at a time is published: by REST where the
-// system has it, else on a connection of its own.
+// publisher returns how one message at a time is published: by HTTP where the
+// system has an API, else on a connection of its own.
 func (t *trial) publisher(channel string) (publish func(time.Duration) error, done func(), err error) {
 	body := wire.Body(bodySize)
 	if t.system.REST == "" {
 		publish, err := t.socket(channel, body)
 		return publish, func() {}, err
 	}
-	dialect, ok := t.system.Dialect.(wire.Fleetwire)
-	if !ok {
-		return nil, nil, errors.New("only Fleetwire has REST")
+	dialect, err := t.backend()
+	if err != nil {
+		return nil, nil, err
 	}
 	backend, err := load.DialREST(t.system.REST)
 	if err != nil {
@@ -175,6 +193,14 @@ func (t *trial) publisher(channel string) (publish func(time.Duration) error, do
 	}
 	m := dialect.REST(channel, body)
 	return func(stamp time.Duration) error { return backend.Do(m, stamp) }, backend.Close, nil
+}
+
+func (t *trial) backend() (wire.Backend, error) {
+	dialect, ok := t.system.Dialect.(wire.Backend)
+	if !ok || t.system.REST == "" {
+		return nil, fmt.Errorf("%s has no HTTP API", t.system.Name)
+	}
+	return dialect, nil
 }
 
 // socket returns how messages are published on a connection of its own.

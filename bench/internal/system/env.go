@@ -33,12 +33,12 @@ func NewEnv(dir string) (*Env, error) {
 	if err := raiseOpenFiles(); err != nil {
 		return nil, err
 	}
-	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
-	if err != nil {
-		return nil, fmt.Errorf("go list -m: %w (run the benchmark inside the module)", err)
+	root := moduleRoot()
+	if root == "" {
+		return nil, errors.New("go list -m names no module: run the benchmark inside the repository")
 	}
 	build := exec.Command("go", "build", "-buildvcs=false", "-o", dir+string(filepath.Separator), "./fanout", "./localdev")
-	build.Dir = strings.TrimSpace(string(root))
+	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("go build: %w\n%s", err, out)
 	}
@@ -95,28 +95,30 @@ func MaxConnections() int {
 	return int(min(limit.Cur, 1<<20)) - 200
 }
 
-// freeAddress is a loopback address that nobody listens on. It lies below the
-// ports that the kernel gives to outgoing connections, of which there are many.
+// freeAddress is a loopback address that nobody listens on.
 func freeAddress() (string, error) {
-	for range 1000 {
-		address := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
-		if l, err := net.Listen("tcp", address); err == nil {
-			return address, l.Close()
-		}
+	a, err := freeAddresses(1)
+	if err != nil {
+		return "", err
 	}
-	return "", errors.New("no free port between 20000 and 32000")
+	return a[0], nil
 }
 
-func freeAddresses(n int) ([]string, error) {
-	var all []string
-	for range n {
-		a, err := freeAddress()
+// freeAddresses are so many. They lie below the ports that the kernel gives to
+// outgoing connections, of which there are many.
+func freeAddresses(n int) (all []string, err error) {
+	for range 1000 {
+		address := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
+		l, err := net.Listen("tcp", address)
 		if err != nil {
-			return nil, err
+			continue
 		}
-		all = append(all, a)
+		defer func() { _ = l.Close() }() // not before all are found: they differ
+		if all = append(all, address); len(all) == n {
+			return all, nil
+		}
 	}
-	return all, nil
+	return nil, fmt.Errorf("no %d free ports between 20000 and 32000", n)
 }
 
 func port(address string) string {

@@ -42,8 +42,23 @@ func Machine() map[string]string {
 			m[name] = first
 		}
 	}
+	for name, program := range map[string]string{NATS215: peerNATS, Centrifugo: peerCentrifugo} {
+		if path := find(program); path != "" {
+			m[name] = moduleVersion(path)
+		}
+	}
 	if out, err := exec.Command("git", "describe", "--always", "--dirty").Output(); err == nil {
 		m["fleetwire"] = strings.TrimSpace(string(out))
 	}
 	return m
+}
+
+// AvailableMemory is how many bytes processes can take until the machine has none left.
+func AvailableMemory() int64 {
+	b, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	n, _ := parseKilobytes(b, "MemAvailable:")
+	return n
 }

@@ -4,7 +4,6 @@ package system
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -67,11 +66,10 @@ func (e *Env) start(name string, addresses []string, program string, args ...str
 	return p, nil
 }
 
-// withoutSettings keeps FLEETWIRE_… of the caller's environment out of what is
-// measured.
+// withoutSettings keeps settings in the caller's environment out of what is measured.
 func withoutSettings(environ []string) (kept []string) {
 	for _, v := range environ {
-		if !strings.HasPrefix(v, "FLEETWIRE_") {
+		if !strings.HasPrefix(v, "FLEETWIRE_") && !strings.HasPrefix(v, "CENTRIFUGO_") {
 			kept = append(kept, v)
 		}
 	}
@@ -153,15 +151,16 @@ func (p *process) rss() (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return parseRSS(b)
+	return parseKilobytes(b, "Rss:")
 }
 
-func parseRSS(smaps []byte) (int64, error) {
-	for line := range strings.Lines(string(smaps)) {
-		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == "Rss:" && fields[2] == "kB" {
+// parseKilobytes finds a line such as "Rss: 12 kB" in a file of /proc. It returns bytes.
+func parseKilobytes(text []byte, name string) (int64, error) {
+	for line := range strings.Lines(string(text)) {
+		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == name && fields[2] == "kB" {
 			n, err := strconv.ParseInt(fields[1], 10, 64)
 			return n << 10, err
 		}
 	}
-	return 0, errors.New("smaps_rollup has no line Rss: … kB")
+	return 0, fmt.Errorf("no line %s … kB", name)
 }

@@ -5,21 +5,25 @@ package system
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"time"
 
 	"fleetwire/bench/internal/wire"
 )
 
-// Names of the systems.
+// Names of the systems. Those that end in nodes are several processes that work
+// together, the others are one.
 const (
-	Fleetwire = "fleetwire" // REST and a node in one process, on a Redis
-	Embedded  = "embedded"  // the same on the Redis inside the process
-	Nodes     = "nodes"     // two nodes on a Redis
-	NATS      = "nats"
-	Mosquitto = "mosquitto"
-	Floor     = "floor"
+	Fleetwire       = "fleetwire"        // REST and a node in one process, on a Redis
+	Embedded        = "embedded"         // the same on the Redis inside the process
+	Nodes           = "nodes"            // nodes on one Redis
+	NATS            = "nats"             // the one that is installed
+	NATS215         = "nats-2.15"        // the one that make bench-peers builds
+	NATSNodes       = "nats-nodes"       // a cluster of those
+	Centrifugo      = "centrifugo"       // on a Redis, as Fleetwire
+	CentrifugoNodes = "centrifugo-nodes" // on one Redis
+	Mosquitto       = "mosquitto"
+	Floor           = "floor"
 )
 
 // System is one of the measured systems, running.
@@ -36,40 +40,23 @@ type System struct {
 	redis   *process   // nil: there is none
 }
 
-// programs are what has to be installed for each system.
-var programs = map[string]string{Fleetwire: "redis-server", Nodes: "redis-server", NATS: "nats-server", Mosquitto: "mosquitto"}
-
-// Absent says why a system cannot be measured on this machine, or "".
-func Absent(name string) string {
-	program, needed := programs[name]
-	if !needed || find(program) != "" {
-		return ""
-	}
-	return program + " is not installed"
-}
-
-// find looks where Debian puts servers, too: /usr/sbin is not in everyone's PATH.
-func find(program string) string {
-	if path, err := exec.LookPath(program); err == nil {
-		return path
-	}
-	if path := filepath.Join("/usr/sbin", program); exec.Command(path, "-h").Path != "" {
-		if _, err := os.Stat(path); err == nil {
-			return path
-		}
-	}
-	return ""
-}
-
-// Start starts a system afresh. Stop it.
-func (e *Env) Start(name string) (*System, error) {
+// Start starts a system afresh, of so many nodes if its name ends in nodes. Stop it.
+func (e *Env) Start(name string, nodes int) (*System, error) {
 	s := &System{Name: name}
 	var err error
 	switch name {
-	case Fleetwire, Embedded, Nodes:
-		err = e.startFleetwire(s)
-	case NATS:
-		err = e.startNATS(s)
+	case Fleetwire, Embedded:
+		err = e.startFleetwire(s, 1)
+	case Nodes:
+		err = e.startFleetwire(s, nodes)
+	case NATS, NATS215:
+		err = e.startNATS(s, 1)
+	case NATSNodes:
+		err = e.startNATS(s, nodes)
+	case Centrifugo:
+		err = e.startCentrifugo(s, 1)
+	case CentrifugoNodes:
+		err = e.startCentrifugo(s, nodes)
 	case Mosquitto:
 		err = e.startMosquitto(s)
 	case Floor:
@@ -84,32 +71,33 @@ func (e *Env) Start(name string) (*System, error) {
 	return s, nil
 }
 
-func (e *Env) startFleetwire(s *System) error {
-	a, err := freeAddresses(5)
+func (e *Env) startFleetwire(s *System, nodes int) error {
+	a, err := freeAddresses(2 * nodes)
 	if err != nil {
 		return err
 	}
 	args := []string{"-apps", e.apps}
 	if s.Name != Embedded {
-		s.redis, err = e.start("redis", a[:1], find(programs[Fleetwire]), "--port", port(a[0]), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", e.Dir)
+		redis, err := e.startRedis(s)
 		if err != nil {
 			return err
 		}
-		args = append(args, "-redis", "redis://"+a[0])
+		args = append(args, "-redis", "redis://"+redis)
 	}
 	s.Dialect, s.Hostile = wire.Fleetwire{Key: e.key}, wire.Fleetwire{Key: e.hostile}
 	program := "localdev"
-	s.Addresses, s.REST = a[1:2], a[1]
+	s.Addresses = a[:nodes]
 	if s.Name == Nodes {
-		program, s.Addresses, s.REST = "fanout", a[1:3], ""
+		program = "fanout"
+	} else {
+		s.REST = a[0]
 	}
 	for i, address := range s.Addresses {
-		ops := a[3+i]
-		p, err := e.start(s.Name, []string{address, ops}, filepath.Join(e.Dir, program), append([]string{"-listen", address, "-ops", ops}, args...)...)
+		ops := a[nodes+i]
+		p, err := e.startNode(s, []string{address, ops}, filepath.Join(e.Dir, program), append([]string{"-listen", address, "-ops", ops}, args...)...)
 		if err != nil {
 			return err
 		}
-		s.servers = append(s.servers, p)
 		if err := p.awaitReady("http://" + ops + "/readyz"); err != nil {
 			return err
 		}
@@ -117,43 +105,22 @@ func (e *Env) startFleetwire(s *System) error {
 	return nil
 }
 
-func (e *Env) startNATS(s *System) error {
-	a, err := freeAddresses(2)
-	if err != nil {
-		return err
+// startRedis starts a Redis that the system has for itself, and returns its address.
+func (e *Env) startRedis(s *System) (address string, err error) {
+	if address, err = freeAddress(); err != nil {
+		return "", err
 	}
-	config := filepath.Join(e.Dir, "nats.conf")
-	text := fmt.Sprintf("listen: %q\nmax_connections: 1000000\nwebsocket { listen: %q, no_tls: true, compression: false }\n", a[0], a[1])
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		return err
-	}
-	return e.startAlone(s, wire.NATS{}, a[1], find(programs[NATS]), "-c", config)
+	s.redis, err = e.start("redis", []string{address}, find("redis-server"), "--port", port(address), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", e.Dir)
+	return address, err
 }
 
-func (e *Env) startMosquitto(s *System) error {
-	a, err := freeAddresses(2)
-	if err != nil {
-		return err
+// startNode starts one of the processes that hold the system's connections.
+func (e *Env) startNode(s *System, addresses []string, program string, args ...string) (*process, error) {
+	p, err := e.start(s.Name, addresses, program, args...)
+	if err == nil {
+		s.servers = append(s.servers, p)
 	}
-	config := filepath.Join(e.Dir, "mosquitto.conf")
-	text := fmt.Sprintf(`user %s
-log_type error
-log_dest stderr
-persistence false
-allow_anonymous true
-set_tcp_nodelay true
-max_queued_messages 0
-max_queued_bytes 0
-max_inflight_messages 0
-listener %s 127.0.0.1
-listener %s 127.0.0.1
-protocol websockets
-max_connections -1
-`, userName(), port(a[0]), port(a[1])) // the first only because 2.0.11 does not start without one for bare MQTT
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		return err
-	}
-	return e.startAlone(s, wire.MQTT{}, a[1], find(programs[Mosquitto]), "-c", config)
+	return p, err
 }
 
 func (e *Env) startFloor(s *System) error {
@@ -165,16 +132,9 @@ func (e *Env) startFloor(s *System) error {
 	if err != nil {
 		return err
 	}
-	return e.startAlone(s, wire.Floor{}, a, self, "floor", a)
-}
-
-func (e *Env) startAlone(s *System, dialect wire.Dialect, address, program string, args ...string) error {
-	p, err := e.start(s.Name, []string{address}, program, args...)
-	if err != nil {
-		return err
-	}
-	s.Dialect, s.Addresses, s.servers = dialect, []string{address}, []*process{p}
-	return nil
+	s.Dialect, s.Addresses = wire.Floor{}, []string{a}
+	_, err = e.startNode(s, s.Addresses, self, "floor", a)
+	return err
 }
 
 // Stop ends all processes of the system.

@@ -25,35 +25,51 @@ func TestAppsDocumentIsValid(t *testing.T) {
 	}
 }
 
-func TestParseRSS(t *testing.T) {
+func TestParseKilobytes(t *testing.T) {
 	const smaps = "5581-7ffd ---p 00000000 00:00 0 [rollup]\nRss:               17612 kB\nPss:                9000 kB\n"
-	if got, err := parseRSS([]byte(smaps)); err != nil || got != 17612<<10 {
+	if got, err := parseKilobytes([]byte(smaps), "Rss:"); err != nil || got != 17612<<10 {
 		t.Errorf("%d, %v", got, err)
 	}
 	for _, bad := range []string{"", "Pss: 1 kB\n", "Rss: x kB\n"} {
-		if got, err := parseRSS([]byte(bad)); err == nil {
+		if got, err := parseKilobytes([]byte(bad), "Rss:"); err == nil {
 			t.Errorf("%q: %d, no error", bad, got)
 		}
 	}
 }
 
+func TestMemoryIsAvailable(t *testing.T) {
+	if n := AvailableMemory(); n < 1<<20 {
+		t.Errorf("%d bytes are available", n)
+	}
+}
+
 func TestSettingsOfTheCallerAreNotMeasured(t *testing.T) {
-	got := withoutSettings([]string{"PATH=/bin", "FLEETWIRE_LOG_LEVEL=debug", "HOME=/"})
+	got := withoutSettings([]string{"PATH=/bin", "FLEETWIRE_LOG_LEVEL=debug", "CENTRIFUGO_LOG_LEVEL=debug", "HOME=/"})
 	if strings.Join(got, " ") != "PATH=/bin HOME=/" {
 		t.Errorf("%q", got)
 	}
 }
 
-func TestFreeAddressIsFree(t *testing.T) {
-	a, err := freeAddress()
-	if err != nil {
-		t.Fatal(err)
+func TestFreeAddressesAreFreeAndDiffer(t *testing.T) {
+	all, err := freeAddresses(50)
+	if err != nil || len(all) != 50 {
+		t.Fatalf("%q, %v", all, err)
 	}
-	l, err := net.Listen("tcp", a)
-	if err != nil {
-		t.Fatal(err)
+	for _, a := range all {
+		l, err := net.Listen("tcp", a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = l.Close() }()
 	}
-	_ = l.Close()
+}
+
+func TestAPeerThatIsNotBuiltSaysHow(t *testing.T) {
+	programs["imagined"] = []string{peers + "imagined"}
+	defer delete(programs, "imagined")
+	if why := Absent("imagined"); why != "bin/peers/imagined is not built: make bench-peers builds it" {
+		t.Errorf("%q", why)
+	}
 }
 
 func TestAProcessIsMeasuredAndEnded(t *testing.T) {
@@ -96,7 +112,7 @@ func TestAServerThatDoesNotStartSaysWhy(t *testing.T) {
 }
 
 func TestAnUnknownSystem(t *testing.T) {
-	if _, err := (&Env{Dir: t.TempDir()}).Start("carrier pigeon"); err == nil || !strings.Contains(err.Error(), "carrier pigeon") {
+	if _, err := (&Env{Dir: t.TempDir()}).Start("carrier pigeon", 1); err == nil || !strings.Contains(err.Error(), "carrier pigeon") {
 		t.Errorf("%v", err)
 	}
 }

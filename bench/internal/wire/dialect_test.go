@@ -4,11 +4,14 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
@@ -38,7 +41,7 @@ func request(t *testing.T, b []byte) *http.Request {
 
 func TestEveryDialectUpgrades(t *testing.T) {
 	ours, _ := fleetwire(t)
-	for name, d := range map[string]Dialect{"fleetwire": ours, "nats": NATS{}, "mqtt": MQTT{}, "floor": Floor{}} {
+	for name, d := range map[string]Dialect{"fleetwire": ours, "nats": NATS{}, "mqtt": MQTT{}, "centrifugo": Centrifugo{}, "floor": Floor{}} {
 		r := request(t, d.Open("device-1", nil, []string{"devices/*/events"}).Upgrade)
 		if r.Header.Get("Upgrade") != "websocket" || r.Header.Get("Connection") != "Upgrade" || r.Header.Get("Sec-WebSocket-Version") != "13" || r.Header.Get("Sec-WebSocket-Key") == "" {
 			t.Errorf("%s: %v is no upgrade", name, r.Header)
@@ -136,5 +139,42 @@ func TestMQTT(t *testing.T) {
 		if packet[0] != 0x30 || int(n) != len(packet)-1-used || int(n) != 5+size {
 			t.Errorf("a body of %d: remaining length %d of %d bytes", size, n, len(packet))
 		}
+	}
+}
+
+func TestCentrifugo(t *testing.T) {
+	d := Centrifugo{TokenKey: "a key of tokens", APIKey: "a key of the API"}
+	o := d.Open("device-1", nil, []string{"a/commands", "b"})
+	var replies []string
+	for i, want := range []string{`{"id":1,"connect":{"token":"`, `{"id":2,"subscribe":{"channel":"a/commands"}}`, `{"id":3,"subscribe":{"channel":"b"}}`} {
+		_, command := unframed(t, o.Steps[i].Send)
+		if !strings.HasPrefix(string(command), want) || !json.Valid(command) {
+			t.Errorf("command %s, want %s", command, want)
+		}
+		replies = append(replies, o.Steps[i].Expect)
+	}
+	if strings.Join(replies, " ") != `{"id":1,"connect": {"id":2,"subscribe": {"id":3,"subscribe":` {
+		t.Errorf("waits for %q", replies)
+	}
+
+	_, connect := unframed(t, o.Steps[0].Send)
+	_, rest, _ := strings.Cut(string(connect), `"token":"`)
+	token, _, _ := strings.Cut(rest, `"`)
+	key := func(*jwt.Token) (any, error) { return []byte(d.TokenKey), nil }
+	if parsed, err := jwt.Parse(token, key, jwt.WithValidMethods([]string{"HS256"})); err != nil {
+		t.Errorf("token %s: %v", token, err)
+	} else if subject, err := parsed.Claims.GetSubject(); subject != "device-1" {
+		t.Errorf("the token is for %q, %v", subject, err)
+	}
+
+	body := Body(100)
+	_, publish := unframed(t, d.Publish("a/events", body).Stamp(0))
+	if want := `{"id":1,"publish":{"channel":"a/events","data":` + string(body) + `}}`; string(publish) != want {
+		t.Errorf("publishes %s, want %s", publish, want)
+	}
+	r := request(t, d.REST("a/commands", body).Stamp(0))
+	posted, err := io.ReadAll(r.Body)
+	if want := `{"channel":"a/commands","data":` + string(body) + `}`; err != nil || string(posted) != want || r.URL.Path != "/api/publish" || r.Header.Get("X-API-Key") != d.APIKey {
+		t.Errorf("%s %v %s, %v; want %s", r.URL, r.Header, posted, err, want)
 	}
 }

@@ -29,3 +29,11 @@ type Dialect interface {
 	// Refusal is text that only a frame with an error contains.
 	Refusal() string
 }
+
+// A Backend is a dialect of a system that has an HTTP API.
+type Backend interface {
+	Dialect
+	// REST is the request that publishes body to the channel, on a connection that
+	// is kept open.
+	REST(channel string, body []byte) *Message
+}

@@ -57,8 +57,7 @@ func (Fleetwire) Publish(channel string, body []byte) *Message {
 // Refusal is in error frames only (protocol §4.3).
 func (Fleetwire) Refusal() string { return `{"type":"error"` }
 
-// REST is a publish request of a backend (protocol §5), on a connection that is
-// kept open.
+// REST is a publish request of a backend (protocol §5).
 func (f Fleetwire) REST(channel string, body []byte) *Message {
 	data := fmt.Sprintf(`{"data":%s}`, body)
 	return newMessage(fmt.Appendf(nil, "POST /v1/channels/%s/publish HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %s:%s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
