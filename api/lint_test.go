@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"fleetwire/pkg/nodetest"
+	"fleetwire/pkg/nodejstest"
 )
 
 const (
@@ -51,7 +51,7 @@ func TestLint(t *testing.T) {
 		{"a security scheme that is none", asyncAPI, "type: httpApiKey", "type: httpKey"},
 		{"an example with a misspelt key", asyncAPI, "- name: byName", "- nam: byName"},
 	}
-	node := nodetest.Path(t, 20, 19, "../api/lint")
+	node := nodejstest.Path(t, 20, 19, "../api/lint")
 	dir := t.TempDir()
 	args := []string{filepath.Join("lint", "lint.mjs"), openAPI, asyncAPI}
 	files := map[string]string{} // of the mistakes

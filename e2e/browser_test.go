@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"fleetwire/pkg/nodetest"
+	"fleetwire/pkg/nodejstest"
 )
 
 // chromiumPath is a Chromium, or a browser made of it.
@@ -27,7 +27,7 @@ func chromiumPath(t *testing.T) string {
 // through the published client's MeteredPeer and a publishable key. They are on
 // different nodes. npm/browser.mjs says what is looked at.
 func TestBrowsersMeet(t *testing.T) {
-	nodetest.Path(t, 20, 0, npmFolder)
+	nodejstest.Path(t, 20, 0, npmFolder)
 	chromium := chromiumPath(t)
 
 	site := http.NewServeMux()

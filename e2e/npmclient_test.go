@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"fleetwire/pkg/nodetest"
+	"fleetwire/pkg/nodejstest"
 	"fleetwire/pkg/redisconn/redistest"
 )
 
@@ -91,7 +91,7 @@ func runNPM(t *testing.T, limit time.Duration, settings any, program string, arg
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, nodetest.Path(t, 20, 0, npmFolder), append([]string{program}, args...)...)
+	cmd := exec.CommandContext(ctx, nodejstest.Path(t, 20, 0, npmFolder), append([]string{program}, args...)...)
 	cmd.Dir = filepath.FromSlash(npmFolder)
 	cmd.WaitDelay = 5 * time.Second
 	var out, errors bytes.Buffer
@@ -105,7 +105,7 @@ func runNPM(t *testing.T, limit time.Duration, settings any, program string, arg
 // The client that is published for the hosted service, unchanged, in Node.js
 // with ws. npm/client.mjs has the scenarios; it says what each one shows.
 func TestPublishedClient(t *testing.T) {
-	nodetest.Path(t, 20, 0, npmFolder)
+	nodejstest.Path(t, 20, 0, npmFolder)
 	all := newKey("npm", "devices/**", "fleets/**").only(everyAction...)
 	few := newKey("npm-few", "devices/**").only("subscribe")
 	public := &keyDoc{ID: "pk_live_npm", Patterns: []string{"public/**"}, Actions: everyAction}

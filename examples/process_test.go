@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"fleetwire/pkg/nodetest"
+	"fleetwire/pkg/nodejstest"
 )
 
 // patience is how long anything may take before a test gives up on it. It is
@@ -226,5 +226,5 @@ func pythonPath(t *testing.T) string {
 // nodePath is a Node.js beside which the Node examples' packages are installed.
 func nodePath(t *testing.T) string {
 	t.Helper()
-	return nodetest.Path(t, 18, 0, filepath.Join(root, "examples", "node"))
+	return nodejstest.Path(t, 18, 0, filepath.Join(root, "examples", "node"))
 }

@@ -1,7 +1,7 @@
-// Package nodetest finds Node.js and npm packages for tests that run
+// Package nodejstest finds Node.js and npm packages for tests that run
 // JavaScript. Where they are missing the test is skipped, and says how to get
 // them.
-package nodetest
+package nodejstest
 
 import (
 	"encoding/json"
@@ -19,7 +19,7 @@ const how = "; to get it: scripts/install-test-deps, or https://nodejs.org and n
 // packages that folder/package-lock.json names are installed in folder.
 func Path(t testing.TB, major, minor int, folder string) string {
 	t.Helper()
-	// The folder as somebody would type it, from the module's root.
+	// The folder as one types it in the module's root.
 	typed := strings.TrimLeft(filepath.ToSlash(folder), "./")
 	out, err := exec.Command("node", "--version").Output()
 	version := strings.TrimSpace(string(out))
