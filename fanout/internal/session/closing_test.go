@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"strings"
@@ -110,6 +111,28 @@ func TestClosingWithoutAnAnswer(t *testing.T) {
 	p.wantEOF()
 	if waited := time.Since(begin); waited < lingering/2 || waited > patience/2 {
 		t.Errorf("the socket was closed after %v, want about %v", waited, lingering)
+	}
+}
+
+// HOSTILE: a connection that is closed for sending too much, and sends on as fast as it
+// can. Reading that would take most of a core for as long as the node waits.
+func TestFloodAfterTheEnd(t *testing.T) {
+	w := newWorld(t)
+	p := w.connect(w.limited("device-1", 1, 1))
+	flood := bytes.Repeat(pingFrame(""), 10_000)
+	const most = 64 << 20 // more than all buffers of two sockets hold
+	sent := 0
+	for sent < most {
+		n, err := p.conn.Write(flood)
+		if sent += n; err != nil {
+			break // the socket is closed
+		}
+	}
+	if sent >= most {
+		t.Errorf("the node has taken %d MiB after the end", sent>>20)
+	}
+	if e := p.wait(); e.By != "server" || e.Code != protocol.CloseMessageRate {
+		t.Errorf("ended %+v", e)
 	}
 }
 

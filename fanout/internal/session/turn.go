@@ -23,6 +23,15 @@ const (
 	lingeringSlow = 10 * time.Second
 )
 
+// lingeringBytes bounds what is read of a connection in that time, each header and each
+// payload counted as stepBytes more. That is room for a frame of many MiB, whose sender
+// is to learn why it is refused. One that sends more does not wait for its close frame,
+// and reading on would cost the node as much as the network can carry.
+const (
+	lingeringBytes = 16 << 20
+	stepBytes      = 128
+)
+
 var (
 	// errNothing: there is nothing to read for now.
 	errNothing = errors.New("nothing to read")
@@ -42,6 +51,7 @@ type Ended struct {
 type ending struct {
 	Ended
 	deaf     bool        // there is nothing to wait for from the peer any more
+	dropped  int         // of what the peer has sent since: see lingeringBytes
 	late     atomic.Bool // the time for it is over
 	deadline *time.Timer
 }
@@ -151,15 +161,16 @@ func networkReason(err error) string {
 	}
 }
 
-// awaitPeerClose reads and drops what has come, up to the peer's close frame or
-// the end of the stream.
+// awaitPeerClose reads and drops what has come, up to the peer's close frame, the
+// end of the stream, or lingeringBytes.
 func (s *Session) awaitPeerClose() {
 	err := s.fill()
 	for n := 1; n > 0 && !s.in.peerClosing; {
 		n = s.in.skip(s.in.bytes())
 		s.in.consume(n)
+		s.ending.dropped += stepBytes + n
 	}
-	if s.in.peerClosing || err != nil && !errors.Is(err, errNothing) {
+	if s.in.peerClosing || s.ending.dropped > lingeringBytes || err != nil && !errors.Is(err, errNothing) {
 		s.beDeaf()
 	}
 }

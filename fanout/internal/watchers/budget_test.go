@@ -67,7 +67,7 @@ func (*counter) AppendPresence([]byte) bool         { return false }
 func (c *counter) AppendSnapshot(frame []byte) bool { c.snapshots++; return false }
 func (*counter) Flush()                             {}
 
-// Snapshots count as well: a connection that watches a large channel anew again and
+// Snapshots and what is read for them count as well: a connection that watches a large channel anew again and
 // again is kept waiting, and in the end gets what it was promised.
 func TestBudgetOfSnapshots(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
@@ -91,6 +91,17 @@ func TestBudgetOfSnapshots(t *testing.T) {
 		}
 		if most := (burstBytes+seconds*bytesPerSecond)/(4<<20) + 6; c.snapshots > most || c.snapshots < 10 {
 			t.Errorf("%d snapshots of 4 MiB in %d s, want up to %d", c.snapshots, seconds, most)
+		}
+		// Each time the channel was to be read, for nobody else watches it.
+		if most := (burstBytes+seconds*bytesPerSecond)/(1000*(4000+perRead)) + 2; w.loads > most || w.loads < 10 {
+			t.Errorf("it was read %d times, want up to %d", w.loads, most)
+		}
+		bystander := w.watcher(5000)
+		w.watchers.Watch(bystander, "other", "v")
+		w.watchers.Ready(bystander, "other", "v", presence.Version{})
+		pass()
+		if len(bystander.frames) != 1 {
+			t.Error("another app's watcher waits for its snapshot")
 		}
 		before := c.snapshots
 		again(time.Second)

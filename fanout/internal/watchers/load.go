@@ -43,9 +43,9 @@ func (ws *Watchers) runLoads(ctx context.Context) {
 // when signalled.
 func (ws *Watchers) loadAll(ctx context.Context) (wait time.Duration) {
 	for {
-		asked := ws.takeLoads()
+		asked, wait := ws.takeLoads()
 		if len(asked) == 0 {
-			return ws.retries()
+			return sooner(wait, ws.retries())
 		}
 		ids := make([]presence.ChannelID, len(asked))
 		for i, a := range asked {
@@ -63,6 +63,7 @@ func (ws *Watchers) loadAll(ctx context.Context) (wait time.Duration) {
 		}
 		ws.mu.Lock()
 		for i, a := range asked {
+			ws.reads.spend(a.view.id.App, readBytes(&states[i]), time.Now())
 			if a.view.round == a.round {
 				a.view.asked = false
 				ws.replace(a.view, states[i])
@@ -72,21 +73,39 @@ func (ws *Watchers) loadAll(ctx context.Context) (wait time.Duration) {
 	}
 }
 
-func (ws *Watchers) takeLoads() (asked []loadAsked) {
+// takeLoads takes the views that are to be loaded now. Those of an app that has had too
+// much read stay; wait is for how long, 0 if there are none.
+func (ws *Watchers) takeLoads() (asked []loadAsked, wait time.Duration) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
+	now := time.Now()
+	var stay []*view
 	for len(ws.toLoad) > 0 && len(asked) < loadedAtOnce {
 		v := ws.toLoad[0]
 		ws.toLoad = ws.toLoad[1:]
+		if owes := ws.reads.owes(v.id.App, now); v.asked && owes > 0 {
+			stay = append(stay, v)
+			wait = sooner(wait, owes)
+			continue
+		}
 		v.queued = false
 		if v.asked {
 			asked = append(asked, loadAsked{v, v.round})
 		}
 	}
+	ws.toLoad = append(stay, ws.toLoad...)
 	if len(ws.toLoad) == 0 {
 		ws.toLoad = nil
 	}
-	return asked
+	return asked, wait
+}
+
+// sooner is the shorter of two waits, of which 0 means none.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
 }
 
 func (ws *Watchers) putBack(asked []loadAsked) {

@@ -95,6 +95,7 @@ type Watchers struct {
 	loading  chan struct{}
 
 	budget  budget
+	reads   budget
 	closing int // what the view that is being closed costs its app, in bytes
 
 	dirty []Watcher // have frames to flush
@@ -131,6 +132,7 @@ func New(opt Options) *Watchers {
 		watching: map[watcherKey]*watching{},
 		patterns: map[string][]*patternWatch{},
 		budget:   budget{},
+		reads:    budget{},
 		flushing: make(chan struct{}, 1),
 		loading:  make(chan struct{}, 1),
 	}
