@@ -104,6 +104,22 @@ func TestRefusesToStart(t *testing.T) {
 	}
 }
 
+// -version needs no settings and prints one line, on standard output.
+func TestVersion(t *testing.T) {
+	for _, args := range [][]string{{"-version"}, {"--version"}, {"-drain", "soon", "-version"}, {"healthcheck", "-version"}} {
+		program := exec.Command(os.Args[0], args...)
+		program.Env = append(os.Environ(), asProgram+"=1", "FLEETWIRE_DRAIN=later")
+		var stdout, stderr strings.Builder
+		program.Stdout, program.Stderr = &stdout, &stderr
+		if err := program.Run(); err != nil || stderr.String() != "" {
+			t.Errorf("%q: %v, standard error %q", args, err, &stderr)
+		}
+		if want := regexp.MustCompile(`^fanout \S+ commit \S+ go\S+\n$`); !want.MatchString(stdout.String()) {
+			t.Errorf("%q: printed %q, want %v", args, &stdout, want)
+		}
+	}
+}
+
 // The program: it says where it listens, serves, and exits 0 on SIGTERM after
 // telling its peers.
 func TestProgram(t *testing.T) {

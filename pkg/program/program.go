@@ -11,6 +11,8 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"runtime/debug"
+	"slices"
 	"syscall"
 	"time"
 
@@ -32,8 +34,14 @@ type Process struct {
 
 // Main runs a program whose name begins its error line. ctx ends with the first SIGINT
 // or SIGTERM. The process exits with 0 if run returns nil or flag.ErrHelp, and with 1
-// otherwise. Main does not return.
+// otherwise. With -version anywhere on the command line, Main prints which build the
+// program is, and runs nothing. Main does not return.
 func Main(name string, run func(ctx context.Context, p *Process, args []string) error) {
+	if slices.Contains(os.Args[1:], "-version") || slices.Contains(os.Args[1:], "--version") {
+		info, _ := debug.ReadBuildInfo()
+		fmt.Println(versionLine(name, info))
+		os.Exit(0)
+	}
 	// Go ends a process that writes to a closed pipe on standard output or error.
 	signal.Ignore(syscall.SIGPIPE)
 	p := &Process{Stdout: telemetry.NewOutput(os.Stdout), Stderr: telemetry.NewOutput(os.Stderr)}

@@ -1,0 +1,29 @@
+package program
+
+import (
+	"runtime"
+	"runtime/debug"
+	"strings"
+)
+
+// versionLine says which build a program is: "fanout v1.2.3 commit 0123abcd… go1.26.8". The version is "devel", and
+// the commit "unknown", where Go did not record them; "+dirty" marks a commit whose
+// checkout had changes. info is nil for a binary that was built without modules.
+func versionLine(name string, info *debug.BuildInfo) string {
+	version, commit, dirty := "", "unknown", ""
+	if info != nil {
+		version = strings.Trim(info.Main.Version, "()")
+		for _, s := range info.Settings {
+			switch {
+			case s.Key == "vcs.revision":
+				commit = s.Value
+			case s.Key == "vcs.modified" && s.Value == "true":
+				dirty = "+dirty"
+			}
+		}
+	}
+	if version == "" {
+		version = "devel"
+	}
+	return name + " " + version + " commit " + commit + dirty + " " + runtime.Version()
+}
