@@ -16,3 +16,6 @@ func (t *together) Waiting() int {
 	defer t.mu.Unlock()
 	return len(t.waiting)
 }
+
+// HideAddress is what the dial hook does with an error.
+var HideAddress = hideAddress

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/redact"
 )
 
 // TurnedAway reports that Redis refused a connection: a wrong password, too many
@@ -44,8 +46,35 @@ func (handshake) DialHook(next redis.DialHook) redis.DialHook {
 		if dialed, ok := ctx.Value(dialedKey{}).(*atomic.Bool); ok && dialed.Swap(true) {
 			return nil, errors.New("the connection was lost")
 		}
-		return next(ctx, network, addr)
+		conn, err := next(ctx, network, addr)
+		if err != nil {
+			err = hideAddress(addr, err)
+		}
+		return conn, err
 	}
+}
+
+// hiddenError is a dial's error without the address in its text.
+type hiddenError struct {
+	error
+	text string
+}
+
+func (e *hiddenError) Error() string { return e.text }
+func (e *hiddenError) Unwrap() error { return e.error }
+
+// hideAddress shows a host or a path in err as redact.Place does: it may be a password
+// that stands where the host belongs, as in redis://password:6379.
+func hideAddress(addr string, err error) error {
+	host, _, split := net.SplitHostPort(addr)
+	if split != nil { // a path
+		host = addr
+	}
+	shown := strings.Trim(redact.Place(host), `"`)
+	if text := strings.ReplaceAll(err.Error(), host, shown); host != "" && text != err.Error() {
+		return &hiddenError{err, text}
+	}
+	return err
 }
 
 type dialedKey struct{}

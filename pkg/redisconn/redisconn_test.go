@@ -125,6 +125,33 @@ func TestPasswordInErrors(t *testing.T) {
 	}
 }
 
+// A password may stand where the host or the path belongs: redis://password:6379.
+func TestPasswordAsAddress(t *testing.T) {
+	const password = "5ec4e70123456789abcdef"
+	rdb, err := redisconn.Open("unix:///"+password, redisconn.TLS{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = rdb.Close() })
+	err = rdb.Ping(t.Context()).Err()
+	if err == nil || strings.Contains(err.Error(), password) || !strings.Contains(err.Error(), "dial unix /5ec4e7…: ") {
+		t.Errorf("the error for a path: %v", err)
+	}
+	if !redisconn.NotSent(err) {
+		t.Errorf("%v: not known for a dial that failed", err)
+	}
+
+	unknown := &net.DNSError{Err: "no such host", Name: password, IsNotFound: true}
+	err = redisconn.HideAddress(password+":6379", &net.OpError{Op: "dial", Net: "tcp", Err: unknown})
+	if want := "dial tcp: lookup 5ec4e7…: no such host"; err.Error() != want || !errors.Is(err, unknown) {
+		t.Errorf("the error for a host: %v, want %s", err, want)
+	}
+	short := &net.DNSError{Err: "no such host", Name: "redis.example.com", IsNotFound: true}
+	if err := redisconn.HideAddress("redis.example.com:6379", short); err != error(short) {
+		t.Errorf("the error for a host of short words is changed: %v", err)
+	}
+}
+
 func TestUnreachable(t *testing.T) {
 	_, rdb := redistest.Embedded(t)
 	wrongType := rdb.LPush(context.Background(), "list", 1).Err()
