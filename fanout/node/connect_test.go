@@ -362,7 +362,7 @@ func TestQuotaAndRate(t *testing.T) {
 // The node pings by itself: group after group has its turn, each second one.
 func TestNodePings(t *testing.T) {
 	r := prepare(t)
-	r.nextConnection.Store(uint64(keepAliveGroups) + 1) // the next is in the third group
+	r.sessions.last = uint64(keepAliveGroups) + 1 // the next is in the third group
 	r.run()
 	r.awaitReady()
 	p := r.connect(keyID, "a")

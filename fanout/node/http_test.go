@@ -171,7 +171,7 @@ func TestAnEndlessBodyIsCutOff(t *testing.T) {
 // a descriptor and a goroutine.
 func TestSlowRequestsAreCutOff(t *testing.T) {
 	r := prepare(t)
-	server := r.app.Server()
+	server := r.door.Server()
 	if server.ReadTimeout <= 0 || server.ReadTimeout > 30*time.Second || server.IdleTimeout <= 0 || server.WriteTimeout <= 0 {
 		t.Errorf("timeouts: read %v, idle %v, write %v", server.ReadTimeout, server.IdleTimeout, server.WriteTimeout)
 	}

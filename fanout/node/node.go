@@ -16,9 +16,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gofiber/fiber/v2"
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/fanout/internal/door"
 	"fleetwire/fanout/internal/hub"
 	"fleetwire/fanout/internal/members"
 	"fleetwire/fanout/internal/session"
@@ -85,12 +85,9 @@ type Node struct {
 	usage       *usage.Recorder
 
 	listener, opsListener net.Listener
-	app                   *fiber.App
-	controlPlane          http.Handler
+	door                  *door.Door
 	sessionOptions        *session.Options
 	sessions              *registry
-	connected             connectedLog
-	nextConnection        atomic.Uint64
 	draining              atomic.Bool
 }
 
@@ -142,10 +139,9 @@ func New(opt Options) (*Node, error) {
 		return presence.Load(ctx, opt.Redis, opt.Keys, channels)
 	}})
 	n.broker.OnRestored(n.watchers.Restored)
-	n.connected.log = opt.Log
 	n.sessionOptions = &session.Options{
 		Hub: n.hub, Publisher: n.publisher, Members: n.members, Watchers: n.watchers,
-		Verify: n.verify, Revoked: n.revoked, Directory: opt.Apps.Current, Log: opt.Log, Now: opt.Now, Ticks: ticks(),
+		Directory: opt.Apps.Current, Log: opt.Log, Now: opt.Now, Ticks: ticks(),
 		Loops: loops, Left: n.left, Ended: n.ended,
 	}
 	n.metrics.CountDeliveries(n.hub.Delivered)
@@ -155,7 +151,12 @@ func New(opt Options) (*Node, error) {
 	}
 	n.metrics.ReportReady(n.Ready)
 	n.metrics.ReportAppsStale(func() bool { return opt.Apps.Stale() != nil })
-	n.app = n.newApp()
+	n.door = door.New(door.Options{
+		Apps: opt.Apps, TrustedProxies: opt.TrustedProxies, Log: opt.Log, Now: opt.Now,
+		Limiter: n.limiter, Connections: n.connections, Sessions: n.sessions, SessionOptions: n.sessionOptions,
+		Health: n.health, Metrics: n.metrics, Live: n.live, Draining: n.draining.Load,
+	})
+	n.sessionOptions.Verify, n.sessionOptions.Revoked = n.door.Verify, n.door.Revoked
 	return n, nil
 }
 
@@ -187,7 +188,7 @@ func (n *Node) Broker() *broker.Broker { return n.broker }
 
 // MountControlPlane serves h on every path but /v1. It must come before Run.
 func (n *Node) MountControlPlane(h http.Handler) {
-	n.controlPlane = n.leavingWhileDraining(h)
+	n.door.Mount(n.leavingWhileDraining(h))
 }
 
 // Ready says whether the node serves new connections: Redis answers, all
@@ -205,11 +206,14 @@ func (n *Node) notReady() string {
 	if err := n.broker.Trouble(); err != nil {
 		return "the link to redis that subscribes is down: " + err.Error()
 	}
-	if !n.broker.Live() || !n.members.Live() {
+	if !n.live() {
 		return "subscriptions in redis are not live yet"
 	}
 	return ""
 }
+
+// live says whether a subscribe would succeed.
+func (n *Node) live() bool { return n.health.Up() && n.broker.Live() && n.members.Live() }
 
 // Run serves until ctx ends, then drains: it stops accepting, tells all peers,
 // and closes their connections over Options.Drain. A node with a control plane
@@ -238,9 +242,8 @@ func (n *Node) Run(ctx context.Context) error {
 	run(n.sessionOptions.Loops.Run)
 
 	n.awaitReady(ctx)
-	n.app.Server().Logger = quiet{n.opt.Log}
 	failed := make(chan error, 2)
-	go func() { failed <- n.app.Listener(n.intake()) }()
+	go func() { failed <- n.door.Serve(n.listener) }()
 	ops := n.opsServer()
 	if n.opsListener != nil {
 		go func() { failed <- ops.Serve(n.opsListener) }()
@@ -258,10 +261,10 @@ func (n *Node) Run(ctx context.Context) error {
 		defer close(accepting)
 		requests, cancel := n.unlessHurried(requestDrain)
 		defer cancel()
-		_ = n.app.ShutdownWithContext(requests)
+		_ = n.door.Shutdown(requests)
 		_ = n.listener.Close() // if fiber had not come to serving it
 	}
-	if n.controlPlane == nil {
+	if !n.door.HasREST() {
 		go stopAccepting()
 		n.drain()
 	} else { // backends are served for as long as devices are
@@ -269,7 +272,7 @@ func (n *Node) Run(ctx context.Context) error {
 		go stopAccepting()
 	}
 	n.sessions.wait()
-	n.connected.end()
+	n.door.Close()
 	<-accepting
 	stop()
 	parts.Wait()

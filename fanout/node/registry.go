@@ -22,7 +22,8 @@ type registry struct {
 
 	mu      sync.Mutex
 	ended   bool           // wait has been called
-	running sync.WaitGroup // connections, from enter on
+	last    uint64         // connection's number
+	running sync.WaitGroup // connections, from Enter to Leave
 }
 
 func newRegistry() *registry {
@@ -33,18 +34,23 @@ func newRegistry() *registry {
 	return r
 }
 
-// enter counts a connection that wait is to wait for, until running.Done. It
-// refuses once wait has been called.
-func (r *registry) enter() bool {
+// Enter is door.Sessions'. It refuses once wait has been called.
+func (r *registry) Enter() (id uint64, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.ended {
-		r.running.Add(1)
+	if r.ended {
+		return 0, false
 	}
-	return !r.ended
+	r.running.Add(1)
+	r.last++
+	return r.last, true
 }
 
-func (r *registry) add(s *session.Session) {
+// Leave is door.Sessions'.
+func (r *registry) Leave() { r.running.Done() }
+
+// Add is door.Sessions'.
+func (r *registry) Add(s *session.Session) {
 	g := &r.groups[s.ID()%uint64(keepAliveGroups)]
 	g.mu.Lock()
 	g.sessions[s.ID()] = s
@@ -101,4 +107,18 @@ func (r *registry) wait() {
 	r.ended = true
 	r.mu.Unlock()
 	r.running.Wait()
+}
+
+// left is called when a session takes part in nothing any more.
+func (n *Node) left(s *session.Session) {
+	n.sessions.remove(s)
+	n.connections.Release(s.Grant().App.ID)
+}
+
+// ended is called when a connection, refused or not, is closed.
+func (n *Node) ended(s *session.Session, how session.Ended) {
+	defer n.sessions.Leave()
+	if !s.Refused() {
+		n.metrics.Ended(how.By, int(how.Code))
+	}
 }

@@ -53,13 +53,13 @@ func TestRequestUnderWayOutlivesTheDrain(t *testing.T) {
 // they don't.
 func TestAnswersEndTheirConnectionsInADrain(t *testing.T) {
 	r := prepare(t)
-	r.MountControlPlane(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	h := r.leavingWhileDraining(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "served")
 	}))
 	for _, draining := range []bool{false, true} {
 		r.draining.Store(draining)
 		w := httptest.NewRecorder()
-		r.controlPlane.ServeHTTP(w, httptest.NewRequest("POST", "/v1/tokens", nil))
+		h.ServeHTTP(w, httptest.NewRequest("POST", "/v1/tokens", nil))
 		if closes := w.Header().Get("Connection") == "close"; closes != draining || w.Body.String() != "served" {
 			t.Errorf("draining %v: Connection %q, body %q", draining, w.Header().Get("Connection"), w.Body)
 		}

@@ -62,10 +62,10 @@ var rules = []rule{
 		}),
 	},
 	{
-		name:   "fiber in fanout",
-		reason: "how the sockets are carried is fanout's own affair; everything else speaks net/http, or to fanout/node",
+		name:   "fiber at the door",
+		reason: "how connections come in is the door's own affair; everything else speaks net/http, or to fanout/node",
 		find: imports(func(f *file, p string) bool {
-			return !f.under("fanout") && within(p, "github.com/gofiber", "github.com/valyala/fasthttp", "github.com/fasthttp/websocket")
+			return !f.under("fanout/internal/door") && within(p, "github.com/gofiber", "github.com/valyala/fasthttp", "github.com/fasthttp/websocket")
 		}),
 	},
 	{
@@ -134,7 +134,7 @@ const (
 
 // subjects are the directories that the rules speak of. If one is renamed, the
 // rules about it would hold for ever without checking anything.
-var subjects = []string{"pkg/protocol", "pkg/channel", "pkg/broker", "pkg/rediskeys", "functions", "fanout", "fanout/internal/members", "localdev", "examples"}
+var subjects = []string{"pkg/protocol", "pkg/channel", "pkg/broker", "pkg/rediskeys", "functions", "fanout", "fanout/internal/door", "fanout/internal/members", "localdev", "examples"}
 
 // violations runs every rule, and prefixes what it found with the rule's name.
 func violations(files []*file) []string {

@@ -1,4 +1,4 @@
-package node
+package door
 
 import (
 	"bytes"
@@ -15,10 +15,10 @@ import (
 // A second's first connects are told one by one, the others as a number; at level
 // debug all are.
 func TestConnectsAreTold(t *testing.T) {
-	for level, want := range map[slog.Level]int{slog.LevelInfo: connectedLines, slog.LevelDebug: 1000} {
+	for level, want := range map[slog.Level]int{slog.LevelInfo: openedLines, slog.LevelDebug: 1000} {
 		synctest.Test(t, func(t *testing.T) {
 			var out bytes.Buffer
-			c := &connectedLog{log: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: level}))}
+			c := &openedLog{log: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: level}))}
 			app := &apps.App{ID: "app_a"}
 			grant := &auth.Grant{App: app, Key: &apps.Key{ID: "sk_a", App: app}, Peer: "camera-1"}
 			for range 3 {
@@ -43,7 +43,7 @@ func TestConnectsAreTold(t *testing.T) {
 			if n := strings.Count(out.String(), "\n"); n != 1 {
 				t.Errorf("%v: one connect took %d lines", level, n)
 			}
-			for range connectedLines + 1 {
+			for range openedLines + 1 {
 				c.tell(1, grant, "192.0.2.1")
 			}
 			c.end()

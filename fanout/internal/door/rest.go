@@ -1,8 +1,7 @@
-package node
+package door
 
 import (
 	"bytes"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -16,9 +15,9 @@ import (
 
 // answer makes the handler of all requests: GET /v1 is sockets', everything else
 // the control plane's, if there is one.
-func (n *Node) answer(sockets fasthttp.RequestHandler) fasthttp.RequestHandler {
+func (d *Door) answer(sockets fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
-		defer n.recoverRequest(ctx)
+		defer d.recoverRequest(ctx)
 		path, query := splitTarget(string(ctx.Request.Header.RequestURI()))
 		switch {
 		case isSocketPath(path) && ctx.IsGet():
@@ -28,18 +27,12 @@ func (n *Node) answer(sockets fasthttp.RequestHandler) fasthttp.RequestHandler {
 		case isSocketPath(path):
 			ctx.Response.Header.Set("Allow", "GET, HEAD")
 			writeError(ctx, http.StatusMethodNotAllowed, protocol.Errorf(protocol.MethodNotAllowed, "/v1 takes GET, HEAD only, and connects by a GET that upgrades to WebSocket"))
-		case n.controlPlane == nil:
+		case d.rest == nil:
 			writeError(ctx, http.StatusNotFound, protocol.Errorf(protocol.NotFound, "this is a fan-out node: it serves the WebSocket at /v1 and no REST, which -control-plane would add"))
 		default:
-			n.rest(ctx, path, query)
+			d.answerREST(ctx, path, query)
 		}
 	}
-}
-
-// intake accepts connections, and hands on from them what is HTTP.
-func (n *Node) intake() net.Listener {
-	patience := n.app.Server().ReadTimeout
-	return intake.Listen(impatient{n.listener, patience}, headerBytes, bodyBytes, patience)
 }
 
 func isSocketPath(path string) bool { return path == "/v1" || path == "/v1/" }
@@ -64,9 +57,9 @@ func splitTarget(target string) (path, query string) {
 // beforeBody decides whether a request's body is read. Without a control plane and
 // without a secret key it is not: the answer comes at once, and the connection
 // closes. Too long a body is refused in the same way, by its Content-Length.
-func (n *Node) beforeBody(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+func (d *Door) beforeBody(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	length := h.ContentLength() // -1: chunked, -2: none
-	if (length > 0 || length == -1) && !n.readsBody(h, length) {
+	if (length > 0 || length == -1) && !d.readsBody(h, length) {
 		h.SetContentLength(0)
 		h.Del("Expect")
 		h.SetConnectionClose()
@@ -74,21 +67,21 @@ func (n *Node) beforeBody(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	return fasthttp.RequestConfig{}
 }
 
-func (n *Node) readsBody(h *fasthttp.RequestHeader, length int) bool {
-	if path, _ := splitTarget(string(h.RequestURI())); n.controlPlane == nil || length > bodyBytes || isSocketPath(path) {
+func (d *Door) readsBody(h *fasthttp.RequestHeader, length int) bool {
+	if path, _ := splitTarget(string(h.RequestURI())); d.rest == nil || length > bodyBytes || isSocketPath(path) {
 		return false
 	}
 	authorization := h.PeekAll("Authorization")
 	if len(authorization) != 1 {
 		return false
 	}
-	_, refused := auth.Authenticate(n.opt.Apps.Current(), string(authorization[0]))
+	_, refused := auth.Authenticate(d.Apps.Current(), string(authorization[0]))
 	return refused == nil
 }
 
-// rest has the control plane answer. The path stays as it was sent: with a broken
+// answerREST has the control plane answer. The path stays as it was sent: with a broken
 // escape, or with %2F, it is for the control plane to say what that means.
-func (n *Node) rest(ctx *fasthttp.RequestCtx, path, query string) {
+func (d *Door) answerREST(ctx *fasthttp.RequestCtx, path, query string) {
 	decoded, err := url.PathUnescape(path)
 	if err != nil {
 		decoded = path
@@ -107,7 +100,7 @@ func (n *Node) rest(ctx *fasthttp.RequestCtx, path, query string) {
 		length = conn.BodyLength()
 	}
 	w := &restWriter{ctx: ctx, header: http.Header{}}
-	n.controlPlane.ServeHTTP(w, &http.Request{
+	d.rest.ServeHTTP(w, &http.Request{
 		Method: string(ctx.Method()),
 		URL:    &url.URL{Path: decoded, RawPath: path, RawQuery: query},
 		Proto:  "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,

@@ -1,4 +1,4 @@
-package node
+package door
 
 import (
 	"context"
@@ -9,13 +9,13 @@ import (
 	"fleetwire/pkg/auth"
 )
 
-// connectedLines is how many connects of a second are told one by one: a fleet that
+// openedLines is how many connects of a second are told one by one: a fleet that
 // comes back would fill the log.
-const connectedLines = 10
+const openedLines = 10
 
-// connectedLog tells who connects: the first of each second one by one, and how many
+// openedLog tells who connects: the first of each second one by one, and how many
 // others there were. At level debug it tells all.
-type connectedLog struct {
+type openedLog struct {
 	log *slog.Logger
 
 	mu     sync.Mutex
@@ -24,7 +24,7 @@ type connectedLog struct {
 	second *time.Timer // nil: none runs
 }
 
-func (c *connectedLog) tell(connection uint64, grant *auth.Grant, address string) {
+func (c *openedLog) tell(connection uint64, grant *auth.Grant, address string) {
 	level := slog.LevelInfo
 	if !c.first() {
 		level = slog.LevelDebug
@@ -35,13 +35,13 @@ func (c *connectedLog) tell(connection uint64, grant *auth.Grant, address string
 }
 
 // first says whether a connect is among the first of its second.
-func (c *connectedLog) first() bool {
+func (c *openedLog) first() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.second == nil {
 		c.second = time.AfterFunc(time.Second, c.sum)
 	}
-	if c.lines < connectedLines {
+	if c.lines < openedLines {
 		c.lines++
 		return true
 	}
@@ -50,7 +50,7 @@ func (c *connectedLog) first() bool {
 }
 
 // sum ends a second.
-func (c *connectedLog) sum() {
+func (c *openedLog) sum() {
 	c.mu.Lock()
 	others := c.others
 	c.lines, c.others, c.second = 0, 0, nil
@@ -61,7 +61,7 @@ func (c *connectedLog) sum() {
 }
 
 // end tells at once what is left to tell.
-func (c *connectedLog) end() {
+func (c *openedLog) end() {
 	c.mu.Lock()
 	runs := c.second != nil && c.second.Stop()
 	c.mu.Unlock()

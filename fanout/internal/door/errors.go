@@ -1,4 +1,4 @@
-package node
+package door
 
 import (
 	"errors"
@@ -26,9 +26,9 @@ func internalError(ctx *fasthttp.RequestCtx) {
 }
 
 // recoverRequest is deferred where requests are answered.
-func (n *Node) recoverRequest(ctx *fasthttp.RequestCtx) {
+func (d *Door) recoverRequest(ctx *fasthttp.RequestCtx) {
 	if p := recover(); p != nil {
-		n.opt.Log.Error("a request panicked", "panic", p, "stack", string(debug.Stack()))
+		d.Log.Error("a request panicked", "panic", p, "stack", string(debug.Stack()))
 		ctx.Response.Reset()
 		ctx.SetConnectionClose()
 		internalError(ctx)
@@ -36,9 +36,9 @@ func (n *Node) recoverRequest(ctx *fasthttp.RequestCtx) {
 }
 
 // upgradeFailed answers for what fiber's side of the upgrade refuses.
-func (n *Node) upgradeFailed(c *fiber.Ctx, err error) error {
+func (d *Door) upgradeFailed(c *fiber.Ctx, err error) error {
 	if !errors.Is(err, fiber.ErrUpgradeRequired) {
-		n.opt.Log.Error("a request failed", "err", err)
+		d.Log.Error("a request failed", "err", err)
 		internalError(c.Context())
 		return nil
 	}
