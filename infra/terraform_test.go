@@ -20,26 +20,35 @@ const getTerraform = "SKIPPED: needs terraform ≥ 1.9 (https://developer.hashic
 // TestMain removes what the tests share.
 func TestMain(m *testing.M) {
 	code := m.Run()
+	if shared.provider != nil {
+		_ = shared.provider.stop()
+	}
 	if shared.dir != "" {
 		_ = os.RemoveAll(shared.dir)
 	}
 	os.Exit(code)
 }
 
-// terraform runs a command in dir and returns what it prints. Nothing that the
-// caller's shell knows about AWS or Terraform reaches it: no test can meet a
-// real account.
+// environment is what terraform and the provider get. Nothing that the caller's
+// shell knows about AWS or Terraform is in it: no test can meet a real account.
+func environment() []string {
+	own := slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return slices.ContainsFunc([]string{"AWS_", "TF_VAR_", "TF_CLI_ARGS", "TF_DATA_DIR=", "TF_WORKSPACE=", "TF_LOG", "TF_REATTACH_PROVIDERS="},
+			func(prefix string) bool { return strings.HasPrefix(v, prefix) })
+	})
+	return append(own, "AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null",
+		"CHECKPOINT_DISABLE=1", "TF_IN_AUTOMATION=1", "TF_INPUT=0")
+}
+
+// terraform runs a command in dir and returns what it prints. It uses the shared
+// provider once that has started.
 func terraform(dir string, args ...string) (stdout string, err error) {
 	cmd := exec.Command("terraform", args...)
 	cmd.Dir = dir
-	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "AWS_") && !strings.HasPrefix(v, "TF_VAR_") && !strings.HasPrefix(v, "TF_CLI_ARGS") &&
-			!strings.HasPrefix(v, "TF_DATA_DIR=") && !strings.HasPrefix(v, "TF_WORKSPACE=") && !strings.HasPrefix(v, "TF_LOG") {
-			cmd.Env = append(cmd.Env, v)
-		}
+	cmd.Env = environment()
+	if shared.provider != nil {
+		cmd.Env = append(cmd.Env, "TF_REATTACH_PROVIDERS="+shared.provider.reattach)
 	}
-	cmd.Env = append(cmd.Env, "AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null",
-		"CHECKPOINT_DISABLE=1", "TF_IN_AUTOMATION=1", "TF_INPUT=0")
 	var out, errout bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errout
 	if err := cmd.Run(); err != nil {
@@ -123,9 +132,10 @@ func copyModule(t *testing.T, to string) {
 }
 
 var shared struct {
-	once sync.Once
-	dir  string
-	runs map[string]*run
+	once     sync.Once
+	dir      string
+	provider *provider
+	runs     map[string]*run
 }
 
 // module is an initialized copy of infra/terraform that tests only read.
@@ -144,6 +154,11 @@ func module(t *testing.T) string {
 	})
 	if _, err := os.Stat(filepath.Join(shared.dir, ".terraform")); errors.Is(err, os.ErrNotExist) {
 		initialize(t, shared.dir)
+		p, err := startProvider(shared.dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shared.provider = p
 	}
 	return shared.dir
 }

@@ -248,6 +248,7 @@ run "options_on" {
     redis_replicas             = 2
     deletion_protection        = false
     alarm_topic_arns           = ["arn:aws:sns:eu-central-1:111122223333:oncall"]
+    tags                       = { fleet = "one" }
   }
 
   assert {
@@ -278,6 +279,12 @@ run "options_on" {
   assert {
     condition     = alltrue([for r in aws_wafv2_web_acl.this[0].rule : !r.visibility_config[0].sampled_requests_enabled])
     error_message = "The firewall must not keep samples of URLs: they hold tokens."
+  }
+
+  # All others that can have tags are looked at after an apply, by TestTags.
+  assert {
+    condition     = aws_wafv2_web_acl.this[0].tags == tomap({ fleet = "one" })
+    error_message = "The firewall has the tags of the variable."
   }
 
   assert {
