@@ -32,7 +32,7 @@ func (g *Grant) CheckPattern(action apps.Action, pattern string) (*channel.Patte
 	if refused := g.checkAction(action, pattern); refused != nil {
 		return nil, refused
 	}
-	effort := channel.MaxEffort
+	effort := channel.MaxPatternEffort
 	switch {
 	case g.Still(action, pattern, p, &effort):
 		return p, nil

@@ -67,6 +67,27 @@ func TestMintGivesUpOnAwkwardPatterns(t *testing.T) {
 	}
 }
 
+// HOSTILE: a subscribe is checked in a loop that serves other connections too, so it may
+// take less work than the check of a token.
+func TestCheckPatternGivesUpEarlier(t *testing.T) {
+	dir, claimed := awkward(t)
+	key, _ := dir.Key("sk_a")
+	few := *key
+	few.Patterns = append(key.Patterns[:3:3], patterns(t, "**")...)
+	g := KeyGrant(&few, "a", nil)
+	q := patterns(t, claimed[0])[0]
+	if _, refused := g.CheckPattern(apps.ActionSubscribe, q.String()); refused == nil || !strings.Contains(refused.Message, "takes too long to check") {
+		t.Errorf("error = %v", refused)
+	}
+	effort := channel.MaxEffort
+	if !g.Still(apps.ActionSubscribe, q.String(), q, &effort) {
+		t.Error("a whole request's effort does not suffice")
+	}
+	if work := channel.MaxEffort - effort; work <= channel.MaxPatternEffort {
+		t.Errorf("%d units of work: not more than a subscribe may take", work)
+	}
+}
+
 // A hundred patterns that people would write, against a hundred of a key.
 func TestVerifyTokenTakesManyPatterns(t *testing.T) {
 	var own, claimed []string
@@ -91,7 +112,7 @@ func TestVerifyTokenTakesManyPatterns(t *testing.T) {
 	}
 }
 
-// BenchmarkVerifyToken is what a refresh costs the loop that its connection is on.
+// BenchmarkVerifyToken is what a connect or a refresh costs.
 func BenchmarkVerifyToken(b *testing.B) {
 	dir, claimed := awkward(b)
 	for title, token := range map[string]string{

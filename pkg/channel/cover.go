@@ -13,6 +13,10 @@ type Effort int
 // write them, take less than that.
 const MaxEffort Effort = 1 << 16
 
+// MaxPatternEffort is what a request about one pattern may take, such as a subscribe: about a quarter of a
+// millisecond, because it runs where the node's other connections wait for it.
+const MaxPatternEffort Effort = 1 << 15
+
 // IsExhausted reports whether CoveredBy or MatchedBy may have said no because the work was too much.
 func (e Effort) IsExhausted() bool { return e <= 0 }
 

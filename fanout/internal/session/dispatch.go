@@ -30,7 +30,7 @@ func (s *Session) dispatch(message []byte) {
 	case protocol.TypeSend:
 		err = s.handleSend(&f)
 	case protocol.TypeRefresh:
-		err = s.handleRefresh(&f)
+		s.handleRefresh(&f)
 	case protocol.TypePing:
 		s.send(func(dst []byte) []byte { return append(dst, protocol.Pong...) })
 	}

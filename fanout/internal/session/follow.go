@@ -1,6 +1,8 @@
 package session
 
 import (
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/auth"
 	"fleetwire/pkg/protocol"
 )
 
@@ -30,15 +32,27 @@ func (s *Session) Follow() (closed bool) {
 
 func (s *Session) follow() ([]string, *protocol.CloseError) {
 	c := &s.scope
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	old := s.Grant()
-	g, refused := old.Rebind(s.opt.Directory())
-	if refused != nil || g == old || c.left {
-		return nil, refused
+	var v *verdicts
+	var judgedBy *apps.Directory
+	var judgedFor *auth.Grant
+	for {
+		c.mu.Lock()
+		old, dir := s.Grant(), s.opt.Directory()
+		if v == nil || judgedBy != dir || judgedFor != old {
+			g, refused := old.Rebind(dir)
+			if refused != nil || g == old || c.left {
+				c.mu.Unlock()
+				return nil, refused
+			}
+			v, judgedBy, judgedFor = newVerdicts(g), dir, old
+		}
+		if v.complete(c.subscriptions) {
+			// A subscription ends as well if it takes too long to find out whether the
+			// new document covers it.
+			defer c.mu.Unlock()
+			return s.regrant(v), nil
+		}
+		c.mu.Unlock()
+		v.judge()
 	}
-	// A subscription ends as well if it takes too long to find out whether the new
-	// document covers it.
-	lost, _ := c.uncovered(g)
-	return s.regrant(g, lost), nil
 }

@@ -388,3 +388,12 @@ func check(t testing.TB, err error) {
 		t.Fatal(err)
 	}
 }
+
+// Regrant replaces the grant as a refresh does.
+func (s *Session) Regrant(g *auth.Grant) (unsubscribed []string, refused *protocol.Error) {
+	s.scope.mu.Lock()
+	s.scope.asked++
+	number := s.scope.asked
+	s.scope.mu.Unlock()
+	return s.regrantInTurn(g, number)
+}

@@ -77,6 +77,9 @@ func (k *socket) read(*reader) (int, error) {
 
 func (k *socket) stopReading() { k.deaf = make(chan struct{}, 1) }
 
+func (k *socket) pauseReading()    { k.stopReading() }
+func (k *socket) continueReading() { k.deaf = nil }
+
 func (k *socket) wake(*Session) {
 	if k.deaf == nil {
 		_ = k.conn.SetReadDeadline(time.Unix(1, 0))

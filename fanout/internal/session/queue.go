@@ -20,6 +20,7 @@ type queue struct {
 	draining bool          // the socket is full: it will be written to when it takes more
 	flushing bool          // somebody has been told to Flush
 	broken   bool          // the socket takes nothing any more
+	resumed  bool          // resume has been called
 	begun    bool          // the first of frames is the rest of one that is partly written
 
 	closing  *protocol.CloseError // why the server closes; its frame is the last

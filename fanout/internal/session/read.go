@@ -93,6 +93,16 @@ func (s *Session) fill() error {
 	return nil
 }
 
+// turnLimit is when a turn ends although there are more frames to handle: other
+// connections of the loop wait meanwhile.
+const turnLimit = 500 * time.Microsecond
+
+// takeTurns leaves the frames that are there to another turn.
+func (s *Session) takeTurns() {
+	s.impatient = true
+	s.wake()
+}
+
 // read reads once, and does what the frames ask that are there then. A violation
 // closes the connection from the server's side and is no error of read.
 func (s *Session) read() error {
@@ -102,8 +112,18 @@ func (s *Session) read() error {
 		}
 		return err
 	}
-	for s.out.closeSent() == nil {
-		n, err := s.next(s.in.bytes())
+	began := s.opt.Ticks()
+	for s.out.closeSent() == nil && !s.paused {
+		waiting := s.in.bytes()
+		if len(waiting) == 0 {
+			break
+		}
+		now := s.opt.Ticks()
+		if now-began >= turnLimit {
+			s.takeTurns()
+			break
+		}
+		n, err := s.next(waiting, now)
 		if err != nil {
 			var violation *protocol.CloseError
 			if errors.As(err, &violation) {
@@ -118,6 +138,9 @@ func (s *Session) read() error {
 		s.in.consume(n)
 	}
 	s.in.releaseIfEmpty()
+	if s.paused {
+		s.stopWhilePaused()
+	}
 	// All answers to what one read brought go out in one write.
 	s.Flush()
 	return nil

@@ -2,17 +2,46 @@ package session
 
 import (
 	"cmp"
+	"runtime"
 
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/protocol"
 )
 
-// handleRefresh replaces the credential without a reconnect (protocol §4.2). Redis is
-// asked whether the token was revoked, as at connect: that it was may not have reached
-// this node. Until Redis has answered, the former credential is in force.
-func (s *Session) handleRefresh(f *protocol.ClientFrame) *protocol.Error {
+// checking bounds how many tokens are checked at a time, by all sessions: a processor
+// is left for everything else.
+var checking = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1))
+
+// aside runs what may take longer than a loop should, on another goroutine.
+func (s *Session) aside(check func()) {
+	checking <- struct{}{}
+	defer func() { <-checking }()
+	defer s.recovered()
+	check()
+}
+
+// handleRefresh replaces the credential without a reconnect (protocol §4.2). The
+// connection's further frames wait while the token is checked.
+func (s *Session) handleRefresh(f *protocol.ClientFrame) {
+	token, requestID := f.Token, f.RequestID
+	s.pause()
+	go func() {
+		defer s.resume()
+		s.aside(func() {
+			if refused := s.checkRefresh(token, requestID); refused != nil {
+				s.fail(requestID, refused)
+				s.Flush()
+			}
+		})
+	}()
+}
+
+// checkRefresh asks Redis whether a good token was revoked, as at connect: that it was
+// may not have reached this node. Until Redis has answered, the former credential is
+// in force, and no frame waits.
+func (s *Session) checkRefresh(token, requestID string) *protocol.Error {
 	old := s.Grant()
-	g, refused := s.opt.Verify(f.Token, old.Origin)
+	g, refused := s.opt.Verify(token, old.Origin)
 	switch {
 	case refused != nil:
 		return protocol.Errorf(protocol.InvalidToken, "%s", cmp.Or(refused.Reason, refused.Code.Reason()))
@@ -26,23 +55,25 @@ func (s *Session) handleRefresh(f *protocol.ClientFrame) *protocol.Error {
 	c.asked++
 	number := c.asked
 	c.mu.Unlock()
-	requestID := f.RequestID
 	s.opt.Revoked(g, func(revoked bool, err error) {
-		var failed *protocol.Error
-		switch {
-		case err != nil:
-			failed = protocol.Errorf(protocol.BackendError, "Redis does not answer whether the token was revoked; the former token stays in force, try again")
-		case revoked:
-			failed = protocol.Errorf(protocol.InvalidToken, "the token was revoked")
-		default:
-			failed = s.refresh(g, number, requestID)
-		}
-		if failed != nil {
-			s.fail(requestID, failed)
-		}
-		s.Flush()
+		s.aside(func() {
+			if failed := s.answerRefresh(g, number, requestID, revoked, err); failed != nil {
+				s.fail(requestID, failed)
+			}
+			s.Flush()
+		})
 	})
 	return nil
+}
+
+func (s *Session) answerRefresh(g *auth.Grant, number uint32, requestID string, revoked bool, err error) *protocol.Error {
+	switch {
+	case err != nil:
+		return protocol.Errorf(protocol.BackendError, "Redis does not answer whether the token was revoked; the former token stays in force, try again")
+	case revoked:
+		return protocol.Errorf(protocol.InvalidToken, "the token was revoked")
+	}
+	return s.refresh(g, number, requestID)
 }
 
 // refresh takes the grant, unless a refresh that was asked for later has been granted

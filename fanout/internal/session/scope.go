@@ -6,9 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/channel"
 	"fleetwire/pkg/protocol"
 )
 
@@ -28,69 +26,38 @@ type scope struct {
 // Grant is what the connection may do.
 func (s *Session) Grant() *auth.Grant { return s.scope.grant.Load() }
 
-// Regrant gives the connection another grant, for the same peer of the same app,
-// from now on. What the new one does not cover is unsubscribed, and returned in
-// order. If that takes too long to find out, it is refused and changes nothing.
-func (s *Session) Regrant(g *auth.Grant) (unsubscribed []string, refused *protocol.Error) {
-	s.scope.mu.Lock()
-	defer s.scope.mu.Unlock()
-	return s.tryRegrant(g)
-}
-
-// regrantInTurn is Regrant for the refresh with this number. Once a later one was
-// granted, it does nothing.
+// regrantInTurn gives the connection another grant, for the same peer of the same app,
+// for the refresh with this number. Once a later one was granted, it does nothing. What
+// the new grant does not cover is unsubscribed, and returned in order. If that takes too
+// long to find out, it is refused and changes nothing.
 func (s *Session) regrantInTurn(g *auth.Grant, number uint32) (unsubscribed []string, refused *protocol.Error) {
 	c := &s.scope
-	c.mu.Lock()
+	v := newVerdicts(g)
+	for c.mu.Lock(); !v.complete(c.subscriptions); c.mu.Lock() {
+		c.mu.Unlock()
+		v.judge()
+	}
 	defer c.mu.Unlock()
-	if number < c.granted {
+	switch {
+	case number < c.granted || c.left:
 		return nil, nil
-	}
-	if unsubscribed, refused = s.tryRegrant(g); refused == nil {
-		c.granted = number
-	}
-	return unsubscribed, refused
-}
-
-// tryRegrant is Regrant with the scope locked.
-func (s *Session) tryRegrant(g *auth.Grant) (unsubscribed []string, refused *protocol.Error) {
-	c := &s.scope
-	if c.left {
-		return nil, nil
-	}
-	lost, decided := c.uncovered(g)
-	if !decided {
+	case v.effort.IsExhausted():
 		return nil, protocol.Errorf(protocol.InvalidToken,
 			"the connection's subscriptions take too long to check against the token; claim fewer patterns, or fewer wildcards in each")
 	}
-	return s.regrant(g, lost), nil
+	c.granted = number
+	return s.regrant(v), nil
 }
 
-// uncovered returns which subscriptions the grant does not cover. If that takes
-// too long to find out, it says so, and returns those as well that it did not
-// come to.
-func (c *scope) uncovered(g *auth.Grant) (lost map[string]bool, decided bool) {
-	effort := channel.MaxEffort
-	for _, one := range c.subscriptions {
-		if !g.Still(apps.ActionSubscribe, one.name, one.pattern, &effort) {
-			if lost == nil {
-				lost = map[string]bool{}
-			}
-			lost[one.name] = true
-		}
-	}
-	return lost, !effort.IsExhausted()
-}
-
-// regrant gives the connection another grant and ends the lost subscriptions, with
-// the scope locked.
-func (s *Session) regrant(g *auth.Grant, lost map[string]bool) (unsubscribed []string) {
+// regrant gives the connection another grant and ends the subscriptions that it does
+// not cover, with the scope locked and the verdicts complete.
+func (s *Session) regrant(v *verdicts) (unsubscribed []string) {
 	c := &s.scope
-	old := s.Grant()
+	old, g := s.Grant(), v.grant
 	c.grant.Store(g)
 	s.awaitExpiry(g)
 	for _, one := range slices.Clone(c.subscriptions) {
-		if lost[one.name] {
+		if !v.covers[one.name] {
 			c.subscriptions.take(one.name)
 			s.unsubscribe(one.name, one.pattern)
 			unsubscribed = append(unsubscribed, one.name)

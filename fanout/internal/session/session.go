@@ -81,7 +81,8 @@ type Session struct {
 	over     bool
 
 	refused   bool // it only performs the closing handshake
-	impatient bool // what came with the upgrade request is still to be done
+	impatient bool // there are frames in the buffer already
+	paused    bool // frames wait for resume
 
 	heard atomic.Int64 // when bytes last came (Options.Ticks), seconds
 

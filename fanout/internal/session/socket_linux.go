@@ -111,6 +111,12 @@ func (k *socket) awaitWritable(*Session) { k.await(k.events | unix.EPOLLOUT) }
 
 func (k *socket) stopReading() { k.await(k.events &^ unix.EPOLLIN) }
 
+// pauseReading is edge-triggered: that the peer has hung up, which an epoll set always
+// tells, is told once.
+func (k *socket) pauseReading() { k.await(k.events&^unix.EPOLLIN | unix.EPOLLET) }
+
+func (k *socket) continueReading() { k.await(k.events&^unix.EPOLLET | unix.EPOLLIN) }
+
 func (k *socket) await(events uint32) {
 	if events == k.events {
 		return

@@ -98,7 +98,8 @@ func (s *Session) wake() {
 // serve does what the peer has asked; an error says that the session is over.
 func (s *Session) serve(readable bool) error {
 	err := s.out.over()
-	if err == nil && (readable || s.impatient) {
+	s.goOn(err != nil)
+	if err == nil && !s.paused && (readable || s.impatient) {
 		if err = s.read(); err == nil {
 			err = s.out.over()
 		}

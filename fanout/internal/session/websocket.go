@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"sync"
+	"time"
 	"unicode/utf8"
 
 	"github.com/gobwas/ws"
@@ -69,8 +70,8 @@ func minimal(second byte, length int64) bool {
 
 // next does what the first frame in b asks, if it is all there, and returns how
 // many bytes it took. An error is a *protocol.CloseError for a violation of
-// RFC 6455 or of the protocol, or *peerClosed.
-func (s *Session) next(b []byte) (int, error) {
+// RFC 6455 or of the protocol, or *peerClosed. now is Options.Ticks.
+func (s *Session) next(b []byte, now time.Duration) (int, error) {
 	h, size, err := parseHeader(b)
 	if err == nil && size > 0 {
 		err = ws.CheckHeader(h, s.state())
@@ -95,7 +96,7 @@ func (s *Session) next(b []byte) (int, error) {
 	payload := b[size:whole]
 	ws.Cipher(payload, h.Mask, 0)
 	s.received++
-	if limits := &s.Grant().App.Limits; h.OpCode != ws.OpClose && !s.pace.take(s.opt.Ticks(), limits) {
+	if limits := &s.Grant().App.Limits; h.OpCode != ws.OpClose && !s.pace.take(now, limits) {
 		return 0, protocol.Closef(protocol.CloseMessageRate, "over %d frames per second (burst %d)", limits.ConnectionMessagesPerSec, limits.ConnectionMessagesBurst)
 	}
 	switch h.OpCode {
