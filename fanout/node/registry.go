@@ -7,6 +7,7 @@ import (
 
 	"fleetwire/fanout/internal/session"
 	"fleetwire/pkg/protocol"
+	"fleetwire/pkg/quota"
 )
 
 // keepAliveGroups spreads the pings of all connections evenly over the ping
@@ -112,7 +113,13 @@ func (r *registry) wait() {
 // left is called when a session takes part in nothing any more.
 func (n *Node) left(s *session.Session) {
 	n.sessions.remove(s)
-	n.connections.Release(s.Grant().App.ID)
+	g := s.Grant()
+	n.connections.Release(g.App.ID)
+	// The peer may have been disconnected because its tokens were revoked. That this one
+	// was there before its iat, only Redis can remember, and it does so when asked.
+	if g.IssuedAt.After(n.opt.Now()) {
+		n.connections.Acquire(quota.Applicant{Held: true, App: g.App, Peer: g.Peer, IssuedAt: g.IssuedAt, ExpiresAt: g.ExpiresAt, Done: func(error) {}})
+	}
 }
 
 // ended is called when a connection, refused or not, is closed.

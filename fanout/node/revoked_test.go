@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -47,6 +48,28 @@ func TestRevokedTokensAreRefused(t *testing.T) {
 	newer.wantText(`{"type":"error","requestId":"r","code":"invalid_token","message":"the token was revoked"`)
 	r.connect(keyID, "b").alive()
 	newer.alive()
+}
+
+// HOSTILE: the clock of who signed the token is fast, and the connection with it is closed
+// as its peer is revoked. When the token's iat has come, nobody could tell it from a new
+// one; that it was there before is remembered.
+func TestATokenFromTheFutureIsRevokedWithItsConnection(t *testing.T) {
+	r := start(t)
+	now := time.Now()
+	dated := now.Add(50 * time.Second)
+	p, err := r.dial(query(r.issued(keyID, "a", dated)), nil)
+	check(t, err)
+	p.wantText(`{"type":"welcome"`)
+	check(t, revocation.NewList(r.opt.Redis, rediskeys.Namespace{}).Revoke(t.Context(), demo, "a", now))
+	n, err := orders.NewSender(r.opt.Redis, rediskeys.Namespace{}).Disconnect(t.Context(), "app_demo", "a")
+	if n != 1 || err != nil {
+		t.Errorf("%d closed, %v, want 1", n, err)
+	}
+	p.wantClose(4020, "disconnected by an operator")
+	want := fmt.Sprintf("%d,%d", now.Unix(), dated.Unix())
+	eventually(t, "Redis knows that it was there before its iat", func() bool {
+		return r.opt.Redis.HGet(t.Context(), rediskeys.Namespace{}.Revoked("app_demo"), "a").Val() == want
+	})
 }
 
 // around is a Redis client's hook that calls a function before or after the next
