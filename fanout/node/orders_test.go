@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"fleetwire/pkg/orders"
 	"fleetwire/pkg/redisconn/redistest"
 	"fleetwire/pkg/rediskeys"
@@ -44,6 +46,12 @@ func TestDisconnectWhileTheNodeIsCutOff(t *testing.T) {
 	n, err := orders.NewSender(operator, rediskeys.Namespace{}).Disconnect(t.Context(), "app_demo", "a")
 	if n != 0 || !errors.Is(err, orders.ErrUnanswered) {
 		t.Errorf("%d closed, %v, want ErrUnanswered", n, err)
+	}
+	// When its lease has run out it counts as dead, and yet the order waits for it.
+	past := redis.Z{Member: r.id, Score: float64(time.Now().Add(-time.Second).UnixMilli())}
+	check(t, operator.ZAdd(t.Context(), rediskeys.Namespace{}.ConnectionLeases("app_demo"), past).Err())
+	if n, err := orders.NewSender(operator, rediskeys.Namespace{}).Disconnect(t.Context(), "app_demo", "a"); n != 0 || err != nil {
+		t.Errorf("%d closed by a node that counts as dead, %v, want 0", n, err)
 	}
 	p.send(`{"type":"refresh","requestId":"r","token":"` + r.issued(keyID, "a", time.Now().Add(-time.Minute)) + `"}`)
 	p.wantText(`{"type":"error","requestId":"r","code":"backend_error"`)

@@ -22,6 +22,9 @@ var keys rediskeys.Namespace
 // a test that fails.
 const limit = 10 * time.Second
 
+// lease is what hold lets a node have from when it was heard of.
+const lease = 5 * time.Second
+
 // both runs a test on each kind of Redis.
 func both(t *testing.T, test func(t *testing.T, rdb *redis.Client)) {
 	t.Run("redis", func(t *testing.T) { test(t, redistest.Start(t).Client()) })
@@ -41,7 +44,7 @@ func hold(t *testing.T, rdb *redis.Client, app, node string, silent time.Duratio
 	if err != nil {
 		t.Fatal(err)
 	}
-	lease := redis.Z{Member: node, Score: float64(now.Add(5*time.Second - silent).UnixMilli())}
+	lease := redis.Z{Member: node, Score: float64(now.Add(lease - silent).UnixMilli())}
 	if err := rdb.ZAdd(t.Context(), keys.ConnectionLeases(app), lease).Err(); err != nil {
 		t.Fatal(err)
 	}

@@ -77,29 +77,43 @@ func TestAnOrderWaitsForANodeOutOfReach(t *testing.T) {
 	})
 }
 
-// Redis cannot tell a dead node from one that it does not hear of. For a minute it
-// counts as out of reach, then as dead; if it lives, it closes all the same.
+// Redis cannot tell a dead node from one that it does not hear of. When its lease has run
+// out it counts as dead; if it lives, it closes all the same.
 func TestSilentNodes(t *testing.T) {
 	both(t, func(t *testing.T, rdb *redis.Client) {
 		serve(t, rdb, "one", 1)
 		hold(t, rdb, "app", "one", 0)
-		hold(t, rdb, "app", "silent", silenceCounts+10*time.Second)
-		hold(t, rdb, "app", "forgotten", quota.HoldersKept+10*time.Second)
+		hold(t, rdb, "app", "lately", lease+time.Second)
+		hold(t, rdb, "app", "silent", lease+silenceWaits+time.Second)
+		hold(t, rdb, "app", "forgotten", lease+quota.HoldersKept+time.Second)
 		s := NewSender(rdb, keys)
 		if n, err := s.Disconnect(t.Context(), "app", "p"); n != 1 || err != nil {
 			t.Errorf("%d closed, %v, want 1", n, err)
 		}
-		if got := next(t, serve(t, rdb, "silent", 1)); got != "app p" {
-			t.Errorf("back again it closed %q", got)
+		for _, node := range []string{"lately", "silent"} {
+			if got := next(t, serve(t, rdb, node, 1)); got != "app p" {
+				t.Errorf("back again %s closed %q", node, got)
+			}
 		}
 		if n := rdb.Exists(t.Context(), keys.Inbox("forgotten")).Val(); n != 0 {
 			t.Error("an order waits for a node that was last heard of an hour ago")
 		}
-		hold(t, rdb, "app", "silent", silenceCounts-10*time.Second)
-		rdb.Del(t.Context(), keys.ConnectionLeases("app"))
-		hold(t, rdb, "app", "lately", silenceCounts-10*time.Second)
-		if n, err := s.Disconnect(t.Context(), "app", "p"); n != 0 || !errors.Is(err, ErrUnanswered) {
-			t.Errorf("%d closed, %v, want ErrUnanswered", n, err)
+		hold(t, rdb, "app", "away", lease-time.Second)
+		if n, err := s.Disconnect(t.Context(), "app", "q"); n != 2 || !errors.Is(err, ErrUnanswered) {
+			t.Errorf("%d closed, %v, want those of the two that answer, and ErrUnanswered", n, err)
+		}
+	})
+}
+
+// Redis stood still for longer than a lease: nodes that live answer, and are waited for.
+func TestNodesThatRedisCouldNotHear(t *testing.T) {
+	both(t, func(t *testing.T, rdb *redis.Client) {
+		for node, n := range map[string]int{"one": 2, "two": 3} {
+			serve(t, rdb, node, n)
+			hold(t, rdb, "app", node, lease+10*time.Second)
+		}
+		if n, err := NewSender(rdb, keys).Disconnect(t.Context(), "app", "p"); n != 5 || err != nil {
+			t.Errorf("%d closed, %v, want 5", n, err)
 		}
 	})
 }
@@ -107,7 +121,7 @@ func TestSilentNodes(t *testing.T) {
 // What one node is not there to take is bounded.
 func TestInboxIsBounded(t *testing.T) {
 	rdb := redistest.Start(t).Client()
-	hold(t, rdb, "app", "away", silenceCounts+10*time.Second)
+	hold(t, rdb, "app", "away", lease+silenceWaits+time.Second)
 	p := rdb.Pipeline()
 	for range maxWaiting + 500 {
 		p.XAdd(t.Context(), &redis.XAddArgs{Stream: keys.Inbox("away"), Values: []any{"app", "app", "peer", "p", "answers", "a"}})

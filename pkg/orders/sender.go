@@ -34,10 +34,11 @@ const (
 	// maxWaiting bounds the orders that wait for one node; beyond it the oldest are
 	// dropped. Their senders have been told that the node did not answer.
 	maxWaiting = 10_000
-	// silenceCounts is for how long after its lease has run out a node is still said
-	// not to have answered. A node that is silent for longer counts as dead. If it
-	// lives all the same, cut off from Redis, the order waits for it (quota.HoldersKept).
-	silenceCounts = time.Minute
+	// silenceWaits is for how long after its lease has run out the answer of a node is
+	// still waited for. It counts as dead if none comes: Redis may only have stood still,
+	// so that all leases have run out. If it lives, cut off from Redis, the order waits
+	// for it (quota.HoldersKept).
+	silenceWaits = time.Minute
 )
 
 // ErrUnanswered: not every node that may hold connections of the peer has said that
@@ -57,7 +58,8 @@ func NewSender(rdb redis.UniversalClient, keys rediskeys.Namespace) *Sender {
 
 // Disconnect has every node close the connections that the peer has there, and
 // waits for the nodes to say how many those were, until none has answered for a
-// second. With ErrUnanswered, closed is what is known so far; nodes that have not
+// second. Nodes whose lease has run out count as dead, if they do not answer by then.
+// With ErrUnanswered, closed is what is known so far; nodes that have not
 // answered carry the order out when they reach Redis again.
 func (s *Sender) Disconnect(ctx context.Context, app, peer string) (closed int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -70,15 +72,21 @@ func (s *Sender) Disconnect(ctx context.Context, app, peer string) (closed int64
 	if err := s.send(ctx, holders, app, peer, answers); err != nil {
 		return 0, err
 	}
-	awaited := map[string]bool{}
+	awaited, living := map[string]bool{}, 0 // node → its lease has not run out; how many of these
 	for _, h := range holders {
-		if h.Silent < silenceCounts {
-			awaited[h.Node] = true
+		if h.Silent < silenceWaits {
+			awaited[h.Node] = h.Silent == 0
+		}
+		if h.Silent == 0 {
+			living++
 		}
 	}
 	nodes := len(awaited)
 	for len(awaited) > 0 {
 		answer, err := s.rdb.BLPop(ctx, answerPatience, answers).Result()
+		if errors.Is(err, redis.Nil) && living == 0 {
+			break
+		}
 		if err != nil { // redis.Nil: none in time
 			return closed, fmt.Errorf("%w, %d of %d have: %w", ErrUnanswered, nodes-len(awaited), nodes, err)
 		}
@@ -87,9 +95,12 @@ func (s *Sender) Disconnect(ctx context.Context, app, peer string) (closed int64
 		if err != nil {
 			return closed, fmt.Errorf("a node's answer is not a number: %w", err)
 		}
-		if awaited[node] {
+		if lives, ok := awaited[node]; ok {
 			delete(awaited, node)
 			closed += n
+			if lives {
+				living--
+			}
 		}
 	}
 	return closed, nil
