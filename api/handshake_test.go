@@ -37,9 +37,10 @@ func TestHandshakeRefusals(t *testing.T) {
 		}
 	}()
 
+	const key = "?key=pk_live_api"
 	var seen []string
-	get := func(upgrade bool) *http.Response {
-		r, err := http.NewRequest("GET", "http://"+node.Node.Addr()+"/v1?key=pk_live_api", nil)
+	get := func(query string, upgrade bool) *http.Response {
+		r, err := http.NewRequest("GET", "http://"+node.Node.Addr()+"/v1"+query, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -63,11 +64,12 @@ func TestHandshakeRefusals(t *testing.T) {
 		}
 		return answer
 	}
-	if upgrade := get(false).Header.Get("Upgrade"); upgrade != "websocket" {
+	if upgrade := get(key, false).Header.Get("Upgrade"); upgrade != "websocket" {
 		t.Errorf("426 with Upgrade: %q", upgrade)
 	}
-	get(true)
-	if retryAfter := get(true).Header.Get("Retry-After"); retryAfter == "" {
+	get(key+"&key=pk_other", true)
+	get(key, true)
+	if retryAfter := get(key, true).Header.Get("Retry-After"); retryAfter == "" {
 		t.Error("429 without Retry-After")
 	}
 

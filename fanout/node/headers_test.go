@@ -2,6 +2,7 @@ package node
 
 import (
 	"bufio"
+	"cmp"
 	"io"
 	"net/http"
 	"slices"
@@ -65,22 +66,48 @@ func lines6455(more ...string) []string {
 	return append([]string{"Connection: Upgrade", "Upgrade: websocket", wsVersion, wsKey}, more...)
 }
 
-// HOSTILE: upgrades that two readers could understand differently.
+// HOSTILE: upgrades that two readers could understand differently, or that are no
+// handshake of RFC 6455 (§4.2.1).
 func TestUpgradesThatAreRefused(t *testing.T) {
 	r := start(t)
 	token := r.token(keyID, "a")
+	auth := "Authorization: Bearer " + token
+	withKey := func(keys ...string) []string {
+		lines := []string{"Connection: Upgrade", "Upgrade: websocket", wsVersion, auth}
+		for _, key := range keys {
+			lines = append(lines, "Sec-WebSocket-Key: "+key)
+		}
+		return lines
+	}
+	const good, keyFault = "dGhlIHNhbXBsZSBub25jZQ==", "the Sec-WebSocket-Key must be 16 random bytes in base64"
 	for name, tt := range map[string]struct {
-		lines []string
-		body  string
-		says  string
+		query, version string // "": none, HTTP/1.1
+		lines          []string
+		body           string
+		says           string
 	}{
-		"two Authorization headers":           {lines6455("Authorization: Bearer "+token, "Authorization: Bearer other"), "", "two Authorization headers"},
-		"the same Authorization twice":        {lines6455("Authorization: Bearer "+token, "authorization: Bearer "+token), "", "two Authorization headers"},
-		"a body, which would pass for frames": {lines6455("Authorization: Bearer "+token, "Content-Length: 6"), "\x81\x80\x00\x00\x00\x00", "has no body"},
-		"a body in chunks":                    {lines6455("Authorization: Bearer "+token, "Transfer-Encoding: chunked"), "0\r\n\r\n", "has no body"},
+		"two Authorization headers":           {"", "", lines6455(auth, "Authorization: Bearer other"), "", "two Authorization headers"},
+		"the same Authorization twice":        {"", "", lines6455(auth, "authorization: Bearer "+token), "", "two Authorization headers"},
+		"a body, which would pass for frames": {"", "", lines6455(auth, "Content-Length: 6"), "\x81\x80\x00\x00\x00\x00", "has no body"},
+		"a body in chunks":                    {"", "", lines6455(auth, "Transfer-Encoding: chunked"), "0\r\n\r\n", "has no body"},
+		"two tokens in the query":             {query(token) + "&token=other", "", lines6455(), "", "two token parameters"},
+		"the same token twice":                {query(token) + "&" + query(token)[1:], "", lines6455(), "", "two token parameters"},
+		"an empty token and one":              {"?token=&" + query(token)[1:], "", lines6455(), "", "two token parameters"},
+		"two tokens, one name escaped":        {query(token) + "&%74oken=other", "", lines6455(), "", "two token parameters"},
+		"two publishable keys":                {"?key=pk_live_demo&key=pk_none", "", lines6455(), "", "two key parameters"},
+		"two versions":                        {"", "", lines6455(auth, "Sec-WebSocket-Version: 8"), "", "two Sec-WebSocket-Version headers"},
+		"two nonces":                          {"", "", withKey(good, "AAAAAAAAAAAAAAAAAAAAAA=="), "", "two Sec-WebSocket-Key headers"},
+		"the same nonce twice":                {"", "", withKey(good, good), "", "two Sec-WebSocket-Key headers"},
+		"a nonce of 15 bytes":                 {"", "", withKey("dGhlIHNhbXBsZSBub25j"), "", keyFault},
+		"a nonce of 17 bytes":                 {"", "", withKey("dGhlIHNhbXBsZSBub25jZSE="), "", keyFault},
+		"a nonce without padding":             {"", "", withKey("dGhlIHNhbXBsZSBub25jZQ"), "", keyFault},
+		"a nonce in base64url":                {"", "", withKey("__hlIHNhbXBsZSBub25jZQ=="), "", keyFault},
+		"a nonce that is a word":              {"", "", withKey("x"), "", keyFault},
+		"two nonces on one line":              {"", "", withKey(good + ", " + good), "", keyFault},
+		"HTTP/1.0":                            {"", "HTTP/1.0", lines6455(auth), "", "takes HTTP/1.1, got HTTP/1.0"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			conn, in := r.raw("GET /v1 HTTP/1.1\r\nHost: localhost\r\n" + strings.Join(tt.lines, "\r\n") + "\r\n\r\n" + tt.body)
+			conn, in := r.raw("GET /v1" + tt.query + " " + cmp.Or(tt.version, "HTTP/1.1") + "\r\nHost: localhost\r\n" + strings.Join(tt.lines, "\r\n") + "\r\n\r\n" + tt.body)
 			defer conn.Close()
 			response, err := http.ReadResponse(in, nil)
 			check(t, err)

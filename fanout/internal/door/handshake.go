@@ -10,7 +10,6 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"fleetwire/fanout/internal/intake"
-	"fleetwire/pkg/protocol"
 )
 
 // readHandshake answers a request that is no upgrade, and is false then. Headers that
@@ -30,18 +29,15 @@ func readHandshake(c *fiber.Ctx) bool {
 			}
 		}
 	}
-	conn, _ := ctx.Conn().(*intake.Conn)
-	switch {
-	case !websocket.IsWebSocketUpgrade(c):
+	if !websocket.IsWebSocketUpgrade(c) {
 		notAnUpgrade(ctx)
-	case conn != nil && conn.BodyLength() != 0: // it would be taken for frames
-		writeError(ctx, http.StatusBadRequest, protocol.Errorf(protocol.InvalidRequest, "a WebSocket upgrade has no body; send none"))
-	case len(lines(c, fiber.HeaderAuthorization)) > 1:
-		writeError(ctx, http.StatusBadRequest, protocol.Errorf(protocol.InvalidRequest, "the request has two Authorization headers; send one"))
-	default:
-		return true
+		return false
 	}
-	return false
+	if fault := handshakeFault(c); fault != nil {
+		writeError(ctx, http.StatusBadRequest, fault)
+		return false
+	}
+	return true
 }
 
 // chooseSubprotocol answers with the first subprotocol that the client offers:
