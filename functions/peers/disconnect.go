@@ -41,7 +41,7 @@ type Revocations interface {
 // (invalid_peer_id, invalid_request). When Redis or a node does not answer, it is
 // 503 backend_error, whose outcome is unknown unless nothing at all was done, and the
 // message says what was done; doing it again is safe.
-func NewDisconnect(c api.Config, connections Connections, revocations Revocations) http.Handler {
+func NewDisconnect(c api.Config, connections Connections, revocations Revocations) *api.Endpoint {
 	if connections == nil || revocations == nil {
 		panic("peers.NewDisconnect: Connections and Revocations are required")
 	}
@@ -99,11 +99,7 @@ func unfinished(revoked bool, closed int64, err error) error {
 }
 
 func readDisconnect(r *http.Request) (peer string, revoke bool, err error) {
-	escaped, ok := DisconnectRoute.Match(api.Path(r))
-	if !ok {
-		return "", false, api.NotFound(DisconnectRoute)
-	}
-	peer, err = url.PathUnescape(escaped)
+	peer, err = url.PathUnescape(r.PathValue("peer"))
 	if err != nil {
 		return "", false, protocol.Errorf(protocol.InvalidPeerID,
 			"the peer in the path has a broken escape (%v); percent-encode it, a literal %% as %%25", err)

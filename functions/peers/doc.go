@@ -3,7 +3,6 @@
 package peers
 
 import (
-	"log/slog"
 	"net/http"
 
 	"fleetwire/functions/internal/api"
@@ -18,20 +17,5 @@ type Config struct {
 
 // New makes the handler of both routes.
 func New(c api.Config, needs Config) http.Handler {
-	list := NewList(c, needs.Members)
-	disconnect := NewDisconnect(c, needs.Connections, needs.Revocations)
-	log := c.Log
-	if log == nil {
-		log = slog.Default()
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		path := api.Path(r)
-		if _, ok := ListRoute.Match(path); ok {
-			list.ServeHTTP(w, r)
-		} else if _, ok := DisconnectRoute.Match(path); ok {
-			disconnect.ServeHTTP(w, r)
-		} else {
-			api.WriteError(w, r, log, api.NotFound(ListRoute, DisconnectRoute))
-		}
-	})
+	return api.NewRouter(c, nil, NewList(c, needs.Members), NewDisconnect(c, needs.Connections, needs.Revocations))
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/url"
 
 	"fleetwire/functions/internal/api"
 	"fleetwire/pkg/apps"
@@ -35,7 +34,7 @@ type Members func(ctx context.Context, app, channelName, after string, limit int
 // at most 512 KiB, and may therefore hold fewer peers than its limit; the last is
 // the one whose cursor is null. The key needs the action presence and a pattern
 // that matches the channel. Without Redis it is 503 backend_error.
-func NewList(c api.Config, members Members) http.Handler {
+func NewList(c api.Config, members Members) *api.Endpoint {
 	if members == nil {
 		panic("peers.NewList: Members is required")
 	}
@@ -102,14 +101,9 @@ type listQuery struct {
 // readList checks in the order of protocol §4.4: name → reserved → action →
 // authorization.
 func readList(r *http.Request, key *apps.Key) (q listQuery, err error) {
-	escaped, ok := ListRoute.Match(api.Path(r))
-	if !ok {
-		return q, api.NotFound(ListRoute)
-	}
-	name, err := url.PathUnescape(escaped)
+	name, err := api.Channel(r)
 	if err != nil {
-		return q, protocol.Errorf(protocol.InvalidChannel,
-			"the channel in the path has a broken escape (%v); percent-encode it, a literal %% as %%25", err)
+		return q, err
 	}
 	values, err := api.ReadQuery(r.URL.RawQuery, "limit", "cursor")
 	if err != nil {

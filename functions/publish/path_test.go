@@ -2,12 +2,25 @@ package publish
 
 import (
 	"errors"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
 
+	"fleetwire/functions/internal/api"
 	"fleetwire/pkg/protocol"
 )
+
+// channelFromPath is what the handler takes the channel of a request for.
+func channelFromPath(escapedPath string) (string, error) {
+	escaped, ok := Route.Match(escapedPath)
+	if !ok {
+		return "", api.NotFound(Route)
+	}
+	r := &http.Request{}
+	r.SetPathValue("channel", escaped)
+	return api.Channel(r)
+}
 
 func TestBrokenEscapes(t *testing.T) {
 	for _, channel := range []string{"%", "a%", "a%2", "%zz", "100%/b", "%u00e9", "%%20"} {

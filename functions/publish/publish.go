@@ -10,7 +10,6 @@ package publish
 import (
 	"context"
 	"net/http"
-	"net/url"
 
 	"fleetwire/functions/internal/api"
 	"fleetwire/pkg/apps"
@@ -48,7 +47,7 @@ type Publisher interface {
 // request is looked at first, without an answer. If nothing is wrong with it, its
 // token is taken in the same step that publishes it. If something is, its token
 // is taken by itself, and it is told what is wrong only if it got one.
-func New(c api.Config, publisher Publisher) http.Handler {
+func New(c api.Config, publisher Publisher) *api.Endpoint {
 	if publisher == nil {
 		panic("publish.New: a Publisher is required")
 	}
@@ -116,7 +115,7 @@ func (h *handler) readMessage(w http.ResponseWriter, r *http.Request, key *apps.
 		return m, protocol.Errorf(protocol.InvalidPeerID,
 			"from %s will not do; it must be 1–%d printable ASCII characters", api.Quote(from), protocol.MaxPeerIDBytes)
 	}
-	name, err := channelFromPath(api.Path(r))
+	name, err := api.Channel(r)
 	if err != nil {
 		return m, err
 	}
@@ -132,20 +131,4 @@ func (h *handler) readMessage(w http.ResponseWriter, r *http.Request, key *apps.
 		return m, refused
 	}
 	return m, nil
-}
-
-// channelFromPath cuts the channel out of an escaped path and decodes it once:
-// %2F, %2f and slashes that a front door has decoded all come to the same, and
-// '+' is a plus sign. Whether the name is valid is for the door to say.
-func channelFromPath(escapedPath string) (string, error) {
-	escaped, ok := Route.Match(escapedPath)
-	if !ok {
-		return "", api.NotFound(Route)
-	}
-	name, err := url.PathUnescape(escaped)
-	if err != nil {
-		return "", protocol.Errorf(protocol.InvalidChannel,
-			"the channel in the path has a broken escape (%v); percent-encode it, a literal %% as %%25", err)
-	}
-	return name, nil
 }

@@ -26,7 +26,7 @@ var Route = api.Route{Method: http.MethodPost, Path: "/v1/tokens", Function: "to
 // order of protocol §4.4: shape (400 invalid_request), names (400
 // invalid_peer_id, invalid_channel), reserved (400 channel_reserved), action
 // (403 action_not_permitted), authorization (403 channel_not_authorized).
-func New(c api.Config) http.Handler {
+func New(c api.Config) *api.Endpoint {
 	return api.New(c, Route, func(w http.ResponseWriter, r *http.Request, key *apps.Key) error {
 		body, err := api.ReadObject(w, r, protocol.MaxTokenBodyBytes, "peerId", "channels", "permissions", "expiresInSec", "metadata", "peerMetadata")
 		if err != nil {

@@ -46,24 +46,19 @@ type Reader interface {
 // A parameter that is unknown, given twice or wrong is 400 invalid_request, and
 // the message names it. Without Redis the answer is 503 backend_error.
 func New(c api.Config, reader Reader) http.Handler {
+	return api.NewRouter(c, nil, Endpoints(c, reader)...)
+}
+
+// Endpoints are those of the three routes.
+func Endpoints(c api.Config, reader Reader) []*api.Endpoint {
 	if reader == nil {
 		panic("usage.New: a Reader is required")
 	}
-	handlers := map[api.Route]http.Handler{
-		Route:         api.New(c, Route, report(reader)),
-		ChannelsRoute: api.New(c, ChannelsRoute, top(reader, usage.Channels, channelsBody)),
-		PeersRoute:    api.New(c, PeersRoute, top(reader, usage.Peers, peersBody)),
+	return []*api.Endpoint{
+		api.New(c, Route, report(reader)),
+		api.New(c, ChannelsRoute, top(reader, usage.Channels, channelsBody)),
+		api.New(c, PeersRoute, top(reader, usage.Peers, peersBody)),
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		path := api.Path(r)
-		for route, handler := range handlers {
-			if _, ok := route.Match(path); ok {
-				handler.ServeHTTP(w, r)
-				return
-			}
-		}
-		api.WriteError(w, r, c.Log, api.NotFound(Route, ChannelsRoute, PeersRoute))
-	})
 }
 
 func report(reader Reader) api.HandlerFunc {

@@ -50,9 +50,16 @@ func (c Config) log() *slog.Logger {
 // before (Retry-After, say) go out with either.
 type HandlerFunc func(w http.ResponseWriter, r *http.Request, key *apps.Key) error
 
-// New makes serve into an http.Handler for route, with the checks of the
-// package doc before it. It panics when c lacks something required.
-func New(c Config, route Route, serve HandlerFunc) http.Handler {
+// Endpoint serves one route: alone, as an http.Handler, or beside others in a [Router].
+type Endpoint struct {
+	Config
+	Route Route
+	serve HandlerFunc
+}
+
+// New makes serve into the endpoint of route, with the checks of the package doc
+// before it. It panics when c lacks something required.
+func New(c Config, route Route, serve HandlerFunc) *Endpoint {
 	return NewTakingToken(c, route, func(w http.ResponseWriter, r *http.Request, key *apps.Key) error {
 		if err := c.TakeToken(w, r, key); err != nil {
 			return err
@@ -65,20 +72,26 @@ func New(c Config, route Route, serve HandlerFunc) http.Handler {
 // each request takes a token, and is answered 429 before anything else if there
 // is none. With TakeToken it can do so ahead; [RateLimited] is for a serve that
 // asks Redis for the token together with what else it wants from there.
-func NewTakingToken(c Config, route Route, serve HandlerFunc) http.Handler {
+func NewTakingToken(c Config, route Route, serve HandlerFunc) *Endpoint {
 	if c.Apps == nil || c.Limiter == nil {
 		panic("api.New: Config.Apps and Config.Limiter are required")
 	}
-	return &handler{Config: c, route: route, serve: serve}
+	return &Endpoint{Config: c, Route: route, serve: serve}
 }
 
-type handler struct {
-	Config
-	route Route
-	serve HandlerFunc
+// ServeHTTP is http.Handler's. A path that is not the route's is 404.
+func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	param, ok := e.Route.Match(Path(r))
+	if !ok {
+		WriteError(w, r, e.log(), NotFound(e.Route))
+		return
+	}
+	e.Route.setParam(r, param)
+	e.answer(w, r)
 }
 
-func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// answer serves a request whose path has been matched.
+func (e *Endpoint) answer(w http.ResponseWriter, r *http.Request) {
 	defer func() {
 		v := recover()
 		if v == nil {
@@ -87,33 +100,30 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if v == http.ErrAbortHandler { // net/http's way to drop a connection
 			panic(v)
 		}
-		WriteError(w, r, h.log(), fmt.Errorf("panic: %v\n%s", v, debug.Stack()))
+		WriteError(w, r, e.log(), fmt.Errorf("panic: %v\n%s", v, debug.Stack()))
 	}()
-	if err := h.handle(w, r); err != nil {
-		WriteError(w, r, h.log(), err)
+	if err := e.handle(w, r); err != nil {
+		WriteError(w, r, e.log(), err)
 	}
 }
 
-func (h *handler) handle(w http.ResponseWriter, r *http.Request) error {
-	if _, ok := h.route.Match(Path(r)); !ok {
-		return NotFound(h.route)
-	}
-	if !h.route.Allows(r.Method) {
-		w.Header().Set("Allow", h.route.Allow())
-		return protocol.Errorf(protocol.MethodNotAllowed, "%s takes %s only", h.route.Path, h.route.Allow())
+func (e *Endpoint) handle(w http.ResponseWriter, r *http.Request) error {
+	if !e.Route.Allows(r.Method) {
+		w.Header().Set("Allow", e.Route.Allow())
+		return protocol.Errorf(protocol.MethodNotAllowed, "%s takes %s only", e.Route.Path, e.Route.Allow())
 	}
 	// Which of two counts would be for the reader to choose, and proxies may choose another.
 	if len(r.Header.Values("Authorization")) > 1 {
 		return protocol.Errorf(protocol.InvalidRequest, "the request has two Authorization headers; send one")
 	}
-	key, refused := auth.Authenticate(h.Apps.Current(), r.Header.Get("Authorization"))
+	key, refused := auth.Authenticate(e.Apps.Current(), r.Header.Get("Authorization"))
 	if refused != nil {
 		return refused
 	}
 	if key.App.Suspended {
 		return protocol.Errorf(protocol.AccountSuspended, "app %s is suspended; its keys work again when an operator lifts that", key.App.ID)
 	}
-	return h.serve(w, r, key)
+	return e.serve(w, r, key)
 }
 
 // TakeToken takes the request's token from the key's bucket (protocol §6).

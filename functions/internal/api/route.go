@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"fleetwire/pkg/protocol"
 )
 
 // Route is one row of the REST table (protocol §5).
@@ -40,6 +42,26 @@ func (rt Route) Match(escapedPath string) (param string, ok bool) {
 		return "", false
 	}
 	return param, true
+}
+
+// setParam puts the parameter, still escaped, where [Channel] and PathValue find it.
+func (rt Route) setParam(r *http.Request, param string) {
+	if _, rest, templated := strings.Cut(rt.Path, "{"); templated {
+		name, _, _ := strings.Cut(rest, "}")
+		r.SetPathValue(name, param)
+	}
+}
+
+// Channel is the channel in the path of a request, decoded once: %2F, %2f and slashes
+// that a front door has decoded all come to the same, and '+' is a plus sign. It may
+// not be valid.
+func Channel(r *http.Request) (string, error) {
+	name, err := url.PathUnescape(r.PathValue("channel"))
+	if err != nil {
+		return "", protocol.Errorf(protocol.InvalidChannel,
+			"the channel in the path has a broken escape (%v); percent-encode it, a literal %% as %%25", err)
+	}
+	return name, nil
 }
 
 // Allows says whether a request with this method is the route's: HEAD is where GET
