@@ -139,6 +139,7 @@ func New(opt Options) (*Node, error) {
 		return presence.Load(ctx, opt.Redis, opt.Keys, channels)
 	}})
 	n.broker.OnRestored(n.watchers.Restored)
+	n.hub.Precede(n.watchers.Precede)
 	n.sessionOptions = &session.Options{
 		Hub: n.hub, Publisher: n.publisher, Members: n.members, Watchers: n.watchers,
 		Directory: opt.Apps.Current, Log: opt.Log, Now: opt.Now, Ticks: ticks(),
@@ -283,23 +284,20 @@ func (n *Node) Run(ctx context.Context) error {
 	return err
 }
 
-// deliver hands on what comes from Redis, in order: announcements to the watchers,
-// everything else to the hub, direct messages after what they presume.
-func (n *Node) deliver(batch []broker.Delivery) {
-	for len(batch) > 0 {
-		announced := batch[0].Kind == broker.KindPresence
-		run := 1
-		for run < len(batch) && (batch[run].Kind == broker.KindPresence) == announced {
-			run++
-		}
-		if announced {
-			n.watchers.Announced(batch[:run])
-		} else {
-			n.watchers.Precede(batch[:run])
-			n.hub.Broadcast(batch[:run])
-		}
-		batch = batch[run:]
+// maxAnnounced bounds the bytes of announcements that one turn of an app shows.
+const maxAnnounced = 64 << 10
+
+// deliver hands on what comes from Redis for an app (broker.Deliver): announcements
+// to the watchers, everything else to the hub.
+func (n *Node) deliver(batch []broker.Delivery) (finished int) {
+	if batch[0].Kind != broker.KindPresence {
+		return n.hub.Broadcast(batch)
 	}
+	for bytes := 0; finished < len(batch) && batch[finished].Kind == broker.KindPresence && bytes < maxAnnounced; finished++ {
+		bytes += len(batch[finished].Frame)
+	}
+	n.watchers.Announced(batch[:finished])
+	return finished
 }
 
 // awaitReady returns when the node is ready, or after startPatience: until then

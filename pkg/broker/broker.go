@@ -9,9 +9,10 @@
 //     node, per app. Callers make one call at a time (pkg/publish does).
 //   - Once. A node gets a message once, however many of its subscriptions and
 //     patterns match.
-//   - Nobody blocks: Deliver is called by one goroutine with everything that
-//     has come meanwhile; while it works, what arrives is set aside, so Redis
-//     never waits for a node. Interest changes never wait for Redis.
+//   - Nobody blocks: one goroutine delivers what has come meanwhile, a part for
+//     each app in turn, so that no app waits for all that another has. While it
+//     works, what arrives is set aside, so Redis never waits for a node. Interest
+//     changes never wait for Redis.
 package broker
 
 import (
@@ -95,7 +96,7 @@ type Broker struct {
 	name      string // process, in keys
 	sequence  atomic.Uint64
 	interests *interests
-	inbox     inbox
+	inbox     *inbox
 
 	publishing sync.Mutex // guards:
 	clock      clock
@@ -115,7 +116,7 @@ func New(opt Options) *Broker {
 		opt.Redis.AddHook(&b.clock)
 	}
 	b.interests = newInterests(opt)
-	b.inbox.wake = make(chan struct{}, 1)
+	b.inbox = newInbox()
 	return b
 }
 
@@ -199,12 +200,12 @@ func (b *Broker) Trouble() error {
 // published before that may be lost. f must not block. It is to be set before Run.
 func (b *Broker) OnRestored(f func()) { b.interests.restored = f }
 
-// Run receives until ctx ends, and calls deliver with what came, in order. It
-// keeps Options.Health true.
-func (b *Broker) Run(ctx context.Context, deliver func([]Delivery)) {
+// Run receives until ctx ends, and calls deliver with what came, each app's messages
+// in order. It keeps Options.Health true.
+func (b *Broker) Run(ctx context.Context, deliver Deliver) {
 	var parts sync.WaitGroup
 	parts.Go(func() { b.inbox.run(ctx, deliver) })
 	parts.Go(func() { b.opt.Health.Run(ctx, b.probe) })
-	b.interests.run(ctx, &b.inbox)
+	b.interests.run(ctx, b.inbox)
 	parts.Wait()
 }

@@ -76,10 +76,11 @@ func TestForeignMessagesInRedis(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		b.Run(ctx, func(batch []Delivery) {
+		b.Run(ctx, func(batch []Delivery) int {
 			for _, d := range batch {
 				got <- d
 			}
+			return len(batch)
 		})
 	}()
 	defer func() {
@@ -134,43 +135,5 @@ func TestPrepareAllocates(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(100, func() { keys.Topic(KindMessages, m.App, m.Channel) }); n > 1 {
 		t.Errorf("topic allocates %v times, want once", n)
-	}
-}
-
-// memory of what has been delivered must not be kept by the inbox.
-func TestInboxLetsGo(t *testing.T) {
-	var in inbox
-	in.wake = make(chan struct{}, 1)
-	ctx, cancel := context.WithCancel(context.Background())
-	started, goOn := make(chan int), make(chan struct{})
-	ended := make(chan struct{})
-	var last []Delivery
-	go func() {
-		defer close(ended)
-		in.run(ctx, func(batch []Delivery) {
-			last = batch
-			started <- len(batch)
-			<-goOn
-		})
-	}()
-	_ = in.add(Delivery{sequence: 1, Frame: []byte("frame")})
-	if n := <-started; n != 1 {
-		t.Errorf("%d messages delivered, want 1", n)
-	}
-	// Those that come while one is delivered come in one batch, copies left out.
-	for i := range uint64(6) {
-		_ = in.add(Delivery{sequence: 2 + i/2, Frame: []byte("frame")})
-	}
-	goOn <- struct{}{}
-	if n := <-started; n != 3 {
-		t.Errorf("%d messages delivered, want 3", n)
-	}
-	goOn <- struct{}{}
-	cancel()
-	<-ended
-	for _, d := range last {
-		if d.Frame != nil {
-			t.Error("a frame is kept after its delivery")
-		}
 	}
 }

@@ -70,12 +70,13 @@ func (p *process) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
-		p.Run(ctx, func(batch []broker.Delivery) {
+		p.Run(ctx, func(batch []broker.Delivery) int {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			for _, d := range batch {
 				p.got[d.Channel]++
 			}
+			return len(batch)
 		})
 	})
 	p.stop = sync.OnceFunc(func() {

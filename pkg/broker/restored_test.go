@@ -30,7 +30,7 @@ func TestRestored(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		b.Run(ctx, func([]broker.Delivery) {})
+		b.Run(ctx, func(batch []broker.Delivery) int { return len(batch) })
 	}()
 	defer func() { cancel(); <-ended }()
 	redistest.Eventually(t, gone, "the node is live", b.Live)

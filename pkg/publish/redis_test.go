@@ -134,7 +134,7 @@ func TestRedisHangs(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		s.broker.Run(ctx, func([]broker.Delivery) {})
+		s.broker.Run(ctx, func(batch []broker.Delivery) int { return len(batch) })
 	}()
 	defer func() {
 		cancel()

@@ -11,29 +11,90 @@ const maxJoined = 64 << 10
 // not close connections as slow before anything was tried to be sent to them.
 const maxUnflushed = 256 << 10
 
-// Broadcast hands a batch of messages to everyone whom they concern, in order.
-// Frames are shared, never copied per receiver; each connection that got
-// something is flushed once for each maxUnflushed bytes of the batch. Only one
-// goroutine may call it at a time.
-func (h *Hub) Broadcast(batch []broker.Delivery) {
-	for len(batch) > 0 {
-		size := 0
-		h.mu.RLock()
-		for len(batch) > 0 && size < maxUnflushed {
-			run := h.runLength(batch)
-			h.deliver(batch[:run])
-			for i := range batch[:run] {
-				size += len(batch[i].Frame) + len(batch[i].FromMetadata)
-			}
-			batch = batch[run:]
+// These bound one call of Broadcast, which the other apps wait for. It begins no
+// further run of messages when so many have been queued, and writes to so many
+// connections, to fewer if there is much to write to each: either takes some 0.1 ms.
+const (
+	maxQueued  = 1024
+	maxFlushed = 16
+)
+
+// progress is how far the delivery of a batch to an app's connections has come.
+type progress struct {
+	queued   int // messages at the head of the batch
+	bytes    int // of them
+	flushing bool
+	dirty    []Subscriber // have to be flushed
+	flushed  int          // of them
+}
+
+// Broadcast hands messages of one app to everyone whom they concern, in order. It
+// does a part of that (broker.Deliver), and returns how many messages at the head of
+// the batch are finished; it is to be called again with the rest. It stops before an
+// announcement: those are not for the hub.
+//
+// Frames are shared, never copied per receiver; each connection that got something
+// is flushed once for each maxUnflushed bytes of the batch. Only one goroutine may
+// call it at a time.
+func (h *Hub) Broadcast(batch []broker.Delivery) (finished int) {
+	app := batch[0].App
+	p, goesOn := h.underWay[app]
+	if !goesOn {
+		if p, h.spare = h.spare, nil; p == nil {
+			p = &progress{}
 		}
-		h.mu.RUnlock()
-		for i, s := range h.dirty {
-			s.Flush()
-			h.dirty[i] = nil
-		}
-		h.dirty = h.dirty[:0]
 	}
+	if !p.flushing {
+		h.queue(p, batch)
+	}
+	if p.flushing {
+		p.flush()
+	}
+	if !p.flushing || p.flushed < len(p.dirty) {
+		if !goesOn {
+			h.underWay[app] = p
+		}
+		return 0
+	}
+	if goesOn {
+		delete(h.underWay, app)
+	}
+	finished = p.queued
+	*p = progress{dirty: p.dirty[:0]}
+	h.spare = p
+	return finished
+}
+
+// queue goes on queueing the batch. When that is done, or enough is queued, it has
+// what is queued flushed.
+func (h *Hub) queue(p *progress, batch []broker.Delivery) {
+	for queued := 0; queued < maxQueued; {
+		rest := batch[p.queued:]
+		run := rest[:h.runLength(rest)]
+		if run[0].Kind == broker.KindPeer && h.precede != nil {
+			h.precede(run)
+		}
+		queued += 1 + h.deliver(run, &p.dirty)
+		for i := range run {
+			p.bytes += len(run[i].Frame) + len(run[i].FromMetadata)
+		}
+		p.queued += len(run)
+		if p.queued == len(batch) || batch[p.queued].Kind == broker.KindPresence || p.bytes >= maxUnflushed {
+			p.flushing = true
+			return
+		}
+	}
+}
+
+// flush goes on flushing.
+func (p *progress) flush() {
+	n := min(max(maxUnflushed/max(p.bytes, 1), 1), maxFlushed, len(p.dirty)-p.flushed)
+	some := p.dirty[p.flushed:][:n]
+	for i, s := range some {
+		s.Flush()
+		some[i] = nil
+	}
+	p.flushed += n
 }
 
 // runLength is how many messages at the head of the batch have the same
@@ -51,8 +112,11 @@ func (h *Hub) runLength(batch []broker.Delivery) int {
 	return len(batch)
 }
 
-// deliver queues a run of messages for everyone it concerns.
-func (h *Hub) deliver(run []broker.Delivery) {
+// deliver queues a run of messages for everyone it concerns, and returns for how
+// many that is. Those who need a flush are added to dirty.
+func (h *Hub) deliver(run []broker.Delivery, dirty *[]Subscriber) (receivers int) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
 	d := &run[0]
 	a := h.names[nameKey{d.Kind, d.App, d.Channel}]
 	matching := h.matching[:0]
@@ -65,10 +129,10 @@ func (h *Hub) deliver(run []broker.Delivery) {
 		}
 	}
 	if a == nil && len(matching) == 0 {
-		return
+		return 0
 	}
 	h.sequence++
-	out := round{hub: h, run: run, sender: sender}
+	out := round{hub: h, run: run, sender: sender, dirty: dirty}
 	passes := []bool{false}
 	if hasMetadata(run) {
 		// Those who want the metadata come first: whoever is subscribed twice, once
@@ -87,6 +151,7 @@ func (h *Hub) deliver(run []broker.Delivery) {
 	h.delivered.Add(uint64(out.receivers * len(run)))
 	clear(matching)
 	h.matching = matching[:0]
+	return out.receivers
 }
 
 // round is the delivery of one run.
@@ -94,6 +159,7 @@ type round struct {
 	hub       *Hub
 	run       []broker.Delivery
 	sender    uint64 // does not get its own message
+	dirty     *[]Subscriber
 	receivers int
 
 	plain, withMetadata []byte // built when the first receiver needs them
@@ -118,7 +184,7 @@ func (r *round) queue(a *audience, metadata, any bool) {
 			r.receivers++
 		}
 		if flush {
-			r.hub.dirty = append(r.hub.dirty, m.subscriber)
+			*r.dirty = append(*r.dirty, m.subscriber)
 		}
 	}
 }

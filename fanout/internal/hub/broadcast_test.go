@@ -21,7 +21,7 @@ func TestBroadcastReachesWhoIsSubscribed(t *testing.T) {
 	must(t, h.SubscribePattern(foreign, "app2", mustCompile(t, "**"), false, none))
 
 	one, two, three := message("app", "devices/1/events", "1"), message("app", "devices/2/events", "2"), message("app", "fleets/1", "3")
-	h.Broadcast(in.batch(one, two, three, message("app3", "devices/1/events", "4")))
+	broadcast(h, in.batch(one, two, three, message("app3", "devices/1/events", "4")))
 	for name, tt := range map[string]struct {
 		s    *subscriber
 		want string
@@ -42,7 +42,7 @@ func TestBroadcastReachesWhoIsSubscribed(t *testing.T) {
 
 	h.Unsubscribe(exact, "app", "devices/1/events")
 	h.UnsubscribePattern(star, "app", mustCompile(t, "devices/*/events"))
-	h.Broadcast(in.batch(one))
+	broadcast(h, in.batch(one))
 	if exact.taken()+star.taken() != "" || all.taken() != frames(one) {
 		t.Error("a message came to who has left, or not to who stayed")
 	}
@@ -59,9 +59,9 @@ func TestOverlapDeliversOnce(t *testing.T) {
 	must(t, h.Subscribe(s, "app", "devices/1", false, none))
 	must(t, h.Subscribe(last, "app", "devices/1", false, none))
 	a, b := message("app", "devices/1", "a"), message("app", "devices/1", "b")
-	h.Broadcast(in.batch(a, b))
-	h.Broadcast(in.batch(a))
-	h.Broadcast(in.batch(a, message("app", "devices/2", "c"), a))
+	broadcast(h, in.batch(a, b))
+	broadcast(h, in.batch(a))
+	broadcast(h, in.batch(a, message("app", "devices/2", "c"), a))
 	if got, want := s.taken(), frames(a, b, a, a, message("app", "devices/2", "c"), a); got != want {
 		t.Errorf("got %q\nwant %q", got, want)
 	}
@@ -101,7 +101,7 @@ func TestMetadataGoesToWhoAskedForIt(t *testing.T) {
 	if with == string(batch[0].Frame) || !strings.Contains(with, `"fromMetadata":{"site":"north"}`) {
 		t.Fatalf("the test's own message has no metadata: %q", with)
 	}
-	h.Broadcast(batch)
+	broadcast(h, batch)
 	for name, tt := range map[string]struct {
 		s    *subscriber
 		want string
@@ -131,7 +131,7 @@ func TestSenderIsSkipped(t *testing.T) {
 	}
 	m := func(data string, by uint64) sent { return message("app", "c", data).from(by) }
 	md := withMetadata(m("6", 7), `{"m":1}`)
-	h.Broadcast(in.batch(m("1", 7), m("2", 7), m("3", 8), m("4", 0), m("5", 7), md))
+	broadcast(h, in.batch(m("1", 7), m("2", 7), m("3", 8), m("4", 0), m("5", 7), md))
 	if got, want := camera.taken(), frames(m("3", 0), m("4", 0)); got != want {
 		t.Errorf("the sender got %q\nwant %q", got, want)
 	}
@@ -156,7 +156,7 @@ func TestJoinedRuns(t *testing.T) {
 	}
 	batch = append(batch, message("app", "b", "b"), message("app", "a", "a100"), message("other", "a", "x"), message("app", "a", "a101"))
 	mine := append(append([]sent{}, batch[:102]...), batch[103])
-	h.Broadcast(in.batch(batch...))
+	broadcast(h, in.batch(batch...))
 	for _, s := range []*subscriber{s, all} {
 		if s.appends != 4 {
 			t.Errorf("%d frames were queued, want 4 joined ones", s.appends)
@@ -183,7 +183,7 @@ func TestJoinedRunsAreBounded(t *testing.T) {
 		batch = append(batch, message("app", "a", fmt.Sprint(i, fill)))
 	}
 	batch = append(batch, message("app", "a", strings.Repeat("y", maxJoined+1)), message("app", "a", "z"))
-	h.Broadcast(in.batch(batch...))
+	broadcast(h, in.batch(batch...))
 	for i, f := range s.got {
 		if len(f) > maxJoined && len(f) != len(batch[50].Frame) {
 			t.Errorf("buffer %d has %d bytes", i, len(f))
@@ -206,7 +206,7 @@ func TestLargeBatchIsFlushedOnTheWay(t *testing.T) {
 	for i := range 300 { // 3 MB
 		batch = append(batch, message("app", []string{"a", "b"}[i/299], fmt.Sprint(i, strings.Repeat("x", 10_000))))
 	}
-	h.Broadcast(in.batch(batch...))
+	broadcast(h, in.batch(batch...))
 	if bound := maxUnflushed + maxJoined + 10_100; s.most > bound || s.most >= protocol.UnsentBytesLimit/2 {
 		t.Errorf("%d bytes waited for a flush, want at most %d", s.most, bound)
 	}
@@ -227,7 +227,7 @@ func TestFramesAreShared(t *testing.T) {
 	must(t, h.SubscribePattern(b, "app", mustCompile(t, "*"), false, none))
 	m := message("app", "c", "1")
 	for _, batch := range [][]sent{{m}, {m, m}} {
-		h.Broadcast(in.batch(batch...))
+		broadcast(h, in.batch(batch...))
 		if &a.got[0][0] != &b.got[0][0] {
 			t.Errorf("%d messages were copied for each receiver", len(batch))
 		}
@@ -242,14 +242,17 @@ func TestRefusedFramesAreNotCounted(t *testing.T) {
 	closing, open := &subscriber{id: 1, refuses: true}, &subscriber{id: 2}
 	must(t, h.Subscribe(closing, "app", "c", false, none))
 	must(t, h.Subscribe(open, "app", "c", false, none))
-	h.Broadcast(in.batch(message("app", "c", "1"), message("app", "c", "2")))
+	broadcast(h, in.batch(message("app", "c", "1"), message("app", "c", "2")))
 	if n := h.Delivered(); n != 2 {
 		t.Errorf("%d delivered, want 2", n)
 	}
 	if closing.flushes != 0 || open.flushes != 1 {
 		t.Errorf("flushed %d and %d times, want 0 and 1", closing.flushes, open.flushes)
 	}
-	for i, s := range h.dirty[:cap(h.dirty)] {
+	if len(h.underWay) > 0 {
+		t.Error("a delivery that is finished is under way")
+	}
+	for i, s := range h.spare.dirty[:cap(h.spare.dirty)] {
 		if s != nil {
 			t.Errorf("the hub still holds connection %d of the last batch", i)
 		}
@@ -278,8 +281,8 @@ func audienceOf(t testing.TB, n int) (*Hub, []broker.Delivery) {
 // One message to 1,000 connections takes nothing from the heap.
 func TestBroadcastAllocates(t *testing.T) {
 	h, batch := audienceOf(t, 1000)
-	h.Broadcast(batch)
-	if n := testing.AllocsPerRun(100, func() { h.Broadcast(batch) }); n > 0 {
+	broadcast(h, batch)
+	if n := testing.AllocsPerRun(100, func() { broadcast(h, batch) }); n > 0 {
 		t.Errorf("a broadcast allocates %v times, want 0", n)
 	}
 	// A run of messages is joined: one buffer, however many receive it.
@@ -287,7 +290,7 @@ func TestBroadcastAllocates(t *testing.T) {
 	for i := range run {
 		run[i] = batch[0]
 	}
-	if n := testing.AllocsPerRun(100, func() { h.Broadcast(run) }); n > 6 {
+	if n := testing.AllocsPerRun(100, func() { broadcast(h, run) }); n > 6 {
 		t.Errorf("a broadcast of 10 messages allocates %v times, want the joined buffer alone", n)
 	}
 }
@@ -298,7 +301,7 @@ func BenchmarkBroadcast(b *testing.B) {
 			h, batch := audienceOf(b, n)
 			b.ReportAllocs()
 			for b.Loop() {
-				h.Broadcast(batch)
+				broadcast(h, batch)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/delivery")
 		})

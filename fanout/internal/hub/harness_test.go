@@ -211,3 +211,17 @@ func must(t testing.TB, err error) {
 		t.Fatal(err)
 	}
 }
+
+// broadcast hands on the messages of each app to the end.
+func broadcast(h *Hub, batch []broker.Delivery) {
+	for len(batch) > 0 {
+		n := slices.IndexFunc(batch, func(d broker.Delivery) bool { return d.App != batch[0].App })
+		if n < 0 {
+			n = len(batch)
+		}
+		for rest := batch[:n]; len(rest) > 0; {
+			rest = rest[h.Broadcast(rest):]
+		}
+		batch = batch[n:]
+	}
+}

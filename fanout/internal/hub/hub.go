@@ -2,6 +2,9 @@
 // which peer they are, and hands each message to all whom it concerns. It tells
 // the broker what the node wants to receive: a channel while it has a subscriber,
 // a pattern while it has one, a peer while it has a connection.
+//
+// Messages are handed on in parts (Broadcast), so that apps can take turns and none
+// waits for the thousand connections of another.
 package hub
 
 import (
@@ -45,6 +48,7 @@ type Interest interface {
 // Hub is safe for concurrent use.
 type Hub struct {
 	interest Interest
+	precede  func([]broker.Delivery)
 
 	mu       sync.RWMutex
 	names    map[nameKey]*audience
@@ -52,8 +56,9 @@ type Hub struct {
 
 	// Owned by the goroutine that calls Broadcast.
 	sequence uint64
-	dirty    []Subscriber
-	matching []*patternAudience // of the run that is being delivered
+	matching []*patternAudience   // of the run that is being delivered
+	underWay map[string]*progress // by app
+	spare    *progress            // for the next
 
 	delivered atomic.Uint64
 }
@@ -70,8 +75,13 @@ func New(interest Interest) *Hub {
 		interest: interest,
 		names:    map[nameKey]*audience{},
 		patterns: map[string]*patterns{},
+		underWay: map[string]*progress{},
 	}
 }
+
+// Precede has f called with direct messages before their peers get them, by the
+// goroutine that calls Broadcast. It is to be set before the first Broadcast.
+func (h *Hub) Precede(f func(direct []broker.Delivery)) { h.precede = f }
 
 // Subscribe subscribes s to the channel by name, or takes the new option if it
 // is subscribed already. done is called when the subscription is live in Redis,

@@ -109,7 +109,7 @@ func TestRefusedByTheBroker(t *testing.T) {
 	m.FromMetadata = []byte(`{"m":1}`)
 	d := message("app", "d/1", "1")
 	d.FromMetadata = m.FromMetadata
-	h.Broadcast(in.batch(m, d, message("app", "new", "1"), message("app", "new/1", "1")))
+	broadcast(h, in.batch(m, d, message("app", "new", "1"), message("app", "new/1", "1")))
 	if got := a.taken(); got != frames(m, d) {
 		t.Errorf("the old subscriber got %q, want the messages without metadata", got)
 	}
@@ -198,7 +198,7 @@ func TestSubscribeAndBroadcastAtTheSameTime(t *testing.T) {
 			running = false
 		default:
 		}
-		h.Broadcast([]broker.Delivery{message("app", "c0", "1").Delivery, message("app", "c1", "1").Delivery})
+		broadcast(h, []broker.Delivery{message("app", "c0", "1").Delivery, message("app", "c1", "1").Delivery})
 		sent += 2
 	}
 	if got := stay.got.Load(); got != sent {
@@ -239,7 +239,7 @@ func TestFlushHoldsNoLock(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		h.Broadcast([]broker.Delivery{message("app", "c", "1").Delivery})
+		broadcast(h, []broker.Delivery{message("app", "c", "1").Delivery})
 	}()
 	<-b.flushing
 	changed := make(chan struct{})

@@ -296,7 +296,9 @@ func TestGoroutinesOfIdleConnections(t *testing.T) {
 	}
 	wantGoroutines(t, n*goroutinesEach)
 
-	w.opt.Hub.Broadcast([]broker.Delivery{delivery("devices/all", `1`)})
+	for batch := []broker.Delivery{delivery("devices/all", `1`)}; len(batch) > 0; {
+		batch = batch[w.opt.Hub.Broadcast(batch):]
+	}
 	for _, p := range peers {
 		p.want(aText(string(message("devices/all", `1`))))
 		p.session.KeepAlive(w.clock.ticks())

@@ -54,12 +54,13 @@ func startFleetNode(t testing.TB, rdb *redis.Client, embedded bool) *fleetNode {
 	parts.Go(func() { n.members.Run(ctx) })
 	parts.Go(func() { n.watchers.Run(ctx) })
 	parts.Go(func() {
-		n.broker.Run(ctx, func(batch []broker.Delivery) {
+		n.broker.Run(ctx, func(batch []broker.Delivery) (finished int) {
 			for i := range batch {
 				if batch[i].Kind == broker.KindPresence {
 					n.watchers.Announced(batch[i : i+1])
 				}
 			}
+			return len(batch)
 		})
 	})
 	n.stop = sync.OnceFunc(func() { cancel(); parts.Wait() })

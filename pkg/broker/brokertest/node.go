@@ -114,7 +114,7 @@ func (n *node) die() {
 	n.stop()
 }
 
-func (n *node) deliver(batch []broker.Delivery) {
+func (n *node) deliver(batch []broker.Delivery) (finished int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	before := len(n.got)
@@ -127,6 +127,7 @@ func (n *node) deliver(batch []broker.Delivery) {
 		close(n.came)
 		n.came = make(chan struct{})
 	}
+	return len(batch)
 }
 
 func (n *node) wants(kind broker.Kind, app, of string) bool {
