@@ -2,7 +2,7 @@
 # line is its description.
 
 GO                  ?= go
-STATICCHECK_VERSION := v0.8.2
+GOLANGCI_VERSION    := v2.15.0
 # What `make bench-peers` builds.
 NATS_VERSION        := v2.15.2
 CENTRIFUGO_VERSION  := v6.9.1
@@ -21,9 +21,13 @@ ARCH                ?= arm64
 RESULTS             ?= bench/results.json
 # What `make test` tests, e.g. make test PKG=./pkg/broker/...
 PKG                 ?= ./...
+# What `make quick` leaves to `make test`: packages whose tests start programs,
+# browsers, terraform or whole builds.
+SLOW                ?= ^fleetwire/(api|bench|e2e|examples|infra|scripts)(/|$$)
 
 # Run through `go run` at a pinned version: the tool and what it needs stay out of go.mod.
-STATICCHECK := $(GO) run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
+# The first time takes some minutes: it is large. Go keeps the program in its cache.
+GOLANGCI := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 
 .DEFAULT_GOAL := help
 # check's steps run in the order written, also under make -j: the cheap ones
@@ -49,7 +53,17 @@ fanout: ## build the production node, bin/fanout
 	$(GO) build -o bin/fanout ./fanout
 
 .PHONY: check
-check: fmt-check lint archtest test-goroutines test ## what CI runs: gofmt, vet, staticcheck, archtest, tests
+check: fmt-check lint archtest test-goroutines test ## what CI runs: gofmt, vet, golangci-lint, archtest, tests
+
+# Without -race and -count=1: what has not changed is not tested again.
+.PHONY: quick
+quick: archtest ## build, vet, archtest and the fast tests, without -race: for while you work
+	$(GO) build ./...
+	$(GO) vet ./...
+	@mkdir -p bin
+	@$(GO) build -o bin/gotest ./scripts/gotest
+	GO="$(GO)" bin/gotest -p $(P) -timeout $(TEST_TIMEOUT) $$($(GO) list ./... | grep -Ev '$(SLOW)')
+	@echo "left out: -race, golangci-lint, and the tests of api, bench, e2e, examples, infra and scripts (make check runs all)"
 
 # -count=1: many tests look at things that go's test cache can't see (is there
 # a redis-server? a Python?), so a cached result may be about another machine.
@@ -108,9 +122,9 @@ fmt-check: ## fail when a Go file is not formatted
 	if [ -n "$$files" ]; then echo "not formatted (make fmt does it):"; echo "$$files"; exit 1; fi
 
 .PHONY: lint
-lint: ## go vet and staticcheck
+lint: ## go vet, and golangci-lint with .golangci.yml
 	$(GO) vet ./...
-	$(STATICCHECK) ./...
+	$(GOLANGCI) run --timeout 15m
 
 .PHONY: clean
 clean: ## remove what was built and fetched (not localdev's key pair in .fleetwire/)

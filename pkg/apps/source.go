@@ -90,7 +90,8 @@ func Exposed(path string) string {
 	if err != nil || !info.Mode().IsRegular() {
 		return ""
 	}
-	mode, can := info.Mode().Perm(), ""
+	mode := info.Mode().Perm()
+	var can string
 	switch {
 	case mode&0o006 == 0o006:
 		can = "read and write"

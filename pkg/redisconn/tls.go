@@ -200,7 +200,7 @@ func Advise(rdb *redis.Client, err error) error {
 	)
 	secure := rdb.Options().TLSConfig != nil
 	closed := errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
-	advice := ""
+	var advice string
 	switch {
 	case errors.As(err, &unknown):
 		advice = "give the certificate of its CA with -redis-ca"

@@ -174,7 +174,7 @@ func (r *round) queue(a *audience, metadata, any bool) {
 		if m.id == r.sender || (!any && m.metadata != metadata) {
 			continue
 		}
-		queued, flush := false, false
+		var queued, flush bool
 		if direct {
 			queued, flush = m.subscriber.AppendDirect(r.frames(metadata), r.hub.sequence)
 		} else {

@@ -96,7 +96,7 @@ func (s *chunkScanner) next(c byte) (done, ok bool) {
 }
 
 func (s *chunkScanner) sizeByte(c byte) bool {
-	digit := int64(-1)
+	var digit int64
 	switch {
 	case c >= '0' && c <= '9':
 		digit = int64(c - '0')

@@ -99,7 +99,7 @@ func TestParseHeaderWaitsForAllOfIt(t *testing.T) {
 	} {
 		whole := f.bytes()
 		header := whole[:len(whole)-len(f.payload)]
-		for n := range len(header) {
+		for n := range header {
 			if _, size, err := parseHeader(header[:n]); size != 0 || err != nil {
 				t.Errorf("%d of %d bytes: size %d, error %v; want none yet", n, len(header), size, err)
 			}
