@@ -2,17 +2,17 @@ package node
 
 import (
 	"fmt"
-	"log/slog"
 	"net/http"
 	"time"
 
+	"fleetwire/fanout/internal/door"
 	"fleetwire/pkg/protocol"
 )
 
 // opsServer serves what operators and balancers ask: /healthz (the process
 // runs), /readyz (it serves new connections; 503 with the reason while not; a
 // second line says when the apps document in force is not the newest) and /metrics.
-func (n *Node) opsServer() *http.Server {
+func (n *Node) opsServer() *door.Ops {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte("ok\n"))
@@ -35,10 +35,7 @@ func (n *Node) opsServer() *http.Server {
 		_, _ = w.Write([]byte(body))
 	})
 	mux.Handle("GET /metrics", n.metrics.Handler())
-	return &http.Server{
-		Handler: exactPaths(mux), ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10, DisableGeneralOptionsHandler: true,
-		ErrorLog: slog.NewLogLogger(n.opt.Log.Handler(), slog.LevelWarn),
-	}
+	return door.NewOps(exactPaths(mux), n.opt.Log)
 }
 
 // exactPaths answers in the form of protocol §5 what mux does not serve. mux itself

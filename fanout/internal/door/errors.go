@@ -2,6 +2,7 @@ package door
 
 import (
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"runtime/debug"
@@ -26,9 +27,9 @@ func internalError(ctx *fasthttp.RequestCtx) {
 }
 
 // recoverRequest is deferred where requests are answered.
-func (d *Door) recoverRequest(ctx *fasthttp.RequestCtx) {
+func recoverRequest(ctx *fasthttp.RequestCtx, log *slog.Logger) {
 	if p := recover(); p != nil {
-		d.Log.Error("a request panicked", "panic", p, "stack", string(debug.Stack()))
+		log.Error("a request panicked", "panic", p, "stack", string(debug.Stack()))
 		ctx.Response.Reset()
 		ctx.SetConnectionClose()
 		internalError(ctx)

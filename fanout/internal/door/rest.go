@@ -17,7 +17,7 @@ import (
 // the control plane's, if there is one.
 func (d *Door) answer(sockets fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
-		defer d.recoverRequest(ctx)
+		defer recoverRequest(ctx, d.Log)
 		path, query := splitTarget(string(ctx.Request.Header.RequestURI()))
 		switch {
 		case isSocketPath(path) && ctx.IsGet():
@@ -30,7 +30,7 @@ func (d *Door) answer(sockets fasthttp.RequestHandler) fasthttp.RequestHandler {
 		case d.rest == nil:
 			writeError(ctx, http.StatusNotFound, protocol.Errorf(protocol.NotFound, "this is a fan-out node: it serves the WebSocket at /v1 and no REST, which -control-plane would add"))
 		default:
-			d.answerREST(ctx, path, query)
+			serveHTTP(d.rest, ctx, path, query)
 		}
 	}
 }
@@ -60,11 +60,16 @@ func splitTarget(target string) (path, query string) {
 func (d *Door) beforeBody(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	length := h.ContentLength() // -1: chunked, -2: none
 	if (length > 0 || length == -1) && !d.readsBody(h, length) {
-		h.SetContentLength(0)
-		h.Del("Expect")
-		h.SetConnectionClose()
+		leaveBody(h)
 	}
 	return fasthttp.RequestConfig{}
+}
+
+// leaveBody has the server answer without the body, and close the connection.
+func leaveBody(h *fasthttp.RequestHeader) {
+	h.SetContentLength(0)
+	h.Del("Expect")
+	h.SetConnectionClose()
 }
 
 func (d *Door) readsBody(h *fasthttp.RequestHeader, length int) bool {
@@ -79,9 +84,9 @@ func (d *Door) readsBody(h *fasthttp.RequestHeader, length int) bool {
 	return refused == nil
 }
 
-// answerREST has the control plane answer. The path stays as it was sent: with a broken
-// escape, or with %2F, it is for the control plane to say what that means.
-func (d *Door) answerREST(ctx *fasthttp.RequestCtx, path, query string) {
+// serveHTTP has h answer. The path stays as it was sent: with a broken escape, or with
+// %2F, it is for h to say what that means.
+func serveHTTP(h http.Handler, ctx *fasthttp.RequestCtx, path, query string) {
 	decoded, err := url.PathUnescape(path)
 	if err != nil {
 		decoded = path
@@ -100,7 +105,7 @@ func (d *Door) answerREST(ctx *fasthttp.RequestCtx, path, query string) {
 		length = conn.BodyLength()
 	}
 	w := &restWriter{ctx: ctx, header: http.Header{}}
-	d.rest.ServeHTTP(w, &http.Request{
+	h.ServeHTTP(w, &http.Request{
 		Method: string(ctx.Method()),
 		URL:    &url.URL{Path: decoded, RawPath: path, RawQuery: query},
 		Proto:  "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
