@@ -11,7 +11,7 @@ import (
 )
 
 // readBody reads the whole body of a request that carries JSON, of most bytes at
-// most. What it refuses it refuses before reading, where it can.
+// most. It refuses a request before it reads the body if the headers suffice for that.
 func readBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
 	if err := checkContentEncoding(r.Header.Values("Content-Encoding")); err != nil {
 		return nil, err
