@@ -234,7 +234,7 @@ func (c *Connections) rounds(renew bool) []round {
 		if renew || s.life > s.told {
 			r.life = s.life
 		}
-		r.call = c.call(id, s.held, s.limit(), r.life, r.asked)
+		r.call = c.call(id, s.held, s.limit(), r.life, renew, r.asked)
 		rounds = append(rounds, r)
 		s.waiting, s.changed = s.waiting[n:], false
 		if len(s.waiting) == 0 {
@@ -294,23 +294,27 @@ func (s *share) limit() int64 {
 	return s.app.Plan.MaxConcurrentConnections
 }
 
-func (c *Connections) call(appID string, held, limit, life int64, asked []Applicant) *redisconn.Call {
+func (c *Connections) call(appID string, held, limit, life int64, renew bool, asked []Applicant) *redisconn.Call {
 	peak, expiresAt := Peak(c.keys, appID, time.Now())
 	call := &redisconn.Call{
 		Script: connectionsScript,
 		Keys: []string{c.keys.Connections(appID), c.keys.ConnectionLeases(appID), peak, c.keys.Revoked(appID),
 			c.keys.TokenLife(appID), c.keys.RevokedSince(appID)},
-		Args: append(make([]any, 0, 7+4*len(asked)), c.node, held, limit, connectionLease.Milliseconds(), expiresAt.Unix(),
-			HoldersKept.Milliseconds(), life),
+		Args: append(make([]any, 0, 8+4*len(asked)), c.node, held, limit, connectionLease.Milliseconds(), expiresAt.Unix(),
+			HoldersKept.Milliseconds(), life, number(renew)),
 	}
 	for _, a := range asked {
-		asks := 1
-		if a.Held {
-			asks = 0
-		}
-		call.Args = append(call.Args, a.Peer, a.IssuedAt.Unix(), a.ExpiresAt.Unix(), asks)
+		call.Args = append(call.Args, a.Peer, a.IssuedAt.Unix(), a.ExpiresAt.Unix(), number(!a.Held))
 	}
 	return call
+}
+
+// number is what the script takes for b.
+func number(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // giveBack empties this node's share, so that a node which stopped in order
@@ -320,7 +324,7 @@ func (c *Connections) giveBack() {
 	var calls []*redisconn.Call
 	var waiting []Applicant
 	for id, s := range c.shares {
-		calls = append(calls, c.call(id, 0, Unlimited, 0, nil))
+		calls = append(calls, c.call(id, 0, Unlimited, 0, false, nil))
 		waiting = append(waiting, s.waiting...)
 	}
 	c.shares = nil

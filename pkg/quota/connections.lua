@@ -10,7 +10,8 @@
 -- was seen, [6] what is kept beside [4]
 -- ARGV: node, held, cap (-1: none), lease in ms, when [3] expires (unix seconds), for
 -- how many ms [2] knows of a node whose lease has run out, the most seconds that a
--- token lives that the node saw (0: [5] has it),
+-- token lives that the node saw (0: [5] has it), 1 if the node renews its lease (0: it
+-- has done so a moment ago),
 -- then for each that asks: the peer ('': it has no token), when its token was issued
 -- and when it expires (unix seconds), and how many connections it asks for (1, or 0: it
 -- has one, and only asks about another token)
@@ -50,7 +51,7 @@ for i = 1, #leases, 2 do
 end
 
 local peers, revoked = {}, {}
-for i = 8, #ARGV, 4 do
+for i = 9, #ARGV, 4 do
   peers[#peers + 1] = ARGV[i]
 end
 if #peers > 0 then
@@ -59,7 +60,7 @@ end
 local mine, reply, life = held, {}, tonumber(ARGV[7])
 for i = 1, #peers do
   local granted, is_revoked = 0, false
-  local issued, asks = ARGV[5 + 4 * i], tonumber(ARGV[7 + 4 * i])
+  local issued, asks = ARGV[6 + 4 * i], tonumber(ARGV[8 + 4 * i])
   if revoked[i] then
     local at, future = revoked[i]:match('^(%d+)(.*)$')
     local since = tonumber(at)
@@ -74,7 +75,7 @@ for i = 1, #peers do
       end
     end
     if is_revoked then -- until it expires, even if nobody knows when it was issued
-      life = math.max(life, tonumber(ARGV[6 + 4 * i]) - since)
+      life = math.max(life, tonumber(ARGV[7 + 4 * i]) - since)
     end
   end
   if is_revoked then
@@ -129,13 +130,18 @@ if total == 0 then
   redis.call('ZREM', KEYS[2], node)
   return reply
 end
-redis.call('HSET', KEYS[1], ':early', early, ':late', late, ':until', ends, ':period', ARGV[5], node, mine)
+redis.call('HSET', KEYS[1], ':early', early, ':late', late, ':until', ends, node, mine)
+if shares[':period'] ~= ARGV[5] then
+  redis.call('HSET', KEYS[1], ':period', ARGV[5])
+end
 if mine > 0 then
   redis.call('ZADD', KEYS[2], now + lease, node)
 else
   redis.call('HDEL', KEYS[1], node)
   redis.call('ZREM', KEYS[2], node)
 end
-redis.call('PEXPIRE', KEYS[1], lease * 2)
-redis.call('PEXPIRE', KEYS[2], lease + known)
+if ARGV[8] == '1' or #all == 0 then
+  redis.call('PEXPIRE', KEYS[1], lease * 2)
+  redis.call('PEXPIRE', KEYS[2], lease + known)
+end
 return reply

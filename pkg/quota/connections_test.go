@@ -290,6 +290,8 @@ func TestStaleLease(t *testing.T) {
 	rdb.ZAdd(ctx, key+":leases",
 		redis.Z{Member: "dead", Score: float64(time.Now().Add(-time.Second).UnixMilli())},
 		redis.Z{Member: "alive", Score: float64(time.Now().Add(time.Minute).UnixMilli())})
+	rdb.Expire(ctx, key, connectionLease)
+	rdb.Expire(ctx, key+":leases", HoldersKept)
 	l := startLedger(t, rdb, "node")
 	if got := l.take(appWith(7), 7); got != 5 {
 		t.Errorf("%d granted of 7 beside a living node's 2, want 5", got)
@@ -352,12 +354,12 @@ func (stand) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next
 func (s stand) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(_ context.Context, cmds []redis.Cmder) error {
 		for _, cmd := range cmds {
-			args := cmd.Args() // evalsha, sha, 6, 6 keys, node, held, cap, lease, expiry, known, life, peer, iat, exp, asks, …
+			args := cmd.Args() // evalsha, sha, 6, 6 keys, node, held, cap, lease, expiry, known, life, renew, peer, iat, exp, asks, …
 			if args[2] == 1 {
 				cmd.(*redis.Cmd).SetVal([]any{"an epoch", strconv.FormatInt(time.Now().UnixMilli(), 10)})
 				continue
 			}
-			wanted := int64(len(args)-16) / 4
+			wanted := int64(len(args)-17) / 4
 			n := s(args[10].(int64), wanted)
 			reply := make([]any, wanted)
 			for i := range wanted {

@@ -143,3 +143,24 @@ func TestTokenLifeAfterALoss(t *testing.T) {
 		redistest.Eventually(t, patience, "Redis knows it again", func() bool { return tokenLife(t, rdb, app) == time.Hour })
 	})
 }
+
+// What a node holds has an end from its first connect on, and a node that is never
+// without connects keeps it.
+func TestHeldConnectionsAreRenewedAmongConnects(t *testing.T) {
+	both(t, func(t *testing.T, client func() *redis.Client) {
+		rdb := client()
+		l := startLedger(t, rdb, "node")
+		app := appWith(1_000_000)
+		l.take(app, 1)
+		for key, ends := range map[string]time.Duration{keys.Connections(app.ID): 2 * connectionLease, keys.ConnectionLeases(app.ID): connectionLease + HoldersKept} {
+			if ttl := rdb.PTTL(t.Context(), key).Val(); ttl <= 0 || ttl > ends {
+				t.Errorf("%s ends in %v, want %v", key, ttl, ends)
+			}
+			rdb.PExpire(t.Context(), key, 2*leaseRenewal)
+		}
+		redistest.Eventually(t, patience, "the node renews them", func() bool {
+			l.take(app, 1)
+			return rdb.PTTL(t.Context(), keys.Connections(app.ID)).Val() > connectionLease && rdb.PTTL(t.Context(), keys.ConnectionLeases(app.ID)).Val() > HoldersKept/2
+		})
+	})
+}

@@ -25,7 +25,7 @@ func peakOf(t *testing.T, rdb *redis.Client, app *apps.App) int {
 // state has a node state what it holds, as a renewal does.
 func (l *ledger) state(app *apps.App, held int64) {
 	l.t.Helper()
-	call := l.call(app.ID, held, Unlimited, 0, nil)
+	call := l.call(app.ID, held, Unlimited, 0, true, nil)
 	if err := call.Script.Eval(context.Background(), l.rdb, call.Keys, call.Args...).Err(); err != nil {
 		l.t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestPeakOfTheNextPeriod(t *testing.T) {
 	l := &ledger{Connections: NewConnections(rdb, keys, "node"), t: t}
 	state := func(held int64, now time.Time) {
 		t.Helper()
-		call := l.call("app", held, Unlimited, 0, nil)
+		call := l.call("app", held, Unlimited, 0, true, nil)
 		peak, expires := Peak(keys, "app", now)
 		call.Keys[2], call.Args[4] = peak, expires.Unix()
 		if err := call.Script.Eval(context.Background(), rdb, call.Keys, call.Args...).Err(); err != nil {
