@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -8,8 +9,13 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"fleetwire/fanout/internal/door"
+	"fleetwire/pkg/protocol"
+	"fleetwire/pkg/quota"
 )
 
 func TestWhatIsNoUpgrade(t *testing.T) {
@@ -263,5 +269,71 @@ func TestPanicInAnUpgrade(t *testing.T) {
 	check(t, r.wait())
 	if log := r.log.String(); !strings.Contains(log, "an upgrade panicked") || !strings.Contains(log, "0xdecaf") {
 		t.Errorf("the log lacks the panic:\n%s", log)
+	}
+}
+
+// failing stands before what a connect asks, and panics the first time that the step is.
+type failing struct {
+	door.Limiter
+	door.Connections
+	door.Metrics
+	live func() bool
+	step string
+	once sync.Once
+}
+
+func (f *failing) begin(step string) {
+	if step == f.step {
+		f.once.Do(func() { panic("a bug: 0xdecaf") })
+	}
+}
+
+func (f *failing) AllowConnect(ctx context.Context, app, address string, perMinute int) (bool, time.Duration, error) {
+	f.begin("address limit")
+	return f.Limiter.AllowConnect(ctx, app, address, perMinute)
+}
+
+func (f *failing) Live() bool {
+	f.begin("register")
+	return f.live()
+}
+
+func (f *failing) Acquire(a quota.Applicant) {
+	f.begin("concurrency")
+	f.Connections.Acquire(a)
+}
+
+func (f *failing) Connected() {
+	f.begin("welcome")
+	f.Metrics.Connected()
+}
+
+// A step of a connect that panics, on whichever goroutine, costs that connection alone,
+// and its peer hears no more than that something failed.
+func TestPanicInAStepOfAConnect(t *testing.T) {
+	for _, step := range []string{"address limit", "register", "concurrency", "welcome"} {
+		t.Run(step, func(t *testing.T) {
+			r := prepare(t)
+			d := r.door
+			f := &failing{Limiter: d.Limiter, Connections: d.Connections, Metrics: d.Metrics, live: d.Live, step: step}
+			d.Limiter, d.Connections, d.Metrics, d.Live = f, f, f, f.Live
+			r.run()
+			r.awaitReady()
+			if step == "address limit" { // before the upgrade
+				status, _, body := r.request("GET", "http://"+r.Addr()+"/v1"+query(r.token(keyID, "device-1")), upgrade())
+				wantErrorBody(t, body, "internal_error")
+				if status != 500 || strings.Contains(body, "0xdecaf") {
+					t.Errorf("%d %s", status, body)
+				}
+			} else {
+				p, err := r.dial(query(r.token(keyID, "device-1")), nil)
+				check(t, err)
+				p.wantClose(1011, protocol.CloseInternalError.Reason())
+			}
+			if !strings.Contains(r.log.String(), "0xdecaf") {
+				t.Error("the log lacks the panic")
+			}
+			r.connect(keyID, "device-2").alive()
+		})
 	}
 }

@@ -181,6 +181,7 @@ func (k *connect) register() {
 
 // registered takes a connection of the app's plan, if the token is not revoked.
 func (k *connect) registered(err error) {
+	defer k.recovered()
 	if err != nil {
 		go k.tryLater() // the broker has to go on
 		return
