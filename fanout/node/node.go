@@ -142,8 +142,9 @@ func New(opt Options) (*Node, error) {
 	n.hub.Precede(n.watchers.Precede)
 	n.sessionOptions = &session.Options{
 		Hub: n.hub, Publisher: n.publisher, Members: n.members, Watchers: n.watchers,
-		Directory: opt.Apps.Current, Log: opt.Log, Now: opt.Now, Ticks: ticks(),
-		Loops: loops, Left: n.left, Ended: n.ended,
+		Directory: opt.Apps.Current, Now: opt.Now,
+		Conn: session.ConnOptions{Loops: loops, Ticks: ticks(), Log: opt.Log},
+		Left: n.left, Ended: n.ended,
 	}
 	n.metrics.CountDeliveries(n.hub.Delivered)
 	n.metrics.CountPresence(n.watchers.Frames, n.watchers.Views)
@@ -240,7 +241,7 @@ func (n *Node) Run(ctx context.Context) error {
 	run(func(ctx context.Context) { n.broker.Run(ctx, n.deliver) })
 	run(n.keepAlive)
 	run(n.follow)
-	run(n.sessionOptions.Loops.Run)
+	run(n.sessionOptions.Conn.Loops.Run)
 
 	n.awaitReady(ctx)
 	failed := make(chan error, 2)

@@ -94,7 +94,7 @@ func (n *Node) keepAlive(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-turn.C:
-			now := n.sessionOptions.Ticks()
+			now := n.sessionOptions.Conn.Ticks()
 			for _, s := range n.sessions.group(i) {
 				s.KeepAlive(now)
 			}

@@ -51,7 +51,7 @@ func TestPublishAllocates(t *testing.T) {
 		check(t, err)
 		bytes := plain(ws.OpText, frame)
 		allocations := testing.AllocsPerRun(100, func() {
-			if n, err := s.next(bytes, s.opt.Ticks()); n != len(bytes) || err != nil {
+			if n, err := s.next(bytes, w.clock.ticks()); n != len(bytes) || err != nil {
 				t.Fatalf("took %d of %d bytes, error %v", n, len(bytes), err)
 			}
 		})
@@ -95,7 +95,7 @@ func BenchmarkPublishFrame(b *testing.B) {
 	bytes := plain(ws.OpText, `{"type":"publish","channel":"devices/camera-001/events","data":{"kind":"motion","confidence":0.93},"requestId":"pub-17"}`)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := s.next(bytes, s.opt.Ticks()); err != nil {
+		if _, err := s.next(bytes, w.clock.ticks()); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -104,7 +104,8 @@ func newWorld(t testing.TB) *world {
 		go answer()
 	}
 	w.opt = Options{
-		Hub: hub.New(w.interest), Publisher: w.publisher, Members: w.lists, Watchers: w.lists, Verify: verify, Revoked: revoked, Directory: w.store.Current, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock.now, Ticks: w.clock.ticks, Loops: loops,
+		Hub: hub.New(w.interest), Publisher: w.publisher, Members: w.lists, Watchers: w.lists, Verify: verify, Revoked: revoked, Directory: w.store.Current, Now: w.clock.now,
+		Conn: ConnOptions{Loops: loops, Ticks: w.clock.ticks, Log: slog.New(slog.NewTextHandler(w.log, nil))},
 		Left: func(s *Session) { w.peerOf(s).left.Add(1) },
 		Ended: func(s *Session, ended Ended) {
 			p := w.peerOf(s)

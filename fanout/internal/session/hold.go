@@ -21,8 +21,8 @@ type held struct {
 }
 
 // hold has direct messages wait for one snapshot more.
-func (s *Session) hold() {
-	q := &s.out
+func (c *Conn) hold() {
+	q := &c.out
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.held == nil {
@@ -32,18 +32,18 @@ func (s *Session) hold() {
 }
 
 // holdNoMore undoes hold: the snapshot will not come.
-func (s *Session) holdNoMore() {
-	s.out.mu.Lock()
-	flush := s.release()
-	s.out.mu.Unlock()
+func (c *Conn) holdNoMore() {
+	c.out.mu.Lock()
+	flush := c.release()
+	c.out.mu.Unlock()
 	if flush {
-		s.Flush()
+		c.Flush()
 	}
 }
 
 // AppendDirect is Append for a direct message (hub.Subscriber).
-func (s *Session) AppendDirect(frame []byte, sequence uint64) (queued, flush bool) {
-	q := &s.out
+func (c *Conn) AppendDirect(frame []byte, sequence uint64) (queued, flush bool) {
+	q := &c.out
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if !q.isNew(sequence) {
@@ -51,43 +51,43 @@ func (s *Session) AppendDirect(frame []byte, sequence uint64) (queued, flush boo
 	}
 	h := q.held
 	if h == nil || h.over {
-		return s.enqueue(frame)
+		return c.enqueue(frame)
 	}
 	h.frames = append(h.frames, frame)
 	h.bytes += len(frame)
 	if h.bytes > protocol.MaxFrameBytes {
-		return true, s.stopHolding()
+		return true, c.stopHolding()
 	}
 	if h.giveUp == nil {
-		h.giveUp = time.AfterFunc(holdLimit, s.giveUpHolding)
+		h.giveUp = time.AfterFunc(holdLimit, c.giveUpHolding)
 	}
 	return true, false
 }
 
-func (s *Session) giveUpHolding() {
-	s.out.mu.Lock()
-	flush := s.stopHolding()
-	s.out.mu.Unlock()
+func (c *Conn) giveUpHolding() {
+	c.out.mu.Lock()
+	flush := c.stopHolding()
+	c.out.mu.Unlock()
 	if flush {
-		s.Flush()
+		c.Flush()
 	}
 }
 
 // release is called with the queue locked for each snapshot that has come, or will
 // not. With the last, what was held is queued.
-func (s *Session) release() (flush bool) {
-	h := s.out.held
+func (c *Conn) release() (flush bool) {
+	h := c.out.held
 	if h.snapshots--; h.snapshots > 0 {
 		return false
 	}
-	flush = s.stopHolding()
-	s.out.held = nil
+	flush = c.stopHolding()
+	c.out.held = nil
 	return flush
 }
 
 // stopHolding is called with the queue locked. It queues what is held, if anything.
-func (s *Session) stopHolding() (flush bool) {
-	h := s.out.held
+func (c *Conn) stopHolding() (flush bool) {
+	h := c.out.held
 	if h == nil || h.over {
 		return false
 	}
@@ -96,7 +96,7 @@ func (s *Session) stopHolding() (flush bool) {
 		h.giveUp.Stop()
 	}
 	for _, frame := range h.frames {
-		_, needed := s.enqueue(frame)
+		_, needed := c.enqueue(frame)
 		flush = flush || needed
 	}
 	h.frames = nil

@@ -30,9 +30,9 @@ type loop struct {
 	alarm   int // an eventfd in the epoll set: somebody was posted
 
 	mu     sync.Mutex
-	slots  []*Session // what an event's number means
-	free   []int32    // slots without a session
-	posted []*Session // who asked for a turn
+	slots  []*Conn // what an event's number means
+	free   []int32 // slots without a session
+	posted []*Conn // who asked for a turn
 }
 
 // NewLoops makes the loops. They have to Run.
@@ -59,7 +59,7 @@ func newLoop() (*loop, error) {
 		_ = unix.Close(epfd)
 		return nil, os.NewSyscallError("fcntl", err)
 	}
-	l := &loop{epoll: os.NewFile(uintptr(epfd), "epoll"), epfd: epfd, slots: make([]*Session, 1)}
+	l := &loop{epoll: os.NewFile(uintptr(epfd), "epoll"), epfd: epfd, slots: make([]*Conn, 1)}
 	if l.waiting, err = l.epoll.SyscallConn(); err != nil {
 		_ = l.epoll.Close()
 		return nil, err
@@ -104,8 +104,8 @@ func (l *Loops) Run(ctx context.Context) {
 
 func (l *loop) run() {
 	var events [eventsAtOnce]unix.EpollEvent
-	var ready [eventsAtOnce]*Session
-	var posted []*Session
+	var ready [eventsAtOnce]*Conn
+	var posted []*Conn
 	n := 0
 	wait := func(uintptr) bool {
 		var err error
@@ -121,25 +121,25 @@ func (l *loop) run() {
 		}
 		posted, l.posted = l.posted, posted[:0]
 		l.mu.Unlock()
-		for i, s := range ready[:n] {
-			if s == nil {
+		for i, c := range ready[:n] {
+			if c == nil {
 				continue // the alarm
 			}
 			ready[i] = nil
 			happened := events[i].Events
-			s.turn(happened&^unix.EPOLLOUT != 0, happened&^unix.EPOLLIN != 0)
+			c.turn(happened&^unix.EPOLLOUT != 0, happened&^unix.EPOLLIN != 0)
 		}
-		for i, s := range posted {
+		for i, c := range posted {
 			posted[i] = nil
-			s.turn(false, false)
+			c.turn(false, false)
 		}
 		runtime.Gosched() // what the turns have started is to come in between
 	}
 }
 
-func (l *loop) post(s *Session) {
+func (l *loop) post(c *Conn) {
 	l.mu.Lock()
-	l.posted = append(l.posted, s)
+	l.posted = append(l.posted, c)
 	first := len(l.posted) == 1
 	l.mu.Unlock()
 	if first {
@@ -150,15 +150,15 @@ func (l *loop) post(s *Session) {
 }
 
 // add has the session get turns when something happens to its socket.
-func (l *loop) add(s *Session, fd int, events uint32) (slot int32, err error) {
+func (l *loop) add(c *Conn, fd int, events uint32) (slot int32, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if n := len(l.free); n > 0 {
 		slot, l.free = l.free[n-1], l.free[:n-1]
-		l.slots[slot] = s
+		l.slots[slot] = c
 	} else {
 		slot = int32(len(l.slots))
-		l.slots = append(l.slots, s)
+		l.slots = append(l.slots, c)
 	}
 	return slot, unix.EpollCtl(l.epfd, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: slot})
 }

@@ -127,7 +127,7 @@ func TestSlotsAreUsedAgain(t *testing.T) {
 			p.wait()
 		}
 	}
-	for _, l := range w.opt.Loops.loops {
+	for _, l := range w.opt.Conn.Loops.loops {
 		if n := len(l.slots); n > 11 || len(l.free) != n-1 {
 			t.Errorf("%d slots, %d of them free, after never more than 10 sessions", n, len(l.free))
 		}

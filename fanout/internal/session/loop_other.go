@@ -39,14 +39,14 @@ func (k *socket) open(_ *Loops, conn *net.TCPConn) error {
 	return k.waiting.open(k)
 }
 
-func (k *socket) start(s *Session) {
+func (k *socket) start(c *Conn) {
 	go func() {
-		if s.impatient {
-			s.turn(true, false)
+		if c.impatient {
+			c.turn(true, false)
 		}
-		for !s.over {
-			readable := k.await(&s.in)
-			s.turn(readable, false)
+		for !c.over {
+			readable := k.await(&c.in)
+			c.turn(readable, false)
 		}
 	}()
 }
@@ -80,7 +80,7 @@ func (k *socket) stopReading() { k.deaf = make(chan struct{}, 1) }
 func (k *socket) pauseReading()    { k.stopReading() }
 func (k *socket) continueReading() { k.deaf = nil }
 
-func (k *socket) wake(*Session) {
+func (k *socket) wake(*Conn) {
 	if k.deaf == nil {
 		_ = k.conn.SetReadDeadline(time.Unix(1, 0))
 		return
@@ -95,10 +95,10 @@ func (k *socket) close() { _ = k.conn.Close() }
 
 // awaitWritable leaves the queue to a goroutine that waits for the peer, until
 // everything is written. It ends with the socket at the latest.
-func (k *socket) awaitWritable(s *Session) { go s.drain() }
+func (k *socket) awaitWritable(c *Conn) { go c.drain() }
 
-func (s *Session) drain() {
-	q := &s.out
+func (c *Conn) drain() {
+	q := &c.out
 	for {
 		q.mu.Lock()
 		var chunk net.Buffers
@@ -114,20 +114,20 @@ func (s *Session) drain() {
 		}
 		if size == 0 {
 			q.draining = false
-			s.sock.wake(s) // it may be waiting for this to end
+			c.sock.wake(c) // it may be waiting for this to end
 			q.mu.Unlock()
 			return
 		}
 		q.mu.Unlock()
 
-		_, err := chunk.WriteTo(s.sock.conn)
+		_, err := chunk.WriteTo(c.sock.conn)
 
 		q.mu.Lock()
 		q.bytes -= size
-		q.progress = s.opt.Ticks()
+		q.progress = c.opt.Ticks()
 		if err != nil {
 			q.draining = false
-			s.breakOff()
+			c.breakOff()
 			q.mu.Unlock()
 			return
 		}
@@ -136,4 +136,4 @@ func (s *Session) drain() {
 }
 
 // continueWriting has nothing to do: drain does it.
-func (s *Session) continueWriting() {}
+func (c *Conn) continueWriting() {}

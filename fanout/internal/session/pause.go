@@ -3,34 +3,34 @@ package session
 // pause has the connection's further frames wait, in order, until resume. It is called
 // where a frame is handled. What a frame asks may take longer than a loop should: then
 // another goroutine does it, and resumes. Answers stay in the order of the frames.
-func (s *Session) pause() { s.paused = true }
+func (c *Conn) pause() { c.paused = true }
 
 // resume undoes pause. Any goroutine may call it, once for each pause.
-func (s *Session) resume() {
-	s.out.mu.Lock()
-	s.out.resumed = true
-	s.sock.wake(s)
-	s.out.mu.Unlock()
+func (c *Conn) resume() {
+	c.out.mu.Lock()
+	c.out.resumed = true
+	c.sock.wake(c)
+	c.out.mu.Unlock()
 }
 
 // stopWhilePaused stops reading after a turn in which a frame called pause.
-func (s *Session) stopWhilePaused() {
-	s.out.mu.Lock()
-	s.sock.pauseReading()
-	s.out.mu.Unlock()
+func (c *Conn) stopWhilePaused() {
+	c.out.mu.Lock()
+	c.sock.pauseReading()
+	c.out.mu.Unlock()
 }
 
 // goOn begins reading again if resume has been called, or if there is nothing to wait
 // for any more: the session ends.
-func (s *Session) goOn(ending bool) {
-	if !s.paused {
+func (c *Conn) goOn(ending bool) {
+	if !c.paused {
 		return
 	}
-	s.out.mu.Lock()
-	defer s.out.mu.Unlock()
-	if s.out.resumed || ending {
-		s.paused, s.out.resumed = false, false
-		s.impatient = true
-		s.sock.continueReading()
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	if c.out.resumed || ending {
+		c.paused, c.out.resumed = false, false
+		c.impatient = true
+		c.sock.continueReading()
 	}
 }

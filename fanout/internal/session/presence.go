@@ -158,31 +158,3 @@ func (s *Session) regrantPresence(old, g *auth.Grant, name string, pattern *chan
 		_ = s.opt.Members.Join(g.App.ID, name, g.Peer, s.id, g.PeerMetadata, func(presence.Version, error) {})
 	}
 }
-
-// AppendPresence queues a shared frame (watchers.Watcher).
-func (s *Session) AppendPresence(frame []byte) (flush bool) {
-	s.out.mu.Lock()
-	defer s.out.mu.Unlock()
-	return s.enqueuePresence(frame)
-}
-
-// AppendSnapshot queues a shared frame, and what was held until then
-// (watchers.Watcher).
-func (s *Session) AppendSnapshot(frame []byte) (flush bool) {
-	s.out.mu.Lock()
-	defer s.out.mu.Unlock()
-	flush = s.enqueuePresence(frame)
-	return s.release() || flush
-}
-
-// enqueuePresence is called with the queue locked. A snapshot may be larger than
-// all that may be unsent otherwise: the presence frame that is over the bound does
-// not count, until it is sent.
-func (s *Session) enqueuePresence(frame []byte) (flush bool) {
-	q := &s.out
-	if q.bytes <= protocol.UnsentBytesLimit {
-		q.uncounted = len(frame)
-	}
-	_, flush = s.enqueueWithin(frame)
-	return flush
-}

@@ -31,14 +31,14 @@ type queue struct {
 }
 
 // Append queues a shared frame (hub.Subscriber).
-func (s *Session) Append(frame []byte, sequence uint64) (queued, flush bool) {
-	q := &s.out
+func (c *Conn) Append(frame []byte, sequence uint64) (queued, flush bool) {
+	q := &c.out
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if !q.isNew(sequence) {
 		return false, false
 	}
-	return s.enqueue(frame)
+	return c.enqueue(frame)
 }
 
 // isNew says whether the hub gives the connection this for the first time. It is
@@ -50,9 +50,9 @@ func (q *queue) isNew(sequence uint64) bool {
 }
 
 // enqueue is called with the queue locked.
-func (s *Session) enqueue(frame []byte) (queued, flush bool) {
-	s.out.uncounted = min(s.out.uncounted, s.out.bytes) // as far as it is sent
-	return s.enqueueWithin(frame)
+func (c *Conn) enqueue(frame []byte) (queued, flush bool) {
+	c.out.uncounted = min(c.out.uncounted, c.out.bytes) // as far as it is sent
+	return c.enqueueWithin(frame)
 }
 
 // begin puts what precedes all frames into the queue. It is never dropped: like
@@ -64,13 +64,13 @@ func (q *queue) begin(answer []byte) {
 	}
 }
 
-func (s *Session) enqueueWithin(frame []byte) (queued, flush bool) {
-	q := &s.out
+func (c *Conn) enqueueWithin(frame []byte) (queued, flush bool) {
+	q := &c.out
 	if q.closing != nil || q.broken {
 		return false, false
 	}
 	if q.bytes+len(frame) > protocol.UnsentBytesLimit+q.uncounted {
-		s.beginClose(protocol.Closef(protocol.ClosePolicy, protocol.ReasonSlowConsumer), true)
+		c.beginClose(protocol.Closef(protocol.ClosePolicy, protocol.ReasonSlowConsumer), true)
 		return false, q.needFlush()
 	}
 	q.push(frame)
@@ -95,33 +95,33 @@ func (q *queue) needFlush() bool {
 
 // send queues a frame of this connection's own, whose body build appends. It is
 // written with the next Flush.
-func (s *Session) send(build func(dst []byte) []byte) {
-	s.sendFrame(protocol.AppendTextFrame(nil, build(nil)))
+func (c *Conn) send(build func(dst []byte) []byte) {
+	c.sendFrame(protocol.AppendTextFrame(nil, build(nil)))
 }
 
-func (s *Session) sendFrame(frame []byte) {
-	s.out.mu.Lock()
-	s.enqueue(frame)
-	s.out.mu.Unlock()
+func (c *Conn) sendFrame(frame []byte) {
+	c.out.mu.Lock()
+	c.enqueue(frame)
+	c.out.mu.Unlock()
 }
 
 // Close ends the connection from the server's side: after what is queued comes
 // a close frame, and nothing is done any more that the peer asks. Only the first
 // Close counts: it says whether this is it.
-func (s *Session) Close(why *protocol.CloseError) bool {
-	s.out.mu.Lock()
-	first := s.beginClose(why, false)
-	s.out.mu.Unlock()
-	s.Flush()
+func (c *Conn) Close(why *protocol.CloseError) bool {
+	c.out.mu.Lock()
+	first := c.beginClose(why, false)
+	c.out.mu.Unlock()
+	c.Flush()
 	return first
 }
 
 // beginClose is called with the queue locked. With drop, what is queued is given
 // up, but for the rest of a frame that is partly written.
-func (s *Session) beginClose(why *protocol.CloseError, drop bool) (first bool) {
-	q := &s.out
+func (c *Conn) beginClose(why *protocol.CloseError, drop bool) (first bool) {
+	q := &c.out
 	if !drop {
-		s.stopHolding()
+		c.stopHolding()
 	}
 	if q.closing != nil || q.broken {
 		return false
@@ -140,7 +140,7 @@ func (s *Session) beginClose(why *protocol.CloseError, drop bool) (first bool) {
 	q.closing = why
 	frame := protocol.AppendCloseFrame(nil, why.Code, why.Reason)
 	q.push(frame)
-	s.sock.wake(s)
+	c.sock.wake(c)
 	return true
 }
 

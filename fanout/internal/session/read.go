@@ -71,25 +71,25 @@ func (r *reader) release() {
 }
 
 // takeEarly takes what came with the upgrade request.
-func (s *Session) takeEarly(early []byte) {
+func (c *Conn) takeEarly(early []byte) {
 	if len(early) > 0 {
-		s.in.buffer, s.in.end, s.impatient = early, len(early), true
+		c.in.buffer, c.in.end, c.impatient = early, len(early), true
 	}
 }
 
 // fill reads what has come; errNothing says that nothing has.
-func (s *Session) fill() error {
-	if s.impatient {
-		s.impatient = false // what came early is in the buffer
+func (c *Conn) fill() error {
+	if c.impatient {
+		c.impatient = false // what came early is in the buffer
 		return nil
 	}
-	n, err := s.sock.read(&s.in)
+	n, err := c.sock.read(&c.in)
 	if err != nil {
-		s.in.releaseIfEmpty()
+		c.in.releaseIfEmpty()
 		return err
 	}
-	s.in.end += n
-	s.heard.Store(int64(s.opt.Ticks() / time.Second))
+	c.in.end += n
+	c.heard.Store(int64(c.opt.Ticks() / time.Second))
 	return nil
 }
 
@@ -98,36 +98,36 @@ func (s *Session) fill() error {
 const turnLimit = 500 * time.Microsecond
 
 // takeTurns leaves the frames that are there to another turn.
-func (s *Session) takeTurns() {
-	s.impatient = true
-	s.wake()
+func (c *Conn) takeTurns() {
+	c.impatient = true
+	c.wake()
 }
 
 // read reads once, and does what the frames ask that are there then. A violation
 // closes the connection from the server's side and is no error of read.
-func (s *Session) read() error {
-	if err := s.fill(); err != nil {
+func (c *Conn) read() error {
+	if err := c.fill(); err != nil {
 		if errors.Is(err, errNothing) {
 			return nil
 		}
 		return err
 	}
-	began := s.opt.Ticks()
-	for s.out.closeSent() == nil && !s.paused {
-		waiting := s.in.bytes()
+	began := c.opt.Ticks()
+	for c.out.closeSent() == nil && !c.paused {
+		waiting := c.in.bytes()
 		if len(waiting) == 0 {
 			break
 		}
-		now := s.opt.Ticks()
+		now := c.opt.Ticks()
 		if now-began >= turnLimit {
-			s.takeTurns()
+			c.takeTurns()
 			break
 		}
-		n, err := s.next(waiting, now)
+		n, err := c.next(waiting, now)
 		if err != nil {
 			var violation *protocol.CloseError
 			if errors.As(err, &violation) {
-				s.Close(violation)
+				c.Close(violation)
 				return nil
 			}
 			return err
@@ -135,13 +135,13 @@ func (s *Session) read() error {
 		if n == 0 {
 			break
 		}
-		s.in.consume(n)
+		c.in.consume(n)
 	}
-	s.in.releaseIfEmpty()
-	if s.paused {
-		s.stopWhilePaused()
+	c.in.releaseIfEmpty()
+	if c.paused {
+		c.stopWhilePaused()
 	}
 	// All answers to what one read brought go out in one write.
-	s.Flush()
+	c.Flush()
 	return nil
 }

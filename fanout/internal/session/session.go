@@ -18,9 +18,7 @@
 package session
 
 import (
-	"log/slog"
 	"net"
-	"sync/atomic"
 	"time"
 
 	"fleetwire/fanout/internal/hub"
@@ -50,12 +48,10 @@ type Options struct {
 	Revoked func(g *auth.Grant, done func(revoked bool, err error))
 	// Directory is the apps document in force.
 	Directory func() *apps.Directory
-	Log       *slog.Logger
 	// Now is the time of day, which tokens go by. It may be set: what takes time is
-	// measured by Ticks, which only runs forward.
-	Now   func() time.Time
-	Ticks func() time.Duration
-	Loops *Loops
+	// measured by Ticks.
+	Now  func() time.Time
+	Conn ConnOptions
 
 	// Left is called when a session takes part in nothing any more, but not for
 	// refused ones; Ended, when its socket is closed: that is its end. Neither must
@@ -64,31 +60,16 @@ type Options struct {
 	Ended func(*Session, Ended)
 }
 
-// Session is one live connection.
+// Session is what a live connection's frames mean.
 type Session struct {
+	Conn
 	opt    *Options
-	id     uint64
 	remote string        // the client's address
-	began  time.Duration // Options.Ticks
+	began  time.Duration // Ticks
 
-	scope scope
-
-	// Owned by turns: one at a time has them.
-	in       reader
-	pace     pace
-	received uint64  // frames
-	ending   *ending // nil: the session goes on
-	over     bool
-
-	refused   bool // it only performs the closing handshake
-	impatient bool // there are frames in the buffer already
-	paused    bool // frames wait for resume
-
-	heard atomic.Int64 // when bytes last came (Options.Ticks), seconds
-
-	// Side by side: a delivery needs both, and little else.
-	sock socket
-	out  queue
+	scope   scope
+	pace    pace // owned by turns
+	refused bool // it only performs the closing handshake
 }
 
 // New makes a session of an upgraded connection, and takes that over unless it
@@ -98,14 +79,11 @@ type Session struct {
 // nothing ends before Start or Refuse.
 func New(opt *Options, id uint64, grant *auth.Grant, conn *net.TCPConn, remote string, early, answer []byte) (*Session, error) {
 	now := opt.Now()
-	s := &Session{opt: opt, id: id, remote: remote, began: opt.Ticks()}
-	if err := s.sock.open(opt.Loops, conn); err != nil {
+	s := &Session{opt: opt, remote: remote, began: opt.Conn.Ticks()}
+	s.scope.grant.Store(grant)
+	if err := s.open(&opt.Conn, id, s, conn, early, answer); err != nil {
 		return nil, err
 	}
-	s.scope.grant.Store(grant)
-	s.takeEarly(early)
-	s.out.begin(answer)
-	s.heard.Store(int64(s.began / time.Second))
 	s.send(func(dst []byte) []byte {
 		w := protocol.Welcome{
 			PeerID: grant.Peer, ServerTime: now.Unix(),
@@ -128,25 +106,6 @@ func (s *Session) Start() {
 	s.begin()
 }
 
-// begin writes what is queued, and gives the session its turns.
-func (s *Session) begin() {
-	impatient := s.impatient // from start on, that is for turns
-	s.out.mu.Lock()
-	defer s.out.mu.Unlock()
-	s.out.started = true
-	s.flush()
-	if len(s.out.frames) == 0 {
-		s.out.frames = nil // most connections never have two to write at once again
-	}
-	s.sock.start(s)
-	if impatient || s.out.closing != nil {
-		s.sock.wake(s)
-	}
-}
-
-// ID is unique in this process, and never 0.
-func (s *Session) ID() uint64 { return s.id }
-
 // Refused says whether the session was refused: it never took part in anything.
 func (s *Session) Refused() bool { return s.refused }
 
@@ -156,4 +115,11 @@ func (s *Session) Refused() bool { return s.refused }
 func (s *Session) Register(done func(error)) error {
 	g := s.Grant()
 	return s.opt.Hub.AddPeer(s, g.App.ID, g.Peer, done)
+}
+
+// GoAway tells the peer that the node will close the connection, and how long
+// to wait before it connects again.
+func (c *Conn) GoAway(retryAfter time.Duration) {
+	c.send(func(dst []byte) []byte { return protocol.AppendGoingAway(dst, retryAfter.Milliseconds()) })
+	c.Flush()
 }

@@ -51,12 +51,12 @@ func (k *socket) open(loops *Loops, conn *net.TCPConn) error {
 }
 
 // start has the session get its turns.
-func (k *socket) start(s *Session) {
-	slot, err := k.loop.add(s, int(k.fd), k.events)
+func (k *socket) start(c *Conn) {
+	slot, err := k.loop.add(c, int(k.fd), k.events)
 	k.slot = slot
 	if err != nil { // the system's limits
-		s.opt.Log.Error("a connection cannot be waited for", "err", os.NewSyscallError("epoll_ctl", err))
-		s.breakOff()
+		c.opt.Log.Error("a connection cannot be waited for", "err", os.NewSyscallError("epoll_ctl", err))
+		c.breakOff()
 	}
 }
 
@@ -107,7 +107,7 @@ func (k *socket) tryWrite(chunk []byte) (int, error) {
 }
 
 // awaitWritable gives the session a turn when the socket takes more.
-func (k *socket) awaitWritable(*Session) { k.await(k.events | unix.EPOLLOUT) }
+func (k *socket) awaitWritable(*Conn) { k.await(k.events | unix.EPOLLOUT) }
 
 func (k *socket) stopReading() { k.await(k.events &^ unix.EPOLLIN) }
 
@@ -128,9 +128,9 @@ func (k *socket) await(events uint32) {
 }
 
 // wake gives the session a turn.
-func (k *socket) wake(s *Session) {
-	if k.fd >= 0 && s.out.started {
-		k.loop.post(s)
+func (k *socket) wake(c *Conn) {
+	if k.fd >= 0 && c.out.started {
+		k.loop.post(c)
 	}
 }
 
@@ -144,12 +144,12 @@ func (k *socket) close() {
 }
 
 // continueWriting writes what the socket did not take before.
-func (s *Session) continueWriting() {
-	s.out.mu.Lock()
-	defer s.out.mu.Unlock()
-	s.out.draining = false
-	s.flush()
-	if !s.out.draining && s.sock.fd >= 0 {
-		s.sock.await(s.sock.events &^ unix.EPOLLOUT)
+func (c *Conn) continueWriting() {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	c.out.draining = false
+	c.flush()
+	if !c.out.draining && c.sock.fd >= 0 {
+		c.sock.await(c.sock.events &^ unix.EPOLLOUT)
 	}
 }

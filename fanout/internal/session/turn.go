@@ -2,10 +2,8 @@ package session
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"runtime/debug"
@@ -47,7 +45,7 @@ type Ended struct {
 	Reason string
 }
 
-// ending is a session that only performs the closing handshake (RFC 6455 §7.1).
+// ending is a connection that only performs the closing handshake (RFC 6455 §7.1).
 type ending struct {
 	Ended
 	deaf     bool        // there is nothing to wait for from the peer any more
@@ -58,60 +56,59 @@ type ending struct {
 
 // turn does what there is to do for the session now. One goroutine at a time
 // calls it.
-func (s *Session) turn(readable, writable bool) {
-	defer s.recovered()
-	if s.over {
+func (c *Conn) turn(readable, writable bool) {
+	defer c.recovered()
+	if c.over {
 		return
 	}
 	if writable {
-		s.continueWriting()
+		c.continueWriting()
 	}
 	switch {
-	case s.ending == nil:
-		err := s.serve(readable)
+	case c.end == nil:
+		err := c.serve(readable)
 		if err == nil {
 			return
 		}
-		s.end(err)
-	case readable && !s.ending.deaf:
-		s.awaitPeerClose()
+		c.beginEnding(err)
+	case readable && !c.end.deaf:
+		c.awaitPeerClose()
 	}
-	s.finish()
+	c.finish()
 }
 
 // recovered keeps a panic to the session that it comes from.
-func (s *Session) recovered() {
+func (c *Conn) recovered() {
 	if p := recover(); p != nil {
-		s.opt.Log.Error("a session panicked", "connection", s.id, "panic", p, "stack", string(debug.Stack()))
-		s.Close(&protocol.CloseError{Code: protocol.CloseInternalError, Reason: protocol.CloseInternalError.Reason()})
-		s.wake()
+		c.opt.Log.Error("a session panicked", "connection", c.id, "panic", p, "stack", string(debug.Stack()))
+		c.Close(&protocol.CloseError{Code: protocol.CloseInternalError, Reason: protocol.CloseInternalError.Reason()})
+		c.wake()
 	}
 }
 
 // wake asks for a turn.
-func (s *Session) wake() {
-	s.out.mu.Lock()
-	s.sock.wake(s)
-	s.out.mu.Unlock()
+func (c *Conn) wake() {
+	c.out.mu.Lock()
+	c.sock.wake(c)
+	c.out.mu.Unlock()
 }
 
 // serve does what the peer has asked; an error says that the session is over.
-func (s *Session) serve(readable bool) error {
-	err := s.out.over()
-	s.goOn(err != nil)
-	if err == nil && !s.paused && (readable || s.impatient) {
-		if err = s.read(); err == nil {
-			err = s.out.over()
+func (c *Conn) serve(readable bool) error {
+	err := c.out.over()
+	c.goOn(err != nil)
+	if err == nil && !c.paused && (readable || c.impatient) {
+		if err = c.read(); err == nil {
+			err = c.out.over()
 		}
 	}
 	return err
 }
 
-// end gives up everything that the session takes part in, and begins the closing
-// handshake.
-func (s *Session) end(err error) {
-	e := &ending{Ended: s.endedBy(err)}
-	s.ending = e
+// beginEnding begins the closing handshake.
+func (c *Conn) beginEnding(err error) {
+	e := &ending{Ended: c.endedBy(err)}
+	c.end = e
 	patience := lingering
 	if e.Code == protocol.ClosePolicy {
 		patience = lingeringSlow
@@ -119,28 +116,25 @@ func (s *Session) end(err error) {
 	e.late.Store(e.By == "network") // nobody is there to wait for
 	e.deadline = time.AfterFunc(patience, func() {
 		e.late.Store(true)
-		s.wake()
+		c.wake()
 	})
 	switch e.By {
 	case "peer":
-		s.Close(&protocol.CloseError{Code: e.Code}) // the answer has the same code
-		s.beDeaf()
+		c.Close(&protocol.CloseError{Code: e.Code}) // the answer has the same code
+		c.beDeaf()
 	case "network":
-		s.beDeaf()
+		c.beDeaf()
 	case "server":
-		s.awaitPeerClose() // it may be behind what was read
+		c.awaitPeerClose() // it may be behind what was read
 	}
-	if !s.refused {
-		s.leave()
-		s.opt.Left(s)
-	}
-	s.Flush() // whoever queued the last frames may not have come to it yet
+	c.handler.ending()
+	c.Flush() // whoever queued the last frames may not have come to it yet
 }
 
 // endedBy finds out who ended the session: the first close wins.
-func (s *Session) endedBy(err error) Ended {
-	if c := s.out.closeSent(); c != nil {
-		return Ended{By: "server", Code: c.Code, Reason: cmp.Or(c.Reason, c.Code.Reason())}
+func (c *Conn) endedBy(err error) Ended {
+	if why := c.out.closeSent(); why != nil {
+		return Ended{By: "server", Code: why.Code, Reason: cmp.Or(why.Reason, why.Code.Reason())}
 	}
 	if peer, ok := err.(*peerClosed); ok {
 		return Ended{By: "peer", Code: protocol.CloseCode(peer.code), Reason: peer.reason}
@@ -164,48 +158,40 @@ func networkReason(err error) string {
 
 // awaitPeerClose reads and drops what has come, up to the peer's close frame, the
 // end of the stream, or lingeringBytes.
-func (s *Session) awaitPeerClose() {
-	err := s.fill()
-	for n := 1; n > 0 && !s.in.peerClosing; {
-		n = s.in.skip(s.in.bytes())
-		s.in.consume(n)
-		s.ending.dropped += stepBytes + n
+func (c *Conn) awaitPeerClose() {
+	err := c.fill()
+	for n := 1; n > 0 && !c.in.peerClosing; {
+		n = c.in.skip(c.in.bytes())
+		c.in.consume(n)
+		c.end.dropped += stepBytes + n
 	}
-	if s.in.peerClosing || s.ending.dropped > lingeringBytes || err != nil && !errors.Is(err, errNothing) {
-		s.beDeaf()
+	if c.in.peerClosing || c.end.dropped > lingeringBytes || err != nil && !errors.Is(err, errNothing) {
+		c.beDeaf()
 	}
 }
 
 // beDeaf ends reading.
-func (s *Session) beDeaf() {
-	s.ending.deaf = true
-	s.out.mu.Lock()
-	s.sock.stopReading()
-	s.out.mu.Unlock()
+func (c *Conn) beDeaf() {
+	c.end.deaf = true
+	c.out.mu.Lock()
+	c.sock.stopReading()
+	c.out.mu.Unlock()
 }
 
 // finish closes the socket if the closing handshake is complete, or too late.
-func (s *Session) finish() {
-	e, q := s.ending, &s.out
+func (c *Conn) finish() {
+	e, q := c.end, &c.out
 	q.mu.Lock()
-	s.over = e.late.Load() || q.broken || e.deaf && len(q.frames) == 0 && !q.draining
-	if s.over {
+	c.over = e.late.Load() || q.broken || e.deaf && len(q.frames) == 0 && !q.draining
+	if c.over {
 		q.broken, q.frames = true, nil
-		s.sock.close()
+		c.sock.close()
 	}
 	q.mu.Unlock()
-	if !s.over {
+	if !c.over {
 		return
 	}
 	e.deadline.Stop()
-	s.in.release()
-	if !s.refused {
-		grant := s.Grant()
-		s.opt.Log.LogAttrs(context.Background(), slog.LevelInfo, "connection ended",
-			slog.String("app", grant.App.ID), slog.String("peer", grant.Peer), slog.String("key", grant.Key.ID),
-			slog.Uint64("connection", s.id), slog.String("address", s.remote),
-			slog.String("by", e.By), slog.Int("code", int(e.Code)), slog.String("reason", e.Reason),
-			slog.Duration("lasted", s.opt.Ticks()-s.began), slog.Uint64("frames", s.received))
-	}
-	s.opt.Ended(s, e.Ended)
+	c.in.release()
+	c.handler.closed(e.Ended)
 }

@@ -71,77 +71,79 @@ func minimal(second byte, length int64) bool {
 // next does what the first frame in b asks, if it is all there, and returns how
 // many bytes it took. An error is a *protocol.CloseError for a violation of
 // RFC 6455 or of the protocol, or *peerClosed. now is Options.Ticks.
-func (s *Session) next(b []byte, now time.Duration) (int, error) {
+func (c *Conn) next(b []byte, now time.Duration) (int, error) {
 	h, size, err := parseHeader(b)
 	if err == nil && size > 0 {
-		err = ws.CheckHeader(h, s.state())
+		err = ws.CheckHeader(h, c.state())
 	}
 	if err != nil {
 		return 0, protocol.Closef(protocol.CloseProtocolError, "%v", err)
 	}
 	if size == 0 {
-		s.in.need = 0
+		c.in.need = 0
 		return 0, nil
 	}
 	// Refused by what the header announces, before the bytes have come.
-	if h.Length > protocol.MaxFrameBytes || (!h.OpCode.IsControl() && h.Length+int64(len(s.in.fragments)) > protocol.MaxFrameBytes) {
+	if h.Length > protocol.MaxFrameBytes || (!h.OpCode.IsControl() && h.Length+int64(len(c.in.fragments)) > protocol.MaxFrameBytes) {
 		return 0, protocol.Closef(protocol.CloseTooBig, "")
 	}
 	whole := size + int(h.Length)
 	if len(b) < whole {
-		s.in.need = whole
+		c.in.need = whole
 		return 0, nil
 	}
-	s.in.need = 0
+	c.in.need = 0
 	payload := b[size:whole]
 	ws.Cipher(payload, h.Mask, 0)
-	s.received++
-	if limits := &s.Grant().App.Limits; h.OpCode != ws.OpClose && !s.pace.take(now, limits) {
-		return 0, protocol.Closef(protocol.CloseMessageRate, "over %d frames per second (burst %d)", limits.ConnectionMessagesPerSec, limits.ConnectionMessagesBurst)
+	c.received++
+	if h.OpCode != ws.OpClose {
+		if refused := c.handler.admit(now); refused != nil {
+			return 0, refused
+		}
 	}
 	switch h.OpCode {
 	case ws.OpPing:
-		s.sendFrame(protocol.AppendPongFrame(nil, payload))
+		c.sendFrame(protocol.AppendPongFrame(nil, payload))
 	case ws.OpPong:
 	case ws.OpClose:
-		err = s.peerClose(payload)
+		err = c.peerClose(payload)
 	default:
-		err = s.data(h, payload)
+		err = c.data(h, payload)
 	}
 	return whole, err
 }
 
-func (s *Session) state() ws.State {
-	if s.in.fragmented {
+func (c *Conn) state() ws.State {
+	if c.in.fragmented {
 		return ws.StateServerSide | ws.StateFragmented
 	}
 	return ws.StateServerSide
 }
 
 // data takes a text, binary or continuation frame (RFC 6455 §5.4).
-func (s *Session) data(h ws.Header, payload []byte) error {
+func (c *Conn) data(h ws.Header, payload []byte) error {
 	if h.OpCode != ws.OpContinuation {
-		s.in.text = h.OpCode == ws.OpText
+		c.in.text = h.OpCode == ws.OpText
 	}
-	if !h.Fin || s.in.fragmented {
-		s.in.fragments = append(s.in.fragments, payload...)
-		s.in.fragmented = !h.Fin
+	if !h.Fin || c.in.fragmented {
+		c.in.fragments = append(c.in.fragments, payload...)
+		c.in.fragmented = !h.Fin
 		if !h.Fin {
 			return nil
 		}
-		payload = s.in.fragments
-		s.in.fragments = nil
+		payload = c.in.fragments
+		c.in.fragments = nil
 	}
-	if s.in.text && !utf8.Valid(payload) { // RFC 6455 §8.1
+	if c.in.text && !utf8.Valid(payload) { // RFC 6455 §8.1
 		return protocol.Closef(protocol.CloseInvalidPayload, "")
 	}
-	s.dispatch(payload)
+	c.handler.dispatch(payload)
 	return nil
 }
 
 // peerClose checks a close frame (RFC 6455 §5.5.1, §7.4).
-func (s *Session) peerClose(payload []byte) error {
-	s.in.peerClosing = true
+func (c *Conn) peerClose(payload []byte) error {
+	c.in.peerClosing = true
 	if len(payload) == 0 {
 		return &peerClosed{code: ws.StatusNormalClosure}
 	}

@@ -10,22 +10,22 @@ var gatherBuffers = sync.Pool{New: func() any { b := make([]byte, 0, maxWrite); 
 // Flush writes what is queued, as far as the socket takes it at once. What it
 // does not take is written when it takes more, so that nobody waits for a slow
 // peer.
-func (s *Session) Flush() {
-	s.out.mu.Lock()
-	defer s.out.mu.Unlock()
-	s.flush()
+func (c *Conn) Flush() {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	c.flush()
 }
 
 // flush is called with the queue locked.
-func (s *Session) flush() {
-	q := &s.out
+func (c *Conn) flush() {
+	q := &c.out
 	q.flushing = false
 	for len(q.frames) > 0 && q.started && !q.draining && !q.broken {
 		chunk, frames, release := q.gather()
-		n, err := s.sock.tryWrite(chunk)
+		n, err := c.sock.tryWrite(chunk)
 		release()
 		if err != nil {
-			s.breakOff()
+			c.breakOff()
 			return
 		}
 		q.bytes -= n
@@ -37,9 +37,9 @@ func (s *Session) flush() {
 		q.skip(n)
 		q.draining = true
 		if n > 0 || q.progress == 0 {
-			q.progress = s.opt.Ticks()
+			q.progress = c.opt.Ticks()
 		}
-		s.sock.awaitWritable(s)
+		c.sock.awaitWritable(c)
 	}
 }
 
@@ -91,8 +91,8 @@ func (q *queue) skip(n int) {
 
 // breakOff is called with the queue locked when the socket takes nothing any
 // more: the connection is over, and its next turn ends it.
-func (s *Session) breakOff() {
-	s.out.broken = true
-	s.out.frames = nil
-	s.sock.wake(s)
+func (c *Conn) breakOff() {
+	c.out.broken = true
+	c.out.frames = nil
+	c.sock.wake(c)
 }
