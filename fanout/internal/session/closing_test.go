@@ -109,8 +109,8 @@ func TestClosingWithoutAnAnswer(t *testing.T) {
 	p.wantCloseFrame(1001, "")
 	begin := time.Now()
 	p.wantEOF()
-	if waited := time.Since(begin); waited < lingering/2 || waited > patience/2 {
-		t.Errorf("the socket was closed after %v, want about %v", waited, lingering)
+	if waited := time.Since(begin); waited < closeTimeout/2 || waited > patience/2 {
+		t.Errorf("the socket was closed after %v, want about %v", waited, closeTimeout)
 	}
 }
 

@@ -43,11 +43,11 @@ type Conn struct {
 	in        reader
 	received  uint64  // frames
 	end       *ending // nil: the connection goes on
-	over      bool
-	impatient bool // there are frames in the buffer already
-	paused    bool // frames wait for resume
+	impatient bool    // there are frames in the buffer already
+	paused    bool    // frames wait for resume
+	refused   bool    // it only performs the closing handshake
 
-	heard atomic.Int64 // when bytes last came (ConnOptions.Ticks), seconds
+	heard atomic.Int32 // when bytes last came (ConnOptions.Ticks), seconds
 
 	// Side by side: a delivery needs both, and little else.
 	sock socket
@@ -64,7 +64,7 @@ func (c *Conn) open(opt *ConnOptions, id uint64, h handler, conn *net.TCPConn, e
 	}
 	c.takeEarly(early)
 	c.out.begin(answer)
-	c.heard.Store(int64(opt.Ticks() / time.Second))
+	c.heard.Store(int32(opt.Ticks() / time.Second))
 	return nil
 }
 
@@ -86,6 +86,7 @@ func (c *Conn) begin() {
 
 // refuse has the connection begin with a close frame, instead of what was queued.
 func (c *Conn) refuse(why *protocol.CloseError) {
+	c.refused = true
 	c.out.mu.Lock()
 	c.beginClose(why, true)
 	c.out.mu.Unlock()

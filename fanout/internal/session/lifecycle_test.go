@@ -134,7 +134,7 @@ func TestKeepAliveCountsBytes(t *testing.T) {
 	frame := text(ping)
 	w.clock.advance(70 * time.Second)
 	p.write(frame[:3])
-	for p.session.heard.Load() != int64(w.clock.ticks()/time.Second) {
+	for p.session.heard.Load() != int32(w.clock.ticks()/time.Second) {
 		runtime.Gosched()
 	}
 	w.clock.advance(70 * time.Second)

@@ -13,15 +13,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// eventsAtOnce is how many sessions get their turn before it is looked again who
+// eventsAtOnce is how many connections get their turn before it is looked again who
 // else has something to do.
 const eventsAtOnce = 128
 
-// Loops give the sessions of a node their turns: one loop for each processor that
+// Loops give the connections of a node their turns: one loop for each processor that
 // Go uses, each with an epoll set of its own.
 type Loops struct{ loops []*loop }
 
-// loop gives turns to a part of the sessions. Its epoll set is itself waited for
+// loop gives turns to a part of the connections. Its epoll set is itself waited for
 // by Go's scheduler, so that a loop with nothing to do costs no thread.
 type loop struct {
 	epoll   *os.File
@@ -31,7 +31,7 @@ type loop struct {
 
 	mu     sync.Mutex
 	slots  []*Conn // what an event's number means
-	free   []int32 // slots without a session
+	free   []int32 // slots without a connection
 	posted []*Conn // who asked for a turn
 }
 
@@ -88,7 +88,7 @@ func (l *Loops) close() {
 	}
 }
 
-// Run gives turns until ctx ends, which must be after the last session.
+// Run gives turns until ctx ends, which must be after the last connection.
 func (l *Loops) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	for _, one := range l.loops {
@@ -149,7 +149,7 @@ func (l *loop) post(c *Conn) {
 	}
 }
 
-// add has the session get turns when something happens to its socket.
+// add has the connection get turns when something happens to its socket.
 func (l *loop) add(c *Conn, fd int, events uint32) (slot int32, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -167,7 +167,7 @@ func (l *loop) change(fd int, slot int32, events uint32) {
 	_ = unix.EpollCtl(l.epfd, unix.EPOLL_CTL_MOD, fd, &unix.EpollEvent{Events: events, Fd: slot})
 }
 
-// remove is called in a turn: no event that has come is for the slot's next session.
+// remove is called in a turn: no event that has come is for the slot's next connection.
 func (l *loop) remove(fd int, slot int32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Loops are what gives sessions their turns where there is no epoll: a goroutine
-// for each session. The build tag "goroutines" has Linux do the same.
+// Loops are what gives connections their turns where there is no epoll: a goroutine
+// for each connection. The build tag "goroutines" has Linux do the same.
 type Loops struct{}
 
 // NewLoops never fails here.
@@ -21,7 +21,7 @@ func NewLoops() (*Loops, error) { return &Loops{}, nil }
 func (*Loops) Run(ctx context.Context) { <-ctx.Done() }
 
 // socket is a TCP connection with a goroutine that waits for it to be readable
-// and gives the session its turns.
+// and gives the connection its turns.
 type socket struct {
 	conn *net.TCPConn
 	waiting
@@ -31,7 +31,7 @@ type socket struct {
 	n   int
 	err error
 
-	deaf chan struct{} // not nil: reading has ended, and a turn is asked for here
+	wakes chan struct{} // not nil: nothing is read, and a turn is asked for here
 }
 
 func (k *socket) open(_ *Loops, conn *net.TCPConn) error {
@@ -44,7 +44,7 @@ func (k *socket) start(c *Conn) {
 		if c.impatient {
 			c.turn(true, false)
 		}
-		for !c.over {
+		for !c.isOver() {
 			readable := k.await(&c.in)
 			c.turn(readable, false)
 		}
@@ -53,8 +53,8 @@ func (k *socket) start(c *Conn) {
 
 // await waits for something to read, or for a wake.
 func (k *socket) await(r *reader) (readable bool) {
-	if k.deaf != nil {
-		<-k.deaf
+	if k.wakes != nil {
+		<-k.wakes
 		return false
 	}
 	n, err := k.readWhenThereIs(r)
@@ -75,18 +75,18 @@ func (k *socket) read(*reader) (int, error) {
 	return k.n, k.err
 }
 
-func (k *socket) stopReading() { k.deaf = make(chan struct{}, 1) }
+func (k *socket) stopReading() { k.wakes = make(chan struct{}, 1) }
 
 func (k *socket) pauseReading()    { k.stopReading() }
-func (k *socket) continueReading() { k.deaf = nil }
+func (k *socket) continueReading() { k.wakes = nil }
 
 func (k *socket) wake(*Conn) {
-	if k.deaf == nil {
+	if k.wakes == nil {
 		_ = k.conn.SetReadDeadline(time.Unix(1, 0))
 		return
 	}
 	select {
-	case k.deaf <- struct{}{}:
+	case k.wakes <- struct{}{}:
 	default:
 	}
 }

@@ -21,7 +21,7 @@ func (c *Conn) stopWhilePaused() {
 }
 
 // goOn begins reading again if resume has been called, or if there is nothing to wait
-// for any more: the session ends.
+// for any more: the connection ends.
 func (c *Conn) goOn(ending bool) {
 	if !c.paused {
 		return

@@ -15,7 +15,7 @@ type queue struct {
 	room   [1][]byte // where frames lie while there is one, as there mostly is
 	bytes  int       // unsent, those in the hands of the drain goroutine included
 
-	progress time.Duration // with draining: when the socket last took something (Options.Ticks)
+	progress time.Duration // with draining: when the socket last took something (ConnOptions.Ticks)
 	started  bool          // it may be written
 	draining bool          // the socket is full: it will be written to when it takes more
 	flushing bool          // somebody has been told to Flush

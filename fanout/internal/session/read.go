@@ -20,9 +20,9 @@ type reader struct {
 	buffer     []byte
 	pooled     *[]byte // where buffer came from, nil: made for one large frame
 	start, end int     // what of buffer is yet to be consumed
-	need       int     // how many bytes the frame at start takes in all, if known
 
 	fragments   []byte // of a message that is not complete yet
+	need        int32  // how many bytes the frame at start takes in all, if known
 	fragmented  bool
 	text        bool // the fragmented message is text
 	peerClosing bool // the peer's close frame has come
@@ -33,7 +33,7 @@ type reader struct {
 // room returns where the next bytes go: at least one byte, and enough for the
 // frame that has begun.
 func (r *reader) room() []byte {
-	want := max(r.need, r.end-r.start+1)
+	want := max(int(r.need), r.end-r.start+1)
 	if r.buffer == nil && want <= readBufferSize {
 		r.pooled = readBuffers.Get().(*[]byte)
 		r.buffer = *r.pooled
@@ -89,7 +89,7 @@ func (c *Conn) fill() error {
 		return err
 	}
 	c.in.end += n
-	c.heard.Store(int64(c.opt.Ticks() / time.Second))
+	c.heard.Store(int32(c.opt.Ticks() / time.Second))
 	return nil
 }
 

@@ -11,7 +11,7 @@ import (
 // returns an error; Options.Ended tells when all is over. early and answer are as
 // in New.
 func Refuse(opt *Options, conn *net.TCPConn, early, answer []byte, why *protocol.CloseError) error {
-	s := &Session{opt: opt, refused: true}
+	s := &Session{opt: opt}
 	if err := s.open(&opt.Conn, 0, s, conn, early, answer); err != nil {
 		return err
 	}
@@ -22,6 +22,5 @@ func Refuse(opt *Options, conn *net.TCPConn, early, answer []byte, why *protocol
 // Refuse closes a connection instead of Start.
 func (s *Session) Refuse(why *protocol.CloseError) {
 	s.leave()
-	s.refused = true
 	s.Conn.refuse(why)
 }

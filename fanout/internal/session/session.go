@@ -1,20 +1,25 @@
-// Package session is one connection, from its welcome to its last byte.
+// Package session serves one connection, from its welcome to its last byte.
 //
-// It owns the TCP socket itself: fiber and contrib/websocket perform the
-// upgrade, and are then let go with all their buffers. Which goroutine does what:
+// Two types share the work. Conn has the bytes: the TCP socket, the frames that come and
+// the queue of those that go. Session has their meaning: the grant, the subscriptions,
+// and what each message asks for. Conn knows its session only as a handler.
 //
-//   - A loop (loop_linux.go) waits for the bytes of many sessions and gives each
-//     of them a turn when there is something to do for it: to read what has come
-//     (read.go), take frames apart (websocket.go) and do what they ask
-//     (dispatch.go), to go on writing, to end (turn.go). It never blocks, and
-//     reads one buffer a turn, so that no peer keeps the others waiting. A
-//     session holds a buffer only while it has a part of a frame.
-//     Where there is no epoll, each session has a goroutine that waits instead.
-//   - Anybody queues frames (queue.go). Who asks for a Flush writes what is
-//     queued, in one write(2) that never blocks (write.go). What the socket does
-//     not take then waits for a turn.
-//   - Whoever closes a session queues its close frame and asks for a turn. Only
-//     turns end a session and close its socket.
+// fiber and contrib/websocket perform the upgrade, and are then released with all their
+// buffers. The goroutines:
+//
+//   - A loop (loop_linux.go) waits for the bytes of many connections. It gives a
+//     connection a turn when there is something to do: to read what has come (read.go),
+//     take frames apart (websocket.go) and handle messages (dispatch.go), to go on
+//     writing, or to end (turn.go). A turn never blocks. It reads one buffer and ends
+//     after half a millisecond, so no peer delays the others. A connection holds a
+//     buffer only while it has a part of a frame.
+//     Where there is no epoll, each connection has a goroutine instead of a loop.
+//   - A frame that takes longer, such as a refresh, pauses its connection (pause.go) and
+//     is handled on another goroutine.
+//   - Any goroutine queues frames (queue.go) and calls Flush, which writes the queue in
+//     one write(2) that never blocks (write.go). The rest waits for a turn.
+//   - Close queues a close frame and asks for a turn. Only turns end a connection and
+//     close its socket.
 package session
 
 import (
@@ -67,9 +72,8 @@ type Session struct {
 	remote string        // the client's address
 	began  time.Duration // Ticks
 
-	scope   scope
-	pace    pace // owned by turns
-	refused bool // it only performs the closing handshake
+	scope scope
+	pace  pace // owned by turns
 }
 
 // New makes a session of an upgraded connection, and takes that over unless it

@@ -13,20 +13,20 @@ import (
 	"fleetwire/pkg/protocol"
 )
 
-// lingering is how long a closed connection may still take to read its close
-// frame and answer it, before the socket is closed under it. One that is closed
-// for reading slowly has to get through what is in flight first.
+// closeTimeout is how long a closed connection may take to read its close frame and
+// answer it before the node closes the socket. One that is closed for reading slowly
+// has to read what is in flight first.
 const (
-	lingering     = 2 * time.Second
-	lingeringSlow = 10 * time.Second
+	closeTimeout     = 2 * time.Second
+	slowCloseTimeout = 10 * time.Second
 )
 
-// lingeringBytes bounds what is read of a connection in that time, each header and each
+// closeReadLimit bounds what is read of a connection in that time, each header and each
 // payload counted as stepBytes more. That is room for a frame of many MiB, whose sender
 // is to learn why it is refused. One that sends more does not wait for its close frame,
 // and reading on would cost the node as much as the network can carry.
 const (
-	lingeringBytes = 16 << 20
+	closeReadLimit = 16 << 20
 	stepBytes      = 128
 )
 
@@ -37,7 +37,7 @@ var (
 	errBroken  = errors.New("the socket took nothing any more")
 )
 
-// Ended is how a session ended, for its log line and the metrics.
+// Ended is how a connection ended, for its log line and the metrics.
 type Ended struct {
 	// By is "server", "peer" (it sent a close frame) or "network" (it vanished).
 	By     string
@@ -48,17 +48,20 @@ type Ended struct {
 // ending is a connection that only performs the closing handshake (RFC 6455 §7.1).
 type ending struct {
 	Ended
-	deaf     bool        // there is nothing to wait for from the peer any more
-	dropped  int         // of what the peer has sent since: see lingeringBytes
+	readDone bool        // no more bytes of the peer matter
+	dropped  int         // of what the peer has sent since: see closeReadLimit
 	late     atomic.Bool // the time for it is over
 	deadline *time.Timer
+	over     bool // the socket is closed
 }
 
-// turn does what there is to do for the session now. One goroutine at a time
+func (c *Conn) isOver() bool { return c.end != nil && c.end.over }
+
+// turn does what there is to do for the connection now. One goroutine at a time
 // calls it.
 func (c *Conn) turn(readable, writable bool) {
 	defer c.recovered()
-	if c.over {
+	if c.isOver() {
 		return
 	}
 	if writable {
@@ -71,13 +74,13 @@ func (c *Conn) turn(readable, writable bool) {
 			return
 		}
 		c.beginEnding(err)
-	case readable && !c.end.deaf:
+	case readable && !c.end.readDone:
 		c.awaitPeerClose()
 	}
 	c.finish()
 }
 
-// recovered keeps a panic to the session that it comes from.
+// recovered confines a panic to the connection that it comes from.
 func (c *Conn) recovered() {
 	if p := recover(); p != nil {
 		c.opt.Log.Error("a session panicked", "connection", c.id, "panic", p, "stack", string(debug.Stack()))
@@ -93,7 +96,7 @@ func (c *Conn) wake() {
 	c.out.mu.Unlock()
 }
 
-// serve does what the peer has asked; an error says that the session is over.
+// serve does what the peer has asked; an error says that the connection is over.
 func (c *Conn) serve(readable bool) error {
 	err := c.out.over()
 	c.goOn(err != nil)
@@ -109,9 +112,9 @@ func (c *Conn) serve(readable bool) error {
 func (c *Conn) beginEnding(err error) {
 	e := &ending{Ended: c.endedBy(err)}
 	c.end = e
-	patience := lingering
+	patience := closeTimeout
 	if e.Code == protocol.ClosePolicy {
-		patience = lingeringSlow
+		patience = slowCloseTimeout
 	}
 	e.late.Store(e.By == "network") // nobody is there to wait for
 	e.deadline = time.AfterFunc(patience, func() {
@@ -121,9 +124,9 @@ func (c *Conn) beginEnding(err error) {
 	switch e.By {
 	case "peer":
 		c.Close(&protocol.CloseError{Code: e.Code}) // the answer has the same code
-		c.beDeaf()
+		c.stopReading()
 	case "network":
-		c.beDeaf()
+		c.stopReading()
 	case "server":
 		c.awaitPeerClose() // it may be behind what was read
 	}
@@ -131,7 +134,7 @@ func (c *Conn) beginEnding(err error) {
 	c.Flush() // whoever queued the last frames may not have come to it yet
 }
 
-// endedBy finds out who ended the session: the first close wins.
+// endedBy finds out who ended the connection: the first close wins.
 func (c *Conn) endedBy(err error) Ended {
 	if why := c.out.closeSent(); why != nil {
 		return Ended{By: "server", Code: why.Code, Reason: cmp.Or(why.Reason, why.Code.Reason())}
@@ -157,7 +160,7 @@ func networkReason(err error) string {
 }
 
 // awaitPeerClose reads and drops what has come, up to the peer's close frame, the
-// end of the stream, or lingeringBytes.
+// end of the stream, or closeReadLimit.
 func (c *Conn) awaitPeerClose() {
 	err := c.fill()
 	for n := 1; n > 0 && !c.in.peerClosing; {
@@ -165,14 +168,14 @@ func (c *Conn) awaitPeerClose() {
 		c.in.consume(n)
 		c.end.dropped += stepBytes + n
 	}
-	if c.in.peerClosing || c.end.dropped > lingeringBytes || err != nil && !errors.Is(err, errNothing) {
-		c.beDeaf()
+	if c.in.peerClosing || c.end.dropped > closeReadLimit || err != nil && !errors.Is(err, errNothing) {
+		c.stopReading()
 	}
 }
 
-// beDeaf ends reading.
-func (c *Conn) beDeaf() {
-	c.end.deaf = true
+// stopReading ends reading.
+func (c *Conn) stopReading() {
+	c.end.readDone = true
 	c.out.mu.Lock()
 	c.sock.stopReading()
 	c.out.mu.Unlock()
@@ -182,13 +185,13 @@ func (c *Conn) beDeaf() {
 func (c *Conn) finish() {
 	e, q := c.end, &c.out
 	q.mu.Lock()
-	c.over = e.late.Load() || q.broken || e.deaf && len(q.frames) == 0 && !q.draining
-	if c.over {
+	e.over = e.late.Load() || q.broken || e.readDone && len(q.frames) == 0 && !q.draining
+	if c.isOver() {
 		q.broken, q.frames = true, nil
 		c.sock.close()
 	}
 	q.mu.Unlock()
-	if !c.over {
+	if !e.over {
 		return
 	}
 	e.deadline.Stop()

@@ -70,7 +70,7 @@ func minimal(second byte, length int64) bool {
 
 // next does what the first frame in b asks, if it is all there, and returns how
 // many bytes it took. An error is a *protocol.CloseError for a violation of
-// RFC 6455 or of the protocol, or *peerClosed. now is Options.Ticks.
+// RFC 6455 or of the protocol, or *peerClosed. now is ConnOptions.Ticks.
 func (c *Conn) next(b []byte, now time.Duration) (int, error) {
 	h, size, err := parseHeader(b)
 	if err == nil && size > 0 {
@@ -89,7 +89,7 @@ func (c *Conn) next(b []byte, now time.Duration) (int, error) {
 	}
 	whole := size + int(h.Length)
 	if len(b) < whole {
-		c.in.need = whole
+		c.in.need = int32(whole)
 		return 0, nil
 	}
 	c.in.need = 0
@@ -188,7 +188,7 @@ func (r *reader) skip(b []byte) int {
 	}
 	whole := size + int(h.Length)
 	if len(b) < whole {
-		r.need = whole
+		r.need = int32(whole)
 		return 0
 	}
 	r.peerClosing = true
