@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
 	"go.uber.org/goleak"
@@ -25,6 +24,7 @@ import (
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/channel"
+	"fleetwire/pkg/embedded"
 	"fleetwire/pkg/redisconn/redistest"
 	"fleetwire/pkg/wstest"
 )
@@ -64,7 +64,7 @@ const document = `{"apps":[
 type running struct {
 	*Node
 	t     testing.TB
-	redis *miniredis.Miniredis
+	redis *embedded.Redis
 	log   *logBuffer
 	stop  func()
 	ended chan error

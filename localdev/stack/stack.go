@@ -41,7 +41,7 @@ type Options struct {
 // Stack is everything in one process.
 type Stack struct {
 	Node     *node.Node
-	embedded *embedded
+	embedded *embeddedRedis
 	close    func()
 }
 

@@ -83,10 +83,10 @@ var rules = []rule{
 		}),
 	},
 	{
-		name:   "miniredis in localdev and tests",
+		name:   "an embedded Redis in localdev and tests",
 		reason: "production runs on a real Redis; an embedded one linked into it would hide a missing address",
 		find: imports(func(f *file, p string) bool {
-			return !f.under("localdev") && !f.isTestCode() && within(p, "github.com/alicebob/miniredis/v2")
+			return !f.under("localdev", "pkg/embedded") && !f.isTestCode() && within(p, "github.com/alicebob/miniredis/v2", module+"/pkg/embedded")
 		}),
 	},
 	{
@@ -134,7 +134,7 @@ const (
 
 // subjects are the directories that the rules speak of. If one is renamed, the
 // rules about it would hold for ever without checking anything.
-var subjects = []string{"pkg/protocol", "pkg/channel", "pkg/broker", "pkg/rediskeys", "functions", "fanout", "fanout/internal/door", "fanout/internal/members", "localdev", "examples"}
+var subjects = []string{"pkg/protocol", "pkg/channel", "pkg/broker", "pkg/embedded", "pkg/rediskeys", "functions", "fanout", "fanout/internal/door", "fanout/internal/members", "localdev", "examples"}
 
 // violations runs every rule, and prefixes what it found with the rule's name.
 func violations(files []*file) []string {

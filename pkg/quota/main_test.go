@@ -7,10 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
+	"fleetwire/pkg/embedded"
 	"fleetwire/pkg/redisconn/redistest"
 	"fleetwire/pkg/rediskeys"
 )
@@ -36,7 +36,7 @@ func both(t *testing.T, test func(t *testing.T, client func() *redis.Client)) {
 // clock is a miniredis whose time the test tells: what scripts read with TIME,
 // and what keys live by.
 type clock struct {
-	*miniredis.Miniredis
+	*embedded.Redis
 	now time.Time
 }
 

@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/pkg/embedded"
 	"fleetwire/pkg/redisconn"
 )
 
@@ -125,10 +125,14 @@ func (s *Server) Client() *redis.Client {
 	return Client(s.t, s.URL())
 }
 
-// Embedded starts a miniredis. Its clock stands still but for FastForward.
-func Embedded(t testing.TB) (*miniredis.Miniredis, *redis.Client) {
+// Embedded starts an embedded Redis. Its clock stands still but for FastForward.
+func Embedded(t testing.TB) (*embedded.Redis, *redis.Client) {
 	t.Helper()
-	m := miniredis.RunT(t)
+	m := embedded.New()
+	if err := m.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Close)
 	return m, Client(t, "redis://"+m.Addr())
 }
 

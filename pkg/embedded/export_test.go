@@ -1,0 +1,4 @@
+package embedded
+
+// MatchGlob is matchGlob.
+var MatchGlob = matchGlob
