@@ -86,7 +86,7 @@ func prepare(t testing.TB, changes ...func(*Options)) *running {
 	m, rdb := redistest.Embedded(t)
 	r := &running{t: t, redis: m, log: &logBuffer{}, ended: make(chan error, 1)}
 	opt := Options{
-		Listen: "127.0.0.1:0", Ops: "127.0.0.1:0", Apps: apps.NewStore(dir), Redis: rdb, Embedded: true,
+		Listen: "127.0.0.1:0", Ops: "127.0.0.1:0", Apps: apps.NewStore(dir), Redis: rdb,
 		Log: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, change := range changes {

@@ -135,7 +135,7 @@ func TestOperationsAddress(t *testing.T) {
 // Redis's.
 func TestAHealthyStartCountsNoRedisErrors(t *testing.T) {
 	redis := redistest.Start(t)
-	r := start(t, func(o *Options) { o.Redis, o.Embedded = redis.Client(), false })
+	r := start(t, func(o *Options) { o.Redis = redis.Client() })
 	p := r.connect(keyID, "a")
 	p.send(`{"type":"subscribe","requestId":"s","channel":"devices/a"}`, `{"type":"publish","requestId":"p","channel":"devices/a","data":1}`)
 	p.wantText(`{"type":"ack"`)

@@ -54,8 +54,6 @@ type Options struct {
 	Redis       *redis.Client
 	// Keys name what the node has in Redis.
 	Keys rediskeys.Namespace
-	// Embedded says that Redis is a miniredis in this process (broker.Options).
-	Embedded bool
 	// TrustedProxies are the networks whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
 	// Drain is over how long the connections are closed when Run's context ends.
@@ -126,7 +124,7 @@ func New(opt Options) (*Node, error) {
 
 	opt.Redis.AddHook(n.metrics.RedisHook())
 	n.health = redisconn.NewHealth(opt.Log)
-	n.broker = broker.New(broker.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Node: n.id, Embedded: opt.Embedded, AwaitIdentity: true})
+	n.broker = broker.New(broker.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Node: n.id, AwaitIdentity: true})
 	n.hub = hub.New(n.broker)
 	n.inbox = orders.NewInbox(orders.InboxOptions{Redis: opt.Redis, Keys: opt.Keys, Node: n.id, Close: n.hub.Disconnect, Log: opt.Log})
 	n.usage = usage.NewRecorder(usage.RecorderOptions{Redis: opt.Redis, Keys: opt.Keys, Now: opt.Now, Log: opt.Log})
@@ -134,7 +132,7 @@ func New(opt Options) (*Node, error) {
 	n.limiter = quota.NewRateLimiter(opt.Redis, opt.Keys)
 	n.limiter.Watch(n.health)
 	n.connections = quota.NewConnections(opt.Redis, opt.Keys, n.id)
-	n.members = members.NewTracker(members.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Embedded: opt.Embedded, Identified: n.broker.SetIdentity})
+	n.members = members.NewTracker(members.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Identified: n.broker.SetIdentity})
 	n.watchers = watchers.New(watchers.Options{Interest: n.broker, Log: opt.Log, Load: func(ctx context.Context, channels []presence.ChannelID) ([]presence.State, error) {
 		return presence.Load(ctx, opt.Redis, opt.Keys, channels)
 	}})

@@ -18,7 +18,7 @@ import (
 // at its output-buffer limit. No message comes through, and the order does.
 func TestDisconnectWhileTheLinkIsCut(t *testing.T) {
 	server := redistest.Start(t)
-	r := start(t, func(o *Options) { o.Redis, o.Embedded = server.Client(), false })
+	r := start(t, func(o *Options) { o.Redis = server.Client() })
 	p := r.connect(keyID, "a")
 	operator := server.Client()
 	check(t, operator.Do(t.Context(), "CLIENT", "KILL", "TYPE", "pubsub").Err())
@@ -34,7 +34,7 @@ func TestDisconnectWhileTheLinkIsCut(t *testing.T) {
 func TestDisconnectWhileTheNodeIsCutOff(t *testing.T) {
 	server := redistest.Start(t)
 	proxy := redistest.NewProxy(t, server.Addr())
-	r := start(t, func(o *Options) { o.Redis, o.Embedded = redistest.Client(t, proxy.URL()), false })
+	r := start(t, func(o *Options) { o.Redis = redistest.Client(t, proxy.URL()) })
 	p := r.connect(keyID, "a")
 	other := r.connect(keyID, "b")
 	var off atomic.Bool

@@ -18,7 +18,6 @@ import (
 type RedisOptions struct {
 	URL, Prefix string
 	TLS         redisconn.TLS
-	Embedded    bool // as in Options
 	Log         *slog.Logger
 }
 
@@ -37,7 +36,7 @@ func OpenRedis(ctx context.Context, opt RedisOptions) (rdb *redis.Client, keys r
 	warnTLS(rdb, opt)
 	if keys, err = rediskeys.New(opt.Prefix, rdb.Options().DB); err != nil {
 		err = fmt.Errorf("-redis-prefix: %w", err)
-	} else if err = broker.Check(ctx, rdb, keys, opt.Embedded); err != nil {
+	} else if err = broker.Check(ctx, rdb, keys); err != nil {
 		err = fmt.Errorf("-redis: %w", redisconn.Advise(rdb, err))
 	}
 	if err != nil {

@@ -156,7 +156,7 @@ func TestOneBucketOnRedis(t *testing.T) {
 			config, _ := apitest.Config(t)
 			config.Limiter = quota.NewRateLimiter(rdb, rediskeys.Namespace{})
 			config.Now = time.Now
-			h := New(config, service(rdb, kind.name == "miniredis"))
+			h := New(config, service(rdb))
 			var told []string
 			for i := range 20 {
 				body := `{"data":1}`
@@ -189,11 +189,11 @@ func TestOneBucketOnRedis(t *testing.T) {
 }
 
 // service is the door on a Redis.
-func service(rdb *redis.Client, embedded bool) *publish.Service {
+func service(rdb *redis.Client) *publish.Service {
 	log := slog.New(slog.DiscardHandler)
 	health := redisconn.NewHealth(log)
 	return publish.New(publish.Options{
-		Broker: broker.New(broker.Options{Redis: rdb, Health: health, Log: log, Node: "node", Embedded: embedded}),
+		Broker: broker.New(broker.Options{Redis: rdb, Health: health, Log: log, Node: "node"}),
 		Up:     health.Up, Log: log, Now: time.Now,
 	})
 }

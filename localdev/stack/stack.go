@@ -1,5 +1,5 @@
 // Package stack is all of Fleetwire in one process, as a type: the control
-// plane's handlers and a fan-out node on one address, on an embedded miniredis
+// plane's handlers and a fan-out node on one address, on an embedded Redis
 // or on a real Redis. localdev runs it, and end-to-end tests start it on port 0.
 package stack
 
@@ -26,7 +26,7 @@ const clockStep = 100 * time.Millisecond
 type Options struct {
 	Listen, Ops string // addresses, host:port; Ops "" for none
 	Apps        *apps.Store
-	// Redis is a URL, "" for an embedded miniredis.
+	// Redis is a URL, "" for an embedded one.
 	Redis string
 	// RedisPrefix is what all names in Redis begin with, "" for the default.
 	RedisPrefix    string
@@ -63,7 +63,7 @@ func New(ctx context.Context, opt Options) (*Stack, error) {
 		}
 	}
 	rdb, keys, err := node.OpenRedis(ctx, node.RedisOptions{
-		URL: url, Prefix: cmp.Or(opt.RedisPrefix, rediskeys.DefaultPrefix), TLS: opt.RedisTLS, Embedded: s.embedded != nil, Log: opt.Log,
+		URL: url, Prefix: cmp.Or(opt.RedisPrefix, rediskeys.DefaultPrefix), TLS: opt.RedisTLS, Log: opt.Log,
 	})
 	if err != nil {
 		closeEmbedded()
@@ -75,7 +75,7 @@ func New(ctx context.Context, opt Options) (*Stack, error) {
 	}
 	s.Node, err = controlplane.NewNode(node.Options{
 		Listen: opt.Listen, Ops: opt.Ops, Apps: opt.Apps,
-		Redis: rdb, Keys: keys, Embedded: s.embedded != nil,
+		Redis: rdb, Keys: keys,
 		TrustedProxies: opt.TrustedProxies, Drain: opt.Drain, Hurry: opt.Hurry, Log: opt.Log, LogDropped: opt.LogDropped,
 	}, true)
 	if err != nil {

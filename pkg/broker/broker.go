@@ -82,11 +82,6 @@ type Options struct {
 	// AwaitIdentity has subscriber counts kept under what SetIdentity gives alone,
 	// not under Node before.
 	AwaitIdentity bool
-	// Embedded is for miniredis, which hands a message on once through a
-	// subscription and once through a pattern, in no fixed order. So one pattern
-	// takes in everything and the node filters, and PUBLISH does not tell how many
-	// nodes have the peer that a message is for (peersFromCounts).
-	Embedded bool
 }
 
 // Broker publishes for this process and, once Run runs, receives for it.

@@ -28,12 +28,12 @@ const (
 // Check does once, before anything relies on Redis, what a node does with it:
 // subscribe, write, run a script, publish, and hear what was published. It takes
 // 2.5 s at most. The error has Redis's own words.
-func Check(ctx context.Context, rdb *redis.Client, keys rediskeys.Namespace, embedded bool) error {
+func Check(ctx context.Context, rdb *redis.Client, keys rediskeys.Namespace) error {
 	ctx, cancel := context.WithTimeout(ctx, checkPatience)
 	defer cancel()
 	var loading error
 	for {
-		err := check(ctx, New(Options{Redis: rdb, Keys: keys, Node: "start-" + strings.ToLower(rand.Text()), Embedded: embedded}))
+		err := check(ctx, New(Options{Redis: rdb, Keys: keys, Node: "start-" + strings.ToLower(rand.Text())}))
 		var reply redis.Error
 		switch {
 		case err == nil:
@@ -54,10 +54,8 @@ func Check(ctx context.Context, rdb *redis.Client, keys rediskeys.Namespace, emb
 }
 
 func check(ctx context.Context, b *Broker) error {
-	if !b.opt.Embedded { // miniredis says it is older
-		if err := checkVersion(ctx, b.opt.Redis); err != nil {
-			return err
-		}
+	if err := checkVersion(ctx, b.opt.Redis); err != nil {
+		return err
 	}
 	number := strconv.FormatUint(b.interests.probes.Add(1), 10)
 	if _, err := b.sendProbe(ctx, number); err != nil {

@@ -19,7 +19,7 @@ import (
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	_, rdb := redistest.Embedded(t)
-	if err := broker.Check(t.Context(), rdb, rediskeys.Namespace{}, true); err != nil {
+	if err := broker.Check(t.Context(), rdb, rediskeys.Namespace{}); err != nil {
 		t.Error(err)
 	}
 	server := redistest.Start(t)
@@ -30,7 +30,7 @@ func TestCheck(t *testing.T) {
 		other := server.Client()
 		other.AddHook(version(said))
 		want := "this Redis is version " + said + "; Fleetwire needs 7.0.9 or later, or Valkey (older versions hang on some patterns: CVE-2022-36021)"
-		switch err := broker.Check(t.Context(), other, rediskeys.Namespace{}, false); {
+		switch err := broker.Check(t.Context(), other, rediskeys.Namespace{}); {
 		case fine && err != nil:
 			t.Errorf("version %q: %v", said, err)
 		case !fine && (err == nil || err.Error() != want):
@@ -38,12 +38,12 @@ func TestCheck(t *testing.T) {
 		}
 	}
 	rdb = server.Client()
-	if err := broker.Check(t.Context(), rdb, rediskeys.Namespace{}, false); err != nil {
+	if err := broker.Check(t.Context(), rdb, rediskeys.Namespace{}); err != nil {
 		t.Error(err)
 	}
 	server.Freeze()
 	began := time.Now()
-	if err := broker.Check(t.Context(), rdb, rediskeys.Namespace{}, false); err == nil || time.Since(began) > 4*time.Second {
+	if err := broker.Check(t.Context(), rdb, rediskeys.Namespace{}); err == nil || time.Since(began) > 4*time.Second {
 		t.Errorf("a Redis that hangs: %v after %v", err, time.Since(began))
 	}
 }
@@ -79,7 +79,7 @@ func TestPasswordInConnectErrors(t *testing.T) {
 	_ = l.Close()
 	for name, addr := range map[string]string{"wrong password": m.Addr(), "nobody listens": free} {
 		rdb := redistest.Client(t, "redis://user:hunter2secret@"+addr)
-		if err := broker.Check(t.Context(), rdb, rediskeys.Namespace{}, true); err == nil || strings.Contains(err.Error(), "hunter2") {
+		if err := broker.Check(t.Context(), rdb, rediskeys.Namespace{}); err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v, want an error without the password", name, err)
 		}
 	}
@@ -140,11 +140,11 @@ func TestCheckRefusals(t *testing.T) {
 	for _, r := range refusals {
 		do(r.begin...)
 		rdb := redistest.Client(t, userURL(server))
-		if err := broker.Check(t.Context(), rdb, rediskeys.Namespace{}, false); err == nil || !strings.Contains(err.Error(), r.words) {
+		if err := broker.Check(t.Context(), rdb, rediskeys.Namespace{}); err == nil || !strings.Contains(err.Error(), r.words) {
 			t.Errorf("%s: %v, want %s", r.name, err, r.words)
 		}
 		do(r.end...)
-		if err := broker.Check(t.Context(), rdb, rediskeys.Namespace{}, false); err != nil {
+		if err := broker.Check(t.Context(), rdb, rediskeys.Namespace{}); err != nil {
 			t.Errorf("%s is over: %v", r.name, err)
 		}
 	}
@@ -206,7 +206,7 @@ func TestBusyRedis(t *testing.T) {
 	script := server.Client()
 	go func() { busy <- script.Eval(context.Background(), "while true do end", nil).Err() }()
 	redistest.Eventually(t, back, "the node knows why", func() bool { return strings.Contains(p.trouble(), "BUSY") })
-	if err := broker.Check(t.Context(), redistest.Client(t, userURL(server)), rediskeys.Namespace{}, false); err == nil || !strings.HasPrefix(err.Error(), "BUSY") {
+	if err := broker.Check(t.Context(), redistest.Client(t, userURL(server)), rediskeys.Namespace{}); err == nil || !strings.HasPrefix(err.Error(), "BUSY") {
 		t.Errorf("Check: %v, want BUSY", err)
 	}
 	do("script", "kill")
@@ -232,12 +232,12 @@ func TestAReplicaIsNoRedis(t *testing.T) {
 			t.Fatalf("a write to a replica: %v, want READONLY", err)
 		}
 	}
-	if err := broker.Check(t.Context(), p.redis, rediskeys.Namespace{}, false); err == nil || !redis.HasErrorPrefix(err, "READONLY") {
+	if err := broker.Check(t.Context(), p.redis, rediskeys.Namespace{}); err == nil || !redis.HasErrorPrefix(err, "READONLY") {
 		t.Errorf("Check: %v, want READONLY", err)
 	}
 	do("replicaof", "no", "one")
 	redistest.Eventually(t, gone, "up", p.health.Up)
-	if err := broker.Check(t.Context(), p.redis, rediskeys.Namespace{}, false); err != nil {
+	if err := broker.Check(t.Context(), p.redis, rediskeys.Namespace{}); err != nil {
 		t.Error(err)
 	}
 }

@@ -16,32 +16,27 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestConformance(t *testing.T) {
 	t.Run("redis", func(t *testing.T) {
-		brokertest.Run(t, func(t *testing.T) brokertest.Setup { return realRedis(t, false) })
+		brokertest.Run(t, realRedis)
 	})
-	t.Run("redis in the embedded way", func(t *testing.T) {
-		brokertest.Run(t, func(t *testing.T) brokertest.Setup { return realRedis(t, true) })
-	})
-	t.Run("miniredis", func(t *testing.T) {
+	t.Run("embedded", func(t *testing.T) {
 		brokertest.Run(t, func(t *testing.T) brokertest.Setup {
 			m, rdb := redistest.Embedded(t)
 			return brokertest.Setup{
-				Redis:    rdb,
-				Client:   func() *redis.Client { return redistest.Client(t, "redis://"+m.Addr()) },
-				Embedded: true,
-				Elapse:   m.FastForward,
+				Redis:  rdb,
+				Client: func() *redis.Client { return redistest.Client(t, "redis://"+m.Addr()) },
+				Elapse: m.FastForward,
 			}
 		})
 	})
 }
 
-func realRedis(t *testing.T, embedded bool) brokertest.Setup {
+func realRedis(t *testing.T) brokertest.Setup {
 	server := redistest.Start(t)
 	rdb := server.Client()
 	return brokertest.Setup{
-		Redis:    rdb,
-		Client:   server.Client,
-		Embedded: embedded,
-		Elapse:   func(d time.Duration) { elapse(t, rdb, d) },
+		Redis:  rdb,
+		Client: server.Client,
+		Elapse: func(d time.Duration) { elapse(t, rdb, d) },
 	}
 }
 

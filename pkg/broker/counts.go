@@ -34,8 +34,8 @@ var subscribersLua string
 
 var subscribersScript = redis.NewScript(subscribersLua)
 
-// countCalls count the subscribers of channels, and the connections of peers, on
-// all nodes: of each once, however many messages want to know.
+// countCalls count the subscribers of channels on all nodes: of each once, however
+// many messages want to know.
 type countCalls struct {
 	calls []*redisconn.Call
 	of    map[string]*redisconn.Call // by topic
@@ -47,11 +47,11 @@ func (b *Broker) subscribersCalls(counting []*Outgoing) countCalls {
 		if c.of[o.topic] != nil {
 			continue
 		}
-		in := countsIn(b.opt.Keys, o.kind, o.app, o.name)
+		in := b.opt.Keys.Bucket(o.app, o.name)
 		call := &redisconn.Call{
 			Script: subscribersScript,
-			Keys:   []string{in.nodes()},
-			Args:   []any{o.name, in.hash("")},
+			Keys:   []string{in.SubscriberNodes()},
+			Args:   []any{o.name, in.Subscribers("")},
 		}
 		c.of[o.topic] = call
 		c.calls = append(c.calls, call)
@@ -66,32 +66,6 @@ func (c countCalls) read(counting []*Outgoing) {
 			o.Subscribers = n
 		}
 	}
-}
-
-// countsBucket is a bucket of channels with counts, or of peers, where there are
-// any of those (interests.counted).
-type countsBucket struct {
-	bucket  rediskeys.Bucket
-	ofPeers bool
-}
-
-func countsIn(keys rediskeys.Namespace, kind Kind, app, name string) countsBucket {
-	return countsBucket{keys.Bucket(app, name), kind == KindPeer}
-}
-
-func (b countsBucket) nodes() string {
-	if b.ofPeers {
-		return b.bucket.PeerNodes()
-	}
-	return b.bucket.SubscriberNodes()
-}
-
-// hash is the key of a node's counts.
-func (b countsBucket) hash(node string) string {
-	if b.ofPeers {
-		return b.bucket.PeerConnections(node)
-	}
-	return b.bucket.Subscribers(node)
 }
 
 type countChange struct {
@@ -110,14 +84,14 @@ type counts struct {
 	// leased is the buckets that have counts of this node, and a lease. At false a
 	// count was taken out since: if it was the last, Redis has dropped the hash
 	// and its lease.
-	leased map[countsBucket]bool
+	leased map[rediskeys.Bucket]bool
 	// stale is the hashes written before the link was lost, or under a former
 	// identity. What is there may name channels left meanwhile.
 	stale   map[string]struct{}
 	renewed time.Time
 	// unwritten is the buckets with counts that Redis refused. They are written anew,
 	// whole, at retry.
-	unwritten map[countsBucket]bool
+	unwritten map[rediskeys.Bucket]bool
 	retry     time.Time
 
 	health     *redisconn.Health
@@ -129,15 +103,15 @@ func (c *counts) init(opt Options) {
 	if opt.AwaitIdentity {
 		c.node = ""
 	}
-	c.leased = map[countsBucket]bool{}
+	c.leased = map[rediskeys.Bucket]bool{}
 	c.stale = map[string]struct{}{}
-	c.unwritten = map[countsBucket]bool{}
+	c.unwritten = map[rediskeys.Bucket]bool{}
 }
 
 // forget makes the next write begin every bucket anew.
 func (c *counts) forget() {
 	for b := range c.leased {
-		c.stale[b.hash(c.node)] = struct{}{}
+		c.stale[b.Subscribers(c.node)] = struct{}{}
 	}
 	clear(c.leased)
 	clear(c.unwritten)
@@ -159,20 +133,20 @@ func (c *counts) write(ctx context.Context, changes []countChange) error {
 	}
 	for _, change := range changes {
 		key := change.interest.key
-		name, b := key.name, countsIn(c.keys, key.kind, key.app, key.name)
+		name, b := key.name, c.keys.Bucket(key.app, key.name)
 		leased, known := c.leased[b]
 		if change.subscribers == 0 {
-			p.HDel(ctx, b.hash(c.node), name)
+			p.HDel(ctx, b.Subscribers(c.node), name)
 			if known {
 				c.leased[b] = false
 			}
 			continue
 		}
-		p.HSet(ctx, b.hash(c.node), name, change.subscribers)
+		p.HSet(ctx, b.Subscribers(c.node), name, change.subscribers)
 		if !leased {
 			c.leased[b] = true
 			if c.reaped && !known {
-				p.SAdd(ctx, c.keys.LeaseBuckets(c.node), string(b.bucket))
+				p.SAdd(ctx, c.keys.LeaseBuckets(c.node), string(b))
 			}
 			c.lease(ctx, p, b)
 		}
@@ -194,7 +168,7 @@ func (c *counts) refused(changes []countChange) {
 	}
 	for _, change := range changes {
 		key := change.interest.key
-		c.unwritten[countsIn(c.keys, key.kind, key.app, key.name)] = true
+		c.unwritten[c.keys.Bucket(key.app, key.name)] = true
 	}
 }
 
@@ -210,7 +184,7 @@ func (c *counts) rewrite(in *interests) {
 	c.retry = time.Now().Add(countsRetry)
 	for b := range c.unwritten {
 		// What Redis has may name channels left meanwhile.
-		c.stale[b.hash(c.node)] = struct{}{}
+		c.stale[b.Subscribers(c.node)] = struct{}{}
 		delete(c.leased, b)
 	}
 	in.recount(c.unwritten)
@@ -248,10 +222,10 @@ func (c *counts) failed(err error) error {
 	return nil
 }
 
-func (c *counts) lease(ctx context.Context, p redis.Pipeliner, b countsBucket) *redis.BoolCmd {
-	p.SAdd(ctx, b.nodes(), c.node)
-	p.Expire(ctx, b.nodes(), 2*countsLease)
-	return p.Expire(ctx, b.hash(c.node), countsLease)
+func (c *counts) lease(ctx context.Context, p redis.Pipeliner, b rediskeys.Bucket) *redis.BoolCmd {
+	p.SAdd(ctx, b.SubscriberNodes(), c.node)
+	p.Expire(ctx, b.SubscriberNodes(), 2*countsLease)
+	return p.Expire(ctx, b.Subscribers(c.node), countsLease)
 }
 
 // renew extends the leases when it is time. A hash that is gone although this
@@ -268,14 +242,14 @@ func (c *counts) renew(ctx context.Context, in *interests) error {
 	late := now.Sub(c.renewed) > countsLease-countsRenewal/2
 	c.renewed = now
 	p := c.redis.Pipeline()
-	renewals := make(map[countsBucket]*redis.BoolCmd, len(c.leased))
+	renewals := make(map[rediskeys.Bucket]*redis.BoolCmd, len(c.leased))
 	for b := range c.leased {
 		renewals[b] = c.lease(ctx, p, b)
 	}
 	if err := c.failed(exec(ctx, p)); err != nil {
 		return err
 	}
-	gone := map[countsBucket]bool{}
+	gone := map[rediskeys.Bucket]bool{}
 	for b, renewal := range renewals {
 		if late || !renewal.Val() {
 			gone[b] = true
@@ -305,7 +279,7 @@ func (in *interests) followIdentity() {
 	}
 	in.counts.rename(in.identity)
 	for _, i := range in.wanted {
-		if in.counted(i.key) {
+		if i.key.counted() {
 			i.counted = 0
 			in.markDirty(i)
 		}
@@ -313,10 +287,10 @@ func (in *interests) followIdentity() {
 }
 
 // recount has the counts of these buckets written again.
-func (in *interests) recount(gone map[countsBucket]bool) {
+func (in *interests) recount(gone map[rediskeys.Bucket]bool) {
 	in.mu.Lock()
 	for _, i := range in.wanted {
-		if i.counted > 0 && gone[countsIn(in.opt.Keys, i.key.kind, i.key.app, i.key.name)] {
+		if i.counted > 0 && gone[in.opt.Keys.Bucket(i.key.app, i.key.name)] {
 			i.counted = 0
 			in.markDirty(i)
 		}

@@ -35,7 +35,6 @@ type interests struct {
 	pause           func(context.Context, time.Duration) // sleep, or a test's
 
 	probeTopic string
-	everything string        // the pattern of an embedded Redis
 	probes     atomic.Uint64 // sent so far
 }
 
@@ -76,7 +75,6 @@ func newInterests(opt Options) *interests {
 		globs:      newGlobs(),
 		wake:       make(chan struct{}, 1),
 		probeTopic: opt.Keys.ProbeTopic(opt.Node),
-		everything: opt.Keys.Everything(),
 		patience:   probePatience,
 		pause:      sleep,
 	}
@@ -154,19 +152,8 @@ func (in *interests) topicOf(key interestKey) string {
 }
 
 // counted says whether Redis keeps the number of connections behind the interest,
-// not only that there is one: of channels for protocol §5's subscribers; of peers
-// where PUBLISH does not tell whether anybody wants them, because one pattern
-// takes in everything.
-func (in *interests) counted(key interestKey) bool {
-	switch key.kind {
-	case KindMessages:
-		return !key.pattern
-	case KindPeer:
-		return in.opt.Embedded
-	default:
-		return false
-	}
-}
+// not only that there is one: of channels, for protocol §5's subscribers.
+func (key interestKey) counted() bool { return key.kind == KindMessages && !key.pattern }
 
 func (in *interests) markDirty(i *interest) {
 	if !i.dirty {
@@ -194,11 +181,8 @@ func (in *interests) live() bool {
 // isSettled says whether Redis does what it was last told of i, or refuses it, and
 // knows the count.
 func (in *interests) isSettled(i *interest) bool {
-	if in.counted(i.key) && i.counted != i.told {
+	if i.key.counted() && i.counted != i.told {
 		return false
-	}
-	if in.opt.Embedded {
-		return true // the one pattern that takes in everything is subscribed
 	}
 	return i.asked == i.confirmed && (i.subscribed == (i.told > 0) || i.refusal != nil)
 }

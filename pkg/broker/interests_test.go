@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"strconv"
@@ -244,28 +243,23 @@ func TestPatternComesBackWhileTelling(t *testing.T) {
 // TestBusyChannelIsConfirmed: while one waits, others go on subscribing to the
 // same channel without a pause, as they do when a fleet connects again.
 func TestBusyChannelIsConfirmed(t *testing.T) {
-	for _, embedded := range []bool{true, false} {
-		t.Run(fmt.Sprintf("embedded %v", embedded), func(t *testing.T) {
-			_, rdb := redistest.Embedded(t)
-			d := newDriver(t, rdb)
-			d.in.opt.Embedded = embedded
-			n := 1
-			rdb.AddHook(onPipeline(func(cmds []redis.Cmder) error {
-				n++
-				d.set("c", n, nil) // while Redis is being told
-				return nil
-			}))
-			var a answer
-			d.set("c", n, a.done)
-			for range 3 {
-				d.tell()
-				for d.unconfirmed() > 0 {
-					d.confirm()
-				}
-			}
-			a.expect(t, "told three times", 1, nil)
-		})
+	_, rdb := redistest.Embedded(t)
+	d := newDriver(t, rdb)
+	n := 1
+	rdb.AddHook(onPipeline(func(cmds []redis.Cmder) error {
+		n++
+		d.set("c", n, nil) // while Redis is being told
+		return nil
+	}))
+	var a answer
+	d.set("c", n, a.done)
+	for range 3 {
+		d.tell()
+		for d.unconfirmed() > 0 {
+			d.confirm()
+		}
 	}
+	a.expect(t, "told three times", 1, nil)
 }
 
 // TestLinkLostWhileTelling: the SUBSCRIBE has gone out, the count has not.

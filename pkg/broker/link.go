@@ -89,11 +89,6 @@ func (l *link) run(ctx context.Context) error {
 	defer l.fail(nil)
 	l.pubsub = l.in.opt.Redis.Subscribe(ctx)
 	defer func() { _ = l.pubsub.Close() }()
-	if l.in.opt.Embedded {
-		if err := l.send(ctx, psubscribe, l.in.everything); err != nil {
-			return err
-		}
-	}
 	if err := l.send(ctx, subscribe, l.in.probeTopic); err != nil {
 		return err
 	}
@@ -111,7 +106,7 @@ func (l *link) run(ctx context.Context) error {
 }
 
 // receive takes what Redis sends until the link fails. It never calls Redis and
-// never waits for anything else: an embedded miniredis stands still until its
+// never waits for anything else: an embedded Redis stands still until its
 // subscribers have read.
 func (l *link) receive(ctx context.Context) error {
 	for {
@@ -160,7 +155,6 @@ func (l *link) confirmed(v verb, topic string) error {
 		return err
 	}
 	switch topic {
-	case l.in.everything:
 	case l.in.probeTopic:
 		if l.allowed() {
 			l.in.up(l)
@@ -180,7 +174,7 @@ func (l *link) refused(err error) error {
 		return err
 	}
 	c, ok := l.sent.refused()
-	if !ok || c.topics[0] == l.in.everything {
+	if !ok {
 		return err
 	}
 	if c.topics[0] == l.in.probeTopic {

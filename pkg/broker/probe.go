@@ -79,9 +79,6 @@ func (b *Broker) sendProbe(ctx context.Context, payload string) (receivers int64
 	if err := b.opt.Redis.Set(ctx, key, payload, probeLease).Err(); err != nil {
 		return 0, err
 	}
-	if b.opt.Embedded {
-		return b.opt.Redis.Publish(ctx, topic, payload).Result()
-	}
 	call := &redisconn.Call{Script: probeScript, Keys: []string{key}, Args: []any{payload, probeLease.Milliseconds(), topic}}
 	if err := redisconn.Exec(ctx, b.opt.Redis, []*redisconn.Call{call}); err != nil {
 		// Likewise for publishing.

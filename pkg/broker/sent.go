@@ -141,7 +141,7 @@ func (b *Broker) try(ctx context.Context, open []*sending, deadline time.Time, a
 		calls = append(calls, s.call)
 	}
 	for _, s := range open {
-		s.counts = b.subscribersCalls(s.counting(b.opt.Embedded))
+		s.counts = b.subscribersCalls(s.counting())
 		calls = append(calls, s.counts.calls...)
 	}
 	sent := time.Now()
@@ -158,7 +158,7 @@ func (b *Broker) try(ctx context.Context, open []*sending, deadline time.Time, a
 		} else if b.clock.deadline(deadline) <= shown {
 			s.settled = true // late by a clock that is known well
 		}
-		s.counts.read(s.counting(b.opt.Embedded))
+		s.counts.read(s.counting())
 	}
 	return err
 }
@@ -195,11 +195,10 @@ func (s *sending) prepare(sentKey string, deadline int64, ask bool) {
 	s.call = &redisconn.Call{Script: publishScript, Keys: keys, Args: args}
 }
 
-// counting is the messages whose subscribers are counted: those that ask for it,
-// and with peersFromCounts those to peers.
-func (s *sending) counting(peersFromCounts bool) (counting []*Outgoing) {
+// counting is the messages whose subscribers are counted.
+func (s *sending) counting() (counting []*Outgoing) {
 	for _, o := range s.Messages {
-		if o.CountSubscribers || peersFromCounts && o.kind == KindPeer {
+		if o.CountSubscribers {
 			counting = append(counting, o)
 		}
 	}
@@ -295,9 +294,6 @@ func (b *Broker) finish(all []*sending) error {
 		failed = cmp.Or(failed, s.err)
 		for _, o := range s.Messages {
 			o.Unknown = s.unknown || s.underWay && !s.settled
-			if b.opt.Embedded && o.kind == KindPeer {
-				o.Found = o.Subscribers > 0
-			}
 		}
 	}
 	return failed

@@ -75,7 +75,7 @@ func TestRefusingStates(t *testing.T) {
 			redistest.Eventually(t, back, "the node knows why", func() bool {
 				return strings.Contains(p.health.Trouble(), "redis refuses: "+state.words)
 			})
-			if err := broker.Check(t.Context(), redistest.Client(t, server.URL()), rediskeys.Namespace{}, false); err == nil || !strings.HasPrefix(err.Error(), state.words) {
+			if err := broker.Check(t.Context(), redistest.Client(t, server.URL()), rediskeys.Namespace{}); err == nil || !strings.HasPrefix(err.Error(), state.words) {
 				t.Errorf("at the start: %v, want Redis's words, %s", err, state.words)
 			}
 			if p.health.Up() {

@@ -48,11 +48,11 @@ func (in *interests) toTell(changed []*interest) (commands []command, counted []
 	for _, i := range changed {
 		i.dirty = false
 		i.told, i.heard = i.subscribers, int32(len(i.waiting))
-		if in.counted(i.key) && i.counted != i.told && in.counts.node != "" {
+		if i.key.counted() && i.counted != i.told && in.counts.node != "" {
 			counted = append(counted, countChange{i, i.told})
 		}
 		wanted := i.told > 0
-		if wanted == i.subscribed || in.opt.Embedded || wanted && i.refusal != nil {
+		if wanted == i.subscribed || wanted && i.refusal != nil {
 			continue
 		}
 		i.subscribed = wanted

@@ -128,11 +128,11 @@ func TestCheck(t *testing.T) {
 // for the tokens of the keys and the last messages of the plan. Each bucket gives
 // out what it holds, the plan what it has, and who got no token is not counted.
 func TestRateAndQuotaRace(t *testing.T) {
-	onBoth(t, func(t *testing.T, client func() *redis.Client, embedded bool) {
+	onBoth(t, func(t *testing.T, client func() *redis.Client) {
 		const limit, burst, calls, sent = 250, 60, 150, 200
 		a := limited("app", limit, 1, burst)
 		began := time.Now()
-		services := []*real{newReal(t, client(), embedded), newReal(t, client(), embedded)}
+		services := []*real{newReal(t, client()), newReal(t, client())}
 		keys := []*apps.Key{keyOf(a, "a"), keyOf(a, "b")}
 		var ok, over atomic.Int64
 		passed := make([]atomic.Int64, len(keys))

@@ -39,30 +39,30 @@ func (h *hooked) Publish(ctx context.Context, batches []broker.Batch) error {
 	return h.Broker.Publish(ctx, batches)
 }
 
-func newReal(t *testing.T, rdb *redis.Client, embedded bool) *real {
+func newReal(t *testing.T, rdb *redis.Client) *real {
 	log := slog.New(slog.NewTextHandler(t.Output(), nil)) // seen when a test fails
 	s := &real{health: redisconn.NewHealth(log)}
-	s.broker = &hooked{Broker: broker.New(broker.Options{Redis: rdb, Health: s.health, Log: log, Node: t.Name(), Embedded: embedded})}
+	s.broker = &hooked{Broker: broker.New(broker.Options{Redis: rdb, Health: s.health, Log: log, Node: t.Name()})}
 	s.Service = New(Options{Broker: s.broker, Up: s.health.Up, Log: log, Now: time.Now})
 	return s
 }
 
 // onBoth runs a test on each kind of Redis; client opens a new client of it.
-func onBoth(t *testing.T, test func(t *testing.T, client func() *redis.Client, embedded bool)) {
-	t.Run("redis", func(t *testing.T) { test(t, redistest.Start(t).Client, false) })
+func onBoth(t *testing.T, test func(t *testing.T, client func() *redis.Client)) {
+	t.Run("redis", func(t *testing.T) { test(t, redistest.Start(t).Client) })
 	t.Run("miniredis", func(t *testing.T) {
 		m, _ := redistest.Embedded(t)
-		test(t, func() *redis.Client { return redistest.Client(t, "redis://"+m.Addr()) }, true)
+		test(t, func() *redis.Client { return redistest.Client(t, "redis://"+m.Addr()) })
 	})
 }
 
 // TestQuotaRace: sockets and REST calls on two nodes race for the last messages
 // of a plan, and exactly the plan's number is accepted (protocol §6).
 func TestQuotaRace(t *testing.T) {
-	onBoth(t, func(t *testing.T, client func() *redis.Client, embedded bool) {
+	onBoth(t, func(t *testing.T, client func() *redis.Client) {
 		const limit, connections, each, calls = 777, 10, 84, 60
 		a := app("app", limit)
-		services := []*real{newReal(t, client(), embedded), newReal(t, client(), embedded)}
+		services := []*real{newReal(t, client()), newReal(t, client())}
 		var ok, over, other atomic.Int64
 		judge := func(err *protocol.Error) {
 			switch {
@@ -128,7 +128,7 @@ func (told) Flush()               {}
 // TestRedisHangs: the first publish finds out, the next is refused at once.
 func TestRedisHangs(t *testing.T) {
 	server := redistest.Start(t)
-	s := newReal(t, server.Client(), false)
+	s := newReal(t, server.Client())
 	a := app("app", 1000)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})

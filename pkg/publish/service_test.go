@@ -328,11 +328,13 @@ func TestSubscribersOnlyIfAsked(t *testing.T) {
 
 // TestMessageIsCopied: a session reads its next frame into the same buffer.
 func TestMessageIsCopied(t *testing.T) {
-	m, rdb := redistest.Embedded(t)
-	s := newReal(t, rdb, true)
-	subscription := m.NewSubscriber()
+	_, rdb := redistest.Embedded(t)
+	s := newReal(t, rdb)
+	subscription := rdb.PSubscribe(t.Context(), "*")
 	defer subscription.Close()
-	subscription.Psubscribe("*")
+	if _, err := subscription.Receive(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	buffer := []byte(`{"a":"the data"}{"m":"metadata"}`)
 	gate := make(chan struct{})
 	held := make(chan struct{})
@@ -349,16 +351,17 @@ func TestMessageIsCopied(t *testing.T) {
 	for i := range buffer {
 		buffer[i] = '#'
 	}
-	payloads := make(chan string, 2)
-	go func() {
-		for range 2 {
-			payloads <- (<-subscription.Pmessages()).Message
-		}
-	}()
 	close(gate)
 	c.wait(t)
-	<-payloads
-	if got := <-payloads; strings.Contains(got, "##") || !strings.Contains(got, `{"a":"the data"}`) || !strings.Contains(got, `{"m":"metadata"}`) {
+	var got string
+	for range 2 {
+		published, err := subscription.ReceiveMessage(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = published.Payload
+	}
+	if strings.Contains(got, "##") || !strings.Contains(got, `{"a":"the data"}`) || !strings.Contains(got, `{"m":"metadata"}`) {
 		t.Errorf("published %q", got)
 	}
 }

@@ -97,12 +97,6 @@ func (b Bucket) Subscribers(node string) string { return string(b) + "subscriber
 // SubscriberNodes is the set of the nodes that have such a hash.
 func (b Bucket) SubscriberNodes() string { return string(b) + "nodes" }
 
-// PeerConnections and PeerNodes are the same for connections of peers.
-func (b Bucket) PeerConnections(node string) string { return string(b) + "peer-subscribers:" + node }
-
-// PeerNodes is the set of the nodes that have such a hash.
-func (b Bucket) PeerNodes() string { return string(b) + "peer-nodes" }
-
 // Members is the hash of who is in a channel of the bucket.
 func (b Bucket) Members(channel string) string { return string(b) + "presence:" + channel }
 

@@ -33,8 +33,6 @@ var catalogue = []struct {
 	{"Answers", "fw:{app.TAG}:closed:ID", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).Answers(second) }},
 	{"Subscribers", "fw:{app.TAG}:subscribers:NODE", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).Subscribers(second) }},
 	{"SubscriberNodes", "fw:{app.TAG}:nodes", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).SubscriberNodes() }},
-	{"PeerConnections", "fw:{app.TAG}:peer-subscribers:NODE", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).PeerConnections(second) }},
-	{"PeerNodes", "fw:{app.TAG}:peer-nodes", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).PeerNodes() }},
 	{"Members", "fw:{app.TAG}:presence:CHANNEL", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).Members(name) }},
 	{"MemberIndex", "fw:{app.TAG}:presence-index:CHANNEL", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).MemberIndex(name) }},
 	{"Joined", "fw:{app.TAG}:presence-of:ID", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).Joined(second) }},
@@ -83,7 +81,7 @@ func TestCatalogueIsWhole(t *testing.T) {
 			}
 		}
 	}
-	listed := []string{"Prefix", "Topic", "TopicsIn", "Glob", "Everything", "ProbeTopic"}
+	listed := []string{"Prefix", "Topic", "TopicsIn", "Glob", "ProbeTopic"}
 	for _, key := range catalogue {
 		listed = append(listed, key.method)
 	}
@@ -112,10 +110,7 @@ func TestOperationsGuide(t *testing.T) {
 	}
 	var want []string
 	for _, key := range catalogue {
-		// Those of peers exist on miniredis alone.
-		if key.method != "PeerConnections" && key.method != "PeerNodes" {
-			want = append(want, key.doc)
-		}
+		want = append(want, key.doc)
 	}
 	for kind := range kinds {
 		name := "CHANNEL"

@@ -44,9 +44,6 @@ func (n Namespace) ProbeTopic(node string) string {
 	return string(append(append(n.appendTopics(nil), "probe:"...), node...))
 }
 
-// Everything is a pattern for all topics.
-func (n Namespace) Everything() string { return string(append(n.appendTopics(nil), '*')) }
-
 func (n Namespace) appendSlot(dst []byte, kind Kind, app, tag string) []byte {
 	dst = append(append(n.appendTopics(dst), kindNames[kind]...), ":{"...)
 	dst = append(append(append(dst, app...), '.'), tag...)

@@ -3,14 +3,13 @@
 -- announcements is the order of changes.
 -- KEYS: [1] the set of the node's channels in the bucket, then for each channel its hash
 --   and the sorted set of its peers' ids, all with score 0
--- ARGV: the node, what the topics of announcements begin with, before the channel's name
---   ('': return them instead of publishing them), the incarnation of channels that begin
---   with this, then for each channel
+-- ARGV: the node, what the topics of announcements begin with, before the channel's name, the
+--   incarnation of channels that begin with this, then for each channel
 --   its name, whether the node now has members there (+), has none (-) or nothing changes in that (=),
 --   the number of changes, and for each of them three: + or -, the peer, its metadata;
 --   instead of a number, *, and a cursor of HSCAN, 0 to begin with: of the node's members behind it some
 --   leave. That is for one channel alone, and the node has none there if this step has looked at them all.
--- Returns for each channel its version ('' if it is empty) and what the caller must publish ('': nothing).
+-- Returns for each channel its version ('' if it is empty).
 -- With *, then: the cursor to go on with, or that this step has looked at all members ('whole'), or was the
 -- last of several that have ('end').
 --
@@ -104,7 +103,7 @@ for c = 2, #KEYS, 2 do
     end
   end
 
-  local announcement = ''
+  local announcement
   if #lines > 0 then
     if version then
       local at = version:find(':', 1, true)
@@ -129,12 +128,10 @@ for c = 2, #KEYS, 2 do
   elseif has == '-' then
     redis.call('SREM', KEYS[1], name)
   end
-  if topics ~= '' and announcement ~= '' then
+  if announcement then
     redis.call('PUBLISH', topics .. name, announcement)
-    announcement = ''
   end
   reply[#reply + 1] = version or ''
-  reply[#reply + 1] = announcement
   reply[#reply + 1] = cursor -- or nothing
 end
 return reply

@@ -17,7 +17,7 @@ func TestLeasesWhenTheClockIsSet(t *testing.T) {
 			m, rdb := redistest.Embedded(t)
 			at := time.UnixMilli(1_767_225_600_123)
 			m.SetTime(at)
-			s := &store{redis: rdb, embedded: true}
+			s := &store{redis: rdb}
 			times := timesOf(defaultLease)
 			ctx := context.Background()
 			lease := func(ask leaseAsked) (dead []string) {

@@ -29,12 +29,11 @@ const patience = 20 * time.Second
 
 // system is nodes on one Redis.
 type system struct {
-	t        testing.TB
-	server   *redistest.Server // nil: embedded
-	client   func() *redis.Client
-	embedded bool
-	times    times
-	member   *rate // of changes of a peer in a channel; nil: memberRate
+	t      testing.TB
+	server *redistest.Server // nil: embedded
+	client func() *redis.Client
+	times  times
+	member *rate // of changes of a peer in a channel; nil: memberRate
 }
 
 // unpaced holds nothing back.
@@ -45,7 +44,7 @@ func onEachRedis(t *testing.T, test func(t *testing.T, s *system)) {
 	t.Run("redis", func(t *testing.T) { test(t, newSystem(t)) })
 	t.Run("embedded", func(t *testing.T) {
 		m, _ := redistest.Embedded(t)
-		test(t, &system{t: t, embedded: true, times: timesOf(defaultLease), client: func() *redis.Client {
+		test(t, &system{t: t, times: timesOf(defaultLease), client: func() *redis.Client {
 			return redistest.Client(t, "redis://"+m.Addr())
 		}})
 	})
@@ -69,7 +68,7 @@ func (s *system) node() *node {
 	s.t.Helper()
 	rdb := s.client()
 	log := slog.New(slog.DiscardHandler)
-	n := &node{t: s.t, redis: rdb, Tracker: NewTracker(Options{Redis: rdb, Health: redisconn.NewHealth(log), Log: log, Embedded: s.embedded})}
+	n := &node{t: s.t, redis: rdb, Tracker: NewTracker(Options{Redis: rdb, Health: redisconn.NewHealth(log), Log: log})}
 	n.times = s.times
 	if s.member != nil {
 		n.pace.member.rate = *s.member

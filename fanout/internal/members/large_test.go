@@ -83,7 +83,7 @@ func TestAnnouncementsAreBounded(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, s *system) {
 		s.times = quick
 		peers, both := 2500, 600
-		if s.embedded { // which is slow, with the race detector above all
+		if s.server == nil { // which is slow, with the race detector above all
 			peers, both = 500, 100
 		}
 		a, b := s.node(), s.node()

@@ -62,7 +62,7 @@ func (p *paced) run(call *told) {
 			}
 		}
 		p.version++
-		reply = append(reply, fmt.Sprintf("1:%d", p.version), "")
+		reply = append(reply, fmt.Sprintf("1:%d", p.version))
 	}
 	call.Reply = redis.NewCmd(context.Background())
 	call.Reply.SetVal(reply)

@@ -90,10 +90,10 @@ func (s *store) reapStep(ctx context.Context, node string, bucket rediskeys.Buck
 		if err != nil {
 			return nil, err
 		}
-		if len(reply) != 3 {
+		if len(reply) != 2 {
 			return nil, fmt.Errorf("change.lua returned %d values for a channel to reap", len(reply))
 		}
-		cursors[i] = reply[2]
+		cursors[i] = reply[1]
 	}
 	return cursors, nil
 }
@@ -130,8 +130,6 @@ func (s *store) reapCounts(ctx context.Context, node string, bucket rediskeys.Bu
 	p := s.redis.Pipeline()
 	p.Unlink(ctx, bucket.Subscribers(node))
 	p.SRem(ctx, bucket.SubscriberNodes(), node)
-	p.Unlink(ctx, bucket.PeerConnections(node))
-	p.SRem(ctx, bucket.PeerNodes(), node)
 	_, err := p.Exec(ctx)
 	return err
 }

@@ -5,7 +5,6 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -29,19 +28,14 @@ var errNotRun = errors.New("what came before it failed")
 
 // store is presence in Redis. It is safe for concurrent use.
 type store struct {
-	redis    redis.UniversalClient
-	keys     rediskeys.Namespace
-	embedded bool
-	// With embedded: what change.lua would publish itself is published after it,
-	// by one goroutine at a time, so that it keeps its order.
-	publishing sync.Mutex
+	redis redis.UniversalClient
+	keys  rediskeys.Namespace
 }
 
 // changeCall is one run of change.lua: what one identity changes in one bucket.
 type changeCall struct {
 	redisconn.Call
 	bucket   rediskeys.Bucket
-	topics   string   // what the topics of its announcements begin with
 	channels []string // that it changes
 	changes  int
 	bytes    int // of peers and metadata, as far as is known here
@@ -58,16 +52,11 @@ const (
 func (c *changeCall) isFull() bool { return c.changes >= changesInCall || c.bytes >= bytesInCall }
 
 func (s *store) newChange(bucket rediskeys.Bucket, node string) *changeCall {
-	topics := s.keys.TopicsIn(bucket, rediskeys.Presence)
-	publishOn := topics
-	if s.embedded {
-		publishOn = ""
-	}
 	// Room for what mostly comes: one channel, with one change of three.
-	return &changeCall{bucket: bucket, topics: topics, Call: redisconn.Call{
+	return &changeCall{bucket: bucket, Call: redisconn.Call{
 		Script: changeScript,
 		Keys:   append(make([]string, 0, 3), bucket.Joined(node)),
-		Args:   append(make([]any, 0, 9), node, publishOn, time.Now().UnixMicro()),
+		Args:   append(make([]any, 0, 9), node, s.keys.TopicsIn(bucket, rediskeys.Presence), time.Now().UnixMicro()),
 	}}
 }
 
@@ -108,12 +97,12 @@ func (c *changeCall) versions() ([]presence.Version, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(reply) != 2*len(c.channels) {
+	if len(reply) != len(c.channels) {
 		return nil, fmt.Errorf("change.lua returned %d values for %d channels", len(reply), len(c.channels))
 	}
 	versions := make([]presence.Version, len(c.channels))
 	for i := range versions {
-		if s := reply[2*i]; s != "" {
+		if s := reply[i]; s != "" {
 			if versions[i], err = presence.ParseVersion(s); err != nil {
 				return nil, err
 			}
@@ -128,30 +117,7 @@ func (s *store) change(ctx context.Context, changes []*changeCall) error {
 	for i, c := range changes {
 		calls[i] = &c.Call
 	}
-	if !s.embedded {
-		return redisconn.Exec(ctx, s.redis, calls)
-	}
-	s.publishing.Lock()
-	defer s.publishing.Unlock()
-	err := redisconn.Exec(ctx, s.redis, calls)
-	p := s.redis.Pipeline()
-	for _, c := range changes {
-		reply, failed := c.Reply.StringSlice()
-		if failed != nil {
-			continue
-		}
-		for i, name := range c.channels {
-			if announcement := reply[2*i+1]; announcement != "" {
-				p.Publish(ctx, c.topics+name, announcement)
-			}
-		}
-	}
-	if p.Len() > 0 {
-		if _, failed := p.Exec(ctx); err == nil {
-			err = failed
-		}
-	}
-	return err
+	return redisconn.Exec(ctx, s.redis, calls)
 }
 
 // leaseAsked is what is asked of lease.lua.

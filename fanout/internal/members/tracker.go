@@ -24,8 +24,6 @@ type Options struct {
 	Keys   rediskeys.Namespace
 	Health *redisconn.Health
 	Log    *slog.Logger
-	// Embedded is for miniredis, which cannot PUBLISH from a script.
-	Embedded bool
 	// Lease is how long the members of a silent node stay; 0: 6 s.
 	Lease time.Duration
 	// Identified, if not nil, gets each identity that the node takes. Other keys under
@@ -117,7 +115,7 @@ type asked struct {
 func NewTracker(opt Options) *Tracker {
 	return &Tracker{
 		opt:      opt,
-		store:    &store{redis: opt.Redis, keys: opt.Keys, embedded: opt.Embedded},
+		store:    &store{redis: opt.Redis, keys: opt.Keys},
 		times:    timesOf(cmp.Or(opt.Lease, defaultLease)),
 		channels: map[presence.ChannelID]*attended{},
 		members:  map[memberKey]*member{},

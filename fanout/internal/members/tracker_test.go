@@ -308,7 +308,7 @@ func TestDeadWithAFormerIdentity(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, s *system) {
 		s.times = quick
 		ctx := context.Background()
-		dead := &store{redis: s.client(), embedded: s.embedded}
+		dead := &store{redis: s.client()}
 		for _, id := range []string{"former", "latter"} {
 			call := dead.newChange(keys.Bucket("app", "c"), id)
 			call.channel("c", "+", 1)

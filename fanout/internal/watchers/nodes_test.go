@@ -36,14 +36,14 @@ type fleetNode struct {
 
 var fleetNodes int
 
-func startFleetNode(t testing.TB, rdb *redis.Client, embedded bool) *fleetNode {
+func startFleetNode(t testing.TB, rdb *redis.Client) *fleetNode {
 	t.Helper()
 	fleetNodes++
 	log := slog.New(slog.DiscardHandler)
 	health := redisconn.NewHealth(log)
 	n := &fleetNode{redis: rdb}
-	n.broker = broker.New(broker.Options{Redis: rdb, Health: health, Log: log, Node: fmt.Sprint("node-", fleetNodes), Embedded: embedded})
-	n.members = members.NewTracker(members.Options{Redis: rdb, Health: health, Log: log, Embedded: embedded, Lease: 1500 * time.Millisecond})
+	n.broker = broker.New(broker.Options{Redis: rdb, Health: health, Log: log, Node: fmt.Sprint("node-", fleetNodes)})
+	n.members = members.NewTracker(members.Options{Redis: rdb, Health: health, Log: log, Lease: 1500 * time.Millisecond})
 	n.watchers = New(Options{Interest: n.broker, Log: log, Load: func(ctx context.Context, ids []presence.ChannelID) ([]presence.State, error) {
 		return presence.Load(ctx, rdb, rediskeys.Namespace{}, ids)
 	}})
@@ -156,7 +156,7 @@ func (s *simulation) watch(node int) {
 }
 
 // kill ends a node as a crash does, and puts another in its place.
-func (s *simulation) kill(node int, client func() *redis.Client, embedded bool) {
+func (s *simulation) kill(node int, client func() *redis.Client) {
 	for _, channel := range simulated { // those whom nothing must happen to are elsewhere
 		for i := range 3 {
 			s.move(channel, fmt.Sprint("stable-", i), (node+1)%len(s.nodes))
@@ -176,7 +176,7 @@ func (s *simulation) kill(node int, client func() *redis.Client, embedded bool) 
 			}
 		}
 	}
-	s.nodes[node] = startFleetNode(s.t, client(), embedded)
+	s.nodes[node] = startFleetNode(s.t, client())
 	s.watch(node)
 }
 
@@ -221,7 +221,7 @@ func TestNodesAgainstAModel(t *testing.T) {
 			t.Logf("seed %d", seed)
 			s := &simulation{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), model: model{}, watchers: make([][]*watcher, 3)}
 			for range 3 {
-				s.nodes = append(s.nodes, startFleetNode(t, client(), embedded))
+				s.nodes = append(s.nodes, startFleetNode(t, client()))
 			}
 			for _, channel := range simulated {
 				s.model[channel] = map[string]map[uint64]int{}
@@ -244,8 +244,8 @@ func TestNodesAgainstAModel(t *testing.T) {
 			}
 			ctx := context.Background()
 			run("nothing special", func() {})
-			run("a kill", func() { s.kill(s.rnd.IntN(3), client, embedded) })
-			run("another kill", func() { s.kill(s.rnd.IntN(3), client, embedded) })
+			run("a kill", func() { s.kill(s.rnd.IntN(3), client) })
+			run("another kill", func() { s.kill(s.rnd.IntN(3), client) })
 			run("Redis was emptied", func() {
 				if err := s.nodes[0].redis.FlushAll(ctx).Err(); err != nil {
 					t.Fatal(err)

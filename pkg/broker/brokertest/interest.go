@@ -67,12 +67,10 @@ func testInterest(t *testing.T, s *system) {
 	n.RemovePattern("app", p)
 	n.RemovePattern("app", p) // once too often
 	n.confirm(func(done func(error)) error { return n.SetSubscribers("app", "c", 0, done) })
-	if !s.Embedded { // an embedded Redis hands everything on
-		redistest.Eventually(t, patience, "Redis has dropped the pattern", func() bool {
-			return s.Redis.PubSubNumPat(context.Background()).Val() == 0
-		})
-		expect("nothing wanted", 0)
-	}
+	redistest.Eventually(t, patience, "Redis has dropped the pattern", func() bool {
+		return s.Redis.PubSubNumPat(context.Background()).Val() == 0
+	})
+	expect("nothing wanted", 0)
 	// What was never wanted is confirmed too.
 	n.confirm(func(done func(error)) error { return n.SetSubscribers("app", "never wanted", 0, done) })
 }
@@ -162,10 +160,8 @@ func testChurn(t *testing.T, s *system) {
 	if got := n.settle(from); len(got) != names-1+goroutines {
 		t.Errorf("%d messages, want one on each of %d channels", len(got), names-1+goroutines)
 	}
-	if !s.Embedded {
-		if patterns, err := s.Redis.PubSubNumPat(context.Background()).Result(); err != nil || patterns != 0 {
-			t.Errorf("%d patterns are left in Redis (%v), want 0", patterns, err)
-		}
+	if patterns, err := s.Redis.PubSubNumPat(context.Background()).Result(); err != nil || patterns != 0 {
+		t.Errorf("%d patterns are left in Redis (%v), want 0", patterns, err)
 	}
 }
 

@@ -111,11 +111,9 @@ func testPatterns(t *testing.T, s *system) {
 		p, _ := channel.Compile(text)
 		nodes[i%shared].RemovePattern("app", p)
 	}
-	if !s.Embedded { // there, one pattern stays for everything
-		redistest.Eventually(t, patience, "no pattern is left in Redis", func() bool {
-			return s.Redis.PubSubNumPat(context.Background()).Val() == 0
-		})
-	}
+	redistest.Eventually(t, patience, "no pattern is left in Redis", func() bool {
+		return s.Redis.PubSubNumPat(context.Background()).Val() == 0
+	})
 }
 
 // testApps has apps whose ids begin alike want everything.

@@ -67,11 +67,10 @@ func (s *system) broker(rdb *redis.Client) *broker.Broker {
 	s.nodes++
 	log := slog.New(slog.DiscardHandler)
 	return broker.New(broker.Options{
-		Redis:    rdb,
-		Health:   redisconn.NewHealth(log),
-		Log:      log,
-		Node:     fmt.Sprintf("node-%d", s.nodes),
-		Embedded: s.Embedded,
+		Redis:  rdb,
+		Health: redisconn.NewHealth(log),
+		Log:    log,
+		Node:   fmt.Sprintf("node-%d", s.nodes),
 	})
 }
 

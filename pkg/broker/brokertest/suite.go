@@ -15,8 +15,6 @@ type Setup struct {
 	Redis *redis.Client
 	// Client opens a node's own client; it is closed with the test.
 	Client func() *redis.Client
-	// Embedded is the nodes' Options.Embedded.
-	Embedded bool
 	// Elapse makes every key expire whose time to live is at most d, as if d had
 	// passed for Redis. The nodes' own clocks do not move.
 	Elapse func(d time.Duration)
