@@ -38,6 +38,11 @@ func TestLooksAtThisModule(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, name := range connFiles {
+		if !slices.ContainsFunc(files, func(f *file) bool { return f.path == sessionDir+"/"+name }) {
+			t.Errorf("a rule speaks of %s/%s, which is gone; if it moved, change the rule with it", sessionDir, name)
+		}
+	}
 	for _, dir := range append(subjects, "pkg/archtest") {
 		if !slices.ContainsFunc(files, func(f *file) bool { return f.isGo() && f.under(dir) }) {
 			t.Errorf("the rules speak of %s, which has no Go file; if it moved, change the rules with it", dir)
@@ -160,6 +165,11 @@ func TestRules(t *testing.T) {
 			change: map[string]string{"pkg/quota/quota.lua": "redis.call('DEL', 'fw:x')\n"}},
 		{name: "the names' own package spells them",
 			change: map[string]string{"pkg/rediskeys/keys.go": "// Package rediskeys is sound.\npackage rediskeys\n\nconst probe = \"fw:probe\"\n"}},
+
+		{name: "the read loop knows grants", rule: "a connection's bytes apart from their meaning", want: "fanout/internal/session/read.go: imports fleetwire/pkg/auth",
+			change: map[string]string{"fanout/internal/session/read.go": "// Package session mixes.\npackage session\n\nimport (\n\t_ \"fleetwire/pkg/auth\"\n\t_ \"fleetwire/pkg/protocol\"\n)\n"}},
+		{name: "a session knows grants",
+			change: map[string]string{"fanout/internal/session/scope.go": "// Package session is sound.\npackage session\n\nimport _ \"fleetwire/pkg/auth\"\n"}},
 
 		{name: "a long file", rule: "file length", want: "pkg/quota/long.go: 501 lines; at most 500",
 			change: map[string]string{"pkg/quota/long.go": "package quota\n" + strings.Repeat("\n", maxFileLines)}},

@@ -107,6 +107,14 @@ var rules = []rule{
 		find:   findSpelledNames,
 	},
 	{
+		name:   "a connection's bytes apart from their meaning",
+		reason: "Conn moves frames, whatever they say; what they mean is the session's, which Conn knows as an interface",
+		find: imports(func(f *file, p string) bool {
+			return f.dir == sessionDir && slices.Contains(connFiles, path.Base(f.path)) &&
+				within(p, module) && p != module+"/pkg/protocol"
+		}),
+	},
+	{
 		name:   "file length",
 		reason: fmt.Sprintf("a file is one noun or verb; over %d lines it is several, and nobody reads it whole", maxFileLines),
 		find: func(files []*file) []string {
@@ -131,6 +139,14 @@ const (
 	maxFanoutLines    = 80
 	maxBootstrapLines = 40
 )
+
+// sessionDir has both types; connFiles are Conn's.
+const sessionDir = "fanout/internal/session"
+
+var connFiles = []string{
+	"conn.go", "hold.go", "keepalive.go", "loop_linux.go", "loop_other.go", "pause.go", "queue.go", "read.go", "snapshot.go",
+	"socket_linux.go", "socket_other.go", "socket_unix.go", "turn.go", "websocket.go", "write.go",
+}
 
 // subjects are the directories that the rules speak of. If one is renamed, the
 // rules about it would hold for ever without checking anything.
