@@ -66,8 +66,11 @@ type Delivery struct {
 	Frame        []byte // a whole WebSocket text frame; with KindPresence the announcement as it was published
 	FromMetadata []byte // JSON object, or empty
 
-	process, sequence, connection uint64
-	dataLen                       int
+	// Publisher is the connection of this process that published it, or 0.
+	Publisher uint64
+
+	process, sequence uint64
+	dataLen           int
 }
 
 // Options set a Broker up.
@@ -111,16 +114,9 @@ func New(opt Options) *Broker {
 		opt.Redis.AddHook(&b.clock)
 	}
 	b.interests = newInterests(opt)
+	b.interests.process = b.process
 	b.inbox = newInbox()
 	return b
-}
-
-// PublishedBy returns the connection of this process that published d, or 0.
-func (b *Broker) PublishedBy(d *Delivery) uint64 {
-	if d.process != b.process {
-		return 0
-	}
-	return d.connection
 }
 
 // SetSubscribers says how many connections of this node are subscribed to the

@@ -55,14 +55,15 @@ func encode(process, sequence uint64, m *Message) []byte {
 	return append(protocol.AppendTextHeader(e[:at], len(body)), body...)
 }
 
-// decode reads an envelope without copying: d's slices alias e.
+// decode reads an envelope without copying: d's slices alias e. Publisher is the
+// connection's id in the process that published the message.
 func decode(e []byte, d *Delivery) error {
 	if len(e) < envelopeHeaderSize || e[0] != envelopeVersion {
 		return errEnvelope
 	}
 	d.process = binary.BigEndian.Uint64(e[1:])
 	d.sequence = binary.BigEndian.Uint64(e[9:])
-	d.connection = binary.BigEndian.Uint64(e[17:])
+	d.Publisher = binary.BigEndian.Uint64(e[17:])
 	d.dataLen = int(binary.BigEndian.Uint32(e[25:]))
 	metadata := int(binary.BigEndian.Uint16(e[29:]))
 	rest := e[envelopeHeaderSize:]

@@ -22,8 +22,8 @@ func TestEnvelopeRoundTrip(t *testing.T) {
 		if err := decode(encode(1<<64-1, 42, &m), &d); err != nil {
 			t.Fatal(err)
 		}
-		if d.process != 1<<64-1 || d.sequence != 42 || d.connection != m.Connection || d.dataLen != len(m.Data) || string(d.FromMetadata) != string(m.FromMetadata) {
-			t.Errorf("got %d/%d/%d, %d bytes of data, metadata %.100q", d.process, d.sequence, d.connection, d.dataLen, d.FromMetadata)
+		if d.process != 1<<64-1 || d.sequence != 42 || d.Publisher != m.Connection || d.dataLen != len(m.Data) || string(d.FromMetadata) != string(m.FromMetadata) {
+			t.Errorf("got %d/%d/%d, %d bytes of data, metadata %.100q", d.process, d.sequence, d.Publisher, d.dataLen, d.FromMetadata)
 		}
 		if cap(d.FromMetadata) != len(d.FromMetadata) {
 			t.Error("appending to the metadata would write into the frame")

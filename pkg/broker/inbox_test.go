@@ -148,8 +148,8 @@ func TestNothingIsLostBetweenTurns(t *testing.T) {
 		in.run(ctx, func(batch []Delivery) int {
 			n := random.IntN(len(batch) + 1)
 			for _, d := range batch[:n] {
-				if d.App != batch[0].App || d.connection != next[d.App] {
-					t.Errorf("message %d of %s in a batch of %s, want message %d", d.connection, d.App, batch[0].App, next[d.App])
+				if d.App != batch[0].App || d.Publisher != next[d.App] {
+					t.Errorf("message %d of %s in a batch of %s, want message %d", d.Publisher, d.App, batch[0].App, next[d.App])
 					cancel()
 				}
 				next[d.App]++
@@ -166,7 +166,7 @@ func TestNothingIsLostBetweenTurns(t *testing.T) {
 		app := random.IntN(apps)
 		for range min(uint64(1+random.IntN(50)), each-counts[app]) {
 			sent++
-			if err := in.add(Delivery{App: fmt.Sprint("app", app), sequence: sent, connection: counts[app], Frame: []byte("frame")}); err != nil {
+			if err := in.add(Delivery{App: fmt.Sprint("app", app), sequence: sent, Publisher: counts[app], Frame: []byte("frame")}); err != nil {
 				t.Error(err)
 			}
 			counts[app]++

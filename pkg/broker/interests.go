@@ -13,8 +13,9 @@ import (
 // Callers change what is wanted; one goroutine (link.go) makes Redis follow,
 // many changes at a time.
 type interests struct {
-	opt    Options
-	health *redisconn.Health
+	opt     Options
+	process uint64
+	health  *redisconn.Health
 
 	mu       sync.Mutex
 	wanted   map[string]*interest // by Redis channel or glob

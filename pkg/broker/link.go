@@ -146,6 +146,9 @@ func (l *link) take(m *redis.Message) error {
 		l.in.opt.Log.Warn("a message on a fleetwire channel in redis is not from fleetwire, dropped", "channel", d.Channel, "err", err)
 		return nil
 	}
+	if d.process != l.in.process {
+		d.Publisher = 0
+	}
 	return l.box.add(d)
 }
 

@@ -100,12 +100,12 @@ func (p *progress) flush() {
 // runLength is how many messages at the head of the batch have the same
 // receivers, so that their frames can be joined and queued as one.
 func (h *Hub) runLength(batch []broker.Delivery) int {
-	first, sender := &batch[0], h.interest.PublishedBy(&batch[0])
+	first := &batch[0]
 	size := len(first.Frame)
 	for i := 1; i < len(batch); i++ {
 		d := &batch[i]
 		size += len(d.Frame) + len(d.FromMetadata)
-		if d.Channel != first.Channel || d.App != first.App || d.Kind != first.Kind || size > maxJoined || h.interest.PublishedBy(d) != sender {
+		if d.Channel != first.Channel || d.App != first.App || d.Kind != first.Kind || size > maxJoined || d.Publisher != first.Publisher {
 			return i
 		}
 	}
@@ -120,7 +120,7 @@ func (h *Hub) deliver(run []broker.Delivery, dirty *[]Subscriber) (receivers int
 	d := &run[0]
 	a := h.names[nameKey{d.Kind, d.App, d.Channel}]
 	matching := h.matching[:0]
-	sender := h.interest.PublishedBy(d)
+	sender := d.Publisher
 	if d.Kind == broker.KindPeer {
 		sender = 0 // who sends to its own peer id gets it
 	} else {

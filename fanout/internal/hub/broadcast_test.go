@@ -21,7 +21,7 @@ func TestBroadcastReachesWhoIsSubscribed(t *testing.T) {
 	must(t, h.SubscribePattern(foreign, "app2", mustCompile(t, "**"), false, none))
 
 	one, two, three := message("app", "devices/1/events", "1"), message("app", "devices/2/events", "2"), message("app", "fleets/1", "3")
-	broadcast(h, in.batch(one, two, three, message("app3", "devices/1/events", "4")))
+	broadcast(h, deliveries(one, two, three, message("app3", "devices/1/events", "4")))
 	for name, tt := range map[string]struct {
 		s    *subscriber
 		want string
@@ -42,7 +42,7 @@ func TestBroadcastReachesWhoIsSubscribed(t *testing.T) {
 
 	h.Unsubscribe(exact, "app", "devices/1/events")
 	h.UnsubscribePattern(star, "app", mustCompile(t, "devices/*/events"))
-	broadcast(h, in.batch(one))
+	broadcast(h, deliveries(one))
 	if exact.taken()+star.taken() != "" || all.taken() != frames(one) {
 		t.Error("a message came to who has left, or not to who stayed")
 	}
@@ -59,9 +59,9 @@ func TestOverlapDeliversOnce(t *testing.T) {
 	must(t, h.Subscribe(s, "app", "devices/1", false, none))
 	must(t, h.Subscribe(last, "app", "devices/1", false, none))
 	a, b := message("app", "devices/1", "a"), message("app", "devices/1", "b")
-	broadcast(h, in.batch(a, b))
-	broadcast(h, in.batch(a))
-	broadcast(h, in.batch(a, message("app", "devices/2", "c"), a))
+	broadcast(h, deliveries(a, b))
+	broadcast(h, deliveries(a))
+	broadcast(h, deliveries(a, message("app", "devices/2", "c"), a))
 	if got, want := s.taken(), frames(a, b, a, a, message("app", "devices/2", "c"), a); got != want {
 		t.Errorf("got %q\nwant %q", got, want)
 	}
@@ -96,7 +96,7 @@ func TestMetadataGoesToWhoAskedForIt(t *testing.T) {
 
 	m := withMetadata(message("app", "c", "1"), `{"site":"north"}`)
 	bare := message("app", "c", "2")
-	batch := in.batch(m, bare, m)
+	batch := deliveries(m, bare, m)
 	with := string(batch[0].FrameWithMetadata())
 	if with == string(batch[0].Frame) || !strings.Contains(with, `"fromMetadata":{"site":"north"}`) {
 		t.Fatalf("the test's own message has no metadata: %q", with)
@@ -131,7 +131,7 @@ func TestSenderIsSkipped(t *testing.T) {
 	}
 	m := func(data string, by uint64) sent { return message("app", "c", data).from(by) }
 	md := withMetadata(m("6", 7), `{"m":1}`)
-	broadcast(h, in.batch(m("1", 7), m("2", 7), m("3", 8), m("4", 0), m("5", 7), md))
+	broadcast(h, deliveries(m("1", 7), m("2", 7), m("3", 8), m("4", 0), m("5", 7), md))
 	if got, want := camera.taken(), frames(m("3", 0), m("4", 0)); got != want {
 		t.Errorf("the sender got %q\nwant %q", got, want)
 	}
@@ -156,7 +156,7 @@ func TestJoinedRuns(t *testing.T) {
 	}
 	batch = append(batch, message("app", "b", "b"), message("app", "a", "a100"), message("other", "a", "x"), message("app", "a", "a101"))
 	mine := append(append([]sent{}, batch[:102]...), batch[103])
-	broadcast(h, in.batch(batch...))
+	broadcast(h, deliveries(batch...))
 	for _, s := range []*subscriber{s, all} {
 		if s.appends != 4 {
 			t.Errorf("%d frames were queued, want 4 joined ones", s.appends)
@@ -183,7 +183,7 @@ func TestJoinedRunsAreBounded(t *testing.T) {
 		batch = append(batch, message("app", "a", fmt.Sprint(i, fill)))
 	}
 	batch = append(batch, message("app", "a", strings.Repeat("y", maxJoined+1)), message("app", "a", "z"))
-	broadcast(h, in.batch(batch...))
+	broadcast(h, deliveries(batch...))
 	for i, f := range s.got {
 		if len(f) > maxJoined && len(f) != len(batch[50].Frame) {
 			t.Errorf("buffer %d has %d bytes", i, len(f))
@@ -206,7 +206,7 @@ func TestLargeBatchIsFlushedOnTheWay(t *testing.T) {
 	for i := range 300 { // 3 MB
 		batch = append(batch, message("app", []string{"a", "b"}[i/299], fmt.Sprint(i, strings.Repeat("x", 10_000))))
 	}
-	broadcast(h, in.batch(batch...))
+	broadcast(h, deliveries(batch...))
 	if bound := maxUnflushed + maxJoined + 10_100; s.most > bound || s.most >= protocol.UnsentBytesLimit/2 {
 		t.Errorf("%d bytes waited for a flush, want at most %d", s.most, bound)
 	}
@@ -227,7 +227,7 @@ func TestFramesAreShared(t *testing.T) {
 	must(t, h.SubscribePattern(b, "app", mustCompile(t, "*"), false, none))
 	m := message("app", "c", "1")
 	for _, batch := range [][]sent{{m}, {m, m}} {
-		broadcast(h, in.batch(batch...))
+		broadcast(h, deliveries(batch...))
 		if &a.got[0][0] != &b.got[0][0] {
 			t.Errorf("%d messages were copied for each receiver", len(batch))
 		}
@@ -242,7 +242,7 @@ func TestRefusedFramesAreNotCounted(t *testing.T) {
 	closing, open := &subscriber{id: 1, refuses: true}, &subscriber{id: 2}
 	must(t, h.Subscribe(closing, "app", "c", false, none))
 	must(t, h.Subscribe(open, "app", "c", false, none))
-	broadcast(h, in.batch(message("app", "c", "1"), message("app", "c", "2")))
+	broadcast(h, deliveries(message("app", "c", "1"), message("app", "c", "2")))
 	if n := h.Delivered(); n != 2 {
 		t.Errorf("%d delivered, want 2", n)
 	}

@@ -23,13 +23,12 @@ type interest struct {
 	mu    sync.Mutex
 	calls []string
 	err   error // refuses changes that ask for an answer
-	by    map[*broker.Delivery]uint64
 
 	subscribers, patterns map[string]int // where that leaves the broker
 }
 
 func newInterest() *interest {
-	return &interest{by: map[*broker.Delivery]uint64{}, subscribers: map[string]int{}, patterns: map[string]int{}}
+	return &interest{subscribers: map[string]int{}, patterns: map[string]int{}}
 }
 
 func (i *interest) note(done func(error), format string, args ...any) error {
@@ -77,8 +76,6 @@ func (i *interest) SetConnections(app, peer string, n int, done func(error)) err
 	return i.note(done, "%s peer %s = %d", app, peer, n)
 }
 
-func (i *interest) PublishedBy(d *broker.Delivery) uint64 { return i.by[d] }
-
 // want checks what was said since the last want.
 func (i *interest) want(t *testing.T, calls ...string) {
 	t.Helper()
@@ -90,21 +87,15 @@ func (i *interest) want(t *testing.T, calls ...string) {
 	i.calls = nil
 }
 
-// batch sets who published each message of a batch; the hub asks by address.
-func (i *interest) batch(messages ...sent) []broker.Delivery {
+func deliveries(messages ...sent) []broker.Delivery {
 	batch := make([]broker.Delivery, len(messages))
-	clear(i.by)
 	for n, m := range messages {
 		batch[n] = m.Delivery
-		i.by[&batch[n]] = m.by
 	}
 	return batch
 }
 
-type sent struct {
-	broker.Delivery
-	by uint64
-}
+type sent struct{ broker.Delivery }
 
 // message is one of app's to a channel, its data a string.
 func message(app, name, data string) sent {
@@ -118,7 +109,7 @@ func direct(app, peer, data string) sent {
 	return sent{Delivery: broker.Delivery{Kind: broker.KindPeer, App: app, Channel: peer, Frame: protocol.AppendTextFrame(nil, body)}}
 }
 
-func (m sent) from(connection uint64) sent { m.by = connection; return m }
+func (m sent) from(connection uint64) sent { m.Publisher = connection; return m }
 
 // subscriber keeps what it is given, as a session does.
 type subscriber struct {

@@ -42,7 +42,6 @@ type Interest interface {
 	SetConnections(app, peer string, n int, done func(error)) error
 	AddPattern(app string, p *channel.Pattern, done func(error)) error
 	RemovePattern(app string, p *channel.Pattern)
-	PublishedBy(*broker.Delivery) uint64
 }
 
 // Hub is safe for concurrent use.

@@ -109,7 +109,7 @@ func TestRefusedByTheBroker(t *testing.T) {
 	m.FromMetadata = []byte(`{"m":1}`)
 	d := message("app", "d/1", "1")
 	d.FromMetadata = m.FromMetadata
-	broadcast(h, in.batch(m, d, message("app", "new", "1"), message("app", "new/1", "1")))
+	broadcast(h, deliveries(m, d, message("app", "new", "1"), message("app", "new/1", "1")))
 	if got := a.taken(); got != frames(m, d) {
 		t.Errorf("the old subscriber got %q, want the messages without metadata", got)
 	}

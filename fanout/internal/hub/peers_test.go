@@ -44,7 +44,7 @@ func TestDirectReachesThePeersConnections(t *testing.T) {
 	// Sent by one of its own connections as well: all get it (protocol §4.2).
 	first, second := direct("app", "p", "1"), direct("app", "p", "2")
 	onChannel := message("app", "p", "3")
-	broadcast(h, in.batch(first.from(1), second.from(2), onChannel, direct("app", "nobody", "4")))
+	broadcast(h, deliveries(first.from(1), second.from(2), onChannel, direct("app", "nobody", "4")))
 	for name, tt := range map[string]struct {
 		s    *subscriber
 		want string
@@ -71,7 +71,7 @@ func TestDirectHasMetadata(t *testing.T) {
 	must(t, h.AddPeer(s, "app", "p", none))
 	bare, rich := direct("app", "p", "1"), direct("app", "p", "2")
 	rich.FromMetadata = []byte(`{"v":2}`)
-	broadcast(h, in.batch(bare, rich))
+	broadcast(h, deliveries(bare, rich))
 	body := protocol.AppendDirect(nil, "sender", rich.FromMetadata, []byte(`"2"`))
 	// dataLen, which only the broker knows, is 0 here: the metadata comes before the
 	// end of the frame rather than before data.
@@ -91,9 +91,9 @@ func TestDisconnectClosesThePeersConnections(t *testing.T) {
 	one.onClose = func() { h.RemovePeer(one, "app", "p") } // must not deadlock
 
 	before, after := direct("app", "p", "before"), direct("app", "p", "after")
-	broadcast(h, in.batch(before))
+	broadcast(h, deliveries(before))
 	closed := []int{h.Disconnect("app", "p")}
-	broadcast(h, in.batch(after))
+	broadcast(h, deliveries(after))
 	closed = append(closed, h.Disconnect("app", "p"), h.Disconnect("app", "nobody"), h.Disconnect("app2", "q"))
 	if want := []int{2, 0, 0, 0}; !slices.Equal(closed, want) {
 		t.Errorf("%v connections closed, want %v", closed, want)

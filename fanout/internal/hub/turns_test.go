@@ -52,7 +52,7 @@ func TestOneCallIsBounded(t *testing.T) {
 			h := New(in)
 			busy := crowd(t, h, "app", tt.size)
 			quiet := crowd(t, h, "quiet", 1)
-			batch := in.batch(tt.batch...)
+			batch := deliveries(tt.batch...)
 			beside := []broker.Delivery{message("quiet", "c", "1").Delivery}
 
 			calls, finished := 0, 0
@@ -95,7 +95,7 @@ func TestSmallBatchIsOneCall(t *testing.T) {
 	for range 100 {
 		messages = append(messages, message("app", "c", "1"))
 	}
-	if n := h.Broadcast(in.batch(messages...)); n != len(messages) {
+	if n := h.Broadcast(deliveries(messages...)); n != len(messages) {
 		t.Errorf("%d messages finished by one call, want %d", n, len(messages))
 	}
 	if appends, flushes := work(all); appends != len(all) || flushes != len(all) {
@@ -110,7 +110,7 @@ func TestSubscribersChangeUnderWay(t *testing.T) {
 	h := New(in)
 	all := crowd(t, h, "app", 3*maxFlushed)
 	one := message("app", "c", "1")
-	batch := in.batch(one)
+	batch := deliveries(one)
 	if h.Broadcast(batch) != 0 {
 		t.Fatal("the first call finished everything")
 	}
@@ -143,7 +143,7 @@ func TestOrderOfKinds(t *testing.T) {
 		}
 	})
 	announcement := sent{Delivery: broker.Delivery{Kind: broker.KindPresence, App: "app", Channel: "p", Frame: []byte("{}")}}
-	batch := in.batch(message("app", "p", "1"), direct("app", "p", "2"), direct("app", "p", "3"), message("app", "p", "4"), direct("app", "q", "5"), announcement, message("app", "p", "6"))
+	batch := deliveries(message("app", "p", "1"), direct("app", "p", "2"), direct("app", "p", "3"), message("app", "p", "4"), direct("app", "q", "5"), announcement, message("app", "p", "6"))
 	if n := h.Broadcast(batch); n != 5 {
 		t.Errorf("%d messages finished, want those before the announcement", n)
 	}

@@ -17,7 +17,6 @@ import (
 	"fleetwire/fanout/internal/hub"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/broker"
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
@@ -187,8 +186,6 @@ func (i *interest) RemovePattern(_ string, p *channel.Pattern) {
 func (i *interest) SetConnections(_, peer string, n int, done func(error)) error {
 	return i.change(done, func() { i.connections[peer] = n })
 }
-
-func (i *interest) PublishedBy(*broker.Delivery) uint64 { return 0 }
 
 func (i *interest) change(done func(error), change func()) error {
 	i.mu.Lock()

@@ -173,12 +173,12 @@ func testPublishedBy(t *testing.T, s *system) {
 		send(t, one.Broker, unlimited("app"), o)
 	}
 	for i, d := range one.wait(len(connections)) {
-		if got := one.PublishedBy(&d); got != connections[i] {
+		if got := d.Publisher; got != connections[i] {
 			t.Errorf("published by %d, want %d", got, connections[i])
 		}
 	}
 	for _, d := range other.wait(len(connections)) {
-		if got := other.PublishedBy(&d); got != 0 {
+		if got := d.Publisher; got != 0 {
 			t.Errorf("another process takes the message for one of its connection %d", got)
 		}
 	}
