@@ -27,6 +27,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var errDown = errors.New("down")
 
+// reply is an error that Redis answers.
+type reply string
+
+func (r reply) Error() string { return string(r) }
+func (reply) RedisError()     {}
+
+const errWrongType = reply("WRONGTYPE Operation against a key holding the wrong kind of value")
+
 // world is the watchers of a node, and a Redis that announces to them.
 type world struct {
 	t        testing.TB
@@ -35,10 +43,12 @@ type world struct {
 
 	mu       sync.Mutex
 	channels map[presence.ChannelID]*state
-	clock    int64 // of incarnations
-	deaf     bool  // announcements get lost
-	down     bool  // interest is refused, loading fails
-	hold     chan struct{}
+	clock    int64         // of incarnations
+	deaf     bool          // announcements get lost
+	down     bool          // interest is refused, loading fails
+	hold     chan struct{} // loads wait for it, but for those of other apps than held's
+	held     string        // "": all
+	refused  string        // the channel that Redis refuses to read
 	loads    int
 	wanted   map[string]int // by channel or pattern
 }
@@ -96,9 +106,19 @@ func (w *world) change(what string, done func(error), change func(int) int) erro
 func (w *world) load(_ context.Context, ids []presence.ChannelID) ([]presence.State, error) {
 	w.mu.Lock()
 	hold := w.hold
+	if w.held != "" && w.held != ids[0].App {
+		hold = nil
+	}
 	down := w.down
+	var refused error
 	states := make([]presence.State, len(ids))
 	for i, id := range ids {
+		if id.App != ids[0].App {
+			w.t.Errorf("one load is of apps %s and %s", id.App, ids[0].App)
+		}
+		if id.Channel == w.refused {
+			refused = errWrongType
+		}
 		if s := w.channels[id]; s != nil {
 			states[i].Version = s.version
 			for peer, metadata := range s.members {
@@ -114,7 +134,7 @@ func (w *world) load(_ context.Context, ids []presence.ChannelID) ([]presence.St
 	if down {
 		return nil, errDown
 	}
-	return states, nil
+	return states, refused
 }
 
 const app = "app"

@@ -5,9 +5,13 @@ import (
 	"time"
 
 	"fleetwire/pkg/presence"
+	"fleetwire/pkg/redisconn"
 )
 
 const (
+	// loaders is how many apps' views are loaded at the same time, so that an app with
+	// a large channel holds up no other.
+	loaders = 4
 	// loadedAtOnce bounds the channels of one load.
 	loadedAtOnce = 100
 	// loadLimit bounds a load, loadRetry is the pause after one that failed.
@@ -15,10 +19,53 @@ const (
 	loadRetry = 200 * time.Millisecond
 )
 
-// loadAsked is a view to be loaded, as it was when that was asked.
+// loadAsked is a view to load, as it was when that was asked.
 type loadAsked struct {
 	view  *view
 	round int
+}
+
+// loadQueue has the views to load: those of each app, and the apps that have some,
+// the next one first. An app is loaded by one loader at a time.
+type loadQueue struct {
+	views  map[string][]*view
+	apps   []string
+	loaded map[string]bool // by a loader just now
+}
+
+func newLoadQueue() loadQueue {
+	return loadQueue{views: map[string][]*view{}, loaded: map[string]bool{}}
+}
+
+func (q *loadQueue) add(v *view) {
+	if v.queued {
+		return
+	}
+	v.queued = true
+	app := v.id.App
+	if len(q.views[app]) == 0 {
+		q.apps = append(q.apps, app)
+	}
+	q.views[app] = append(q.views[app], v)
+}
+
+// next takes views of the app, and sends it to the end of the queue if it has more.
+func (q *loadQueue) next(app string) (asked []loadAsked) {
+	views := q.views[app]
+	n := min(len(views), loadedAtOnce)
+	for _, v := range views[:n] {
+		v.queued = false
+		if v.asked {
+			asked = append(asked, loadAsked{v, v.round})
+		}
+	}
+	if n == len(views) {
+		delete(q.views, app)
+		return asked
+	}
+	q.views[app] = views[n:]
+	q.apps = append(q.apps, app)
+	return asked
 }
 
 // runLoads loads views, and sees to those that need another try.
@@ -47,57 +94,90 @@ func (ws *Watchers) loadAll(ctx context.Context) (wait time.Duration) {
 		if len(asked) == 0 {
 			return sooner(wait, ws.retries())
 		}
-		ids := make([]presence.ChannelID, len(asked))
-		for i, a := range asked {
-			ids[i] = a.view.id
-		}
-		limited, cancel := context.WithTimeout(ctx, loadLimit)
-		states, err := ws.opt.Load(limited, ids)
-		cancel()
+		err := ws.loadViews(ctx, asked)
+		ws.mu.Lock()
+		delete(ws.toLoad.loaded, asked[0].view.id.App)
+		ws.mu.Unlock()
+		signal(ws.loading) // the app may have more
 		if err != nil {
-			if ctx.Err() == nil {
-				ws.opt.Log.Warn("who is in channels could not be read from redis, trying again", "channels", len(ids), "err", err)
-			}
-			ws.putBack(asked)
 			return loadRetry
 		}
-		ws.mu.Lock()
-		for i, a := range asked {
-			ws.reads.spend(a.view.id.App, readBytes(&states[i]), time.Now())
-			if a.view.round == a.round {
-				a.view.asked = false
-				ws.replace(a.view, states[i])
-			}
-		}
-		ws.mu.Unlock()
 	}
 }
 
-// takeLoads takes the views that are to be loaded now. Those of an app that has had too
-// much read stay; wait is for how long, 0 if there are none.
+// loadViews loads views of one app. A channel that Redis refuses to read is tried
+// again later; an error means that Redis did not answer.
+func (ws *Watchers) loadViews(ctx context.Context, asked []loadAsked) error {
+	ids := make([]presence.ChannelID, len(asked))
+	for i, a := range asked {
+		ids[i] = a.view.id
+	}
+	limited, cancel := context.WithTimeout(ctx, loadLimit)
+	states, err := ws.opt.Load(limited, ids)
+	cancel()
+	refused := err != nil && !redisconn.Unreachable(err) && ctx.Err() == nil
+	if refused && len(asked) > 1 { // one of them is
+		for i := range asked {
+			if err := ws.loadViews(ctx, asked[i:i+1]); err != nil {
+				ws.putBack(asked[i+1:])
+				return err
+			}
+		}
+		return nil
+	}
+	if err != nil {
+		if ctx.Err() == nil {
+			ws.opt.Log.Warn("who is in channels could not be read from redis, trying again", "channels", len(ids), "err", err)
+		}
+		if !refused {
+			ws.putBack(asked)
+			return err
+		}
+		ws.mu.Lock()
+		defer ws.mu.Unlock()
+		if asked[0].view.round == asked[0].round {
+			ws.refused = append(ws.refused, asked[0].view)
+			ws.retryRefused = time.Now().Add(loadRetry)
+		}
+		return nil
+	}
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for i, a := range asked {
+		ws.reads.spend(a.view.id.App, readBytes(&states[i]), time.Now())
+		if a.view.round == a.round {
+			a.view.asked = false
+			ws.replace(a.view, states[i])
+		}
+	}
+	return nil
+}
+
+// takeLoads takes views of the next app. Those of an app that has had too much read
+// stay; wait is for how long, 0 if there are none.
 func (ws *Watchers) takeLoads() (asked []loadAsked, wait time.Duration) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	now := time.Now()
-	var stay []*view
-	for len(ws.toLoad) > 0 && len(asked) < loadedAtOnce {
-		v := ws.toLoad[0]
-		ws.toLoad = ws.toLoad[1:]
-		if owes := ws.reads.owes(v.id.App, now); v.asked && owes > 0 {
-			stay = append(stay, v)
+	q := &ws.toLoad
+	for range len(q.apps) {
+		app := q.apps[0]
+		q.apps = q.apps[1:]
+		owes := ws.reads.owes(app, now)
+		if owes > 0 || q.loaded[app] {
+			q.apps = append(q.apps, app)
 			wait = sooner(wait, owes)
 			continue
 		}
-		v.queued = false
-		if v.asked {
-			asked = append(asked, loadAsked{v, v.round})
+		if asked = q.next(app); len(asked) > 0 {
+			q.loaded[app] = true
+			if len(q.apps) > 0 {
+				signal(ws.loading) // another loader
+			}
+			return asked, 0
 		}
 	}
-	ws.toLoad = append(stay, ws.toLoad...)
-	if len(ws.toLoad) == 0 {
-		ws.toLoad = nil
-	}
-	return asked, wait
+	return nil, wait
 }
 
 // sooner is the shorter of two waits, of which 0 means none.
@@ -108,21 +188,32 @@ func sooner(a, b time.Duration) time.Duration {
 	return a
 }
 
+// putBack has the views loaded again, unless that is no longer asked.
 func (ws *Watchers) putBack(asked []loadAsked) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	for _, a := range asked {
-		if a.view.round == a.round && !a.view.queued {
-			a.view.queued = true
-			ws.toLoad = append(ws.toLoad, a.view)
+		if a.view.round == a.round {
+			ws.toLoad.add(a.view)
 		}
 	}
 }
 
 // retries asks again for announcements that could not be asked for, and has views
-// loaded whose time to settle is over. It returns when to look again, or 0.
+// loaded that Redis refused to read, or whose time to settle is over. It returns when
+// to look again, or 0.
 func (ws *Watchers) retries() (wait time.Duration) {
 	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if left := time.Until(ws.retryRefused); left > 0 {
+		wait = left
+	} else if len(ws.refused) > 0 {
+		for _, v := range ws.refused {
+			ws.toLoad.add(v)
+		}
+		ws.refused = nil
+		wait = 1 // at once
+	}
 	unsure := ws.unsure
 	ws.unsure = nil
 	for _, v := range unsure {
@@ -131,14 +222,12 @@ func (ws *Watchers) retries() (wait time.Duration) {
 		}
 	}
 	if len(ws.unsure) > 0 {
-		wait = loadRetry
+		wait = sooner(wait, loadRetry)
 	}
 	for len(ws.lost) > 0 {
 		v := ws.lost[0]
 		if left := time.Until(v.settled); left > 0 {
-			if wait == 0 || left < wait {
-				wait = left
-			}
+			wait = sooner(wait, left)
 			break
 		}
 		ws.lost = ws.lost[1:]
@@ -147,6 +236,5 @@ func (ws *Watchers) retries() (wait time.Duration) {
 			wait = 1 // at once
 		}
 	}
-	ws.mu.Unlock()
 	return wait
 }

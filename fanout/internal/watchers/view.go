@@ -134,10 +134,7 @@ func (ws *Watchers) load(v *view) {
 		return
 	}
 	v.asked = true
-	if !v.queued {
-		v.queued = true
-		ws.toLoad = append(ws.toLoad, v)
-	}
+	ws.toLoad.add(v)
 	signal(ws.loading)
 }
 

@@ -82,17 +82,19 @@ type Watchers struct {
 	opt      Options
 	settling time.Duration // see the constant
 
-	mu       sync.Mutex
-	views    map[presence.ChannelID]*view
-	watching map[watcherKey]*watching
-	patterns map[string][]*patternWatch // by app
-	now      []*view                    // whose windows close at once
-	due      []*view                    // whose windows are open, the first to close first
-	toLoad   []*view
-	unsure   []*view // which Redis may not have heard of
-	lost     []*view // that settle, the first to be settled first
-	flushing chan struct{}
-	loading  chan struct{}
+	mu           sync.Mutex
+	views        map[presence.ChannelID]*view
+	watching     map[watcherKey]*watching
+	patterns     map[string][]*patternWatch // by app
+	now          []*view                    // whose windows close at once
+	due          []*view                    // whose windows are open, the first to close first
+	toLoad       loadQueue
+	refused      []*view // that Redis refused to read; to try again at retryRefused
+	retryRefused time.Time
+	unsure       []*view // which Redis may not have heard of
+	lost         []*view // that settle, the first to be settled first
+	flushing     chan struct{}
+	loading      chan struct{}
 
 	budget  budget
 	reads   budget
@@ -134,6 +136,7 @@ func New(opt Options) *Watchers {
 		budget:   budget{},
 		reads:    budget{},
 		flushing: make(chan struct{}, 1),
+		toLoad:   newLoadQueue(),
 		loading:  make(chan struct{}, 1),
 	}
 }

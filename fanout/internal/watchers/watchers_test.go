@@ -394,6 +394,57 @@ func TestLinkIsLost(t *testing.T) {
 	})
 }
 
+// An app whose channels take long to load holds up no other.
+func TestLoadsOfAppsAreApart(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		hold := make(chan struct{})
+		w.hold, w.held = hold, app
+		slow := w.watcher(1)
+		for i := range 3 * loadedAtOnce {
+			w.watch(slow, fmt.Sprint("c", i))
+		}
+		for i := range 2 * loaders {
+			o := w.watcher(uint64(2 + i))
+			other := fmt.Sprint("other", i)
+			w.watchers.Watch(o, other, "c")
+			w.watchers.Ready(o, other, "c", presence.Version{})
+			pass()
+			o.want("c:")
+		}
+		slow.want()
+		close(hold)
+		pass()
+		if n := len(slow.frames); n != 3*loadedAtOnce {
+			t.Errorf("%d snapshots came, want %d", n, 3*loadedAtOnce)
+		}
+	})
+}
+
+// A channel that Redis refuses to read, as its key is of another type, holds up no
+// other, and is read when it can be.
+func TestOneChannelIsRefused(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.do("bad", "+b")
+		w.do("good", "+g")
+		w.set(func() { w.refused = "bad" })
+		o := w.watcher(1)
+		w.watch(o, "bad")
+		w.watch(o, "good")
+		pass()
+		o.want("good: +g")
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if w.loads > 100 {
+			t.Errorf("%d loads in 10 s", w.loads)
+		}
+		o.want()
+		w.set(func() { w.refused = "" })
+		time.Sleep(loadRetry)
+		pass()
+		o.want("bad: +b")
+	})
+}
+
 // When Redis has lost everything, nodes state their members again; nobody has left
 // who is stated within the time, and who is not has.
 func TestRedisIsEmptied(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unsafe"
 	"weak"
@@ -59,13 +60,12 @@ func (v *view) canWelcome() bool {
 
 // Run closes windows and loads views until ctx ends.
 func (ws *Watchers) Run(ctx context.Context) {
-	loaded := make(chan struct{})
-	go func() {
-		defer close(loaded)
-		ws.runLoads(ctx)
-	}()
+	var loads sync.WaitGroup
+	for range loaders {
+		loads.Go(func() { ws.runLoads(ctx) })
+	}
 	ws.runWindows(ctx)
-	<-loaded
+	loads.Wait()
 }
 
 func (ws *Watchers) runWindows(ctx context.Context) {
