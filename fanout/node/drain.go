@@ -7,7 +7,7 @@ import (
 	"fleetwire/pkg/protocol"
 )
 
-// A peer is to be back minRetryAfter to minRetryAfter + retrySpread after its
+// A peer comes back minRetryAfter to minRetryAfter + retrySpread after its
 // connection is closed, each at another time: a fleet must not come back at once.
 const (
 	minRetryAfter = time.Second
@@ -31,8 +31,8 @@ func (n *Node) drain() {
 	drainAll(sessions, n.opt.Drain, n.pause)
 }
 
-// drainAll tells all, and then closes all. A peer counts retryAfterMs from its frame
-// on, so both are reckoned from one beginning: nobody is to be back before its
+// drainAll announces to all, and then closes all. A peer counts retryAfterMs from its frame
+// on, so both are reckoned from one beginning: no peer comes back before its
 // connection is closed.
 func drainAll[S leaver](sessions []S, over time.Duration, pause func(time.Duration)) {
 	begin := time.Now()

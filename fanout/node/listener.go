@@ -43,14 +43,14 @@ func NoSpare(int) int { return 0 }
 
 type lasting struct {
 	net.Listener
-	room    func(net.Conn) error // why conn takes a file that is to be left free; nil: it does not
+	room    func(net.Conn) error // why conn takes a file that must stay free; nil: it does not
 	trouble *trouble
 
 	once   sync.Once
 	closed chan struct{}
 }
 
-// errNoRoom is that a connection takes one of the files that are to be left free.
+// errNoRoom says that a connection takes one of the files that must stay free.
 var errNoRoom = errors.New("the limit of open files is nearly reached (ulimit -n)")
 
 // Accept is net.Listener's. It has one caller.

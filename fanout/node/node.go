@@ -220,7 +220,7 @@ func (n *Node) live() bool { return n.health.Up() && n.broker.Live() && n.member
 // accepts until the last of them is closed: it goes on answering REST, and turns
 // sockets back with 1001.
 func (n *Node) Run(ctx context.Context) error {
-	// What connections need lives on until the last of them is gone.
+	// Parts that connections need live on until the last connection is gone.
 	inner, stop := context.WithCancel(context.Background())
 	defer stop()
 	var parts sync.WaitGroup

@@ -22,7 +22,7 @@ func (n *Node) opsServer() *door.Ops {
 		if why := n.notReady(); why != "" {
 			status, body = http.StatusServiceUnavailable, "not ready: "+why+"\n"
 		}
-		// A node with an older document serves better than none: this is for whoever asks why.
+		// A node with an older document serves better than none: this tells why.
 		if stale := n.opt.Apps.Stale(); stale != nil {
 			body += fmt.Sprintf("since %s the apps document in force is not the newest: %s\n", stale.Since.UTC().Format(time.RFC3339), stale.Why)
 		}

@@ -51,7 +51,7 @@ func envName(flagName string) string {
 }
 
 // readEnvironment gives the flags the values of their variables. An empty one counts
-// as not set: it is what a compose file passes on for a variable that nobody set.
+// as not set: it is what a compose file passes on for a variable that is not set.
 // It returns, by flag, what an error adds to the flag's name, and the names of
 // variables that look like settings and are none.
 func readEnvironment(fs *flag.FlagSet, environment []string) (from map[string]string, unknown []string, err error) {

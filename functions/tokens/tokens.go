@@ -90,8 +90,8 @@ func readFields(body api.Object, app *apps.App) (f fields, err error) {
 	return f, err
 }
 
-// check turns the fields into a token request. What is left for auth.Mint to
-// check is authorization, and how long the token becomes.
+// check turns the fields into a token request. auth.Mint checks
+// the rest: authorization, and how long the token becomes.
 func (f fields) check(key *apps.Key) (auth.TokenRequest, error) {
 	if !protocol.ValidPeerID(f.peer) {
 		return auth.TokenRequest{}, protocol.Errorf(protocol.InvalidPeerID,

@@ -15,8 +15,8 @@ import (
 	"fleetwire/pkg/protocol"
 )
 
-// claims is a token's payload (protocol §3). What the JWT library decodes is
-// the raw bytes alone: it does so before it has checked the signature, and an
+// claims is a token's payload (protocol §3). The JWT library decodes only
+// the raw bytes: it does so before it has checked the signature, and an
 // unsigned claim is not worth a look. read fills the rest afterwards.
 //
 // The library's own checks are off: it knows one leeway for all times, and its
@@ -43,7 +43,7 @@ func (c *claims) UnmarshalJSON(payload []byte) error {
 }
 
 // claimReaders reads each claim that means something here; others are ignored,
-// whatever their type. The errors go after "claim <name> ".
+// of any type. The errors go after "claim <name> ".
 var claimReaders = map[string]func(c *claims, value []byte) error{
 	"sub":          (*claims).readPeer,
 	"exp":          func(c *claims, v []byte) (err error) { c.expiresAt, err = readTime(v); return err },

@@ -1,4 +1,4 @@
-// Package auth decides who somebody is and what they may do: secret
+// Package auth authenticates callers and decides what they may do: secret
 // credentials on the REST side (protocol §1), tokens and publishable keys on
 // the WebSocket side (protocol §3, §4.1), and minting (protocol §5).
 //

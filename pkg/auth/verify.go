@@ -131,8 +131,8 @@ func verifySignature(dir *apps.Directory, token string) (*apps.Key, *claims, *pr
 }
 
 // checkHeader refuses a header that another reader may read differently: one that
-// is not strict JSON, or that gives a parameter twice (RFC 7515 §4). What is no
-// header at all is left to the parser.
+// is not strict JSON, or that gives a parameter twice (RFC 7515 §4). Anything but a
+// header is left to the parser.
 func checkHeader(token string) *protocol.CloseError {
 	part, _, _ := strings.Cut(token, ".")
 	header, err := base64.RawURLEncoding.Strict().DecodeString(part)

@@ -1,6 +1,6 @@
 // Package broker carries messages between nodes through Redis pub/sub.
 //
-// What it promises:
+// It promises:
 //
 //   - At most once. A message that Redis took reaches every node that is
 //     subscribed at that moment; what is published while a node's link to Redis
@@ -9,7 +9,7 @@
 //     node, per app. Callers make one call at a time (pkg/publish does).
 //   - Once. A node gets a message once, however many of its subscriptions and
 //     patterns match.
-//   - Nobody blocks: one goroutine delivers what has come meanwhile, a part for
+//   - No call blocks: one goroutine delivers what has come meanwhile, a part for
 //     each app in turn, so that no app waits for all that another has. While it
 //     works, what arrives is set aside, so Redis never waits for a node. Interest
 //     changes never wait for Redis.
@@ -142,8 +142,8 @@ func (b *Broker) SetConnections(app, peer string, n int, done func(error)) error
 }
 
 // SetWatchers says how many connections of this node want to hear who joins and
-// leaves the channel: fanout/internal/members publishes that. What is published twice in a row
-// counts as one announcement. done is as in SetSubscribers.
+// leaves the channel: fanout/internal/members publishes that. An announcement twice in a row
+// counts once. done is as in SetSubscribers.
 func (b *Broker) SetWatchers(app, channelName string, n int, done func(error)) error {
 	return b.interests.set(interestKey{kind: KindPresence, app: app, name: channelName}, n, done)
 }
@@ -175,7 +175,7 @@ func (b *Broker) RemoveWatchPattern(app string, p *channel.Pattern) {
 
 // Live says whether the link to Redis is up and a probe was heard on it, and
 // everything wanted when it came up is subscribed, but for what Redis refuses.
-// What is asked for since is told to its done.
+// Later requests hear of it by their done.
 func (b *Broker) Live() bool { return b.interests.live() }
 
 // Trouble is why the link to Redis was lost, until it is proven to work again;
@@ -187,8 +187,8 @@ func (b *Broker) Trouble() error {
 }
 
 // OnRestored has f called each time that the link to Redis has come up and
-// everything wanted is subscribed again, unless nothing is wanted. What was
-// published before that may be lost. f must not block. It is to be set before Run.
+// everything wanted is subscribed again, unless nothing is wanted. Messages
+// published before that may be lost. f must not block. Set it before Run.
 func (b *Broker) OnRestored(f func()) { b.interests.restored = f }
 
 // Run receives until ctx ends, and calls deliver with what came, each app's messages

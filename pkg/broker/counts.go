@@ -86,7 +86,7 @@ type counts struct {
 	// and its lease.
 	leased map[rediskeys.Bucket]bool
 	// stale is the hashes written before the link was lost, or under a former
-	// identity. What is there may name channels left meanwhile.
+	// identity. They may name channels left meanwhile.
 	stale   map[string]struct{}
 	renewed time.Time
 	// unwritten is the buckets with counts that Redis refused. They are written anew,
@@ -183,7 +183,7 @@ func (c *counts) rewrite(in *interests) {
 	}
 	c.retry = time.Now().Add(countsRetry)
 	for b := range c.unwritten {
-		// What Redis has may name channels left meanwhile.
+		// Redis's entries may name channels left meanwhile.
 		c.stale[b.Subscribers(c.node)] = struct{}{}
 		delete(c.leased, b)
 	}
@@ -262,7 +262,7 @@ func (c *counts) renew(ctx context.Context, in *interests) error {
 	return nil
 }
 
-// SetIdentity says under which identity this node's counts are to be kept from now
+// SetIdentity says under which identity Redis keeps this node's counts from now
 // on, which others reap when its lease ends (members.Options.Identified of a node).
 func (b *Broker) SetIdentity(identity string) {
 	in := b.interests

@@ -7,8 +7,8 @@ import (
 	"fleetwire/pkg/protocol"
 )
 
-// What travels through Redis is the frame that subscribers get, finished, so
-// that a node writes it to its sockets without looking inside (integers are
+// Redis carries the finished frame that subscribers get, so that a node
+// writes it to its sockets without looking inside (integers are
 // big-endian):
 //
 //	byte  0      version, 1
@@ -30,8 +30,8 @@ var errEnvelope = errors.New("not a message of this version")
 // maxTextHeader is how long a text frame's header can be.
 const maxTextHeader = 10
 
-// encode builds the envelope of a message. What stands around its parts in the
-// frame takes less than 64 bytes.
+// encode builds the envelope of a message. The frame around its parts takes
+// less than 64 bytes.
 func encode(process, sequence uint64, m *Message) []byte {
 	e := make([]byte, envelopeHeaderSize, envelopeHeaderSize+len(m.FromMetadata)+maxTextHeader+64+len(m.Channel)+len(m.From)+len(m.Data))
 	e[0] = envelopeVersion

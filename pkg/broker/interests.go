@@ -23,11 +23,11 @@ type interests struct {
 	link     *link // once it is ready, until it is lost
 	trouble  error // why the last link was lost, until the next is proven
 	unlinked int   // interests that Redis has yet to confirm since the link came up
-	missed   bool  // restored is to be called when all of them are, and the link is proven
+	missed   bool  // call restored when all of them are, and the link is proven
 	refusals map[string]*interest
 	globs    globs
 	counts   counts
-	identity string // that counts are to be kept under; "": as Options say
+	identity string // under which counts are kept; "": as Options say
 	wake     chan struct{}
 	restored func() // or nil
 
@@ -188,7 +188,7 @@ func (in *interests) isSettled(i *interest) bool {
 	return i.asked == i.confirmed && (i.subscribed == (i.told > 0) || i.refusal != nil)
 }
 
-// settled is somebody who waited, and the answer.
+// settled is a call that waited, and its answer.
 type settled struct {
 	done func(error)
 	err  error
@@ -201,7 +201,7 @@ func tellAll(all []settled) {
 }
 
 // takeSettled appends who waited for what Redis was last told of i, if that is
-// settled. Whoever asked since waits for the next time, lest a channel that many
+// settled. Later callers wait for the next answer, lest a channel that many
 // join one after the other keeps the first waiting. It forgets i if nothing is
 // wanted of it any more.
 func (in *interests) takeSettled(to []settled, i *interest) []settled {
@@ -259,7 +259,7 @@ func (in *interests) confirm(topic string) {
 	tellAll(told)
 }
 
-// down forgets what Redis was told, and turns away whoever waits for it.
+// down forgets what Redis was told, and refuses the calls that wait for it.
 func (in *interests) down() {
 	in.mu.Lock()
 	in.link = nil

@@ -169,8 +169,8 @@ func (l *link) confirmed(v verb, topic string) error {
 	return nil
 }
 
-// refused takes an error that came from the link. What Redis replies to a command
-// concerns those who asked for its topics; any other error ends the link.
+// refused takes an error that came from the link. An error that Redis replies to a
+// command concerns only the callers that asked for its topics; any other ends the link.
 func (l *link) refused(err error) error {
 	var reply redis.Error
 	if !errors.As(err, &reply) || redisconn.Unreachable(err) || ofRedis(err) {

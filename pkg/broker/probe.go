@@ -17,7 +17,7 @@ import (
 // A node proves again and again that what it publishes comes back to it: with a
 // message of its own, written and published as those of clients are, and heard on
 // the link as they are. A link can be open and answer pings while it leads to a
-// server that nobody publishes on any more, after a failover behind a proxy or a
+// server that gets no more publishes, after a failover behind a proxy or a
 // virtual address.
 
 const (

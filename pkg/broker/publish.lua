@@ -20,7 +20,7 @@
 -- from 1; then a Redis channel and a payload for each message. Without messages it
 -- says what became of the batch, and sees to it that the batch never runs after that.
 -- Returns what became of the batch (0: it ran, 1: it came too late, 2: it did not
--- run and never will, 3: nobody knows, as Redis has lost what it knew), and Redis's
+-- run and never will, 3: unknown, as Redis has lost what it knew), and Redis's
 -- clock in microseconds. If it ran: for each bucket milliseconds until its next
 -- token; then for each message how many nodes Redis handed it to, -1 if it is over
 -- the cap, -2 if it is over its rate, -3 if Redis did not let us publish it. All

@@ -21,7 +21,7 @@ var publishLua string
 
 var publishScript = redis.NewScript(quota.BucketLua + publishLua)
 
-// What publish.lua returns of a batch, and in place of a number of nodes.
+// Answers of publish.lua for a batch, and in place of a number of nodes.
 const (
 	batchRan  = 0
 	batchLate = 1
@@ -70,7 +70,7 @@ type sending struct {
 	server   string // the Redis that it was sent to first
 	heard    int64  // the number that this process had heard of before
 	renew    bool   // what Redis keeps of it is to live on
-	settled  bool   // it is known what became of it, or that nobody can know
+	settled  bool   // its outcome is known, or known to be unknowable
 	unknown  bool
 	err      error // why not everything was done
 }
@@ -287,7 +287,7 @@ func (b *Broker) remember(s *sending, now time.Time) {
 	b.ran[s.app] = r
 }
 
-// finish says which messages nobody knows of, and why not everything was done.
+// finish marks messages with an unknown outcome, and returns why not everything was done.
 func (b *Broker) finish(all []*sending) error {
 	var failed error
 	for _, s := range all {

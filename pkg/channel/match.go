@@ -50,7 +50,7 @@ const (
 // looked for again in the next level.
 func (p *Pattern) search(s string) (found bool, lookups int) {
 	last := len(p.gaps) - 1
-	at := 0                   // where in s the gap begins that is to be placed
+	at := 0                   // where in s the next gap to place begins
 	deepGap, deepEnd := -1, 0 // the last "**" reached, and where its run ended
 	for g := 0; ; {
 		gap := &p.gaps[g]

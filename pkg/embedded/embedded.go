@@ -15,7 +15,7 @@ import (
 	"github.com/alicebob/miniredis/v2/server"
 )
 
-// loading answers whatever comes in before the pub/sub commands are in place.
+// loading answers commands that come before the pub/sub commands are in place.
 const loading = "LOADING Redis is loading the dataset in memory"
 
 // Redis is an embedded Redis. It has no passwords, and PUBLISH takes no part in MULTI.

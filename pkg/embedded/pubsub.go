@@ -73,7 +73,7 @@ func (p *pubsub) publish(topic, message string) (receivers int) {
 	return receivers
 }
 
-// of returns everybody's topics or globs, and the subscriber's own, for a command.
+// of returns the topics or globs of all subscribers, and the subscriber's own, for a command.
 func (p *pubsub) of(s *subscriber, command string) (all topics, own map[string]struct{}) {
 	if command[0] == 'P' {
 		return p.globs, s.globs

@@ -29,7 +29,7 @@ const (
 	// Redis takes whole seconds. patience bounds all of it.
 	answerPatience = time.Second
 	patience       = 5 * time.Second
-	// answersKept is when answers that nobody fetched are dropped.
+	// answersKept is when answers that were not fetched are dropped.
 	answersKept = 10 * time.Second
 	// maxWaiting bounds the orders that wait for one node; beyond it the oldest are
 	// dropped. Their senders have been told that the node did not answer.

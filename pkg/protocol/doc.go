@@ -37,7 +37,7 @@
 //	                 once, first; expiresAt in unix seconds, null for a publishable key; metadata is the token's
 //	S→C ack          {"type","requestId"}                                      that frame was carried out
 //	S→C error        {"type","requestId"?,"code","message"}                    that frame was refused; Codes lists the codes
-//	S→C message      {"type","channel","from","fromMetadata"?,"data"}          a publish by somebody else
+//	S→C message      {"type","channel","from","fromMetadata"?,"data"}          a publish of another connection
 //	S→C direct       {"type","from","fromMetadata"?,"data"}                    a send to this peer
 //	S→C presence     {"type","channel","joined","left"}                        who came and went
 //	S→C going_away   {"type","retryAfterMs"}                                   the node closes soon

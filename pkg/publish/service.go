@@ -1,6 +1,6 @@
 // Package publish is the one door through which every message goes, from a
 // socket or from REST, to a channel or to one peer: validate → reserved → action →
-// authorization → quota → broker (protocol §4.4, §5). What is true of a message is true on both roads.
+// authorization → quota → broker (protocol §4.4, §5). Both roads treat a message alike.
 //
 // The rate of REST requests (protocol §6) is held in the same round trip as the
 // quota, for messages that ask for it: see Message.TakeToken.
@@ -40,7 +40,7 @@ const (
 	// that Redis hangs, though the broker asks a moment longer what was done.
 	answerTime = 1500 * time.Millisecond
 
-	// What a backend_error says of the message.
+	// The advice of a backend_error.
 	none    = "nothing was published, try again"
 	unknown = "whether the message was published is not known; it may have been delivered"
 )
@@ -96,8 +96,8 @@ type Options struct {
 	Now func() time.Time
 	// Observe is called with the outcome of each message: "ok" or its error code.
 	Observe func(result string)
-	// Usage is told of each message that Redis has taken: usage.Recorder. nil:
-	// nobody is.
+	// Usage counts each message that Redis has taken: usage.Recorder. nil:
+	// none are counted.
 	Usage Usage
 }
 
@@ -163,8 +163,8 @@ func (w waiter) Published(r Result) { w <- r }
 func (w waiter) Flush()             {}
 
 // Check says why the message would be refused without Redis being asked: for its
-// name, a reserved prefix, the action or its authorization, in this order. What
-// it finds is observed as the message's outcome.
+// name, a reserved prefix, the action or its authorization, in this order. Its
+// result is observed as the message's outcome.
 func (s *Service) Check(m Message) *protocol.Error {
 	err := check(&m)
 	if err != nil {
@@ -228,7 +228,7 @@ func check(m *Message) *protocol.Error {
 // flush publishes what waits, one round trip at a time, until nothing does.
 func (s *Service) flush() {
 	for {
-		// Whoever was just answered, or is about to send something, runs first: with
+		// Callers that were just answered, or are about to send, run first: with
 		// many REST requests twice as many share a round trip.
 		runtime.Gosched()
 		s.mu.Lock()
@@ -264,8 +264,8 @@ func (s *Service) publish(items []item) {
 	now := s.opt.Now()
 	batches := batchesOf(s.opt.Keys, items, now)
 
-	// What waited behind a round trip that ran into its timeout does not wait for
-	// one of its own.
+	// Messages that waited behind a round trip that timed out do not wait for one of
+	// their own.
 	err := errAway
 	if s.opt.Up() {
 		ctx, cancel := context.WithTimeout(context.Background(), answerTime)

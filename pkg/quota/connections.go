@@ -105,8 +105,8 @@ func NewConnections(rdb redis.UniversalClient, keys rediskeys.Namespace, node st
 	return &Connections{rdb: rdb, keys: keys, node: node, shares: map[string]*share{}, wake: make(chan struct{}, 1)}
 }
 
-// Acquire takes one connection of the app's plan. What was acquired must be
-// released once.
+// Acquire takes one connection of the app's plan, which the caller must release
+// once.
 func (c *Connections) Acquire(a Applicant) {
 	life := a.life()
 	c.mu.Lock()
@@ -216,7 +216,7 @@ func (c *Connections) settle(ctx context.Context, renew bool) {
 	}
 }
 
-// rounds is what Redis is to be told, and asked.
+// rounds is what to tell Redis, and to ask it.
 func (c *Connections) rounds(renew bool) []round {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -247,8 +247,8 @@ func (c *Connections) rounds(renew bool) []round {
 	return rounds
 }
 
-// restate has everything told anew to a Redis that has lost it. What it granted
-// meanwhile does not count, and is asked for again when the others have restated
+// restate sends everything anew to a Redis that has lost it. Connections that it
+// granted meanwhile do not count, and are asked for again when the others have restated
 // theirs.
 func (c *Connections) restate(rounds []round) {
 	c.mu.Lock()
@@ -263,7 +263,7 @@ func (c *Connections) restate(rounds []round) {
 	c.signal()
 }
 
-// What connections.lua says of each that asks.
+// Answers of connections.lua to each request.
 const (
 	granted = 1
 	revoked = -1
@@ -318,7 +318,7 @@ func number(b bool) int {
 }
 
 // giveBack empties this node's share, so that a node which stopped in order
-// leaves nothing to run out. Whoever still waits is turned away.
+// leaves nothing to expire. Waiting calls are refused.
 func (c *Connections) giveBack() {
 	c.mu.Lock()
 	var calls []*redisconn.Call

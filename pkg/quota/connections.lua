@@ -1,7 +1,7 @@
 -- One node's share of an app's concurrent connections. A node always states
 -- how many it holds, so a lost reply or a restarted Redis heals with its next
--- call. What a dead node held is dropped when its lease has run out, but [2] knows
--- of the node for longer (quota.Holders). Who asks with a token that is revoked takes
+-- call. A dead node's share is dropped when its lease has expired, but [2] knows
+-- of the node for longer (quota.Holders). A request with a revoked token takes
 -- no place from others.
 -- KEYS: [1] hash node -> connections held, and of the peak what is not sure yet,
 -- [2] zset node -> end of its lease (ms), [3] the most connections at once in this
@@ -26,8 +26,8 @@ local all = redis.call('HGETALL', KEYS[1])
 for i = 1, #all, 2 do
   shares[all[i]] = all[i + 1]
 end
--- What the others hold and when the one among them that was silent for longest
--- was heard of, and what dead nodes held.
+-- The others' shares, when the longest silent one of them was heard of, and the
+-- shares of dead nodes.
 local others, heard, lost = 0, now, 0
 local leases = redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')
 for i = 1, #leases, 2 do
@@ -74,7 +74,7 @@ for i = 1, #peers do
         redis.call('HSET', KEYS[4], peers[i], revoked[i] .. ',' .. issued)
       end
     end
-    if is_revoked then -- until it expires, even if nobody knows when it was issued
+    if is_revoked then -- until it expires, even if it does not say when it was issued
       life = math.max(life, tonumber(ARGV[7 + 4 * i]) - since)
     end
   end

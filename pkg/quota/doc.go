@@ -5,7 +5,7 @@
 //     done by the broker in the same step that publishes; Messages says which
 //     counter to use and how far it may go.
 //   - connections: the app's concurrent connections, in per-node leases that
-//     run out when a node dies. Who asks for one with a revoked token
+//     expire when a node dies. A request for one with a revoked token
 //     (pkg/revocation) is refused in the same step.
 //   - rates: REST requests per key, and connects per client address. The token
 //     of a request that publishes is taken by the broker as well, in the same

@@ -15,8 +15,8 @@ import (
 const (
 	// epochCheck is how often a node looks whether Redis still has what it was told.
 	epochCheck = 500 * time.Millisecond
-	// restateTime is for how long a node that noticed a loss admits nobody: until all
-	// others have noticed, and have stated what they hold.
+	// restateTime is for how long a node that noticed a loss admits no connection:
+	// until all others have noticed, and have stated what they hold.
 	restateTime = 3 * epochCheck
 )
 

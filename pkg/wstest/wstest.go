@@ -11,7 +11,7 @@ import (
 // maxPayload is more than any frame of the service holds.
 const maxPayload = 16 << 20
 
-// ReadFrame reads one frame, whatever its kind, without unmasking it.
+// ReadFrame reads one frame of any kind, without unmasking it.
 func ReadFrame(r io.Reader) (ws.Frame, error) {
 	h, err := ws.ReadHeader(r)
 	if err != nil {

@@ -1,6 +1,6 @@
 // Gotest runs go test with the arguments it is given and prints what a person
-// wants to read: one line for each package, the whole output of whatever
-// failed, the reason of whatever was skipped, and a summary as the last line:
+// wants to read: one line for each package, the whole output of each
+// failure, the reason of each skip, and a summary as the last line:
 //
 //	412 passed, 0 failed, 3 skipped
 //
@@ -43,7 +43,7 @@ func run(args []string, out io.Writer) (int, error) {
 	w := bufio.NewWriter(out)
 	r := newReport(w)
 	readErr := r.read(events)
-	// Whatever was wrong with the events, go test must not block on a full pipe.
+	// Even after an error, go test must not block on a full pipe.
 	_, _ = io.Copy(io.Discard, events)
 	waitErr := cmd.Wait()
 

@@ -114,7 +114,7 @@ func build(root, name, arch, binary string) error {
 		"-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid=",
 		"-o", binary, "./functions/"+name+"/bootstrap")
 	cmd.Dir = root
-	// What a shell may have set to other values, and what changes the bytes.
+	// Settings that change the bytes, which a shell may have set to other values.
 	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+arch, "CGO_ENABLED=0",
 		"GOFLAGS=", "GOAMD64=v1", "GOARM64=v8.0", "GOEXPERIMENT=", "GOFIPS140=off", "GOWORK=off")
 	if said, err := cmd.CombinedOutput(); err != nil {
@@ -138,7 +138,7 @@ func write(file, binary string) (err error) {
 		return flate.NewWriter(w, flate.BestCompression)
 	})
 	header := &zip.FileHeader{Name: "bootstrap", Method: zip.Deflate, Modified: modified}
-	header.SetMode(0o755) // whatever the umask was
+	header.SetMode(0o755) // with any umask
 	w, err := z.CreateHeader(header)
 	if err != nil {
 		return err

@@ -22,7 +22,7 @@ const (
 	upgrading         // until the end of the HTTP response
 	subscribing       // during the opening's steps
 	ready
-	dead // broken off; its socket is closed with the pool, so that nobody writes to another's
+	dead // broken off; its socket is closed with the pool, so that nothing writes to another's
 )
 
 // conn is one connection. The loop owns it; others only write to fd.

@@ -1,7 +1,7 @@
 // Package load is the load generator: thousands of WebSocket connections in one
 // epoll loop, which reads what comes into one shared buffer and counts messages
 // in it. It shares the machine with what it measures, so it must be cheap: one
-// read(2) for whatever has come, no goroutine and no buffer a connection.
+// read(2) for all that has come, no goroutine and no buffer a connection.
 package load
 
 import (

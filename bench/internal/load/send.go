@@ -71,7 +71,7 @@ func (w Writer) awaitWritable() error {
 	return nil // the next write says what is wrong
 }
 
-// Offer calls send n times at a steady rate a second, whatever becomes of it: an
+// Offer calls send n times at a steady rate a second, regardless of their outcome: an
 // open loop. due is when the schedule had the message sent. When sending falls
 // behind, it catches up. It returns how long all of it took.
 func Offer(ctx context.Context, n int, rate float64, send func(i int, due time.Duration) error) (time.Duration, error) {

@@ -36,7 +36,7 @@ func Plot(r *Run, charts []Chart, goals []Goal, dir string) error {
 	return nil
 }
 
-// What a chart measures, in pixels.
+// Sizes of a chart, in pixels.
 const (
 	chartWidth = 760
 	labelWidth = 130 // of the systems' names, on the left

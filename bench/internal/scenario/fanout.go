@@ -83,7 +83,7 @@ func each(n int, value int64) []int64 {
 	return all
 }
 
-// burstAt offers so many messages a second on one connection, whatever comes back,
+// burstAt offers so many messages a second on one connection, regardless of answers,
 // and waits for the rest.
 func (z size) burstAt(rate float64) func(*trial) error {
 	return func(t *trial) error {

@@ -17,8 +17,8 @@ import (
 // scenario says otherwise.
 const measureLimit = 3 * time.Minute
 
-// Run runs the scenario so many times on each of its systems, in turns. What
-// goes wrong in a measurement is in the result; an error means that ctx ended.
+// Run runs the scenario so many times on each of its systems, in turns. Errors
+// of a measurement are in the result; an error means that ctx ended.
 func (s Scenario) Run(ctx context.Context, env *system.Env, reps int, progress io.Writer) (report.Scenario, error) {
 	result := report.Scenario{Name: s.Name, Title: s.Title, Systems: make([]report.System, len(s.Systems))}
 	for i, name := range s.Systems {
@@ -29,7 +29,7 @@ func (s Scenario) Run(ctx context.Context, env *system.Env, reps int, progress i
 	}
 	for rep := range reps {
 		for i := range s.Systems {
-			r := &result.Systems[(rep+i)%len(s.Systems)] // nobody is always first
+			r := &result.Systems[(rep+i)%len(s.Systems)] // no system is always first
 			if r.Absent != "" || r.Skipped != "" {
 				continue
 			}

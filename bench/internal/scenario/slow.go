@@ -11,8 +11,8 @@ import (
 	"fleetwire/bench/internal/wire"
 )
 
-// What the slow one gets beside the others' messages: so much that what a server
-// keeps for it soon passes every bound.
+// Bytes for the slow one beside the others' messages: so many that a server's
+// buffer for it soon passes every bound.
 const (
 	footage     = "cameras/7/footage"
 	footageBody = 32 << 10

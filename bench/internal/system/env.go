@@ -95,7 +95,7 @@ func MaxConnections() int {
 	return int(min(limit.Cur, 1<<20)) - 200
 }
 
-// freeAddress is a loopback address that nobody listens on.
+// freeAddress is a loopback address without a listener.
 func freeAddress() (string, error) {
 	a, err := freeAddresses(1)
 	if err != nil {

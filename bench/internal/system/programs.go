@@ -23,7 +23,7 @@ var programs = map[string][]string{
 	Mosquitto:       {"mosquitto"},
 }
 
-// What make bench-peers builds, below the module's root.
+// The programs that make bench-peers builds, below the module's root.
 const (
 	peers          = "bin/peers/"
 	peerNATS       = peers + "nats-server"

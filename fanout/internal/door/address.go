@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// clientAddress is the address that a connect counts against (protocol §6). What
-// X-Forwarded-For says is believed from its end backwards, as long as it was a
+// clientAddress is the address that a connect counts against (protocol §6). The entries
+// of X-Forwarded-For are believed from its end backwards, as long as it was a
 // trusted proxy that wrote it: everything before that may be made up.
 func clientAddress(remote netip.Addr, forwardedFor []string, trusted []netip.Prefix) netip.Addr {
 	address := remote.Unmap()

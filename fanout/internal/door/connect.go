@@ -98,8 +98,8 @@ func (k *connect) readCredential(c *fiber.Ctx) {
 
 // withinLimit holds back addresses that connect too often: it answers 429, and is
 // false then. A connect counts against the app whose key signed its credential. All
-// others count together, so that nobody uses up an app's connects, or a looser limit,
-// by a key id alone.
+// others count together, so that a key id alone cannot use up an app's connects, or a
+// looser limit.
 func (k *connect) withinLimit(c *fiber.Ctx) bool {
 	if !k.Health.Up() {
 		return true // refused with 1013 after the upgrade
@@ -243,7 +243,7 @@ func (k *connect) refuse(why *protocol.CloseError) {
 }
 
 // recovered is deferred on each goroutine that a step begins on. A panic costs this
-// connection alone; the log, and nobody else, hears what it was.
+// connection alone; only the log says what it was.
 func (k *connect) recovered() {
 	p := recover()
 	if p == nil {

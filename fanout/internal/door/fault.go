@@ -10,8 +10,8 @@ import (
 )
 
 // handshakeFault says what is wrong with an upgrade that is no handshake of RFC 6455
-// (§4.2.1), or that two readers could understand differently. What is missing, the
-// upgrade itself refuses.
+// (§4.2.1), or that two readers could understand differently. The upgrade itself
+// refuses a handshake with missing parts.
 func handshakeFault(c *fiber.Ctx) *protocol.Error {
 	ctx := c.Context()
 	conn, _ := ctx.Conn().(*intake.Conn)

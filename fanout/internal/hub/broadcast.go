@@ -28,9 +28,9 @@ type progress struct {
 	flushed  int          // of them
 }
 
-// Broadcast hands messages of one app to everyone whom they concern, in order. It
+// Broadcast hands messages of one app to all connections that they are for, in order. It
 // does a part of that (broker.Deliver), and returns how many messages at the head of
-// the batch are finished; it is to be called again with the rest. It stops before an
+// the batch are finished; the caller calls it again with the rest. It stops before an
 // announcement: those are not for the hub.
 //
 // Frames are shared, never copied per receiver; each connection that got something
@@ -135,8 +135,8 @@ func (h *Hub) deliver(run []broker.Delivery, dirty *[]Subscriber) (receivers int
 	out := round{hub: h, run: run, sender: sender, dirty: dirty}
 	passes := []bool{false}
 	if hasMetadata(run) {
-		// Those who want the metadata come first: whoever is subscribed twice, once
-		// with and once without, gets it.
+		// Subscribers that want the metadata come first: a connection that is subscribed
+		// twice, once with and once without, gets it.
 		passes = []bool{true, false}
 	}
 	for _, metadata := range passes {

@@ -79,7 +79,7 @@ func New(interest Interest) *Hub {
 }
 
 // Precede has f called with direct messages before their peers get them, by the
-// goroutine that calls Broadcast. It is to be set before the first Broadcast.
+// goroutine that calls Broadcast. Set it before the first Broadcast.
 func (h *Hub) Precede(f func(direct []broker.Delivery)) { h.precede = f }
 
 // Subscribe subscribes s to the channel by name, or takes the new option if it

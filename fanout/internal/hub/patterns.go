@@ -27,7 +27,7 @@ type levelNode struct {
 	literal map[string]*levelNode // the next level is this text
 	star    *levelNode            // the next level is "*"
 	partial []partialLevel        // the next level has a star and text
-	deep    []*patternAudience    // the next level has a "**": whatever comes
+	deep    []*patternAudience    // the next level has a "**": all that follows
 	ends    []*patternAudience    // there is no next level
 }
 

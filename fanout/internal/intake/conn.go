@@ -266,7 +266,7 @@ func (c *Conn) refuse(r *refusal) error {
 	return io.EOF
 }
 
-// Write is net.Conn's. What the server still says after a refusal is dropped.
+// Write is net.Conn's. It drops what the server still writes after a refusal.
 func (c *Conn) Write(p []byte) (int, error) {
 	if c.refused {
 		return len(p), nil

@@ -11,10 +11,10 @@ import (
 // covers is unsubscribed, of which the peer gets an error each. closed is whether
 // the connection is closed instead, since its key is revoked or its app suspended.
 //
-// The document is looked up with the scope locked. So whoever calls Follow after
-// having changed the document, or the grant by one that may be older than the
-// document, leaves the connection as the newest document wants it, whatever runs
-// at the same time.
+// The document is looked up with the scope locked. So a caller of Follow that
+// has changed the document, or the grant by one that may be older than the
+// document, leaves the connection as the newest document wants it, no matter what
+// runs at the same time.
 func (s *Session) Follow() (closed bool) {
 	unsubscribed, refused := s.follow()
 	if refused != nil {

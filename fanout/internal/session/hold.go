@@ -10,8 +10,8 @@ import (
 const holdLimit = 3 * time.Second
 
 // held is the direct messages that wait until the connection has the snapshots that
-// it is promised (protocol §4.3). Whoever has seen the peer join may send to it at
-// once, and peers throw away what comes from somebody whom they have not heard of.
+// it is promised (protocol §4.3). A peer that has seen it join may send to it at
+// once, and peers drop messages from a peer that they have not heard of.
 type held struct {
 	snapshots int // promised
 	frames    [][]byte

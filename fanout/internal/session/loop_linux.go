@@ -27,7 +27,7 @@ type loop struct {
 	epoll   *os.File
 	waiting syscall.RawConn
 	epfd    int
-	alarm   int // an eventfd in the epoll set: somebody was posted
+	alarm   int // an eventfd in the epoll set: a session was posted
 
 	mu     sync.Mutex
 	slots  []*Conn // what an event's number means
@@ -54,7 +54,7 @@ func newLoop() (*loop, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}
-	// What is not blocking, os.NewFile has Go's scheduler wait for.
+	// For a non-blocking file, os.NewFile lets Go's scheduler wait.
 	if err := unix.SetNonblock(epfd, true); err != nil {
 		_ = unix.Close(epfd)
 		return nil, os.NewSyscallError("fcntl", err)
@@ -68,7 +68,7 @@ func newLoop() (*loop, error) {
 		_ = l.epoll.Close()
 		return nil, os.NewSyscallError("eventfd", err)
 	}
-	// Edge-triggered, so that nobody has to read it.
+	// Edge-triggered, so that nothing has to read it.
 	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: 0}
 	if err := unix.EpollCtl(epfd, unix.EPOLL_CTL_ADD, l.alarm, &event); err != nil {
 		l.close()

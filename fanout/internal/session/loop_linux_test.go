@@ -27,6 +27,8 @@ func wantSocketClosed(t *testing.T, s *Session) {
 func setWriteBuffer(t *testing.T, s *Session, size int) {
 	t.Helper()
 	check(t, unix.SetsockoptInt(int(s.sock.fd), unix.SOL_SOCKET, unix.SO_SNDBUF, size))
+	// Or the kernel takes less while it cannot send at once, as on a busy machine.
+	check(t, unix.SetsockoptInt(int(s.sock.fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, size))
 }
 
 // countWrites counts the session's writes from now on.

@@ -26,7 +26,7 @@ type socket struct {
 	conn *net.TCPConn
 	waiting
 
-	// What await has read, owned by the goroutine.
+	// Bytes that await has read, owned by the goroutine.
 	has bool
 	n   int
 	err error

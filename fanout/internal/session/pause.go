@@ -1,8 +1,8 @@
 package session
 
-// pause has the connection's further frames wait, in order, until resume. It is called
-// where a frame is handled. What a frame asks may take longer than a loop should: then
-// another goroutine does it, and resumes. Answers stay in the order of the frames.
+// pause has the connection's further frames wait, in order, until resume. A handler
+// calls it when a frame may take longer than a loop should: then another goroutine
+// handles the frame, and resumes. Answers stay in the order of the frames.
 func (c *Conn) pause() { c.paused = true }
 
 // resume undoes pause. Any goroutine may call it, once for each pause.

@@ -40,15 +40,15 @@ type subscribing struct {
 }
 
 // subscribe subscribes with everything that belongs to it, and answers when all
-// of that is confirmed. An error means that nothing has changed, and nobody will
-// be answered. It is called with the scope locked.
+// of that is confirmed. An error means that nothing has changed, and no answer
+// follows. It is called with the scope locked.
 func (s *Session) subscribe(f *protocol.ClientFrame, g *auth.Grant, pattern *channel.Pattern, already bool) error {
 	w := &subscribing{session: s, requestID: f.RequestID, name: f.Channel, pattern: pattern}
 	watches := g.Can(apps.ActionPresence)
 	app := g.App.ID
 	if pattern == nil {
 		// Watching comes first: the confirmations may be there before Join and
-		// Subscribe return, and so may a message from somebody who has seen the peer.
+		// Subscribe return, and so may a message from a peer that has seen this one.
 		if watches {
 			s.watch(app, f.Channel)
 		}

@@ -18,7 +18,7 @@ type queue struct {
 	progress time.Duration // with draining: when the socket last took something (ConnOptions.Ticks)
 	started  bool          // it may be written
 	draining bool          // the socket is full: it will be written to when it takes more
-	flushing bool          // somebody has been told to Flush
+	flushing bool          // a caller has been told to Flush
 	broken   bool          // the socket takes nothing any more
 	resumed  bool          // resume has been called
 	begun    bool          // the first of frames is the rest of one that is partly written

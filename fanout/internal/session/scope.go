@@ -27,8 +27,8 @@ type scope struct {
 func (s *Session) Grant() *auth.Grant { return s.scope.grant.Load() }
 
 // regrantInTurn gives the connection another grant, for the same peer of the same app,
-// for the refresh with this number. Once a later one was granted, it does nothing. What
-// the new grant does not cover is unsubscribed, and returned in order. If that takes too
+// for the refresh with this number. Once a later one was granted, it does nothing.
+// Subscriptions that the new grant does not cover end, and are returned in order. If that takes too
 // long to find out, it is refused and changes nothing.
 func (s *Session) regrantInTurn(g *auth.Grant, number uint32) (unsubscribed []string, refused *protocol.Error) {
 	c := &s.scope

@@ -13,8 +13,8 @@ import (
 )
 
 // kernelUnsent is about how much the kernel takes of what it cannot send yet. By
-// itself it takes up to 4 MiB a connection (tcp_wmem), beside our own bound. What is
-// under way to the peer does not count, so that a long and fast line stays full.
+// itself it takes up to 4 MiB a connection (tcp_wmem), beside our own bound. Bytes
+// under way to the peer do not count, so that a long and fast line stays full.
 const kernelUnsent = 64 << 10
 
 // socket is a bare TCP socket, which Go's own poller knows nothing of. It is

@@ -116,7 +116,7 @@ func (c *Conn) beginEnding(err error) {
 	if e.Code == protocol.ClosePolicy {
 		patience = slowCloseTimeout
 	}
-	e.late.Store(e.By == "network") // nobody is there to wait for
+	e.late.Store(e.By == "network") // no peer is there to wait for
 	e.deadline = time.AfterFunc(patience, func() {
 		e.late.Store(true)
 		c.wake()
@@ -131,7 +131,7 @@ func (c *Conn) beginEnding(err error) {
 		c.awaitPeerClose() // it may be behind what was read
 	}
 	c.handler.ending()
-	c.Flush() // whoever queued the last frames may not have come to it yet
+	c.Flush() // the caller that queued the last frames may not have flushed yet
 }
 
 // endedBy finds out who ended the connection: the first close wins.

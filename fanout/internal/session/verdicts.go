@@ -21,7 +21,7 @@ func newVerdicts(g *auth.Grant) *verdicts {
 }
 
 // complete says whether there is a verdict on each of the subscriptions. It is called
-// with the scope locked. What lacks a verdict gets one from judge.
+// with the scope locked. judge gives the missing ones.
 func (v *verdicts) complete(all subscriptions) bool {
 	v.open = v.open[:0]
 	for _, one := range all {

@@ -7,8 +7,8 @@ const maxWrite = 64 << 10
 
 var gatherBuffers = sync.Pool{New: func() any { b := make([]byte, 0, maxWrite); return &b }}
 
-// Flush writes what is queued, as far as the socket takes it at once. What it
-// does not take is written when it takes more, so that nobody waits for a slow
+// Flush writes what is queued, as far as the socket takes it at once. The rest
+// is written when the socket takes more, so that no caller waits for a slow
 // peer.
 func (c *Conn) Flush() {
 	c.out.mu.Lock()

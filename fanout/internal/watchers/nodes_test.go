@@ -43,11 +43,11 @@ func startFleetNode(t testing.TB, rdb *redis.Client) *fleetNode {
 	health := redisconn.NewHealth(log)
 	n := &fleetNode{redis: rdb}
 	n.broker = broker.New(broker.Options{Redis: rdb, Health: health, Log: log, Node: fmt.Sprint("node-", fleetNodes)})
-	n.members = members.NewTracker(members.Options{Redis: rdb, Health: health, Log: log, Lease: 1500 * time.Millisecond})
+	n.members = members.NewTracker(members.Options{Redis: rdb, Health: health, Log: log, Lease: 2500 * time.Millisecond})
 	n.watchers = New(Options{Interest: n.broker, Log: log, Load: func(ctx context.Context, ids []presence.ChannelID) ([]presence.State, error) {
 		return presence.Load(ctx, rdb, rediskeys.Namespace{}, ids)
 	}})
-	n.watchers.settling = 3 * time.Second // twice the lease
+	n.watchers.settling = 5 * time.Second // twice the lease
 	n.broker.OnRestored(n.watchers.Restored)
 	ctx, cancel := context.WithCancel(context.Background())
 	var parts sync.WaitGroup

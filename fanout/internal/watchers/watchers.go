@@ -77,7 +77,7 @@ type Options struct {
 	Log  *slog.Logger
 }
 
-// Watchers is safe for concurrent use. Nobody waits for Redis in it.
+// Watchers is safe for concurrent use. None of its calls wait for Redis.
 type Watchers struct {
 	opt      Options
 	settling time.Duration // see the constant

@@ -42,7 +42,7 @@ func testSubscribers(t *testing.T, s *system) {
 	other.subscribe("app", "c", 2)
 	expect("app", "c", 2)
 
-	// A message that did not ask is not told; one over its cap reached nobody.
+	// A message that did not ask is not told; one over its cap reached no subscriber.
 	o := from.Prepare(&broker.Message{App: "app", Channel: "c", From: "p", Data: []byte("1")})
 	send(t, from, unlimited("app"), o)
 	if o.Subscribers != 0 {
@@ -56,7 +56,7 @@ func testSubscribers(t *testing.T, s *system) {
 	}
 }
 
-// testEmptiedBucket: the last subscriber of a node goes, somebody publishes
+// testEmptiedBucket: the last subscriber of a node goes, a message is published
 // meanwhile, and a subscriber comes again.
 func testEmptiedBucket(t *testing.T, s *system) {
 	n, witness, from := s.node(), s.node(), s.publisher()

@@ -71,7 +71,7 @@ func testInterest(t *testing.T, s *system) {
 		return s.Redis.PubSubNumPat(context.Background()).Val() == 0
 	})
 	expect("nothing wanted", 0)
-	// What was never wanted is confirmed too.
+	// A channel that was never wanted is confirmed too.
 	n.confirm(func(done func(error)) error { return n.SetSubscribers("app", "never wanted", 0, done) })
 }
 

@@ -64,7 +64,7 @@ func testNames(t *testing.T, s *system) {
 }
 
 // testPatterns gives each hostile pattern a node's whole interest: what it
-// matches must come, whatever Redis makes of its letters.
+// matches must come, however Redis reads its letters.
 func testPatterns(t *testing.T, s *system) {
 	patterns := []string{
 		"*", "**", "a*", "*a", "a/*", "a/**", "*/*", "[ab]*", "[*", "*]", "?*", "^*", "*^*",

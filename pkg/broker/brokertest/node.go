@@ -208,8 +208,8 @@ func (n *node) wait(count int) []broker.Delivery {
 }
 
 // settle returns all messages that have come, and is sure that none is under
-// way: from sends one more, in an app of its own. What went through Redis before
-// it has arrived before it.
+// way: from sends one more, in an app of its own. Messages that went through Redis
+// before it have arrived before it.
 func (n *node) settle(from *broker.Broker) []broker.Delivery {
 	n.t.Helper()
 	n.settled++

@@ -192,7 +192,7 @@ func testTokensAreShared(t *testing.T, s *system) {
 	take(0)
 }
 
-// testBrokenBucket: messages whose tokens nobody can tell are not published, and
+// testBrokenBucket: messages whose tokens cannot be counted are not published, and
 // another app's are.
 func testBrokenBucket(t *testing.T, s *system) {
 	n := s.node()

@@ -14,8 +14,8 @@ const (
 	closePause = 20 * time.Millisecond
 )
 
-// living is a connection as far as follow is concerned: a session.
-type living interface{ Follow() (closed bool) }
+// follower is a connection that can follow a new apps document: a session.
+type follower interface{ Follow() (closed bool) }
 
 // follow brings all connections into line with the apps document whenever it is
 // replaced, until ctx ends. Those that are being admitted meanwhile look for
@@ -39,7 +39,7 @@ func (n *Node) follow(ctx context.Context) {
 }
 
 // followAll adds to closed how many of the connections it closed.
-func followAll[S living](ctx context.Context, connections []S, closed int) int {
+func followAll[S follower](ctx context.Context, connections []S, closed int) int {
 	for _, c := range connections {
 		if !c.Follow() {
 			continue
