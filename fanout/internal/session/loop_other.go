@@ -75,7 +75,11 @@ func (k *socket) read(*reader) (int, error) {
 	return k.n, k.err
 }
 
-func (k *socket) stopReading() { k.wakes = make(chan struct{}, 1) }
+func (k *socket) stopReading() {
+	if k.wakes == nil {
+		k.wakes = make(chan struct{}, 1)
+	}
+}
 
 func (k *socket) pauseReading()    { k.stopReading() }
 func (k *socket) continueReading() { k.wakes = nil }

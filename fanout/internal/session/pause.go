@@ -13,11 +13,14 @@ func (c *Conn) resume() {
 	c.out.mu.Unlock()
 }
 
-// stopWhilePaused stops reading after a turn in which a frame called pause.
+// stopWhilePaused stops reading after a turn in which a frame called pause, unless
+// resume has been called already: its wake gives the connection the next turn.
 func (c *Conn) stopWhilePaused() {
 	c.out.mu.Lock()
-	c.sock.pauseReading()
-	c.out.mu.Unlock()
+	defer c.out.mu.Unlock()
+	if !c.out.resumed {
+		c.sock.pauseReading()
+	}
 }
 
 // goOn begins reading again if resume has been called, or if there is nothing to wait
