@@ -209,6 +209,7 @@ type watcher struct {
 	shown   map[string]map[string]string // by channel
 	lines   []string
 	lax     bool   // watches patterns: what it knows need not be true
+	flushed func() // called by the next Flush
 	stable  string // begins the names of peers that never leave; "": there are none
 }
 
@@ -232,6 +233,12 @@ func (o *watcher) AppendSnapshot(frame []byte) bool { return o.AppendPresence(fr
 func (o *watcher) Flush() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if f := o.flushed; f != nil {
+		o.flushed = nil
+		o.mu.Unlock()
+		f()
+		o.mu.Lock()
+	}
 	o.flagged = false
 	for _, f := range o.queued {
 		o.frames = append(o.frames, f)

@@ -141,16 +141,28 @@ func (ws *Watchers) loadViews(ctx context.Context, asked []loadAsked) error {
 		}
 		return nil
 	}
+	members := make([]map[string]string, len(states))
+	for i := range states {
+		members[i] = byPeer(states[i].Members)
+	}
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	for i, a := range asked {
 		ws.reads.spend(a.view.id.App, readBytes(&states[i]), time.Now())
 		if a.view.round == a.round {
 			a.view.asked = false
-			ws.replace(a.view, states[i])
+			ws.replace(a.view, states[i], members[i])
 		}
 	}
 	return nil
+}
+
+func byPeer(members []presence.Member) map[string]string {
+	all := make(map[string]string, len(members))
+	for _, m := range members {
+		all[m.Peer] = m.Metadata
+	}
+	return all
 }
 
 // takeLoads takes views of the next app. Those of an app that has had too much read

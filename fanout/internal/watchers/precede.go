@@ -29,7 +29,7 @@ func (ws *Watchers) precede(d *broker.Delivery) {
 	var ending []*view
 	end := func(v *view) bool {
 		before, changed := v.was[from]
-		if v.id.App != d.App || !changed || before.present || len(v.members) > few {
+		if v.id.App != d.App || !changed || before.present || len(v.members) > few || v.encoding {
 			return false
 		}
 		ending = append(ending, v)

@@ -3,6 +3,8 @@ package watchers
 import (
 	"runtime"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"fleetwire/pkg/presence"
 )
@@ -52,5 +54,117 @@ func TestSnapshotIsSharedOverTime(t *testing.T) {
 			t.Error("the view itself keeps the snapshot in memory")
 		}
 		enter()
+	})
+}
+
+// A large channel's snapshot is encoded without the lock. A change meanwhile reaches
+// those who were there before, and the newcomer, after its snapshot.
+func TestChangesWhileASnapshotIsEncoded(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.do("c", fleet(3*large)...)
+		before, newcomer := w.watcher(1), w.watcher(2)
+		w.watch(before, "c")
+		pass()
+		before.lines = nil
+		before.flushed = func() { // between the end of the window and the snapshot
+			w.do("c", "-p0001", "+late", `+p0002{"k":1}`)
+		}
+		w.do("c", "+x")
+		w.watch(newcomer, "c")
+		time.Sleep(3 * window)
+		synctest.Wait()
+		if before.flushed != nil {
+			t.Fatal("nothing was flushed")
+		}
+		changes := `c: +late +p0002{"k":1} -p0001`
+		before.want("c: +x", changes)
+		if n := len(newcomer.lines); n != 2 || newcomer.lines[1] != changes {
+			t.Errorf("the newcomer was shown %d frames: %q", n, newcomer.lines[1:])
+		}
+		w.do("c", "-late")
+		pass()
+		w.wantTruth(before, "c")
+		w.wantTruth(newcomer, "c")
+	})
+}
+
+// Connections that leave, or leave and come again, while a snapshot for them is encoded
+// get none, or one.
+func TestComingAndGoingWhileASnapshotIsEncoded(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.do("c", fleet(3*large)...)
+		before, gone, again := w.watcher(1), w.watcher(2), w.watcher(3)
+		w.watch(before, "c")
+		pass()
+		before.lines = nil
+		before.flushed = func() {
+			if !w.watchers.Unwatch(gone, app, "c") {
+				t.Error("the snapshot was not promised any more while it was encoded")
+			}
+			w.watchers.Unwatch(again, app, "c")
+			w.watch(again, "c")
+		}
+		w.do("c", "+x")
+		w.watch(gone, "c")
+		w.watch(again, "c")
+		time.Sleep(3 * window)
+		synctest.Wait()
+		if before.flushed != nil {
+			t.Fatal("nothing was flushed")
+		}
+		before.want("c: +x")
+		gone.want()
+		if len(again.lines) != 1 {
+			t.Errorf("the connection that came again was shown %d frames", len(again.lines))
+		}
+		w.wantTruth(again, "c")
+	})
+}
+
+// The same where no connection watches the channel yet.
+func TestChangesWhileTheFirstSnapshotIsEncoded(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.do("c", fleet(3*large)...)
+		pattern, one := w.watcher(1), w.watcher(2)
+		pattern.lax = true
+		must(t, w.watchers.WatchPattern(pattern, app, mustCompile(t, "*"), none))
+		w.watch(one, "c")
+		pattern.flushed = func() { w.do("c", "+late") }
+		w.do("c", "+x")
+		time.Sleep(3 * window)
+		synctest.Wait()
+		if pattern.flushed != nil {
+			t.Fatal("nothing was flushed")
+		}
+		if len(one.lines) != 2 || one.lines[1] != "c: +late" {
+			t.Errorf("%d frames came: %q", len(one.lines), one.lines[1:])
+		}
+		w.wantTruth(one, "c")
+		pattern.want("c: +x", "c: +late")
+	})
+}
+
+// A channel that is left by all while its snapshot is encoded, and then watched again,
+// is loaded anew.
+func TestWatchedAgainWhileASnapshotIsEncoded(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.do("c", fleet(3*large)...)
+		pattern, one, two := w.watcher(1), w.watcher(2), w.watcher(3)
+		pattern.lax = true
+		must(t, w.watchers.WatchPattern(pattern, app, mustCompile(t, "*"), none))
+		pattern.flushed = func() {
+			w.watchers.Unwatch(one, app, "c")
+			w.watch(two, "c")
+		}
+		w.watch(one, "c")
+		w.do("c", "+x")
+		time.Sleep(3 * window)
+		synctest.Wait()
+		if pattern.flushed != nil {
+			t.Fatal("nothing was flushed")
+		}
+		one.want()
+		w.wantTruth(two, "c")
+		pattern.want("c: +x")
 	})
 }

@@ -1,6 +1,7 @@
 package watchers
 
 import (
+	"maps"
 	"time"
 	"weak"
 
@@ -23,6 +24,8 @@ type view struct {
 	// members is who is there and their metadata; was, of those who changed in this
 	// window, what the watchers know.
 	members    map[string]string
+	encoding   bool               // a snapshot is being encoded: see encodeLater
+	shared     bool               // members is what is being encoded: set copies it first
 	shown      weak.Pointer[byte] // the snapshot of members, for as long as a connection has it queued
 	shownBytes int                // its length
 	version    presence.Version
@@ -75,6 +78,7 @@ func (ws *Watchers) view(id presence.ChannelID) *view {
 func (v *view) reset() {
 	v.round++
 	v.heard, v.loaded, v.asked = false, false, false
+	v.shared = false
 	v.members, v.was, v.pending, v.version, v.settled = nil, nil, nil, presence.Version{}, time.Time{}
 	v.watchers, v.newcomers = nil, nil
 	v.shown = weak.Pointer[byte]{}
@@ -212,6 +216,9 @@ func (ws *Watchers) set(v *view, peer string, now known) {
 		return
 	}
 	v.shown = weak.Pointer[byte]{}
+	if v.shared {
+		v.members, v.shared = maps.Clone(v.members), false
+	}
 	if now.present {
 		if v.members == nil {
 			v.members = map[string]string{}
@@ -220,7 +227,7 @@ func (ws *Watchers) set(v *view, peer string, now known) {
 	} else {
 		delete(v.members, peer)
 	}
-	if len(v.watchers) == 0 {
+	if len(v.watchers) == 0 && !v.encoding {
 		return // no watcher knows anything
 	}
 	if _, changed := v.was[peer]; !changed {
@@ -232,28 +239,22 @@ func (ws *Watchers) set(v *view, peer string, now known) {
 	ws.open(v)
 }
 
-// replace makes the view what Redis has.
-func (ws *Watchers) replace(v *view, state presence.State) {
+// replace makes the view what Redis has; there is state.Members, by peer.
+func (ws *Watchers) replace(v *view, state presence.State, there map[string]string) {
 	now := time.Now()
 	if v.version.Incarnation != state.Version.Incarnation && len(v.members) > 0 && v.settled.IsZero() {
 		v.settled = now.Add(ws.settling)
 		ws.lost = append(ws.lost, v)
 		signal(ws.loading)
 	}
-	there := make(map[string]string, len(state.Members))
-	for _, m := range state.Members {
-		ws.set(v, m.Peer, known{m.Metadata, true})
-		there[m.Peer] = m.Metadata
-	}
-	if now.Before(v.settled) {
-		there = v.members // for now
-	} else {
+	settling := now.Before(v.settled)
+	if !settling {
 		v.settled = time.Time{}
 	}
-	for peer := range v.members {
-		if _, ok := there[peer]; !ok {
-			ws.set(v, peer, known{})
-		}
+	if len(v.members) == 0 && len(v.watchers) == 0 && !v.encoding {
+		v.members, v.shown = there, weak.Pointer[byte]{}
+	} else {
+		ws.setAll(v, there, settling)
 	}
 	v.version, v.loaded = state.Version, true
 	if len(v.newcomers) > 0 {
@@ -263,6 +264,22 @@ func (ws *Watchers) replace(v *view, state presence.State) {
 	v.pending = nil
 	for _, a := range pending {
 		ws.take(v, a)
+	}
+}
+
+// setAll sets all peers that are there. The others have left, unless they may still be
+// stated.
+func (ws *Watchers) setAll(v *view, there map[string]string, settling bool) {
+	for peer, metadata := range there {
+		ws.set(v, peer, known{metadata, true})
+	}
+	if settling || len(v.members) == len(there) {
+		return
+	}
+	for peer := range v.members {
+		if _, ok := there[peer]; !ok {
+			ws.set(v, peer, known{})
+		}
 	}
 }
 

@@ -98,7 +98,8 @@ type Watchers struct {
 
 	budget  budget
 	reads   budget
-	closing int // what the view that is being closed costs its app, in bytes
+	closing int       // what the view that is being closed costs its app, in bytes
+	later   *snapshot // to encode, without the lock
 
 	dirty []Watcher // have frames to flush
 

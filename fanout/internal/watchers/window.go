@@ -6,8 +6,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unsafe"
-	"weak"
 
 	"fleetwire/pkg/protocol"
 )
@@ -85,14 +83,15 @@ func (ws *Watchers) runWindows(ctx context.Context) {
 			if v != nil {
 				ws.close(v)
 			}
-			dirty := ws.dirty
-			ws.dirty = spare
-			ws.mu.Unlock()
-			for i, w := range dirty {
-				w.Flush()
-				dirty[i] = nil
+			later := ws.later
+			ws.later = nil
+			spare = ws.flushAndUnlock(spare)
+			if later != nil {
+				frame := encodeSnapshot(v.id.Channel, later.members)
+				ws.mu.Lock()
+				ws.encoded(later, frame)
+				spare = ws.flushAndUnlock(spare)
 			}
-			spare = dirty[:0]
 			if v == nil {
 				if wait > 0 {
 					timer.Reset(wait)
@@ -101,6 +100,19 @@ func (ws *Watchers) runWindows(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// flushAndUnlock writes what was appended, without the lock. spare becomes ws.dirty,
+// and what that was is returned empty.
+func (ws *Watchers) flushAndUnlock(spare []Watcher) []Watcher {
+	dirty := ws.dirty
+	ws.dirty = spare
+	ws.mu.Unlock()
+	for i, w := range dirty {
+		w.Flush()
+		dirty[i] = nil
+	}
+	return dirty[:0]
 }
 
 // nextDue takes the next view whose window must close, or says in how long there
@@ -233,25 +245,41 @@ func (ws *Watchers) welcome(v *view) {
 	if !v.loaded || v.asked {
 		return // they get it when it is
 	}
-	var frame []byte
-	var stay []*watching
+	var ready []*watching
 	for _, entry := range v.newcomers {
 		switch {
 		case !entry.ready:
 		case !v.reached(entry):
 			ws.waitFor(v, entry)
 		default:
-			if frame == nil {
-				frame = v.snapshot()
-			}
-			entry.newcomer = false
-			entry.at = len(v.watchers)
-			v.watchers = append(v.watchers, entry)
-			ws.appended(entry.watcher, frame, entry.watcher.AppendSnapshot(frame))
-			continue
+			ready = append(ready, entry)
 		}
-		entry.at = len(stay)
-		stay = append(stay, entry)
+	}
+	switch frame := v.shownFrame(); {
+	case len(ready) == 0:
+	case frame != nil:
+		ws.show(v, ready, frame)
+	case len(v.members) > large:
+		ws.encodeLater(v, ready)
+	default:
+		ws.show(v, ready, v.keepShown(encodeSnapshot(v.id.Channel, v.members)))
+	}
+}
+
+// show makes watchers of newcomers, which the frame tells who is there.
+func (ws *Watchers) show(v *view, ready []*watching, frame []byte) {
+	for _, entry := range ready {
+		entry.newcomer = false
+		ws.appended(entry.watcher, frame, entry.watcher.AppendSnapshot(frame))
+	}
+	var stay []*watching
+	for _, entry := range v.newcomers {
+		list := &v.watchers
+		if entry.newcomer {
+			list = &stay
+		}
+		entry.at = len(*list)
+		*list = append(*list, entry)
 	}
 	v.newcomers = stay
 }
@@ -272,26 +300,4 @@ func (ws *Watchers) waitFor(v *view, entry *watching) {
 	}
 	entry.waited = true
 	ws.open(v)
-}
-
-// snapshot is one frame with all members. Those who get the same one share it, also
-// when they come one after the other: one who does not read keeps it for a while.
-func (v *view) snapshot() []byte {
-	if first := v.shown.Value(); first != nil {
-		return unsafe.Slice(first, v.shownBytes)
-	}
-	frame := v.encodeSnapshot()
-	v.shown, v.shownBytes = weak.Make(unsafe.SliceData(frame)), len(frame)
-	return frame
-}
-
-func (v *view) encodeSnapshot() []byte {
-	joined := make([]protocol.PresencePeer, 0, len(v.members))
-	for peer, metadata := range v.members {
-		joined = append(joined, protocol.PresencePeer{PeerID: peer, Metadata: metadata})
-	}
-	if len(joined) == 0 {
-		return protocol.AppendTextFrame(nil, protocol.AppendPresence(nil, v.id.Channel, nil, nil))
-	}
-	return encode(v.id.Channel, joined, nil)
 }
