@@ -135,7 +135,7 @@ func (s *headScanner) contentLength(value string) *refusal {
 	}
 	s.hasLength = true
 	n, err := strconv.ParseUint(value, 10, 63)
-	if err != nil || value[0] == '+' {
+	if err != nil {
 		return malformed("the Content-Length must be a number of bytes, in digits")
 	}
 	s.bodyLength = int64(n)
@@ -176,8 +176,8 @@ func isToken(s []byte) bool {
 	return len(s) > 0
 }
 
-// isHost takes a reg-name or address and a port (RFC 3986 §3.2). None is allowed
-// by RFC 9110 §7.2, for a target without one.
+// isHost takes a reg-name or address and a port (RFC 3986 §3.2). An empty one is
+// allowed by RFC 9110 §7.2, for a target without one.
 func isHost(s string) bool {
 	host, port := s, ""
 	if i := strings.LastIndexByte(s, ':'); i > strings.LastIndexByte(s, ']') {
