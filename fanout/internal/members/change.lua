@@ -17,7 +17,7 @@
 -- is on, separated by commas, a newline, and its metadata.
 local node, topics = ARGV[1], ARGV[2]
 local most = 1000 -- fields of one command: Lua's stack is bounded
-local scanned, leave = 64, 200 -- with *: members to look at, roughly, and to let leave at most
+local scanned, leave = 16, 100 -- with *: members to look at, roughly, and to let leave at most
 local reply = {}
 local a = 4
 

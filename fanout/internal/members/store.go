@@ -45,7 +45,7 @@ type changeCall struct {
 // each that is not known here. Redis should be through with a run in a millisecond.
 const (
 	changesInCall = 200
-	bytesInCall   = 256 << 10
+	bytesInCall   = 64 << 10
 )
 
 // isFull says whether no further change fits into the call.
