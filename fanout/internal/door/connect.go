@@ -51,6 +51,7 @@ type connect struct {
 	conn    *net.TCPConn
 	early   []byte           // sent right behind the upgrade request
 	session *session.Session // nil: not made yet
+	taken   bool             // it has a place in the app's plan, which nothing else gives back yet
 }
 
 // serveUpgrade is the handler of GET /v1.
@@ -168,7 +169,7 @@ func (k *connect) upgraded(c *websocket.Conn) {
 }
 
 // register makes the connection known as its peer's. That comes before the look at
-// the revocations: who revokes after the look finds the connection to close.
+// the revocations: a revocation after the look finds the connection to close.
 func (k *connect) register() {
 	if !k.Live() { // a subscribe would fail
 		k.refuse(protocol.Closef(protocol.CloseTryLater, ""))
@@ -198,6 +199,7 @@ func (k *connect) admitted(err error) {
 	defer k.recovered()
 	switch {
 	case err == nil:
+		k.taken = true
 		k.welcome()
 	case errors.Is(err, quota.ErrRevoked):
 		k.refuse(protocol.Closef(protocol.CloseInvalidCredential, "the token was revoked"))
@@ -219,6 +221,7 @@ func (k *connect) welcome() {
 	if k.Draining() { // nor may the drain
 		s.Close(protocol.Closef(protocol.CloseGoingAway, ""))
 	}
+	k.taken = false // the session gives it back from here on
 	s.Start()
 }
 
@@ -251,6 +254,9 @@ func (k *connect) recovered() {
 	}
 	k.Log.Error("an upgrade panicked", "panic", p, "stack", string(debug.Stack()))
 	if k.session != nil {
+		if k.taken {
+			k.SessionOptions.Left(k.session)
+		}
 		k.session.Refuse(protocol.Closef(protocol.CloseInternalError, ""))
 		return
 	}
