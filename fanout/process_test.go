@@ -47,6 +47,7 @@ type process struct {
 
 	mu    sync.Mutex
 	lines []string
+	more  chan struct{} // closed with the next line
 	read  chan struct{} // closed when the log has ended
 }
 
@@ -60,7 +61,7 @@ func (p *process) writeApps(text string) {
 // startProcess waits until it listens. Its log is read until stopReading.
 func startProcess(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, apps: filepath.Join(t.TempDir(), "apps.json"), read: make(chan struct{})}
+	p := &process{t: t, apps: filepath.Join(t.TempDir(), "apps.json"), read: make(chan struct{}), more: make(chan struct{})}
 	p.writeApps(processDocument)
 	out, in, err := os.Pipe()
 	if err != nil {
@@ -85,6 +86,8 @@ func startProcess(t *testing.T, env []string, args ...string) *process {
 		for in := bufio.NewScanner(out); in.Scan(); {
 			p.mu.Lock()
 			p.lines = append(p.lines, in.Text())
+			close(p.more)
+			p.more = make(chan struct{})
 			p.mu.Unlock()
 		}
 	}()
@@ -109,8 +112,10 @@ func field(line, name string) string {
 // line waits for a line of the log with the text.
 func (p *process) line(text string) string {
 	p.t.Helper()
-	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
+	late := time.After(patience)
+	for {
 		p.mu.Lock()
+		more := p.more
 		for _, line := range p.lines {
 			if strings.Contains(line, text) {
 				p.mu.Unlock()
@@ -118,7 +123,9 @@ func (p *process) line(text string) string {
 			}
 		}
 		p.mu.Unlock()
-		if time.Since(begin) > patience {
+		select {
+		case <-more:
+		case <-late:
 			p.t.Fatalf("no line with %q in the log:\n%s", text, p.logged())
 		}
 	}

@@ -55,7 +55,7 @@ func TestInboxIsBounded(t *testing.T) {
 	if err := add(); !errors.Is(err, errInboxFull) {
 		t.Errorf("message past the bound: %v", err)
 	}
-	// What is being delivered counts until it is finished.
+	// Messages that are being delivered count until they are finished.
 	b := in.take()
 	if err := add(); !errors.Is(err, errInboxFull) {
 		t.Errorf("message past the bound, while others are being delivered: %v", err)
@@ -115,7 +115,7 @@ func TestAppsTakeTurns(t *testing.T) {
 	}
 }
 
-// What comes while an app's batch is delivered is in its next batch, not in this one.
+// Messages that come while an app's batch is delivered are in its next batch.
 func TestBatchStaysUntilFinished(t *testing.T) {
 	in := newInbox()
 	for i := range uint64(3) {

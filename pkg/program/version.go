@@ -6,9 +6,10 @@ import (
 	"strings"
 )
 
-// versionLine says which build a program is: "fanout v1.2.3 commit 0123abcd… go1.26.8". The version is "devel", and
-// the commit "unknown", where Go did not record them; "+dirty" marks a commit whose
-// checkout had changes. info is nil for a binary that was built without modules.
+// versionLine says which build a program is: "fanout v1.2.3 commit 0123abcd… go1.26.8".
+// The version is "devel", and the commit "unknown", where Go did not record them;
+// "+dirty" marks a commit whose checkout had changes. info is nil for a binary that was
+// built without modules.
 func versionLine(name string, info *debug.BuildInfo) string {
 	version, commit, dirty := "", "unknown", ""
 	if info != nil {

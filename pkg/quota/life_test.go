@@ -144,8 +144,8 @@ func TestTokenLifeAfterALoss(t *testing.T) {
 	})
 }
 
-// What a node holds has an end from its first connect on, and a node that is never
-// without connects keeps it.
+// The connections that a node holds expire from its first connect on, and a node that
+// always has connects keeps them.
 func TestHeldConnectionsAreRenewedAmongConnects(t *testing.T) {
 	both(t, func(t *testing.T, client func() *redis.Client) {
 		rdb := client()

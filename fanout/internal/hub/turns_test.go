@@ -85,8 +85,8 @@ func TestOneCallIsBounded(t *testing.T) {
 	}
 }
 
-// What has the same receivers is still one buffer and one write for each, and a batch
-// that asks for little is finished at once.
+// Messages with the same receivers are still one buffer and one write for each, and a
+// batch that asks for little is finished at once.
 func TestSmallBatchIsOneCall(t *testing.T) {
 	in := newInterest()
 	h := New(in)

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"fleetwire/pkg/redisconn/redistest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -145,7 +147,7 @@ func TestLongHeadsShareABudget(t *testing.T) {
 		client, _, read := begun()
 		reads, clients = append(reads, read), append(clients, client)
 	}
-	waitFor(t, "both have taken their part", func() bool { return l.heads.used.Load() == 2*32<<10 })
+	redistest.Eventually(t, patience, "both have taken their part", func() bool { return l.heads.used.Load() == 2*32<<10 })
 	client, server := connect(t, l)
 	send(t, client, head(32 << 10)[:freeHead+1])
 	wantRefused(t, client, server, 503)
@@ -278,15 +280,6 @@ func FuzzChunks(f *testing.F) {
 			t.Fatalf("whole: %d %v %v; cut at %d: %d %v %v", n, done, refused, at, m, done2, refused2)
 		}
 	})
-}
-
-func waitFor(t testing.TB, what string, is func() bool) {
-	t.Helper()
-	for begin := time.Now(); !is(); time.Sleep(time.Millisecond) {
-		if time.Since(begin) > patience {
-			t.Fatalf("not within %v: %s", patience, what)
-		}
-	}
 }
 
 func check(t testing.TB, err error) {
