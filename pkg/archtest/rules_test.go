@@ -144,7 +144,7 @@ const (
 const sessionDir = "fanout/internal/session"
 
 var connFiles = []string{
-	"conn.go", "hold.go", "keepalive.go", "loop_linux.go", "loop_other.go", "pause.go", "queue.go", "read.go", "snapshot.go",
+	"conn.go", "hold.go", "keepalive.go", "loop_linux.go", "loop_other.go", "pause.go", "queue.go", "read.go",
 	"socket_linux.go", "socket_other.go", "socket_unix.go", "turn.go", "websocket.go", "write.go",
 }
 

@@ -33,7 +33,7 @@ func (a *audience) find(s Subscriber) int {
 
 func (a *audience) put(s Subscriber, metadata bool) {
 	if i := a.find(s); i >= 0 {
-		a.members[i].metadata = metadata
+		a.members[i].subscriber, a.members[i].metadata = s, metadata
 		return
 	}
 	a.members = append(a.members, member{s, s.ID(), metadata})

@@ -168,18 +168,12 @@ type round struct {
 // queue appends the run to those of the audience who want (metadata) or do not
 // want the sender's metadata; with any, to all of them.
 func (r *round) queue(a *audience, metadata, any bool) {
-	direct := r.run[0].Kind == broker.KindPeer
 	for i := range a.members {
 		m := &a.members[i]
 		if m.id == r.sender || (!any && m.metadata != metadata) {
 			continue
 		}
-		var queued, flush bool
-		if direct {
-			queued, flush = m.subscriber.AppendDirect(r.frames(metadata), r.hub.sequence)
-		} else {
-			queued, flush = m.subscriber.Append(r.frames(metadata), r.hub.sequence)
-		}
+		queued, flush := m.subscriber.Append(r.frames(metadata), r.hub.sequence)
 		if queued {
 			r.receivers++
 		}

@@ -262,11 +262,10 @@ func TestRefusedFramesAreNotCounted(t *testing.T) {
 // idle is a subscriber that costs nothing.
 type idle uint64
 
-func (i idle) ID() uint64                               { return uint64(i) }
-func (i idle) Append([]byte, uint64) (bool, bool)       { return true, true }
-func (i idle) AppendDirect([]byte, uint64) (bool, bool) { return true, true }
-func (i idle) Flush()                                   {}
-func (idle) Close(*protocol.CloseError) bool            { return true }
+func (i idle) ID() uint64                         { return uint64(i) }
+func (i idle) Append([]byte, uint64) (bool, bool) { return true, true }
+func (i idle) Flush()                             {}
+func (idle) Close(*protocol.CloseError) bool      { return true }
 
 func audienceOf(t testing.TB, n int) (*Hub, []broker.Delivery) {
 	h := New(newInterest())

@@ -118,7 +118,6 @@ type subscriber struct {
 	pending  bool // told to flush
 	got      [][]byte
 	appends  int // that were queued
-	directs  int // of them
 	flushes  int
 	unsent   int  // bytes since the last flush
 	most     int  // that unsent has ever been
@@ -145,14 +144,6 @@ func (s *subscriber) Append(frame []byte, sequence uint64) (queued, flush bool) 
 	flush = !s.pending
 	s.pending = true
 	return true, flush
-}
-
-func (s *subscriber) AppendDirect(frame []byte, sequence uint64) (queued, flush bool) {
-	queued, flush = s.Append(frame, sequence)
-	if queued {
-		s.directs++
-	}
-	return queued, flush
 }
 
 func (s *subscriber) Flush() { s.flushes++; s.pending, s.unsent = false, 0 }

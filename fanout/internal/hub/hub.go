@@ -17,18 +17,17 @@ import (
 	"fleetwire/pkg/protocol"
 )
 
-// Subscriber is a connection of this node.
+// Subscriber is a connection of this node. A connection may be a Subscriber of its own
+// in each channel, and as its peer: all of them have the same ID and share a queue.
 type Subscriber interface {
 	// ID is the connection's id, never 0, unique in this process.
 	ID() uint64
 	// Append queues a shared, immutable frame, unless the subscriber was given
 	// one with this sequence already: overlapping subscriptions deliver a message
 	// once. queued says that it did; flush, that the subscriber now needs a Flush
-	// which no earlier Append asked for. It never blocks.
+	// which no earlier Append asked for. A frame that has to wait for something else
+	// counts as queued, and needs no Flush. It never blocks.
 	Append(frame []byte, sequence uint64) (queued, flush bool)
-	// AppendDirect is Append for a message to the subscriber's peer. It may have to
-	// wait for something else; then it counts as queued, and needs no Flush.
-	AppendDirect(frame []byte, sequence uint64) (queued, flush bool)
 	// Flush writes what is queued, as far as that goes without blocking.
 	Flush()
 	// Close closes the connection, and says whether it was open until then. It
@@ -82,8 +81,8 @@ func New(interest Interest) *Hub {
 // goroutine that calls Broadcast. Set it before the first Broadcast.
 func (h *Hub) Precede(f func(direct []broker.Delivery)) { h.precede = f }
 
-// Subscribe subscribes s to the channel by name, or takes the new option if it
-// is subscribed already. done is called when the subscription is live in Redis,
+// Subscribe subscribes s to the channel by name, or takes the new Subscriber and option
+// if its connection is subscribed already. done is called when the subscription is live in Redis,
 // or with an error when it could not be: then Unsubscribe undoes it. If
 // Subscribe itself returns an error nothing has changed and done is not called.
 func (h *Hub) Subscribe(s Subscriber, app, name string, metadata bool, done func(error)) error {

@@ -38,6 +38,23 @@ func TestInterestFollowsSubscribers(t *testing.T) {
 	}
 }
 
+// A connection that subscribes again may do so as another Subscriber.
+func TestSubscribeAgainAsAnother(t *testing.T) {
+	h := New(newInterest())
+	first, second := &subscriber{id: 1}, &subscriber{id: 1}
+	must(t, h.Subscribe(first, "app", "c", false, none))
+	must(t, h.Subscribe(second, "app", "c", false, none))
+	m := message("app", "c", "1")
+	broadcast(h, deliveries(m))
+	if got := first.taken() + "|" + second.taken(); got != "|"+frames(m) {
+		t.Errorf("first|second got %q, want the second alone to get the message", got)
+	}
+	h.Unsubscribe(first, "app", "c")
+	if len(h.names) != 0 {
+		t.Error("the connection is subscribed still")
+	}
+}
+
 func TestInterestFollowsPatterns(t *testing.T) {
 	in := newInterest()
 	h := New(in)
@@ -136,9 +153,6 @@ type counting struct {
 func (c *counting) ID() uint64                    { return c.id }
 func (c *counting) Flush()                        {}
 func (*counting) Close(*protocol.CloseError) bool { return true }
-func (c *counting) AppendDirect(frame []byte, sequence uint64) (bool, bool) {
-	return c.Append(frame, sequence)
-}
 func (c *counting) Append(_ []byte, sequence uint64) (bool, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

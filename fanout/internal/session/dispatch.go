@@ -1,12 +1,6 @@
 package session
 
 import (
-	"errors"
-
-	"fleetwire/pkg/apps"
-	"fleetwire/pkg/auth"
-	"fleetwire/pkg/broker"
-	"fleetwire/pkg/channel"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
 )
@@ -37,68 +31,6 @@ func (s *Session) dispatch(message []byte) {
 	if err != nil {
 		s.fail(f.RequestID, err)
 	}
-}
-
-// handleSubscribe acks when the subscription is live in Redis, so that what is
-// published after the ack is delivered, and the peer is listed there.
-func (s *Session) handleSubscribe(f *protocol.ClientFrame) *protocol.Error {
-	c := &s.scope
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	grant := s.Grant()
-	pattern, err := checkSubscribe(grant, f.Channel)
-	if err != nil {
-		return err
-	}
-	already := c.subscriptions.has(f.Channel)
-	if !already && len(c.subscriptions) >= protocol.MaxSubscriptions {
-		return protocol.Errorf(protocol.ChannelLimitExceeded, "a connection can have %d subscriptions; unsubscribe from one first", protocol.MaxSubscriptions)
-	}
-	refused := s.subscribe(f, grant, pattern, already)
-	if refused != nil {
-		return notSubscribed(refused, "Redis does not answer")
-	}
-	c.subscriptions.put(f.Channel, pattern)
-	return nil
-}
-
-// notSubscribed is the answer to a subscribe that failed with err. otherwise says
-// what happened unless err does.
-func notSubscribed(err error, otherwise string) *protocol.Error {
-	var refused *broker.RefusedError
-	if errors.As(err, &refused) {
-		return protocol.Errorf(protocol.BackendError, "%v; not subscribed", refused)
-	}
-	return protocol.Errorf(protocol.BackendError, "%s; not subscribed, try again", otherwise)
-}
-
-// checkSubscribe returns the compiled pattern of a wildcard subscription, nil for
-// a channel.
-func checkSubscribe(g *auth.Grant, name string) (*channel.Pattern, *protocol.Error) {
-	if channel.IsPattern(name) {
-		return g.CheckPattern(apps.ActionSubscribe, name)
-	}
-	return nil, g.Check(apps.ActionSubscribe, name)
-}
-
-func (s *Session) handleUnsubscribe(f *protocol.ClientFrame) *protocol.Error {
-	var invalid error
-	if channel.IsPattern(f.Channel) {
-		_, invalid = channel.Compile(f.Channel)
-	} else {
-		invalid = channel.ValidateName(f.Channel)
-	}
-	if invalid != nil {
-		return protocol.Errorf(protocol.InvalidChannel, "%v", invalid)
-	}
-	c := &s.scope
-	c.mu.Lock()
-	if pattern, ok := c.subscriptions.take(f.Channel); ok {
-		s.unsubscribe(f.Channel, pattern)
-	}
-	c.mu.Unlock()
-	s.ack(f.RequestID)
-	return nil
 }
 
 func (s *Session) handlePublish(f *protocol.ClientFrame) *protocol.Error {

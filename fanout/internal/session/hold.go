@@ -6,99 +6,113 @@ import (
 	"fleetwire/pkg/protocol"
 )
 
-// holdLimit is how long a direct message waits for a snapshot at most.
+// holdLimit is how long a frame waits in a Hold at most.
 const holdLimit = 3 * time.Second
 
-// held is the direct messages that wait until the connection has the snapshots that
-// it is promised (protocol §4.3). A peer that has seen it join may send to it at
-// once, and peers drop messages from a peer that they have not heard of.
+// Hold is where frames wait until what must come before them is queued. The zero Hold
+// lets all frames pass. A connection can have several; its queue's lock guards them.
+type Hold struct{ held *held }
+
+// held is what waits in one Hold.
 type held struct {
-	snapshots int // promised
-	frames    [][]byte
-	bytes     int
-	giveUp    *time.Timer // runs while there are frames
-	over      bool        // what waited did so for too long, or was too much
+	awaited int // how much must still come before the frames
+	frames  [][]byte
+	bytes   int
+	timeout *time.Timer // runs while there are frames
+	over    bool        // frames pass: some waited for too long, or they were too much
+	next    *held       // of the same connection
 }
 
-// hold has direct messages wait for one snapshot more.
-func (c *Conn) hold() {
+// Hold has the frames of h wait for one thing more, until Release.
+func (c *Conn) Hold(h *Hold) {
 	q := &c.out
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.held == nil {
-		q.held = &held{}
+	if h.held == nil {
+		h.held = &held{next: q.held}
+		q.held = h.held
 	}
-	q.held.snapshots++
+	h.held.awaited++
 }
 
-// holdNoMore undoes hold: the snapshot will not come.
-func (c *Conn) holdNoMore() {
-	c.out.mu.Lock()
-	flush := c.release()
-	c.out.mu.Unlock()
-	if flush {
-		c.Flush()
+// Release undoes one Hold: what the frames waited for is queued, or will not come. The
+// last Release queues the frames. flush is as in Append.
+func (c *Conn) Release(h *Hold) (flush bool) {
+	q := &c.out
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if h.held.awaited--; h.held.awaited > 0 {
+		return false
 	}
+	flush = c.release(h.held)
+	q.forget(h.held)
+	h.held = nil
+	return flush
 }
 
-// AppendDirect is Append for a direct message (hub.Subscriber).
-func (c *Conn) AppendDirect(frame []byte, sequence uint64) (queued, flush bool) {
+// AppendBehind is Append for a frame that waits while h holds.
+func (c *Conn) AppendBehind(h *Hold, frame []byte, sequence uint64) (queued, flush bool) {
 	q := &c.out
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if !q.isNew(sequence) {
 		return false, false
 	}
-	h := q.held
-	if h == nil || h.over {
+	w := h.held
+	if w == nil || w.over {
 		return c.enqueue(frame)
 	}
-	h.frames = append(h.frames, frame)
-	h.bytes += len(frame)
-	if h.bytes > protocol.MaxFrameBytes {
-		return true, c.stopHolding()
+	w.frames = append(w.frames, frame)
+	w.bytes += len(frame)
+	if w.bytes > protocol.MaxFrameBytes {
+		return true, c.release(w)
 	}
-	if h.giveUp == nil {
-		h.giveUp = time.AfterFunc(holdLimit, c.giveUpHolding)
+	if w.timeout == nil {
+		w.timeout = time.AfterFunc(holdLimit, func() { c.timeOut(w) })
 	}
 	return true, false
 }
 
-func (c *Conn) giveUpHolding() {
+// timeOut releases frames that have waited for too long.
+func (c *Conn) timeOut(w *held) {
 	c.out.mu.Lock()
-	flush := c.stopHolding()
+	flush := c.release(w)
 	c.out.mu.Unlock()
 	if flush {
 		c.Flush()
 	}
 }
 
-// release is called with the queue locked for each snapshot that has come, or will
-// not. With the last, what was held is queued.
-func (c *Conn) release() (flush bool) {
-	h := c.out.held
-	if h.snapshots--; h.snapshots > 0 {
+// release queues the frames, if any, and lets those pass that come later. It is called
+// with the queue locked.
+func (c *Conn) release(w *held) (flush bool) {
+	if w.over {
 		return false
 	}
-	flush = c.stopHolding()
-	c.out.held = nil
-	return flush
-}
-
-// stopHolding is called with the queue locked. It queues what is held, if anything.
-func (c *Conn) stopHolding() (flush bool) {
-	h := c.out.held
-	if h == nil || h.over {
-		return false
+	w.over = true
+	if w.timeout != nil {
+		w.timeout.Stop()
 	}
-	h.over = true
-	if h.giveUp != nil {
-		h.giveUp.Stop()
-	}
-	for _, frame := range h.frames {
+	for _, frame := range w.frames {
 		_, needed := c.enqueue(frame)
 		flush = flush || needed
 	}
-	h.frames = nil
+	w.frames = nil
 	return flush
+}
+
+// releaseAll is called with the queue locked.
+func (c *Conn) releaseAll() {
+	for w := c.out.held; w != nil; w = w.next {
+		c.release(w)
+	}
+}
+
+// forget takes w out of the list. It is called with the queue locked.
+func (q *queue) forget(w *held) {
+	at := &q.held
+	for *at != w {
+		at = &(*at).next
+	}
+	*at = w.next
 }

@@ -78,7 +78,7 @@ func TestWhatEndsTheWaitForASnapshot(t *testing.T) {
 			p.session.Regrant(&without)
 			p.session.Flush()
 		}, []want{aText(directBody("1")), alive}},
-		{"the time is over", func(_ *world, p *peer) { p.session.giveUpHolding() }, []want{aText(directBody("1")), alive}},
+		{"the time is over", func(_ *world, p *peer) { p.session.timeOut(p.session.direct.held) }, []want{aText(directBody("1")), alive}},
 		{"it is too much", func(w *world, _ *peer) {
 			w.send("device-1", large)
 			w.send("device-1", "3")
@@ -103,8 +103,9 @@ func TestASnapshotAfterTheWait(t *testing.T) {
 	w := newWorld(t)
 	p := w.awaiting("devices/a")
 	w.send("device-1", "1")
-	p.session.giveUpHolding()
-	p.session.giveUpHolding() // it may already have been running when it was stopped
+	waiting := p.session.direct.held
+	p.session.timeOut(waiting)
+	p.session.timeOut(waiting) // it may already have been running when it was stopped
 	p.want(aText(directBody("1")))
 	w.send("device-1", "9")
 	p.want(aText(directBody("9")), alive)

@@ -2,14 +2,12 @@ package session
 
 import (
 	"bytes"
-	"sync/atomic"
 
 	"fleetwire/fanout/internal/watchers"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/presence"
-	"fleetwire/pkg/protocol"
 )
 
 // Members tells Redis which peers are in which channels: members.Tracker.
@@ -27,108 +25,31 @@ type Watchers interface {
 	UnwatchPattern(w watchers.Watcher, app string, p *channel.Pattern)
 }
 
-// subscribing is a subscribe that Redis has yet to confirm: that messages come
-// in, that the peer is listed or, for a pattern, that announcements come in.
-type subscribing struct {
-	session   *Session
-	requestID string
-	name      string
-	pattern   *channel.Pattern
-	since     presence.Version // at which the peer is listed
-	missing   atomic.Int32     // confirmations
-	failed    atomic.Pointer[error]
+// direct is the session as the Subscriber of messages to its peer. They wait for the
+// snapshots that the connection is promised (protocol §4.3): a peer that has seen it
+// join may send to it at once, and peers drop messages from a peer that they have not
+// heard of.
+type direct struct{ *Session }
+
+func (d direct) Append(frame []byte, sequence uint64) (queued, flush bool) {
+	return d.AppendBehind(&d.Session.direct, frame, sequence)
 }
 
-// subscribe subscribes with everything that belongs to it, and answers when all
-// of that is confirmed. An error means that nothing has changed, and no answer
-// follows. It is called with the scope locked.
-func (s *Session) subscribe(f *protocol.ClientFrame, g *auth.Grant, pattern *channel.Pattern, already bool) error {
-	w := &subscribing{session: s, requestID: f.RequestID, name: f.Channel, pattern: pattern}
-	watches := g.Can(apps.ActionPresence)
-	app := g.App.ID
-	if pattern == nil {
-		// Watching comes first: the confirmations may be there before Join and
-		// Subscribe return, and so may a message from a peer that has seen this one.
-		if watches {
-			s.watch(app, f.Channel)
-		}
-		w.missing.Store(2)
-		err := s.opt.Members.Join(app, f.Channel, g.Peer, s.id, g.PeerMetadata, w.listed)
-		if err == nil {
-			err = s.opt.Hub.Subscribe(s, app, f.Channel, f.IncludeSenderMetadata, w.confirm)
-			if err != nil && !already {
-				s.opt.Members.Leave(app, f.Channel, g.Peer, s.id)
-			}
-		}
-		if err != nil && watches && !already {
-			s.unwatch(g, f.Channel, nil)
-		}
-		return err
-	}
-	w.missing.Store(1)
-	if watches {
-		w.missing.Store(2)
-		if err := s.opt.Watchers.WatchPattern(s, app, pattern, w.confirm); err != nil {
-			return err
-		}
-	}
-	if err := s.opt.Hub.SubscribePattern(s, app, pattern, f.IncludeSenderMetadata, w.confirm); err != nil {
-		if watches && !already {
-			s.opt.Watchers.UnwatchPattern(s, app, pattern)
-		}
-		return err
-	}
-	return nil
+// AppendPresence queues a shared frame (watchers.Watcher).
+func (s *Session) AppendPresence(frame []byte) (flush bool) { return s.AppendUncounted(frame) }
+
+// AppendSnapshot queues a shared frame, and then the direct messages that have waited
+// for it (watchers.Watcher).
+func (s *Session) AppendSnapshot(frame []byte) (flush bool) {
+	flush = s.AppendUncounted(frame)
+	return s.Release(&s.direct) || flush
 }
 
-// listed is told when the peer is listed, on the tracker's goroutine.
-func (w *subscribing) listed(since presence.Version, err error) {
-	w.since = since
-	w.confirm(err)
-}
-
-// confirm takes one confirmation, or that there is none, on the broker's or the
-// tracker's goroutine. With the last the subscribe is answered. The snapshot of
-// who is there comes after the ack.
-func (w *subscribing) confirm(err error) {
-	if err != nil {
-		w.failed.Store(&err)
-	}
-	if w.missing.Add(-1) > 0 {
-		return
-	}
-	s := w.session
-	if failed := w.failed.Load(); failed != nil {
-		s.scope.mu.Lock()
-		s.scope.subscriptions.take(w.name)
-		s.unsubscribe(w.name, w.pattern)
-		s.scope.mu.Unlock()
-		s.fail(w.requestID, notSubscribed(*failed, "the connection to Redis was lost"))
-	} else {
-		s.ack(w.requestID)
-		if w.pattern == nil {
-			s.opt.Watchers.Ready(s, s.Grant().App.ID, w.name, w.since)
-		}
-	}
-	s.Flush()
-}
-
-// unsubscribe undoes subscribe.
-func (s *Session) unsubscribe(name string, pattern *channel.Pattern) {
-	g := s.Grant()
-	if pattern != nil {
-		s.opt.Hub.UnsubscribePattern(s, g.App.ID, pattern)
-	} else {
-		s.opt.Hub.Unsubscribe(s, g.App.ID, name)
-		s.opt.Members.Leave(g.App.ID, name, g.Peer, s.id)
-	}
-	s.unwatch(g, name, pattern)
-}
-
+// watch has direct messages wait for the snapshot, if one is promised.
 func (s *Session) watch(app, name string) {
-	s.hold()
+	s.Hold(&s.direct)
 	if !s.opt.Watchers.Watch(s, app, name) {
-		s.holdNoMore()
+		s.noSnapshot()
 	}
 }
 
@@ -136,7 +57,14 @@ func (s *Session) unwatch(g *auth.Grant, name string, pattern *channel.Pattern) 
 	if pattern != nil {
 		s.opt.Watchers.UnwatchPattern(s, g.App.ID, pattern)
 	} else if s.opt.Watchers.Unwatch(s, g.App.ID, name) {
-		s.holdNoMore()
+		s.noSnapshot()
+	}
+}
+
+// noSnapshot has direct messages not wait for a snapshot that will not come.
+func (s *Session) noSnapshot() {
+	if s.Release(&s.direct) {
+		s.Flush()
 	}
 }
 

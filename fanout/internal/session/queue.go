@@ -24,9 +24,9 @@ type queue struct {
 	begun    bool          // the first of frames is the rest of one that is partly written
 
 	closing  *protocol.CloseError // why the server closes; its frame is the last
-	held     *held                // nil: nothing waits for a snapshot
+	held     *held                // what waits in Holds, a list
 	sequence uint64               // of the last frame from the hub
-	// uncounted is how many bytes of a presence frame do not count against the bound.
+	// uncounted is how many bytes of a large frame do not count against the bound.
 	uncounted int
 }
 
@@ -62,6 +62,20 @@ func (q *queue) begin(answer []byte) {
 		q.push(answer)
 		q.begun = true
 	}
+}
+
+// AppendUncounted queues a shared frame that may be larger than all that may be unsent
+// otherwise: what of it is over the bound does not count until it is sent. flush is as
+// in Append.
+func (c *Conn) AppendUncounted(frame []byte) (flush bool) {
+	q := &c.out
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.bytes <= protocol.UnsentBytesLimit {
+		q.uncounted = len(frame)
+	}
+	_, flush = c.enqueueWithin(frame)
+	return flush
 }
 
 func (c *Conn) enqueueWithin(frame []byte) (queued, flush bool) {
@@ -121,7 +135,7 @@ func (c *Conn) Close(why *protocol.CloseError) bool {
 func (c *Conn) beginClose(why *protocol.CloseError, drop bool) (first bool) {
 	q := &c.out
 	if !drop {
-		c.stopHolding()
+		c.releaseAll()
 	}
 	if q.closing != nil || q.broken {
 		return false

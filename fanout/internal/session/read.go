@@ -26,8 +26,6 @@ type reader struct {
 	fragmented  bool
 	text        bool // the fragmented message is text
 	peerClosing bool // the peer's close frame has come
-
-	skipping int64 // bytes of a frame that are yet to be dropped (awaitPeerClose)
 }
 
 // room returns where the next bytes go: at least one byte, and enough for the

@@ -121,5 +121,5 @@ func (s *Session) leave() {
 	}
 	c.subscriptions = nil
 	g := s.Grant()
-	s.opt.Hub.RemovePeer(s, g.App.ID, g.Peer)
+	s.opt.Hub.RemovePeer(direct{s}, g.App.ID, g.Peer)
 }

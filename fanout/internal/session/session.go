@@ -72,8 +72,9 @@ type Session struct {
 	remote string        // the client's address
 	began  time.Duration // Ticks
 
-	scope scope
-	pace  pace // owned by turns
+	scope  scope
+	pace   pace // owned by turns
+	direct Hold // direct messages, until the peer has its snapshots
 }
 
 // New makes a session of an upgraded connection, and takes that over unless it
@@ -118,7 +119,7 @@ func (s *Session) Refused() bool { return s.refused }
 // one given to done, means that Redis does not answer. It comes before Start.
 func (s *Session) Register(done func(error)) error {
 	g := s.Grant()
-	return s.opt.Hub.AddPeer(s, g.App.ID, g.Peer, done)
+	return s.opt.Hub.AddPeer(direct{s}, g.App.ID, g.Peer, done)
 }
 
 // GoAway tells the peer that the node will close the connection, and how long

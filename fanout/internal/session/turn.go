@@ -50,6 +50,7 @@ type ending struct {
 	Ended
 	readDone bool        // no more bytes of the peer matter
 	dropped  int         // of what the peer has sent since: see closeReadLimit
+	skipping int64       // bytes of a frame that are yet to be dropped
 	late     atomic.Bool // the time for it is over
 	deadline *time.Timer
 	over     bool // the socket is closed
@@ -164,7 +165,7 @@ func networkReason(err error) string {
 func (c *Conn) awaitPeerClose() {
 	err := c.fill()
 	for n := 1; n > 0 && !c.in.peerClosing; {
-		n = c.in.skip(c.in.bytes())
+		n = c.skip(c.in.bytes())
 		c.in.consume(n)
 		c.end.dropped += stepBytes + n
 	}

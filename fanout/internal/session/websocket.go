@@ -168,29 +168,29 @@ func (c *Conn) peerClose(payload []byte) error {
 // skip returns how many of the bytes in b can be dropped, 0 while what there is
 // does not tell, and notes a close frame. Where a header makes no sense, nothing
 // behind it does: all of it is dropped.
-func (r *reader) skip(b []byte) int {
-	r.need = 0
-	if r.skipping > 0 {
-		n := min(r.skipping, int64(len(b)))
-		r.skipping -= n
+func (c *Conn) skip(b []byte) int {
+	c.in.need = 0
+	if c.end.skipping > 0 {
+		n := min(c.end.skipping, int64(len(b)))
+		c.end.skipping -= n
 		return int(n)
 	}
 	h, size, err := parseHeader(b)
 	switch {
 	case err != nil:
-		r.skipping = math.MaxInt64
+		c.end.skipping = math.MaxInt64
 		return len(b)
 	case size == 0:
 		return 0
 	case h.OpCode != ws.OpClose || h.Length > protocol.MaxControlPayloadBytes:
-		r.skipping = h.Length
+		c.end.skipping = h.Length
 		return size
 	}
 	whole := size + int(h.Length)
 	if len(b) < whole {
-		r.need = int32(whole)
+		c.in.need = int32(whole)
 		return 0
 	}
-	r.peerClosing = true
+	c.in.peerClosing = true
 	return whole
 }

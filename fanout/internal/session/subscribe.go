@@ -1,0 +1,171 @@
+package session
+
+import (
+	"errors"
+	"sync/atomic"
+
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/auth"
+	"fleetwire/pkg/broker"
+	"fleetwire/pkg/channel"
+	"fleetwire/pkg/presence"
+	"fleetwire/pkg/protocol"
+)
+
+// subscribing is one subscribe on its way. Its steps, in order:
+//
+//	authorize   the grant covers the channel, and the limit leaves room
+//	register    with members, watchers and hub: messages come from here on
+//	confirmed   Redis has confirmed each of them
+//	ack
+//	snapshot    asks for it; it comes later, by AppendSnapshot
+//
+// A step that sends what was published before, such as a replay, belongs between ack and
+// snapshot. Until it is done, live messages must wait: register gives the hub a
+// Subscriber of its own for the channel, which appends behind a Hold, as direct does.
+type subscribing struct {
+	session   *Session
+	requestID string
+	name      string           // the channel, or the pattern as asked for
+	pattern   *channel.Pattern // nil: a channel
+	metadata  bool             // it wants the senders'
+	grant     *auth.Grant
+	renewed   bool // the connection is subscribed already
+
+	missing atomic.Int32          // confirmations
+	failed  atomic.Pointer[error] // one of them
+	listed  presence.Version      // at which the peer is in the channel
+}
+
+// handleSubscribe answers when Redis has confirmed: what is published after the ack is
+// delivered, and the peer is listed there.
+func (s *Session) handleSubscribe(f *protocol.ClientFrame) *protocol.Error {
+	s.scope.mu.Lock()
+	defer s.scope.mu.Unlock()
+	w := &subscribing{session: s, requestID: f.RequestID, name: f.Channel, metadata: f.IncludeSenderMetadata, grant: s.Grant()}
+	if refused := w.authorize(); refused != nil {
+		return refused
+	}
+	if err := w.register(); err != nil {
+		return notSubscribed(err, "Redis does not answer")
+	}
+	s.scope.subscriptions.put(w.name, w.pattern)
+	return nil
+}
+
+// authorize is called with the scope locked.
+func (w *subscribing) authorize() (refused *protocol.Error) {
+	if channel.IsPattern(w.name) {
+		w.pattern, refused = w.grant.CheckPattern(apps.ActionSubscribe, w.name)
+	} else {
+		refused = w.grant.Check(apps.ActionSubscribe, w.name)
+	}
+	if refused != nil {
+		return refused
+	}
+	subscriptions := w.session.scope.subscriptions
+	w.renewed = subscriptions.has(w.name)
+	if !w.renewed && len(subscriptions) >= protocol.MaxSubscriptions {
+		return protocol.Errorf(protocol.ChannelLimitExceeded, "a connection can have %d subscriptions; unsubscribe from one first", protocol.MaxSubscriptions)
+	}
+	return nil
+}
+
+// register asks for all that makes up the subscription. confirm is called for each part,
+// maybe before register returns. An error means that nothing has changed, and no
+// confirmation follows. It is called with the scope locked.
+func (w *subscribing) register() error {
+	if w.pattern != nil {
+		return w.registerPattern()
+	}
+	s, app := w.session, w.grant.App.ID
+	watches := w.grant.Can(apps.ActionPresence)
+	if watches { // first, since a message from a peer that has seen this one may come at once
+		s.watch(app, w.name)
+	}
+	w.missing.Store(2)
+	err := s.opt.Members.Join(app, w.name, w.grant.Peer, s.id, w.grant.PeerMetadata, w.confirmListed)
+	if err == nil {
+		err = s.opt.Hub.Subscribe(s, app, w.name, w.metadata, w.confirm)
+		if err != nil && !w.renewed {
+			s.opt.Members.Leave(app, w.name, w.grant.Peer, s.id)
+		}
+	}
+	if err != nil && watches && !w.renewed {
+		s.unwatch(w.grant, w.name, nil)
+	}
+	return err
+}
+
+func (w *subscribing) registerPattern() error {
+	s, app := w.session, w.grant.App.ID
+	watches := w.grant.Can(apps.ActionPresence)
+	w.missing.Store(1)
+	if watches {
+		w.missing.Store(2)
+		if err := s.opt.Watchers.WatchPattern(s, app, w.pattern, w.confirm); err != nil {
+			return err
+		}
+	}
+	err := s.opt.Hub.SubscribePattern(s, app, w.pattern, w.metadata, w.confirm)
+	if err != nil && watches && !w.renewed {
+		s.opt.Watchers.UnwatchPattern(s, app, w.pattern)
+	}
+	return err
+}
+
+// confirmListed is called when Redis lists the peer, on the tracker's goroutine.
+func (w *subscribing) confirmListed(at presence.Version, err error) {
+	w.listed = at
+	w.confirm(err)
+}
+
+// confirm takes one confirmation, or its failure, on the receiver's or the tracker's
+// goroutine. The last one goes on with the subscribe.
+func (w *subscribing) confirm(err error) {
+	if err != nil {
+		w.failed.Store(&err)
+	}
+	if w.missing.Add(-1) > 0 {
+		return
+	}
+	if failed := w.failed.Load(); failed != nil {
+		w.undo()
+		w.session.fail(w.requestID, notSubscribed(*failed, "the connection to Redis was lost"))
+	} else {
+		w.confirmed()
+	}
+	w.session.Flush()
+}
+
+// confirmed does the steps that follow when all is confirmed.
+func (w *subscribing) confirmed() {
+	w.session.ack(w.requestID)
+	w.snapshot()
+}
+
+// snapshot has the peer shown who is in the channel.
+func (w *subscribing) snapshot() {
+	if w.pattern == nil {
+		w.session.opt.Watchers.Ready(w.session, w.session.Grant().App.ID, w.name, w.listed)
+	}
+}
+
+// undo takes the subscription back.
+func (w *subscribing) undo() {
+	c := &w.session.scope
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.subscriptions.take(w.name)
+	w.session.unsubscribe(w.name, w.pattern)
+}
+
+// notSubscribed answers a subscribe that failed with err. otherwise says what happened
+// unless err does.
+func notSubscribed(err error, otherwise string) *protocol.Error {
+	var refused *broker.RefusedError
+	if errors.As(err, &refused) {
+		return protocol.Errorf(protocol.BackendError, "%v; not subscribed", refused)
+	}
+	return protocol.Errorf(protocol.BackendError, "%s; not subscribed, try again", otherwise)
+}
