@@ -2,6 +2,7 @@ package rediskeys
 
 import (
 	"fmt"
+	"iter"
 	"strings"
 )
 
@@ -74,6 +75,17 @@ func (n Namespace) Bucket(app, name string) Bucket {
 	return Bucket(n.app(app+"."+tagOf(name), ""))
 }
 
+// Buckets are all buckets of an app.
+func (n Namespace) Buckets(app string) iter.Seq[Bucket] {
+	return func(yield func(Bucket) bool) {
+		for _, tag := range tags {
+			if !yield(Bucket(n.app(app+"."+tag, ""))) {
+				return
+			}
+		}
+	}
+}
+
 // ParseBucket undoes Bucket but for the name.
 func (n Namespace) ParseBucket(s string) (b Bucket, app string, err error) {
 	rest, isOurs := strings.CutPrefix(s, n.Prefix()+":{")
@@ -106,7 +118,20 @@ func (b Bucket) MemberIndex(channel string) string { return string(b) + "presenc
 // Joined is the set of the bucket's channels in which an identity has members.
 func (b Bucket) Joined(identity string) string { return string(b) + "presence-of:" + identity }
 
+// Due is the sorted set of the bucket's deadlines of a kind, by when they are.
+func (b Bucket) Due(kind string) string { return string(b) + "due:" + kind }
+
 // The keys of the deployment as a whole.
+
+// DueIndex is the sorted set of the buckets that have deadlines, by when to look there.
+func (n Namespace) DueIndex() string { return n.Prefix() + ":due:{index}" }
+
+// DueTouched is the sorted set of the same buckets, by when a deadline was last set
+// there.
+func (n Namespace) DueTouched() string { return n.DueIndex() + ":touched" }
+
+// DueTurns is the hash of when the next node looks into the index.
+func (n Namespace) DueTurns() string { return n.DueIndex() + ":turns" }
 
 // Inbox is the stream of the orders that wait for a node.
 func (n Namespace) Inbox(node string) string { return n.Prefix() + ":inbox:" + node }

@@ -1,6 +1,7 @@
 package rediskeys
 
 import (
+	"fmt"
 	"os"
 	"reflect"
 	"regexp"
@@ -36,6 +37,10 @@ var catalogue = []struct {
 	{"Members", "fw:{app.TAG}:presence:CHANNEL", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).Members(name) }},
 	{"MemberIndex", "fw:{app.TAG}:presence-index:CHANNEL", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).MemberIndex(name) }},
 	{"Joined", "fw:{app.TAG}:presence-of:ID", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).Joined(second) }},
+	{"Due", "fw:{app.TAG}:due:KIND", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).Due(second) }},
+	{"DueIndex", "fw:due:{index}", func(n Namespace, _, _, _ string) string { return n.DueIndex() }},
+	{"DueTouched", "fw:due:{index}:touched", func(n Namespace, _, _, _ string) string { return n.DueTouched() }},
+	{"DueTurns", "fw:due:{index}:turns", func(n Namespace, _, _, _ string) string { return n.DueTurns() }},
 	{"Leases", "fw:presence:{leases}", func(n Namespace, _, _, _ string) string { return n.Leases() }},
 	{"DeadLeases", "fw:presence:{leases}:dead", func(n Namespace, _, _, _ string) string { return n.DeadLeases() }},
 	{"LeaseBuckets", "fw:presence:{leases}:buckets:ID", func(n Namespace, _, name, _ string) string { return n.LeaseBuckets(name) }},
@@ -47,8 +52,8 @@ var catalogue = []struct {
 // placeholders are what stands in capitals in a documented name, and what may
 // stand there.
 var placeholders = map[string]string{
-	"{app}": `\{[A-Za-z0-9_-]+\}`, "{app.TAG}": `\{[A-Za-z0-9_-]+\.[0-9]{3}\}`, "{leases}": `\{leases\}`,
-	"PERIOD": `[0-9]{4}-[0-9]{2}`, "RANKING": `(channels|peers)`, "KEY": `[!-9;-~]+`, "ADDRESS": `.+`, "ID": `[0-9A-Za-z]+`, "NODE": `[0-9a-z-]+`, "CHANNEL": `(?s).+`,
+	"{app}": `\{[A-Za-z0-9_-]+\}`, "{app.TAG}": `\{[A-Za-z0-9_-]+\.[0-9]{3}\}`, "{leases}": `\{leases\}`, "{index}": `\{index\}`,
+	"PERIOD": `[0-9]{4}-[0-9]{2}`, "RANKING": `(channels|peers)`, "KIND": `[0-9a-z]+`, "KEY": `[!-9;-~]+`, "ADDRESS": `.+`, "ID": `[0-9A-Za-z]+`, "NODE": `[0-9a-z-]+`, "CHANNEL": `(?s).+`,
 }
 
 var placeholder = regexp.MustCompile(`\{[^}]*\}|[A-Z]+`)
@@ -172,7 +177,7 @@ func keyIsTold(t *testing.T, which int, app, name, second string) {
 	// A cluster takes what is in the first braces for the slot.
 	if _, rest, ok := strings.Cut(built, "{"); ok {
 		tag, _, _ := strings.Cut(rest, "}")
-		if tag != app && tag != "leases" && tag != app+"."+tagOf(name) {
+		if tag != app && tag != "leases" && tag != "index" && tag != app+"."+tagOf(name) {
 			t.Errorf("%s built %q, whose slot is that of %q", key.method, built, tag)
 		}
 	}
@@ -199,6 +204,21 @@ func TestKeyIDsAreTold(t *testing.T) {
 				t.Errorf("%q is of the form %s", key, other.doc)
 			}
 		}
+	}
+}
+
+// Buckets are those that names lie in, each once.
+func TestBuckets(t *testing.T) {
+	var n Namespace
+	all := slices.Collect(n.Buckets("app"))
+	for i := range 5000 {
+		if b := n.Bucket("app", fmt.Sprint("name", i)); !slices.Contains(all, b) {
+			t.Fatalf("%s is not among them", b)
+		}
+	}
+	slices.Sort(all)
+	if got := len(slices.Compact(all)); got != buckets {
+		t.Errorf("%d, want %d", got, buckets)
 	}
 }
 

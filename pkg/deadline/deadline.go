@@ -1,0 +1,73 @@
+package deadline
+
+import (
+	_ "embed"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/rediskeys"
+)
+
+// Kind is whose deadline it is. It is part of names in Redis, and must not change.
+type Kind string
+
+// The kinds.
+const (
+	Commands Kind = "commands" // ends of commands and of hand-overs, in the channel's bucket
+	Grace    Kind = "grace"    // peers that have gone, in the peer's bucket
+	Will     Kind = "will"     // wills, in the peer's bucket
+)
+
+// Lua has the functions that an owner's script calls, for it to begin with:
+//
+//	due_time()                → Redis's clock, in ms
+//	due_set(key, id, at)      sets or moves the deadline of id, to a time of due_time
+//	due_clear(key, id)        drops it, if there is one
+//	due_passed(key, id, now)  → whether id has a deadline that is over
+//
+// key is what rediskeys.Bucket.Due names.
+//
+//go:embed deadline.lua
+var Lua string
+
+var (
+	//go:embed touch.lua
+	touchLua string
+	//go:embed look.lua
+	lookLua string
+	//go:embed peek.lua
+	peekLua string
+	//go:embed settle.lua
+	settleLua string
+
+	touchScript  = redis.NewScript(Lua + touchLua)
+	lookScript   = redis.NewScript(Lua + lookLua)
+	peekScript   = redis.NewScript(Lua + peekLua)
+	settleScript = redis.NewScript(Lua + settleLua)
+)
+
+// Set is a deadline that a script is about to set.
+type Set struct {
+	Kind   Kind
+	Bucket rediskeys.Bucket
+	After  time.Duration // how long it is until then; too short does no harm
+}
+
+// Touch has nodes look where deadlines are about to be set. It goes before the scripts
+// that set them, in the same Exec.
+func Touch(keys rediskeys.Namespace, sets ...Set) *redisconn.Call {
+	call := &redisconn.Call{
+		Script: touchScript,
+		Keys:   []string{keys.DueIndex(), keys.DueTouched()},
+		Args:   make([]any, 0, 2*len(sets)),
+	}
+	for _, s := range sets {
+		call.Args = append(call.Args, member(s.Kind, s.Bucket), max(0, s.After.Milliseconds()))
+	}
+	return call
+}
+
+// member is how the index names a bucket's deadlines of a kind.
+func member(kind Kind, bucket rediskeys.Bucket) string { return string(kind) + " " + string(bucket) }

@@ -1,0 +1,24 @@
+-- What is due in a bucket, for scripts to begin with. key is what rediskeys.Bucket.Due
+-- names, and lies in the slot of the script. Times are in ms since 1970.
+
+-- due_time is Redis's clock.
+local function due_time()
+  local t = redis.call('TIME')
+  return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+end
+
+-- due_set sets or moves the deadline of id. A Touch goes before the script.
+local function due_set(key, id, at)
+  redis.call('ZADD', key, at, id)
+end
+
+-- due_clear drops the deadline of id, if it has one.
+local function due_clear(key, id)
+  redis.call('ZREM', key, id)
+end
+
+-- due_passed says whether id has a deadline that is over.
+local function due_passed(key, id, now)
+  local at = redis.call('ZSCORE', key, id)
+  return at and tonumber(at) <= now
+end

@@ -1,0 +1,10 @@
+-- Has nodes look into buckets in time.
+-- KEYS: [1] the index: zset kind and bucket -> when to look there (ms), [2] zset kind
+-- and bucket -> when it was touched last (ms)
+-- ARGV: for each: the kind and the bucket, and in how many ms to look
+local now = due_time()
+for i = 1, #ARGV, 2 do
+  redis.call('ZADD', KEYS[1], 'LT', now + math.floor(tonumber(ARGV[i + 1])), ARGV[i])
+  redis.call('ZADD', KEYS[2], now, ARGV[i])
+end
+return 1
