@@ -21,10 +21,12 @@ import (
 	"fleetwire/fanout/internal/door"
 	"fleetwire/fanout/internal/hub"
 	"fleetwire/fanout/internal/members"
+	"fleetwire/fanout/internal/receiver"
 	"fleetwire/fanout/internal/session"
 	"fleetwire/fanout/internal/watchers"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/broker"
+	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/orders"
 	"fleetwire/pkg/presence"
 	"fleetwire/pkg/publish"
@@ -72,7 +74,7 @@ type Node struct {
 	id          string
 	metrics     *telemetry.Metrics
 	health      *redisconn.Health
-	broker      *broker.Broker
+	receiver    *receiver.Receiver
 	hub         *hub.Hub
 	members     *members.Tracker
 	watchers    *watchers.Watchers
@@ -124,19 +126,20 @@ func New(opt Options) (*Node, error) {
 
 	opt.Redis.AddHook(n.metrics.RedisHook())
 	n.health = redisconn.NewHealth(opt.Log)
-	n.broker = broker.New(broker.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Node: n.id, AwaitIdentity: true})
-	n.hub = hub.New(n.broker)
+	messages := broker.New(broker.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health})
+	n.receiver = receiver.New(receiver.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Node: n.id, Process: messages.Process()})
+	n.hub = hub.New(n.receiver)
 	n.inbox = orders.NewInbox(orders.InboxOptions{Redis: opt.Redis, Keys: opt.Keys, Node: n.id, Close: n.hub.Disconnect, Log: opt.Log})
 	n.usage = usage.NewRecorder(usage.RecorderOptions{Redis: opt.Redis, Keys: opt.Keys, Now: opt.Now, Log: opt.Log})
-	n.publisher = publish.New(publish.Options{Keys: opt.Keys, Usage: n.usage, Broker: n.broker, Up: n.health.Up, Log: opt.Log, Now: opt.Now, Observe: n.metrics.Published})
+	n.publisher = publish.New(publish.Options{Keys: opt.Keys, Usage: n.usage, Broker: messages, Up: n.health.Up, Log: opt.Log, Now: opt.Now, Observe: n.metrics.Published})
 	n.limiter = quota.NewRateLimiter(opt.Redis, opt.Keys)
 	n.limiter.Watch(n.health)
 	n.connections = quota.NewConnections(opt.Redis, opt.Keys, n.id)
-	n.members = members.NewTracker(members.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Identified: n.broker.SetIdentity})
-	n.watchers = watchers.New(watchers.Options{Interest: n.broker, Log: opt.Log, Load: func(ctx context.Context, channels []presence.ChannelID) ([]presence.State, error) {
+	n.members = members.NewTracker(members.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Identified: n.receiver.SetIdentity})
+	n.watchers = watchers.New(watchers.Options{Interest: n.receiver, Log: opt.Log, Load: func(ctx context.Context, channels []presence.ChannelID) ([]presence.State, error) {
 		return presence.Load(ctx, opt.Redis, opt.Keys, channels)
 	}})
-	n.broker.OnRestored(n.watchers.Restored)
+	n.receiver.OnRestored(n.watchers.Restored)
 	n.hub.Precede(n.watchers.Precede)
 	n.sessionOptions = &session.Options{
 		Hub: n.hub, Publisher: n.publisher, Members: n.members, Watchers: n.watchers,
@@ -177,14 +180,11 @@ func (n *Node) OpsAddr() string {
 	return n.opsListener.Addr().String()
 }
 
-// Publisher, Limiter and Broker are for a control plane in the same process.
+// Publisher and Limiter are for a control plane in the same process.
 func (n *Node) Publisher() *publish.Service { return n.publisher }
 
 // Limiter bounds REST requests and connects.
 func (n *Node) Limiter() *quota.RateLimiter { return n.limiter }
-
-// Broker closes a peer's connections, on all nodes.
-func (n *Node) Broker() *broker.Broker { return n.broker }
 
 // MountControlPlane serves h on every path but /v1. It must come before Run.
 func (n *Node) MountControlPlane(h http.Handler) {
@@ -203,7 +203,7 @@ func (n *Node) notReady() string {
 	if why := n.health.Trouble(); why != "" {
 		return why
 	}
-	if err := n.broker.Trouble(); err != nil {
+	if err := n.receiver.Trouble(); err != nil {
 		return "the link to redis that subscribes is down: " + err.Error()
 	}
 	if !n.live() {
@@ -213,7 +213,7 @@ func (n *Node) notReady() string {
 }
 
 // live says whether a subscribe would succeed.
-func (n *Node) live() bool { return n.health.Up() && n.broker.Live() && n.members.Live() }
+func (n *Node) live() bool { return n.health.Up() && n.receiver.Live() && n.members.Live() }
 
 // Run serves until ctx ends, then drains: it stops accepting, tells all peers,
 // and closes their connections over Options.Drain. A node with a control plane
@@ -236,7 +236,7 @@ func (n *Node) Run(ctx context.Context) error {
 	run(n.usage.Run)
 	run(n.members.Run)
 	run(n.watchers.Run)
-	run(func(ctx context.Context) { n.broker.Run(ctx, n.deliver) })
+	run(func(ctx context.Context) { n.receiver.Run(ctx, n.deliver) })
 	run(n.keepAlive)
 	run(n.follow)
 	run(n.sessionOptions.Conn.Loops.Run)
@@ -286,13 +286,13 @@ func (n *Node) Run(ctx context.Context) error {
 // maxAnnounced bounds the bytes of announcements that one turn of an app shows.
 const maxAnnounced = 64 << 10
 
-// deliver hands on what comes from Redis for an app (broker.Deliver): announcements
+// deliver hands on what comes from Redis for an app (receiver.Deliver): announcements
 // to the watchers, everything else to the hub.
-func (n *Node) deliver(batch []broker.Delivery) (finished int) {
-	if batch[0].Kind != broker.KindPresence {
+func (n *Node) deliver(batch []envelope.Delivery) (finished int) {
+	if batch[0].Kind != envelope.KindPresence {
 		return n.hub.Broadcast(batch)
 	}
-	for bytes := 0; finished < len(batch) && batch[finished].Kind == broker.KindPresence && bytes < maxAnnounced; finished++ {
+	for bytes := 0; finished < len(batch) && batch[finished].Kind == envelope.KindPresence && bytes < maxAnnounced; finished++ {
 		bytes += len(batch[finished].Frame)
 	}
 	n.watchers.Announced(batch[:finished])

@@ -27,7 +27,7 @@ func (n *Node) opsServer() *door.Ops {
 			body += fmt.Sprintf("since %s the apps document in force is not the newest: %s\n", stale.Since.UTC().Format(time.RFC3339), stale.Why)
 		}
 		// The rest is served as ever.
-		if refused := n.broker.Refused(); refused != "" {
+		if refused := n.receiver.Refused(); refused != "" {
 			body += refused + "\n"
 		}
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")

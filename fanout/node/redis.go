@@ -8,8 +8,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/fanout/internal/receiver"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/broker"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
@@ -36,7 +36,7 @@ func OpenRedis(ctx context.Context, opt RedisOptions) (rdb *redis.Client, keys r
 	warnTLS(rdb, opt)
 	if keys, err = rediskeys.New(opt.Prefix, rdb.Options().DB); err != nil {
 		err = fmt.Errorf("-redis-prefix: %w", err)
-	} else if err = broker.Check(ctx, rdb, keys); err != nil {
+	} else if err = receiver.Check(ctx, rdb, keys); err != nil {
 		err = fmt.Errorf("-redis: %w", redisconn.Advise(rdb, err))
 	}
 	if err != nil {

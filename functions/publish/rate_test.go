@@ -193,7 +193,7 @@ func service(rdb *redis.Client) *publish.Service {
 	log := slog.New(slog.DiscardHandler)
 	health := redisconn.NewHealth(log)
 	return publish.New(publish.Options{
-		Broker: broker.New(broker.Options{Redis: rdb, Health: health, Log: log, Node: "node"}),
+		Broker: broker.New(broker.Options{Redis: rdb, Health: health}),
 		Up:     health.Up, Log: log, Now: time.Now,
 	})
 }

@@ -7,8 +7,9 @@
 //   - every directory with Go files has one package doc;
 //   - imports point one way, localdev → fanout/node and functions/* → pkg/*, and
 //     some libraries are known in one place only;
-//   - nothing but pkg/broker speaks Redis pub/sub, and nothing but pkg/rediskeys
-//     spells a name in Redis;
+//   - only pkg/broker publishes messages through Redis pub/sub, only
+//     fanout/internal/receiver subscribes, and only pkg/rediskeys spells a name in
+//     Redis;
 //   - files stay readable in one go, and mains hold nothing but wiring.
 //
 // A rule that turns out wrong is changed in rules_test.go, with its reason, in

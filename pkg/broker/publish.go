@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/quota"
 )
 
@@ -46,7 +47,7 @@ type Outgoing struct {
 	// Found, of a direct message: the peer has a connection on some node.
 	Found bool
 
-	kind      Kind
+	kind      envelope.Kind
 	app, name string // the channel or the peer
 	topic     string
 	payload   []byte
@@ -56,15 +57,15 @@ type Outgoing struct {
 // Prepare turns a message into what travels. Everything of the
 // message is copied, but for the app's id.
 func (b *Broker) Prepare(m *Message) *Outgoing {
-	kind, name := KindMessages, m.Channel
+	kind, name := envelope.KindMessages, m.Channel
 	if m.To != "" {
-		kind, name = KindPeer, m.To
+		kind, name = envelope.KindPeer, m.To
 	}
 	t := b.opt.Keys.Topic(kind, m.App, name)
 	return &Outgoing{
 		kind: kind, app: m.App, name: t[len(t)-len(name):],
 		topic:   t,
-		payload: encode(b.process, b.sequence.Add(1), m),
+		payload: envelope.Encode(envelope.ID{Process: b.process, Sequence: b.sequence.Add(1)}, m),
 	}
 }
 

@@ -21,7 +21,7 @@ import (
 func BenchmarkPublish(b *testing.B) {
 	rdb := redistest.Start(b).Client()
 	log := slog.New(slog.DiscardHandler)
-	from := New(Options{Redis: rdb, Health: redisconn.NewHealth(log), Log: log, Node: "node"})
+	from := New(Options{Redis: rdb, Health: redisconn.NewHealth(log)})
 	for _, n := range []int{1, 10, 512} {
 		b.Run(fmt.Sprint(n, " messages"), func(b *testing.B) {
 			counter := quota.Counter{Key: "fw:{app}:messages:bench", Limit: -1, ExpiresAt: time.Now().Add(time.Hour)}

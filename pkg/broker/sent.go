@@ -12,6 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn"
 )
@@ -174,7 +175,7 @@ func (s *sending) prepare(sentKey string, deadline int64, ask bool) {
 	if s.renew {
 		keep = "renew"
 	}
-	if slices.ContainsFunc(s.Messages, func(o *Outgoing) bool { return o.kind == KindPeer }) {
+	if slices.ContainsFunc(s.Messages, func(o *Outgoing) bool { return o.kind == envelope.KindPeer }) {
 		keep = "exact renew"
 	}
 	keys := append(make([]string, 0, 2+len(s.Rates)), s.Counter.Key, sentKey)

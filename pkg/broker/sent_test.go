@@ -47,7 +47,7 @@ func newBehindProxy(t *testing.T) *behindProxy {
 
 func newTestBroker(rdb *redis.Client) *Broker {
 	log := slog.New(slog.DiscardHandler)
-	return New(Options{Redis: rdb, Health: redisconn.NewHealth(log), Log: log, Node: "node"})
+	return New(Options{Redis: rdb, Health: redisconn.NewHealth(log)})
 }
 
 func (b *behindProxy) listen() {

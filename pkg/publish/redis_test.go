@@ -42,7 +42,7 @@ func (h *hooked) Publish(ctx context.Context, batches []broker.Batch) error {
 func newReal(t *testing.T, rdb *redis.Client) *real {
 	log := slog.New(slog.NewTextHandler(t.Output(), nil)) // seen when a test fails
 	s := &real{health: redisconn.NewHealth(log)}
-	s.broker = &hooked{Broker: broker.New(broker.Options{Redis: rdb, Health: s.health, Log: log, Node: t.Name()})}
+	s.broker = &hooked{Broker: broker.New(broker.Options{Redis: rdb, Health: s.health})}
 	s.Service = New(Options{Broker: s.broker, Up: s.health.Up, Log: log, Now: time.Now})
 	return s
 }
@@ -128,21 +128,21 @@ func (told) Flush()               {}
 // TestRedisHangs: the first publish finds out, the next is refused at once.
 func TestRedisHangs(t *testing.T) {
 	server := redistest.Start(t)
-	s := newReal(t, server.Client())
+	rdb := server.Client()
+	s := newReal(t, rdb)
 	a := app("app", 1000)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		s.broker.Run(ctx, func(batch []broker.Delivery) int { return len(batch) })
+		s.health.Run(ctx, func(ctx context.Context) error { return rdb.Ping(ctx).Err() })
 	}()
 	defer func() {
 		cancel()
 		<-ended
 	}()
-	// After a new connection, such as the link's, Redis is first asked for its time:
-	// a publish that fails at that is known to have done nothing.
-	redistest.Eventually(t, 5*time.Second, "live", s.broker.Live)
+	// After a new connection Redis is first asked for its time: a publish that fails
+	// at that is known to have done nothing.
 	if r := s.Publish(ctx, message(a, "1")); r.Err != nil {
 		t.Fatal(r.Err)
 	}

@@ -32,7 +32,7 @@ const decision = 10 * time.Second
 //
 //	serveUpgrade  the HTTP server's: credential, account, address limit, upgrade
 //	upgraded      the HTTP server's for an upgraded socket: makes the session
-//	registered    the broker's: the connection is known as its peer's
+//	registered    the receiver's: the connection is known as its peer's
 //	admitted      the quota's: concurrency and revocations, then welcome
 //
 // Only the first waits for Redis, so that a fleet which comes back costs no stack
@@ -184,7 +184,7 @@ func (k *connect) register() {
 func (k *connect) registered(err error) {
 	defer k.recovered()
 	if err != nil {
-		go k.tryLater() // the broker has to go on
+		go k.tryLater() // the receiver has to go on
 		return
 	}
 	applicant := quota.Applicant{App: k.grant.App, IssuedAt: k.grant.IssuedAt, ExpiresAt: k.grant.ExpiresAt, Done: k.admitted}

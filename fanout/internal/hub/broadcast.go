@@ -1,6 +1,6 @@
 package hub
 
-import "fleetwire/pkg/broker"
+import "fleetwire/pkg/envelope"
 
 // maxJoined bounds the frames that are joined into one buffer. A connection
 // whose buffer is partly written cannot be given anything else before its end.
@@ -29,14 +29,14 @@ type progress struct {
 }
 
 // Broadcast hands messages of one app to all connections that they are for, in order. It
-// does a part of that (broker.Deliver), and returns how many messages at the head of
+// does a part of that (receiver.Deliver), and returns how many messages at the head of
 // the batch are finished; the caller calls it again with the rest. It stops before an
 // announcement: those are not for the hub.
 //
 // Frames are shared, never copied per receiver; each connection that got something
 // is flushed once for each maxUnflushed bytes of the batch. Only one goroutine may
 // call it at a time.
-func (h *Hub) Broadcast(batch []broker.Delivery) (finished int) {
+func (h *Hub) Broadcast(batch []envelope.Delivery) (finished int) {
 	app := batch[0].App
 	p, goesOn := h.underWay[app]
 	if !goesOn {
@@ -67,11 +67,11 @@ func (h *Hub) Broadcast(batch []broker.Delivery) (finished int) {
 
 // queue goes on queueing the batch. When that is done, or enough is queued, it has
 // what is queued flushed.
-func (h *Hub) queue(p *progress, batch []broker.Delivery) {
+func (h *Hub) queue(p *progress, batch []envelope.Delivery) {
 	for queued := 0; queued < maxQueued; {
 		rest := batch[p.queued:]
 		run := rest[:h.runLength(rest)]
-		if run[0].Kind == broker.KindPeer && h.precede != nil {
+		if run[0].Kind == envelope.KindPeer && h.precede != nil {
 			h.precede(run)
 		}
 		queued += 1 + h.deliver(run, &p.dirty)
@@ -79,7 +79,7 @@ func (h *Hub) queue(p *progress, batch []broker.Delivery) {
 			p.bytes += len(run[i].Frame) + len(run[i].FromMetadata)
 		}
 		p.queued += len(run)
-		if p.queued == len(batch) || batch[p.queued].Kind == broker.KindPresence || p.bytes >= maxUnflushed {
+		if p.queued == len(batch) || batch[p.queued].Kind == envelope.KindPresence || p.bytes >= maxUnflushed {
 			p.flushing = true
 			return
 		}
@@ -99,7 +99,7 @@ func (p *progress) flush() {
 
 // runLength is how many messages at the head of the batch have the same
 // receivers, so that their frames can be joined and queued as one.
-func (h *Hub) runLength(batch []broker.Delivery) int {
+func (h *Hub) runLength(batch []envelope.Delivery) int {
 	first := &batch[0]
 	size := len(first.Frame)
 	for i := 1; i < len(batch); i++ {
@@ -114,14 +114,14 @@ func (h *Hub) runLength(batch []broker.Delivery) int {
 
 // deliver queues a run of messages for everyone it concerns, and returns for how
 // many that is. Those who need a flush are added to dirty.
-func (h *Hub) deliver(run []broker.Delivery, dirty *[]Subscriber) (receivers int) {
+func (h *Hub) deliver(run []envelope.Delivery, dirty *[]Subscriber) (receivers int) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	d := &run[0]
 	a := h.names[nameKey{d.Kind, d.App, d.Channel}]
 	matching := h.matching[:0]
 	sender := d.Publisher
-	if d.Kind == broker.KindPeer {
+	if d.Kind == envelope.KindPeer {
 		sender = 0 // who sends to its own peer id gets it
 	} else {
 		if all := h.patterns[d.App]; all != nil {
@@ -157,7 +157,7 @@ func (h *Hub) deliver(run []broker.Delivery, dirty *[]Subscriber) (receivers int
 // round is the delivery of one run.
 type round struct {
 	hub       *Hub
-	run       []broker.Delivery
+	run       []envelope.Delivery
 	sender    uint64 // does not get its own message
 	dirty     *[]Subscriber
 	receivers int
@@ -204,7 +204,7 @@ func (r *round) frames(metadata bool) []byte {
 	return r.plain
 }
 
-func hasMetadata(run []broker.Delivery) bool {
+func hasMetadata(run []envelope.Delivery) bool {
 	for i := range run {
 		if len(run[i].FromMetadata) > 0 {
 			return true

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"fleetwire/pkg/broker"
+	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/protocol"
 )
 
@@ -78,9 +78,8 @@ func withMetadata(m sent, metadata string) sent {
 	return m
 }
 
-// What the frame becomes with metadata is the broker's to know, for it knows
-// where data begins: a real broker makes it in the node's own tests. Here the
-// frame is one that it can take apart.
+// pkg/envelope makes the frame with metadata, as it knows where data begins; the
+// node's own tests see a real one. Here the frame is one that it can take apart.
 func TestMetadataGoesToWhoAskedForIt(t *testing.T) {
 	in := newInterest()
 	h := New(in)
@@ -267,14 +266,14 @@ func (i idle) Append([]byte, uint64) (bool, bool) { return true, true }
 func (i idle) Flush()                             {}
 func (idle) Close(*protocol.CloseError) bool      { return true }
 
-func audienceOf(t testing.TB, n int) (*Hub, []broker.Delivery) {
+func audienceOf(t testing.TB, n int) (*Hub, []envelope.Delivery) {
 	h := New(newInterest())
 	for i := range n {
 		must(t, h.Subscribe(idle(i+1), "app", "fleets/north/commands", false, none))
 	}
 	must(t, h.SubscribePattern(idle(n+1), "app", mustCompile(t, "devices/*/events"), false, none))
 	m := message("app", "fleets/north/commands", "reboot")
-	return h, []broker.Delivery{m.Delivery}
+	return h, []envelope.Delivery{m.Delivery}
 }
 
 // One message to 1,000 connections takes nothing from the heap.
@@ -285,7 +284,7 @@ func TestBroadcastAllocates(t *testing.T) {
 		t.Errorf("a broadcast allocates %v times, want 0", n)
 	}
 	// A run of messages is joined: one buffer, however many receive it.
-	run := make([]broker.Delivery, 10)
+	run := make([]envelope.Delivery, 10)
 	for i := range run {
 		run[i] = batch[0]
 	}

@@ -9,8 +9,8 @@ import (
 
 	"go.uber.org/goleak"
 
-	"fleetwire/pkg/broker"
 	"fleetwire/pkg/channel"
+	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/protocol"
 )
 
@@ -18,13 +18,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var errDown = errors.New("down")
 
-// interest writes down what the hub says to the broker.
+// interest writes down what the hub says to the receiver.
 type interest struct {
 	mu    sync.Mutex
 	calls []string
 	err   error // refuses changes that ask for an answer
 
-	subscribers, patterns map[string]int // where that leaves the broker
+	subscribers, patterns map[string]int // where that leaves the receiver
 }
 
 func newInterest() *interest {
@@ -82,31 +82,31 @@ func (i *interest) want(t *testing.T, calls ...string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if !slices.Equal(i.calls, calls) {
-		t.Errorf("the broker was told %q, want %q", i.calls, calls)
+		t.Errorf("the receiver was told %q, want %q", i.calls, calls)
 	}
 	i.calls = nil
 }
 
-func deliveries(messages ...sent) []broker.Delivery {
-	batch := make([]broker.Delivery, len(messages))
+func deliveries(messages ...sent) []envelope.Delivery {
+	batch := make([]envelope.Delivery, len(messages))
 	for n, m := range messages {
 		batch[n] = m.Delivery
 	}
 	return batch
 }
 
-type sent struct{ broker.Delivery }
+type sent struct{ envelope.Delivery }
 
 // message is one of app's to a channel, its data a string.
 func message(app, name, data string) sent {
 	body := protocol.AppendMessage(nil, name, "sender", nil, []byte(`"`+data+`"`))
-	return sent{Delivery: broker.Delivery{App: app, Channel: name, Frame: protocol.AppendTextFrame(nil, body)}}
+	return sent{Delivery: envelope.Delivery{App: app, Channel: name, Frame: protocol.AppendTextFrame(nil, body)}}
 }
 
 // direct is a message to a peer of app, its data a string.
 func direct(app, peer, data string) sent {
 	body := protocol.AppendDirect(nil, "sender", nil, []byte(`"`+data+`"`))
-	return sent{Delivery: broker.Delivery{Kind: broker.KindPeer, App: app, Channel: peer, Frame: protocol.AppendTextFrame(nil, body)}}
+	return sent{Delivery: envelope.Delivery{Kind: envelope.KindPeer, App: app, Channel: peer, Frame: protocol.AppendTextFrame(nil, body)}}
 }
 
 func (m sent) from(connection uint64) sent { m.Publisher = connection; return m }
@@ -195,9 +195,9 @@ func must(t testing.TB, err error) {
 }
 
 // broadcast hands on the messages of each app to the end.
-func broadcast(h *Hub, batch []broker.Delivery) {
+func broadcast(h *Hub, batch []envelope.Delivery) {
 	for len(batch) > 0 {
-		n := slices.IndexFunc(batch, func(d broker.Delivery) bool { return d.App != batch[0].App })
+		n := slices.IndexFunc(batch, func(d envelope.Delivery) bool { return d.App != batch[0].App })
 		if n < 0 {
 			n = len(batch)
 		}

@@ -1,6 +1,6 @@
 // Package hub knows which connections of this node are subscribed to what and
 // which peer they are, and hands each message to all whom it concerns. It tells
-// the broker what the node wants to receive: a channel while it has a subscriber,
+// the receiver what the node wants to receive: a channel while it has a subscriber,
 // a pattern while it has one, a peer while it has a connection.
 //
 // Messages are handed on in parts (Broadcast), so that apps can take turns and none
@@ -12,8 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"fleetwire/pkg/broker"
 	"fleetwire/pkg/channel"
+	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/protocol"
 )
 
@@ -35,7 +35,7 @@ type Subscriber interface {
 	Close(*protocol.CloseError) bool
 }
 
-// Interest is where the hub says what it wants to receive: the broker.
+// Interest is where the hub says what it wants to receive: the receiver.
 type Interest interface {
 	SetSubscribers(app, channelName string, n int, done func(error)) error
 	SetConnections(app, peer string, n int, done func(error)) error
@@ -46,7 +46,7 @@ type Interest interface {
 // Hub is safe for concurrent use.
 type Hub struct {
 	interest Interest
-	precede  func([]broker.Delivery)
+	precede  func([]envelope.Delivery)
 
 	mu       sync.RWMutex
 	names    map[nameKey]*audience
@@ -63,7 +63,7 @@ type Hub struct {
 
 // nameKey names a channel (KindMessages) or a peer (KindPeer).
 type nameKey struct {
-	kind      broker.Kind
+	kind      envelope.Kind
 	app, name string
 }
 
@@ -79,28 +79,28 @@ func New(interest Interest) *Hub {
 
 // Precede has f called with direct messages before their peers get them, by the
 // goroutine that calls Broadcast. Set it before the first Broadcast.
-func (h *Hub) Precede(f func(direct []broker.Delivery)) { h.precede = f }
+func (h *Hub) Precede(f func(direct []envelope.Delivery)) { h.precede = f }
 
 // Subscribe subscribes s to the channel by name, or takes the new Subscriber and option
 // if its connection is subscribed already. done is called when the subscription is live in Redis,
 // or with an error when it could not be: then Unsubscribe undoes it. If
 // Subscribe itself returns an error nothing has changed and done is not called.
 func (h *Hub) Subscribe(s Subscriber, app, name string, metadata bool, done func(error)) error {
-	return h.join(s, nameKey{broker.KindMessages, app, name}, h.interest.SetSubscribers, metadata, done)
+	return h.join(s, nameKey{envelope.KindMessages, app, name}, h.interest.SetSubscribers, metadata, done)
 }
 
 // AddPeer makes s known as a connection of the peer, so that it gets direct
 // messages and can be closed by its name. done and the error are as in
 // Subscribe; RemovePeer undoes it.
 func (h *Hub) AddPeer(s Subscriber, app, peer string, done func(error)) error {
-	return h.join(s, nameKey{broker.KindPeer, app, peer}, h.interest.SetConnections, true, done)
+	return h.join(s, nameKey{envelope.KindPeer, app, peer}, h.interest.SetConnections, true, done)
 }
 
 // Disconnect closes the peer's connections, and returns how many those were.
 func (h *Hub) Disconnect(app, peer string) (closed int) {
 	h.mu.RLock()
 	var connections []member
-	if a := h.names[nameKey{broker.KindPeer, app, peer}]; a != nil {
+	if a := h.names[nameKey{envelope.KindPeer, app, peer}]; a != nil {
 		connections = slices.Clone(a.members)
 	}
 	h.mu.RUnlock()
@@ -112,7 +112,7 @@ func (h *Hub) Disconnect(app, peer string) (closed int) {
 	return closed
 }
 
-// stateCount tells the broker how many members an audience has.
+// stateCount tells the receiver how many members an audience has.
 type stateCount func(app, name string, n int, done func(error)) error
 
 func (h *Hub) join(s Subscriber, key nameKey, state stateCount, metadata bool, done func(error)) error {
@@ -136,12 +136,12 @@ func (h *Hub) join(s Subscriber, key nameKey, state stateCount, metadata bool, d
 
 // Unsubscribe undoes Subscribe. It is no error if s is not subscribed.
 func (h *Hub) Unsubscribe(s Subscriber, app, name string) {
-	h.part(s, nameKey{broker.KindMessages, app, name}, h.interest.SetSubscribers)
+	h.part(s, nameKey{envelope.KindMessages, app, name}, h.interest.SetSubscribers)
 }
 
 // RemovePeer undoes AddPeer. It is no error if s is not known as the peer.
 func (h *Hub) RemovePeer(s Subscriber, app, peer string) {
-	h.part(s, nameKey{broker.KindPeer, app, peer}, h.interest.SetConnections)
+	h.part(s, nameKey{envelope.KindPeer, app, peer}, h.interest.SetConnections)
 }
 
 func (h *Hub) part(s Subscriber, key nameKey, state stateCount) {

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"fleetwire/pkg/broker"
+	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/protocol"
 )
 
@@ -85,8 +85,8 @@ func TestInterestFollowsPatterns(t *testing.T) {
 	}
 }
 
-// done is the broker's to call: the hub never promises what is not live.
-func TestDoneIsTheBrokers(t *testing.T) {
+// done is the receiver's to call: the hub never promises what is not live.
+func TestDoneIsTheReceivers(t *testing.T) {
 	h := New(newInterest())
 	a := &subscriber{id: 1}
 	called := func(error) { t.Error("done was called by the hub") }
@@ -96,7 +96,7 @@ func TestDoneIsTheBrokers(t *testing.T) {
 	}
 }
 
-func TestRefusedByTheBroker(t *testing.T) {
+func TestRefusedByTheReceiver(t *testing.T) {
 	in := newInterest()
 	h := New(in)
 	a, b := &subscriber{id: 1}, &subscriber{id: 2}
@@ -134,7 +134,7 @@ func TestRefusedByTheBroker(t *testing.T) {
 		t.Errorf("the refused subscriber got %q", got)
 	}
 
-	// Leaving works without the broker.
+	// Leaving works without the receiver.
 	h.Unsubscribe(a, "app", "c")
 	h.UnsubscribePattern(a, "app", p)
 	if len(h.names)+len(h.patterns) != 0 {
@@ -164,7 +164,7 @@ func (c *counting) Append(_ []byte, sequence uint64) (bool, bool) {
 	return true, true
 }
 
-// Everything at the same time: run with -race. At the end the broker has been
+// Everything at the same time: run with -race. At the end the receiver has been
 // told the truth.
 func TestSubscribeAndBroadcastAtTheSameTime(t *testing.T) {
 	const workers, turns = 4, 500
@@ -212,7 +212,7 @@ func TestSubscribeAndBroadcastAtTheSameTime(t *testing.T) {
 			running = false
 		default:
 		}
-		broadcast(h, []broker.Delivery{message("app", "c0", "1").Delivery, message("app", "c1", "1").Delivery})
+		broadcast(h, []envelope.Delivery{message("app", "c0", "1").Delivery, message("app", "c1", "1").Delivery})
 		sent += 2
 	}
 	if got := stay.got.Load(); got != sent {
@@ -223,12 +223,12 @@ func TestSubscribeAndBroadcastAtTheSameTime(t *testing.T) {
 	}
 	for name, n := range in.subscribers {
 		if want := map[bool]int{true: 1}[name == "app c0"]; n != want {
-			t.Errorf("the broker believes that %s has %d subscribers, want %d", name, n, want)
+			t.Errorf("the receiver believes that %s has %d subscribers, want %d", name, n, want)
 		}
 	}
 	for name, n := range in.patterns {
 		if want := map[bool]int{true: 1}[name == "app c*"]; n != want {
-			t.Errorf("the broker believes that %s has %d subscribers, want %d", name, n, want)
+			t.Errorf("the receiver believes that %s has %d subscribers, want %d", name, n, want)
 		}
 	}
 }
@@ -253,7 +253,7 @@ func TestFlushHoldsNoLock(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		broadcast(h, []broker.Delivery{message("app", "c", "1").Delivery})
+		broadcast(h, []envelope.Delivery{message("app", "c", "1").Delivery})
 	}()
 	<-b.flushing
 	changed := make(chan struct{})

@@ -26,7 +26,7 @@ func TestInterestFollowsPeers(t *testing.T) {
 	}
 	in.err = errDown
 	if err := h.AddPeer(a, "app", "p", none); err != errDown || len(h.names) != 0 {
-		t.Errorf("error %v, %d names, want the broker's error and none", err, len(h.names))
+		t.Errorf("error %v, %d names, want the receiver's error and none", err, len(h.names))
 	}
 }
 
@@ -70,7 +70,7 @@ func TestDirectHasMetadata(t *testing.T) {
 	rich.FromMetadata = []byte(`{"v":2}`)
 	broadcast(h, deliveries(bare, rich))
 	body := protocol.AppendDirect(nil, "sender", rich.FromMetadata, []byte(`"2"`))
-	// dataLen, which only the broker knows, is 0 here: the metadata comes before the
+	// dataLen, which only pkg/envelope knows, is 0 here: the metadata comes before the
 	// end of the frame rather than before data.
 	if got, least := len(s.taken()), len(bare.Frame)+len(body); got < least {
 		t.Errorf("%d bytes, want the bare frame and the one with metadata, %d", got, least)

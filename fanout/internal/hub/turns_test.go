@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"fleetwire/pkg/broker"
+	"fleetwire/pkg/envelope"
 )
 
 // crowd is n subscribers of the app's channel "c".
@@ -53,7 +53,7 @@ func TestOneCallIsBounded(t *testing.T) {
 			busy := crowd(t, h, "app", tt.size)
 			quiet := crowd(t, h, "quiet", 1)
 			batch := deliveries(tt.batch...)
-			beside := []broker.Delivery{message("quiet", "c", "1").Delivery}
+			beside := []envelope.Delivery{message("quiet", "c", "1").Delivery}
 
 			calls, finished := 0, 0
 			for ; finished < len(batch); calls++ {
@@ -137,12 +137,12 @@ func TestOrderOfKinds(t *testing.T) {
 	must(t, h.Subscribe(s, "app", "p", false, none))
 	must(t, h.AddPeer(s, "app", "p", none))
 	var preceded []string
-	h.Precede(func(batch []broker.Delivery) {
+	h.Precede(func(batch []envelope.Delivery) {
 		for _, d := range batch {
 			preceded = append(preceded, fmt.Sprintf("%s behind %d", d.Channel, s.appends))
 		}
 	})
-	announcement := sent{Delivery: broker.Delivery{Kind: broker.KindPresence, App: "app", Channel: "p", Frame: []byte("{}")}}
+	announcement := sent{Delivery: envelope.Delivery{Kind: envelope.KindPresence, App: "app", Channel: "p", Frame: []byte("{}")}}
 	batch := deliveries(message("app", "p", "1"), direct("app", "p", "2"), direct("app", "p", "3"), message("app", "p", "4"), direct("app", "q", "5"), announcement, message("app", "p", "6"))
 	if n := h.Broadcast(batch); n != 5 {
 		t.Errorf("%d messages finished, want those before the announcement", n)

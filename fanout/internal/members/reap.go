@@ -125,7 +125,7 @@ func (s *store) reapThrough(ctx context.Context, node string, bucket rediskeys.B
 }
 
 // reapCounts takes out how many connections of the node were subscribed to the
-// bucket's channels, which pkg/broker keeps under the same identity.
+// bucket's channels, which fanout/internal/receiver keeps under the same identity.
 func (s *store) reapCounts(ctx context.Context, node string, bucket rediskeys.Bucket) error {
 	p := s.redis.Pipeline()
 	p.Unlink(ctx, bucket.Subscribers(node))

@@ -319,7 +319,7 @@ func TestDeadWithAFormerIdentity(t *testing.T) {
 			if err := dead.change(ctx, []*changeCall{call}); err != nil {
 				t.Fatal(err)
 			}
-			dead.redis.HSet(ctx, keys.Bucket("app", "c").Subscribers(id), "c", 1) // as pkg/broker does
+			dead.redis.HSet(ctx, keys.Bucket("app", "c").Subscribers(id), "c", 1) // as its receiver does
 			dead.redis.SAdd(ctx, keys.Bucket("app", "c").SubscriberNodes(), id)
 		}
 		for _, ask := range []leaseAsked{{node: "former", begin: true}, {node: "latter", begin: true, former: "former"}} {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/gobwas/ws"
 
-	"fleetwire/pkg/broker"
+	"fleetwire/fanout/internal/receiver"
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
@@ -272,7 +272,7 @@ func TestSubscribeWithoutRedis(t *testing.T) {
 	w.interest.set(nil, true)
 	p.write(both...)
 	p.want(alive)
-	w.interest.release(broker.ErrDown)
+	w.interest.release(receiver.ErrDown)
 	p.want(anError(protocol.BackendError, "r1"), anError(protocol.BackendError, "r2"), alive)
 	subscribers(0)
 
@@ -289,7 +289,7 @@ func TestSubscribeWithoutRedis(t *testing.T) {
 func TestSubscribeRefusedByRedis(t *testing.T) {
 	w := newWorld(t)
 	p := w.connect(w.grant("device-1"))
-	refused := &broker.RefusedError{Words: "NOPERM User fw has no permissions to access the 'fw:0:secret' channel", Pattern: true}
+	refused := &receiver.RefusedError{Words: "NOPERM User fw has no permissions to access the 'fw:0:secret' channel", Pattern: true}
 	frame := text(`{"type":"subscribe","channel":"devices/*","requestId":"r"}`)
 	expect := func() {
 		t.Helper()

@@ -160,7 +160,7 @@ func (c *clock) set(t time.Time)              { c.at.Store(&t) }
 func (c *clock) advance(d time.Duration)      { c.set(c.now().Add(d)) }
 func (c *clock) in(d time.Duration) time.Time { return c.now().Add(d) }
 
-// interest stands in for the broker.
+// interest stands in for the receiver.
 type interest struct {
 	mu          sync.Mutex
 	err         error // refuses every change that asks for an answer

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"fleetwire/pkg/broker"
+	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/protocol"
 )
 
@@ -14,8 +14,8 @@ func directBody(data string) string {
 
 // send hands a direct message to the peer's connections.
 func (w *world) send(peer, data string) {
-	w.opt.Hub.Broadcast([]broker.Delivery{{
-		Kind: broker.KindPeer, App: "app_test", Channel: peer,
+	w.opt.Hub.Broadcast([]envelope.Delivery{{
+		Kind: envelope.KindPeer, App: "app_test", Channel: peer,
 		Frame: protocol.AppendTextFrame(nil, []byte(directBody(data))),
 	}})
 }
@@ -43,7 +43,7 @@ func TestDirectMessagesWaitForTheSnapshot(t *testing.T) {
 	w.send("device-1", "1")
 	w.send("device-1", "2")
 	d := delivery("devices/a", "3")
-	w.opt.Hub.Broadcast([]broker.Delivery{d})
+	w.opt.Hub.Broadcast([]envelope.Delivery{d})
 	p.want(aText(string(d.Frame[2:])), alive)
 	w.lists.show()
 	p.want(aText(emptySnapshot), aText(directBody("1")), aText(directBody("2")), alive)

@@ -11,7 +11,7 @@ import (
 
 	"github.com/gobwas/ws"
 
-	"fleetwire/pkg/broker"
+	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
 )
@@ -296,7 +296,7 @@ func TestGoroutinesOfIdleConnections(t *testing.T) {
 	}
 	wantGoroutines(t, n*goroutinesEach)
 
-	for batch := []broker.Delivery{delivery("devices/all", `1`)}; len(batch) > 0; {
+	for batch := []envelope.Delivery{delivery("devices/all", `1`)}; len(batch) > 0; {
 		batch = batch[w.opt.Hub.Broadcast(batch):]
 	}
 	for _, p := range peers {
@@ -426,6 +426,6 @@ func message(channelName, data string) []byte {
 	return protocol.AppendMessage(nil, channelName, "sender", nil, []byte(data))
 }
 
-func delivery(channelName, data string) broker.Delivery {
-	return broker.Delivery{App: "app_test", Channel: channelName, Frame: protocol.AppendTextFrame(nil, message(channelName, data))}
+func delivery(channelName, data string) envelope.Delivery {
+	return envelope.Delivery{App: "app_test", Channel: channelName, Frame: protocol.AppendTextFrame(nil, message(channelName, data))}
 }

@@ -10,8 +10,8 @@ import (
 
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/broker"
 	"fleetwire/pkg/channel"
+	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/protocol"
 )
 
@@ -63,8 +63,8 @@ func TestDirectArrives(t *testing.T) {
 	p := w.connect(w.grant("device-1"))
 	p.register()
 	body := protocol.AppendDirect(nil, "device-7", nil, []byte(`1`))
-	d := broker.Delivery{Kind: broker.KindPeer, App: "app_test", Channel: "device-1", Frame: protocol.AppendTextFrame(nil, body)}
-	w.opt.Hub.Broadcast([]broker.Delivery{d})
+	d := envelope.Delivery{Kind: envelope.KindPeer, App: "app_test", Channel: "device-1", Frame: protocol.AppendTextFrame(nil, body)}
+	w.opt.Hub.Broadcast([]envelope.Delivery{d})
 	p.want(aText(string(body)))
 	p.write(closing(1000, ""))
 	p.want(aClose(1000, ""))
@@ -82,7 +82,7 @@ func TestNothingIsWrittenBeforeStart(t *testing.T) {
 		done := make(chan error, 1)
 		check(t, s.Register(func(err error) { done <- err }))
 		check(t, <-done)
-		w.opt.Hub.Broadcast([]broker.Delivery{{Kind: broker.KindPeer, App: "app_test", Channel: "device-1", Frame: protocol.AppendTextFrame(nil, []byte(body))}})
+		w.opt.Hub.Broadcast([]envelope.Delivery{{Kind: envelope.KindPeer, App: "app_test", Channel: "device-1", Frame: protocol.AppendTextFrame(nil, []byte(body))}})
 		if s.out.bytes == 0 || len(s.out.frames) != 2 {
 			t.Errorf("%d frames wait, want the welcome and the message", len(s.out.frames))
 		}
@@ -120,7 +120,7 @@ func TestRefuseAfterRegister(t *testing.T) {
 	p.session = s
 	p.register()
 	body := protocol.AppendDirect(nil, "device-7", nil, []byte(`1`))
-	w.opt.Hub.Broadcast([]broker.Delivery{{Kind: broker.KindPeer, App: "app_test", Channel: "device-1", Frame: protocol.AppendTextFrame(nil, body)}})
+	w.opt.Hub.Broadcast([]envelope.Delivery{{Kind: envelope.KindPeer, App: "app_test", Channel: "device-1", Frame: protocol.AppendTextFrame(nil, body)}})
 	p.starts(func() { w.peers.Store(s.id, p) })
 	s.Refuse(protocol.Closef(protocol.CloseConnectionLimit, "full"))
 	p.want(aClose(4010, "full"))

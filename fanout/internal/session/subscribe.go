@@ -4,9 +4,9 @@ import (
 	"errors"
 	"sync/atomic"
 
+	"fleetwire/fanout/internal/receiver"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/broker"
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/presence"
 	"fleetwire/pkg/protocol"
@@ -163,7 +163,7 @@ func (w *subscribing) undo() {
 // notSubscribed answers a subscribe that failed with err. otherwise says what happened
 // unless err does.
 func notSubscribed(err error, otherwise string) *protocol.Error {
-	var refused *broker.RefusedError
+	var refused *receiver.RefusedError
 	if errors.As(err, &refused) {
 		return protocol.Errorf(protocol.BackendError, "%v; not subscribed", refused)
 	}

@@ -12,12 +12,12 @@ import (
 
 	"github.com/gobwas/ws"
 
-	"fleetwire/pkg/broker"
+	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/protocol"
 )
 
 // numbered is a message of size bytes or a little more, with its number in it.
-func numbered(n, size int) broker.Delivery {
+func numbered(n, size int) envelope.Delivery {
 	return delivery("devices/all", fmt.Sprintf(`{"n":%d,"fill":"%s"}`, n, strings.Repeat(string(rune('a'+n%26)), size)))
 }
 
@@ -41,7 +41,7 @@ func TestSlowConsumer(t *testing.T) {
 			t.Fatal("10 MB went to a peer that does not read, and it is not closed")
 		}
 		d := numbered(sent, size)
-		w.opt.Hub.Broadcast([]broker.Delivery{d})
+		w.opt.Hub.Broadcast([]envelope.Delivery{d})
 		quick.want(aText(string(d.Frame[4:]))) // has it before the next is sent
 		if n := slow.unsent(); n > protocol.UnsentBytesLimit+protocol.MaxControlPayloadBytes+2 {
 			t.Fatalf("%d bytes are queued", n)
@@ -55,7 +55,7 @@ func TestSlowConsumer(t *testing.T) {
 	}
 	for range 100 { // life goes on, also while it lingers
 		d := numbered(sent, size)
-		w.opt.Hub.Broadcast([]broker.Delivery{d})
+		w.opt.Hub.Broadcast([]envelope.Delivery{d})
 		quick.want(aText(string(d.Frame[4:])))
 	}
 	if n := slow.unsent(); n > maxWrite+size+200 {

@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"fleetwire/pkg/broker"
+	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/presence"
 )
 
@@ -40,7 +40,7 @@ func TestBudget(t *testing.T) {
 			if i%2 == 1 {
 				kind = "-"
 			}
-			w.watchers.Announced([]broker.Delivery{{Kind: broker.KindPresence, App: "other", Channel: "v", Frame: fmt.Appendf(nil, "7:%d\n%sq\t\n", i+1, kind)}})
+			w.watchers.Announced([]envelope.Delivery{{Kind: envelope.KindPresence, App: "other", Channel: "v", Frame: fmt.Appendf(nil, "7:%d\n%sq\t\n", i+1, kind)}})
 			pass()
 		}
 		each := perFrame + 4100

@@ -17,8 +17,8 @@ import (
 
 	"go.uber.org/goleak"
 
-	"fleetwire/pkg/broker"
 	"fleetwire/pkg/channel"
+	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/presence"
 	"fleetwire/pkg/wstest"
 )
@@ -188,7 +188,7 @@ func (w *world) announce(name string, v presence.Version, lines ...string) {
 	for _, l := range lines {
 		payload += l + "\n"
 	}
-	w.watchers.Announced([]broker.Delivery{{Kind: broker.KindPresence, App: app, Channel: name, Frame: []byte(payload)}})
+	w.watchers.Announced([]envelope.Delivery{{Kind: envelope.KindPresence, App: app, Channel: name, Frame: []byte(payload)}})
 }
 
 func (w *world) set(change func()) {

@@ -15,7 +15,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/fanout/internal/members"
-	"fleetwire/pkg/broker"
+	"fleetwire/fanout/internal/receiver"
+	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/presence"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/redisconn/redistest"
@@ -25,10 +26,10 @@ import (
 // patience is far more than anything takes; only a test that fails waits for it.
 const patience = 40 * time.Second
 
-// fleetNode is what a node has of presence: broker, tracker and watchers.
+// fleetNode is what a node has of presence: receiver, tracker and watchers.
 type fleetNode struct {
 	redis    *redis.Client
-	broker   *broker.Broker
+	receiver *receiver.Receiver
 	members  *members.Tracker
 	watchers *Watchers
 	stop     func()
@@ -42,21 +43,21 @@ func startFleetNode(t testing.TB, rdb *redis.Client) *fleetNode {
 	log := slog.New(slog.DiscardHandler)
 	health := redisconn.NewHealth(log)
 	n := &fleetNode{redis: rdb}
-	n.broker = broker.New(broker.Options{Redis: rdb, Health: health, Log: log, Node: fmt.Sprint("node-", fleetNodes)})
+	n.receiver = receiver.New(receiver.Options{Redis: rdb, Health: health, Log: log, Node: fmt.Sprint("node-", fleetNodes)})
 	n.members = members.NewTracker(members.Options{Redis: rdb, Health: health, Log: log, Lease: 2500 * time.Millisecond})
-	n.watchers = New(Options{Interest: n.broker, Log: log, Load: func(ctx context.Context, ids []presence.ChannelID) ([]presence.State, error) {
+	n.watchers = New(Options{Interest: n.receiver, Log: log, Load: func(ctx context.Context, ids []presence.ChannelID) ([]presence.State, error) {
 		return presence.Load(ctx, rdb, rediskeys.Namespace{}, ids)
 	}})
 	n.watchers.settling = 5 * time.Second // twice the lease
-	n.broker.OnRestored(n.watchers.Restored)
+	n.receiver.OnRestored(n.watchers.Restored)
 	ctx, cancel := context.WithCancel(context.Background())
 	var parts sync.WaitGroup
 	parts.Go(func() { n.members.Run(ctx) })
 	parts.Go(func() { n.watchers.Run(ctx) })
 	parts.Go(func() {
-		n.broker.Run(ctx, func(batch []broker.Delivery) (finished int) {
+		n.receiver.Run(ctx, func(batch []envelope.Delivery) (finished int) {
 			for i := range batch {
-				if batch[i].Kind == broker.KindPresence {
+				if batch[i].Kind == envelope.KindPresence {
 					n.watchers.Announced(batch[i : i+1])
 				}
 			}
@@ -65,7 +66,7 @@ func startFleetNode(t testing.TB, rdb *redis.Client) *fleetNode {
 	})
 	n.stop = sync.OnceFunc(func() { cancel(); parts.Wait() })
 	t.Cleanup(n.stop)
-	redistest.Eventually(t, patience, "a node is live", func() bool { return n.broker.Live() && n.members.Live() })
+	redistest.Eventually(t, patience, "a node is live", func() bool { return n.receiver.Live() && n.members.Live() })
 	return n
 }
 

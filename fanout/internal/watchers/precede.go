@@ -4,22 +4,22 @@ import (
 	"errors"
 	"slices"
 
-	"fleetwire/pkg/broker"
+	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/protocol"
 )
 
 // Precede is called with direct messages before their peers get them. Where the
 // sender has joined a small channel within the window that is open (see few), the
 // window ends: a peer that hears from a newcomer has been shown that it is there.
-func (ws *Watchers) Precede(batch []broker.Delivery) {
+func (ws *Watchers) Precede(batch []envelope.Delivery) {
 	for i := range batch {
-		if d := &batch[i]; d.Kind == broker.KindPeer {
+		if d := &batch[i]; d.Kind == envelope.KindPeer {
 			ws.precede(d)
 		}
 	}
 }
 
-func (ws *Watchers) precede(d *broker.Delivery) {
+func (ws *Watchers) precede(d *envelope.Delivery) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	if len(ws.now)+len(ws.due) == 0 {

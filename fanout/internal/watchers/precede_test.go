@@ -5,14 +5,14 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"fleetwire/pkg/broker"
+	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/protocol"
 )
 
-// direct is a direct message from a peer, as the broker hands it on.
-func direct(from, data string) []broker.Delivery {
+// direct is a direct message from a peer, as the receiver hands it on.
+func direct(from, data string) []envelope.Delivery {
 	frame := protocol.AppendTextFrame(nil, protocol.AppendDirect(nil, from, nil, []byte(data)))
-	return []broker.Delivery{{Kind: broker.KindPeer, App: app, Channel: "to", Frame: frame}}
+	return []envelope.Delivery{{Kind: envelope.KindPeer, App: app, Channel: "to", Frame: frame}}
 }
 
 // clear forgets what the watcher was shown.

@@ -5,7 +5,7 @@ import (
 	"time"
 	"weak"
 
-	"fleetwire/pkg/broker"
+	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/presence"
 )
 
@@ -150,7 +150,7 @@ func signal(c chan struct{}) {
 }
 
 // Announced takes announcements, in the order in which they were made.
-func (ws *Watchers) Announced(batch []broker.Delivery) {
+func (ws *Watchers) Announced(batch []envelope.Delivery) {
 	for i := range batch {
 		d := &batch[i]
 		a, err := presence.ParseAnnouncement(d.Frame)

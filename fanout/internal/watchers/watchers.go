@@ -62,7 +62,7 @@ type Watcher interface {
 	Flush()
 }
 
-// Interest is where Watchers says which announcements it wants: the broker.
+// Interest is where Watchers says which announcements it wants: the receiver.
 type Interest interface {
 	SetWatchers(app, channelName string, n int, done func(error)) error
 	AddWatchPattern(app string, p *channel.Pattern, done func(error)) error
@@ -212,7 +212,7 @@ func (ws *Watchers) Unwatch(w Watcher, app, channelName string) (promised bool) 
 }
 
 // WatchPattern has w hear who comes and goes in all channels that the pattern
-// matches. done and the error are as in broker.AddWatchPattern.
+// matches. done and the error are as in receiver.AddWatchPattern.
 func (ws *Watchers) WatchPattern(w Watcher, app string, p *channel.Pattern, done func(error)) error {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()

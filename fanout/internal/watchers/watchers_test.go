@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"fleetwire/pkg/broker"
+	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/presence"
 )
 
@@ -542,7 +542,7 @@ func TestForeignAnnouncement(t *testing.T) {
 		w.watch(o, "c")
 		pass()
 		o.want("c:")
-		w.watchers.Announced([]broker.Delivery{{Kind: broker.KindPresence, App: app, Channel: "c", Frame: []byte("hello")}})
+		w.watchers.Announced([]envelope.Delivery{{Kind: envelope.KindPresence, App: app, Channel: "c", Frame: []byte("hello")}})
 		w.do("c", "+a")
 		pass()
 		o.want("c: +a")

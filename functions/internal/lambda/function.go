@@ -2,8 +2,6 @@ package lambda
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -51,7 +49,6 @@ type Services struct {
 	API       api.Config
 	Redis     *redis.Client
 	Keys      rediskeys.Namespace // of what is in Redis
-	Broker    *broker.Broker      // which does not receive
 	Publisher *publish.Service    // the door for messages
 }
 
@@ -223,18 +220,15 @@ func withIdleLimit(url string) string {
 }
 
 func services(store *apps.Store, rdb *redis.Client, keys rediskeys.Namespace, recorder *usage.Recorder, log *slog.Logger) Services {
-	var id [8]byte
-	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
 	messages := broker.New(broker.Options{
-		Redis: rdb, Keys: keys, Log: log, Node: "function-" + hex.EncodeToString(id[:]),
+		Redis: rdb, Keys: keys,
 		// It never runs: see Up. The errors are logged where they arrive.
 		Health: redisconn.NewHealth(slog.New(slog.DiscardHandler)),
 	})
 	return Services{
-		API:    api.Config{Apps: store, Limiter: quota.NewRateLimiter(rdb, keys), Log: log},
-		Redis:  rdb,
-		Keys:   keys,
-		Broker: messages,
+		API:   api.Config{Apps: store, Limiter: quota.NewRateLimiter(rdb, keys), Log: log},
+		Redis: rdb,
+		Keys:  keys,
 		Publisher: publish.New(publish.Options{
 			Keys: keys, Broker: messages,
 			// A probe's opinion is as old as the last freeze; each request finds out itself.

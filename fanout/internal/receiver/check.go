@@ -1,0 +1,122 @@
+package receiver
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/rediskeys"
+)
+
+const (
+	// checkPatience bounds Check.
+	checkPatience = 2500 * time.Millisecond
+	// checkRetry is the pause before a Redis that is loading its data is asked again.
+	checkRetry = 100 * time.Millisecond
+	// leastRedis is the oldest version of Redis that will do: an older 7.0 hangs in
+	// matching some patterns (CVE-2022-36021). Valkey began at 7.2.5.
+	leastRedis = "7.0.9"
+)
+
+// Check does once, before anything relies on Redis, what a node does with it:
+// subscribe, write, run a script, publish, and receive what was published. It takes
+// 2.5 s at most. The error has Redis's own words.
+func Check(ctx context.Context, rdb *redis.Client, keys rediskeys.Namespace) error {
+	ctx, cancel := context.WithTimeout(ctx, checkPatience)
+	defer cancel()
+	var loading error
+	for {
+		err := check(ctx, rdb, newProber(rdb, keys, "start-"+strings.ToLower(rand.Text())))
+		var reply redis.Error
+		switch {
+		case err == nil:
+			return nil
+		case redis.HasErrorPrefix(err, "LOADING"):
+			loading = err
+		case loading != nil && !errors.As(err, &reply):
+			return loading // while it loads it may answer too late
+		default:
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(checkRetry):
+		}
+	}
+}
+
+func check(ctx context.Context, rdb *redis.Client, probe *prober) error {
+	if err := checkVersion(ctx, rdb); err != nil {
+		return err
+	}
+	const number = 1
+	if _, err := probe.send(ctx, number); err != nil {
+		return err // its words are the clearest if Redis does nothing for us
+	}
+	pubsub := rdb.Subscribe(ctx)
+	defer func() { _ = pubsub.Close() }()
+	if err := pubsub.Subscribe(ctx, probe.topic); err != nil {
+		return err
+	}
+	if _, err := pubsub.ReceiveTimeout(ctx, checkPatience); err != nil { // the confirmation
+		return err
+	}
+	if _, err := probe.send(ctx, number); err != nil {
+		return err
+	}
+	received, err := pubsub.ReceiveTimeout(ctx, checkPatience)
+	if err != nil {
+		return fmt.Errorf("redis took a message to publish and did not deliver it: %w", err)
+	}
+	if m, ok := received.(*redis.Message); !ok || m.Payload != strconv.Itoa(number) {
+		return fmt.Errorf("redis was to deliver the message %d and delivered %v", number, received)
+	}
+	return nil
+}
+
+// checkVersion asks with HELLO, which every user may call.
+func checkVersion(ctx context.Context, rdb redis.UniversalClient) error {
+	reply, err := rdb.Do(ctx, "HELLO", "2").Result()
+	if err != nil {
+		return err
+	}
+	least, _ := numbers(leastRedis)
+	version := helloVersion(reply)
+	if is, ok := numbers(version); ok && slices.Compare(is, least) < 0 {
+		return errors.New("this Redis is version " + version + "; Fleetwire needs " + leastRedis + " or later, or Valkey (older versions hang on some patterns: CVE-2022-36021)")
+	}
+	return nil // a server that says no number is compatible, or is refused by what it cannot do
+}
+
+// numbers takes a version such as 7.0.15 apart. One with less than three numbers
+// or with words in them says nothing.
+func numbers(version string) (all []int, ok bool) {
+	for part := range strings.SplitSeq(version, ".") {
+		n, err := strconv.Atoi(part)
+		if err != nil {
+			return nil, false
+		}
+		all = append(all, n)
+	}
+	return all, len(all) >= 3
+}
+
+// helloVersion finds the version in a reply: a list of names, each before its value.
+func helloVersion(reply any) string {
+	list, _ := reply.([]any)
+	for i := 0; i+1 < len(list); i += 2 {
+		if list[i] == "version" {
+			version, _ := list[i+1].(string)
+			return version
+		}
+	}
+	return ""
+}

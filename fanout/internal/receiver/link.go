@@ -1,0 +1,303 @@
+package receiver
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/envelope"
+	"fleetwire/pkg/redisconn"
+)
+
+const (
+	// linkSilence is how long the link may bring nothing before it is taken for
+	// dead. Every linkCheck it subscribes to the probe's topic again: that changes
+	// nothing, and has an answer, which says whether Redis still lets it subscribe.
+	linkSilence = 1500 * time.Millisecond
+	linkCheck   = 500 * time.Millisecond
+	// linkRetry is the first pause between attempts to connect again, linkRetryMax
+	// the longest. A link that worked for linkRetry is made anew without a pause,
+	// since each millisecond loses messages.
+	linkRetry    = 100 * time.Millisecond
+	linkRetryMax = time.Second
+	// topicsPerCommand bounds one SUBSCRIBE.
+	topicsPerCommand = 500
+)
+
+// keepLink keeps the link to Redis up until ctx ends. A lost link is made anew and
+// everything wanted is subscribed again.
+func (r *Receiver) keepLink(ctx context.Context) {
+	var pauses backoff
+	for ctx.Err() == nil {
+		l := &link{receiver: r}
+		err := l.run(ctx)
+		r.down()
+		if ctx.Err() != nil {
+			break
+		}
+		r.lost(err)
+		r.opt.Health.Look() // if Redis is gone, commands need not find out one by one
+		lived := time.Duration(0)
+		if !l.proven.IsZero() {
+			lived = time.Since(l.proven)
+		}
+		if pause := pauses.next(lived); pause > 0 {
+			r.pause(ctx, pause)
+		}
+	}
+	r.counts.release()
+}
+
+// proven says whether the link is up and delivers. It is called with r.mu held.
+func (r *Receiver) proven() bool { return r.link != nil && !r.link.proven.IsZero() }
+
+// up marks everything that is wanted as yet to be sent.
+func (r *Receiver) up(l *link) {
+	r.mu.Lock()
+	r.link = l
+	r.missed = len(r.wanted) > 0
+	for _, s := range r.wanted {
+		if !s.starting {
+			s.starting = true
+			r.unconfirmed++
+		}
+		r.markChanged(s)
+	}
+	r.mu.Unlock()
+	r.signal()
+}
+
+// down forgets what Redis was sent, and refuses the calls that wait for it.
+func (r *Receiver) down() {
+	r.mu.Lock()
+	r.link = nil
+	r.unconfirmed = 0
+	r.counts.forget()
+	clear(r.refusals)
+	var waiting []func(error)
+	for topic, s := range r.wanted {
+		waiting = append(waiting, s.waiting...)
+		if s.subscribers == 0 && !s.changed {
+			delete(r.wanted, topic)
+		}
+		// What is wanted stays; nothing of it has been sent.
+		*s = subscription{key: s.key, topic: s.topic, subscribers: s.subscribers, changed: s.changed}
+	}
+	r.mu.Unlock()
+	for _, done := range waiting {
+		done(ErrDown)
+	}
+}
+
+// lost reports, once for each outage, that the link was lost.
+func (r *Receiver) lost(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.trouble == nil {
+		r.opt.Log.Warn("the link to redis is down, subscriptions will be renewed", "err", err)
+	}
+	r.trouble = err
+}
+
+// backoff is the pauses between attempts to connect; it holds the next.
+type backoff time.Duration
+
+// next is the pause behind a link that worked for as long as lived.
+func (b *backoff) next(lived time.Duration) time.Duration {
+	pause := time.Duration(*b)
+	if lived > linkRetry {
+		pause = 0
+	}
+	*b = backoff(min(max(2*pause, linkRetry), linkRetryMax))
+	return pause
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// link is one connection that subscribes.
+type link struct {
+	receiver *Receiver
+	pubsub   *redis.PubSub
+	sent     commands
+	fail     context.CancelCauseFunc // ends run with an error
+
+	// Under receiver.mu.
+	proven time.Time // when the first probe came in
+	probe  awaitedProbe
+	denied error // Redis lets this link subscribe no more
+}
+
+// run connects, and does what is wanted until the link fails.
+func (l *link) run(ctx context.Context) error {
+	ctx, l.fail = context.WithCancelCause(redisconn.DialOnce(ctx))
+	defer l.fail(nil)
+	l.pubsub = l.receiver.opt.Redis.Subscribe(ctx)
+	defer func() { _ = l.pubsub.Close() }()
+	if err := l.send(ctx, subscribe, l.receiver.prober.topic); err != nil {
+		return err
+	}
+	received := make(chan struct{})
+	go func() {
+		defer close(received)
+		l.fail(l.receive(ctx))
+	}()
+	if err := l.follow(ctx); ctx.Err() == nil {
+		l.fail(err)
+	}
+	_ = l.pubsub.Close() // ends receive
+	<-received
+	return context.Cause(ctx)
+}
+
+// receive takes what Redis sends until the link fails. It never calls Redis and
+// never waits for anything else: an embedded Redis stands still until its
+// subscribers have read.
+func (l *link) receive(ctx context.Context) error {
+	for {
+		message, err := l.pubsub.ReceiveTimeout(ctx, linkSilence)
+		if err != nil {
+			if err = l.refused(err); err != nil {
+				return err
+			}
+			continue
+		}
+		switch m := message.(type) {
+		case *redis.Message:
+			err = l.take(m)
+		case *redis.Subscription:
+			err = l.confirmed(verb(m.Kind), m.Channel)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// take puts a message into the inbox.
+func (l *link) take(m *redis.Message) error {
+	var d envelope.Delivery
+	var ok bool
+	if d.Kind, d.App, d.Channel, ok = l.receiver.opt.Keys.ParseTopic(m.Channel); !ok {
+		if m.Channel == l.receiver.prober.topic {
+			l.probeReceived(m.Payload)
+		}
+		return nil
+	}
+	switch d.Kind {
+	case envelope.KindPresence:
+		d.Frame = bytesOf(m.Payload)
+		d.ID.Sequence = announcementID(m)
+	default:
+		if err := d.Decode(bytesOf(m.Payload)); err != nil {
+			l.receiver.opt.Log.Warn("a message on a fleetwire channel in redis is not from fleetwire, dropped", "channel", d.Channel, "err", err)
+			return nil
+		}
+		if d.ID.Process != l.receiver.opt.Process {
+			d.Publisher = 0
+		}
+	}
+	return l.receiver.inbox.add(d)
+}
+
+// confirmed takes Redis's confirmation of a command for one topic.
+func (l *link) confirmed(v verb, topic string) error {
+	if err := l.sent.answered(v, topic); err != nil {
+		return err
+	}
+	switch topic {
+	case l.receiver.prober.topic:
+		if l.allowed() {
+			l.receiver.up(l)
+			l.receiver.opt.Health.Look() // which sends a probe
+		}
+	default:
+		l.receiver.confirm(topic)
+	}
+	return nil
+}
+
+// refused takes an error that came from the link. An error that Redis replies to a
+// command concerns only the callers that asked for its topics; any other ends the link.
+func (l *link) refused(err error) error {
+	var reply redis.Error
+	if !errors.As(err, &reply) || redisconn.Unreachable(err) || ofRedis(err) {
+		return err
+	}
+	c, ok := l.sent.refused()
+	if !ok {
+		return err
+	}
+	if c.topics[0] == l.receiver.prober.topic {
+		return l.deny(err)
+	}
+	l.receiver.refuse(c.topics, err)
+	return nil
+}
+
+// deny takes Redis's refusal to subscribe to the probe's topic. A link that is up
+// goes on delivering what it is subscribed to; the next probe tells the node.
+func (l *link) deny(err error) error {
+	l.receiver.mu.Lock()
+	up := l.receiver.link == l
+	l.denied = err
+	l.receiver.mu.Unlock()
+	if !up {
+		return err
+	}
+	l.receiver.opt.Health.Look()
+	return nil
+}
+
+// allowed takes Redis's confirmation of the probe's topic, and says whether it is
+// the first.
+func (l *link) allowed() (first bool) {
+	l.receiver.mu.Lock()
+	defer l.receiver.mu.Unlock()
+	l.denied = nil
+	return l.receiver.link != l
+}
+
+// ofRedis says whether a reply is about Redis as a whole rather than about the
+// topics of a command.
+func ofRedis(err error) bool {
+	for _, prefix := range []string{"BUSY", "NOAUTH", "ERR max number of clients"} {
+		if redis.HasErrorPrefix(err, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// follow sends Redis what has changed until the link fails.
+func (l *link) follow(ctx context.Context) error {
+	tick := time.NewTicker(linkCheck)
+	defer tick.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+			l.receiver.retryRefused()
+			if err = l.probeOverdue(); err == nil {
+				err = l.send(ctx, subscribe, l.receiver.prober.topic)
+			}
+			if err == nil {
+				l.receiver.counts.rewrite(l.receiver)
+				err = l.receiver.counts.renew(ctx, l.receiver)
+			}
+		case <-l.receiver.wake:
+			err = l.receiver.flush(ctx, l)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}

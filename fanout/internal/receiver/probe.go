@@ -1,0 +1,156 @@
+package receiver
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/rediskeys"
+)
+
+// A node proves again and again that what it publishes comes back to it: with a
+// message of its own, written and published as those of clients are, and received
+// on the link as they are. A link can be open and answer pings while it leads to a
+// server that gets no more publishes, after a failover behind a proxy or a
+// virtual address.
+
+const (
+	// probePatience is how long a published probe may take to come in. It is
+	// generous, as it waits behind the messages that the node has yet to read.
+	probePatience = 2 * time.Second
+	probeLease    = 10 * time.Second
+)
+
+//go:embed probe.lua
+var probeLua string
+
+var probeScript = redis.NewScript(probeLua)
+
+var (
+	errOtherServer = errors.New("redis does not deliver to this node's link what it is given to publish; the link leads to another server, as after a failover")
+	errProbeLost   = fmt.Errorf("redis took a probe to publish, and its link delivered nothing for %v", probePatience)
+)
+
+// prober sends a node's probes.
+type prober struct {
+	redis      redis.UniversalClient
+	key, topic string
+	sent       atomic.Uint64
+}
+
+func newProber(rdb redis.UniversalClient, keys rediskeys.Namespace, node string) *prober {
+	return &prober{redis: rdb, key: keys.Probe(node), topic: keys.ProbeTopic(node)}
+}
+
+// send does once what the node needs of Redis: it writes, runs a script, publishes
+// and reads back. It returns how many subscribers the probe's topic has. The error
+// says what Redis refused.
+func (p *prober) send(ctx context.Context, number uint64) (receivers int64, err error) {
+	payload := strconv.FormatUint(number, 10)
+	// The plain write comes first: what Redis says to it does not name a script.
+	if err := p.redis.Set(ctx, p.key, payload, probeLease).Err(); err != nil {
+		return 0, err
+	}
+	call := &redisconn.Call{Script: probeScript, Keys: []string{p.key}, Args: []any{payload, probeLease.Milliseconds(), p.topic}}
+	if err := redisconn.Exec(ctx, p.redis, []*redisconn.Call{call}); err != nil {
+		// Likewise for publishing.
+		return 0, cmp.Or(p.redis.Publish(ctx, p.topic, payload).Err(), err)
+	}
+	return call.Reply.Int64()
+}
+
+// awaitedProbe is the first probe that has not come in yet; 0: none.
+type awaitedProbe struct {
+	number uint64
+	since  time.Time
+}
+
+// probe says whether Redis works, by one probe. The link subscribes on its own
+// (linkCheck). Whether the probe comes in over the link decides about the link
+// alone (Live).
+func (r *Receiver) probe(ctx context.Context) error {
+	number := r.prober.sent.Add(1)
+	l := r.awaitProbe(number)
+	receivers, err := r.prober.send(ctx, number)
+	if l == nil {
+		return err
+	}
+	if err != nil {
+		l.cancelProbe(number)
+		return err
+	}
+	if receivers == 0 {
+		l.fail(errOtherServer)
+	}
+	return l.denial()
+}
+
+// awaitProbe returns the link that is to deliver the probe, or nil while there is
+// none.
+func (r *Receiver) awaitProbe(number uint64) *link {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l := r.link
+	if l != nil && l.probe.number == 0 {
+		l.probe = awaitedProbe{number, time.Now()}
+	}
+	return l
+}
+
+// cancelProbe takes back awaitProbe for a probe that was not published, as far as is
+// known.
+func (l *link) cancelProbe(number uint64) {
+	l.receiver.mu.Lock()
+	defer l.receiver.mu.Unlock()
+	if l.probe.number == number {
+		l.probe = awaitedProbe{}
+	}
+}
+
+// denial is Redis's refusal to let the link subscribe; nil: it may.
+func (l *link) denial() error {
+	l.receiver.mu.Lock()
+	defer l.receiver.mu.Unlock()
+	return l.denied
+}
+
+// probeOverdue says whether a probe should have come in by now.
+func (l *link) probeOverdue() error {
+	l.receiver.mu.Lock()
+	defer l.receiver.mu.Unlock()
+	if l.probe.number != 0 && time.Since(l.probe.since) > l.receiver.patience {
+		return errProbeLost
+	}
+	return nil
+}
+
+// probeReceived takes a probe that has come in over the link.
+func (l *link) probeReceived(payload string) {
+	number, err := strconv.ParseUint(payload, 10, 64)
+	r := l.receiver
+	r.mu.Lock()
+	if err != nil || r.link != l || l.probe.number == 0 || number < l.probe.number {
+		r.mu.Unlock()
+		return
+	}
+	l.probe = awaitedProbe{}
+	var completed []completion
+	if l.proven.IsZero() {
+		l.proven = time.Now()
+		if r.trouble != nil {
+			r.trouble = nil
+			r.opt.Log.Info("the link to redis is up again")
+		}
+		completed = r.takeRestored(completed)
+	}
+	r.mu.Unlock()
+	completeAll(completed)
+}

@@ -1,0 +1,122 @@
+package receiver
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+const (
+	// refusalKept is how long a topic that Redis refused is refused to others
+	// without asking Redis again.
+	refusalKept = time.Second
+	// refusalRetry is how often Redis is asked again for topics that it refused
+	// after the link was made anew, and that connections still want. At most
+	// retriedRefusals are asked for at a time.
+	refusalRetry    = 5 * time.Second
+	retriedRefusals = 100
+	// refusalLogged is the least time between log lines about refusals.
+	refusalLogged = time.Minute
+)
+
+// RefusedError reports that Redis refused a subscription. Words is Redis's reply,
+// which can name Redis's user and channels. Error is for peers, and has no more of it
+// than the code.
+type RefusedError struct {
+	Words   string
+	Pattern bool
+}
+
+func (e *RefusedError) Error() string {
+	code, _, _ := strings.Cut(e.Words, " ")
+	if strings.ContainsFunc(code, func(r rune) bool { return r < 'A' || r > 'Z' }) {
+		code = "ERR"
+	}
+	if e.Pattern {
+		return "Redis refuses the subscription (" + code + "): it may not let this service PSUBSCRIBE to wildcards"
+	}
+	return "Redis refuses the subscription (" + code + ")"
+}
+
+// Refused is what Redis refuses of the subscriptions that this node wants, in a
+// sentence that quotes Redis; "" if it refuses none.
+func (r *Receiver) Refused() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for topic, s := range r.refusals {
+		return fmt.Sprintf("redis refuses %d of the subscriptions, such as %s: %s", len(r.refusals), topic, s.refusal.err.Words)
+	}
+	return ""
+}
+
+// refusal is that Redis refused a topic.
+type refusal struct {
+	err *RefusedError
+	at  time.Time
+}
+
+// refuse takes an error reply to a command. Redis refuses a command whole because
+// of one topic and does not say which: each is then asked for alone.
+func (r *Receiver) refuse(topics []string, err error) {
+	r.mu.Lock()
+	var completed []completion
+	for _, topic := range topics {
+		s := r.wanted[topic]
+		if s == nil || s.confirmed == s.asked {
+			continue
+		}
+		if s.confirmed++; s.confirmed < s.asked || !s.subscribed {
+			completed = r.takeCompleted(completed, s)
+			continue // a later command says what holds
+		}
+		s.subscribed = false
+		if len(topics) > 1 {
+			s.alone = true
+			r.markChanged(s)
+			continue
+		}
+		s.refusal = &refusal{&RefusedError{err.Error(), s.key.pattern}, time.Now()}
+		r.refusals[topic] = s
+		r.reportRefusal(s, err)
+		completed = r.takeCompleted(completed, s)
+	}
+	r.mu.Unlock()
+	r.signal()
+	completeAll(completed)
+}
+
+// reportRefusal is called with r.mu held.
+func (r *Receiver) reportRefusal(s *subscription, err error) {
+	if s.key.pattern {
+		err = fmt.Errorf("%w (a wildcard needs PSUBSCRIBE, which Redis allows to a user with access to all channels, &*)", err)
+	}
+	if now := time.Now(); r.refusalReported.IsZero() || now.Sub(r.refusalReported) >= refusalLogged {
+		r.refusalReported = now
+		r.opt.Log.Warn("redis refuses a subscription: its subscribers are told, all others are unaffected; further refusals within a minute are not logged", "topic", s.topic, "err", err)
+	}
+}
+
+// retryRefused forgets refusals that are over, and has those asked for again that
+// connections still want.
+func (r *Receiver) retryRefused() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	retried := 0
+	for topic, s := range r.refusals {
+		age := time.Since(s.refusal.at)
+		switch {
+		case s.subscribers == 0 && age >= refusalKept:
+			s.refusal = nil
+			delete(r.refusals, topic)
+			r.forgetUnwanted(s)
+		case s.subscribers > 0 && age >= refusalRetry && retried < retriedRefusals:
+			retried++
+			s.refusal, s.alone = nil, true
+			delete(r.refusals, topic)
+			r.markChanged(s)
+		}
+	}
+	if retried > 0 {
+		r.signal()
+	}
+}

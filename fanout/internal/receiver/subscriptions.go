@@ -1,0 +1,210 @@
+package receiver
+
+import (
+	"time"
+
+	"fleetwire/pkg/envelope"
+)
+
+// subscriptionKey names a channel or a peer, or (pattern) a Redis glob over channels.
+type subscriptionKey struct {
+	kind      envelope.Kind
+	pattern   bool
+	app, name string
+}
+
+// counted says whether Redis keeps the number of connections behind the
+// subscription, not only that there is one: of channels, for protocol §5's
+// subscribers.
+func (key subscriptionKey) counted() bool { return key.kind == envelope.KindMessages && !key.pattern }
+
+// subscription is a topic that this node wants, or wanted, and how far Redis has
+// followed. Receiver.mu guards it.
+type subscription struct {
+	key   subscriptionKey
+	topic string
+	// subscribers is how many connections are subscribed by name, or how many
+	// patterns share the glob; at 0 nothing is wanted any more.
+	subscribers int32
+	// sent is what subscribers was when the changes were last sent; counted, what
+	// Redis has taken of that (where it is kept: counts).
+	sent, counted int32
+	// asked and confirmed count SUBSCRIBE and UNSUBSCRIBE commands and their
+	// confirmations since the link came up: while they differ, one is under way.
+	asked, confirmed int32
+	subscribed       bool // the last command asked for was a SUBSCRIBE
+	changed          bool // in Receiver.changed
+	starting         bool // counted in Receiver.unconfirmed
+	waiting          []func(error)
+	covered          int32    // how many of waiting came before the changes were last sent
+	alone            bool     // to be asked for in a command of its own: it may be the one that Redis refuses
+	refusal          *refusal // Redis refused it, and has not been asked since
+}
+
+func (r *Receiver) set(key subscriptionKey, n int, done func(error)) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.change(key, n, done)
+}
+
+// setPattern counts one pattern more or one less that asks for a glob.
+func (r *Receiver) setPattern(kind envelope.Kind, app, asked string, wanted bool, done func(error)) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	of := globApp{kind, app}
+	if !wanted {
+		glob, ok := r.globs.remove(of, asked)
+		if !ok {
+			return nil
+		}
+		key := subscriptionKey{kind: kind, app: app, name: glob, pattern: true}
+		return r.change(key, r.wantedBy(key)-1, done)
+	}
+	glob := r.globs.choose(of, asked)
+	key := subscriptionKey{kind: kind, app: app, name: glob, pattern: true}
+	if err := r.change(key, r.wantedBy(key)+1, done); err != nil {
+		return err
+	}
+	r.globs.add(of, asked, glob)
+	return nil
+}
+
+// wantedBy is called with r.mu held.
+func (r *Receiver) wantedBy(key subscriptionKey) int {
+	if s := r.wanted[r.topicOf(key)]; s != nil {
+		return int(s.subscribers)
+	}
+	return 0
+}
+
+// change is called with r.mu held.
+func (r *Receiver) change(key subscriptionKey, n int, done func(error)) error {
+	if done != nil && !r.proven() {
+		return ErrDown
+	}
+	topic := r.topicOf(key)
+	s := r.wanted[topic]
+	if s != nil && s.refusal != nil && done != nil {
+		if time.Since(s.refusal.at) < refusalKept {
+			return s.refusal.err
+		}
+		s.refusal, s.alone = nil, true
+		delete(r.refusals, topic)
+	}
+	if s == nil {
+		if n == 0 && done == nil {
+			return nil
+		}
+		s = &subscription{key: key, topic: topic}
+		r.wanted[topic] = s
+	}
+	s.subscribers = int32(n)
+	r.markChanged(s)
+	if done != nil {
+		s.waiting = append(s.waiting, done)
+	}
+	r.signal()
+	return nil
+}
+
+func (r *Receiver) topicOf(key subscriptionKey) string {
+	if key.pattern {
+		return r.opt.Keys.Glob(key.kind, key.app, key.name)
+	}
+	return r.opt.Keys.Topic(key.kind, key.app, key.name)
+}
+
+func (r *Receiver) markChanged(s *subscription) {
+	if !s.changed {
+		s.changed = true
+		r.changed = append(r.changed, s)
+	}
+}
+
+// signal has the changes sent.
+func (r *Receiver) signal() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// settled says whether Redis does what it was last sent, or refuses it, and knows
+// the count.
+func (s *subscription) settled() bool {
+	if s.key.counted() && s.counted != s.sent {
+		return false
+	}
+	return s.asked == s.confirmed && (s.subscribed == (s.sent > 0) || s.refusal != nil)
+}
+
+// completion is a call that waited, and its outcome.
+type completion struct {
+	done func(error)
+	err  error
+}
+
+func completeAll(all []completion) {
+	for _, c := range all {
+		c.done(c.err)
+	}
+}
+
+// takeCompleted appends the calls that waited for what Redis was last sent of s, if
+// that is settled. Later calls wait for the next time, lest a channel that many
+// join one after the other keeps the first waiting. It forgets s if nothing is
+// wanted of it any more.
+func (r *Receiver) takeCompleted(to []completion, s *subscription) []completion {
+	if !s.settled() {
+		return to
+	}
+	var err error
+	if s.refusal != nil && s.sent > 0 {
+		err = s.refusal.err
+	}
+	for _, done := range s.waiting[:s.covered] {
+		to = append(to, completion{done, err})
+	}
+	s.waiting = append(make([]func(error), 0, len(s.waiting)-int(s.covered)), s.waiting[s.covered:]...)
+	s.covered = 0
+	if s.starting {
+		s.starting = false
+		r.unconfirmed--
+		to = r.takeRestored(to)
+	}
+	r.forgetUnwanted(s)
+	return to
+}
+
+// takeRestored appends restored, when everything comes in again.
+func (r *Receiver) takeRestored(to []completion) []completion {
+	if !r.missed || r.unconfirmed > 0 || !r.proven() {
+		return to
+	}
+	r.missed = false
+	if r.restored == nil {
+		return to
+	}
+	return append(to, completion{func(error) { r.restored() }, nil})
+}
+
+func (r *Receiver) forgetUnwanted(s *subscription) {
+	if s.subscribers == 0 && !s.changed && s.refusal == nil && r.wanted[s.topic] == s {
+		delete(r.wanted, s.topic)
+	}
+}
+
+// confirm takes Redis's confirmation of a SUBSCRIBE or UNSUBSCRIBE.
+func (r *Receiver) confirm(topic string) {
+	r.mu.Lock()
+	var completed []completion
+	if s := r.wanted[topic]; s != nil && s.confirmed < s.asked {
+		s.confirmed++
+		if s.subscribed && s.confirmed == s.asked {
+			s.alone = false
+		}
+		completed = r.takeCompleted(completed, s)
+	}
+	r.mu.Unlock()
+	completeAll(completed)
+}
