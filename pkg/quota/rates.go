@@ -8,8 +8,15 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/pkg/apps"
+	"fleetwire/pkg/batch"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
+)
+
+const (
+	// maxChecks bounds the checks of one round trip, checkTimeout how long it takes.
+	maxChecks    = 256
+	checkTimeout = 1500 * time.Millisecond
 )
 
 var errAway = errors.New("redis is away")
@@ -18,8 +25,8 @@ var errAway = errors.New("redis is away")
 // across all nodes and functions. Checks that wait at the same time share one
 // round trip to Redis, and those of one bucket one script.
 type RateLimiter struct {
-	requests *redisconn.Coalescer[*request]
-	connects *redisconn.Coalescer[*connect]
+	requests batch.Batcher[*request]
+	connects batch.Batcher[*connect]
 	health   *redisconn.Health // or nil
 	keys     rediskeys.Namespace
 }
@@ -28,12 +35,12 @@ type RateLimiter struct {
 func NewRateLimiter(rdb redis.UniversalClient, keys rediskeys.Namespace) *RateLimiter {
 	return &RateLimiter{
 		keys: keys,
-		requests: redisconn.NewCoalescer(func(ctx context.Context, requests []*request) error {
+		requests: batch.Batcher[*request]{Most: maxChecks, Timeout: checkTimeout, Run: func(ctx context.Context, requests []*request) error {
 			return takeTokens(ctx, rdb, requests)
-		}),
-		connects: redisconn.NewCoalescer(func(ctx context.Context, connects []*connect) error {
+		}},
+		connects: batch.Batcher[*connect]{Most: maxChecks, Timeout: checkTimeout, Run: func(ctx context.Context, connects []*connect) error {
 			return countConnects(ctx, rdb, keys, connects)
-		}),
+		}},
 	}
 }
 

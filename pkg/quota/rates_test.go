@@ -280,13 +280,11 @@ func TestConnectsAreCountedTogether(t *testing.T) {
 		all.Go(func() { _, _, _ = l.AllowConnect(ctx, "app", "before", 1) })
 		<-w.held
 		trips, commands := w.pipelines.Load(), w.commands.Load()
-		var asked atomic.Int64
 		var mu sync.Mutex
 		passed := map[[2]string]int{}
 		for of, limit := range limits {
 			for range each {
 				all.Go(func() {
-					asked.Add(1)
 					ok, retryAfter, err := l.AllowConnect(ctx, of[0], of[1], limit)
 					if err != nil || ok != (retryAfter == 0) || retryAfter < 0 || retryAfter > connectWindow {
 						t.Errorf("%q: %v, to be tried again after %v (%v)", of, ok, retryAfter, err)
@@ -299,7 +297,7 @@ func TestConnectsAreCountedTogether(t *testing.T) {
 				})
 			}
 		}
-		redistest.Eventually(t, patience, "all have asked", func() bool { return asked.Load() == int64(each*len(limits)) })
+		redistest.Eventually(t, patience, "all wait", func() bool { return l.connects.Waiting() == each*len(limits) })
 		release()
 		all.Wait()
 		for of, limit := range limits {
@@ -357,28 +355,21 @@ func TestChecksShareARoundTrip(t *testing.T) {
 		<-w.held
 		trips, commands := w.pipelines.Load(), w.commands.Load()
 		const each = 100
-		var asked atomic.Int64
 		for range each {
+			all.Go(func() { rest(t, l, key) })
 			all.Go(func() {
-				asked.Add(1)
-				rest(t, l, key)
-			})
-			all.Go(func() {
-				asked.Add(1)
 				if ok, _, err := l.AllowConnect(ctx, "app", "a", 1000); !ok || err != nil {
 					t.Errorf("%v (%v)", ok, err)
 				}
 			})
 		}
-		redistest.Eventually(t, patience, "all have asked", func() bool { return asked.Load() == 2*each })
+		redistest.Eventually(t, patience, "all wait but the first connect", func() bool {
+			return l.requests.Waiting() == each && l.connects.Waiting() == each-1
+		})
 		release()
 		all.Wait()
-		shared := w.pipelines.Load() - trips
-		if shared > each/2 {
-			t.Errorf("%d checks took %d round trips", 2*each, shared)
-		}
-		if got := w.commands.Load() - commands; got > 2*shared {
-			t.Errorf("%d commands in %d round trips, want at most one of each bucket", got, shared)
+		if trips, commands := w.pipelines.Load()-trips, w.commands.Load()-commands; trips > 3 || commands != 3 {
+			t.Errorf("%d checks took %d commands in %d round trips, want 3: the first connect, the other connects, the requests", 2*each, commands, trips)
 		}
 	})
 }
@@ -431,8 +422,7 @@ func TestLimiterWatchesHealth(t *testing.T) {
 	cancel()
 	<-ended
 	// A caller's own impatience says nothing about Redis.
-	release := w.hold()
-	defer release()
+	defer behindAnother(w, l)()
 	impatient, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 	defer cancel()
 	if _, _, err := l.AllowREST(impatient, keyWith("k", 1, 2)); !errors.Is(err, context.DeadlineExceeded) || !h.Up() {
@@ -440,17 +430,29 @@ func TestLimiterWatchesHealth(t *testing.T) {
 	}
 }
 
+// behindAnother has further checks wait behind one that is under way, until done is
+// called.
+func behindAnother(w *wire, l *RateLimiter) (done func()) {
+	release := w.hold()
+	var other sync.WaitGroup
+	other.Go(func() { _, _, _ = l.AllowREST(context.Background(), keyWith("k", 1, 1)) })
+	<-w.held
+	return func() { release(); other.Wait() }
+}
+
 func TestLimiterCallerGivesUp(t *testing.T) {
 	_, rdb := redistest.Embedded(t)
 	w, l := onWire(rdb), NewRateLimiter(rdb, keys)
-	release := w.hold()
-	defer release()
+	defer behindAnother(w, l)()
 	ctx, cancel := context.WithCancel(context.Background())
+	gaveUp := make(chan error)
 	go func() {
-		<-w.held
-		cancel()
+		_, _, err := l.AllowREST(ctx, keyWith("k", 1, 1))
+		gaveUp <- err
 	}()
-	if ok, _, err := l.AllowREST(ctx, keyWith("k", 1, 1)); ok || !errors.Is(err, context.Canceled) {
-		t.Errorf("%v (%v), want that the caller gave up", ok, err)
+	redistest.Eventually(t, patience, "it waits", func() bool { return l.requests.Waiting() == 1 })
+	cancel()
+	if err := <-gaveUp; !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want that the caller gave up", err)
 	}
 }

@@ -59,7 +59,7 @@ func Open(url string, security TLS) (*redis.Client, error) {
 	opt.DisableIdentity = true
 	opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	rdb := redis.NewClient(opt)
-	rdb.AddHook(&together{})
+	rdb.AddHook(newPipelines())
 	rdb.AddHook(handshake{})
 	return rdb, nil
 }

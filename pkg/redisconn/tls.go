@@ -47,7 +47,10 @@ type handshakeError struct{ err error }
 
 func (e *handshakeError) Error() string { return "TLS handshake: " + e.err.Error() }
 func (e *handshakeError) Unwrap() error { return e.err }
-func (e *handshakeError) Timeout() bool { return timedOut(e.err) }
+func (e *handshakeError) Timeout() bool {
+	err, ok := errors.AsType[net.Error](e.err)
+	return ok && err.Timeout()
+}
 
 // apply makes the options of a URL those of a connection that is secured so.
 func (t TLS) apply(opt *redis.Options) error {

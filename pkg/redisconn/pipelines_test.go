@@ -17,16 +17,16 @@ import (
 )
 
 // shared is a client whose pipelines share round trips, and the hook that does that.
-func shared(t *testing.T, addr string) (*redis.Client, *redisconn.Together, *trips) {
+func shared(t *testing.T, addr string) (*redis.Client, *redisconn.Pipelines, *trips) {
 	rdb := redis.NewClient(&redis.Options{Addr: addr, Protocol: 2, DisableIdentity: true, MaxRetries: -1, ContextTimeoutEnabled: true})
 	t.Cleanup(func() { _ = rdb.Close() })
-	together := &redisconn.Together{}
-	rdb.AddHook(together)
-	return rdb, together, countTrips(rdb)
+	pipelines := redisconn.NewPipelines()
+	rdb.AddHook(pipelines)
+	return rdb, pipelines, countTrips(rdb)
 }
 
 func TestPipelinesShareRoundTrips(t *testing.T) {
-	rdb, together, trips := shared(t, redistest.Start(t).Addr())
+	rdb, pipelines, trips := shared(t, redistest.Start(t).Addr())
 	ctx := context.Background()
 	var all sync.WaitGroup
 	pipeline := func(i int) {
@@ -54,7 +54,7 @@ func TestPipelinesShareRoundTrips(t *testing.T) {
 	for i := 1; i <= n; i++ {
 		pipeline(i)
 	}
-	redistest.Eventually(t, patience, "all wait", func() bool { return together.Waiting() == n })
+	redistest.Eventually(t, patience, "all wait", func() bool { return pipelines.Waiting() == n })
 	before := trips.pipelines.Load()
 	release()
 	all.Wait()
@@ -71,7 +71,7 @@ func TestPipelinesShareRoundTrips(t *testing.T) {
 
 // A caller whose context ends takes nobody along with it.
 func TestSharedRoundTripOfAnImpatientCaller(t *testing.T) {
-	rdb, together, trips := shared(t, redistest.Start(t).Addr())
+	rdb, pipelines, trips := shared(t, redistest.Start(t).Addr())
 	release := trips.hold()
 	ping := func(ctx context.Context, answer chan<- error) {
 		_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error { p.Ping(ctx); return nil })
@@ -82,9 +82,9 @@ func TestSharedRoundTripOfAnImpatientCaller(t *testing.T) {
 	<-trips.held
 	ctx, cancel := context.WithCancel(context.Background())
 	go ping(ctx, impatient)
-	redistest.Eventually(t, patience, "it waits", func() bool { return together.Waiting() == 1 })
+	redistest.Eventually(t, patience, "it waits", func() bool { return pipelines.Waiting() == 1 })
 	go ping(context.Background(), other)
-	redistest.Eventually(t, patience, "both wait", func() bool { return together.Waiting() == 2 })
+	redistest.Eventually(t, patience, "both wait", func() bool { return pipelines.Waiting() == 2 })
 	cancel()
 	if err := <-impatient; !errors.Is(err, context.Canceled) || !redisconn.NotSent(err) || !redisconn.Undone(err) {
 		t.Errorf("%v, want that it was not sent", err)
@@ -104,7 +104,7 @@ func TestSharedRoundTripOfAnImpatientCaller(t *testing.T) {
 // wait for one of their own.
 func TestSharedRoundTripsWhenRedisHangs(t *testing.T) {
 	m, _ := redistest.Embedded(t)
-	rdb, together, trips := shared(t, m.Addr())
+	rdb, pipelines, trips := shared(t, m.Addr())
 	release := trips.hold()
 	trips.lost = context.DeadlineExceeded
 	const n = 100
@@ -120,7 +120,7 @@ func TestSharedRoundTripsWhenRedisHangs(t *testing.T) {
 	for range n {
 		go ping()
 	}
-	redistest.Eventually(t, patience, "all wait", func() bool { return together.Waiting() == n })
+	redistest.Eventually(t, patience, "all wait", func() bool { return pipelines.Waiting() == n })
 	release()
 	for range n + 1 {
 		if err := <-errs; !errors.Is(err, context.DeadlineExceeded) {
