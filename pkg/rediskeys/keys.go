@@ -64,6 +64,12 @@ func (n Namespace) UsageFlushed(app, period, recorder string) string {
 	return n.app(app, "usage:"+period+":flushed:"+recorder)
 }
 
+// EndedCommands is the sorted set of the commands that have ended, and when.
+func (n Namespace) EndedCommands(app string) string { return n.app(app, "commands-ended") }
+
+// EndedCommandBytes is the hash of how large they are.
+func (n Namespace) EndedCommandBytes(app string) string { return n.app(app, "commands-ended:bytes") }
+
 func (n Namespace) app(app, rest string) string { return n.Prefix() + ":{" + app + "}:" + rest }
 
 // Bucket is what the keys of some channels, or peers, of an app begin with. They
@@ -96,6 +102,20 @@ func (n Namespace) ParseBucket(s string) (b Bucket, app string, err error) {
 	return "", "", fmt.Errorf("%q is not a bucket of an app", s)
 }
 
+// Tag is what BucketOf makes the bucket of.
+func (b Bucket) Tag() string {
+	_, after, _ := strings.Cut(string(b), ".")
+	return after[:tagBytes]
+}
+
+// BucketOf is the bucket of an app with that tag. It is not ok if there is none.
+func (n Namespace) BucketOf(app, tag string) (b Bucket, ok bool) {
+	if len(tag) != tagBytes || !isTag(tag) {
+		return "", false
+	}
+	return Bucket(n.app(app+"."+tag, "")), true
+}
+
 func isTag(s string) bool { return len(s) == tagBytes && tags[slot(s)/(slots/buckets)] == s }
 
 // Answers is the list of the nodes' answers to one order to close a peer's
@@ -120,6 +140,29 @@ func (b Bucket) Joined(identity string) string { return string(b) + "presence-of
 
 // Due is the sorted set of the bucket's deadlines of a kind, by when they are.
 func (b Bucket) Due(kind string) string { return string(b) + "due:" + kind }
+
+// Command is the hash of a command, by the part of its id behind the tag; without an
+// id, what those hashes' keys begin with. So it is with the other keys of commands.
+func (b Bucket) Command(id string) string { return string(b) + "command:" + id }
+
+// CommandPeers is the sorted set of the ids of the peers that have the command, by name.
+func (b Bucket) CommandPeers(id string) string { return string(b) + "command-peers:" + id }
+
+// CommandDue is the sorted set of when those of them time out that have not ended.
+func (b Bucket) CommandDue(id string) string { return string(b) + "command-due:" + id }
+
+// CommandQueue is the sorted set of a channel's commands that wait for peers.
+func (b Bucket) CommandQueue(channel string) string { return string(b) + "command-queue:" + channel }
+
+// Commands is the sorted set of all of a channel's commands, by when they were created.
+func (b Bucket) Commands(channel string) string { return string(b) + "commands:" + channel }
+
+// CommandsHeld is the set of commands that were handed over by a node's identity and
+// have yet to be confirmed.
+func (b Bucket) CommandsHeld(identity string) string { return string(b) + "commands-held:" + identity }
+
+// Idempotency is what became of a request; id stands for its idempotency key.
+func (b Bucket) Idempotency(id string) string { return string(b) + "idempotency:" + id }
 
 // The keys of the deployment as a whole.
 

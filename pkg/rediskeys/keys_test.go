@@ -41,6 +41,15 @@ var catalogue = []struct {
 	{"DueIndex", "fw:due:{index}", func(n Namespace, _, _, _ string) string { return n.DueIndex() }},
 	{"DueTouched", "fw:due:{index}:touched", func(n Namespace, _, _, _ string) string { return n.DueTouched() }},
 	{"DueTurns", "fw:due:{index}:turns", func(n Namespace, _, _, _ string) string { return n.DueTurns() }},
+	{"Command", "fw:{app.TAG}:command:ID", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).Command(second) }},
+	{"CommandPeers", "fw:{app.TAG}:command-peers:ID", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).CommandPeers(second) }},
+	{"CommandDue", "fw:{app.TAG}:command-due:ID", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).CommandDue(second) }},
+	{"CommandQueue", "fw:{app.TAG}:command-queue:CHANNEL", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).CommandQueue(name) }},
+	{"Commands", "fw:{app.TAG}:commands:CHANNEL", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).Commands(name) }},
+	{"CommandsHeld", "fw:{app.TAG}:commands-held:ID", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).CommandsHeld(second) }},
+	{"Idempotency", "fw:{app.TAG}:idempotency:ID", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).Idempotency(second) }},
+	{"EndedCommands", "fw:{app}:commands-ended", func(n Namespace, app, _, _ string) string { return n.EndedCommands(app) }},
+	{"EndedCommandBytes", "fw:{app}:commands-ended:bytes", func(n Namespace, app, _, _ string) string { return n.EndedCommandBytes(app) }},
 	{"Leases", "fw:presence:{leases}", func(n Namespace, _, _, _ string) string { return n.Leases() }},
 	{"DeadLeases", "fw:presence:{leases}:dead", func(n Namespace, _, _, _ string) string { return n.DeadLeases() }},
 	{"LeaseBuckets", "fw:presence:{leases}:buckets:ID", func(n Namespace, _, name, _ string) string { return n.LeaseBuckets(name) }},
@@ -86,7 +95,7 @@ func TestCatalogueIsWhole(t *testing.T) {
 			}
 		}
 	}
-	listed := []string{"Prefix", "Topic", "TopicsIn", "Glob", "ProbeTopic"}
+	listed := []string{"Prefix", "Topic", "TopicsIn", "Glob", "ProbeTopic", "WakeTopic", "Tag"}
 	for _, key := range catalogue {
 		listed = append(listed, key.method)
 	}
@@ -126,6 +135,7 @@ func TestOperationsGuide(t *testing.T) {
 		want = append(want, strings.NewReplacer("fw:0:", "fw:DB:", tagOf(name), "TAG").Replace(topic))
 	}
 	want = append(want, strings.Replace((Namespace{}).ProbeTopic("NODE"), "fw:0:", "fw:DB:", 1))
+	want = append(want, strings.NewReplacer("fw:0:", "fw:DB:", tagOf("CHANNEL"), "TAG").Replace((Namespace{}).WakeTopic((Namespace{}).Bucket("app", "CHANNEL"), "PROCESS")))
 	slices.Sort(documented)
 	slices.Sort(want)
 	if !slices.Equal(documented, want) {
@@ -233,6 +243,14 @@ func TestParseBucket(t *testing.T) {
 		}
 	}
 	tag := tagOf("c")
+	if b, ok := n.BucketOf("app", n.Bucket("app", "c").Tag()); !ok || b != n.Bucket("app", "c") {
+		t.Errorf("the bucket with the tag of c is %s, %v", b, ok)
+	}
+	for _, tag := range []string{"", "0", "0000", "1e1", "-01", "..."} {
+		if b, ok := n.BucketOf("app", tag); ok {
+			t.Errorf("%s has the tag %q", b, tag)
+		}
+	}
 	for _, foreign := range []string{"", "fw:{app}:", "app." + tag, "{app." + tag + "}:", "fw:{app.1}:", "fw:{app.999}:", "fw:{." + tag + "}:", "fw:{app." + tag + "}", "fw:{app." + tag + "}:x", "x:{app." + tag + "}:"} {
 		if _, app, err := n.ParseBucket(foreign); err == nil {
 			t.Errorf("%q is of the app %q", foreign, app)

@@ -44,6 +44,13 @@ func (n Namespace) ProbeTopic(node string) string {
 	return string(append(append(n.appendTopics(nil), "probe:"...), node...))
 }
 
+// WakeTopic is the topic on which a process hears which commands of a bucket have
+// ended for whose end it waits; without a process, what those topics begin with.
+func (n Namespace) WakeTopic(b Bucket, process string) string {
+	slot := strings.TrimPrefix(string(b), n.Prefix()+":")
+	return string(append(append(append(n.appendTopics(nil), "wake:"...), slot...), process...))
+}
+
 func (n Namespace) appendSlot(dst []byte, kind Kind, app, tag string) []byte {
 	dst = append(append(n.appendTopics(dst), kindNames[kind]...), ":{"...)
 	dst = append(append(append(dst, app...), '.'), tag...)

@@ -1,0 +1,56 @@
+// Package idempotency has requests that are repeated with the same key done once. A
+// script that does what is asked for remembers, in the same step, what became of it.
+//
+// The script begins with Lua. It calls repeated before it does anything, and keep
+// when it has done it:
+//
+//	repeated(key, fingerprint) → nil: the request is new; 'repeated' and what was kept; 'conflict': another body
+//	keep(key, fingerprint, result, life)    life in milliseconds
+package idempotency
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"fmt"
+	"hash"
+
+	"fleetwire/pkg/protocol"
+)
+
+// MaxKeyBytes bounds an idempotency key; it has at least one byte.
+const MaxKeyBytes = 128
+
+// Lua has the functions.
+//
+//go:embed idempotency.lua
+var Lua string
+
+// ID stands for a key of a channel in the names of Redis keys (rediskeys.Bucket.Idempotency).
+func ID(channel, key string) string {
+	h := sha256.New()
+	write(h, channel, key)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// Fingerprint tells bodies apart: what they say, field by field, in an order that the
+// caller keeps. No two that differ have the same.
+func Fingerprint(fields ...string) string {
+	h := sha256.New()
+	write(h, fields...)
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+func write(h hash.Hash, fields ...string) {
+	for _, f := range fields {
+		fmt.Fprintf(h, "%d:%s", len(f), f)
+	}
+}
+
+// Check says what is wrong with a key that a caller sent, or nil.
+func Check(key string) *protocol.Error {
+	if key == "" || len(key) > MaxKeyBytes {
+		return protocol.Errorf(protocol.InvalidRequest, "idempotencyKey is %d bytes long; it must be 1 to %d bytes", len(key), MaxKeyBytes)
+	}
+	return nil
+}

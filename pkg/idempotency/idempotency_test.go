@@ -1,0 +1,32 @@
+package idempotency
+
+import (
+	"strings"
+	"testing"
+)
+
+// No two requests that differ have the same fingerprint, wherever one field ends.
+func TestFingerprintsTellRequestsApart(t *testing.T) {
+	seen := map[string][]string{}
+	for _, fields := range [][]string{{}, {""}, {"", ""}, {"a"}, {"a", ""}, {"", "a"}, {"ab"}, {"a", "b"}, {"1:a"}, {"a1:b"}, {"a", "1:b"}, {"a\x00b"}} {
+		print := Fingerprint(fields...)
+		if other, taken := seen[print]; taken {
+			t.Errorf("%q and %q have the same", fields, other)
+		}
+		seen[print] = fields
+		if len(print) != 32 || print != Fingerprint(fields...) {
+			t.Errorf("%q: %s", fields, print)
+		}
+	}
+	if ID("a", "bc") == ID("ab", "c") || ID("a", "b") != ID("a", "b") || len(ID("a", "b")) != 64 {
+		t.Error("channel and key are not told apart")
+	}
+}
+
+func TestCheck(t *testing.T) {
+	for key, ok := range map[string]bool{"": false, "k": true, strings.Repeat("é", 64): true, strings.Repeat("k", 129): false} {
+		if err := Check(key); (err == nil) != ok || err != nil && !strings.Contains(err.Message, "1 to 128 bytes") {
+			t.Errorf("%q: %v", key, err)
+		}
+	}
+}
