@@ -48,6 +48,9 @@ type Delivery struct {
 	// Publisher is the connection of this process that published it, or 0.
 	Publisher uint64
 
+	// Command is what the message is of a command; nil: it is of none.
+	Command *Command
+
 	dataLen int
 }
 
@@ -55,7 +58,7 @@ type Delivery struct {
 // writes it to its sockets without looking inside (integers are
 // big-endian):
 //
-//	byte  0      version, 1
+//	byte  0      version, 1 (of commands: command.go)
 //	bytes 1–8    id of the publishing process
 //	bytes 9–16   number of the message within that process
 //	bytes 17–24  connection that published it, within that process; 0: none
@@ -102,9 +105,21 @@ func Encode(id ID, m *Message) []byte {
 // Decode reads an envelope without copying: the delivery's slices alias e.
 // Publisher is the connection's id in the process that published the message.
 func (d *Delivery) Decode(e []byte) error {
-	if len(e) < envelopeHeaderSize || e[0] != envelopeVersion {
+	if len(e) < envelopeHeaderSize {
 		return errEnvelope
 	}
+	switch e[0] {
+	case envelopeVersion:
+		return d.decode(e)
+	case commandVersion, shownVersion, cancelledVersion:
+		return d.decodeCommand(e)
+	default:
+		return errEnvelope
+	}
+}
+
+// decode reads an envelope of any version.
+func (d *Delivery) decode(e []byte) error {
 	d.ID.Process = binary.BigEndian.Uint64(e[1:])
 	d.ID.Sequence = binary.BigEndian.Uint64(e[9:])
 	d.Publisher = binary.BigEndian.Uint64(e[17:])

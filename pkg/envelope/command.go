@@ -1,0 +1,101 @@
+package envelope
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"fleetwire/pkg/protocol"
+)
+
+// A command travels on the topic of its channel's messages, in an envelope of another
+// version. In place of the sender's metadata stand the id of the command, its timeout
+// and its TTL, in milliseconds.
+const (
+	commandVersion   = 2
+	shownVersion     = 3 // made by pkg/command/claim.lua from the first
+	cancelledVersion = 4
+)
+
+// Stage is what an envelope says of a command.
+type Stage uint8
+
+// The stages.
+const (
+	// CommandCreated: it was created. Nodes claim it for their subscribers by name
+	// (pkg/command); nobody else sees it.
+	CommandCreated Stage = iota + 1
+	// CommandHandedOver: it was handed over for the first time. Subscribers by wildcard
+	// that are not subscribed by name see Frame.
+	CommandHandedOver
+	// CommandCancelled: Frame is for the subscribers that confirm and were handed it.
+	CommandCancelled
+)
+
+// Command is what an envelope says of a command.
+type Command struct {
+	Stage   Stage
+	ID      string
+	Timeout time.Duration
+	TTL     time.Duration // 0: none
+}
+
+// EncodeCommand makes the envelope of a command that is created. m has neither To nor
+// FromMetadata nor Connection. id is random.
+func EncodeCommand(id ID, c Command, m *Message) []byte {
+	about := *m
+	about.FromMetadata = fmt.Appendf(nil, "%s %d %d", c.ID, c.Timeout.Milliseconds(), c.TTL.Milliseconds())
+	// The highest bit of the number is that of the first hand-over (claim.lua).
+	e := Encode(ID{id.Process, id.Sequence >> 1}, &about)
+	e[0] = commandVersion
+	return e
+}
+
+// EncodeCancelled makes the envelope that says that a command was cancelled. id is random.
+func EncodeCancelled(id ID, command string) []byte {
+	e := make([]byte, envelopeHeaderSize, 256)
+	e[0] = cancelledVersion
+	binary.BigEndian.PutUint64(e[1:], id.Process)
+	binary.BigEndian.PutUint64(e[9:], id.Sequence)
+	about := command + " 0 0"
+	binary.BigEndian.PutUint16(e[29:], uint16(len(about)))
+	e = append(e, about...)
+	body := protocol.AppendCommandCancelled(nil, command)
+	return append(protocol.AppendTextHeader(e, len(body)), body...)
+}
+
+// decodeCommand reads an envelope of a command. FromMetadata is empty then.
+func (d *Delivery) decodeCommand(e []byte) error {
+	if err := d.decode(e); err != nil {
+		return err
+	}
+	id, rest, _ := strings.Cut(string(d.FromMetadata), " ")
+	timeout, ttl, _ := strings.Cut(rest, " ")
+	timeoutMs, err := strconv.ParseInt(timeout, 10, 64)
+	ttlMs, err2 := strconv.ParseInt(ttl, 10, 64)
+	if err != nil || err2 != nil || id == "" {
+		return errEnvelope
+	}
+	d.FromMetadata = nil
+	d.Command = &Command{
+		Stage: Stage(e[0] - commandVersion + byte(CommandCreated)), ID: id,
+		Timeout: time.Duration(timeoutMs) * time.Millisecond, TTL: time.Duration(ttlMs) * time.Millisecond,
+	}
+	return nil
+}
+
+// CommandFrame is the frame for a subscriber that answers: the message with the field
+// command.
+func (d *Delivery) CommandFrame(ref protocol.CommandRef) []byte {
+	body := protocol.AppendCommand(nil, d.body(), ref)
+	return append(protocol.AppendTextHeader(make([]byte, 0, maxTextHeader+len(body)), len(body)), body...)
+}
+
+// Data is the message's data.
+func (d *Delivery) Data() []byte {
+	body := d.body()
+	end := len(body) - 1
+	return body[end-d.dataLen : end]
+}
