@@ -15,7 +15,17 @@ type App struct {
 	Plan      Plan
 	Limits    Limits
 	Keys      []*Key
+	// CommandBytes bounds the ended commands that are kept (protocol §8), at least
+	// MinCommandBytes.
+	CommandBytes int64
 }
+
+// MinCommandBytes and DefaultCommandBytes are the least App.CommandBytes, and that of
+// an app whose document names none.
+const (
+	MinCommandBytes     = 1 << 20
+	DefaultCommandBytes = 64 << 20
+)
 
 // Plan caps what an app may use (protocol §6). Both caps are ≥ 0.
 type Plan struct {

@@ -83,11 +83,11 @@ func (p *parser) document(v value) {
 }
 
 func (p *parser) app(v value) {
-	o, ok := v.object("id", "suspended", "plan", "limits", "keys")
+	o, ok := v.object("id", "suspended", "plan", "limits", "commandBytes", "keys")
 	if !ok {
 		return
 	}
-	app := &App{Plan: DefaultPlan(), Limits: DefaultLimits(), Keys: []*Key{}}
+	app := &App{Plan: DefaultPlan(), Limits: DefaultLimits(), CommandBytes: DefaultCommandBytes, Keys: []*Key{}}
 	if id, ok := o.need("id", "an app needs an id"); ok {
 		app.ID = p.appID(id, v.path)
 	}
@@ -99,6 +99,9 @@ func (p *parser) app(v value) {
 	}
 	if limits, ok := o.get("limits"); ok {
 		app.Limits = readLimits(limits)
+	}
+	if bound, ok := o.get("commandBytes"); ok {
+		app.CommandBytes, _ = bound.whole(MinCommandBytes, maxPlanNumber)
 	}
 	if keys, ok := o.need("keys", "an array of keys, which may be empty"); ok {
 		list, _ := keys.list()

@@ -110,6 +110,15 @@ func TestPlanOverages(t *testing.T) {
 	}
 }
 
+func TestParseCommandBytes(t *testing.T) {
+	for members, want := range map[string]int64{"": 64 << 20, `"commandBytes":1048576,`: 1 << 20, `"commandBytes":9007199254740991,`: 1<<53 - 1} {
+		dir, err := Parse([]byte(document(members)))
+		if err != nil || dir.Apps()[0].CommandBytes != want {
+			t.Errorf("%s: %v, want %d", members, err, want)
+		}
+	}
+}
+
 func TestParseRefuses(t *testing.T) {
 	key := func(id, rest string) string { return keyDocument(`{"id":"` + id + `",` + rest + `}`) }
 	const scope = `"channelPatterns":[],"actions":[]`
@@ -132,9 +141,9 @@ func TestParseRefuses(t *testing.T) {
 		{"no app", `{"apps":[]}`, "apps: must have at least one app"},
 		{"an app of the wrong type", `{"apps":["sk_live_1_secret_x"]}`, "apps[0]: must be an object, got a string"},
 		{"unknown root field", `{"apps":[{"id":"a","keys":[]}],"version":1}`, "version: unknown field; known here: apps"},
-		{"field in another case", document(`"Suspended":true,`), "apps[0].Suspended: unknown field; known here: id, suspended, plan, limits, keys"},
+		{"field in another case", document(`"Suspended":true,`), "apps[0].Suspended: unknown field; known here: id, suspended, plan, limits, commandBytes, keys"},
 		{"long field in another case", keyDocument(`{"ChannelPatterns":[],"id":"pk_1",` + scope + `}`), "apps[0].keys[0].ChannelPatterns: unknown field; known here: id, secret, channelPatterns, actions, allowedOrigins"},
-		{"field with a strange name", document(`"a b":true,`), `apps[0]."a b": unknown field; known here: id, suspended, plan, limits, keys`},
+		{"field with a strange name", document(`"a b":true,`), `apps[0]."a b": unknown field; known here: id, suspended, plan, limits, commandBytes, keys`},
 		{"field given twice", document(`"suspended":true,"suspended":false,`), "apps[0].suspended: given more than once"},
 		{"field given twice, spelled with an escape", document(`"suspended":true,"susp\u0065nded":false,`), "apps[0].suspended: given more than once"},
 		{"no id", `{"apps":[{"keys":[]}]}`, "apps[0].id: missing; an app needs an id"},
@@ -171,6 +180,9 @@ func TestParseRefuses(t *testing.T) {
 		{"limit too large", document(`"limits":{"restPerSec":1000000001},`), "apps[0].limits.restPerSec: must be at most 1000000000, got 1000000001"},
 		{"limit as an object", document(`"limits":{"restPerSec":{"n":1}},`), "apps[0].limits.restPerSec: must be a whole number ≥ 1, got an object"},
 		{"limits as an array", document(`"limits":[],`), "apps[0].limits: must be an object, got an array"},
+
+		{"too few bytes of commands", document(`"commandBytes":1048575,`), "apps[0].commandBytes: must be a whole number ≥ 1048576, got 1048575"},
+		{"bytes of commands as text", document(`"commandBytes":"64MiB",`), `apps[0].commandBytes: must be a whole number ≥ 1048576, got "64MiB"`},
 
 		// Keys.
 		{"a credential where a key belongs", keyDocument(`"sk_live_1_secret_` + longSecret + `"`), "apps[0].keys[0]: must be an object, got a string"},
