@@ -1,9 +1,6 @@
 package receiver
 
-import (
-	"context"
-	"slices"
-)
+import "context"
 
 // flush sends all changes that have gathered: the subscriptions first, then the
 // subscriber counts while Redis works on those.
@@ -44,7 +41,10 @@ func (r *Receiver) flush(ctx context.Context, l *link) error {
 // commandsFor returns the commands and the counts that make Redis follow what has
 // changed. It is called with r.mu held.
 func (r *Receiver) commandsFor(changed []*subscription) (commands []command, counted []countChange) {
-	topics := map[verb][]string{}
+	var shared [4]command
+	for v, verb := range []verb{subscribe, psubscribe, unsubscribe, punsubscribe} {
+		shared[v].verb = verb
+	}
 	for _, s := range changed {
 		s.changed = false
 		s.sent, s.covered = s.subscribers, int32(len(s.waiting))
@@ -57,16 +57,24 @@ func (r *Receiver) commandsFor(changed []*subscription) (commands []command, cou
 		}
 		s.subscribed = wanted
 		s.asked++
-		v := verbFor(wanted, s.key.pattern)
+		v := 0
+		if !wanted {
+			v = 2
+		}
+		if s.key.pattern {
+			v++
+		}
 		if s.alone && wanted {
-			commands = append(commands, command{v, []string{s.topic}})
+			commands = append(commands, command{shared[v].verb, []string{s.topic}})
 			continue
 		}
-		topics[v] = append(topics[v], s.topic)
+		shared[v].topics = append(shared[v].topics, s.topic)
 	}
-	for _, v := range []verb{subscribe, psubscribe, unsubscribe, punsubscribe} {
-		for some := range slices.Chunk(topics[v], topicsPerCommand) {
-			commands = append(commands, command{v, some})
+	for _, c := range shared {
+		for len(c.topics) > 0 {
+			n := min(topicsPerCommand, len(c.topics))
+			commands = append(commands, command{c.verb, c.topics[:n:n]})
+			c.topics = c.topics[n:]
 		}
 	}
 	return commands, counted

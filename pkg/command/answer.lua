@@ -1,0 +1,66 @@
+-- Takes the answers of peers to commands of one bucket. state.lua stands before this.
+-- ARGV, behind those of all scripts: for each answer four: id of the command, peer,
+-- status, data
+-- Returns {ended, then for each answer 'ok', 'late' (kept beside the timeout),
+-- 'final' (another final answer stands), or 'not_found'}.
+local reply = {ended}
+
+-- late takes an answer of a peer that has timed out.
+local function late(c, peer, status, data)
+  if not final[status] then
+    return 'ok' -- an earlier state
+  end
+  local kept = redis.call('HGET', COMMAND .. c.id, '!' .. peer)
+  if kept then
+    local was, text = kept:match('^(%S+) %d+\n(.*)$')
+    return was == status and text == data and 'late' or 'final'
+  end
+  redis.call('HSET', COMMAND .. c.id, '!' .. peer, status .. ' ' .. number(now) .. '\n' .. data)
+  c.bytes, c.changed = c.bytes + #data + 40, true
+  return 'late'
+end
+
+-- progress takes an answer that changes the record.
+local function progress(c, peer, r, status, data)
+  if status ~= r.status then
+    move(c, r, status)
+  end
+  local was_taken = r.holder == '*'
+  release(c, peer, r)
+  c.bytes, c.changed = c.bytes + #data - #r.data, true
+  r.data, r.answered = data, now
+  redis.call('HSET', COMMAND .. c.id, '@' .. peer, written(r))
+  if final[status] then
+    redis.call('ZREM', DUE .. c.id, peer)
+    conclude(c)
+  elseif status == 'running' or was_taken then
+    redis.call('ZADD', DUE .. c.id, number(math.min(now + c.timeout, r.sent + math.max(most_running, c.timeout))), peer)
+  end
+  return 'ok'
+end
+
+local function answer(id, peer, status, data)
+  local c = command(id)
+  local text = c and redis.call('HGET', COMMAND .. id, '@' .. peer)
+  if not text then
+    return 'not_found'
+  end
+  local r = parse(text)
+  if r.status == 'timed_out' then
+    return late(c, peer, status, data)
+  elseif final[r.status] then
+    if not final[status] or r.status == status and r.data == data then
+      return 'ok'
+    end
+    return 'final'
+  elseif rank[status] < rank[r.status] or status == 'received' and r.status == 'received' then
+    return 'ok'
+  end
+  return progress(c, peer, r, status, data)
+end
+
+for i = 3, #ARGV, 4 do
+  reply[#reply + 1] = answer(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
+end
+save_all()
+return reply

@@ -1,0 +1,99 @@
+package command
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/envelope"
+	"fleetwire/pkg/idempotency"
+	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/rediskeys"
+)
+
+// New is a command to be created. Its fields are as the contract has them; they have
+// been checked.
+type New struct {
+	ID      string    // drawn by NewID for the app and the channel; "": Create draws one
+	Key     *apps.Key // of the caller, who may publish to the channel
+	Channel string
+	From    string
+	Data    []byte
+	TTL     time.Duration
+	Timeout time.Duration
+	Expect  int // 0: as many peers as are there, at least 1
+
+	IdempotencyKey string // "": none
+	CollapseKey    string // "": none
+	Notify         string // the channel of the snapshots; "": none
+
+	// WokenBy is the process that waits for the end ([Waits.Process]); "": none.
+	WokenBy string
+}
+
+// fingerprint is that of all that the caller asked for.
+func (n *New) fingerprint() string {
+	return idempotency.Fingerprint(string(n.Data), n.From, n.TTL.String(), n.Timeout.String(), fmt.Sprint(n.Expect), n.CollapseKey, n.Notify)
+}
+
+// NewID draws the id of a command of the channel.
+func (s *Store) NewID(app, channel string) string { return newPlace(s.opt.Keys, app, channel).id() }
+
+// Create stores the command and publishes it to the nodes that have subscribers. It
+// returns the command's id. repeated: it is that of an earlier command with the same
+// idempotency key and body, and nothing was done; that one may be gone. With
+// ErrNobody, ErrFull and ErrConflict nothing was done either.
+func (s *Store) Create(ctx context.Context, n New) (id string, repeated bool, err error) {
+	p, drawn := placeOf(s.opt.Keys, n.Key.App.ID, n.ID)
+	if !drawn {
+		p = newPlace(s.opt.Keys, n.Key.App.ID, n.Channel)
+	}
+	payload := envelope.EncodeCommand(random(p.local), envelope.Command{ID: p.id(), Timeout: n.Timeout, TTL: n.TTL},
+		&envelope.Message{App: n.Key.App.ID, Channel: n.Channel, From: n.From, Data: n.Data})
+	keep, print := "-", ""
+	if n.IdempotencyKey != "" {
+		keep, print = idempotency.ID(n.Channel, n.IdempotencyKey), n.fingerprint()
+	}
+	call := s.call(s.scripts.create, p.bucket, p.local, n.Channel, payload, n.From, n.TTL.Milliseconds(), n.Timeout.Milliseconds(),
+		n.Expect, n.CollapseKey, n.Notify, n.Key.ID, print, n.WokenBy, bytesOf(&n, payload))
+	call.Keys = append(call.Keys, p.bucket.Members(n.Channel), p.bucket.Idempotency(keep))
+	open := n.TTL
+	if open == 0 {
+		open = Grace
+	}
+	if err := s.exec(ctx, []rediskeys.Bucket{p.bucket}, open, []*redisconn.Call{call}); err != nil {
+		return "", false, err
+	}
+	r, err := s.replied(p.bucket, call)
+	if err != nil {
+		return "", false, err
+	}
+	switch r.text(0) {
+	case "created":
+		return p.id(), false, nil
+	case "repeated":
+		return place{p.bucket, r.text(1)}.id(), true, nil
+	case "nobody":
+		return "", false, ErrNobody
+	case "full":
+		return "", false, ErrFull
+	case "conflict":
+		return "", false, ErrConflict
+	default:
+		return "", false, fmt.Errorf("create.lua returned %v", r)
+	}
+}
+
+// bytesOf is roughly what Redis takes for a command that no peer has.
+func bytesOf(n *New, payload []byte) int {
+	return 700 + len(payload) + 3*len(n.Channel) + len(n.CollapseKey) + len(n.Notify)
+}
+
+// random makes a number of the random part of an id.
+func random(local string) envelope.ID {
+	var b [16]byte
+	_, _ = encoding.Decode(b[:], []byte(local))
+	return envelope.ID{Process: binary.BigEndian.Uint64(b[:8]), Sequence: binary.BigEndian.Uint64(b[8:])}
+}

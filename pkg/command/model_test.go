@@ -1,0 +1,384 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+)
+
+// The contract (protocol §8) in Go, as plainly as it goes: no scripts, no indexes. The
+// test below does the same to it and to Redis, at random, and compares.
+type model struct {
+	now      int64
+	commands []*modelCommand // in the order of creation
+}
+
+type modelCommand struct {
+	id, collapse    string
+	status          Status
+	ttl, open       int64 // open: until when it may be handed over
+	timeout         int64
+	expect, missing int
+	peers           map[string]*modelPeer
+	created         int64
+}
+
+type modelPeer struct {
+	PeerAnswer
+	deadline int64
+	confirms bool // it asked for that, and has not confirmed
+	taken    bool
+}
+
+func (c *modelCommand) count(statuses ...Status) (n int) {
+	for _, p := range c.peers {
+		if slices.Contains(statuses, p.Status) {
+			n++
+		}
+	}
+	return n
+}
+
+func (c *modelCommand) final() bool { return c.status != Waiting && c.status != Active }
+
+func (c *modelCommand) ended() int { return c.count(Succeeded, Failed, Rejected, TimedOut) }
+
+func (c *modelCommand) mayHandOver(now int64) bool { return !c.final() && now < c.open }
+
+func (c *modelCommand) finish(status Status) {
+	c.status, c.missing = status, max(0, c.expect-len(c.peers))
+}
+
+// look has what is true at an instant be so.
+func (c *modelCommand) look(now int64) {
+	for _, p := range c.peers {
+		if !isFinal(p.Status) && now >= p.deadline {
+			p.Status, p.confirms, p.taken = TimedOut, false, false
+		}
+	}
+	switch ended := c.ended(); {
+	case c.final():
+	case ended >= c.expect:
+		for _, s := range []Status{Succeeded, Failed, Rejected, TimedOut} {
+			if c.count(s) == ended {
+				c.finish(s)
+				return
+			}
+		}
+		c.finish(Mixed)
+	case now >= c.open && len(c.peers) == 0:
+		c.finish(Expired)
+	case now >= c.open && ended == len(c.peers):
+		c.finish(Mixed)
+	}
+}
+
+func isFinal(s Status) bool {
+	return slices.Contains([]Status{Succeeded, Failed, Rejected, TimedOut}, s)
+}
+
+// stop has nobody further be handed the command.
+func (c *modelCommand) stop(now int64) {
+	c.open = min(c.open, now)
+	for _, p := range c.peers {
+		if p.taken {
+			p.deadline = c.open
+		}
+	}
+}
+
+func (m *model) pass(ms int64) {
+	m.now += ms
+	for _, c := range m.commands {
+		c.look(m.now)
+	}
+}
+
+func (m *model) find(id string) *modelCommand {
+	i := slices.IndexFunc(m.commands, func(c *modelCommand) bool { return c.id == id })
+	if i < 0 {
+		return nil
+	}
+	return m.commands[i]
+}
+
+func (m *model) queued() (queued []*modelCommand) {
+	for _, c := range m.commands {
+		if c.ttl > 0 && c.mayHandOver(m.now) {
+			queued = append(queued, c)
+		}
+	}
+	return queued
+}
+
+// create is told the id that Redis gave.
+func (m *model) create(n New, id string, there int) error {
+	if n.TTL == 0 && there == 0 {
+		return ErrNobody
+	}
+	var superseded []*modelCommand
+	for _, c := range m.queued() {
+		if n.CollapseKey != "" && c.collapse == n.CollapseKey {
+			superseded = append(superseded, c)
+		}
+	}
+	if n.TTL > 0 && len(m.queued())-len(superseded) >= MaxQueued {
+		return ErrFull
+	}
+	for _, c := range superseded {
+		if c.stop(m.now); len(c.peers) == 0 {
+			c.finish(Superseded)
+		}
+		c.look(m.now)
+	}
+	c := &modelCommand{id: id, collapse: n.CollapseKey, status: Waiting, ttl: n.TTL.Milliseconds(), timeout: n.Timeout.Milliseconds(),
+		expect: n.Expect, peers: map[string]*modelPeer{}, created: m.now}
+	if c.expect == 0 {
+		c.expect = max(1, there)
+	}
+	if c.open = m.now + c.ttl; c.ttl == 0 {
+		c.open = m.now + 2000
+	}
+	m.commands = append(m.commands, c)
+	return nil
+}
+
+// offer returns the number of the attempt, 0 if the peer is not handed the command.
+func (m *model) offer(c *modelCommand, peer string, confirms bool) (attempt int) {
+	p := c.peers[peer]
+	switch {
+	case !c.mayHandOver(m.now):
+		return 0
+	case p == nil:
+		p = &modelPeer{PeerAnswer: PeerAnswer{Peer: peer}}
+		c.peers[peer] = p
+	case !p.taken || !confirms:
+		return 0
+	}
+	p.Status, p.SentAt, p.deadline, p.confirms, p.taken = Sent, m.now, m.now+c.timeout, confirms, false
+	p.Attempt++
+	c.status = Active
+	return p.Attempt
+}
+
+func (m *model) answer(id, peer string, status Status, data string) AnswerOutcome {
+	c := m.find(id)
+	if c == nil || c.peers[peer] == nil {
+		return AnswerNotFound
+	}
+	p := c.peers[peer]
+	order := []Status{Sent, Received, Running, Succeeded}
+	rank := func(s Status) int { return slices.Index(order, map[bool]Status{true: Succeeded, false: s}[isFinal(s)]) }
+	switch {
+	case isFinal(p.Status) && !isFinal(status):
+		return Taken
+	case p.Status == TimedOut && p.Late == nil:
+		p.Late = &LateAnswer{Status: status, Data: present(data), AnsweredAt: m.now}
+		return TakenLate
+	case p.Status == TimedOut && p.Late.Status == status && string(p.Late.Data) == data:
+		return TakenLate
+	case isFinal(p.Status) && p.Status == status && string(p.Data) == data:
+		return Taken
+	case isFinal(p.Status):
+		return AnswerFinal
+	case rank(status) < rank(p.Status) || status == Received && p.Status == Received:
+		return Taken
+	}
+	if status == Running || p.taken {
+		p.deadline = min(m.now+c.timeout, p.SentAt+7*24*3600*1000)
+	}
+	p.Status, p.Data, p.AnsweredAt, p.confirms, p.taken = status, present(data), m.now, false, false
+	c.look(m.now)
+	return Taken
+}
+
+func (m *model) takeBack(id, peer string) {
+	c := m.find(id)
+	if p := c.peers[peer]; p != nil && p.confirms {
+		p.confirms = false
+		if !c.mayHandOver(m.now) || c.ttl == 0 || p.Attempt == MaxAttempts {
+			p.Status = TimedOut
+			c.look(m.now)
+			return
+		}
+		p.taken, p.deadline = true, c.open
+	}
+}
+
+func (m *model) cancel(id string) error {
+	c := m.find(id)
+	if c.final() {
+		return ErrFinal
+	}
+	c.finish(Cancelled)
+	c.stop(m.now)
+	c.look(m.now)
+	return nil
+}
+
+// sees compares what Redis has of a command.
+func (c *modelCommand) sees(got *Command) error {
+	want := &Command{ID: c.id, Channel: channel, Data: []byte(`{"cmd":"reboot"}`), From: "server", Status: c.status, CreatedAt: c.created, Expect: c.expect,
+		Counts:  Counts{c.count(Sent), c.count(Received), c.count(Running), c.count(Succeeded), c.count(Failed), c.count(Rejected), c.count(TimedOut), c.missing},
+		Answers: []PeerAnswer{}, seq: got.seq}
+	if c.ttl > 0 {
+		want.ExpiresAt = c.created + c.ttl
+	}
+	for _, peer := range slices.Sorted(maps.Keys(c.peers)) {
+		want.Answers = append(want.Answers, c.peers[peer].PeerAnswer)
+	}
+	if !reflect.DeepEqual(got, want) {
+		return fmt.Errorf("redis has %+v\nwant %+v", got, want)
+	}
+	return nil
+}
+
+func TestModel(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		for range 8 {
+			seed := rand.Uint64()
+			if !t.Run(fmt.Sprint(seed), func(t *testing.T) { w.t = t; walk(w, seed, 150) }) {
+				return
+			}
+		}
+	})
+}
+
+var modelPeers = []string{"a", "b", "c d", "e"}
+
+// walk does so many things at random to Redis and to the model.
+func walk(w *world, seed uint64, steps int) {
+	r := rand.New(rand.NewPCG(seed, 0))
+	ctx := context.Background()
+	w.t.Helper()
+	if err := w.rdb.FlushAll(ctx).Err(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.pass(0)
+	m := &model{now: w.now}
+	there := 0
+	pick := func() string {
+		if len(m.commands) == 0 {
+			return newPlace(w.keys, "app", channel).id()
+		}
+		recent := m.commands[max(0, len(m.commands)-8):]
+		return recent[r.IntN(len(recent))].id
+	}
+	for step := range steps {
+		what := ""
+		switch op := r.IntN(20); {
+		case op < 4 || len(m.commands) == 0:
+			what = "create"
+			n := w.with(func(n *New) {
+				n.TTL = []time.Duration{0, 0, 3 * time.Second, 40 * time.Second}[r.IntN(4)]
+				n.Timeout = []time.Duration{time.Second, 5 * time.Second}[r.IntN(2)]
+				n.Expect = r.IntN(4)
+				n.CollapseKey = []string{"", "", "x", "y"}[r.IntN(4)]
+			})
+			id, _, err := w.store.Create(ctx, n)
+			if want := m.create(n, id, there); !errors.Is(err, want) {
+				w.t.Fatalf("step %d: create: %v, want %v", step, err, want)
+			}
+		case op < 5:
+			there = r.IntN(len(modelPeers) + 1)
+			w.rdb.Del(ctx, w.keys.Bucket("app", channel).Members(channel))
+			if there > 0 {
+				w.join(modelPeers[:there]...)
+			}
+		case op < 9:
+			what = "pass"
+			ms := []int64{0, 1, 500, 1000, 2000, 3000}[r.IntN(6)] + r.Int64N(3) - 1
+			ms = max(0, ms)
+			w.pass(ms)
+			m.pass(ms)
+		case op < 11:
+			what = "claim"
+			c := &Claim{App: "app", Channel: channel, ID: pick(), Node: "n1"}
+			claims(w, m, r, c, []*modelCommand{m.find(c.ID)})
+		case op < 13:
+			what = "claim what waits"
+			c := &Claim{App: "app", Channel: channel, Node: "n1"}
+			claims(w, m, r, c, m.queued())
+		case op < 17:
+			what = "answer"
+			id, peer := pick(), modelPeers[r.IntN(len(modelPeers))]
+			status := []Status{Received, Running, Succeeded, Failed, Rejected}[r.IntN(5)]
+			data := []string{"", "1", "2"}[r.IntN(3)]
+			if got, want := w.answer(id, peer, status, data), m.answer(id, peer, status, data); got != want {
+				w.t.Fatalf("step %d: %s of %s to %s: outcome %d, want %d", step, status, peer, id, got, want)
+			}
+		case op < 19:
+			what = "take back"
+			id, peer := pick(), modelPeers[r.IntN(len(modelPeers))]
+			if err := w.store.TakeBack(ctx, "n1", []Unconfirmed{{"app", id, peer}}); err != nil {
+				w.t.Fatal(err)
+			}
+			m.takeBack(id, peer)
+		default:
+			what = "cancel"
+			id := pick()
+			_, err := w.store.Cancel(ctx, "app", id)
+			if want := m.cancel(id); !errors.Is(err, want) {
+				w.t.Fatalf("step %d: cancel: %v, want %v", step, err, want)
+			}
+		}
+		// One that was touched lately, or not: settling is each script's own business.
+		for range r.IntN(3) {
+			id := pick()
+			if c := m.find(id); c != nil {
+				if err := c.sees(w.read(id)); err != nil {
+					w.t.Fatalf("step %d, after %s: %v", step, what, err)
+				}
+			}
+		}
+	}
+	for _, c := range m.commands {
+		if err := c.sees(w.read(c.id)); err != nil {
+			w.t.Fatalf("at the end: %v", err)
+		}
+	}
+}
+
+// claims claims the commands for some peers, here and in the model.
+func claims(w *world, m *model, r *rand.Rand, c *Claim, of []*modelCommand) {
+	w.t.Helper()
+	for _, i := range r.Perm(len(modelPeers))[:1+r.IntN(3)] {
+		most := 0
+		if c.ID == "" {
+			most = r.IntN(3)
+		}
+		c.Peers = append(c.Peers, Claimant{Peer: modelPeers[i], Confirms: r.IntN(2) == 0, Most: most})
+	}
+	if err := w.store.Claim(context.Background(), []*Claim{c}); err != nil {
+		w.t.Fatal(err)
+	}
+	var want, got []string
+	had := map[int]int{}
+	for _, one := range of {
+		for i, p := range c.Peers {
+			if p.Most > 0 && had[i] == p.Most {
+				continue
+			}
+			if attempt := m.offer(one, p.Peer, p.Confirms); attempt > 0 {
+				had[i]++
+				expires := time.Duration(one.open-m.now) * time.Millisecond
+				if one.ttl == 0 {
+					expires = -time.Millisecond
+				}
+				want = append(want, fmt.Sprint(one.id, p.Peer, attempt, expires, one.timeout))
+			}
+		}
+	}
+	for _, h := range c.HandedOver {
+		got = append(got, fmt.Sprint(h.ID, c.Peers[h.Peer].Peer, h.Attempt, h.ExpiresIn, h.Timeout.Milliseconds()))
+	}
+	if !slices.Equal(got, want) {
+		w.t.Fatalf("handed over %q, want %q", got, want)
+	}
+}

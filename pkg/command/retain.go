@@ -1,0 +1,114 @@
+package command
+
+import (
+	"context"
+	"time"
+
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/rediskeys"
+)
+
+// retainTime and maxRetained bound a round trip that sees to the budget of ended commands.
+const (
+	retainTime  = 1500 * time.Millisecond
+	maxRetained = 256
+)
+
+// ended are commands of one app that have ended.
+type ended struct {
+	app   string
+	names []any // tag and local id, then bytes
+}
+
+// retain counts commands that have ended against the budget of their app. It does not
+// wait for that. If this process dies meanwhile, they are kept until they expire by
+// themselves, and not counted.
+func (s *Store) retain(b rediskeys.Bucket, locals reply) {
+	_, app, err := s.opt.Keys.ParseBucket(string(b))
+	if err != nil {
+		return // it is no bucket of ours
+	}
+	e := ended{app: app}
+	for i := 0; i+1 < len(locals); i += 2 {
+		e.names = append(e.names, b.Tag()+locals.text(i), locals.text(i+1))
+	}
+	s.retaining.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), retainTime)
+		defer cancel()
+		if err := s.ended.Do(ctx, e); err != nil {
+			s.complain(err)
+		}
+	})
+}
+
+// complain says so once a minute at most: Redis may be away, and thousands of commands end.
+func (s *Store) complain(err error) {
+	now, last := time.Now().Unix(), s.complained.Load()
+	if now-last >= 60 && s.complained.CompareAndSwap(last, now) {
+		s.opt.Log.Warn("ended commands are not counted against the budgets of their apps; they are kept for 24 h. Repetitions within a minute are not logged", "err", err)
+	}
+}
+
+// Wait waits until everything is done that calls have left to be done behind them. A
+// process that may be frozen calls it before it answers.
+func (s *Store) Wait() { s.retaining.Wait() }
+
+// retainAll makes one round trip for commands that have ended, and forgets those that
+// their apps have no room for.
+func (s *Store) retainAll(ctx context.Context, all []ended) error {
+	var calls []*redisconn.Call
+	of := map[string]*redisconn.Call{}
+	var names []string
+	for _, e := range all {
+		call := of[e.app]
+		if call == nil {
+			call = &redisconn.Call{
+				Script: retainScript, Keys: []string{s.opt.Keys.EndedCommands(e.app), s.opt.Keys.EndedCommandBytes(e.app)},
+				Args: []any{s.budget(e.app), Kept.Milliseconds()},
+			}
+			of[e.app] = call
+			calls, names = append(calls, call), append(names, e.app)
+		}
+		call.Args = append(call.Args, e.names...)
+	}
+	if err := redisconn.Exec(ctx, s.opt.Redis, calls); err != nil {
+		return err
+	}
+	var forget []*redisconn.Call
+	for i, call := range calls {
+		gone, err := call.Reply.StringSlice()
+		if err != nil {
+			return err
+		}
+		forget = append(forget, s.forgetCalls(names[i], gone)...)
+	}
+	if len(forget) == 0 {
+		return nil
+	}
+	return redisconn.Exec(ctx, s.opt.Redis, forget)
+}
+
+func (s *Store) forgetCalls(app string, names []string) (calls []*redisconn.Call) {
+	of := map[rediskeys.Bucket]*redisconn.Call{}
+	for _, name := range names {
+		p, ok := placeOf(s.opt.Keys, app, idPrefix+name)
+		if !ok {
+			continue
+		}
+		if of[p.bucket] == nil {
+			of[p.bucket] = s.call(s.scripts.forget, p.bucket)
+			calls = append(calls, of[p.bucket])
+		}
+		of[p.bucket].Args = append(of[p.bucket].Args, p.local)
+	}
+	return calls
+}
+
+// budget is how many bytes of ended commands the app may have.
+func (s *Store) budget(app string) int64 {
+	if a, ok := s.opt.Apps.Current().App(app); ok {
+		return a.CommandBytes
+	}
+	return apps.DefaultCommandBytes // its bytes may be counted once more before they expire
+}

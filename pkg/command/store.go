@@ -1,0 +1,191 @@
+package command
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/batch"
+	"fleetwire/pkg/deadline"
+	"fleetwire/pkg/idempotency"
+	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/rediskeys"
+)
+
+var (
+	//go:embed clock.lua
+	clockLua string
+	//go:embed state.lua
+	stateLua string
+	//go:embed create.lua
+	createLua string
+	//go:embed claim.lua
+	claimLua string
+	//go:embed answer.lua
+	answerLua string
+	//go:embed end.lua
+	endLua string
+	//go:embed takeback.lua
+	takeBackLua string
+	//go:embed read.lua
+	readLua string
+	//go:embed answers.lua
+	answersLua string
+	//go:embed list.lua
+	listLua string
+	//go:embed forget.lua
+	forgetLua string
+	//go:embed retain.lua
+	retainLua string
+
+	retainScript = redis.NewScript(retainLua)
+)
+
+// Errors of a Store. Any other means that Redis did not do it, or did not say
+// (redisconn.Undone tells which).
+var (
+	ErrNotFound = errors.New("no such command")
+	ErrNobody   = errors.New("nobody is subscribed to the channel, and the command has no TTL")
+	ErrFull     = errors.New("too many commands of the channel wait for peers")
+	ErrConflict = errors.New("the idempotency key came with another body")
+	ErrFinal    = errors.New("the command has ended")
+)
+
+// scripts are all scripts, by one clock.
+type scripts struct {
+	create, claim, answer, end, takeBack, read, answers, list, forget *redis.Script
+}
+
+func newScripts(clock string) *scripts {
+	script := func(parts ...string) *redis.Script {
+		text := clock + deadline.Lua + stateLua
+		for _, part := range parts {
+			text += part
+		}
+		return redis.NewScript(text)
+	}
+	return &scripts{
+		create: script(idempotency.Lua, createLua), claim: script(claimLua), answer: script(answerLua), end: script(endLua),
+		takeBack: script(takeBackLua), read: script(readLua), answers: script(answersLua), list: script(listLua), forget: script(forgetLua),
+	}
+}
+
+var byRedisClock = newScripts(clockLua)
+
+// Options set a Store up.
+type Options struct {
+	Redis redis.UniversalClient
+	Keys  rediskeys.Namespace
+	// Apps is the document in force: it says how many bytes of ended commands are kept.
+	Apps *apps.Store
+	Log  *slog.Logger
+}
+
+// Store keeps commands. It is safe for concurrent use.
+type Store struct {
+	opt     Options
+	scripts *scripts
+
+	ended     batch.Batcher[ended]
+	retaining sync.WaitGroup
+
+	complained atomic.Int64 // when it was said last that retaining fails, in unix seconds
+}
+
+// NewStore returns a Store.
+func NewStore(opt Options) *Store {
+	s := &Store{opt: opt, scripts: byRedisClock}
+	s.ended.Run, s.ended.Most, s.ended.Timeout = s.retainAll, maxRetained, retainTime
+	return s
+}
+
+// exec makes calls in one round trip. Scripts among them may set deadlines in these
+// buckets that are not earlier than after.
+func (s *Store) exec(ctx context.Context, buckets []rediskeys.Bucket, after time.Duration, calls []*redisconn.Call) error {
+	if len(buckets) > 0 {
+		sets := make([]deadline.Set, len(buckets))
+		for i, b := range buckets {
+			sets[i] = deadline.Set{Kind: deadline.Commands, Bucket: b, After: after}
+		}
+		calls = append([]*redisconn.Call{deadline.Touch(s.opt.Keys, sets...)}, calls...)
+	}
+	return redisconn.Exec(ctx, s.opt.Redis, calls)
+}
+
+// call makes a call of a script of a bucket, with what all scripts are given.
+func (s *Store) call(script *redis.Script, b rediskeys.Bucket, args ...any) *redisconn.Call {
+	return &redisconn.Call{
+		Script: script,
+		Keys: append(make([]string, 0, 9), b.Command(""), b.CommandPeers(""), b.CommandDue(""), b.CommandQueue(""),
+			b.Commands(""), b.CommandsHeld(""), b.Due(string(deadline.Commands))),
+		Args: append(append(make([]any, 0, 2+len(args)), s.opt.Keys.TopicsIn(b, rediskeys.Messages), s.opt.Keys.WakeTopic(b, "")), args...),
+	}
+}
+
+// run makes one call, and returns what it replied.
+func (s *Store) run(ctx context.Context, b rediskeys.Bucket, call *redisconn.Call) (reply, error) {
+	if err := redisconn.Exec(ctx, s.opt.Redis, []*redisconn.Call{call}); err != nil {
+		return nil, err
+	}
+	return s.replied(b, call)
+}
+
+// replied reads what a call replied. Every script names first what has ended.
+func (s *Store) replied(b rediskeys.Bucket, call *redisconn.Call) (reply, error) {
+	all, err := call.Reply.Slice()
+	if err != nil {
+		return nil, err
+	}
+	r := reply(all)
+	if ended := r.list(0); len(ended) > 0 {
+		s.retain(b, ended)
+	}
+	return r[1:], nil
+}
+
+// reply is what a script returned. What is not there, or of another type, reads as
+// nothing: scripts and their readers stand side by side.
+type reply []any
+
+func (r reply) text(i int) string {
+	if i < len(r) {
+		switch v := r[i].(type) {
+		case string:
+			return v
+		case int64:
+			return fmt.Sprint(v)
+		}
+	}
+	return ""
+}
+
+func (r reply) list(i int) reply {
+	if i < len(r) {
+		if l, ok := r[i].([]any); ok {
+			return l
+		}
+	}
+	return nil
+}
+
+func (r reply) number(i int) int64 {
+	if i < len(r) {
+		switch v := r[i].(type) {
+		case int64:
+			return v
+		case string:
+			n, _ := strconv.ParseInt(v, 10, 64)
+			return n
+		}
+	}
+	return 0
+}

@@ -1,0 +1,42 @@
+-- Takes hand-overs back that a node's subscribers asked to confirm and have not
+-- confirmed: their connection has ended, or the node. state.lua stands before this.
+-- ARGV, behind those of all scripts: [3] identity of the node, then for each hand-over
+-- two: id, peer. Without any: some of all that the node holds in the bucket.
+-- Returns {ended, more}: more is 1 if the node holds others.
+local held = HELD .. ARGV[3]
+local pairs_of = {}
+if #ARGV > 3 then
+  for i = 4, #ARGV, 2 do
+    pairs_of[#pairs_of + 1] = ARGV[i] .. ' ' .. ARGV[i + 1]
+  end
+else
+  for _, member in ipairs(redis.call('SRANDMEMBER', held, at_once)) do
+    pairs_of[#pairs_of + 1] = member
+  end
+end
+
+local function take_back(id, peer)
+  local c = command(id)
+  local text = c and redis.call('HGET', COMMAND .. id, '@' .. peer)
+  local r = text and parse(text)
+  if not r or r.holder ~= ARGV[3] then
+    return
+  end
+  if final[c.status] or c.open <= now or c.ttl == 0 or r.attempt >= attempts then
+    time_out(c, peer, r)
+    conclude(c)
+    return
+  end
+  r.holder = '*'
+  redis.call('HSET', COMMAND .. id, '@' .. peer, written(r))
+  redis.call('ZADD', DUE .. id, number(c.open), peer)
+  c.changed = true
+end
+
+for _, member in ipairs(pairs_of) do
+  local id, peer = member:match('^(%S+) (.*)$')
+  take_back(id, peer)
+  redis.call('SREM', held, member)
+end
+save_all()
+return {ended, redis.call('EXISTS', held)}
