@@ -16,6 +16,18 @@ const (
 	punsubscribe verb = "punsubscribe"
 )
 
+func verbFor(wanted, pattern bool) verb {
+	switch {
+	case wanted && pattern:
+		return psubscribe
+	case wanted:
+		return subscribe
+	case pattern:
+		return punsubscribe
+	}
+	return unsubscribe
+}
+
 // command is what was sent, less the topics that Redis has confirmed.
 type command struct {
 	verb   verb

@@ -1,6 +1,9 @@
 package receiver
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // flush sends all changes that have gathered: the subscriptions first, then the
 // subscriber counts while Redis works on those.
@@ -41,10 +44,7 @@ func (r *Receiver) flush(ctx context.Context, l *link) error {
 // commandsFor returns the commands and the counts that make Redis follow what has
 // changed. It is called with r.mu held.
 func (r *Receiver) commandsFor(changed []*subscription) (commands []command, counted []countChange) {
-	var shared [4]command
-	for v, verb := range []verb{subscribe, psubscribe, unsubscribe, punsubscribe} {
-		shared[v].verb = verb
-	}
+	topics := map[verb][]string{}
 	for _, s := range changed {
 		s.changed = false
 		s.sent, s.covered = s.subscribers, int32(len(s.waiting))
@@ -57,24 +57,16 @@ func (r *Receiver) commandsFor(changed []*subscription) (commands []command, cou
 		}
 		s.subscribed = wanted
 		s.asked++
-		v := 0
-		if !wanted {
-			v = 2
-		}
-		if s.key.pattern {
-			v++
-		}
+		v := verbFor(wanted, s.key.pattern)
 		if s.alone && wanted {
-			commands = append(commands, command{shared[v].verb, []string{s.topic}})
+			commands = append(commands, command{v, []string{s.topic}})
 			continue
 		}
-		shared[v].topics = append(shared[v].topics, s.topic)
+		topics[v] = append(topics[v], s.topic)
 	}
-	for _, c := range shared {
-		for len(c.topics) > 0 {
-			n := min(topicsPerCommand, len(c.topics))
-			commands = append(commands, command{c.verb, c.topics[:n:n]})
-			c.topics = c.topics[n:]
+	for _, v := range []verb{subscribe, psubscribe, unsubscribe, punsubscribe} {
+		for some := range slices.Chunk(topics[v], topicsPerCommand) {
+			commands = append(commands, command{v, some})
 		}
 	}
 	return commands, counted

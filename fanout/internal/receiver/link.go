@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"time"
+	"unsafe"
 
 	"github.com/redis/go-redis/v9"
 
@@ -206,6 +207,10 @@ func (l *link) take(m *redis.Message) error {
 	return l.receiver.inbox.add(d)
 }
 
+// bytesOf gives a string's bytes without copying them. They must not be
+// changed; deliveries are read only, by contract.
+func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
+
 // confirmed takes Redis's confirmation of a command for one topic.
 func (l *link) confirmed(v verb, topic string) error {
 	if err := l.sent.answered(v, topic); err != nil {
@@ -242,7 +247,7 @@ func (l *link) refused(err error) error {
 }
 
 // deny takes Redis's refusal to subscribe to the probe's topic. A link that is up
-// goes on delivering what it is subscribed to; the next probe tells the node.
+// goes on delivering what it is subscribed to; the next probe fails with it.
 func (l *link) deny(err error) error {
 	l.receiver.mu.Lock()
 	up := l.receiver.link == l

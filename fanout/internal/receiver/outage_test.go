@@ -112,7 +112,7 @@ func (p *process) publish(name string) (int64, error) {
 	return o.Subscribers, err
 }
 
-// subscribed states the interests that the tests then expect to live on.
+// subscribed states the subscriptions that the tests then expect to live on.
 func (p *process) subscribed() {
 	p.t.Helper()
 	answers := make(chan error, 3)
@@ -132,7 +132,7 @@ func (p *process) subscribed() {
 				p.t.Fatal(err)
 			}
 		case <-time.After(gone):
-			p.t.Fatal("an interest is not confirmed")
+			p.t.Fatal("a subscription is not confirmed")
 		}
 	}
 }
@@ -210,10 +210,10 @@ func TestRedisHangs(t *testing.T) {
 	select {
 	case err := <-answer:
 		if !errors.Is(err, receiver.ErrDown) {
-			t.Errorf("the pending interest was answered with %v, want ErrDown", err)
+			t.Errorf("the pending subscription was answered with %v, want ErrDown", err)
 		}
 	case <-time.After(gone):
-		t.Error("the pending interest is not answered")
+		t.Error("the pending subscription is not answered")
 	}
 	redistest.Eventually(t, gone, "both nodes notice", func() bool { return !one.Live() && !other.Live() })
 	// What changes meanwhile holds afterwards.
@@ -280,7 +280,7 @@ func TestLinkIsCut(t *testing.T) {
 				t.Errorf("done: %v", err)
 			}
 		case <-time.After(gone):
-			t.Fatal("an interest at the moment of the cut is not answered")
+			t.Fatal("a subscription at the moment of the cut is not answered")
 		}
 		expectBack(t, one, other)
 	}

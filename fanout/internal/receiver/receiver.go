@@ -39,7 +39,7 @@ var ErrDown = errors.New("redis is not reachable")
 type Options struct {
 	Redis redis.UniversalClient
 	Keys  rediskeys.Namespace
-	// Health is told what Redis says to this process. While Run runs it is right.
+	// Health learns what Redis says to this process. While Run runs it is right.
 	Health *redisconn.Health
 	Log    *slog.Logger
 	// Node is this process's name in Redis, unique among all that run.

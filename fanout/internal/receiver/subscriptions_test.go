@@ -204,7 +204,7 @@ func TestForgottenOnlyWhenRedisHasConfirmedIt(t *testing.T) {
 	}
 	d.confirm()
 	if len(d.receiver.wanted) != 0 {
-		t.Errorf("%d interests are kept though nothing is wanted", len(d.receiver.wanted))
+		t.Errorf("%d subscriptions are kept though nothing is wanted", len(d.receiver.wanted))
 	}
 }
 
@@ -238,7 +238,7 @@ func TestPatternComesBackWhileTelling(t *testing.T) {
 	d.settle()
 	again.expect(t, "settled", 1, nil)
 	if got := rdb.PubSubNumPat(context.Background()).Val(); got != 1 || len(d.receiver.wanted) != 2 {
-		t.Errorf("%d patterns in Redis and %d interests kept, want 1 and 2", got, len(d.receiver.wanted))
+		t.Errorf("%d patterns in Redis and %d subscriptions kept, want 1 and 2", got, len(d.receiver.wanted))
 	}
 }
 
@@ -409,7 +409,7 @@ func anyOrder(t *testing.T, rdb *redis.Client, seed uint64) {
 		}
 	}
 	if !d.receiver.Live() || d.receiver.unconfirmed != 0 {
-		t.Errorf("not live: %d interests seem to be missing", d.receiver.unconfirmed)
+		t.Errorf("not live: %d subscriptions seem to be missing", d.receiver.unconfirmed)
 	}
 	keys, globs := 0, int64(0)
 	for name, n := range want {
@@ -433,7 +433,7 @@ func anyOrder(t *testing.T, rdb *redis.Client, seed uint64) {
 		}
 	}
 	if len(d.receiver.wanted) != keys || len(d.receiver.changed) != 0 {
-		t.Errorf("%d interests and %d changes are kept, want %d and 0", len(d.receiver.wanted), len(d.receiver.changed), keys)
+		t.Errorf("%d subscriptions and %d changes are kept, want %d and 0", len(d.receiver.wanted), len(d.receiver.changed), keys)
 	}
 	expectLeases(t, rdb)
 }
@@ -452,7 +452,7 @@ func expectLeases(t *testing.T, rdb *redis.Client) {
 	}
 }
 
-func TestManyInterestsAtOnce(t *testing.T) {
+func TestManySubscriptionsAtOnce(t *testing.T) {
 	_, rdb := redistest.Embedded(t)
 	d := newDriver(t, rdb)
 	const many = 2*topicsPerCommand + 1
@@ -471,7 +471,7 @@ func TestManyInterestsAtOnce(t *testing.T) {
 	}
 	d.settle()
 	if len(d.receiver.wanted) != 0 {
-		t.Errorf("%d interests are kept, want none", len(d.receiver.wanted))
+		t.Errorf("%d subscriptions are kept, want none", len(d.receiver.wanted))
 	}
 }
 

@@ -63,7 +63,7 @@ func testNames(t *testing.T, s *system) {
 	}
 }
 
-// testPatterns gives each hostile pattern a node's whole interest: what it
+// testPatterns gives each hostile pattern a node's only subscription: what it
 // matches must come, however Redis reads its letters.
 func testPatterns(t *testing.T, s *system) {
 	patterns := []string{

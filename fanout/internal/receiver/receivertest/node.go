@@ -190,7 +190,7 @@ func (n *node) confirm(ask func(done func(error)) error) {
 	if err := ask(func(err error) { done <- err }); err != nil {
 		n.t.Fatalf("refused: %v", err)
 	}
-	if err := receive(n.t, done, "the confirmation of an interest"); err != nil {
+	if err := receive(n.t, done, "the confirmation of a subscription"); err != nil {
 		n.t.Fatalf("not confirmed: %v", err)
 	}
 }

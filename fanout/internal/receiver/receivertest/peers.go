@@ -63,7 +63,7 @@ func testAnnouncements(t *testing.T, s *system) {
 	byName, byPattern, other, from := s.node(), s.node(), s.node(), s.publisher()
 	byName.want(envelope.KindPresence, "app", "c", true)
 	byName.confirm(func(done func(error)) error { return byName.SetWatchers("app", "c", 1, done) })
-	// Two interests in one announcement: it comes once.
+	// Two subscriptions in one announcement: it comes once.
 	for _, pattern := range []string{"*", "**"} {
 		p := byPattern.wantPattern(envelope.KindPresence, "app", pattern)
 		byPattern.confirm(func(done func(error)) error { return byPattern.AddWatchPattern("app", p, done) })

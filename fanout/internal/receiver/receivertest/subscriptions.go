@@ -15,8 +15,8 @@ import (
 	"fleetwire/pkg/redisconn/redistest"
 )
 
-// testInterest looks at what comes in, rather than at what a node keeps of it.
-func testInterest(t *testing.T, s *system) {
+// testSubscriptions looks at what comes in, rather than at what a node keeps of it.
+func testSubscriptions(t *testing.T, s *system) {
 	n, from := s.node(), s.publisher()
 	p, _ := channel.Compile("p/*")
 	same, _ := channel.Compile("p/***") // another pattern, one Redis glob
@@ -76,7 +76,7 @@ func testInterest(t *testing.T, s *system) {
 	n.confirm(func(done func(error)) error { return n.SetSubscribers("app", "never wanted", 0, done) })
 }
 
-// testChurn changes interests from many goroutines at once, half of them waiting
+// testChurn changes subscriptions from many goroutines at once, half of them waiting
 // for confirmation, and looks at what is left when the dust has settled.
 func testChurn(t *testing.T, s *system) {
 	const goroutines, changes, names = 16, 60, 10
