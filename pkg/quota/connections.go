@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/pkg/apps"
+	"fleetwire/pkg/batch"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
@@ -51,7 +52,7 @@ type Connections struct {
 
 	mu     sync.Mutex
 	shares map[string]*share // by app id; nil once Run has ended
-	wake   chan struct{}
+	wake   batch.Signal      // something has changed
 
 	epoch epoch // owned by Run's goroutine
 
@@ -102,7 +103,7 @@ func (a *Applicant) life() int64 {
 // NewConnections returns the ledger of the node with this id. Nothing is
 // granted before Run runs.
 func NewConnections(rdb redis.UniversalClient, keys rediskeys.Namespace, node string) *Connections {
-	return &Connections{rdb: rdb, keys: keys, node: node, shares: map[string]*share{}, wake: make(chan struct{}, 1)}
+	return &Connections{rdb: rdb, keys: keys, node: node, shares: map[string]*share{}, wake: batch.NewSignal()}
 }
 
 // Acquire takes one connection of the app's plan, which the caller must release
@@ -124,7 +125,7 @@ func (c *Connections) Acquire(a Applicant) {
 	s.waiting = append(s.waiting, a)
 	s.changed = true
 	c.mu.Unlock()
-	c.signal()
+	c.wake.Set()
 }
 
 // Release gives back what one Acquire took.
@@ -135,14 +136,7 @@ func (c *Connections) Release(appID string) {
 		s.changed = true
 	}
 	c.mu.Unlock()
-	c.signal()
-}
-
-func (c *Connections) signal() {
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
+	c.wake.Set()
 }
 
 // Run settles changes as they come and renews the leases, until ctx ends. It
@@ -223,25 +217,20 @@ func (c *Connections) rounds(renew bool) []round {
 	var rounds []round
 	admits := c.epoch.settled()
 	for id, s := range c.shares {
-		n := min(len(s.waiting), askedAtOnce)
-		if !admits {
-			n = 0
+		r := round{appID: id}
+		if admits {
+			r.asked = batch.Take(&s.waiting, askedAtOnce)
 		}
-		if !renew && !s.changed && n == 0 {
+		if !renew && !s.changed && len(r.asked) == 0 {
 			continue
 		}
-		r := round{appID: id, asked: s.waiting[:n:n]}
 		if renew || s.life > s.told {
 			r.life = s.life
 		}
 		r.call = c.call(id, s.held, s.limit(), r.life, renew, r.asked)
 		rounds = append(rounds, r)
-		s.waiting, s.changed = s.waiting[n:], false
-		if len(s.waiting) == 0 {
-			s.waiting = nil
-		} else if admits {
-			s.changed = true
-			c.signal()
+		if s.changed = admits && len(s.waiting) > 0; s.changed {
+			c.wake.Set()
 		}
 	}
 	return rounds
@@ -260,7 +249,7 @@ func (c *Connections) restate(rounds []round) {
 	for _, s := range c.shares {
 		s.changed, s.told = true, 0
 	}
-	c.signal()
+	c.wake.Set()
 }
 
 // Answers of connections.lua to each request.
