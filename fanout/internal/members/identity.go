@@ -118,7 +118,7 @@ func (t *Tracker) begin(ctx context.Context) error {
 	t.refused = nil
 	t.up = true
 	t.mu.Unlock()
-	t.signal()
+	t.wake.Set()
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 
+	"fleetwire/pkg/batch"
 	"fleetwire/pkg/presence"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
@@ -75,15 +76,13 @@ func (t *Tracker) run(ctx context.Context, r *round) error {
 func (t *Tracker) take() *round {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n := min(len(t.queue), toldAtOnce)
-	if n == 0 {
-		t.queue = nil
+	taken := batch.Take(&t.queue, toldAtOnce)
+	if len(taken) == 0 {
 		return nil
 	}
-	r := &round{asked: t.queue[:n:n], last: make(map[rediskeys.Bucket]*told, n)}
-	t.queue = t.queue[n:]
+	r := &round{asked: taken, last: make(map[rediskeys.Bucket]*told, len(taken))}
 	// A channel's changes stand together.
-	changed := make(map[*attended][]*member, n)
+	changed := make(map[*attended][]*member, len(taken))
 	now := t.now()
 	for _, a := range r.asked {
 		m := a.member

@@ -10,6 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/pkg/batch"
 	"fleetwire/pkg/presence"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
@@ -46,10 +47,10 @@ type Tracker struct {
 	mu       sync.Mutex
 	channels map[presence.ChannelID]*attended
 	members  map[memberKey]*member
-	queue    []asked // what Run has yet to come to
-	up       bool    // an identity is held
-	ending   bool    // all members leave
-	wake     chan struct{}
+	queue    []asked      // what Run has yet to come to
+	up       bool         // an identity is held
+	ending   bool         // all members leave
+	wake     batch.Signal // something is in the queue
 	pace     pace
 	now      func() time.Time
 
@@ -119,7 +120,7 @@ func NewTracker(opt Options) *Tracker {
 		times:    timesOf(cmp.Or(opt.Lease, defaultLease)),
 		channels: map[presence.ChannelID]*attended{},
 		members:  map[memberKey]*member{},
-		wake:     make(chan struct{}, 1),
+		wake:     batch.NewSignal(),
 		pace:     newPace(),
 		now:      time.Now,
 	}
@@ -159,7 +160,7 @@ func (t *Tracker) Join(app, channelName, peer string, connection uint64, metadat
 	m.add(connection)
 	m.dirty = m.dirty || changed
 	t.queue = append(t.queue, asked{member: m, done: done})
-	t.signal()
+	t.wake.Set()
 	return nil
 }
 
@@ -175,7 +176,7 @@ func (t *Tracker) Leave(app, channelName, peer string, connection uint64) {
 	if !m.dirty {
 		m.dirty = true
 		t.queue = append(t.queue, asked{member: m})
-		t.signal()
+		t.wake.Set()
 	}
 }
 
@@ -184,13 +185,6 @@ func (t *Tracker) Live() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.up
-}
-
-func (t *Tracker) signal() {
-	select {
-	case t.wake <- struct{}{}:
-	default:
-	}
 }
 
 func (m *member) add(connection uint64) {
