@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"fleetwire/pkg/batch"
 	"fleetwire/pkg/presence"
 	"fleetwire/pkg/redisconn"
 )
@@ -26,7 +27,8 @@ type loadAsked struct {
 }
 
 // loadQueue has the views to load: those of each app, and the apps that have some,
-// the next one first. An app is loaded by one loader at a time.
+// the next one first. An app is loaded by one loader at a time. It is no batch.Batcher,
+// since apps take turns, and one that has had too much read waits.
 type loadQueue struct {
 	views  map[string][]*view
 	apps   []string
@@ -52,18 +54,17 @@ func (q *loadQueue) add(v *view) {
 // next takes views of the app, and sends it to the end of the queue if it has more.
 func (q *loadQueue) next(app string) (asked []loadAsked) {
 	views := q.views[app]
-	n := min(len(views), loadedAtOnce)
-	for _, v := range views[:n] {
+	for _, v := range batch.Take(&views, loadedAtOnce) {
 		v.queued = false
 		if v.asked {
 			asked = append(asked, loadAsked{v, v.round})
 		}
 	}
-	if n == len(views) {
+	if len(views) == 0 {
 		delete(q.views, app)
 		return asked
 	}
-	q.views[app] = views[n:]
+	q.views[app] = views
 	q.apps = append(q.apps, app)
 	return asked
 }
@@ -98,7 +99,7 @@ func (ws *Watchers) loadAll(ctx context.Context) (wait time.Duration) {
 		ws.mu.Lock()
 		delete(ws.toLoad.loaded, asked[0].view.id.App)
 		ws.mu.Unlock()
-		signal(ws.loading) // the app may have more
+		ws.loading.Set() // the app may have more
 		if err != nil {
 			return loadRetry
 		}
@@ -184,7 +185,7 @@ func (ws *Watchers) takeLoads() (asked []loadAsked, wait time.Duration) {
 		if asked = q.next(app); len(asked) > 0 {
 			q.loaded[app] = true
 			if len(q.apps) > 0 {
-				signal(ws.loading) // another loader
+				ws.loading.Set() // another loader
 			}
 			return asked, 0
 		}

@@ -39,7 +39,7 @@ func (ws *Watchers) precede(d *envelope.Delivery) {
 	ws.due = slices.DeleteFunc(ws.due, end)
 	for _, v := range ending {
 		ws.close(v)
-		signal(ws.flushing)
+		ws.flushing.Set()
 	}
 }
 

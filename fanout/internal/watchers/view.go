@@ -102,7 +102,7 @@ func (ws *Watchers) want(v *view) {
 		case v.round != round:
 		case err != nil:
 			ws.retryWant(v)
-			signal(ws.loading)
+			ws.loading.Set()
 		default:
 			v.heard = true
 			ws.load(v)
@@ -139,14 +139,7 @@ func (ws *Watchers) load(v *view) {
 	}
 	v.asked = true
 	ws.toLoad.add(v)
-	signal(ws.loading)
-}
-
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
+	ws.loading.Set()
 }
 
 // Announced takes announcements, in the order in which they were made.
@@ -245,7 +238,7 @@ func (ws *Watchers) replace(v *view, state presence.State, there map[string]stri
 	if v.version.Incarnation != state.Version.Incarnation && len(v.members) > 0 && v.settled.IsZero() {
 		v.settled = now.Add(ws.settling)
 		ws.lost = append(ws.lost, v)
-		signal(ws.loading)
+		ws.loading.Set()
 	}
 	settling := now.Before(v.settled)
 	if !settling {

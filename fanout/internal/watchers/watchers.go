@@ -26,6 +26,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fleetwire/pkg/batch"
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/presence"
 )
@@ -93,8 +94,8 @@ type Watchers struct {
 	retryRefused time.Time
 	unsure       []*view // which Redis may not have heard of
 	lost         []*view // that settle, the first to be settled first
-	flushing     chan struct{}
-	loading      chan struct{}
+	flushing     batch.Signal
+	loading      batch.Signal
 
 	budget  budget
 	reads   budget
@@ -136,9 +137,9 @@ func New(opt Options) *Watchers {
 		patterns: map[string][]*patternWatch{},
 		budget:   budget{},
 		reads:    budget{},
-		flushing: make(chan struct{}, 1),
+		flushing: batch.NewSignal(),
 		toLoad:   newLoadQueue(),
-		loading:  make(chan struct{}, 1),
+		loading:  batch.NewSignal(),
 	}
 }
 
@@ -158,7 +159,7 @@ func (ws *Watchers) Watch(w Watcher, app, channelName string) (promised bool) {
 	if len(v.watchers)+len(v.newcomers) == 1 {
 		ws.want(v)
 		if len(ws.unsure) > 0 {
-			signal(ws.loading)
+			ws.loading.Set()
 		}
 	}
 	return true

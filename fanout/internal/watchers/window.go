@@ -15,7 +15,7 @@ func (ws *Watchers) open(v *view) {
 	if !v.open {
 		v.open = true
 		ws.closeAt(v, time.Now().Add(window))
-		signal(ws.flushing)
+		ws.flushing.Set()
 	}
 }
 
@@ -48,7 +48,7 @@ func (ws *Watchers) openFor(v *view) {
 	}
 	v.open = true
 	ws.now = append(ws.now, v)
-	signal(ws.flushing)
+	ws.flushing.Set()
 }
 
 // canWelcome says whether some newcomer can have its snapshot.
