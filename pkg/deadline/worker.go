@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/pkg/batch"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
@@ -73,7 +74,7 @@ type Worker struct {
 	opt  Options
 	pace pace
 
-	wake   chan struct{}
+	wake   batch.Signal // there may be more to do at once
 	rounds sync.WaitGroup
 
 	mu      sync.Mutex
@@ -83,7 +84,7 @@ type Worker struct {
 
 // New returns a Worker. It has to Run.
 func New(opt Options) *Worker {
-	return &Worker{opt: opt, pace: defaultPace, wake: make(chan struct{}, 1), busy: map[Kind]bool{}, failing: map[string]bool{}}
+	return &Worker{opt: opt, pace: defaultPace, wake: batch.NewSignal(), busy: map[Kind]bool{}, failing: map[string]bool{}}
 }
 
 // Run takes turns with the workers of all nodes until ctx ends, and then waits for the
@@ -172,10 +173,7 @@ func (w *Worker) start(kind Kind, buckets []*bucket, full bool) {
 		w.busy[kind] = false
 		w.mu.Unlock()
 		if full && err == nil {
-			select {
-			case w.wake <- struct{}{}:
-			default:
-			}
+			w.wake.Set()
 		}
 	})
 }

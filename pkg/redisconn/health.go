@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/batch"
 )
 
 const (
@@ -31,7 +33,7 @@ const (
 type Health struct {
 	log  *slog.Logger
 	down atomic.Bool
-	wake chan struct{}
+	wake batch.Signal // to probe at once
 
 	mu     sync.Mutex
 	cause  error // while down: what the last probe or call failed with
@@ -40,7 +42,7 @@ type Health struct {
 
 // NewHealth starts out believing that Redis works. Run keeps it true.
 func NewHealth(log *slog.Logger) *Health {
-	return &Health{log: log, wake: make(chan struct{}, 1)}
+	return &Health{log: log, wake: batch.NewSignal()}
 }
 
 // Up says whether Redis worked last time.
@@ -83,12 +85,7 @@ func (h *Health) Observe(err error) {
 }
 
 // Look has Redis probed at once.
-func (h *Health) Look() {
-	select {
-	case h.wake <- struct{}{}:
-	default:
-	}
-}
+func (h *Health) Look() { h.wake.Set() }
 
 // fail notes why Redis does not work, and says whether that is news.
 func (h *Health) fail(err error) bool {
