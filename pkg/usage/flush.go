@@ -34,7 +34,8 @@ var (
 )
 
 // batch is figures with a number. It stays as it is until Redis has confirmed it,
-// so that Redis can tell that it comes again.
+// so that Redis can tell that it comes again. Figures gather for a while, and wait
+// for the batch before, so none of this is a batch.Batcher's.
 type batch struct {
 	bucket
 	kind    Kind
