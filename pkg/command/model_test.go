@@ -211,6 +211,18 @@ func (m *model) takeBack(id, peer string) {
 	}
 }
 
+// held are the hand-overs that have yet to be confirmed: id and peer.
+func (m *model) held() (held [][2]string) {
+	for _, c := range m.commands {
+		for _, peer := range slices.Sorted(maps.Keys(c.peers)) {
+			if c.peers[peer].confirms {
+				held = append(held, [2]string{c.id, peer})
+			}
+		}
+	}
+	return held
+}
+
 func (m *model) cancel(id string) error {
 	c := m.find(id)
 	if c.final() {
@@ -272,7 +284,7 @@ func walk(w *world, seed uint64, steps int) {
 	}
 	for step := range steps {
 		what := ""
-		switch op := r.IntN(20); {
+		switch op := r.IntN(24); {
 		case op < 4 || len(m.commands) == 0:
 			what = "create"
 			n := w.with(func(n *New) {
@@ -301,11 +313,11 @@ func walk(w *world, seed uint64, steps int) {
 			what = "claim"
 			c := &Claim{App: "app", Channel: channel, ID: pick(), Node: "n1"}
 			claims(w, m, r, c, []*modelCommand{m.find(c.ID)})
-		case op < 13:
+		case op < 14:
 			what = "claim what waits"
 			c := &Claim{App: "app", Channel: channel, Node: "n1"}
 			claims(w, m, r, c, m.queued())
-		case op < 17:
+		case op < 18:
 			what = "answer"
 			id, peer := pick(), modelPeers[r.IntN(len(modelPeers))]
 			status := []Status{Received, Running, Succeeded, Failed, Rejected}[r.IntN(5)]
@@ -313,9 +325,12 @@ func walk(w *world, seed uint64, steps int) {
 			if got, want := w.answer(id, peer, status, data), m.answer(id, peer, status, data); got != want {
 				w.t.Fatalf("step %d: %s of %s to %s: outcome %d, want %d", step, status, peer, id, got, want)
 			}
-		case op < 19:
+		case op < 23:
 			what = "take back"
 			id, peer := pick(), modelPeers[r.IntN(len(modelPeers))]
+			if held := m.held(); len(held) > 0 && r.IntN(4) > 0 {
+				id, peer = held[r.IntN(len(held))][0], held[r.IntN(len(held))][1]
+			}
 			if err := w.store.TakeBack(ctx, "n1", []Unconfirmed{{"app", id, peer}}); err != nil {
 				w.t.Fatal(err)
 			}

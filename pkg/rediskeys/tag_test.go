@@ -16,6 +16,15 @@ func TestSlot(t *testing.T) {
 	}
 }
 
+// TestSlotOfKey: what the specification says of braces.
+func TestSlotOfKey(t *testing.T) {
+	for key, same := range map[string]string{"{user1000}.following": "user1000", "foo{}{bar}": "foo{}{bar}", "foo{{bar}}zap": "{bar", "foo{bar}{zap}": "bar", "foo{bar": "foo{bar", "": ""} {
+		if Slot(key) != slot(same) {
+			t.Errorf("%q is not in the slot of %q", key, same)
+		}
+	}
+}
+
 // Any app's buckets spread evenly over the masters, however many there are.
 func TestTagsSpread(t *testing.T) {
 	for _, app := range []string{"a", "app", "app_demo", "acme", "prod-eu-1", "0", strings.Repeat("z", 64)} {

@@ -118,7 +118,7 @@ func (a *Authority) StartSecured(mutual bool, change func(*x509.Certificate)) *S
 	}
 	// It must see the server up that tests of wrong certificates start, too.
 	s.admin = &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{own}}
-	return started(a.t, s)
+	return started(a.t, &Server{secured: s})
 }
 
 // arguments has the server trust the authority's clients.

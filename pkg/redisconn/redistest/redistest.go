@@ -26,21 +26,38 @@ type Server struct {
 	port    int
 	process *exec.Cmd
 	secured *secured // nil: without TLS
+	cluster bool
 }
 
 // Start starts a redis-server that keeps nothing on disk. Where there is none to
 // start, the test is skipped, and says how to get it.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	return started(t, nil)
+	return started(t, &Server{})
 }
 
-func started(t testing.TB, secured *secured) *Server {
+// StartCluster starts a Redis Cluster of one master, which has all slots. It refuses
+// what a larger one would: scripts with a shebang line (#!lua) that touch keys in
+// several slots, declared or not.
+func StartCluster(t testing.TB) *Server {
+	t.Helper()
+	s := started(t, &Server{cluster: true})
+	rdb := s.Client()
+	if err := rdb.ClusterAddSlotsRange(context.Background(), 0, 16383).Err(); err != nil {
+		t.Fatal(err)
+	}
+	Eventually(t, 10*time.Second, "the cluster is up", func() bool {
+		return strings.Contains(rdb.ClusterInfo(context.Background()).Val(), "cluster_state:ok")
+	})
+	return s
+}
+
+func started(t testing.TB, s *Server) *Server {
 	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		t.Skip("SKIPPED: needs redis-server ≥ 7.0.9 (make test installs it where it may; else: apt-get install redis-server, or brew install redis)")
 	}
-	s := &Server{t: t, secured: secured}
+	s.t = t
 	t.Cleanup(s.Stop)
 	// Other tests look for a free port at the same time.
 	for range 5 {
@@ -69,6 +86,9 @@ func (s *Server) launch() error {
 	if s.secured != nil {
 		args = s.secured.arguments(s.port)
 		opt.TLSConfig = s.secured.admin
+	}
+	if s.cluster { // its bus takes the port above by 10,000, which freePort leaves room for
+		args = append(args, "--cluster-enabled", "yes")
 	}
 	s.process = exec.Command("redis-server", append(args, "--bind", "127.0.0.1",
 		"--save", "", "--appendonly", "no", "--daemonize", "no", "--dir", s.t.TempDir())...)
@@ -136,7 +156,8 @@ func Embedded(t testing.TB) (*embedded.Redis, *redis.Client) {
 	return m, Client(t, "redis://"+m.Addr())
 }
 
-// Client opens a client of its own on the URL, closed with the test.
+// Client opens a client of its own on the URL, closed with the test. It fails the test
+// if a script gets keys that a Redis Cluster would not have in one slot.
 func Client(t testing.TB, url string) *redis.Client {
 	t.Helper()
 	return SecureClient(t, url, redisconn.TLS{})
@@ -149,6 +170,7 @@ func SecureClient(t testing.TB, url string, security redisconn.TLS) *redis.Clien
 	if err != nil {
 		t.Fatal(err)
 	}
+	rdb.AddHook(oneSlot{t})
 	t.Cleanup(func() { _ = rdb.Close() })
 	return rdb
 }
