@@ -74,9 +74,9 @@ test: test-deps ## install what the tests need, then run them all with -race
 	GO="$(GO)" bin/gotest -race -count=1 -p $(P) -timeout $(TEST_TIMEOUT) $(PKG)
 
 .PHONY: test-goroutines
-test-goroutines: ## test sessions as they run where there is no epoll
+test-goroutines: ## test connections and sessions as they run where there is no epoll
 	$(GO) vet -tags goroutines ./fanout/...
-	$(GO) test -race -count=1 -tags goroutines ./fanout/internal/session
+	$(GO) test -race -count=1 -tags goroutines ./fanout/internal/conn ./fanout/internal/session
 
 .PHONY: test-deps
 test-deps: ## install what the tests need beside Go, where that is possible

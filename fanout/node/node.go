@@ -18,6 +18,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/fanout/internal/conn"
 	"fleetwire/fanout/internal/door"
 	"fleetwire/fanout/internal/hub"
 	"fleetwire/fanout/internal/members"
@@ -110,7 +111,7 @@ func New(opt Options) (*Node, error) {
 	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
 	n := &Node{opt: opt, id: hex.EncodeToString(id[:]), metrics: telemetry.NewMetrics(), sessions: newRegistry()}
 
-	loops, err := session.NewLoops()
+	loops, err := conn.NewLoops()
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +145,7 @@ func New(opt Options) (*Node, error) {
 	n.sessionOptions = &session.Options{
 		Hub: n.hub, Publisher: n.publisher, Members: n.members, Watchers: n.watchers,
 		Directory: opt.Apps.Current, Now: opt.Now,
-		Conn: session.ConnOptions{Loops: loops, Ticks: ticks(), Log: opt.Log},
+		Conn: conn.Options{Loops: loops, Ticks: ticks(), Log: opt.Log},
 		Left: n.left, Ended: n.ended,
 	}
 	n.metrics.CountDeliveries(n.hub.Delivered)

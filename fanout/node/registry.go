@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"fleetwire/fanout/internal/conn"
 	"fleetwire/fanout/internal/session"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/quota"
@@ -123,7 +124,7 @@ func (n *Node) left(s *session.Session) {
 }
 
 // ended is called when a connection, refused or not, is closed.
-func (n *Node) ended(s *session.Session, how session.Ended) {
+func (n *Node) ended(s *session.Session, how conn.Ended) {
 	defer n.sessions.Leave()
 	if !s.Refused() {
 		n.metrics.Ended(how.By, int(how.Code))

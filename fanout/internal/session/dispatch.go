@@ -26,7 +26,7 @@ func (s *Session) dispatch(message []byte) {
 	case protocol.TypeRefresh:
 		s.handleRefresh(&f)
 	case protocol.TypePing:
-		s.send(func(dst []byte) []byte { return append(dst, protocol.Pong...) })
+		s.Send(func(dst []byte) []byte { return append(dst, protocol.Pong...) })
 	}
 	if err != nil {
 		s.fail(f.RequestID, err)
@@ -47,7 +47,7 @@ func (s *Session) handleSend(f *protocol.ClientFrame) *protocol.Error {
 func (s *Session) submit(m publish.Message, f *protocol.ClientFrame) *protocol.Error {
 	grant := s.Grant()
 	m.Grant, m.From, m.FromMetadata = grant, grant.Peer, grant.PeerMetadata
-	m.Data, m.Connection = f.Data, s.id
+	m.Data, m.Connection = f.Data, s.ID()
 	if f.RequestID == "" { // as telemetry mostly comes: there is nothing to keep
 		return s.opt.Publisher.Submit(m, (*unanswered)(s))
 	}
@@ -86,10 +86,10 @@ func (p *published) Flush() { p.session.Flush() }
 // ack and fail queue an answer; it goes out with the next Flush.
 func (s *Session) ack(requestID string) {
 	if requestID != "" {
-		s.send(func(dst []byte) []byte { return protocol.AppendAck(dst, requestID) })
+		s.Send(func(dst []byte) []byte { return protocol.AppendAck(dst, requestID) })
 	}
 }
 
 func (s *Session) fail(requestID string, err *protocol.Error) {
-	s.send(func(dst []byte) []byte { return protocol.AppendError(dst, requestID, err) })
+	s.Send(func(dst []byte) []byte { return protocol.AppendError(dst, requestID, err) })
 }

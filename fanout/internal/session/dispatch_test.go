@@ -10,6 +10,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"fleetwire/fanout/internal/conn/conntest"
 	"fleetwire/fanout/internal/receiver"
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/protocol"
@@ -85,14 +86,14 @@ func TestEveryErrorLeavesTheConnectionOpen(t *testing.T) {
 		{"errors come without a requestId, too", `{"type":"subscribe","channel":"other/a"}`, protocol.ChannelNotAuthorized, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p.t = t
-			p.write(text(tt.frame))
-			p.want(anError(tt.code, tt.requestID), alive)
-			p.write(frame{op: ws.OpBinary, payload: tt.frame}.bytes())
-			p.want(anError(tt.code, tt.requestID), alive)
+			p.TB = t
+			p.Write(text(tt.frame))
+			p.Want(anError(tt.code, tt.requestID), alive)
+			p.Write(frame{Op: ws.OpBinary, Payload: tt.frame}.Bytes())
+			p.Want(anError(tt.code, tt.requestID), alive)
 		})
 	}
-	p.t = t
+	p.TB = t
 	if n := len(w.interest.subscribers); n != 0 {
 		t.Errorf("%d subscriptions came of it", n)
 	}
@@ -119,8 +120,8 @@ func TestChecksComeInOrder(t *testing.T) {
 		{`{"type":"subscribe","channel":"other/*","requestId":"r"}`, protocol.ActionNotPermitted},
 		{`{"type":"subscribe","channel":"devices/x","requestId":"r"}`, protocol.ActionNotPermitted},
 	} {
-		p.write(text(tt.frame))
-		p.want(anError(tt.code, "r"))
+		p.Write(text(tt.frame))
+		p.Want(anError(tt.code, "r"))
 	}
 }
 
@@ -143,19 +144,19 @@ func TestSubscribeNeedsTokenAndKey(t *testing.T) {
 		{"devices/*/commands", false},
 		{`devices/device-1/\\*`, true}, // in JSON: an escaped star, so a name
 	} {
-		p.write(text(`{"type":"subscribe","channel":"` + tt.channel + `","requestId":"r"}`))
+		p.Write(text(`{"type":"subscribe","channel":"` + tt.channel + `","requestId":"r"}`))
 		if tt.allowed {
-			p.want(anAck("r"))
+			p.Want(anAck("r"))
 		} else {
-			p.want(anError(protocol.ChannelNotAuthorized, "r"))
+			p.Want(anError(protocol.ChannelNotAuthorized, "r"))
 		}
 	}
 
 	grant = w.grant("device-2")
 	grant.Patterns = []*channel.Pattern{} // channels: []
 	p = w.connect(grant)
-	p.write(text(`{"type":"subscribe","channel":"devices/a","requestId":"r"}`))
-	p.want(anError(protocol.ChannelNotAuthorized, "r"))
+	p.Write(text(`{"type":"subscribe","channel":"devices/a","requestId":"r"}`))
+	p.Want(anError(protocol.ChannelNotAuthorized, "r"))
 }
 
 func TestRequestIDs(t *testing.T) {
@@ -163,39 +164,39 @@ func TestRequestIDs(t *testing.T) {
 	p := w.connect(w.grant("device-1"))
 
 	// Without one, success is silent: the next frame is the pong.
-	p.write(text(`{"type":"subscribe","channel":"devices/a"}`), text(`{"type":"publish","channel":"devices/a","data":1}`), text(`{"type":"unsubscribe","channel":"devices/a"}`))
-	p.want(alive)
+	p.Write(text(`{"type":"subscribe","channel":"devices/a"}`), text(`{"type":"publish","channel":"devices/a","data":1}`), text(`{"type":"unsubscribe","channel":"devices/a"}`))
+	p.Want(alive)
 	// A ping has none.
-	p.write(text(`{"type":"ping","requestId":"r"}`), text(`{"type":"ping","requestId":17}`))
-	p.want(aText(pong), aText(pong))
+	p.Write(text(`{"type":"ping","requestId":"r"}`), text(`{"type":"ping","requestId":17}`))
+	p.Want(aText(pong), aText(pong))
 
 	long := strings.Repeat("i", 128)
 	for sent, answered := range map[string]string{
 		"1": "1", long: long, `\u0041\n`: `A\n`, `a\"b\\`: `a\"b\\`, "é😀": "é😀", `\ud83d\ude00`: "😀", " ": " ",
 	} {
-		p.write(text(`{"type":"publish","channel":"devices/a","data":1,"requestId":"` + sent + `"}`))
-		p.want(aText(`{"type":"ack","requestId":"` + answered + `"}`))
+		p.Write(text(`{"type":"publish","channel":"devices/a","data":1,"requestId":"` + sent + `"}`))
+		p.Want(aText(`{"type":"ack","requestId":"` + answered + `"}`))
 	}
 	// One id may be used again, and for frames that are under way.
-	p.write(join(text(`{"type":"publish","channel":"devices/a","data":1,"requestId":"r"}`), text(`{"type":"publish","channel":"devices/a","data":1,"requestId":"r"}`)))
-	p.want(anAck("r"), anAck("r"))
+	p.Write(join(text(`{"type":"publish","channel":"devices/a","data":1,"requestId":"r"}`), text(`{"type":"publish","channel":"devices/a","data":1,"requestId":"r"}`)))
+	p.Want(anAck("r"), anAck("r"))
 }
 
 func TestUnsubscribe(t *testing.T) {
 	w := newWorld(t)
 	p := w.connect(w.grant("device-1"))
-	p.write(text(`{"type":"unsubscribe","channel":"devices/never","requestId":"r1"}`), text(`{"type":"unsubscribe","channel":"other/foreign","requestId":"r2"}`),
+	p.Write(text(`{"type":"unsubscribe","channel":"devices/never","requestId":"r1"}`), text(`{"type":"unsubscribe","channel":"other/foreign","requestId":"r2"}`),
 		text(`{"type":"unsubscribe","channel":"devices/*","requestId":"r3"}`))
-	p.want(anAck("r1"), anAck("r2"), anAck("r3"))
+	p.Want(anAck("r1"), anAck("r2"), anAck("r3"))
 
 	for _, name := range []string{"devices/a", "devices/*"} {
-		p.write(text(`{"type":"subscribe","channel":"` + name + `","requestId":"s"}`))
-		p.want(anAck("s"))
+		p.Write(text(`{"type":"subscribe","channel":"` + name + `","requestId":"s"}`))
+		p.Want(anAck("s"))
 		if n := w.interest.subscribersOf(name); n != 1 {
 			t.Fatalf("%s has %d subscribers, want 1", name, n)
 		}
-		p.write(text(`{"type":"unsubscribe","channel":"` + name + `","requestId":"u"}`))
-		p.want(anAck("u"))
+		p.Write(text(`{"type":"unsubscribe","channel":"` + name + `","requestId":"u"}`))
+		p.Want(anAck("u"))
 		if n := w.interest.subscribersOf(name); n != 0 {
 			t.Fatalf("%s has %d subscribers, want none", name, n)
 		}
@@ -207,8 +208,8 @@ func TestHundredSubscriptions(t *testing.T) {
 	p := w.connect(w.grant("device-1"))
 	subscribe := func(name string, want want) {
 		t.Helper()
-		p.write(text(`{"type":"subscribe","channel":"` + name + `","requestId":"r"}`))
-		p.want(want)
+		p.Write(text(`{"type":"subscribe","channel":"` + name + `","requestId":"r"}`))
+		p.Want(want)
 	}
 	for i := range 50 {
 		subscribe(fmt.Sprint("devices/", i), anAck("r"))
@@ -218,16 +219,16 @@ func TestHundredSubscriptions(t *testing.T) {
 	subscribe("devices/100/*", anError(protocol.ChannelLimitExceeded, "r"))
 	subscribe("devices/7", anAck("r")) // again is fine
 	subscribe("devices/7/*", anAck("r"))
-	p.write(text(`{"type":"unsubscribe","channel":"devices/7","requestId":"u"}`))
-	p.want(anAck("u"))
+	p.Write(text(`{"type":"unsubscribe","channel":"devices/7","requestId":"u"}`))
+	p.Want(anAck("u"))
 	subscribe("devices/100", anAck("r"))
 	subscribe("devices/101", anError(protocol.ChannelLimitExceeded, "r"))
 	if n := w.interest.subscribersOf("devices/100") + w.interest.subscribersOf("devices/101"); n != 1 {
 		t.Errorf("%d of the last two are subscribed, want the first alone", n)
 	}
 	// The end gives up all of them.
-	p.write(closing(1000, ""))
-	p.want(aClose(1000, ""))
+	p.Write(closing(1000, ""))
+	p.Want(aClose(1000, ""))
 	p.wait()
 	for name, n := range w.interest.subscribers {
 		if n != 0 {
@@ -241,13 +242,13 @@ func TestSubscribeIsAckedWhenLive(t *testing.T) {
 	w := newWorld(t)
 	p := w.connect(w.grant("device-1"))
 	w.interest.set(nil, true)
-	p.write(text(`{"type":"subscribe","channel":"devices/a","requestId":"r1"}`), text(`{"type":"subscribe","channel":"devices/*","requestId":"r2"}`),
+	p.Write(text(`{"type":"subscribe","channel":"devices/a","requestId":"r1"}`), text(`{"type":"subscribe","channel":"devices/*","requestId":"r2"}`),
 		text(`{"type":"subscribe","channel":"devices/a","requestId":"r3"}`), text(`{"type":"subscribe","channel":"devices/*","requestId":"r4"}`))
-	p.want(alive) // no ack yet
+	p.Want(alive) // no ack yet
 	if n := w.interest.release(nil); n != 4 {
 		t.Fatalf("Redis was asked %d times, want 4", n)
 	}
-	p.want(anAck("r1"), anAck("r2"), anAck("r3"), anAck("r4"), alive)
+	p.Want(anAck("r1"), anAck("r2"), anAck("r3"), anAck("r4"), alive)
 }
 
 func TestSubscribeWithoutRedis(t *testing.T) {
@@ -264,23 +265,23 @@ func TestSubscribeWithoutRedis(t *testing.T) {
 	both := [][]byte{text(`{"type":"subscribe","channel":"devices/a","requestId":"r1"}`), text(`{"type":"subscribe","channel":"devices/*","requestId":"r2"}`)}
 
 	w.interest.set(errors.New("down"), false)
-	p.write(both...)
-	p.want(anError(protocol.BackendError, "r1"), anError(protocol.BackendError, "r2"), alive)
+	p.Write(both...)
+	p.Want(anError(protocol.BackendError, "r1"), anError(protocol.BackendError, "r2"), alive)
 	subscribers(0)
 
 	// Lost while it was under way.
 	w.interest.set(nil, true)
-	p.write(both...)
-	p.want(alive)
+	p.Write(both...)
+	p.Want(alive)
 	w.interest.release(receiver.ErrDown)
-	p.want(anError(protocol.BackendError, "r1"), anError(protocol.BackendError, "r2"), alive)
+	p.Want(anError(protocol.BackendError, "r1"), anError(protocol.BackendError, "r2"), alive)
 	subscribers(0)
 
 	w.interest.set(nil, false)
-	p.write(both[0])
-	p.want(anAck("r1"))
-	p.write(both[1])
-	p.want(anAck("r2"))
+	p.Write(both[0])
+	p.Want(anAck("r1"))
+	p.Write(both[1])
+	p.Want(anAck("r2"))
 	subscribers(1)
 }
 
@@ -293,7 +294,7 @@ func TestSubscribeRefusedByRedis(t *testing.T) {
 	frame := text(`{"type":"subscribe","channel":"devices/*","requestId":"r"}`)
 	expect := func() {
 		t.Helper()
-		_, got := p.read()
+		_, got := p.Read()
 		for _, part := range []string{`"requestId":"r","code":"backend_error"`, "Redis refuses the subscription (NOPERM)", "PSUBSCRIBE", "not subscribed"} {
 			if !strings.Contains(string(got), part) {
 				t.Errorf("got %s\nwant %s in it", got, part)
@@ -302,17 +303,17 @@ func TestSubscribeRefusedByRedis(t *testing.T) {
 		if strings.Contains(string(got), "fw") {
 			t.Errorf("got %s, which tells what Redis's user and keys are called", got)
 		}
-		p.want(alive)
+		p.Want(alive)
 		if n := w.interest.subscribersOf("devices/*"); n != 0 {
 			t.Errorf("%d subscribers of what was refused", n)
 		}
 	}
 	w.interest.set(refused, false)
-	p.write(frame)
+	p.Write(frame)
 	expect()
 	w.interest.set(nil, true)
-	p.write(frame)
-	p.want(alive)
+	p.Write(frame)
+	p.Want(alive)
 	w.interest.release(refused)
 	expect()
 }
@@ -323,8 +324,8 @@ func TestPublishHandsOnWhoSentIt(t *testing.T) {
 	grant.PeerMetadata = []byte(`{"site":"north"}`)
 	p := w.connect(grant)
 	for _, data := range []string{`null`, `1.0`, `1e400`, `12345678901234567890`, `"\u00e9\/"`, `{ "a" : [ 1 ,2 ] }`, `false`, `""`} {
-		p.write(text(`{"type":"publish","data": ` + data + ` ,"channel":"devices\/camera-1\/events","requestId":"r"}`))
-		p.want(anAck("r"))
+		p.Write(text(`{"type":"publish","data": ` + data + ` ,"channel":"devices\/camera-1\/events","requestId":"r"}`))
+		p.Want(anAck("r"))
 		all := w.publisher.published()
 		m := all[len(all)-1]
 		if string(m.Data) != data || m.Channel != "devices/camera-1/events" || m.From != "camera-1" || m.Grant != grant ||
@@ -351,21 +352,31 @@ func TestPublishRefused(t *testing.T) {
 					return publish.Result{}, e
 				}
 				p := w.connect(w.grant("device-1"))
-				p.write(text(`{"type":"publish","channel":"devices/a","data":1,"requestId":"r"}`))
-				p.want(anError(code, "r"))
-				p.write(text(`{"type":"publish","channel":"devices/a","data":1}`))
-				p.want(anError(code, ""), alive)
+				p.Write(text(`{"type":"publish","channel":"devices/a","data":1,"requestId":"r"}`))
+				p.Want(anError(code, "r"))
+				p.Write(text(`{"type":"publish","channel":"devices/a","data":1}`))
+				p.Want(anError(code, ""), alive)
 			})
 		}
 	}
+}
+
+// A binary frame's message must be UTF-8 as well, but the connection stays.
+func TestBinaryThatIsNotUTF8(t *testing.T) {
+	w := newWorld(t)
+	p := w.connect(w.grant("device-1"))
+	p.Write(frame{Op: ws.OpBinary, Payload: "{\"type\":\"ping\",\"x\":\"\xed\xa0\x80\"}"}.Bytes())
+	p.Want(anError(protocol.MalformedMessage, ""), alive)
+	p.Write(frame{Op: ws.OpBinary}.Bytes())
+	p.Want(anError(protocol.MalformedMessage, ""), alive)
 }
 
 // Protocol §6: a token bucket of frames, of whatever sort.
 func TestRate(t *testing.T) {
 	const reason = "over 10 frames per second (burst 5)"
 	for name, frame := range map[string][]byte{
-		"pings": text(ping), "ping frames": pingFrame(""), "pong frames": frame{op: ws.OpPong}.bytes(),
-		"frames that are refused": text(`{}`), "fragments": frame{op: ws.OpContinuation, unfinished: true}.bytes(),
+		"pings": text(ping), "ping frames": conntest.Ping(""), "pong frames": frame{Op: ws.OpPong}.Bytes(),
+		"frames that are refused": text(`{}`), "fragments": frame{Op: ws.OpContinuation, Unfinished: true}.Bytes(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -373,20 +384,20 @@ func TestRate(t *testing.T) {
 			if name == "fragments" {
 				// A connection with a burst of 6, of which the beginning takes one.
 				p = w.connect(w.limited("device-1", 10, 6))
-				p.write([]byte{0x01, 0x80, 0, 0, 0, 0})
+				p.Write([]byte{0x01, 0x80, 0, 0, 0, 0})
 			}
-			p.write(bytes.Repeat(frame, 6))
+			p.Write(bytes.Repeat(frame, 6))
 			for {
-				if p.peekOp() == ws.OpClose {
+				if p.PeekOp() == ws.OpClose {
 					break
 				}
-				p.read()
+				p.Read()
 			}
-			p.want(aClose(4011, ""))
+			p.Want(aClose(4011, ""))
 			if e := p.wait(); e.Code != protocol.CloseMessageRate || name != "fragments" && e.Reason != reason {
 				t.Errorf("ended %+v", e)
 			}
-			if got := p.session.received; got > 7 || got < 6 {
+			if got := p.session.Received(); got > 7 || got < 6 {
 				t.Errorf("%d frames were taken before the end", got)
 			}
 		})
@@ -397,27 +408,27 @@ func TestRateRefills(t *testing.T) {
 	w := newWorld(t)
 	p := w.connect(w.limited("device-1", 10, 5))
 	for range 5 {
-		p.want(alive)
+		p.Want(alive)
 	}
 	for range 20 { // 10 a second, for ever
 		w.clock.advance(100 * time.Millisecond)
-		p.want(alive)
+		p.Want(alive)
 	}
 	w.clock.advance(time.Hour) // no more than the burst is saved up
 	for range 5 {
-		p.want(alive)
+		p.Want(alive)
 	}
-	p.write(text(ping))
-	p.want(aClose(4011, ""))
+	p.Write(text(ping))
+	p.Want(aClose(4011, ""))
 }
 
 // A close frame is never over the rate: it would hide why the peer left.
 func TestRateSparesCloseFrames(t *testing.T) {
 	w := newWorld(t)
 	p := w.connect(w.limited("device-1", 1, 1))
-	p.want(alive)
-	p.write(closing(1000, ""))
-	p.want(aClose(1000, ""))
+	p.Want(alive)
+	p.Write(closing(1000, ""))
+	p.Want(aClose(1000, ""))
 	if e := p.wait(); e.By != "peer" {
 		t.Errorf("ended %+v, want by the peer", e)
 	}
@@ -445,17 +456,17 @@ func TestLateAnswersToAPublish(t *testing.T) {
 				frame = `{"type":"publish","channel":"devices/a","data":1,"requestId":"r"}`
 				ack = []want{anAck("r")}
 			}
-			p.write(text(frame))
+			p.Write(text(frame))
 			done := <-submitted
 			done.Published(publish.Result{})
 			done.Flush()
-			p.want(append(ack, alive)...)
+			p.Want(append(ack, alive)...)
 
-			p.write(text(frame))
+			p.Write(text(frame))
 			done = <-submitted
 			done.Published(publish.Result{Err: protocol.Errorf(protocol.OverMessageQuota, "used up")})
 			done.Flush()
-			p.want(anError(protocol.OverMessageQuota, requestID), alive)
+			p.Want(anError(protocol.OverMessageQuota, requestID), alive)
 		})
 	}
 }

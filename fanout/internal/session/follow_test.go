@@ -33,10 +33,10 @@ func (w *world) replace(oldnew ...string) {
 
 // subscribe subscribes to all of them.
 func (p *peer) subscribe(names ...string) {
-	p.t.Helper()
+	p.TB.Helper()
 	for _, name := range names {
-		p.write(text(`{"type":"subscribe","channel":"` + name + `","requestId":"s"}`))
-		p.want(anAck("s"))
+		p.Write(text(`{"type":"subscribe","channel":"` + name + `","requestId":"s"}`))
+		p.Want(anAck("s"))
 	}
 }
 
@@ -66,9 +66,9 @@ func TestFollowDropsWhatIsNotCovered(t *testing.T) {
 				t.Fatal("closed")
 			}
 			for _, name := range tt.gone {
-				p.want(aText(gone(name)))
+				p.Want(aText(gone(name)))
 			}
-			p.want(alive)
+			p.Want(alive)
 			for _, name := range all {
 				want := 1
 				for _, g := range tt.gone {
@@ -83,7 +83,7 @@ func TestFollowDropsWhatIsNotCovered(t *testing.T) {
 			if p.session.Follow() {
 				t.Error("closed at a second look")
 			}
-			p.want(alive) // and nothing is said twice
+			p.Want(alive) // and nothing is said twice
 		})
 	}
 }
@@ -95,8 +95,8 @@ func TestFollowAppliesTheNewGrantAtOnce(t *testing.T) {
 	if p.session.Follow(); p.session.Grant() != before {
 		t.Error("the grant is another, though the document is the same")
 	}
-	p.write(text(`{"type":"subscribe","channel":"public/a","requestId":"s"}`))
-	p.want(anError(protocol.ChannelNotAuthorized, "s"))
+	p.Write(text(`{"type":"subscribe","channel":"public/a","requestId":"s"}`))
+	p.Want(anError(protocol.ChannelNotAuthorized, "s"))
 	w.clock.advance(time.Second) // the bucket is full
 	w.replace(`"fleets/*"`, `"public/*"`, `"connectionMessagesPerSec":1000000,"connectionMessagesBurst":1000000`, `"connectionMessagesPerSec":1,"connectionMessagesBurst":2`)
 	p.session.Follow()
@@ -105,9 +105,9 @@ func TestFollowAppliesTheNewGrantAtOnce(t *testing.T) {
 	if g := p.session.Grant(); g.Key != key || g.App != key.App {
 		t.Error("the grant is not of the new document")
 	}
-	p.write(text(ping), text(ping), text(ping))
-	p.want(aText(pong)) // of the burst of 2, the subscribe took one
-	p.want(aClose(4011, "over 1 frames per second (burst 2)"))
+	p.Write(text(ping), text(ping), text(ping))
+	p.Want(aText(pong)) // of the burst of 2, the subscribe took one
+	p.Want(aClose(4011, "over 1 frames per second (burst 2)"))
 }
 
 func TestFollowCloses(t *testing.T) {
@@ -130,7 +130,7 @@ func TestFollowCloses(t *testing.T) {
 			if !p.session.Follow() {
 				t.Error("not closed")
 			}
-			p.want(aClose(tt.code, tt.reason))
+			p.Want(aClose(tt.code, tt.reason))
 			if e := p.wait(); e.By != "server" || int(e.Code) != tt.code || e.Reason != tt.reason {
 				t.Errorf("ended %+v", e)
 			}
@@ -157,8 +157,8 @@ func TestFollowAfterARefreshThatWasOvertaken(t *testing.T) {
 		}
 		return g, refused
 	})
-	p.write(refresh(token))
-	p.want(aClose(4002, "revoked: key sk_test"))
+	p.Write(refresh(token))
+	p.Want(aClose(4002, "revoked: key sk_test"))
 }
 
 // The same, but that the node comes by only while the key is still good.
@@ -173,12 +173,12 @@ func TestFollowAfterARefreshThatWasOvertakenByANarrowerKey(t *testing.T) {
 		return g, refused
 	})
 	p.subscribe("devices/a")
-	p.write(refresh(w.token("sk_test", "device-1")))
-	if op, got := p.read(); !strings.HasPrefix(string(got), `{"type":"ack","requestId":"f"`) {
+	p.Write(refresh(w.token("sk_test", "device-1")))
+	if op, got := p.Read(); !strings.HasPrefix(string(got), `{"type":"ack","requestId":"f"`) {
 		t.Fatalf("got frame %x %s", op, got)
 	}
-	p.write(text(`{"type":"subscribe","channel":"devices/b","requestId":"s"}`))
-	p.want(anError(protocol.ChannelNotAuthorized, "s"))
+	p.Write(text(`{"type":"subscribe","channel":"devices/b","requestId":"s"}`))
+	p.Want(anError(protocol.ChannelNotAuthorized, "s"))
 	if g := p.session.Grant(); g.ExpiresAt.IsZero() {
 		t.Error("the refresh is lost")
 	}
@@ -203,17 +203,17 @@ func TestFollowRacesWithReplacementsAndRefreshes(t *testing.T) {
 	}
 	token := w.token("sk_test", "device-1")
 	for range 50 {
-		p.write(refresh(token))
+		p.Write(refresh(token))
 		for { // errors of dropped subscriptions cannot come: there are none
-			if _, got := p.read(); strings.HasPrefix(string(got), `{"type":"ack"`) {
+			if _, got := p.Read(); strings.HasPrefix(string(got), `{"type":"ack"`) {
 				break
 			}
 		}
 	}
 	racing.Wait()
-	p.write(refresh(token))
-	p.read()
-	p.want(alive)
+	p.Write(refresh(token))
+	p.Read()
+	p.Want(alive)
 	if g := p.session.Grant(); g.Check(apps.ActionSubscribe, "devices/b") == nil || g.Check(apps.ActionSubscribe, "devices/a") != nil || g.ExpiresAt.IsZero() {
 		t.Errorf("the grant is not of the last document")
 	}

@@ -7,7 +7,7 @@ import (
 	"fleetwire/pkg/protocol"
 )
 
-// BenchmarkLargeFrames is how long the frames keep a loop busy that take the longest.
+// BenchmarkLargeFrames is how long the messages keep a loop busy that take the longest.
 func BenchmarkLargeFrames(b *testing.B) {
 	publishing := func(data string) string {
 		return `{"type":"publish","channel":"devices/a","data":` + data + `}`
@@ -26,21 +26,10 @@ func BenchmarkLargeFrames(b *testing.B) {
 		"a long escaped id": `{"type":"ping","requestId":"` + strings.Repeat(`\u00e9`, room/6) + `"}`,
 	} {
 		b.Run(title, func(b *testing.B) {
-			w := newWorld(b)
-			w.opt.Publisher = sink{}
-			_, conn := w.dial(wiring{})
-			defer conn.Close()
-			s, err := New(&w.opt, 1, w.limited("camera-001", 1e9, 1e9), conn, "", nil, nil)
-			check(b, err)
-			bytes := text(message)
-			work := make([]byte, len(bytes))
+			h, bytes := handling(b), []byte(message)
 			b.SetBytes(int64(len(bytes)))
 			for b.Loop() {
-				copy(work, bytes) // which is unmasked in place
-				if _, err := s.next(work, 0); err != nil {
-					b.Fatal(err)
-				}
-				s.out.frames, s.out.bytes = nil, 0
+				h.Message(bytes)
 			}
 		})
 	}

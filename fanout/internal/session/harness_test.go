@@ -1,7 +1,6 @@
 package session
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"log/slog"
@@ -14,6 +13,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"fleetwire/fanout/internal/conn"
+	"fleetwire/fanout/internal/conn/conntest"
 	"fleetwire/fanout/internal/hub"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
@@ -24,8 +25,19 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is far more than anything takes; only a test that fails waits for it.
-const patience = 20 * time.Second
+// Short names for what most tests use.
+type (
+	frame = conntest.Frame
+	want  = conntest.Want
+)
+
+var (
+	text    = conntest.Text
+	closing = conntest.Closing
+	join    = conntest.Join
+	aText   = conntest.WantText
+	aClose  = conntest.WantClose
+)
 
 // document has room for everything; tests that are about limits lower them.
 const document = `{"apps":[{"id":"app_test",
@@ -79,7 +91,7 @@ func newWorld(t testing.TB) *world {
 	verify := func(token, origin string) (*auth.Grant, *protocol.CloseError) {
 		return (*w.verify.Load())(token, origin)
 	}
-	loops, err := NewLoops()
+	loops, err := conn.NewLoops()
 	check(t, err)
 	ctx, stop := context.WithCancel(context.Background())
 	running := make(chan struct{})
@@ -104,9 +116,9 @@ func newWorld(t testing.TB) *world {
 	}
 	w.opt = Options{
 		Hub: hub.New(w.interest), Publisher: w.publisher, Members: w.lists, Watchers: w.lists, Verify: verify, Revoked: revoked, Directory: w.store.Current, Now: w.clock.now,
-		Conn: ConnOptions{Loops: loops, Ticks: w.clock.ticks, Log: slog.New(slog.NewTextHandler(w.log, nil))},
+		Conn: conn.Options{Loops: loops, Ticks: w.clock.ticks, Log: slog.New(slog.NewTextHandler(w.log, nil))},
 		Left: func(s *Session) { w.peerOf(s).left.Add(1) },
-		Ended: func(s *Session, ended Ended) {
+		Ended: func(s *Session, ended conn.Ended) {
 			p := w.peerOf(s)
 			p.ended = ended
 			close(p.done)
@@ -117,10 +129,10 @@ func newWorld(t testing.TB) *world {
 
 // peerOf is the peer that a session was started for.
 func (w *world) peerOf(s *Session) *peer {
-	if s.id == 0 {
+	if s.ID() == 0 {
 		return w.refused
 	}
-	p, _ := w.peers.Load(s.id)
+	p, _ := w.peers.Load(s.ID())
 	return p.(*peer)
 }
 
@@ -284,100 +296,70 @@ func (l *logBuffer) lines(with string) []string {
 	return lines
 }
 
-// peer is the other end of a session: a bare TCP connection.
+// peer is the other end of a session.
 type peer struct {
-	t       testing.TB
-	conn    *net.TCPConn
-	in      *bufio.Reader
+	*conntest.Peer
 	session *Session
 	left    atomic.Int32 // how often Options.Left was called
-	ended   Ended        // once done is closed
+	ended   conn.Ended   // once done is closed
 	done    chan struct{}
-}
-
-// wiring is what is special about a connection.
-type wiring struct {
-	early        []byte
-	serverBuffer int // bytes, 0: the system's
-	peerBuffer   int
-	prepare      func(*Session) // before it runs
 }
 
 // connect runs a session, and reads its welcome.
 func (w *world) connect(grant *auth.Grant) *peer {
 	w.t.Helper()
-	p := w.wire(grant, wiring{})
-	p.wantWelcome()
+	p := w.start(grant, nil)
+	p.Want(aWelcome)
 	return p
 }
 
-// wire runs a session over a real TCP connection.
-func (w *world) wire(grant *auth.Grant, with wiring) *peer {
+// start runs a session over a real TCP connection, after prepare, if that is not nil.
+func (w *world) start(grant *auth.Grant, prepare func(*Session)) *peer {
 	w.t.Helper()
-	p, server := w.dial(with)
-	s, err := New(&w.opt, w.ids.Add(1), grant, server, "192.0.2.1", with.early, nil)
-	if err != nil {
-		w.t.Fatal(err)
+	p := w.open(grant, nil)
+	if prepare != nil {
+		prepare(p.session)
 	}
+	p.session.Start()
+	return p
+}
+
+// open makes a session that has yet to start, or to be refused.
+func (w *world) open(grant *auth.Grant, answer []byte) *peer {
+	w.t.Helper()
+	p, server := w.dial()
+	s, err := New(&w.opt, w.ids.Add(1), grant, server, "192.0.2.1", nil, answer)
+	check(w.t, err)
 	p.session = s
-	p.starts(func() { w.peers.Store(s.id, p) })
-	if with.prepare != nil {
-		with.prepare(s)
-	}
-	s.Start()
+	p.starts(func() { w.peers.Store(s.ID(), p) })
 	return p
 }
 
-func (w *world) dial(with wiring) (*peer, *net.TCPConn) {
+func (w *world) dial() (*peer, *net.TCPConn) {
 	w.t.Helper()
-	conn, server := tcpPair(w.t)
-	if with.serverBuffer > 0 {
-		check(w.t, server.SetWriteBuffer(with.serverBuffer))
-	}
-	if with.peerBuffer > 0 {
-		check(w.t, conn.SetReadBuffer(with.peerBuffer))
-	}
-	return &peer{t: w.t, conn: conn, in: bufio.NewReaderSize(conn, 1<<17)}, server
+	p, server := conntest.Dial(w.t)
+	return &peer{Peer: p}, server
 }
 
 // starts makes it known whose session is about to start.
 func (p *peer) starts(known func()) {
 	p.done = make(chan struct{})
 	known()
-	p.t.Cleanup(func() {
-		_ = p.conn.Close()
+	p.TB.Cleanup(func() {
+		_ = p.Conn.Close()
 		p.wait()
 	})
 }
 
 // wait returns how the session has ended, when it has.
-func (p *peer) wait() Ended {
-	p.t.Helper()
+func (p *peer) wait() conn.Ended {
+	p.TB.Helper()
 	select {
 	case <-p.done:
-	case <-time.After(patience):
-		p.t.Fatal("the session does not end")
+	case <-time.After(conntest.Patience):
+		p.TB.Fatal("the session does not end")
 	}
 	return p.ended
-}
-
-func tcpPair(t testing.TB) (peer, server *net.TCPConn) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	check(t, err)
-	defer l.Close()
-	dialed := make(chan error, 1)
-	go func() {
-		conn, err := net.Dial("tcp", l.Addr().String())
-		if err == nil {
-			peer = conn.(*net.TCPConn)
-		}
-		dialed <- err
-	}()
-	accepted, err := l.Accept()
-	check(t, err)
-	check(t, <-dialed)
-	return peer, accepted.(*net.TCPConn)
 }
 
 func check(t testing.TB, err error) {

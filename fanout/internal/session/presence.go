@@ -83,6 +83,6 @@ func (s *Session) regrantPresence(old, g *auth.Grant, name string, pattern *chan
 		s.opt.Watchers.Ready(s, g.App.ID, name, presence.Version{})
 	}
 	if pattern == nil && !bytes.Equal(old.PeerMetadata, g.PeerMetadata) {
-		_ = s.opt.Members.Join(g.App.ID, name, g.Peer, s.id, g.PeerMetadata, func(presence.Version, error) {})
+		_ = s.opt.Members.Join(g.App.ID, name, g.Peer, s.ID(), g.PeerMetadata, func(presence.Version, error) {})
 	}
 }

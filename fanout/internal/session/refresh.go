@@ -16,7 +16,7 @@ var checking = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1))
 func (s *Session) aside(check func()) {
 	checking <- struct{}{}
 	defer func() { <-checking }()
-	defer s.recovered()
+	defer s.Recovered()
 	check()
 }
 
@@ -24,9 +24,9 @@ func (s *Session) aside(check func()) {
 // connection's further frames wait while the token is checked.
 func (s *Session) handleRefresh(f *protocol.ClientFrame) {
 	token, requestID := f.Token, f.RequestID
-	s.pause()
+	s.Pause()
 	go func() {
-		defer s.resume()
+		defer s.Resume()
 		s.aside(func() {
 			if refused := s.checkRefresh(token, requestID); refused != nil {
 				s.fail(requestID, refused)
@@ -84,7 +84,7 @@ func (s *Session) refresh(g *auth.Grant, number uint32, requestID string) *proto
 		return tooMuch
 	}
 	if requestID != "" {
-		s.send(func(dst []byte) []byte {
+		s.Send(func(dst []byte) []byte {
 			return protocol.AppendRefreshed(dst, requestID, g.ExpiresAt.Unix(), unsubscribed)
 		})
 	}

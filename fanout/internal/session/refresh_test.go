@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"fleetwire/fanout/internal/conn/conntest"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/protocol"
@@ -39,20 +40,20 @@ func TestRefreshAsksRedis(t *testing.T) {
 	p := w.connect(w.grant("device-1"))
 	before := p.session.Grant()
 	w.holdRevoked(true, nil)
-	p.write(refresh(w.token("sk_test", "device-1", "fleets/*")))
-	p.want(alive)
-	p.write(text(`{"type":"subscribe","channel":"devices/a","requestId":"s"}`))
-	p.want(anAck("s"))
+	p.Write(refresh(w.token("sk_test", "device-1", "fleets/*")))
+	p.Want(alive)
+	p.Write(text(`{"type":"subscribe","channel":"devices/a","requestId":"s"}`))
+	p.Want(anAck("s"))
 	if p.session.Grant() != before {
 		t.Error("the new grant is in force before Redis has answered")
 	}
 	w.answerHeld(0)
-	p.want(aText(`{"type":"ack","requestId":"f","expiresAt":` + fmt.Sprint(w.clock.in(time.Hour).Unix()) + `,"unsubscribed":["devices/a"]}`))
+	p.Want(aText(`{"type":"ack","requestId":"f","expiresAt":` + fmt.Sprint(w.clock.in(time.Hour).Unix()) + `,"unsubscribed":["devices/a"]}`))
 
 	w.holdRevoked(false, errors.New("connection reset"))
 	before = p.session.Grant()
-	p.write(refresh(w.token("sk_test", "device-1")))
-	p.want(anError(protocol.BackendError, "f"), alive)
+	p.Write(refresh(w.token("sk_test", "device-1")))
+	p.Want(anError(protocol.BackendError, "f"), alive)
 	if p.session.Grant() != before {
 		t.Error("the grant has changed, though Redis did not answer")
 	}
@@ -63,28 +64,28 @@ func TestRefreshesAnsweredOutOfOrder(t *testing.T) {
 	w := newWorld(t)
 	p := w.connect(w.grant("device-1"))
 	w.holdRevoked(true, nil)
-	p.write(refresh(w.token("sk_test", "device-1", "fleets/*")))
-	p.write(refresh(w.token("sk_test", "device-1", "devices/b")))
-	p.want(alive)
+	p.Write(refresh(w.token("sk_test", "device-1", "fleets/*")))
+	p.Write(refresh(w.token("sk_test", "device-1", "devices/b")))
+	p.Want(alive)
 	w.answerHeld(1, 0)
 	for range 2 {
-		p.want(aText(`{"type":"ack","requestId":"f","expiresAt":` + fmt.Sprint(w.clock.in(time.Hour).Unix()) + `,"unsubscribed":[]}`))
+		p.Want(aText(`{"type":"ack","requestId":"f","expiresAt":` + fmt.Sprint(w.clock.in(time.Hour).Unix()) + `,"unsubscribed":[]}`))
 	}
 	if g := p.session.Grant(); g.Check(apps.ActionSubscribe, "devices/b") != nil || g.Check(apps.ActionSubscribe, "fleets/f") == nil {
 		t.Errorf("the grant is for %v", g.Patterns)
 	}
 	// One that is refused does not count.
 	since := w.clock.in(0)
-	p.write(refresh(w.token("sk_test", "device-1", "fleets/*")))
+	p.Write(refresh(w.token("sk_test", "device-1", "fleets/*")))
 	token, _, err := auth.Mint(w.key, auth.TokenRequest{Peer: "device-1", TTL: 2 * time.Hour}, w.clock.in(-time.Hour))
 	check(t, err)
 	since = since.Add(-time.Minute)
 	w.revokedSince.Store(&since)
-	p.write(refresh(token))
-	p.want(alive)
+	p.Write(refresh(token))
+	p.Want(alive)
 	w.answerHeld(1, 0)
-	p.want(anError(protocol.InvalidToken, "f"))
-	p.want(aText(`{"type":"ack","requestId":"f","expiresAt":` + fmt.Sprint(w.clock.in(time.Hour).Unix()) + `,"unsubscribed":[]}`))
+	p.Want(anError(protocol.InvalidToken, "f"))
+	p.Want(aText(`{"type":"ack","requestId":"f","expiresAt":` + fmt.Sprint(w.clock.in(time.Hour).Unix()) + `,"unsubscribed":[]}`))
 	if g := p.session.Grant(); g.Check(apps.ActionSubscribe, "fleets/f") != nil {
 		t.Errorf("the grant is for %v", g.Patterns)
 	}
@@ -97,39 +98,32 @@ func TestTimeOfDayIsSet(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			p := w.connect(w.limited("device-1", 1, 5))
-			p.write(text(ping))
-			p.read()
+			p.Write(text(ping))
+			p.Read()
 			w.clock.step(step)
 			p.session.KeepAlive(w.clock.ticks())
-			p.read() // the ping
-			if c := p.session.out.closeSent(); c != nil {
-				t.Fatalf("closed with %v", c)
-			}
+			p.Want(conntest.WantPing)
 			for range 2 {
 				w.clock.advance(5 * time.Second) // the bucket is full again
 				for range 4 {
-					p.write(text(ping))
-					p.read()
+					p.Want(alive)
 				}
-			}
-			if c := p.session.out.closeSent(); c != nil {
-				t.Fatalf("closed with %v", c)
 			}
 			// And limits hold as ever.
 			w.clock.advance(protocol.InactivityLimit)
 			p.session.KeepAlive(w.clock.ticks())
-			p.want(aClose(4000, "nothing heard from you for 75 s"))
+			p.Want(aClose(4000, "nothing heard from you for 75 s"))
 		})
 	}
 	t.Run("rate", func(t *testing.T) {
 		w := newWorld(t)
 		p := w.connect(w.limited("device-1", 1, 5))
 		for range 5 {
-			p.write(text(ping))
-			p.read()
+			p.Write(text(ping))
+			p.Read()
 		}
 		w.clock.step(time.Hour) // fills no bucket
-		p.write(text(ping))
-		p.want(aClose(4011, "over 1 frames per second (burst 5)"))
+		p.Write(text(ping))
+		p.Want(aClose(4011, "over 1 frames per second (burst 5)"))
 	})
 }

@@ -17,10 +17,10 @@ import (
 
 // register makes the peer known, as the node does before it runs a session.
 func (p *peer) register() {
-	p.t.Helper()
+	p.TB.Helper()
 	done := make(chan error, 1)
-	check(p.t, p.session.Register(func(err error) { done <- err }))
-	check(p.t, <-done)
+	check(p.TB, p.session.Register(func(err error) { done <- err }))
+	check(p.TB, <-done)
 }
 
 // token is one for the peer, good for an hour, with the key's scope or the
@@ -49,8 +49,8 @@ func TestSend(t *testing.T) {
 	grant := w.grant("device-1")
 	grant.PeerMetadata = []byte(`{"v":2}`)
 	p := w.connect(grant)
-	p.write(text(`{"type":"send","to":"device-7","data":[1.0],"channel":"ignored","requestId":"d"}`))
-	p.want(anAck("d"))
+	p.Write(text(`{"type":"send","to":"device-7","data":[1.0],"channel":"ignored","requestId":"d"}`))
+	p.Want(anAck("d"))
 	m := w.publisher.published()
 	if len(m) != 1 || m[0].To != "device-7" || m[0].Channel != "" || m[0].From != "device-1" ||
 		string(m[0].FromMetadata) != `{"v":2}` || string(m[0].Data) != "[1.0]" || m[0].Grant != grant {
@@ -65,9 +65,9 @@ func TestDirectArrives(t *testing.T) {
 	body := protocol.AppendDirect(nil, "device-7", nil, []byte(`1`))
 	d := envelope.Delivery{Kind: envelope.KindPeer, App: "app_test", Channel: "device-1", Frame: protocol.AppendTextFrame(nil, body)}
 	w.opt.Hub.Broadcast([]envelope.Delivery{d})
-	p.want(aText(string(body)))
-	p.write(closing(1000, ""))
-	p.want(aClose(1000, ""))
+	p.Want(aText(string(body)))
+	p.Write(closing(1000, ""))
+	p.Want(aClose(1000, ""))
 	p.wait()
 	if n := w.interest.connections["device-1"]; n != 0 {
 		t.Errorf("the peer is left with %d connections", n)
@@ -78,17 +78,14 @@ func TestDirectArrives(t *testing.T) {
 func TestNothingIsWrittenBeforeStart(t *testing.T) {
 	w := newWorld(t)
 	body := string(protocol.AppendDirect(nil, "device-7", nil, []byte(`1`)))
-	p := w.wire(w.grant("device-1"), wiring{prepare: func(s *Session) {
+	p := w.start(w.grant("device-1"), func(s *Session) {
 		done := make(chan error, 1)
 		check(t, s.Register(func(err error) { done <- err }))
 		check(t, <-done)
 		w.opt.Hub.Broadcast([]envelope.Delivery{{Kind: envelope.KindPeer, App: "app_test", Channel: "device-1", Frame: protocol.AppendTextFrame(nil, []byte(body))}})
-		if s.out.bytes == 0 || len(s.out.frames) != 2 {
-			t.Errorf("%d frames wait, want the welcome and the message", len(s.out.frames))
-		}
-	}})
-	p.wantWelcome()
-	p.want(aText(body), alive)
+	})
+	p.Want(aWelcome)
+	p.Want(aText(body), alive)
 }
 
 func TestDisconnect(t *testing.T) {
@@ -99,12 +96,12 @@ func TestDisconnect(t *testing.T) {
 	}
 	closed := w.opt.Hub.Disconnect("app_test", "device-1")
 	for _, p := range []*peer{one, two} {
-		p.want(aClose(4020, "disconnected by an operator"))
+		p.Want(aClose(4020, "disconnected by an operator"))
 		if e := p.wait(); e.By != "server" || e.Code != 4020 {
 			t.Errorf("ended %+v", e)
 		}
 	}
-	other.want(alive)
+	other.Want(alive)
 	if closed != 2 {
 		t.Errorf("%d connections are said to have been closed, want 2", closed)
 	}
@@ -114,16 +111,13 @@ func TestDisconnect(t *testing.T) {
 // and gets the close frame alone.
 func TestRefuseAfterRegister(t *testing.T) {
 	w := newWorld(t)
-	p, server := w.dial(wiring{})
-	s, err := New(&w.opt, 1, w.grant("device-1"), server, "", nil, nil)
-	check(t, err)
-	p.session = s
+	p := w.open(w.grant("device-1"), nil)
+	s := p.session
 	p.register()
 	body := protocol.AppendDirect(nil, "device-7", nil, []byte(`1`))
 	w.opt.Hub.Broadcast([]envelope.Delivery{{Kind: envelope.KindPeer, App: "app_test", Channel: "device-1", Frame: protocol.AppendTextFrame(nil, body)}})
-	p.starts(func() { w.peers.Store(s.id, p) })
 	s.Refuse(protocol.Closef(protocol.CloseConnectionLimit, "full"))
-	p.want(aClose(4010, "full"))
+	p.Want(aClose(4010, "full"))
 	p.wait()
 	if p.left.Load() != 0 {
 		t.Error("left was called for a connection that was refused")
@@ -139,42 +133,40 @@ func TestRefresh(t *testing.T) {
 	grant.ExpiresAt = w.clock.in(time.Hour)
 	p := w.connect(grant)
 	for _, name := range []string{"devices/a", "devices/b", "devices/*", "fleets/f"} {
-		p.write(text(`{"type":"subscribe","channel":"` + name + `","requestId":"s"}`))
-		p.want(anAck("s"))
+		p.Write(text(`{"type":"subscribe","channel":"` + name + `","requestId":"s"}`))
+		p.Want(anAck("s"))
 	}
 	// Narrower: what is outside is dropped, and named in order.
 	expires := func() string { return fmt.Sprint(w.clock.in(time.Hour).Unix()) }
-	p.write(refresh(w.token("sk_test", "device-1", "devices/b", "fleets/*")))
-	p.want(aText(`{"type":"ack","requestId":"f","expiresAt":` + expires() + `,"unsubscribed":["devices/*","devices/a"]}`))
+	p.Write(refresh(w.token("sk_test", "device-1", "devices/b", "fleets/*")))
+	p.Want(aText(`{"type":"ack","requestId":"f","expiresAt":` + expires() + `,"unsubscribed":["devices/*","devices/a"]}`))
 	for name, want := range map[string]int{"devices/a": 0, "devices/b": 1, "devices/*": 0, "fleets/f": 1} {
 		if got := w.interest.subscribersOf(name); got != want {
 			t.Errorf("%s has %d subscribers, want %d", name, got, want)
 		}
 	}
-	p.write(text(`{"type":"subscribe","channel":"devices/a","requestId":"s"}`))
-	p.want(anError(protocol.ChannelNotAuthorized, "s"))
+	p.Write(text(`{"type":"subscribe","channel":"devices/a","requestId":"s"}`))
+	p.Want(anError(protocol.ChannelNotAuthorized, "s"))
 	// Wider again, at once.
-	p.write(refresh(w.token("sk_test", "device-1")))
-	p.want(aText(`{"type":"ack","requestId":"f","expiresAt":` + expires() + `,"unsubscribed":[]}`))
-	p.write(text(`{"type":"subscribe","channel":"devices/a","requestId":"s"}`))
-	p.want(anAck("s"))
+	p.Write(refresh(w.token("sk_test", "device-1")))
+	p.Want(aText(`{"type":"ack","requestId":"f","expiresAt":` + expires() + `,"unsubscribed":[]}`))
+	p.Write(text(`{"type":"subscribe","channel":"devices/a","requestId":"s"}`))
+	p.Want(anAck("s"))
 	// By another key of the app: its actions hold, and its patterns.
-	p.write(refresh(w.token("sk_second", "device-1")))
-	p.want(aText(`{"type":"ack","requestId":"f","expiresAt":` + expires() + `,"unsubscribed":["devices/a","devices/b"]}`))
+	p.Write(refresh(w.token("sk_second", "device-1")))
+	p.Want(aText(`{"type":"ack","requestId":"f","expiresAt":` + expires() + `,"unsubscribed":["devices/a","devices/b"]}`))
 	if s := p.session.Grant(); s.Key.ID != "sk_second" || s.Can(apps.ActionPublish) {
 		t.Errorf("the session's grant is of %s", s.Key.ID)
 	}
 	// Without requestId success is silent.
-	p.write(text(`{"type":"refresh","token":"` + w.token("sk_test", "device-1", []string{}...) + `"}`))
-	p.want(alive)
+	p.Write(text(`{"type":"refresh","token":"` + w.token("sk_test", "device-1", []string{}...) + `"}`))
+	p.Want(alive)
 }
 
 func TestRefreshRefused(t *testing.T) {
 	w := newWorld(t)
-	p, server := w.dial(wiring{})
-	s, err := New(&w.opt, 1, w.grant("device-1"), server, "", nil, nil)
-	check(t, err)
-	p.session = s
+	p := w.open(w.grant("device-1"), nil)
+	s := p.session
 	since := w.clock.in(-time.Hour)
 	w.revokedSince.Store(&since)
 	issued := func(ago, ttl time.Duration) string {
@@ -182,11 +174,10 @@ func TestRefreshRefused(t *testing.T) {
 		check(t, err)
 		return token
 	}
-	p.starts(func() { w.peers.Store(s.id, p) })
 	s.Start()
-	p.wantWelcome()
-	p.write(text(`{"type":"subscribe","channel":"devices/a","requestId":"s"}`))
-	p.want(anAck("s"))
+	p.Want(aWelcome)
+	p.Write(text(`{"type":"subscribe","channel":"devices/a","requestId":"s"}`))
+	p.Want(anAck("s"))
 	good := w.token("sk_test", "device-1")
 	for name, token := range map[string]string{
 		"another peer's":      w.token("sk_test", "device-2"),
@@ -196,21 +187,21 @@ func TestRefreshRefused(t *testing.T) {
 		"with a cut off tail": good[:len(good)-2],
 	} {
 		t.Run(name, func(t *testing.T) {
-			p.t = t
+			p.TB = t
 			before := s.Grant()
-			p.write(refresh(token))
-			p.want(anError(protocol.InvalidToken, "f"), alive)
+			p.Write(refresh(token))
+			p.Want(anError(protocol.InvalidToken, "f"), alive)
 			if s.Grant() != before {
 				t.Error("the grant has changed")
 			}
 		})
 	}
-	p.t = t
+	p.TB = t
 	if w.interest.subscribersOf("devices/a") != 1 {
 		t.Error("a refused refresh cost a subscription")
 	}
-	p.write(refresh(good))
-	p.want(aText(`{"type":"ack","requestId":"f","expiresAt":` + fmt.Sprint(w.clock.in(time.Hour).Unix()) + `,"unsubscribed":[]}`))
+	p.Write(refresh(good))
+	p.Want(aText(`{"type":"ack","requestId":"f","expiresAt":` + fmt.Sprint(w.clock.in(time.Hour).Unix()) + `,"unsubscribed":[]}`))
 }
 
 // The old token's expiry does not end a connection that has a new one; the new
@@ -220,12 +211,12 @@ func TestRefreshMovesExpiry(t *testing.T) {
 	grant := w.grant("device-1")
 	grant.ExpiresAt = w.clock.in(protocol.ExpiryLead + time.Hour)
 	p := w.connect(grant)
-	p.write(refresh(w.token("sk_test", "device-1")))
-	p.read()
+	p.Write(refresh(w.token("sk_test", "device-1")))
+	p.Read()
 	later := *p.session.Grant()
 	later.ExpiresAt = w.clock.in(protocol.ExpiryLead)
 	p.session.Regrant(&later)
-	p.want(aClose(4002, "token expired"))
+	p.Want(aClose(4002, "token expired"))
 	if lost, refused := p.session.Regrant(grant); lost != nil || refused != nil || p.session.Grant() != &later {
 		t.Error("a session that has ended took another grant")
 	}
@@ -235,15 +226,15 @@ func TestRefreshMovesExpiry(t *testing.T) {
 func TestRegrantTakesTheNewRate(t *testing.T) {
 	w := newWorld(t)
 	p := w.connect(w.limited("device-1", 1, 1000))
-	p.want(alive)
+	p.Want(alive)
 	p.session.Regrant(w.limited("device-1", 1, 2))
 	for range 3 {
-		p.write(text(ping))
+		p.Write(text(ping))
 	}
-	for p.peekOp() == ws.OpText {
-		p.read()
+	for p.PeekOp() == ws.OpText {
+		p.Read()
 	}
-	p.want(aClose(4011, ""))
+	p.Want(aClose(4011, ""))
 }
 
 // Refreshes and documents change a grant while the peer subscribes: whatever
@@ -265,13 +256,13 @@ func TestRegrantWhileSubscribing(t *testing.T) {
 	}()
 	names := []string{"devices/0", "devices/1", "devices/2"}
 	for i := range 300 {
-		p.write(text(`{"type":"subscribe","channel":"` + names[i%3] + `","requestId":"s"}`))
-		if _, got := p.read(); !strings.Contains(string(got), `"ack"`) && !strings.Contains(string(got), "channel_not_authorized") {
+		p.Write(text(`{"type":"subscribe","channel":"` + names[i%3] + `","requestId":"s"}`))
+		if _, got := p.Read(); !strings.Contains(string(got), `"ack"`) && !strings.Contains(string(got), "channel_not_authorized") {
 			t.Fatalf("got %s", got)
 		}
 	}
 	<-done
-	p.want(alive)
+	p.Want(alive)
 	for _, name := range names[1:] {
 		if n := w.interest.subscribersOf(name); n != 0 {
 			t.Errorf("%s has %d subscribers", name, n)
@@ -291,14 +282,14 @@ func TestExpiryFarAhead(t *testing.T) {
 		return p.session.scope.expiry != nil
 	}
 	p.session.KeepAlive(w.clock.ticks())
-	p.read()
+	p.Read()
 	if timer() {
 		t.Error("there is a timer for what is an hour ahead")
 	}
 	w.clock.advance(time.Hour - 2*protocol.PingInterval)
-	p.want(alive)
+	p.Want(alive)
 	p.session.KeepAlive(w.clock.ticks())
-	p.read()
+	p.Read()
 	if !timer() {
 		t.Fatal("there is no timer for what is two turns ahead")
 	}
@@ -310,10 +301,10 @@ func TestExpiryFarAhead(t *testing.T) {
 	grant.ExpiresAt = w.clock.in(protocol.ExpiryLead + soon + 20*time.Millisecond)
 	p.session.Regrant(grant)
 	w.clock.advance(soon)
-	p.want(alive)
+	p.Want(alive)
 	p.session.KeepAlive(w.clock.ticks())
-	p.read()
-	p.want(aClose(4002, "token expired"))
+	p.Read()
+	p.Want(aClose(4002, "token expired"))
 }
 
 func TestSubscriptions(t *testing.T) {
@@ -338,24 +329,21 @@ func TestSubscriptions(t *testing.T) {
 // ended yet, and the peer still reads its welcome first.
 func TestCloseBeforeStart(t *testing.T) {
 	w := newWorld(t)
-	p, server := w.dial(wiring{})
-	s, err := New(&w.opt, w.ids.Add(1), w.grant("device-1"), server, "", nil, nil)
-	check(t, err)
-	p.session = s
-	p.starts(func() { w.peers.Store(s.id, p) })
+	p := w.open(w.grant("device-1"), nil)
+	s := p.session
 	if !s.Close(protocol.Closef(protocol.CloseDisconnected, "")) {
 		t.Error("it was not open")
 	}
 	s.Flush()
 	for range 8 { // whoever shares a loop with it has had turns since
-		w.connect(w.grant("other")).want(alive)
+		w.connect(w.grant("other")).Want(alive)
 	}
-	if n := p.left.Load(); n != 0 || len(s.out.frames) != 2 {
-		t.Errorf("left %d times, %d frames wait; want none and two before Start", n, len(s.out.frames))
+	if n := p.left.Load(); n != 0 {
+		t.Errorf("left %d times before Start", n)
 	}
 	s.Start()
-	p.wantWelcome()
-	p.want(aClose(4020, ""))
+	p.Want(aWelcome)
+	p.Want(aClose(4020, ""))
 	if e := p.wait(); e.Code != 4020 || p.left.Load() != 1 {
 		t.Errorf("ended %+v, left %d times", e, p.left.Load())
 	}
@@ -367,8 +355,8 @@ func TestRefreshGivesUpOnAwkwardPatterns(t *testing.T) {
 	w := newWorld(t)
 	p := w.connect(w.grant("device-1"))
 	subscribed := pattern(t, "devices"+strings.Repeat("/**a", 14)+"/**")
-	p.write(text(`{"type":"subscribe","channel":"` + subscribed.String() + `","requestId":"s"}`))
-	p.want(anAck("s"))
+	p.Write(text(`{"type":"subscribe","channel":"` + subscribed.String() + `","requestId":"s"}`))
+	p.Want(anAck("s"))
 	claimed := make([]string, 100)
 	for i := range claimed {
 		claimed[i] = "devices**a*" + strings.Repeat("/*", 10) + "/**"
@@ -380,8 +368,8 @@ func TestRefreshGivesUpOnAwkwardPatterns(t *testing.T) {
 		g.Patterns = append(g.Patterns, pattern(t, c))
 	}
 	w.verifyWith(func(string, string) (*auth.Grant, *protocol.CloseError) { return &g, nil })
-	p.write(refresh("a token"))
-	p.want(anError(protocol.InvalidToken, "f"))
+	p.Write(refresh("a token"))
+	p.Want(anError(protocol.InvalidToken, "f"))
 	if p.session.Grant() != before {
 		t.Error("the refused grant is in force")
 	}
@@ -390,6 +378,6 @@ func TestRefreshGivesUpOnAwkwardPatterns(t *testing.T) {
 	}
 	// With such a grant from the start, the subscribe is what is refused.
 	p = w.connect(&g)
-	p.write(text(`{"type":"subscribe","channel":"` + subscribed.String() + `","requestId":"s"}`))
-	p.want(anError(protocol.ChannelNotAuthorized, "s"))
+	p.Write(text(`{"type":"subscribe","channel":"` + subscribed.String() + `","requestId":"s"}`))
+	p.Want(anError(protocol.ChannelNotAuthorized, "s"))
 }

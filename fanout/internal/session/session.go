@@ -1,31 +1,13 @@
-// Package session serves one connection, from its welcome to its last byte.
-//
-// Two types share the work. Conn has the bytes: the TCP socket, the frames that come and
-// the queue of those that go. Session has their meaning: the grant, the subscriptions,
-// and what each message asks for. Conn knows its session only as a handler.
-//
-// fiber and contrib/websocket perform the upgrade, and are then released with all their
-// buffers. The goroutines:
-//
-//   - A loop (loop_linux.go) waits for the bytes of many connections. It gives a
-//     connection a turn when there is something to do: to read what has come (read.go),
-//     take frames apart (websocket.go) and handle messages (dispatch.go), to go on
-//     writing, or to end (turn.go). A turn never blocks. It reads one buffer and ends
-//     after half a millisecond, so no peer delays the others. A connection holds a
-//     buffer only while it has a part of a frame.
-//     Where there is no epoll, each connection has a goroutine instead of a loop.
-//   - A frame that takes longer, such as a refresh, pauses its connection (pause.go) and
-//     is handled on another goroutine.
-//   - Any goroutine queues frames (queue.go) and calls Flush, which writes the queue in
-//     one write(2) that never blocks (write.go). The rest waits for a turn.
-//   - Close queues a close frame and asks for a turn. Only turns end a connection and
-//     close its socket.
+// Package session serves one connection: its grant, its subscriptions, and what each of its
+// messages asks for. dispatch.go has a handler for each kind of message, subscribe.go the
+// steps of a subscribe. Package conn reads and writes the bytes.
 package session
 
 import (
 	"net"
 	"time"
 
+	"fleetwire/fanout/internal/conn"
 	"fleetwire/fanout/internal/hub"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
@@ -56,25 +38,25 @@ type Options struct {
 	// Now is the time of day, which tokens go by. It may be set: what takes time is
 	// measured by Ticks.
 	Now  func() time.Time
-	Conn ConnOptions
+	Conn conn.Options
 
 	// Left is called when a session takes part in nothing any more, but not for
 	// refused ones; Ended, when its socket is closed: that is its end. Neither must
 	// block.
 	Left  func(*Session)
-	Ended func(*Session, Ended)
+	Ended func(*Session, conn.Ended)
 }
 
 // Session is what a live connection's frames mean.
 type Session struct {
-	Conn
+	conn.Conn
 	opt    *Options
 	remote string        // the client's address
 	began  time.Duration // Ticks
 
 	scope  scope
-	pace   pace // owned by turns
-	direct Hold // direct messages, until the peer has its snapshots
+	pace   pace      // owned by turns
+	direct conn.Hold // direct messages, until the peer has its snapshots
 }
 
 // New makes a session of an upgraded connection, and takes that over unless it
@@ -82,14 +64,14 @@ type Session struct {
 // request, answer what that is answered with: it goes out with the first frame. The
 // welcome is queued here, so that nothing can overtake it; nothing is written and
 // nothing ends before Start or Refuse.
-func New(opt *Options, id uint64, grant *auth.Grant, conn *net.TCPConn, remote string, early, answer []byte) (*Session, error) {
+func New(opt *Options, id uint64, grant *auth.Grant, tcp *net.TCPConn, remote string, early, answer []byte) (*Session, error) {
 	now := opt.Now()
 	s := &Session{opt: opt, remote: remote, began: opt.Conn.Ticks()}
 	s.scope.grant.Store(grant)
-	if err := s.open(&opt.Conn, id, s, conn, early, answer); err != nil {
+	if err := s.Open(&opt.Conn, id, (*handler)(s), tcp, early, answer); err != nil {
 		return nil, err
 	}
-	s.send(func(dst []byte) []byte {
+	s.Send(func(dst []byte) []byte {
 		w := protocol.Welcome{
 			PeerID: grant.Peer, ServerTime: now.Unix(),
 			MaxMessageSize: protocol.MaxFrameBytes, Metadata: grant.Metadata,
@@ -108,11 +90,8 @@ func (s *Session) Start() {
 	s.scope.mu.Lock()
 	s.awaitExpiry(s.Grant())
 	s.scope.mu.Unlock()
-	s.begin()
+	s.Begin()
 }
-
-// Refused says whether the session was refused: it never took part in anything.
-func (s *Session) Refused() bool { return s.refused }
 
 // Register makes the connection known as its peer's, so that direct messages and
 // orders to close it arrive, from when done is called with nil on. An error, or
@@ -124,7 +103,7 @@ func (s *Session) Register(done func(error)) error {
 
 // GoAway tells the peer that the node will close the connection, and how long
 // to wait before it connects again.
-func (c *Conn) GoAway(retryAfter time.Duration) {
-	c.send(func(dst []byte) []byte { return protocol.AppendGoingAway(dst, retryAfter.Milliseconds()) })
-	c.Flush()
+func (s *Session) GoAway(retryAfter time.Duration) {
+	s.Send(func(dst []byte) []byte { return protocol.AppendGoingAway(dst, retryAfter.Milliseconds()) })
+	s.Flush()
 }

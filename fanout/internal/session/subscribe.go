@@ -84,11 +84,11 @@ func (w *subscribing) register() error {
 		s.watch(app, w.name)
 	}
 	w.missing.Store(2)
-	err := s.opt.Members.Join(app, w.name, w.grant.Peer, s.id, w.grant.PeerMetadata, w.confirmListed)
+	err := s.opt.Members.Join(app, w.name, w.grant.Peer, s.ID(), w.grant.PeerMetadata, w.confirmListed)
 	if err == nil {
 		err = s.opt.Hub.Subscribe(s, app, w.name, w.metadata, w.confirm)
 		if err != nil && !w.renewed {
-			s.opt.Members.Leave(app, w.name, w.grant.Peer, s.id)
+			s.opt.Members.Leave(app, w.name, w.grant.Peer, s.ID())
 		}
 	}
 	if err != nil && watches && !w.renewed {

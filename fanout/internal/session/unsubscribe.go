@@ -33,7 +33,7 @@ func (s *Session) unsubscribe(name string, pattern *channel.Pattern) {
 		s.opt.Hub.UnsubscribePattern(s, g.App.ID, pattern)
 	} else {
 		s.opt.Hub.Unsubscribe(s, g.App.ID, name)
-		s.opt.Members.Leave(g.App.ID, name, g.Peer, s.id)
+		s.opt.Members.Leave(g.App.ID, name, g.Peer, s.ID())
 	}
 	s.unwatch(g, name, pattern)
 }

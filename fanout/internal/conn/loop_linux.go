@@ -1,6 +1,6 @@
 //go:build linux && !goroutines
 
-package session
+package conn
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package session
+package conn
 
 import (
 	"sync"
@@ -15,12 +15,12 @@ type queue struct {
 	room   [1][]byte // where frames lie while there is one, as there mostly is
 	bytes  int       // unsent, those in the hands of the drain goroutine included
 
-	progress time.Duration // with draining: when the socket last took something (ConnOptions.Ticks)
+	progress time.Duration // with draining: when the socket last took something (Options.Ticks)
 	started  bool          // it may be written
 	draining bool          // the socket is full: it will be written to when it takes more
 	flushing bool          // a caller has been told to Flush
 	broken   bool          // the socket takes nothing any more
-	resumed  bool          // resume has been called
+	resumed  bool          // Resume has been called
 	begun    bool          // the first of frames is the rest of one that is partly written
 
 	closing  *protocol.CloseError // why the server closes; its frame is the last
@@ -107,9 +107,9 @@ func (q *queue) needFlush() bool {
 	return true
 }
 
-// send queues a frame of this connection's own, whose body build appends. It is
+// Send queues a frame of this connection's own, whose body build appends. It is
 // written with the next Flush.
-func (c *Conn) send(build func(dst []byte) []byte) {
+func (c *Conn) Send(build func(dst []byte) []byte) {
 	c.sendFrame(protocol.AppendTextFrame(nil, build(nil)))
 }
 

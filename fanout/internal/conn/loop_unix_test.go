@@ -1,6 +1,6 @@
 //go:build unix && (!linux || goroutines)
 
-package session
+package conn
 
 import (
 	"sync/atomic"
@@ -19,11 +19,11 @@ func (c *countedWrites) Write(f func(uintptr) bool) error {
 	return c.RawConn.Write(f)
 }
 
-// countWrites counts the session's writes from now on.
-func countWrites(_ *testing.T, s *Session) *atomic.Int32 {
-	s.out.mu.Lock()
-	defer s.out.mu.Unlock()
-	counted := &countedWrites{RawConn: s.sock.out}
-	s.sock.out = counted
+// countWrites counts the connection's writes from now on.
+func countWrites(_ *testing.T, c *Conn) *atomic.Int32 {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	counted := &countedWrites{RawConn: c.sock.out}
+	c.sock.out = counted
 	return &counted.n
 }

@@ -1,4 +1,4 @@
-package session
+package conn
 
 import (
 	"bytes"
@@ -12,37 +12,43 @@ import (
 
 	"github.com/gobwas/ws"
 
-	"fleetwire/pkg/envelope"
+	"fleetwire/fanout/internal/conn/conntest"
 	"fleetwire/pkg/protocol"
 )
 
 // numbered is a message of size bytes or a little more, with its number in it.
-func numbered(n, size int) envelope.Delivery {
-	return delivery("devices/all", fmt.Sprintf(`{"n":%d,"fill":"%s"}`, n, strings.Repeat(string(rune('a'+n%26)), size)))
+func numbered(n, size int) string {
+	return fmt.Sprintf(`{"n":%d,"fill":"%s"}`, n, strings.Repeat(string(rune('a'+n%26)), size))
 }
 
-// HOSTILE: a peer that subscribes and does not read. It is closed with 1008 when
+// framed is what the node appends.
+func framed(message string) []byte { return protocol.AppendTextFrame(nil, []byte(message)) }
+
+// HOSTILE: a peer that does not read what it is sent. It is closed with 1008 when
 // 1 MiB is unsent, it costs no more than that, and nobody else feels it. If it
 // reads again, it finds whole frames and then why.
 func TestSlowConsumer(t *testing.T) {
 	const size = 10_000
 	w := newWorld(t)
-	slow := w.wire(w.grant("slow"), wiring{serverBuffer: 4096, peerBuffer: 4096})
-	quick := w.connect(w.grant("quick"))
-	slow.wantWelcome()
-	for _, p := range []*peer{slow, quick} {
-		p.write(text(`{"type":"subscribe","channel":"devices/all","requestId":"r"}`))
-		p.want(anAck("r"))
+	slow := w.wire(wiring{serverBuffer: 4096, peerBuffer: 4096})
+	quick := w.connect()
+	sequence := uint64(0)
+	broadcast := func(message string) {
+		sequence++
+		for _, p := range []*peer{slow, quick} {
+			if _, flush := p.conn.Append(framed(message), sequence); flush {
+				p.conn.Flush()
+			}
+		}
+		quick.Want(aText(message)) // has it before the next is sent
 	}
 
 	sent := 0
-	for ; slow.session.out.closeSent() == nil; sent++ {
+	for ; slow.conn.out.closeSent() == nil; sent++ {
 		if sent > 1000 {
 			t.Fatal("10 MB went to a peer that does not read, and it is not closed")
 		}
-		d := numbered(sent, size)
-		w.opt.Hub.Broadcast([]envelope.Delivery{d})
-		quick.want(aText(string(d.Frame[4:]))) // has it before the next is sent
+		broadcast(numbered(sent, size))
 		if n := slow.unsent(); n > protocol.UnsentBytesLimit+protocol.MaxControlPayloadBytes+2 {
 			t.Fatalf("%d bytes are queued", n)
 		}
@@ -54,41 +60,38 @@ func TestSlowConsumer(t *testing.T) {
 		t.Errorf("%d bytes are still queued after the close was decided", n)
 	}
 	for range 100 { // life goes on, also while it lingers
-		d := numbered(sent, size)
-		w.opt.Hub.Broadcast([]envelope.Delivery{d})
-		quick.want(aText(string(d.Frame[4:])))
+		broadcast(numbered(sent, size))
 	}
 	if n := slow.unsent(); n > maxWrite+size+200 {
 		t.Errorf("%d bytes are queued for a connection that is over", n)
 	}
 
 	frames := 0
-	for ; slow.peekOp() != ws.OpClose; frames++ {
-		d := numbered(frames, size)
-		slow.want(aText(string(d.Frame[4:])))
+	for ; slow.PeekOp() != ws.OpClose; frames++ {
+		slow.Want(aText(numbered(frames, size)))
 	}
-	slow.want(aClose(1008, "slow consumer"))
+	slow.Want(aClose(1008, "slow consumer"))
 	if frames == 0 || frames >= sent {
 		t.Errorf("%d of %d frames came before the close", frames, sent)
 	}
 	if e := slow.wait(); e != (Ended{"server", 1008, "slow consumer"}) {
 		t.Errorf("ended %+v", e)
 	}
-	quick.want(alive)
+	quick.Want(alive)
 }
 
 func (p *peer) unsent() int {
-	p.session.out.mu.Lock()
-	defer p.session.out.mu.Unlock()
-	return p.session.out.bytes
+	p.conn.out.mu.Lock()
+	defer p.conn.out.mu.Unlock()
+	return p.conn.out.bytes
 }
 
-// written waits until the session knows that everything queued is written: the peer can
+// written waits until the connection knows that everything queued is written: the peer can
 // have read it before.
 func (p *peer) written() {
-	p.t.Helper()
+	p.TB.Helper()
 	written := func() (bool, int) {
-		q := &p.session.out
+		q := &p.conn.out
 		q.mu.Lock()
 		defer q.mu.Unlock()
 		return q.bytes == 0 && !q.draining, q.bytes
@@ -98,32 +101,32 @@ func (p *peer) written() {
 		if all {
 			return
 		}
-		if time.Since(begin) > patience {
-			p.t.Fatalf("%d bytes are accounted as unsent when all have come", unsent)
+		if time.Since(begin) > conntest.Patience {
+			p.TB.Fatalf("%d bytes are accounted as unsent when all have come", unsent)
 		}
 	}
 }
 
-// HOSTILE: a peer that asks and does not read the answers.
+// HOSTILE: a peer that asks and does not read the answers. It is told why, as long as
+// less than closeReadLimit of what it has sent is under way.
 func TestSlowConsumerOfItsOwnAnswers(t *testing.T) {
 	w := newWorld(t)
-	p := w.wire(w.grant("slow"), wiring{serverBuffer: 4096, peerBuffer: 4096})
+	p := w.wire(wiring{serverBuffer: 4096, peerBuffer: 4096, inbound: 64 << 10})
 	ask := bytes.Repeat(pingFrame(strings.Repeat("p", 125)), 100)
 	writing := make(chan struct{})
 	go func() {
 		defer close(writing)
-		for p.session.out.closeSent() == nil {
-			if _, err := p.conn.Write(ask); err != nil {
+		for p.conn.out.closeSent() == nil {
+			if _, err := p.Conn.Write(ask); err != nil {
 				return
 			}
 		}
 	}()
 	<-writing
-	p.wantWelcome()
-	for p.peekOp() == ws.OpPong {
-		p.read()
+	for p.PeekOp() == ws.OpPong {
+		p.Read()
 	}
-	p.want(aClose(1008, "slow consumer"))
+	p.Want(aClose(1008, "slow consumer"))
 }
 
 // What is queued is given up when a peer is too slow, but not the frame that
@@ -131,13 +134,12 @@ func TestSlowConsumerOfItsOwnAnswers(t *testing.T) {
 func TestSlowConsumerWithAFrameWrittenInHalf(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // what is started here runs when this waits
 	w := newWorld(t)
-	p := w.wire(w.grant("slow"), wiring{serverBuffer: 4096})
-	p.wantWelcome()
-	big := protocol.AppendTextFrame(nil, []byte(`"`+strings.Repeat("b", 1000_000)+`"`))
-	p.session.Append(big, 1)
-	p.session.Flush()
-	for n := uint64(2); p.session.out.closeSent() == nil; n++ {
-		p.session.Append(big, n)
+	p := w.wire(wiring{serverBuffer: 4096})
+	big := framed(messageOf(1000_000))
+	p.conn.Append(big, 1)
+	p.conn.Flush()
+	for n := uint64(2); p.conn.out.closeSent() == nil; n++ {
+		p.conn.Append(big, n)
 	}
 	if frames := p.wantFramesThenClose(); frames != 1 {
 		t.Errorf("%d frames before the close, want the one that had begun", frames)
@@ -152,9 +154,8 @@ func TestSlowConsumerWithAFrameWrittenInHalf(t *testing.T) {
 func TestPartialWritesKeepTheStream(t *testing.T) {
 	const frames = 3000
 	w := newWorld(t)
-	p := w.wire(w.grant("device-1"), wiring{serverBuffer: 2048, peerBuffer: 32 << 10})
-	p.wantWelcome()
-	p.in = nil // from here on the bytes as they come
+	p := w.wire(wiring{serverBuffer: 2048, peerBuffer: 32 << 10})
+	p.In = nil // from here on the bytes as they come
 
 	random := rand.New(rand.NewPCG(1, 2))
 	var want bytes.Buffer
@@ -164,9 +165,9 @@ func TestPartialWritesKeepTheStream(t *testing.T) {
 		if i%50 == 0 {
 			size = random.IntN(100_000) // also beyond one gathered write
 		}
-		d := numbered(i, size)
-		queue = append(queue, d.Frame)
-		want.Write(d.Frame)
+		frame := framed(numbered(i, size))
+		queue = append(queue, frame)
+		want.Write(frame)
 	}
 
 	sending := make(chan struct{})
@@ -175,22 +176,22 @@ func TestPartialWritesKeepTheStream(t *testing.T) {
 		pause := rand.New(rand.NewPCG(3, 4))
 		for i, frame := range queue {
 			for p.unsent() > protocol.UnsentBytesLimit/2 {
-				p.session.Flush()
+				p.conn.Flush()
 				runtime.Gosched()
 			}
-			p.session.Append(frame, uint64(i+1))
+			p.conn.Append(frame, uint64(i+1))
 			if pause.IntN(4) > 0 {
-				p.session.Flush()
+				p.conn.Flush()
 			}
 		}
-		p.session.Flush()
+		p.conn.Flush()
 	}()
 
 	got := make([]byte, 0, want.Len())
 	buffer := make([]byte, 64<<10)
 	for len(got) < want.Len() {
-		check(t, p.conn.SetReadDeadline(time.Now().Add(patience)))
-		n, err := p.conn.Read(buffer[:1+random.IntN(len(buffer))])
+		check(t, p.Conn.SetReadDeadline(time.Now().Add(conntest.Patience)))
+		n, err := p.Conn.Read(buffer[:1+random.IntN(len(buffer))])
 		if err != nil {
 			t.Fatalf("after %d of %d bytes: %v", len(got), want.Len(), err)
 		}
@@ -201,11 +202,11 @@ func TestPartialWritesKeepTheStream(t *testing.T) {
 	}
 	<-sending
 	p.written()
-	p.session.Append(queue[0], 1<<40) // whole, so a close that gives up what is queued gives this up
-	p.session.out.mu.Lock()
-	defer p.session.out.mu.Unlock()
-	if p.session.out.begun || len(p.session.out.frames) != 1 {
-		t.Errorf("a whole frame counts as partly written, one of %d", len(p.session.out.frames))
+	p.conn.Append(queue[0], 1<<40) // whole, so a close that gives up what is queued gives this up
+	p.conn.out.mu.Lock()
+	defer p.conn.out.mu.Unlock()
+	if p.conn.out.begun || len(p.conn.out.frames) != 1 {
+		t.Errorf("a whole frame counts as partly written, one of %d", len(p.conn.out.frames))
 	}
 }
 
@@ -213,8 +214,7 @@ func TestPartialWritesKeepTheStream(t *testing.T) {
 func TestWritersAtTheSameTime(t *testing.T) {
 	const writers, each = 4, 400
 	w := newWorld(t)
-	p := w.wire(w.grant("device-1"), wiring{serverBuffer: 2048})
-	p.wantWelcome()
+	p := w.wire(wiring{serverBuffer: 2048})
 	var writing sync.WaitGroup
 	for writer := range writers {
 		writing.Add(1)
@@ -225,14 +225,14 @@ func TestWritersAtTheSameTime(t *testing.T) {
 				for p.unsent() > protocol.UnsentBytesLimit/2 {
 					runtime.Gosched()
 				}
-				p.session.send(func(dst []byte) []byte { return fmt.Appendf(dst, `{"writer":%d,"n":%d,"fill":"%s"}`, writer, i, fill) })
-				p.session.Flush()
+				p.conn.Send(func(dst []byte) []byte { return fmt.Appendf(dst, `{"writer":%d,"n":%d,"fill":"%s"}`, writer, i, fill) })
+				p.conn.Flush()
 			}
 		}()
 	}
 	var next [writers]int
 	for range writers * each {
-		_, got := p.read()
+		_, got := p.Read()
 		var writer, n int
 		if _, err := fmt.Sscanf(string(got), `{"writer":%d,"n":%d,`, &writer, &n); err != nil || next[writer] != n {
 			t.Fatalf("got %.60s…, want number %d of it", got, next[writer])
@@ -240,57 +240,57 @@ func TestWritersAtTheSameTime(t *testing.T) {
 		next[writer]++
 	}
 	writing.Wait()
-	p.want(alive)
+	p.Want(alive)
 }
 
 // A close frame must not be lost between the two halves of Close, when the
 // peer's own close frame comes at just that time.
 func TestCloseIsWrittenThoughThePeerClosesMeanwhile(t *testing.T) {
 	w := newWorld(t)
-	p := w.connect(w.grant("device-1"))
-	p.session.out.mu.Lock()
-	p.session.beginClose(protocol.Closef(protocol.CloseGoingAway, ""), false)
-	p.session.out.mu.Unlock()
-	p.write(closing(1000, ""))
-	p.want(aClose(1001, ""))
+	p := w.connect()
+	p.conn.out.mu.Lock()
+	p.conn.beginClose(protocol.Closef(protocol.CloseGoingAway, ""), false)
+	p.conn.out.mu.Unlock()
+	p.Write(closing(1000, ""))
+	p.Want(aClose(1001, ""))
 	p.wait()
-	p.session.Flush() // the other half
+	p.conn.Flush() // the other half
 }
 
 // All that is queued before the close goes out before it.
 func TestCloseComesLast(t *testing.T) {
 	w := newWorld(t)
-	p := w.wire(w.grant("device-1"), wiring{serverBuffer: 4096})
-	p.wantWelcome()
+	p := w.wire(wiring{serverBuffer: 4096})
 	for i := range 90 {
-		p.session.Append(numbered(i, 10_000).Frame, uint64(i+1))
+		p.conn.Append(framed(numbered(i, 10_000)), uint64(i+1))
 	}
-	p.session.Close(protocol.Closef(protocol.CloseGoingAway, ""))
-	if queued, flush := p.session.Append(numbered(0, 10).Frame, 1000); queued || flush {
+	p.conn.Close(protocol.Closef(protocol.CloseGoingAway, ""))
+	if queued, flush := p.conn.Append(framed(numbered(0, 10)), 1000); queued || flush {
 		t.Error("a frame was queued behind the close")
 	}
 	for i := range 90 {
-		p.want(aText(string(numbered(i, 10_000).Frame[4:])))
+		p.Want(aText(numbered(i, 10_000)))
 	}
-	p.want(aClose(1001, ""))
+	p.Want(aClose(1001, ""))
 }
 
 // Overlapping subscriptions deliver a message once.
 func TestAppendOncePerSequence(t *testing.T) {
 	w := newWorld(t)
-	p := w.connect(w.grant("device-1"))
-	frame := delivery("devices/a", "1").Frame
+	p := w.connect()
+	const message = `{"n":1}`
+	frame := framed(message)
 	for _, tt := range []struct {
 		sequence      uint64
 		queued, flush bool
 	}{{7, true, true}, {7, false, false}, {8, true, false}, {8, false, false}} {
-		if queued, flush := p.session.Append(frame, tt.sequence); queued != tt.queued || flush != tt.flush {
+		if queued, flush := p.conn.Append(frame, tt.sequence); queued != tt.queued || flush != tt.flush {
 			t.Errorf("sequence %d: queued %v, flush %v; want %v, %v", tt.sequence, queued, flush, tt.queued, tt.flush)
 		}
 	}
-	p.session.Flush()
-	p.want(aText(string(frame[2:])), aText(string(frame[2:])), alive)
-	if _, flush := p.session.Append(frame, 9); !flush {
+	p.conn.Flush()
+	p.Want(aText(message), aText(message), alive)
+	if _, flush := p.conn.Append(frame, 9); !flush {
 		t.Error("nobody was told to flush")
 	}
 }
@@ -298,17 +298,17 @@ func TestAppendOncePerSequence(t *testing.T) {
 // A connection that has gone takes nothing, and says so to nobody.
 func TestAppendAfterTheEnd(t *testing.T) {
 	w := newWorld(t)
-	p := w.connect(w.grant("device-1"))
-	check(t, p.conn.SetLinger(0))
-	check(t, p.conn.Close())
+	p := w.connect()
+	check(t, p.Conn.SetLinger(0))
+	check(t, p.Conn.Close())
 	p.wait()
 	for n := range uint64(300) {
-		_, flush := p.session.Append(numbered(0, 10_000).Frame, n+1)
+		_, flush := p.conn.Append(framed(numbered(0, 10_000)), n+1)
 		if flush {
-			p.session.Flush()
+			p.conn.Flush()
 		}
 	}
-	if n := len(p.session.out.frames); n != 0 {
+	if n := len(p.conn.out.frames); n != 0 {
 		t.Errorf("%d frames are kept for a connection that has gone", n)
 	}
 }

@@ -1,20 +1,20 @@
-package session
+package conn
 
-// pause has the connection's further frames wait, in order, until resume. A handler
+// Pause has the connection's further frames wait, in order, until Resume. A handler
 // calls it when a frame may take longer than a loop should: then another goroutine
 // handles the frame, and resumes. Answers stay in the order of the frames.
-func (c *Conn) pause() { c.paused = true }
+func (c *Conn) Pause() { c.paused = true }
 
-// resume undoes pause. Any goroutine may call it, once for each pause.
-func (c *Conn) resume() {
+// Resume undoes Pause. Any goroutine may call it, once for each Pause.
+func (c *Conn) Resume() {
 	c.out.mu.Lock()
 	c.out.resumed = true
 	c.sock.wake(c)
 	c.out.mu.Unlock()
 }
 
-// stopWhilePaused stops reading after a turn in which a frame called pause, unless
-// resume has been called already: its wake gives the connection the next turn.
+// stopWhilePaused stops reading after a turn in which a frame called Pause, unless
+// Resume has been called already: its wake gives the connection the next turn.
 func (c *Conn) stopWhilePaused() {
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
@@ -23,7 +23,7 @@ func (c *Conn) stopWhilePaused() {
 	}
 }
 
-// goOn begins reading again if resume has been called, or if there is nothing to wait
+// goOn begins reading again if Resume has been called, or if there is nothing to wait
 // for any more: the connection ends.
 func (c *Conn) goOn(ending bool) {
 	if !c.paused {

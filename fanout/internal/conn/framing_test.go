@@ -1,4 +1,4 @@
-package session
+package conn
 
 import (
 	"encoding/binary"
@@ -7,15 +7,25 @@ import (
 	"testing"
 
 	"github.com/gobwas/ws"
-
-	"fleetwire/pkg/protocol"
 )
 
-// publishOf is a publish frame of exactly size bytes, and its data.
-func publishOf(size int) (frame, data string) {
-	const head, tail = `{"type":"publish","requestId":"r","channel":"devices/a","data":`, `}`
-	data = `"` + strings.Repeat("x", size-len(head)-len(tail)-2) + `"`
-	return head + data + tail, data
+// case6455 is one case of RFC 6455, on a connection of its own.
+type case6455 struct {
+	name string
+	send [][]byte // one write each
+	want []want
+}
+
+func run6455(t *testing.T, cases []case6455) {
+	t.Helper()
+	for _, tt := range cases {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p := newWorld(t).connect()
+			p.Write(tt.send...)
+			p.Want(tt.want...)
+		})
+	}
 }
 
 // Autobahn 1.1 and 1.2: frames of every size of length field.
@@ -26,53 +36,46 @@ func TestFramesOfEverySize(t *testing.T) {
 				t.Run(fmt.Sprintf("opcode %x, %d bytes, chopped %v", op, size, chop997), func(t *testing.T) {
 					t.Parallel()
 					w := newWorld(t)
-					p := w.connect(w.grant("device-1"))
-					payload, data := publishOf(size)
-					bytes := frame{op: op, payload: payload}.bytes()
+					p := w.connect()
+					payload := messageOf(size)
+					bytes := frame{Op: op, Payload: payload}.Bytes()
 					if chop997 {
-						p.write(chop(bytes, 997)...)
+						p.Write(chop(bytes, 997)...)
 					} else {
-						p.write(bytes)
+						p.Write(bytes)
 					}
-					p.want(anAck("r"))
-					if m := w.publisher.published(); len(m) != 1 || string(m[0].Data) != data {
-						t.Fatalf("published %d messages, want one with data to the byte", len(m))
-					}
+					p.Want(aText(payload), alive)
 				})
 			}
 		}
 		t.Run(fmt.Sprintf("opcode %x, empty", op), func(t *testing.T) {
 			w := newWorld(t)
-			p := w.connect(w.grant("device-1"))
-			p.write(frame{op: op}.bytes())
-			p.want(anError(protocol.MalformedMessage, ""), alive)
+			p := w.connect()
+			p.Write(frame{Op: op}.Bytes())
+			p.Want(aText(""), alive)
 		})
 	}
 }
 
 func TestFrameInSingleBytes(t *testing.T) {
 	w := newWorld(t)
-	p := w.connect(w.grant("device-1"))
+	p := w.connect()
 	for _, size := range []int{125, 126, 300} {
-		payload, data := publishOf(size)
-		p.write(chop(text(payload), 1)...)
-		p.want(anAck("r"))
-		m := w.publisher.published()
-		if string(m[len(m)-1].Data) != data {
-			t.Fatalf("%d bytes: the data has changed", size)
-		}
+		payload := messageOf(size)
+		p.Write(chop(text(payload), 1)...)
+		p.Want(aText(payload))
 	}
 }
 
 // Many frames in one write, the last of them cut anywhere.
 func TestFramesCutAnywhere(t *testing.T) {
 	w := newWorld(t)
-	p := w.connect(w.grant("device-1"))
-	small, large := text(ping), frame{op: ws.OpPing, payload: strings.Repeat("p", 125)}.bytes()
+	p := w.connect()
+	small, large := text(ping), frame{Op: ws.OpPing, Payload: strings.Repeat("p", 125)}.Bytes()
 	all := join(small, large, small, small)
 	for cut := 1; cut < len(all); cut++ {
-		p.write(all[:cut], all[cut:])
-		p.want(aText(pong), aPongFrame(strings.Repeat("p", 125)), aText(pong), aText(pong))
+		p.Write(all[:cut], all[cut:])
+		p.Want(aText(ping), aPongFrame(strings.Repeat("p", 125)), aText(ping), aText(ping))
 	}
 }
 
@@ -80,25 +83,20 @@ func TestFramesCutAnywhere(t *testing.T) {
 // be lost with that.
 func TestSmallFramesBehindLargeOnes(t *testing.T) {
 	w := newWorld(t)
-	p := w.connect(w.grant("device-1"))
+	p := w.connect()
 	for _, size := range []int{readBufferSize - 8, readBufferSize - 1, readBufferSize, readBufferSize + 1, 20000} {
-		payload, _ := publishOf(size)
-		p.write(join(text(ping), text(payload), text(ping), text(payload), text(ping)))
-		p.want(aText(pong), anAck("r"), aText(pong), anAck("r"), aText(pong))
-	}
-	for _, m := range w.publisher.published() {
-		if strings.ReplaceAll(string(m.Data), "x", "") != `""` {
-			t.Fatalf("data has changed: %.40s…", m.Data)
-		}
+		payload := messageOf(size)
+		p.Write(join(text(ping), text(payload), text(ping), text(payload), text(ping)))
+		p.Want(aText(ping), aText(payload), aText(ping), aText(payload), aText(ping))
 	}
 }
 
 func TestParseHeaderWaitsForAllOfIt(t *testing.T) {
 	for _, f := range []frame{
-		{op: ws.OpText, payload: "x"}, {op: ws.OpText, payload: strings.Repeat("x", 200)}, {op: ws.OpText, announced: 1 << 40},
+		{Op: ws.OpText, Payload: "x"}, {Op: ws.OpText, Payload: strings.Repeat("x", 200)}, {Op: ws.OpText, Announced: 1 << 40},
 	} {
-		whole := f.bytes()
-		header := whole[:len(whole)-len(f.payload)]
+		whole := f.Bytes()
+		header := whole[:len(whole)-len(f.Payload)]
 		for n := range header {
 			if _, size, err := parseHeader(header[:n]); size != 0 || err != nil {
 				t.Errorf("%d of %d bytes: size %d, error %v; want none yet", n, len(header), size, err)
@@ -114,7 +112,7 @@ func TestParseHeaderWaitsForAllOfIt(t *testing.T) {
 // and the peer can read that even while it is still sending.
 func TestTooLargeFrames(t *testing.T) {
 	fragment := func(op ws.OpCode, size int, unfinished bool) []byte {
-		return frame{op: op, payload: strings.Repeat("x", size), unfinished: unfinished}.bytes()
+		return frame{Op: op, Payload: strings.Repeat("x", size), Unfinished: unfinished}.Bytes()
 	}
 	tooLarge := []want{aClose(1009, "frame is over 65536 bytes")}
 	run6455(t, []case6455{
@@ -124,20 +122,20 @@ func TestTooLargeFrames(t *testing.T) {
 		{"two fragments", [][]byte{fragment(ws.OpText, 40000, true), fragment(ws.OpContinuation, 40000, true)}, tooLarge},
 		{"one byte too much in the last fragment", [][]byte{fragment(ws.OpText, 65536, true), fragment(ws.OpContinuation, 1, false)}, tooLarge},
 		{"a ping between does not count", [][]byte{fragment(ws.OpText, 65536, true), fragment(ws.OpPing, 1, false), fragment(ws.OpContinuation, 0, false)},
-			[]want{aPongFrame("x"), anError(protocol.MalformedMessage, ""), alive}},
-		{"the header of 65537 bytes alone", [][]byte{frame{op: ws.OpText, announced: 65537}.bytes()}, tooLarge},
-		{"the header of 1 TiB alone", [][]byte{frame{op: ws.OpBinary, announced: 1 << 40}.bytes()}, tooLarge},
-		{"the longest length there is", [][]byte{frame{op: ws.OpText, announced: 1<<63 - 1}.bytes()}, tooLarge},
-		{"the longest length there is, as a second fragment", [][]byte{fragment(ws.OpText, 10, true), frame{op: ws.OpContinuation, announced: 1<<63 - 1}.bytes()}, tooLarge},
+			[]want{aPongFrame("x"), aText(strings.Repeat("x", 65536)), alive}},
+		{"the header of 65537 bytes alone", [][]byte{frame{Op: ws.OpText, Announced: 65537}.Bytes()}, tooLarge},
+		{"the header of 1 TiB alone", [][]byte{frame{Op: ws.OpBinary, Announced: 1 << 40}.Bytes()}, tooLarge},
+		{"the longest length there is", [][]byte{frame{Op: ws.OpText, Announced: 1<<63 - 1}.Bytes()}, tooLarge},
+		{"the longest length there is, as a second fragment", [][]byte{fragment(ws.OpText, 10, true), frame{Op: ws.OpContinuation, Announced: 1<<63 - 1}.Bytes()}, tooLarge},
 	})
 }
 
 func TestLengthWithTheTopBitSet(t *testing.T) {
 	w := newWorld(t)
 	for _, announced := range []uint64{1 << 63, 1<<64 - 1} {
-		p := w.connect(w.grant("device-1"))
-		p.write(frame{op: ws.OpText, announced: announced}.bytes())
-		p.want(aClose(1002, ""))
+		p := w.connect()
+		p.Write(frame{Op: ws.OpText, Announced: announced}.Bytes())
+		p.Want(aClose(1002, ""))
 	}
 }
 
@@ -146,11 +144,11 @@ func TestUnmaskedFrames(t *testing.T) {
 	refused := []want{aClose(1002, "frames from client to server must be masked")}
 	var cases []case6455
 	for _, op := range []ws.OpCode{ws.OpText, ws.OpBinary, ws.OpPing, ws.OpPong, ws.OpClose} {
-		cases = append(cases, case6455{fmt.Sprintf("opcode %x", op), [][]byte{frame{op: op, payload: ping, unmasked: true}.bytes()}, refused})
+		cases = append(cases, case6455{fmt.Sprintf("opcode %x", op), [][]byte{frame{Op: op, Payload: ping, Unmasked: true}.Bytes()}, refused})
 	}
 	cases = append(cases,
-		case6455{"empty", [][]byte{frame{op: ws.OpText, unmasked: true}.bytes()}, refused},
-		case6455{"after a good one", [][]byte{text(ping), frame{op: ws.OpText, payload: ping, unmasked: true}.bytes()}, append([]want{aText(pong)}, refused...)},
+		case6455{"empty", [][]byte{frame{Op: ws.OpText, Unmasked: true}.Bytes()}, refused},
+		case6455{"after a good one", [][]byte{text(ping), frame{Op: ws.OpText, Payload: ping, Unmasked: true}.Bytes()}, append([]want{aText(ping)}, refused...)},
 	)
 	run6455(t, cases)
 }
@@ -160,15 +158,15 @@ func TestReservedBits(t *testing.T) {
 	var cases []case6455
 	for rsv := byte(1); rsv <= 7; rsv++ {
 		for _, op := range []ws.OpCode{ws.OpText, ws.OpBinary, ws.OpPing, ws.OpPong, ws.OpClose} {
-			bad := frame{op: op, payload: ping, rsv: rsv}.bytes()
+			bad := frame{Op: op, Payload: ping, RSV: rsv}.Bytes()
 			cases = append(cases,
 				case6455{fmt.Sprintf("rsv %d, opcode %x", rsv, op), [][]byte{bad}, []want{aClose(1002, "")}},
 				case6455{fmt.Sprintf("rsv %d, opcode %x, after a good frame and before another", rsv, op),
-					[][]byte{join(text(ping), bad, text(ping))}, []want{aText(pong), aClose(1002, "")}},
+					[][]byte{join(text(ping), bad, text(ping))}, []want{aText(ping), aClose(1002, "")}},
 			)
 		}
 		cases = append(cases, case6455{fmt.Sprintf("rsv %d, in single bytes", rsv),
-			chop(frame{op: ws.OpText, payload: ping, rsv: rsv}.bytes(), 1)[:6], []want{aClose(1002, "")}})
+			chop(frame{Op: ws.OpText, Payload: ping, RSV: rsv}.Bytes(), 1)[:6], []want{aClose(1002, "")}})
 	}
 	run6455(t, cases)
 }
@@ -178,10 +176,10 @@ func TestReservedOpcodes(t *testing.T) {
 	var cases []case6455
 	for _, op := range []ws.OpCode{3, 4, 5, 6, 7, 11, 12, 13, 14, 15} {
 		cases = append(cases,
-			case6455{fmt.Sprintf("opcode %d, empty", op), [][]byte{frame{op: op}.bytes()}, []want{aClose(1002, "")}},
-			case6455{fmt.Sprintf("opcode %d, with a payload", op), [][]byte{frame{op: op, payload: "x"}.bytes()}, []want{aClose(1002, "")}},
+			case6455{fmt.Sprintf("opcode %d, empty", op), [][]byte{frame{Op: op}.Bytes()}, []want{aClose(1002, "")}},
+			case6455{fmt.Sprintf("opcode %d, with a payload", op), [][]byte{frame{Op: op, Payload: "x"}.Bytes()}, []want{aClose(1002, "")}},
 			case6455{fmt.Sprintf("opcode %d, between good frames", op),
-				[][]byte{text(ping), frame{op: op}.bytes(), frame{op: ws.OpPing}.bytes()}, []want{aText(pong), aClose(1002, "")}},
+				[][]byte{text(ping), frame{Op: op}.Bytes(), frame{Op: ws.OpPing}.Bytes()}, []want{aText(ping), aClose(1002, "")}},
 		)
 	}
 	run6455(t, cases)
@@ -210,9 +208,9 @@ func TestLengthsMustBeMinimal(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			p := w.connect(w.grant("device-1"))
-			p.write(bytes)
-			p.want(aClose(1002, "the frame's length takes more bytes than it needs"))
+			p := w.connect()
+			p.Write(bytes)
+			p.Want(aClose(1002, "the frame's length takes more bytes than it needs"))
 		})
 	}
 }

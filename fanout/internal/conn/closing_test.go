@@ -1,4 +1,4 @@
-package session
+package conn
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"fleetwire/fanout/internal/conn/conntest"
 	"fleetwire/pkg/protocol"
 )
 
@@ -17,21 +18,21 @@ import (
 func TestPeerCloses(t *testing.T) {
 	normal := aClose(1000, "")
 	cases := []case6455{
-		{"7.1.1 after a message", [][]byte{text(ping), closing(1000, "")}, []want{aText(pong), normal}},
-		{"7.1.2 twice", [][]byte{closing(1000, ""), closing(1000, "")}, []want{func(p *peer) {
-			p.t.Helper()
-			p.wantCloseFrame(1000, "") // what comes to the closed socket after that, TCP resets
-			if rest, _ := io.ReadAll(p.in); len(rest) > 0 {
-				p.t.Errorf("% x behind the close frame", rest)
+		{"7.1.1 after a message", [][]byte{text(ping), closing(1000, "")}, []want{aText(ping), normal}},
+		{"7.1.2 twice", [][]byte{closing(1000, ""), closing(1000, "")}, []want{func(p *conntest.Peer) {
+			p.TB.Helper()
+			p.WantCloseFrame(1000, "") // what comes to the closed socket after that, TCP resets
+			if rest, _ := io.ReadAll(p.In); len(rest) > 0 {
+				p.TB.Errorf("% x behind the close frame", rest)
 			}
 		}}},
 		{"7.1.2 twice, in one write", [][]byte{join(closing(1000, ""), closing(1001, ""))}, []want{normal}},
 		{"7.1.3 a ping behind it", [][]byte{join(closing(1000, ""), pingFrame("late"))}, []want{normal}},
 		{"7.1.4 a message behind it", [][]byte{join(closing(1000, ""), text(ping))}, []want{normal}},
-		{"7.1.5 between fragments", [][]byte{join(frame{op: ws.OpText, payload: `{"type":`, unfinished: true}.bytes(), closing(1000, ""),
-			frame{op: ws.OpContinuation, payload: `"ping"}`}.bytes())}, []want{normal}},
-		{"7.3.1 no payload", [][]byte{frame{op: ws.OpClose}.bytes()}, []want{normal}},
-		{"7.3.2 one byte", [][]byte{frame{op: ws.OpClose, payload: "a"}.bytes()}, []want{aClose(1002, "close frame with a payload of one byte")}},
+		{"7.1.5 between fragments", [][]byte{join(frame{Op: ws.OpText, Payload: `{"type":`, Unfinished: true}.Bytes(), closing(1000, ""),
+			frame{Op: ws.OpContinuation, Payload: `"ping"}`}.Bytes())}, []want{normal}},
+		{"7.3.1 no payload", [][]byte{frame{Op: ws.OpClose}.Bytes()}, []want{normal}},
+		{"7.3.2 one byte", [][]byte{frame{Op: ws.OpClose, Payload: "a"}.Bytes()}, []want{aClose(1002, "close frame with a payload of one byte")}},
 		{"7.3.4 with a reason", [][]byte{closing(1000, "Hello World!")}, []want{normal}},
 		{"7.3.5 a reason of 123 bytes", [][]byte{closing(1000, strings.Repeat("*", 123))}, []want{normal}},
 		{"7.3.6 a reason of 124 bytes", [][]byte{closing(1000, strings.Repeat("*", 124))}, []want{aClose(1002, "control frame payload limit exceeded")}},
@@ -56,18 +57,14 @@ func TestPeerCloses(t *testing.T) {
 
 func TestWhatComesBehindACloseFrameIsNotDone(t *testing.T) {
 	w := newWorld(t)
-	publish, _ := publishOf(100)
-	p := w.connect(w.grant("device-1"))
-	p.write(join(closing(1000, ""), text(publish), text(publish)))
-	p.want(aClose(1000, ""))
-	p.wait()
-
-	p = w.connect(w.grant("device-1"))
-	p.write(join(frame{op: ws.OpText, payload: "x", rsv: 1}.bytes(), text(publish)))
-	p.want(aClose(1002, ""))
-	p.wait()
-	if m := w.publisher.published(); len(m) != 0 {
-		t.Fatalf("%d messages were published after the end", len(m))
+	for code, end := range map[int][]byte{1000: closing(1000, ""), 1002: frame{Op: ws.OpText, Payload: "x", RSV: 1}.Bytes()} {
+		p := w.connect()
+		p.Write(join(end, text(ping), text(ping)))
+		p.Want(aClose(code, ""))
+		p.wait()
+		if n := p.messages.Load(); n != 0 {
+			t.Errorf("%d messages came through after close %d", n, code)
+		}
 	}
 }
 
@@ -76,23 +73,23 @@ func TestWhatComesBehindACloseFrameIsNotDone(t *testing.T) {
 func TestClosingHandshake(t *testing.T) {
 	for name, answer := range map[string][]byte{
 		"close frame":                       closing(1001, ""),
-		"empty close frame":                 frame{op: ws.OpClose}.bytes(),
-		"frames under way, then close":      join(text(ping), frame{op: ws.OpBinary, payload: strings.Repeat("x", 60_000)}.bytes(), closing(1001, "")),
+		"empty close frame":                 frame{Op: ws.OpClose}.Bytes(),
+		"frames under way, then close":      join(text(ping), frame{Op: ws.OpBinary, Payload: strings.Repeat("x", 60_000)}.Bytes(), closing(1001, "")),
 		"a close frame in pieces":           chop(closing(1001, "reason"), 3)[0],
-		"illegal frames, then close":        join(frame{op: 5, payload: "x"}.bytes(), frame{op: ws.OpText, rsv: 3, unmasked: true, payload: "x"}.bytes(), closing(1001, "")),
-		"what is in a message is no answer": join(frame{op: ws.OpText, payload: string(closing(1001, ""))}.bytes(), closing(1001, "")),
+		"illegal frames, then close":        join(frame{Op: 5, Payload: "x"}.Bytes(), frame{Op: ws.OpText, RSV: 3, Unmasked: true, Payload: "x"}.Bytes(), closing(1001, "")),
+		"what is in a message is no answer": join(frame{Op: ws.OpText, Payload: string(closing(1001, ""))}.Bytes(), closing(1001, "")),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			p := w.connect(w.grant("device-1"))
-			p.session.Close(protocol.Closef(protocol.CloseGoingAway, ""))
-			p.wantCloseFrame(1001, "going away")
-			p.write(answer)
+			p := w.connect()
+			p.conn.Close(protocol.Closef(protocol.CloseGoingAway, ""))
+			p.WantCloseFrame(1001, "going away")
+			p.Write(answer)
 			if name == "a close frame in pieces" {
-				p.write(chop(closing(1001, "reason"), 3)[1:]...)
+				p.Write(chop(closing(1001, "reason"), 3)[1:]...)
 			}
-			p.wantEOF()
+			p.WantEOF()
 			if e := p.wait(); e.By != "server" || e.Code != 1001 {
 				t.Errorf("ended %+v", e)
 			}
@@ -104,12 +101,12 @@ func TestClosingHandshake(t *testing.T) {
 func TestClosingWithoutAnAnswer(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	p := w.connect(w.grant("device-1"))
-	p.session.Close(protocol.Closef(protocol.CloseGoingAway, ""))
-	p.wantCloseFrame(1001, "")
+	p := w.connect()
+	p.conn.Close(protocol.Closef(protocol.CloseGoingAway, ""))
+	p.WantCloseFrame(1001, "")
 	begin := time.Now()
-	p.wantEOF()
-	if waited := time.Since(begin); waited < closeTimeout/2 || waited > patience/2 {
+	p.WantEOF()
+	if waited := time.Since(begin); waited < closeTimeout/2 || waited > conntest.Patience/2 {
 		t.Errorf("the socket was closed after %v, want about %v", waited, closeTimeout)
 	}
 }
@@ -118,12 +115,13 @@ func TestClosingWithoutAnAnswer(t *testing.T) {
 // can. Reading that would take most of a core for as long as the node waits.
 func TestFloodAfterTheEnd(t *testing.T) {
 	w := newWorld(t)
-	p := w.connect(w.limited("device-1", 1, 1))
+	w.admit = func() *protocol.CloseError { return protocol.Closef(protocol.CloseMessageRate, "") }
+	p := w.connect()
 	flood := bytes.Repeat(pingFrame(""), 10_000)
 	const most = 64 << 20 // more than all buffers of two sockets hold
 	sent := 0
 	for sent < most {
-		n, err := p.conn.Write(flood)
+		n, err := p.Conn.Write(flood)
 		if sent += n; err != nil {
 			break // the socket is closed
 		}
@@ -143,27 +141,27 @@ func TestEndedTellsWhoAndWhy(t *testing.T) {
 		end  func(*peer)
 		want Ended
 	}{
-		{"the peer closes", func(p *peer) { p.write(closing(3210, "good night")); p.want(aClose(3210, "")) }, Ended{"peer", 3210, "good night"}},
-		{"the peer closes without a code", func(p *peer) { p.write(frame{op: ws.OpClose}.bytes()); p.want(aClose(1000, "")) }, Ended{"peer", 1000, ""}},
-		{"the peer vanishes", func(p *peer) { _ = p.conn.Close() }, Ended{"network", 0, "the peer ended the connection without a close frame"}},
-		{"the peer resets", func(p *peer) { _ = p.conn.SetLinger(0); _ = p.conn.Close() }, Ended{"network", 0, "connection reset by peer"}},
+		{"the peer closes", func(p *peer) { p.Write(closing(3210, "good night")); p.Want(aClose(3210, "")) }, Ended{"peer", 3210, "good night"}},
+		{"the peer closes without a code", func(p *peer) { p.Write(frame{Op: ws.OpClose}.Bytes()); p.Want(aClose(1000, "")) }, Ended{"peer", 1000, ""}},
+		{"the peer vanishes", func(p *peer) { _ = p.Conn.Close() }, Ended{"network", 0, "the peer ended the connection without a close frame"}},
+		{"the peer resets", func(p *peer) { _ = p.Conn.SetLinger(0); _ = p.Conn.Close() }, Ended{"network", 0, "connection reset by peer"}},
 		{"a violation", func(p *peer) {
-			p.write(frame{op: ws.OpText, unmasked: true}.bytes())
-			p.want(aClose(1002, ""))
+			p.Write(frame{Op: ws.OpText, Unmasked: true}.Bytes())
+			p.Want(aClose(1002, ""))
 		}, Ended{"server", 1002, "frames from client to server must be masked"}},
 		{"a violation with a reason of its code's own", func(p *peer) {
-			p.write(text("\xff"))
-			p.want(aClose(1007, ""))
+			p.Write(text("\xff"))
+			p.Want(aClose(1007, ""))
 		}, Ended{"server", 1007, "text is not valid UTF-8"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := w.connect(w.grant("device-1"))
+			p := w.connect()
 			tt.end(p)
 			if got := p.wait(); got != tt.want {
 				t.Errorf("ended %+v, want %+v", got, tt.want)
 			}
-			if n := p.left.Load(); n != 1 {
-				t.Errorf("left was called %d times, want once", n)
+			if n := p.endings.Load(); n != 1 {
+				t.Errorf("Ending was called %d times, want once", n)
 			}
 		})
 	}

@@ -1,4 +1,4 @@
-package session
+package conn
 
 import (
 	"bytes"
@@ -70,7 +70,7 @@ func minimal(second byte, length int64) bool {
 
 // next does what the first frame in b asks, if it is all there, and returns how
 // many bytes it took. An error is a *protocol.CloseError for a violation of
-// RFC 6455 or of the protocol, or *peerClosed. now is ConnOptions.Ticks.
+// RFC 6455 or of the protocol, or *peerClosed. now is Options.Ticks.
 func (c *Conn) next(b []byte, now time.Duration) (int, error) {
 	h, size, err := parseHeader(b)
 	if err == nil && size > 0 {
@@ -97,7 +97,7 @@ func (c *Conn) next(b []byte, now time.Duration) (int, error) {
 	ws.Cipher(payload, h.Mask, 0)
 	c.received++
 	if h.OpCode != ws.OpClose {
-		if refused := c.handler.admit(now); refused != nil {
+		if refused := c.handler.Admit(now); refused != nil {
 			return 0, refused
 		}
 	}
@@ -137,7 +137,7 @@ func (c *Conn) data(h ws.Header, payload []byte) error {
 	if c.in.text && !utf8.Valid(payload) { // RFC 6455 §8.1
 		return protocol.Closef(protocol.CloseInvalidPayload, "")
 	}
-	c.handler.dispatch(payload)
+	c.handler.Message(payload)
 	return nil
 }
 

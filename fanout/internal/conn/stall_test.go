@@ -1,9 +1,8 @@
-package session
+package conn
 
 import (
 	"bytes"
 	"runtime"
-	"strings"
 	"testing"
 	"time"
 
@@ -14,15 +13,14 @@ import (
 
 const stalledReason = "slow consumer: it took nothing for 30s"
 
-// stall wires a peer that does not read to a session that has size bytes for it, in
+// stall wires a peer that does not read to a connection that has size bytes for it, in
 // one frame.
 func (w *world) stall(size int) (p *peer, body []byte) {
 	w.t.Helper()
-	p = w.wire(w.grant("slow"), wiring{serverBuffer: 16 << 10, peerBuffer: 16 << 10})
-	p.wantWelcome()
-	body = []byte(`"` + strings.Repeat("s", size-2) + `"`)
-	if p.session.AppendUncounted(protocol.AppendTextFrame(nil, body)) {
-		p.session.Flush()
+	p = w.wire(wiring{serverBuffer: 16 << 10, peerBuffer: 16 << 10})
+	body = []byte(messageOf(size))
+	if p.conn.AppendUncounted(framed(string(body))) {
+		p.conn.Flush()
 	}
 	// The peer's kernel takes a little, which is over when nothing changes from turn to turn.
 	for same, before := 0, 0; same < 5; {
@@ -36,13 +34,12 @@ func (w *world) stall(size int) (p *peer, body []byte) {
 	return p, body
 }
 
-// turn has the session do something that the peer asks, and returns when it has.
+// turn has the connection take a message, and returns when it has.
 func (p *peer) turn() {
-	p.t.Helper()
-	publisher := p.session.opt.Publisher.(*publisher)
-	n := len(publisher.published())
-	p.write(text(`{"type":"publish","channel":"devices/a","data":1}`))
-	for len(publisher.published()) == n {
+	p.TB.Helper()
+	n := p.messages.Load()
+	p.Write(text(quiet))
+	for p.messages.Load() == n {
 		runtime.Gosched()
 	}
 }
@@ -58,8 +55,8 @@ func TestStalledPeer(t *testing.T) {
 				t.Helper()
 				p.turn()
 				w.clock.advance(d)
-				p.session.KeepAlive(w.clock.ticks())
-				if c := p.session.out.closeSent(); c != nil {
+				p.conn.KeepAlive(w.clock.ticks())
+				if c := p.conn.out.closeSent(); c != nil {
 					t.Fatalf("closed with %v", c)
 				}
 			}
@@ -68,18 +65,18 @@ func TestStalledPeer(t *testing.T) {
 			alive(protocol.StallLimit - protocol.PingInterval - time.Second)
 			p.turn()
 			w.clock.advance(time.Second)
-			p.session.KeepAlive(w.clock.ticks())
-			if c := p.session.out.closeSent(); c == nil || c.Code != 1008 || c.Reason != stalledReason {
+			p.conn.KeepAlive(w.clock.ticks())
+			if c := p.conn.out.closeSent(); c == nil || c.Code != 1008 || c.Reason != stalledReason {
 				t.Fatalf("after 30 s in which it took nothing: %v", c)
 			}
 			if n := p.unsent(); n > size {
 				t.Errorf("%d bytes wait for it, more than the frame that has begun", n)
 			}
 			// If it reads after all, it finds a whole frame and then why.
-			if op, got := p.read(); op != ws.OpText || !bytes.Equal(got, body) {
+			if op, got := p.Read(); op != ws.OpText || !bytes.Equal(got, body) {
 				t.Fatalf("got frame %x of %d bytes, want the one of %d", op, len(got), len(body))
 			}
-			p.want(aClose(1008, stalledReason))
+			p.Want(aClose(1008, stalledReason))
 			if e := p.wait(); e != (Ended{"server", 1008, stalledReason}) {
 				t.Errorf("ended %+v", e)
 			}
@@ -94,18 +91,18 @@ func TestSlowIsNotStalled(t *testing.T) {
 	for p.unsent() > len(body)/2 {
 		w.clock.advance(protocol.PingInterval)
 		p.turn()
-		p.session.KeepAlive(w.clock.ticks())
+		p.conn.KeepAlive(w.clock.ticks())
 		w.clock.advance(time.Second)
 		for before := p.unsent(); p.unsent() == before; { // until the socket takes some
-			if _, err := p.in.Discard(1 << 10); err != nil {
+			if _, err := p.In.Discard(1 << 10); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	w.clock.advance(protocol.PingInterval)
 	p.turn()
-	p.session.KeepAlive(w.clock.ticks())
-	if c := p.session.out.closeSent(); c != nil {
+	p.conn.KeepAlive(w.clock.ticks())
+	if c := p.conn.out.closeSent(); c != nil {
 		t.Fatalf("closed with %v, though it reads", c)
 	}
 }
@@ -120,14 +117,14 @@ func TestStalledBetweenTurns(t *testing.T) {
 	turn := w.clock.ticks() + protocol.StallLimit - before
 	w.clock.advance(protocol.StallLimit) // as the node's clock is when what the turn foresaw comes
 	stalled.turn()
-	stalled.session.KeepAlive(turn)
-	for stalled.session.out.closeSent() == nil {
+	stalled.conn.KeepAlive(turn)
+	for stalled.conn.out.closeSent() == nil {
 		runtime.Gosched()
 	}
 	reads.turn()
-	reads.read()
-	if reads.session.closeIfStalled(w.clock.ticks()) {
+	reads.Read()
+	if reads.conn.closeIfStalled(w.clock.ticks()) {
 		t.Error("closed, though it has read everything")
 	}
-	reads.want(alive)
+	reads.Want(alive)
 }

@@ -1,6 +1,6 @@
 //go:build unix && (!linux || goroutines)
 
-package session
+package conn
 
 import (
 	"errors"

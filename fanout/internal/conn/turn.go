@@ -1,4 +1,4 @@
-package session
+package conn
 
 import (
 	"cmp"
@@ -61,7 +61,7 @@ func (c *Conn) isOver() bool { return c.end != nil && c.end.over }
 // turn does what there is to do for the connection now. One goroutine at a time
 // calls it.
 func (c *Conn) turn(readable, writable bool) {
-	defer c.recovered()
+	defer c.Recovered()
 	if c.isOver() {
 		return
 	}
@@ -82,7 +82,7 @@ func (c *Conn) turn(readable, writable bool) {
 }
 
 // recovered confines a panic to the connection that it comes from.
-func (c *Conn) recovered() {
+func (c *Conn) Recovered() {
 	if p := recover(); p != nil {
 		c.opt.Log.Error("a session panicked", "connection", c.id, "panic", p, "stack", string(debug.Stack()))
 		c.Close(&protocol.CloseError{Code: protocol.CloseInternalError, Reason: protocol.CloseInternalError.Reason()})
@@ -131,7 +131,7 @@ func (c *Conn) beginEnding(err error) {
 	case "server":
 		c.awaitPeerClose() // it may be behind what was read
 	}
-	c.handler.ending()
+	c.handler.Ending()
 	c.Flush() // the caller that queued the last frames may not have flushed yet
 }
 
@@ -197,5 +197,5 @@ func (c *Conn) finish() {
 	}
 	e.deadline.Stop()
 	c.in.release()
-	c.handler.closed(e.Ended)
+	c.handler.Closed(e.Ended)
 }

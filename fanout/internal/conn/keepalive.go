@@ -1,4 +1,4 @@
-package session
+package conn
 
 import (
 	"time"
@@ -6,7 +6,7 @@ import (
 	"fleetwire/pkg/protocol"
 )
 
-// KeepAlive must be called every protocol.PingInterval, with ConnOptions.Ticks. It pings
+// KeepAlive must be called every protocol.PingInterval, with Options.Ticks. It pings
 // the peer, or closes with 4000 when nothing was heard from it for
 // protocol.InactivityLimit, with 1008 when it took nothing of what waits for it for
 // protocol.StallLimit. If that will be before the next call, it closes then, not at the
