@@ -30,7 +30,8 @@ type queue struct {
 	uncounted int
 }
 
-// Append queues a shared frame (hub.Subscriber).
+// Append queues a shared, immutable frame, unless it was given one with this sequence
+// already. queued says that it did; flush, that the caller must Flush: no other will.
 func (c *Conn) Append(frame []byte, sequence uint64) (queued, flush bool) {
 	q := &c.out
 	q.mu.Lock()
