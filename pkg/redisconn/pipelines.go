@@ -51,9 +51,7 @@ func (s *pipelines) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pr
 			if !errors.Is(err, batch.ErrBroken) {
 				err = fmt.Errorf("%w: %w", errNotSent, err)
 			}
-			for _, cmd := range cmds {
-				cmd.SetErr(err)
-			}
+			failAll(cmds, err)
 		}
 		return firstError(cmds)
 	}
@@ -77,7 +75,17 @@ func runPipelines(ctx context.Context, all []queued) error {
 			cmds = append(cmds, q.cmds...)
 		}
 	}
-	return all[0].next(ctx, cmds)
+	err := all[0].next(ctx, cmds)
+	if err != nil && firstError(cmds) == nil { // a hook returned it, and left it with no command
+		failAll(cmds, err)
+	}
+	return err
+}
+
+func failAll(cmds []redis.Cmder, err error) {
+	for _, cmd := range cmds {
+		cmd.SetErr(err)
+	}
 }
 
 // firstError is what a pipeline by itself returns.

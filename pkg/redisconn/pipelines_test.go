@@ -1,6 +1,7 @@
 package redisconn_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -135,6 +136,41 @@ func TestSharedRoundTripsWhenRedisHangs(t *testing.T) {
 	if err := <-errs; err != nil {
 		t.Errorf("when Redis answers again: %v", err)
 	}
+}
+
+// A hook can turn a round trip away without a word to its commands.
+func TestSharedRoundTripThatAHookTurnsAway(t *testing.T) {
+	m, _ := redistest.Embedded(t)
+	rdb, pipelines, trips := shared(t, m.Addr())
+	rdb.AddHook(turnsAway{})
+	release := trips.hold()
+	errs := make(chan error, 6)
+	ping := func() {
+		p := rdb.Pipeline()
+		cmd := p.Ping(context.Background())
+		_, err := p.Exec(context.Background())
+		errs <- cmp.Or(cmd.Err(), errors.New("none of the command's own"))
+		errs <- err
+	}
+	go ping()
+	<-trips.held
+	go ping()
+	go ping()
+	redistest.Eventually(t, patience, "two wait", func() bool { return pipelines.Waiting() == 2 })
+	release()
+	for range 6 {
+		if err := <-errs; !errors.Is(err, errTurnedAway) {
+			t.Errorf("%v, want the hook's error", err)
+		}
+	}
+}
+
+var errTurnedAway = errors.New("turned away")
+
+type turnsAway struct{ panics }
+
+func (turnsAway) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(context.Context, []redis.Cmder) error { return errTurnedAway }
 }
 
 // A transaction is sent by itself, and a panic below leaves nobody waiting.
