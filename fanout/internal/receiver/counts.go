@@ -244,5 +244,5 @@ func (r *Receiver) recount(gone map[rediskeys.Bucket]bool) {
 		}
 	}
 	r.mu.Unlock()
-	r.signal()
+	r.wake.Set()
 }

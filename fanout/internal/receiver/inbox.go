@@ -6,9 +6,10 @@ import (
 	"hash/maphash"
 	"sync"
 
-	"fleetwire/pkg/envelope"
-
 	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/batch"
+	"fleetwire/pkg/envelope"
 )
 
 // maxInboxBytes bounds what a node that does not keep up sets aside, for all apps
@@ -39,7 +40,7 @@ type inbox struct {
 	last  *backlog
 	spare *backlog // an empty one, for the next app
 	bytes int      // of all messages that are not finished
-	wake  chan struct{}
+	wake  batch.Signal
 
 	// Owned by the receiving goroutine: the message received last. Redis writes
 	// the copies of one message, for a subscription and for each pattern that
@@ -59,7 +60,7 @@ type backlog struct {
 }
 
 func newInbox() *inbox {
-	return &inbox{apps: map[string]*backlog{}, wake: make(chan struct{}, 1)}
+	return &inbox{apps: map[string]*backlog{}, wake: batch.NewSignal()}
 }
 
 func (in *inbox) add(d envelope.Delivery) error {
@@ -92,10 +93,7 @@ func (in *inbox) begin(app string) *backlog {
 	in.apps[app] = b
 	in.queue(b)
 	if len(in.apps) == 1 { // else the delivering goroutine is at work
-		select {
-		case in.wake <- struct{}{}:
-		default:
-		}
+		in.wake.Set()
 	}
 	return b
 }

@@ -67,7 +67,7 @@ func (r *Receiver) up(l *link) {
 		r.markChanged(s)
 	}
 	r.mu.Unlock()
-	r.signal()
+	r.wake.Set()
 }
 
 // down forgets what Redis was sent, and refuses the calls that wait for it.

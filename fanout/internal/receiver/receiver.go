@@ -26,6 +26,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/pkg/batch"
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/redisconn"
@@ -55,7 +56,7 @@ type Receiver struct {
 	opt    Options
 	inbox  *inbox
 	prober *prober
-	wake   chan struct{}                        // there are changes to send
+	wake   batch.Signal                         // there are changes to send
 	pause  func(context.Context, time.Duration) // sleep, or a test's
 	counts counts                               // of the goroutine of link.go
 
@@ -81,7 +82,7 @@ func New(opt Options) *Receiver {
 		opt:      opt,
 		inbox:    newInbox(),
 		prober:   newProber(opt.Redis, opt.Keys, opt.Node),
-		wake:     make(chan struct{}, 1),
+		wake:     batch.NewSignal(),
 		pause:    sleep,
 		counts:   newCounts(opt),
 		wanted:   map[string]*subscription{},
@@ -152,7 +153,7 @@ func (r *Receiver) SetIdentity(identity string) {
 	r.mu.Lock()
 	r.identity = identity
 	r.mu.Unlock()
-	r.signal()
+	r.wake.Set()
 }
 
 // Live says whether the link to Redis is up and a probe came in on it, and

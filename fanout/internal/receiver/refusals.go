@@ -81,7 +81,7 @@ func (r *Receiver) refuse(topics []string, err error) {
 		completed = r.takeCompleted(completed, s)
 	}
 	r.mu.Unlock()
-	r.signal()
+	r.wake.Set()
 	completeAll(completed)
 }
 
@@ -117,6 +117,6 @@ func (r *Receiver) retryRefused() {
 		}
 	}
 	if retried > 0 {
-		r.signal()
+		r.wake.Set()
 	}
 }

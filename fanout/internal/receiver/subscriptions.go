@@ -103,7 +103,7 @@ func (r *Receiver) change(key subscriptionKey, n int, done func(error)) error {
 	if done != nil {
 		s.waiting = append(s.waiting, done)
 	}
-	r.signal()
+	r.wake.Set()
 	return nil
 }
 
@@ -118,14 +118,6 @@ func (r *Receiver) markChanged(s *subscription) {
 	if !s.changed {
 		s.changed = true
 		r.changed = append(r.changed, s)
-	}
-}
-
-// signal has the changes sent.
-func (r *Receiver) signal() {
-	select {
-	case r.wake <- struct{}{}:
-	default:
 	}
 }
 
