@@ -64,7 +64,7 @@ end
 local limited, refused, at = {}, 0, 7
 for b = 3, #KEYS do
   local asked = tonumber(ARGV[at + 2])
-  local given, wait = take(KEYS[b], asked, tonumber(ARGV[at]), tonumber(ARGV[at + 1]))
+  local given, wait = take(KEYS[b], asked, tonumber(ARGV[at]), tonumber(ARGV[at + 1]), math.floor(now / 1000))
   for i = given + 1, asked do
     limited[tonumber(ARGV[at + 2 + i])] = true
   end

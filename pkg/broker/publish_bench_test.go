@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"regexp"
 	"strconv"
@@ -22,12 +21,26 @@ func BenchmarkPublish(b *testing.B) {
 	rdb := redistest.Start(b).Client()
 	log := slog.New(slog.DiscardHandler)
 	from := New(Options{Redis: rdb, Health: redisconn.NewHealth(log)})
-	for _, n := range []int{1, 10, 512} {
-		b.Run(fmt.Sprint(n, " messages"), func(b *testing.B) {
-			counter := quota.Counter{Key: "fw:{app}:messages:bench", Limit: -1, ExpiresAt: time.Now().Add(time.Hour)}
-			batch := Batch{Counter: counter}
-			for range n {
-				batch.Messages = append(batch.Messages, from.Prepare(&Message{App: "app", Channel: "devices/1/events", From: "p", Data: []byte(`{"temperature":21.5}`)}))
+	in := from.opt.Keys.Bucket("app", "devices/1/events")
+	rdb.SAdd(context.Background(), in.SubscriberNodes(), "node")
+	rdb.HSet(context.Background(), in.Subscribers("node"), "devices/1/events", 1)
+	for _, test := range []struct {
+		name string
+		n    int
+		rest bool
+	}{{"a REST request", 1, true}, {"12 REST requests", 12, true}, {"1 message", 1, false}, {"10 messages", 10, false}, {"512 messages", 512, false}} {
+		b.Run(test.name, func(b *testing.B) {
+			batch := Batch{Counter: quota.Counter{Key: "fw:{app}:messages:bench", Limit: 1 << 50, ExpiresAt: time.Now().Add(time.Hour)}}
+			if test.rest {
+				batch.Rates = []Rate{{Bucket: quota.Bucket{Key: "fw:{app}:rest:key", PerSec: 1e9, Burst: 1e9}}}
+			}
+			for i := range test.n {
+				o := from.Prepare(&Message{App: "app", Channel: "devices/1/events", From: "p", Data: []byte(`{"temperature":21.5}`)})
+				if test.rest {
+					o.CountSubscribers = true
+					batch.Rates[0].Messages = append(batch.Rates[0].Messages, i)
+				}
+				batch.Messages = append(batch.Messages, o)
 			}
 			before := busy(b, rdb)
 			for b.Loop() {

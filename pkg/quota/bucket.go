@@ -13,7 +13,7 @@ import (
 
 // BucketLua is the Lua function
 //
-//	take(key, asked, rate, burst) → given, milliseconds until the next token
+//	take(key, asked, rate, burst, now) → given, milliseconds until the next token
 //
 // of a token bucket, for scripts to begin with: it is the only place that does
 // the arithmetic.

@@ -1,10 +1,9 @@
 -- A token bucket, refilled continuously by Redis's own clock. take gives out up
 -- to asked tokens of the bucket at key, which gets rate tokens a second and holds
--- burst. It returns how many it gave, and milliseconds until the next token. Where the
+-- burst. now is Redis's clock in milliseconds. It returns how many it gave, and
+-- milliseconds until the next token. Where the
 -- clock was set back, the bucket goes on from what it is now.
-local function take(key, asked, rate, burst)
-  local t = redis.call('TIME')
-  local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+local function take(key, asked, rate, burst, now)
   local bucket = redis.call('HMGET', key, 'tokens', 'at')
   local tokens, at = tonumber(bucket[1]), tonumber(bucket[2])
   if tokens == nil then
