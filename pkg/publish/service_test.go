@@ -429,3 +429,34 @@ func TestLetsGo(t *testing.T) {
 	close(gate)
 	redistest.Eventually(t, patience, "all is published", func() bool { return s.seen("ok") == 1+3*maxBatchMessages })
 }
+
+// TestCallerMakesTheRoundTrip: a caller that cannot give up makes its round trip
+// itself, and leaves what has come meanwhile to others.
+func TestCallerMakesTheRoundTrip(t *testing.T) {
+	s := newService()
+	gate := s.hold()
+	a := app("app", 9)
+	first := make(chan Result, 1)
+	go func() { first <- s.Publish(context.Background(), message(a, "1")) }()
+	<-s.broker.began
+	c := expect(1)
+	s.submit(t, message(a, "2"), c.of("2"))
+	gate <- struct{}{}
+	if r := <-first; r.Err != nil { // though the second round trip is held
+		t.Errorf("the first is refused: %v", r.Err)
+	}
+	<-s.broker.began
+	close(gate)
+	if got := strings.Join(c.wait(t), ","); got != "2,flush" {
+		t.Errorf("told %s", got)
+	}
+	redistest.Eventually(t, patience, "nothing is under way", func() bool {
+		s.Service.mu.Lock()
+		defer s.Service.mu.Unlock()
+		return !s.busy
+	})
+	s.Publish(context.Background(), message(a, "3"))
+	if s.busy {
+		t.Error("the caller's round trip is over, and the service still busy")
+	}
+}
