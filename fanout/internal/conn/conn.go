@@ -4,19 +4,19 @@
 // fiber and contrib/websocket perform the upgrade, and are then released with all their
 // buffers. The goroutines:
 //
-//   - A loop (loop_linux.go) waits for the bytes of many connections. It gives a
-//     connection a turn when there is something to do: to read what has come (read.go),
-//     take frames apart (websocket.go) and have messages handled, to go on writing, or to
-//     end (turn.go). A turn never blocks. It reads one buffer and ends after half a
-//     millisecond, so no peer delays the others. A connection holds a buffer only while it
-//     has a part of a frame.
-//     Where there is no epoll, each connection has a goroutine instead of a loop.
+//   - An event loop (loop_linux.go) serves many connections. When something happens to one,
+//     the loop handles it (events.go): it reads what has come (read.go), takes frames apart
+//     (websocket.go) and has messages handled, goes on writing, or ends the connection
+//     (closing.go). It never blocks. It reads one buffer and stops after half a millisecond,
+//     so no peer delays the others. A connection holds a buffer only while it has a part of
+//     a frame.
+//     Where there is no epoll, each connection has a goroutine as its loop.
 //   - A frame that takes longer pauses its connection (pause.go) and is handled on another
 //     goroutine.
 //   - Any goroutine queues frames (queue.go) and calls Flush, which writes the queue in
-//     one write(2) that never blocks (write.go). The rest waits for a turn.
-//   - Close queues a close frame and asks for a turn. Only turns end a connection and
-//     close its socket.
+//     one write(2) that never blocks (write.go). The loop writes the rest.
+//   - Close queues a close frame and wakes the loop. Only the loop ends a connection and
+//     closes its socket.
 package conn
 
 import (
@@ -36,8 +36,8 @@ type Options struct {
 	Log   *slog.Logger
 }
 
-// Handler handles what comes over a connection. Only turns call it, so one call at a
-// time. None must block.
+// Handler handles what comes over a connection. Only the connection's loop calls it, one
+// call at a time. None must block.
 type Handler interface {
 	// Admit says whether a frame that has come is within the peer's rate, or how to
 	// close the connection. now is Options.Ticks.
@@ -57,15 +57,15 @@ type Conn struct {
 	handler Handler
 	id      uint64
 
-	// Owned by turns: one at a time has them.
-	in        reader
-	received  uint64  // frames
-	end       *ending // nil: the connection goes on
-	impatient bool    // there are frames in the buffer already
-	paused    bool    // frames wait for Resume
-	refused   bool    // it only performs the closing handshake
+	// Owned by the loop.
+	in       reader
+	received uint64  // frames
+	end      *ending // nil: the connection goes on
+	buffered bool    // there are frames in the buffer already
+	paused   bool    // frames wait for Resume
+	refused  bool    // it only performs the closing handshake
 
-	heard atomic.Int32 // when bytes last came (Options.Ticks), seconds
+	lastRead atomic.Int32 // when bytes last came (Options.Ticks), seconds
 
 	// Side by side: a delivery needs both, and little else.
 	sock socket
@@ -82,13 +82,13 @@ func (c *Conn) Open(opt *Options, id uint64, h Handler, tcp *net.TCPConn, early,
 	}
 	c.takeEarly(early)
 	c.out.begin(answer)
-	c.heard.Store(int32(opt.Ticks() / time.Second))
+	c.lastRead.Store(int32(opt.Ticks() / time.Second))
 	return nil
 }
 
-// Begin writes what is queued, and gives the connection its turns.
+// Begin writes what is queued, and has a loop serve the connection.
 func (c *Conn) Begin() {
-	impatient := c.impatient // from start on, that is for turns
+	buffered := c.buffered // from start on, that is the loop's
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
 	c.out.started = true
@@ -97,7 +97,7 @@ func (c *Conn) Begin() {
 		c.out.frames = nil // most connections never have two to write at once again
 	}
 	c.sock.start(c)
-	if impatient || c.out.closing != nil {
+	if buffered || c.out.closing != nil {
 		c.sock.wake(c)
 	}
 }

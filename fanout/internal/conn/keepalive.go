@@ -12,11 +12,11 @@ import (
 // protocol.StallLimit. If that will be before the next call, it closes then, not at the
 // call. open says whether the connection is left open.
 func (c *Conn) KeepAlive(now time.Duration) (open bool) {
-	if c.closeIfSilent(now) || c.closeIfStalled(now) {
+	if c.closeIfInactive(now) || c.closeIfStalled(now) {
 		return false
 	}
-	if left := protocol.InactivityLimit - c.silence(now); left < protocol.PingInterval {
-		time.AfterFunc(left, func() { c.closeIfSilent(c.opt.Ticks()) })
+	if left := protocol.InactivityLimit - c.inactive(now); left < protocol.PingInterval {
+		time.AfterFunc(left, func() { c.closeIfInactive(c.opt.Ticks()) })
 	}
 	if left := protocol.StallLimit - c.stalled(now); left < protocol.PingInterval {
 		time.AfterFunc(left, func() { c.closeIfStalled(c.opt.Ticks()) })
@@ -26,17 +26,17 @@ func (c *Conn) KeepAlive(now time.Duration) (open bool) {
 	return true
 }
 
-func (c *Conn) closeIfSilent(now time.Duration) bool {
-	silent := c.silence(now) >= protocol.InactivityLimit
+func (c *Conn) closeIfInactive(now time.Duration) bool {
+	silent := c.inactive(now) >= protocol.InactivityLimit
 	if silent {
 		c.Close(protocol.Closef(protocol.CloseInactive, ""))
 	}
 	return silent
 }
 
-// silence is for how long nothing was heard from the peer, up to a second more.
-func (c *Conn) silence(now time.Duration) time.Duration {
-	return now - time.Duration(c.heard.Load())*time.Second
+// inactive is for how long nothing was heard from the peer, up to a second more.
+func (c *Conn) inactive(now time.Duration) time.Duration {
+	return now - time.Duration(c.lastRead.Load())*time.Second
 }
 
 // closeIfStalled gives up a peer that may well ping, but reads nothing: what waits for

@@ -39,23 +39,23 @@ func TestKeepAlive(t *testing.T) {
 	p.conn.KeepAlive(w.clock.ticks()) // of no effect any more
 }
 
-// A peer that falls silent right after its turn is not given until the turn
-// after the limit, which would be 25 s late.
-func TestKeepAliveClosesBetweenTurns(t *testing.T) {
+// A peer that falls silent right after a KeepAlive does not have until the one after the
+// limit, which would be 25 s late.
+func TestKeepAliveClosesBetweenCalls(t *testing.T) {
 	const before = 10 * time.Millisecond
 	w := newWorld(t)
 	silent, heard := w.connect(), w.connect()
-	turn := w.clock.ticks() + protocol.InactivityLimit - before
+	now := w.clock.ticks() + protocol.InactivityLimit - before
 	w.clock.advance(protocol.InactivityLimit)
 	for _, p := range []*peer{silent, heard} {
-		p.conn.KeepAlive(turn)
-		p.Read() // the turn's ping
+		p.conn.KeepAlive(now)
+		p.Want(conntest.WantPing)
 	}
 	heard.Write(frame{Op: ws.OpPong}.Bytes())
 	heard.Want(alive)
 	silent.Want(aClose(4000, "nothing heard from you for 75 s"))
-	if heard.conn.closeIfSilent(w.clock.ticks()) {
-		t.Error("closed, though it was heard of after its turn")
+	if heard.conn.closeIfInactive(w.clock.ticks()) {
+		t.Error("closed, though it was heard of meanwhile")
 	}
 	heard.Want(alive)
 }
@@ -67,7 +67,7 @@ func TestKeepAliveCountsBytes(t *testing.T) {
 	frame := text(ping)
 	w.clock.advance(70 * time.Second)
 	p.Write(frame[:3])
-	for p.conn.heard.Load() != int32(w.clock.ticks()/time.Second) {
+	for p.conn.lastRead.Load() != int32(w.clock.ticks()/time.Second) {
 		runtime.Gosched()
 	}
 	w.clock.advance(70 * time.Second)

@@ -13,26 +13,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// eventsAtOnce is how many connections get their turn before it is looked again who
-// else has something to do.
+// eventsAtOnce is how many connections are handled before the loop asks again which
+// have something to do.
 const eventsAtOnce = 128
 
-// Loops give the connections of a node their turns: one loop for each processor that
-// Go uses, each with an epoll set of its own.
+// Loops serve the connections of a node: one loop for each processor that Go uses, each
+// with an epoll set of its own.
 type Loops struct{ loops []*loop }
 
-// loop gives turns to a part of the connections. Its epoll set is itself waited for
+// loop serves a part of the connections. Its epoll set is itself waited for
 // by Go's scheduler, so that a loop with nothing to do costs no thread.
 type loop struct {
 	epoll   *os.File
 	waiting syscall.RawConn
 	epfd    int
-	alarm   int // an eventfd in the epoll set: a session was posted
+	wakeup  int // an eventfd in the epoll set: a connection was posted
 
 	mu     sync.Mutex
 	slots  []*Conn // what an event's number means
 	free   []int32 // slots without a connection
-	posted []*Conn // who asked for a turn
+	posted []*Conn // were woken
 }
 
 // NewLoops makes the loops. They have to Run.
@@ -64,13 +64,13 @@ func newLoop() (*loop, error) {
 		_ = l.epoll.Close()
 		return nil, err
 	}
-	if l.alarm, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+	if l.wakeup, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		_ = l.epoll.Close()
 		return nil, os.NewSyscallError("eventfd", err)
 	}
 	// Edge-triggered, so that nothing has to read it.
 	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: 0}
-	if err := unix.EpollCtl(epfd, unix.EPOLL_CTL_ADD, l.alarm, &event); err != nil {
+	if err := unix.EpollCtl(epfd, unix.EPOLL_CTL_ADD, l.wakeup, &event); err != nil {
 		l.close()
 		return nil, os.NewSyscallError("epoll_ctl", err)
 	}
@@ -79,7 +79,7 @@ func newLoop() (*loop, error) {
 
 func (l *loop) close() {
 	_ = l.epoll.Close()
-	_ = unix.Close(l.alarm)
+	_ = unix.Close(l.wakeup)
 }
 
 func (l *Loops) close() {
@@ -88,7 +88,7 @@ func (l *Loops) close() {
 	}
 }
 
-// Run gives turns until ctx ends, which must be after the last connection.
+// Run serves until ctx ends, which must be after the last connection.
 func (l *Loops) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	for _, one := range l.loops {
@@ -123,17 +123,17 @@ func (l *loop) run() {
 		l.mu.Unlock()
 		for i, c := range ready[:n] {
 			if c == nil {
-				continue // the alarm
+				continue // the wakeup
 			}
 			ready[i] = nil
 			happened := events[i].Events
-			c.turn(happened&^unix.EPOLLOUT != 0, happened&^unix.EPOLLIN != 0)
+			c.handleEvents(happened&^unix.EPOLLOUT != 0, happened&^unix.EPOLLIN != 0)
 		}
 		for i, c := range posted {
 			posted[i] = nil
-			c.turn(false, false)
+			c.handleEvents(false, false)
 		}
-		runtime.Gosched() // what the turns have started is to come in between
+		runtime.Gosched() // let goroutines run that the handlers have started
 	}
 }
 
@@ -145,11 +145,11 @@ func (l *loop) post(c *Conn) {
 	if first {
 		var one [8]byte
 		binary.NativeEndian.PutUint64(one[:], 1)
-		_, _ = unix.Write(l.alarm, one[:])
+		_, _ = unix.Write(l.wakeup, one[:])
 	}
 }
 
-// add has the connection get turns when something happens to its socket.
+// add has the loop handle the connection when something happens to its socket.
 func (l *loop) add(c *Conn, fd int, events uint32) (slot int32, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -167,7 +167,7 @@ func (l *loop) change(fd int, slot int32, events uint32) {
 	_ = unix.EpollCtl(l.epfd, unix.EPOLL_CTL_MOD, fd, &unix.EpollEvent{Events: events, Fd: slot})
 }
 
-// remove is called in a turn: no event that has come is for the slot's next connection.
+// remove is called by the loop: no event that has come is for the slot's next connection.
 func (l *loop) remove(fd int, slot int32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -84,9 +84,9 @@ func TestWaitingHoldsNoBuffer(t *testing.T) {
 	}
 }
 
-// HOSTILE: a peer that sends more than can be done at once. It gets its turns as
-// everybody does, and a turn is one buffer.
-func TestOneTurnIsOneBuffer(t *testing.T) {
+// HOSTILE: a peer that sends more than can be done at once. The loop serves it as it does
+// others, one buffer at a time.
+func TestOneBufferAtATime(t *testing.T) {
 	w := newWorld(t)
 	p := w.open(wiring{})
 	c := &p.conn
@@ -98,10 +98,10 @@ func TestOneTurnIsOneBuffer(t *testing.T) {
 		waits, err = unix.IoctlGetInt(int(c.sock.fd), unix.SIOCINQ)
 		check(t, err)
 	}
-	for turn := uint64(1); turn <= 3; turn++ {
-		c.turn(true, false)
-		if want := turn * readBufferSize / 64; c.received != want {
-			t.Fatalf("%d frames after %d turns, want %d", c.received, turn, want)
+	for call := uint64(1); call <= 3; call++ {
+		c.handleEvents(true, false)
+		if want := call * readBufferSize / 64; c.received != want {
+			t.Fatalf("%d frames after %d calls, want %d", c.received, call, want)
 		}
 	}
 }

@@ -10,8 +10,7 @@ import (
 	"time"
 )
 
-// Loops are what gives connections their turns where there is no epoll: a goroutine
-// for each connection. The build tag "goroutines" has Linux do the same.
+// Loops serve connections where there is no epoll: each has a goroutine as its loop. The build tag "goroutines" has Linux do the same.
 type Loops struct{}
 
 // NewLoops never fails here.
@@ -21,7 +20,7 @@ func NewLoops() (*Loops, error) { return &Loops{}, nil }
 func (*Loops) Run(ctx context.Context) { <-ctx.Done() }
 
 // socket is a TCP connection with a goroutine that waits for it to be readable
-// and gives the connection its turns.
+// and serves the connection.
 type socket struct {
 	conn *net.TCPConn
 	waiting
@@ -31,7 +30,7 @@ type socket struct {
 	n   int
 	err error
 
-	wakes chan struct{} // not nil: nothing is read, and a turn is asked for here
+	wakes chan struct{} // not nil: nothing is read, and wake sends here
 }
 
 func (k *socket) open(_ *Loops, conn *net.TCPConn) error {
@@ -41,12 +40,12 @@ func (k *socket) open(_ *Loops, conn *net.TCPConn) error {
 
 func (k *socket) start(c *Conn) {
 	go func() {
-		if c.impatient {
-			c.turn(true, false)
+		if c.buffered {
+			c.handleEvents(true, false)
 		}
-		for !c.isOver() {
+		for !c.isClosed() {
 			readable := k.await(&c.in)
-			c.turn(readable, false)
+			c.handleEvents(readable, false)
 		}
 	}()
 }
@@ -131,7 +130,7 @@ func (c *Conn) drain() {
 		q.progress = c.opt.Ticks()
 		if err != nil {
 			q.draining = false
-			c.breakOff()
+			c.abort()
 			q.mu.Unlock()
 			return
 		}

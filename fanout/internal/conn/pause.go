@@ -13,8 +13,8 @@ func (c *Conn) Resume() {
 	c.out.mu.Unlock()
 }
 
-// stopWhilePaused stops reading after a turn in which a frame called Pause, unless
-// Resume has been called already: its wake gives the connection the next turn.
+// stopWhilePaused stops reading after a frame called Pause, unless Resume has been called
+// already: it has woken the loop.
 func (c *Conn) stopWhilePaused() {
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
@@ -23,9 +23,9 @@ func (c *Conn) stopWhilePaused() {
 	}
 }
 
-// goOn begins reading again if Resume has been called, or if there is nothing to wait
+// unpause begins reading again if Resume has been called, or if there is nothing to wait
 // for any more: the connection ends.
-func (c *Conn) goOn(ending bool) {
+func (c *Conn) unpause(ending bool) {
 	if !c.paused {
 		return
 	}
@@ -33,7 +33,7 @@ func (c *Conn) goOn(ending bool) {
 	defer c.out.mu.Unlock()
 	if c.out.resumed || ending {
 		c.paused, c.out.resumed = false, false
-		c.impatient = true
+		c.buffered = true
 		c.sock.continueReading()
 	}
 }

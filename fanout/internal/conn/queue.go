@@ -15,13 +15,13 @@ type queue struct {
 	room   [1][]byte // where frames lie while there is one, as there mostly is
 	bytes  int       // unsent, those in the hands of the drain goroutine included
 
-	progress time.Duration // with draining: when the socket last took something (Options.Ticks)
-	started  bool          // it may be written
-	draining bool          // the socket is full: it will be written to when it takes more
-	flushing bool          // a caller has been told to Flush
-	broken   bool          // the socket takes nothing any more
-	resumed  bool          // Resume has been called
-	begun    bool          // the first of frames is the rest of one that is partly written
+	progress   time.Duration // with draining: when the socket last took something (Options.Ticks)
+	started    bool          // it may be written
+	draining   bool          // the socket is full: it will be written to when it takes more
+	flushAsked bool          // a caller has been told to Flush
+	broken     bool          // the socket takes nothing any more
+	resumed    bool          // Resume has been called
+	partial    bool          // the first of frames is the rest of one that is partly written
 
 	closing  *protocol.CloseError // why the server closes; its frame is the last
 	held     *held                // what waits in Holds, a list
@@ -57,11 +57,11 @@ func (c *Conn) enqueue(frame []byte) (queued, flush bool) {
 }
 
 // begin puts what precedes all frames into the queue. It is never dropped: like
-// the rest of a frame, it is part of something that the peer has begun to read.
+// the rest of a frame, it is part of something that the peer has partial to read.
 func (q *queue) begin(answer []byte) {
 	if len(answer) > 0 {
 		q.push(answer)
-		q.begun = true
+		q.partial = true
 	}
 }
 
@@ -101,10 +101,10 @@ func (q *queue) push(frame []byte) {
 }
 
 func (q *queue) needFlush() bool {
-	if q.draining || q.flushing {
+	if q.draining || q.flushAsked {
 		return false
 	}
-	q.flushing = true
+	q.flushAsked = true
 	return true
 }
 
@@ -143,7 +143,7 @@ func (c *Conn) beginClose(why *protocol.CloseError, drop bool) (first bool) {
 	}
 	if drop {
 		keep := 0
-		if q.begun {
+		if q.partial {
 			keep = 1
 		}
 		for _, f := range q.frames[keep:] {

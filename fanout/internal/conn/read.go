@@ -29,7 +29,7 @@ type reader struct {
 }
 
 // room returns where the next bytes go: at least one byte, and enough for the
-// frame that has begun.
+// frame that has partial.
 func (r *reader) room() []byte {
 	want := max(int(r.need), r.end-r.start+1)
 	if r.buffer == nil && want <= readBufferSize {
@@ -71,14 +71,14 @@ func (r *reader) release() {
 // takeEarly takes what came with the upgrade request.
 func (c *Conn) takeEarly(early []byte) {
 	if len(early) > 0 {
-		c.in.buffer, c.in.end, c.impatient = early, len(early), true
+		c.in.buffer, c.in.end, c.buffered = early, len(early), true
 	}
 }
 
 // fill reads what has come; errNothing says that nothing has.
 func (c *Conn) fill() error {
-	if c.impatient {
-		c.impatient = false // what came early is in the buffer
+	if c.buffered {
+		c.buffered = false // what came early is in the buffer
 		return nil
 	}
 	n, err := c.sock.read(&c.in)
@@ -87,17 +87,17 @@ func (c *Conn) fill() error {
 		return err
 	}
 	c.in.end += n
-	c.heard.Store(int32(c.opt.Ticks() / time.Second))
+	c.lastRead.Store(int32(c.opt.Ticks() / time.Second))
 	return nil
 }
 
-// turnLimit is when a turn ends although there are more frames to handle: other
-// connections of the loop wait meanwhile.
-const turnLimit = 500 * time.Microsecond
+// timeSlice is for how long a connection keeps its loop, though it has more frames: the
+// loop's other connections wait meanwhile.
+const timeSlice = 500 * time.Microsecond
 
-// takeTurns leaves the frames that are there to another turn.
-func (c *Conn) takeTurns() {
-	c.impatient = true
+// yield leaves the frames that are there for later, when other connections were served.
+func (c *Conn) yield() {
+	c.buffered = true
 	c.wake()
 }
 
@@ -117,8 +117,8 @@ func (c *Conn) read() error {
 			break
 		}
 		now := c.opt.Ticks()
-		if now-began >= turnLimit {
-			c.takeTurns()
+		if now-began >= timeSlice {
+			c.yield()
 			break
 		}
 		n, err := c.next(waiting, now)

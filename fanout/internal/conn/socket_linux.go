@@ -18,7 +18,7 @@ import (
 const kernelUnsent = 64 << 10
 
 // socket is a bare TCP socket, which Go's own poller knows nothing of. It is
-// read in turns only; everything else is done with the connection's queue locked.
+// read by the loop only; everything else is done with the connection's queue locked.
 type socket struct {
 	loop   *loop
 	fd     int32  // -1: closed
@@ -50,13 +50,13 @@ func (k *socket) open(loops *Loops, conn *net.TCPConn) error {
 	return nil
 }
 
-// start has the connection get its turns.
+// start has the loop serve the connection.
 func (k *socket) start(c *Conn) {
 	slot, err := k.loop.add(c, int(k.fd), k.events)
 	k.slot = slot
 	if err != nil { // the system's limits
 		c.opt.Log.Error("a connection cannot be waited for", "err", os.NewSyscallError("epoll_ctl", err))
-		c.breakOff()
+		c.abort()
 	}
 }
 
@@ -106,7 +106,7 @@ func (k *socket) tryWrite(chunk []byte) (int, error) {
 	}
 }
 
-// awaitWritable gives the connection a turn when the socket takes more.
+// awaitWritable has the loop go on writing when the socket takes more.
 func (k *socket) awaitWritable(*Conn) { k.await(k.events | unix.EPOLLOUT) }
 
 func (k *socket) stopReading() { k.await(k.events &^ unix.EPOLLIN) }
@@ -127,7 +127,7 @@ func (k *socket) await(events uint32) {
 	}
 }
 
-// wake gives the connection a turn.
+// wake has the loop handle the connection.
 func (k *socket) wake(c *Conn) {
 	if k.fd >= 0 && c.out.started {
 		k.loop.post(c)

@@ -22,9 +22,9 @@ func (w *world) stall(size int) (p *peer, body []byte) {
 	if p.conn.AppendUncounted(framed(string(body))) {
 		p.conn.Flush()
 	}
-	// The peer's kernel takes a little, which is over when nothing changes from turn to turn.
+	// The peer's kernel takes a little, which is over when nothing changes from message to message.
 	for same, before := 0, 0; same < 5; {
-		p.turn()
+		p.takesMessage()
 		if n := p.unsent(); n == before {
 			same++
 		} else {
@@ -34,8 +34,8 @@ func (w *world) stall(size int) (p *peer, body []byte) {
 	return p, body
 }
 
-// turn has the connection take a message, and returns when it has.
-func (p *peer) turn() {
+// takesMessage has the connection take a message, and returns when it has.
+func (p *peer) takesMessage() {
 	p.TB.Helper()
 	n := p.messages.Load()
 	p.Write(text(quiet))
@@ -53,7 +53,7 @@ func TestStalledPeer(t *testing.T) {
 			p, body := w.stall(size)
 			alive := func(d time.Duration) {
 				t.Helper()
-				p.turn()
+				p.takesMessage()
 				w.clock.advance(d)
 				p.conn.KeepAlive(w.clock.ticks())
 				if c := p.conn.out.closeSent(); c != nil {
@@ -63,14 +63,14 @@ func TestStalledPeer(t *testing.T) {
 			alive(0)
 			alive(protocol.PingInterval)
 			alive(protocol.StallLimit - protocol.PingInterval - time.Second)
-			p.turn()
+			p.takesMessage()
 			w.clock.advance(time.Second)
 			p.conn.KeepAlive(w.clock.ticks())
 			if c := p.conn.out.closeSent(); c == nil || c.Code != 1008 || c.Reason != stalledReason {
 				t.Fatalf("after 30 s in which it took nothing: %v", c)
 			}
 			if n := p.unsent(); n > size {
-				t.Errorf("%d bytes wait for it, more than the frame that has begun", n)
+				t.Errorf("%d bytes wait for it, more than the frame that has partial", n)
 			}
 			// If it reads after all, it finds a whole frame and then why.
 			if op, got := p.Read(); op != ws.OpText || !bytes.Equal(got, body) {
@@ -90,7 +90,7 @@ func TestSlowIsNotStalled(t *testing.T) {
 	p, body := w.stall(3 << 20)
 	for p.unsent() > len(body)/2 {
 		w.clock.advance(protocol.PingInterval)
-		p.turn()
+		p.takesMessage()
 		p.conn.KeepAlive(w.clock.ticks())
 		w.clock.advance(time.Second)
 		for before := p.unsent(); p.unsent() == before; { // until the socket takes some
@@ -100,28 +100,28 @@ func TestSlowIsNotStalled(t *testing.T) {
 		}
 	}
 	w.clock.advance(protocol.PingInterval)
-	p.turn()
+	p.takesMessage()
 	p.conn.KeepAlive(w.clock.ticks())
 	if c := p.conn.out.closeSent(); c != nil {
 		t.Fatalf("closed with %v, though it reads", c)
 	}
 }
 
-// A peer that is stalled for 30 s between two turns is not given the time until the
+// A peer that is stalled for 30 s between two KeepAlives does not have the time until the
 // next, and one that has read all is not closed by what was foreseen.
-func TestStalledBetweenTurns(t *testing.T) {
+func TestStalledBetweenCalls(t *testing.T) {
 	const before = 10 * time.Millisecond
 	w := newWorld(t)
 	stalled, _ := w.stall(3 << 20)
 	reads, _ := w.stall(3 << 20)
-	turn := w.clock.ticks() + protocol.StallLimit - before
-	w.clock.advance(protocol.StallLimit) // as the node's clock is when what the turn foresaw comes
-	stalled.turn()
-	stalled.conn.KeepAlive(turn)
+	now := w.clock.ticks() + protocol.StallLimit - before
+	w.clock.advance(protocol.StallLimit) // as the node's clock is when what it foresaw comes
+	stalled.takesMessage()
+	stalled.conn.KeepAlive(now)
 	for stalled.conn.out.closeSent() == nil {
 		runtime.Gosched()
 	}
-	reads.turn()
+	reads.takesMessage()
 	reads.Read()
 	if reads.conn.closeIfStalled(w.clock.ticks()) {
 		t.Error("closed, though it has read everything")

@@ -19,13 +19,13 @@ func (c *Conn) Flush() {
 // flush is called with the queue locked.
 func (c *Conn) flush() {
 	q := &c.out
-	q.flushing = false
+	q.flushAsked = false
 	for len(q.frames) > 0 && q.started && !q.draining && !q.broken {
 		chunk, frames, release := q.gather()
 		n, err := c.sock.tryWrite(chunk)
 		release()
 		if err != nil {
-			c.breakOff()
+			c.abort()
 			return
 		}
 		q.bytes -= n
@@ -62,7 +62,7 @@ func (q *queue) gather() (chunk []byte, frames int, release func()) {
 
 // drop forgets the first frames of the queue, which are written.
 func (q *queue) drop(frames int) {
-	q.begun = false
+	q.partial = false
 	if frames == len(q.frames) {
 		// A connection that had much queued once should not keep the room for it.
 		clear(q.frames)
@@ -85,13 +85,13 @@ func (q *queue) skip(n int) {
 	}
 	if n > 0 {
 		q.frames[0] = q.frames[0][n:]
-		q.begun = true
+		q.partial = true
 	}
 }
 
-// breakOff is called with the queue locked when the socket takes nothing any
-// more: the connection is over, and its next turn ends it.
-func (c *Conn) breakOff() {
+// abort is called with the queue locked when the socket takes nothing any
+// more: the connection is over, and the loop ends it.
+func (c *Conn) abort() {
 	c.out.broken = true
 	c.out.frames = nil
 	c.sock.wake(c)

@@ -142,7 +142,7 @@ func TestSlowConsumerWithAFrameWrittenInHalf(t *testing.T) {
 		p.conn.Append(big, n)
 	}
 	if frames := p.wantFramesThenClose(); frames != 1 {
-		t.Errorf("%d frames before the close, want the one that had begun", frames)
+		t.Errorf("%d frames before the close, want the one that had partial", frames)
 	}
 	if e := p.wait(); e.Code != protocol.ClosePolicy {
 		t.Errorf("ended %+v", e)
@@ -205,7 +205,7 @@ func TestPartialWritesKeepTheStream(t *testing.T) {
 	p.conn.Append(queue[0], 1<<40) // whole, so a close that gives up what is queued gives this up
 	p.conn.out.mu.Lock()
 	defer p.conn.out.mu.Unlock()
-	if p.conn.out.begun || len(p.conn.out.frames) != 1 {
+	if p.conn.out.partial || len(p.conn.out.frames) != 1 {
 		t.Errorf("a whole frame counts as partly written, one of %d", len(p.conn.out.frames))
 	}
 }

@@ -7,32 +7,33 @@ import (
 	"fleetwire/pkg/protocol"
 )
 
-// A turn ends when its time is over, though there are frames left in the buffer.
-func TestOneTurnTakesItsTime(t *testing.T) {
+// A connection leaves its loop to others when its time is over, though there are frames
+// left in the buffer.
+func TestTimeSlice(t *testing.T) {
 	w := newWorld(t)
-	took := turnLimit
+	took := timeSlice
 	w.take = func(*peer, []byte) { w.clock.advance(took) }
 	p := w.open(wiring{early: []byte(strings.Repeat(string(text(ping)), 8))})
 	defer p.conn.sock.close()
-	for turn, want := range []int32{1, 2, 4, 6, 8} {
-		if turn == 2 {
-			took = turnLimit/2 + 1
+	for call, want := range []int32{1, 2, 4, 6, 8} {
+		if call == 2 {
+			took = timeSlice/2 + 1
 		}
-		p.conn.turn(false, false)
+		p.conn.handleEvents(false, false)
 		if n := p.messages.Load(); n != want {
-			t.Fatalf("%d messages taken after %d turns, want %d", n, turn+1, want)
+			t.Fatalf("%d messages taken after %d calls, want %d", n, call+1, want)
 		}
 	}
-	if p.conn.in.buffer != nil || p.conn.impatient {
+	if p.conn.in.buffer != nil || p.conn.buffered {
 		t.Error("there seem to be frames left")
 	}
 }
 
 // The same on a connection that is served: each frame is answered, in order.
-func TestTurnsGoOn(t *testing.T) {
+func TestTimeSlicesGoOn(t *testing.T) {
 	w := newWorld(t)
 	w.take = func(p *peer, message []byte) {
-		w.clock.advance(turnLimit)
+		w.clock.advance(timeSlice)
 		p.conn.Send(func(dst []byte) []byte { return append(dst, message...) })
 	}
 	p := w.connect()

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -30,13 +29,6 @@ const (
 	stepBytes      = 128
 )
 
-var (
-	// errNothing: there is nothing to read for now.
-	errNothing = errors.New("nothing to read")
-	errClosed  = errors.New("closed by this side")
-	errBroken  = errors.New("the socket took nothing any more")
-)
-
 // Ended is how a connection ended, for its log line and the metrics.
 type Ended struct {
 	// By is "server", "peer" (it sent a close frame) or "network" (it vanished).
@@ -56,69 +48,18 @@ type ending struct {
 	over     bool // the socket is closed
 }
 
-func (c *Conn) isOver() bool { return c.end != nil && c.end.over }
-
-// turn does what there is to do for the connection now. One goroutine at a time
-// calls it.
-func (c *Conn) turn(readable, writable bool) {
-	defer c.Recovered()
-	if c.isOver() {
-		return
-	}
-	if writable {
-		c.continueWriting()
-	}
-	switch {
-	case c.end == nil:
-		err := c.serve(readable)
-		if err == nil {
-			return
-		}
-		c.beginEnding(err)
-	case readable && !c.end.readDone:
-		c.awaitPeerClose()
-	}
-	c.finish()
-}
-
-// recovered confines a panic to the connection that it comes from.
-func (c *Conn) Recovered() {
-	if p := recover(); p != nil {
-		c.opt.Log.Error("a session panicked", "connection", c.id, "panic", p, "stack", string(debug.Stack()))
-		c.Close(&protocol.CloseError{Code: protocol.CloseInternalError, Reason: protocol.CloseInternalError.Reason()})
-		c.wake()
-	}
-}
-
-// wake asks for a turn.
-func (c *Conn) wake() {
-	c.out.mu.Lock()
-	c.sock.wake(c)
-	c.out.mu.Unlock()
-}
-
-// serve does what the peer has asked; an error says that the connection is over.
-func (c *Conn) serve(readable bool) error {
-	err := c.out.over()
-	c.goOn(err != nil)
-	if err == nil && !c.paused && (readable || c.impatient) {
-		if err = c.read(); err == nil {
-			err = c.out.over()
-		}
-	}
-	return err
-}
+func (c *Conn) isClosed() bool { return c.end != nil && c.end.over }
 
 // beginEnding begins the closing handshake.
 func (c *Conn) beginEnding(err error) {
 	e := &ending{Ended: c.endedBy(err)}
 	c.end = e
-	patience := closeTimeout
+	timeout := closeTimeout
 	if e.Code == protocol.ClosePolicy {
-		patience = slowCloseTimeout
+		timeout = slowCloseTimeout
 	}
 	e.late.Store(e.By == "network") // no peer is there to wait for
-	e.deadline = time.AfterFunc(patience, func() {
+	e.deadline = time.AfterFunc(timeout, func() {
 		e.late.Store(true)
 		c.wake()
 	})
@@ -187,7 +128,7 @@ func (c *Conn) finish() {
 	e, q := c.end, &c.out
 	q.mu.Lock()
 	e.over = e.late.Load() || q.broken || e.readDone && len(q.frames) == 0 && !q.draining
-	if c.isOver() {
+	if c.isClosed() {
 		q.broken, q.frames = true, nil
 		c.sock.close()
 	}

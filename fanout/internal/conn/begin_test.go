@@ -39,7 +39,7 @@ func TestTheAnswerToTheUpgradeComesFirst(t *testing.T) {
 			p := w.open(wiring{answer: []byte(upgraded)})
 			writes := countWrites(t, &p.conn)
 			tt.before(&p.conn)
-			for range 8 { // connections of the same loop have turns meanwhile
+			for range 8 { // connections of the same loop are served meanwhile
 				w.connect().Want(alive)
 			}
 			if n := writes.Load(); n != 0 {
