@@ -239,7 +239,7 @@ func (n *Node) Run(ctx context.Context) error {
 	run(n.watchers.Run)
 	run(func(ctx context.Context) { n.receiver.Run(ctx, n.deliver) })
 	run(n.keepAlive)
-	run(n.follow)
+	run(n.reauthorize)
 	run(n.sessionOptions.Conn.Loops.Run)
 
 	n.awaitReady(ctx)

@@ -217,7 +217,7 @@ func (k *connect) welcome() {
 	k.Metrics.Connected()
 	k.opened.tell(s.ID(), s.Grant(), k.address)
 	k.Sessions.Add(s)
-	s.Follow()        // the apps document may be another by now, and the node may not have seen this one
+	s.Reauthorize()   // the apps document may be another by now, and the node may not have seen this one
 	if k.Draining() { // nor may the drain
 		s.Close(protocol.Closef(protocol.CloseGoingAway, ""))
 	}

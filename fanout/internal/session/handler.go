@@ -15,7 +15,7 @@ type handler Session
 // Admit closes connections that send more than their app lets them.
 func (h *handler) Admit(now time.Duration) *protocol.CloseError {
 	limits := &(*Session)(h).Grant().App.Limits
-	if h.pace.take(now, limits) {
+	if h.rate.take(now, limits) {
 		return nil
 	}
 	return protocol.Closef(protocol.CloseMessageRate, "over %d frames per second (burst %d)", limits.ConnectionMessagesPerSec, limits.ConnectionMessagesBurst)

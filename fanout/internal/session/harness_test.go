@@ -67,7 +67,7 @@ type world struct {
 
 	revokedSince atomic.Pointer[time.Time] // tokens issued up to then are revoked
 	mu           sync.Mutex
-	deaf         error    // what Redis answers instead
+	revokedErr   error    // what Redis answers instead
 	holds        bool     // answers are held
 	held         []func() // answers
 }
@@ -107,7 +107,7 @@ func newWorld(t testing.TB) *world {
 	revoked := func(g *auth.Grant, done func(bool, error)) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		answer := func() { done(!g.IssuedAt.After(*w.revokedSince.Load()), w.deaf) }
+		answer := func() { done(!g.IssuedAt.After(*w.revokedSince.Load()), w.revokedErr) }
 		if w.holds {
 			w.held = append(w.held, answer)
 			return
@@ -375,5 +375,5 @@ func (s *Session) Regrant(g *auth.Grant) (unsubscribed []string, refused *protoc
 	s.scope.asked++
 	number := s.scope.asked
 	s.scope.mu.Unlock()
-	return s.regrantInTurn(g, number)
+	return s.regrantInOrder(g, number)
 }

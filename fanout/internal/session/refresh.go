@@ -12,8 +12,8 @@ import (
 // is left for everything else.
 var checking = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1))
 
-// aside runs what may take longer than a loop should, on another goroutine.
-func (s *Session) aside(check func()) {
+// offLoop runs what may take longer than a loop should, on another goroutine.
+func (s *Session) offLoop(check func()) {
 	checking <- struct{}{}
 	defer func() { <-checking }()
 	defer s.Recovered()
@@ -27,7 +27,7 @@ func (s *Session) handleRefresh(f *protocol.ClientFrame) {
 	s.Pause()
 	go func() {
 		defer s.Resume()
-		s.aside(func() {
+		s.offLoop(func() {
 			if refused := s.checkRefresh(token, requestID); refused != nil {
 				s.fail(requestID, refused)
 				s.Flush()
@@ -56,7 +56,7 @@ func (s *Session) checkRefresh(token, requestID string) *protocol.Error {
 	number := c.asked
 	c.mu.Unlock()
 	s.opt.Revoked(g, func(revoked bool, err error) {
-		s.aside(func() {
+		s.offLoop(func() {
 			if failed := s.answerRefresh(g, number, requestID, revoked, err); failed != nil {
 				s.fail(requestID, failed)
 			}
@@ -79,7 +79,7 @@ func (s *Session) answerRefresh(g *auth.Grant, number uint32, requestID string, 
 // refresh takes the grant, unless a refresh that was asked for later has been granted
 // already, and answers.
 func (s *Session) refresh(g *auth.Grant, number uint32, requestID string) *protocol.Error {
-	unsubscribed, tooMuch := s.regrantInTurn(g, number)
+	unsubscribed, tooMuch := s.regrantInOrder(g, number)
 	if tooMuch != nil {
 		return tooMuch
 	}
@@ -88,6 +88,6 @@ func (s *Session) refresh(g *auth.Grant, number uint32, requestID string) *proto
 			return protocol.AppendRefreshed(dst, requestID, g.ExpiresAt.Unix(), unsubscribed)
 		})
 	}
-	s.Follow() // the apps document may have changed since Verify
+	s.Reauthorize() // the apps document may have changed since Verify
 	return nil
 }

@@ -27,10 +27,10 @@ func (w *world) answerHeld(order ...int) {
 	}
 }
 
-func (w *world) holdRevoked(hold bool, deaf error) {
+func (w *world) holdRevoked(hold bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.holds, w.deaf = hold, deaf
+	w.holds, w.revokedErr = hold, err
 }
 
 // The former credential is in force until Redis has said that the new token was not

@@ -26,16 +26,16 @@ type scope struct {
 // Grant is what the connection may do.
 func (s *Session) Grant() *auth.Grant { return s.scope.grant.Load() }
 
-// regrantInTurn gives the connection another grant, for the same peer of the same app,
+// regrantInOrder gives the connection another grant, for the same peer of the same app,
 // for the refresh with this number. Once a later one was granted, it does nothing.
 // Subscriptions that the new grant does not cover end, and are returned in order. If that takes too
 // long to find out, it is refused and changes nothing.
-func (s *Session) regrantInTurn(g *auth.Grant, number uint32) (unsubscribed []string, refused *protocol.Error) {
+func (s *Session) regrantInOrder(g *auth.Grant, number uint32) (unsubscribed []string, refused *protocol.Error) {
 	c := &s.scope
-	v := newVerdicts(g)
+	v := newCoverage(g)
 	for c.mu.Lock(); !v.complete(c.subscriptions); c.mu.Lock() {
 		c.mu.Unlock()
-		v.judge()
+		v.check()
 	}
 	defer c.mu.Unlock()
 	switch {
@@ -50,8 +50,8 @@ func (s *Session) regrantInTurn(g *auth.Grant, number uint32) (unsubscribed []st
 }
 
 // regrant gives the connection another grant and ends the subscriptions that it does
-// not cover, with the scope locked and the verdicts complete.
-func (s *Session) regrant(v *verdicts) (unsubscribed []string) {
+// not cover, with the scope locked and the coverage complete.
+func (s *Session) regrant(v *coverage) (unsubscribed []string) {
 	c := &s.scope
 	old, g := s.Grant(), v.grant
 	c.grant.Store(g)

@@ -291,7 +291,7 @@ func TestExpiryFarAhead(t *testing.T) {
 	p.session.KeepAlive(w.clock.ticks())
 	p.Read()
 	if !timer() {
-		t.Fatal("there is no timer for what is two turns ahead")
+		t.Fatal("there is no timer for what is two KeepAlives ahead")
 	}
 	p.session.Regrant(w.grant("device-1"))
 	if timer() {
@@ -335,7 +335,7 @@ func TestCloseBeforeStart(t *testing.T) {
 		t.Error("it was not open")
 	}
 	s.Flush()
-	for range 8 { // whoever shares a loop with it has had turns since
+	for range 8 { // connections of the same loop are served meanwhile
 		w.connect(w.grant("other")).Want(alive)
 	}
 	if n := p.left.Load(); n != 0 {

@@ -55,7 +55,7 @@ type Session struct {
 	began  time.Duration // Ticks
 
 	scope  scope
-	pace   pace      // owned by turns
+	rate   bucket    // the connection's loop owns it
 	direct conn.Hold // direct messages, until the peer has its snapshots
 }
 

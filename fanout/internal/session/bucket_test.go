@@ -10,8 +10,8 @@ import (
 	"fleetwire/pkg/apps"
 )
 
-// What a token bucket allows, pace allows, whatever the traffic.
-func TestPaceIsATokenBucket(t *testing.T) {
+// What rate.Limiter allows, bucket allows, whatever the traffic.
+func TestBucketIsATokenBucket(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, limits := range []apps.Limits{
 		{ConnectionMessagesPerSec: 1, ConnectionMessagesBurst: 1},
@@ -19,7 +19,7 @@ func TestPaceIsATokenBucket(t *testing.T) {
 		{ConnectionMessagesPerSec: 100, ConnectionMessagesBurst: 200},
 		{ConnectionMessagesPerSec: 1_000_000, ConnectionMessagesBurst: 1},
 	} {
-		var p pace
+		var b bucket
 		bucket := rate.NewLimiter(rate.Limit(limits.ConnectionMessagesPerSec), limits.ConnectionMessagesBurst)
 		now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 		perToken := time.Second / time.Duration(limits.ConnectionMessagesPerSec)
@@ -31,7 +31,7 @@ func TestPaceIsATokenBucket(t *testing.T) {
 				now = now.Add(perToken * time.Duration(limits.ConnectionMessagesBurst+1))
 			}
 			want := bucket.AllowN(now, 1)
-			if got := p.take(time.Duration(now.UnixNano()), &limits); got != want {
+			if got := b.take(time.Duration(now.UnixNano()), &limits); got != want {
 				t.Fatalf("%+v, frame %d: allowed %v, want %v", limits, i, got, want)
 			}
 			if want {
@@ -45,15 +45,15 @@ func TestPaceIsATokenBucket(t *testing.T) {
 }
 
 // The greatest limits that an app can have do not overflow.
-func TestPaceAtTheBoundsOfLimits(t *testing.T) {
+func TestBucketAtTheBoundsOfLimits(t *testing.T) {
 	const most = 1_000_000_000
 	for _, limits := range []apps.Limits{
 		{ConnectionMessagesPerSec: most, ConnectionMessagesBurst: most},
 		{ConnectionMessagesPerSec: 1, ConnectionMessagesBurst: most},
 	} {
-		var p pace
+		var b bucket
 		for i := range 1000 {
-			if !p.take(1767225600*time.Second, &limits) {
+			if !b.take(1767225600*time.Second, &limits) {
 				t.Fatalf("%+v: frame %d was refused", limits, i)
 			}
 		}

@@ -6,17 +6,17 @@ import (
 	"fleetwire/pkg/protocol"
 )
 
-// Follow brings the connection into line with the apps document in force (protocol
+// Reauthorize brings the connection into line with the apps document in force (protocol
 // §7): its grant is bound to what the document says now, and what that no longer
 // covers is unsubscribed, of which the peer gets an error each. closed is whether
 // the connection is closed instead, since its key is revoked or its app suspended.
 //
-// The document is looked up with the scope locked. So a caller of Follow that
+// The document is looked up with the scope locked. So a caller of Reauthorize that
 // has changed the document, or the grant by one that may be older than the
 // document, leaves the connection as the newest document wants it, no matter what
 // runs at the same time.
-func (s *Session) Follow() (closed bool) {
-	unsubscribed, refused := s.follow()
+func (s *Session) Reauthorize() (closed bool) {
+	unsubscribed, refused := s.reauthorize()
 	if refused != nil {
 		s.Close(refused)
 		return true
@@ -30,21 +30,21 @@ func (s *Session) Follow() (closed bool) {
 	return false
 }
 
-func (s *Session) follow() ([]string, *protocol.CloseError) {
+func (s *Session) reauthorize() ([]string, *protocol.CloseError) {
 	c := &s.scope
-	var v *verdicts
-	var judgedBy *apps.Directory
-	var judgedFor *auth.Grant
+	var v *coverage
+	var checkedBy *apps.Directory
+	var checkedFor *auth.Grant
 	for {
 		c.mu.Lock()
 		old, dir := s.Grant(), s.opt.Directory()
-		if v == nil || judgedBy != dir || judgedFor != old {
+		if v == nil || checkedBy != dir || checkedFor != old {
 			g, refused := old.Rebind(dir)
 			if refused != nil || g == old || c.left {
 				c.mu.Unlock()
 				return nil, refused
 			}
-			v, judgedBy, judgedFor = newVerdicts(g), dir, old
+			v, checkedBy, checkedFor = newCoverage(g), dir, old
 		}
 		if v.complete(c.subscriptions) {
 			// A subscription ends as well if it takes too long to find out whether the
@@ -53,6 +53,6 @@ func (s *Session) follow() ([]string, *protocol.CloseError) {
 			return s.regrant(v), nil
 		}
 		c.mu.Unlock()
-		v.judge()
+		v.check()
 	}
 }

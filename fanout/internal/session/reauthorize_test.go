@@ -62,7 +62,7 @@ func TestFollowDropsWhatIsNotCovered(t *testing.T) {
 			p := w.connect(w.grant("device-1"))
 			p.subscribe(all...)
 			w.replace(tt.change...)
-			if p.session.Follow() {
+			if p.session.Reauthorize() {
 				t.Fatal("closed")
 			}
 			for _, name := range tt.gone {
@@ -80,7 +80,7 @@ func TestFollowDropsWhatIsNotCovered(t *testing.T) {
 					t.Errorf("%s has %d subscribers, want %d", name, got, want)
 				}
 			}
-			if p.session.Follow() {
+			if p.session.Reauthorize() {
 				t.Error("closed at a second look")
 			}
 			p.Want(alive) // and nothing is said twice
@@ -92,14 +92,14 @@ func TestFollowAppliesTheNewGrantAtOnce(t *testing.T) {
 	w := newWorld(t)
 	p := w.connect(w.grant("device-1"))
 	before := p.session.Grant()
-	if p.session.Follow(); p.session.Grant() != before {
+	if p.session.Reauthorize(); p.session.Grant() != before {
 		t.Error("the grant is another, though the document is the same")
 	}
 	p.Write(text(`{"type":"subscribe","channel":"public/a","requestId":"s"}`))
 	p.Want(anError(protocol.ChannelNotAuthorized, "s"))
 	w.clock.advance(time.Second) // the bucket is full
 	w.replace(`"fleets/*"`, `"public/*"`, `"connectionMessagesPerSec":1000000,"connectionMessagesBurst":1000000`, `"connectionMessagesPerSec":1,"connectionMessagesBurst":2`)
-	p.session.Follow()
+	p.session.Reauthorize()
 	p.subscribe("public/a")
 	key, _ := w.store.Current().Key("sk_test")
 	if g := p.session.Grant(); g.Key != key || g.App != key.App {
@@ -127,7 +127,7 @@ func TestFollowCloses(t *testing.T) {
 			p := w.connect(w.grant("device-1"))
 			p.subscribe("devices/a")
 			w.replace(tt.change...)
-			if !p.session.Follow() {
+			if !p.session.Reauthorize() {
 				t.Error("not closed")
 			}
 			p.Want(aClose(tt.code, tt.reason))
@@ -137,7 +137,7 @@ func TestFollowCloses(t *testing.T) {
 			if n := w.interest.subscribersOf("devices/a"); n != 0 {
 				t.Errorf("%d subscribers are left", n)
 			}
-			p.session.Follow() // of no effect any more
+			p.session.Reauthorize() // of no effect any more
 		})
 	}
 }
@@ -152,7 +152,7 @@ func TestFollowAfterARefreshThatWasOvertaken(t *testing.T) {
 	w.verifyWith(func(token, origin string) (*auth.Grant, *protocol.CloseError) {
 		g, refused := verify(token, origin)
 		w.replace(dropKey, `"id":"sk_new"`)
-		if !p.session.Follow() { // as the node does: the old grant is closed, but see below
+		if !p.session.Reauthorize() { // as the node does: the old grant is closed, but see below
 			t.Error("not closed")
 		}
 		return g, refused
@@ -169,7 +169,7 @@ func TestFollowAfterARefreshThatWasOvertakenByANarrowerKey(t *testing.T) {
 	w.verifyWith(func(token, origin string) (*auth.Grant, *protocol.CloseError) {
 		g, refused := verify(token, origin)
 		w.replace(`"devices/**","fleets/*"`, `"devices/a"`)
-		p.session.Follow()
+		p.session.Reauthorize()
 		return g, refused
 	})
 	p.subscribe("devices/a")
@@ -195,9 +195,9 @@ func TestFollowRacesWithReplacementsAndRefreshes(t *testing.T) {
 		racing.Go(func() {
 			for range 200 {
 				w.store.Replace(w.dir)
-				p.session.Follow()
+				p.session.Reauthorize()
 				w.store.Replace(narrow)
-				p.session.Follow()
+				p.session.Reauthorize()
 			}
 		})
 	}

@@ -14,18 +14,19 @@ const (
 	closePause = 20 * time.Millisecond
 )
 
-// follower is a connection that can follow a new apps document: a session.
-type follower interface{ Follow() (closed bool) }
+// reauthorizer is a connection whose grant can be checked against a new apps document: a
+// session.
+type reauthorizer interface{ Reauthorize() (closed bool) }
 
-// follow brings all connections into line with the apps document whenever it is
+// reauthorize brings all connections into line with the apps document whenever it is
 // replaced, until ctx ends. Those that are being admitted meanwhile look for
 // themselves once they are registered.
-func (n *Node) follow(ctx context.Context) {
+func (n *Node) reauthorize(ctx context.Context) {
 	for {
 		replaced := n.opt.Apps.Replaced()
 		closed := 0
 		for i := range keepAliveGroups {
-			closed = followAll(ctx, n.sessions.group(i), closed)
+			closed = reauthorizeAll(ctx, n.sessions.group(i), closed)
 		}
 		if closed > 0 {
 			n.opt.Log.Info("closed the connections of revoked keys and suspended apps", "connections", closed)
@@ -38,10 +39,10 @@ func (n *Node) follow(ctx context.Context) {
 	}
 }
 
-// followAll adds to closed how many of the connections it closed.
-func followAll[S follower](ctx context.Context, connections []S, closed int) int {
+// reauthorizeAll adds to closed how many of the connections it closed.
+func reauthorizeAll[S reauthorizer](ctx context.Context, connections []S, closed int) int {
 	for _, c := range connections {
-		if !c.Follow() {
+		if !c.Reauthorize() {
 			continue
 		}
 		if closed++; closed%closeLot == 0 {

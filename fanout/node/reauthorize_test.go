@@ -164,7 +164,7 @@ type fake struct {
 	began   time.Time
 }
 
-func (f fake) Follow() bool {
+func (f fake) Reauthorize() bool {
 	*f.looked = append(*f.looked, time.Since(f.began))
 	return f.revoked
 }
@@ -195,7 +195,7 @@ func TestARevocationIsNoStampede(t *testing.T) {
 				}
 				began, closed := time.Now(), 0
 				for lot := range 4 { // the pause is counted over all groups
-					closed = followAll(t.Context(), all[lot*connections/4:(lot+1)*connections/4], closed)
+					closed = reauthorizeAll(t.Context(), all[lot*connections/4:(lot+1)*connections/4], closed)
 				}
 				if len(looked) != connections || closed != closes {
 					t.Fatalf("looked at %d, closed %d", len(looked), closed)
@@ -225,7 +225,7 @@ func TestARevocationIsNoStampede(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if closed := followAll(ctx, all, 0); closed == len(all) || closed == 0 {
+		if closed := reauthorizeAll(ctx, all, 0); closed == len(all) || closed == 0 {
 			t.Errorf("%d were closed by a node that has stopped", closed)
 		}
 	})
