@@ -109,8 +109,7 @@ func (e *Endpoint) answer(w http.ResponseWriter, r *http.Request) {
 
 func (e *Endpoint) handle(w http.ResponseWriter, r *http.Request) error {
 	if !e.Route.Allows(r.Method) {
-		w.Header().Set("Allow", e.Route.Allow())
-		return protocol.Errorf(protocol.MethodNotAllowed, "%s takes %s only", e.Route.Path, e.Route.Allow())
+		return methodNotAllowed(w, e.Route.Path, e.Route.Allow())
 	}
 	// Which of two counts would be for the reader to choose, and proxies may choose another.
 	if len(r.Header.Values("Authorization")) > 1 {
