@@ -58,12 +58,12 @@ func New(c api.Config, publisher Publisher) *api.Endpoint {
 type handler struct {
 	api.Config
 	publisher Publisher
-	over      overRate
+	over      api.OverRate
 }
 
 func (h *handler) serve(w http.ResponseWriter, r *http.Request, key *apps.Key) error {
 	m, wrong := h.readMessage(w, r, key)
-	m.TakeToken = wrong == nil && !h.over.lately(key, h.Time())
+	m.TakeToken = wrong == nil && !h.over.Lately(key, h.Time())
 	if !m.TakeToken {
 		if err := h.Config.TakeToken(w, r, key); err != nil {
 			return err
@@ -77,7 +77,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, key *apps.Key) e
 	case result.Err == nil:
 		return api.WriteJSON(w, response{Channel: m.Channel, Subscribers: result.Subscribers})
 	case result.Err.Code == protocol.RateLimited:
-		h.over.note(key, h.Time())
+		h.over.Note(key, h.Time())
 		return api.RateLimited(w, key, result.RetryAfter)
 	case result.Err.Code == protocol.OverMessageQuota:
 		api.SetRetryAfter(w, result.RetryAfter)

@@ -21,6 +21,9 @@ func WriteJSON(w http.ResponseWriter, v any) error {
 	return nil
 }
 
+// Write answers with a body that is JSON.
+func Write(w http.ResponseWriter, status int, body []byte) { writeBody(w, status, body) }
+
 func writeBody(w http.ResponseWriter, status int, body []byte) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")

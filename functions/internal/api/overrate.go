@@ -1,4 +1,4 @@
-package publish
+package api
 
 import (
 	"sync"
@@ -11,16 +11,18 @@ import (
 // so again.
 const overRateMemory = time.Second
 
-// overRate remembers which keys were over their rate lately. Their requests ask
+// OverRate remembers which keys were over their rate lately. Their requests ask
 // for their tokens ahead: a backend that runs wild must not send all its
 // messages to Redis only to have them refused there.
-type overRate struct{ keys sync.Map } // key id → until when (time.Time)
+type OverRate struct{ keys sync.Map } // key id → until when (time.Time)
 
-func (o *overRate) note(key *apps.Key, now time.Time) {
+// Note notes that the key is over its rate.
+func (o *OverRate) Note(key *apps.Key, now time.Time) {
 	o.keys.Store(key.ID, now.Add(overRateMemory))
 }
 
-func (o *overRate) lately(key *apps.Key, now time.Time) bool {
+// Lately says whether it was a moment ago.
+func (o *OverRate) Lately(key *apps.Key, now time.Time) bool {
 	until, ok := o.keys.Load(key.ID)
 	if !ok {
 		return false
