@@ -22,7 +22,7 @@ resource "aws_lambda_function" "this" {
   source_code_hash = filebase64sha256("${var.functions_dir}/${each.key}.zip")
 
   memory_size                    = var.function_memory
-  timeout                        = 10
+  timeout                        = lookup(local.timeouts, each.key, 10)
   reserved_concurrent_executions = coalesce(var.function_concurrency, -1)
   kms_key_arn                    = var.kms_key_arn
 

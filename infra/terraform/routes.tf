@@ -6,6 +6,11 @@ locals {
   routes = [
     { method = "POST", path = "/v1/tokens", function = "tokens" },
     { method = "POST", path = "/v1/channels/{channel}/publish", function = "publish" },
+    { method = "POST", path = "/v1/channels/{channel}/commands", function = "commands" },
+    { method = "GET", path = "/v1/channels/{channel}/commands", function = "commands" },
+    { method = "GET", path = "/v1/commands/{id}/answers", function = "commands" },
+    { method = "GET", path = "/v1/commands/{id}", function = "commands" },
+    { method = "DELETE", path = "/v1/commands/{id}", function = "commands" },
     { method = "GET", path = "/v1/channels/{channel}/peers", function = "peers" },
     { method = "DELETE", path = "/v1/peers/{peer}", function = "peers" },
     { method = "GET", path = "/v1/usage", function = "usage" },
@@ -21,7 +26,7 @@ locals {
   # A rule's place in the listener. Fixed for each function, so that a new one
   # moves no other: AWS refuses two rules with one priority, also on the way. A
   # function's further rules come right behind.
-  priorities = { tokens = 10, publish = 20, peers = 30, usage = 40 }
+  priorities = { tokens = 10, publish = 20, peers = 30, usage = 40, commands = 50 }
 
   # The balancer's * is any run of characters, slashes too, so a channel matches
   # however its slashes arrive. Methods are not looked at: the function itself
@@ -34,6 +39,10 @@ locals {
       ] if r.function == f
     ]))
   }
+
+  # In seconds. A request for a command waits for its end for up to 20 s
+  # (functions/internal/lambda, ServeWaiting).
+  timeouts = { commands = 29 }
 
   # A rule holds at most 5 values. The first has the function's name, so that it
   # stays when there is a second.

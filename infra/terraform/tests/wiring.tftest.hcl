@@ -147,6 +147,36 @@ override_resource {
 }
 
 override_resource {
+  target = aws_lb_target_group.function["commands"]
+  values = {
+    arn        = "arn:aws:elasticloadbalancing:eu-central-1:111122223333:targetgroup/fleetwire-commands/0000000000000005"
+    arn_suffix = "targetgroup/fleetwire-commands/0000000000000005"
+  }
+}
+
+override_resource {
+  target = aws_lambda_function.this["commands"]
+  values = {
+    arn = "arn:aws:lambda:eu-central-1:111122223333:function:fleetwire-commands"
+  }
+}
+
+override_resource {
+  target = aws_iam_role.function["commands"]
+  values = {
+    arn = "arn:aws:iam::111122223333:role/fleetwire-commands-function"
+    id  = "fleetwire-commands-function"
+  }
+}
+
+override_resource {
+  target = aws_cloudwatch_log_group.function["commands"]
+  values = {
+    arn = "arn:aws:logs:eu-central-1:111122223333:log-group:/aws/lambda/fleetwire-commands"
+  }
+}
+
+override_resource {
   target = aws_cloudwatch_log_group.nodes
   values = {
     arn = "arn:aws:logs:eu-central-1:111122223333:log-group:/ecs/fleetwire-nodes"
