@@ -18,6 +18,7 @@ import (
 	"fleetwire/functions/routes"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/channel"
+	"fleetwire/pkg/command"
 	"fleetwire/pkg/presence"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
@@ -99,6 +100,70 @@ func (backend) list(_ context.Context, _, _, after string, _ int) (presence.Page
 func (backend) Disconnect(context.Context, string, string) (int64, error)  { return 2, nil }
 func (backend) Revoke(context.Context, *apps.App, string, time.Time) error { return nil }
 
+// The commands that there are: one has ended, one waits, one is on a foreign channel.
+var (
+	endedCommand = &command.Command{
+		ID: commandID, Channel: "devices/camera-001/commands", Data: []byte(`{"cmd":"reboot"}`), From: "server", Status: command.Mixed, CreatedAt: 1767222000123, Expect: 1,
+		Counts: command.Counts{Succeeded: 1, TimedOut: 1}, More: true,
+		Answers: []command.PeerAnswer{
+			{Peer: "a", Status: command.Succeeded, Data: []byte("1"), Attempt: 1, SentAt: 1, AnsweredAt: 2},
+			{Peer: "b", Status: command.TimedOut, Attempt: 5, SentAt: 1, Late: &command.LateAnswer{Status: command.Failed, Data: []byte("1"), AnsweredAt: 3}},
+		},
+	}
+	openCommand = &command.Command{ID: strings.Replace(commandID, "q", "r", 1), Channel: "devices/camera-001/commands", Data: []byte("1"), From: "server",
+		Status: command.Waiting, CreatedAt: 1, ExpiresAt: 2, Expect: 1, Answers: []command.PeerAnswer{{Peer: "a", Status: command.Sent, Attempt: 1, SentAt: 1}}}
+	foreignCommand = &command.Command{ID: strings.Replace(commandID, "q", "f", 1), Channel: "fleets/x"}
+)
+
+// commands stands for what keeps them.
+type commands struct{ backend }
+
+func (b commands) Create(ctx context.Context, n command.New, wait time.Duration) (*command.Command, *command.Refusal) {
+	if !n.HasToken {
+		switch ok, wait, err := b.AllowREST(ctx, n.Key); {
+		case err != nil:
+			return nil, &command.Refusal{Error: protocol.Errorf(protocol.BackendError, "")}
+		case !ok:
+			return nil, &command.Refusal{Error: protocol.Errorf(protocol.RateLimited, ""), RetryAfter: wait}
+		}
+	}
+	if b.door != "" {
+		return nil, &command.Refusal{Error: protocol.Errorf(protocol.Code(b.door), ""), RetryAfter: time.Second}
+	}
+	if wait == 0 {
+		return openCommand, nil
+	}
+	return endedCommand, nil
+}
+
+func (commands) Read(_ context.Context, _, id string) (*command.Command, error) {
+	for _, c := range []*command.Command{endedCommand, openCommand, foreignCommand} {
+		if c.ID == id {
+			return c, nil
+		}
+	}
+	return nil, command.ErrNotFound
+}
+
+func (b commands) Wait(ctx context.Context, _ *apps.Key, id string, _ time.Duration) (*command.Command, error) {
+	return b.Read(ctx, "", id)
+}
+
+func (b commands) Cancel(ctx context.Context, _, id string) (*command.Command, error) {
+	if id == endedCommand.ID {
+		return nil, command.ErrFinal
+	}
+	return b.Read(ctx, "", id)
+}
+
+func (commands) List(context.Context, string, string, command.Status, string, int) (command.Page, error) {
+	return command.Page{Commands: []*command.Command{endedCommand, openCommand}, Next: "1767222000123000"}, nil
+}
+
+func (commands) Answers(context.Context, string, string, command.Status, string, int) (command.AnswersPage, error) {
+	return command.AnswersPage{Answers: endedCommand.Answers, Next: "b"}, nil
+}
+
 // request is one to the control plane, and what is behind it then.
 type request struct {
 	path, method string // as in the document
@@ -126,7 +191,7 @@ func (r request) send() answer {
 		panic(err)
 	}
 	handler := routes.New(routes.Config{
-		Apps: apps.NewStore(directory), Limiter: r.backend, Publisher: r.backend, Connections: r.backend, Revocations: r.backend, Members: r.backend.list,
+		Apps: apps.NewStore(directory), Limiter: r.backend, Publisher: r.backend, Connections: r.backend, Revocations: r.backend, Members: r.backend.list, Commands: commands{r.backend},
 		Usage: r.backend, Log: slog.New(slog.DiscardHandler),
 	})
 	target := r.target
@@ -153,6 +218,11 @@ var good = []request{
 	{path: "/v1/channels/{channel}/peers", method: "get", target: "/v1/channels/devices%2Fcamera-001%2Fcommands/peers"},
 	{path: "/v1/channels/{channel}/peers", method: "get", target: "/v1/channels/devices%2Fcamera-001%2Fcommands/peers?limit=2&cursor=YQ"},
 	{path: "/v1/channels/{channel}/peers", method: "get", target: "/v1/channels/devices%2Fcamera-001%2Fcommands/peers?limit=0"},
+	{path: "/v1/channels/{channel}/commands", method: "post", target: "/v1/channels/devices%2Fcamera-001%2Fcommands/commands", body: `{"data":{"cmd":"reboot"},"from":"operator-3","waitMs":5,"ttlMs":60000,"timeoutMs":1000,"expect":2,"idempotencyKey":"k","collapseKey":"c","notify":"devices/n","rollout":{"perMinute":60,"abort":{"failedPct":10,"minAnswered":20}}}`},
+	{path: "/v1/channels/{channel}/commands", method: "get", target: "/v1/channels/devices%2Fcamera-001%2Fcommands/commands?status=active&limit=2&cursor=MQ"},
+	{path: "/v1/commands/{id}", method: "get", target: "/v1/commands/" + endedCommand.ID + "?waitMs=5"},
+	{path: "/v1/commands/{id}", method: "delete", target: "/v1/commands/" + openCommand.ID},
+	{path: "/v1/commands/{id}/answers", method: "get", target: "/v1/commands/" + endedCommand.ID + "/answers?status=sent&limit=2&cursor=YQ"},
 	{path: "/v1/peers/{peer}", method: "delete", target: "/v1/peers/camera-001?revoke=true"},
 	{path: "/v1/usage", method: "get"},
 	{path: "/v1/usage/channels", method: "get", target: "/v1/usage/channels?pattern=devices/*&limit=10&cursor="},
@@ -177,6 +247,27 @@ var bad = []request{
 	{path: "/v1/channels/{channel}/peers", method: "get", target: "/v1/channels/_system%2Fx/peers"},
 	{path: "/v1/channels/{channel}/peers", method: "get", target: "/v1/channels/fleets%2Fx/peers"},
 	{path: "/v1/channels/{channel}/peers", method: "get", target: "/v1/channels/devices%2Fx/peers", key: idleKey},
+	{path: "/v1/channels/{channel}/commands", method: "post", target: "/v1/channels/devices%2Fx/commands", body: `{}`},
+	{path: "/v1/channels/{channel}/commands", method: "post", target: "/v1/channels/devices%2Fx/commands", body: `{"data":1,"waitMs":0}`},
+	{path: "/v1/channels/{channel}/commands", method: "post", target: "/v1/channels/devices%2Fx/commands", body: `{"data":1,"from":"ü"}`},
+	{path: "/v1/channels/{channel}/commands", method: "post", target: "/v1/channels/devices%2F../commands", body: `{"data":1}`},
+	{path: "/v1/channels/{channel}/commands", method: "post", target: "/v1/channels/_system%2Fx/commands", body: `{"data":1}`},
+	{path: "/v1/channels/{channel}/commands", method: "post", target: "/v1/channels/fleets%2Fx/commands", body: `{"data":1}`},
+	{path: "/v1/channels/{channel}/commands", method: "post", target: "/v1/channels/devices%2Fx/commands", key: idleKey, body: `{"data":1}`},
+	{path: "/v1/channels/{channel}/commands", method: "post", target: "/v1/channels/devices%2Fx/commands", body: `{"data":1}`, backend: backend{door: "over_message_quota"}},
+	{path: "/v1/channels/{channel}/commands", method: "post", target: "/v1/channels/devices%2Fx/commands", body: `{"data":1}`, backend: backend{door: "queue_full"}},
+	{path: "/v1/channels/{channel}/commands", method: "post", target: "/v1/channels/devices%2Fx/commands", body: `{"data":1}`, backend: backend{door: "nobody_subscribed"}},
+	{path: "/v1/channels/{channel}/commands", method: "post", target: "/v1/channels/devices%2Fx/commands", body: `{"data":1}`, backend: backend{door: "idempotency_conflict"}},
+	{path: "/v1/channels/{channel}/commands", method: "post", target: "/v1/channels/devices%2Fx/commands", body: `{"data":1}`, backend: backend{door: "command_not_found"}},
+	{path: "/v1/channels/{channel}/commands", method: "get", target: "/v1/channels/devices%2F../commands"},
+	{path: "/v1/channels/{channel}/commands", method: "get", target: "/v1/channels/_system%2Fx/commands"},
+	{path: "/v1/channels/{channel}/commands", method: "get", target: "/v1/channels/fleets%2Fx/commands"},
+	{path: "/v1/channels/{channel}/commands", method: "get", target: "/v1/channels/devices%2Fx/commands", key: idleKey},
+	{path: "/v1/commands/{id}", method: "get", target: "/v1/commands/" + openCommand.ID + "?waitMs=5"},
+	{path: "/v1/commands/{id}", method: "get", target: "/v1/commands/" + foreignCommand.ID},
+	{path: "/v1/commands/{id}", method: "delete", target: "/v1/commands/" + endedCommand.ID},
+	{path: "/v1/commands/{id}", method: "delete", target: "/v1/commands/unknown"},
+	{path: "/v1/commands/{id}/answers", method: "get", target: "/v1/commands/unknown/answers"},
 	{path: "/v1/peers/{peer}", method: "delete", target: "/v1/peers/%C3%BC"},
 	{path: "/v1/peers/{peer}", method: "delete", target: "/v1/peers/camera%20001?revoke=false"},
 	{path: "/v1/usage/channels", method: "get", target: "/v1/usage/channels?cursor="},
@@ -247,11 +338,10 @@ func checkAnswers(d *document) (found []string) {
 	for path, operations := range d.object("paths") {
 		for method := range operations.(map[string]any) {
 			for status := range d.object("paths", path, method, "responses") {
-				if status == "404" {
-					continue // no route has the path, so no operation is called
-				}
 				codes := texts(d.at("paths", path, method, "responses", status, "content", "application/json", "schema", "properties", "error", "enum"))
-				if len(codes) == 0 {
+				if status == "404" { // not_found: no route has the path, so no operation is called
+					codes = slices.DeleteFunc(codes, func(code string) bool { return code == "not_found" })
+				} else if len(codes) == 0 {
 					codes = []string{""}
 				}
 				for _, code := range codes {

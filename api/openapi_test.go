@@ -9,6 +9,7 @@ import (
 	"fleetwire/functions/routes"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/channel"
+	"fleetwire/pkg/command"
 	"fleetwire/pkg/presence"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/usage"
@@ -79,11 +80,31 @@ func checkRESTLimits(d *document) []string {
 		{request("metadata", "x-maxBytes"), protocol.MaxMetadataBytes},
 		{request("peerMetadata", "x-maxBytes"), protocol.MaxPeerMetadataBytes},
 		{schema("PublishRequest", "properties", "peerMetadata", "x-maxBytes"), protocol.MaxPeerMetadataBytes},
+		{schema("CommandRequest", "properties", "waitMs", "default"), int(command.DefaultWait.Milliseconds())},
+		{schema("CommandRequest", "properties", "waitMs", "maximum"), int(command.MaxWait.Milliseconds())},
+		{schema("CommandRequest", "properties", "ttlMs", "maximum"), int(command.MaxTTL.Milliseconds())},
+		{schema("CommandRequest", "properties", "timeoutMs", "minimum"), int(command.MinTimeout.Milliseconds())},
+		{schema("CommandRequest", "properties", "timeoutMs", "default"), int(command.DefaultTimeout.Milliseconds())},
+		{schema("CommandRequest", "properties", "timeoutMs", "maximum"), int(command.MaxTimeout.Milliseconds())},
+		{schema("CommandRequest", "properties", "expect", "maximum"), command.MaxExpect},
+		{schema("CommandRequest", "properties", "idempotencyKey", "maxLength"), command.MaxKeyBytes},
+		{schema("CommandRequest", "properties", "collapseKey", "maxLength"), command.MaxKeyBytes},
+		{schema("Command", "properties", "answers", "maxItems"), command.MaxShown},
+		{schema("PeerAnswer", "properties", "attempt", "maximum"), command.MaxAttempts},
+		{schema("CommandStatus", "enum"), statuses(command.OfCommands)},
+		{schema("PeerStatus", "enum"), statuses(command.OfPeers)},
 		{[]string{"components", "parameters", "Limit", "schema", "default"}, usage.DefaultLimit},
 		{[]string{"components", "parameters", "Limit", "schema", "maximum"}, usage.MaxLimit},
 		{[]string{"components", "parameters", "PeersLimit", "schema", "default"}, presence.MaxPage},
 		{[]string{"components", "parameters", "PeersLimit", "schema", "maximum"}, presence.MaxPage},
 	})
+}
+
+func statuses(all []command.Status) (texts []any) {
+	for _, s := range all {
+		texts = append(texts, string(s))
+	}
+	return texts
 }
 
 // limit is a value in a document and what the code has.

@@ -21,6 +21,8 @@ type serverFrame struct {
 	most   []byte // with all that there can be
 }
 
+const commandID = "cmd_021qk5zb3d7mxw4yhj2v6ta5rncex"
+
 var someError = &protocol.Error{Code: protocol.InvalidChannel}
 
 var serverFrames = []serverFrame{
@@ -30,6 +32,9 @@ var serverFrames = []serverFrame{
 	{"AppendAck", "ack", protocol.AppendAck(nil, "1"), protocol.AppendAck(nil, strings.Repeat("ü", 64))},
 	{"AppendError", "error", protocol.AppendError(nil, "", someError), protocol.AppendError(nil, "1", protocol.Errorf(protocol.BackendError, "say"))},
 	{"AppendMessage", "message", protocol.AppendMessage(nil, "a/b", "p", nil, []byte("null")), protocol.AppendMessage(nil, "ü", "p q", []byte(`{}`), []byte(`[1.0]`))},
+	{"AppendCommand", "message", protocol.AppendCommand(nil, protocol.AppendMessage(nil, "a/b", "p", nil, []byte("null")), protocol.CommandRef{ID: commandID, Attempt: 1, ExpiresInMs: -1, TimeoutMs: 1000}),
+		protocol.AppendCommand(nil, protocol.AppendMessage(nil, "a/b", "p", nil, []byte("null")), protocol.CommandRef{ID: commandID, Attempt: 5, TimeoutMs: 1000})},
+	{"AppendCommandCancelled", "command_cancelled", protocol.AppendCommandCancelled(nil, commandID), protocol.AppendCommandCancelled(nil, commandID)},
 	{"AppendDirect", "direct", protocol.AppendDirect(nil, "p", nil, []byte("7")), protocol.AppendDirect(nil, "p q", []byte(`{"a":{}}`), []byte(`"ü"`))},
 	{"AppendPresence", "presence", protocol.AppendPresence(nil, "a/b", nil, nil),
 		protocol.AppendPresence(nil, "ü", []protocol.PresencePeer{{PeerID: "p q", Metadata: `{"a":{}}`}, {PeerID: "q"}}, []protocol.PresencePeer{{PeerID: "r", Metadata: `{}`}})},
@@ -125,6 +130,9 @@ func TestHostileServerFrames(t *testing.T) {
 		{"a message from nobody", "message", `{"type":"message","channel":"a","data":1}`},
 		{"a message without data", "message", `{"type":"message","channel":"a","from":"p"}`},
 		{"a message with null for metadata", "message", `{"type":"message","channel":"a","from":"p","fromMetadata":null,"data":1}`},
+		{"a command without a timeout", "message", `{"type":"message","channel":"a","from":"p","data":1,"command":{"id":"` + commandID + `","attempt":1}}`},
+		{"a command by another id", "message", `{"type":"message","channel":"a","from":"p","data":1,"command":{"id":"cmd_1","attempt":1,"timeoutMs":1000}}`},
+		{"no command cancelled", "command_cancelled", `{"type":"command_cancelled"}`},
 		{"a direct message without data", "direct", `{"type":"direct","from":"p"}`},
 		{"presence without left", "presence", `{"type":"presence","channel":"a","joined":[]}`},
 		{"presence of names alone", "presence", `{"type":"presence","channel":"a","joined":["p"],"left":[]}`},

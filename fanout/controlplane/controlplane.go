@@ -8,6 +8,7 @@ import (
 
 	"fleetwire/fanout/node"
 	"fleetwire/functions/routes"
+	"fleetwire/pkg/command"
 	"fleetwire/pkg/orders"
 	"fleetwire/pkg/presence"
 	"fleetwire/pkg/revocation"
@@ -22,12 +23,18 @@ func NewNode(opt node.Options, rest bool) (*node.Node, error) {
 	if err != nil || !rest {
 		return n, err
 	}
+	store := command.NewStore(command.Options{Redis: opt.Redis, Keys: opt.Keys, Apps: opt.Apps, Log: opt.Log})
+	waits := command.NewWaits(store, opt.Redis, opt.Log)
+	n.OnEnd(waits.Drain, func() { waits.Close(); store.Wait() })
 	n.MountControlPlane(routes.New(routes.Config{
 		Apps: opt.Apps, Limiter: n.Limiter(), Publisher: n.Publisher(), Log: opt.Log,
 		Connections: orders.NewSender(opt.Redis, opt.Keys), Revocations: revocation.NewList(opt.Redis, opt.Keys),
 		Members: func(ctx context.Context, app, channel, after string, limit int) (presence.Page, error) {
 			return presence.List(ctx, opt.Redis, opt.Keys, app, channel, after, limit)
 		},
+		Commands: command.NewService(command.ServiceOptions{
+			Store: store, Waits: waits, Redis: opt.Redis, Keys: opt.Keys, Up: n.Up, Usage: n.Usage(), Log: opt.Log, Now: opt.Now,
+		}),
 		Usage:   usage.NewReader(opt.Redis, opt.Keys, nil),
 		Observe: n.CountRequests(),
 	}))

@@ -90,6 +90,7 @@ type Node struct {
 	sessionOptions        *session.Options
 	sessions              *registry
 	draining              atomic.Bool
+	drains, ends          []func()
 }
 
 // ListenError is that an address could not be taken. Option is the flag's name,
@@ -184,12 +185,22 @@ func (n *Node) OpsAddr() string {
 // Publisher and Limiter are for a control plane in the same process.
 func (n *Node) Publisher() *publish.Service { return n.publisher }
 
+// Usage counts what channels and senders cost. Up says whether Redis is there.
+func (n *Node) Usage() *usage.Recorder { return n.usage }
+func (n *Node) Up() bool               { return n.health.Up() }
+
 // Limiter bounds REST requests and connects.
 func (n *Node) Limiter() *quota.RateLimiter { return n.limiter }
 
 // MountControlPlane serves h on every path but /v1. It must come before Run.
 func (n *Node) MountControlPlane(h http.Handler) {
 	n.door.Mount(n.leavingWhileDraining(h))
+}
+
+// OnEnd has drain called when the node begins to drain, and end when nothing is served
+// any more. Neither may block for long. It must come before Run.
+func (n *Node) OnEnd(drain, end func()) {
+	n.drains, n.ends = append(n.drains, drain), append(n.ends, end)
 }
 
 // Ready says whether the node serves new connections: Redis answers, all
@@ -257,6 +268,9 @@ func (n *Node) Run(ctx context.Context) error {
 		err = fmt.Errorf("serving stopped: %w", err)
 	}
 	n.draining.Store(true)
+	for _, drain := range n.drains {
+		drain()
+	}
 	accepting := make(chan struct{})
 	stopAccepting := func() {
 		defer close(accepting)
@@ -277,6 +291,9 @@ func (n *Node) Run(ctx context.Context) error {
 	<-accepting
 	stop()
 	parts.Wait()
+	for _, end := range n.ends {
+		end()
+	}
 	_ = ops.Close()
 	if n.opsListener != nil {
 		_ = n.opsListener.Close() // likewise

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"fleetwire/functions/commands"
 	"fleetwire/functions/internal/api"
 	"fleetwire/functions/peers"
 	"fleetwire/functions/publish"
@@ -29,22 +30,26 @@ type Config struct {
 	// not served.
 	Connections peers.Connections
 	Revocations peers.Revocations
-	Members     peers.Members    // who is in a channel; nil: the route is not served
-	Usage       usage.Reader     // nil: the usage routes are not served
-	Observe     Observer         // nil: requests are not observed
-	Log         *slog.Logger     // nil: slog.Default()
-	Now         func() time.Time // nil: time.Now
+	Members     peers.Members     // who is in a channel; nil: the route is not served
+	Commands    commands.Commands // nil: the routes of commands are not served
+	Usage       usage.Reader      // nil: the usage routes are not served
+	Observe     Observer          // nil: requests are not observed
+	Log         *slog.Logger      // nil: slog.Default()
+	Now         func() time.Time  // nil: time.Now
 }
 
 // All lists every route, so that a deployment can be held against it.
 func All() []Route {
-	return []Route{tokens.Route, publish.Route, peers.ListRoute, peers.DisconnectRoute, usage.Route, usage.ChannelsRoute, usage.PeersRoute}
+	return []Route{tokens.Route, publish.Route, commands.CreateRoute, commands.ListRoute, commands.AnswersRoute, commands.ReadRoute, commands.CancelRoute, peers.ListRoute, peers.DisconnectRoute, usage.Route, usage.ChannelsRoute, usage.PeersRoute}
 }
 
 // New makes the handler of all routes ([api.Router]).
 func New(c Config) http.Handler {
 	shared := api.Config{Apps: c.Apps, Limiter: c.Limiter, Log: c.Log, Now: c.Now}
 	endpoints := []*api.Endpoint{tokens.New(shared), publish.New(shared, c.Publisher)}
+	if c.Commands != nil {
+		endpoints = append(endpoints, commands.Endpoints(shared, commands.Config{Commands: c.Commands})...)
+	}
 	if c.Members != nil {
 		endpoints = append(endpoints, peers.NewList(shared, c.Members))
 	}

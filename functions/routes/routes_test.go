@@ -13,6 +13,7 @@ import (
 	"fleetwire/functions/routes"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/channel"
+	"fleetwire/pkg/command"
 	"fleetwire/pkg/presence"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
@@ -51,16 +52,43 @@ func alone(_ context.Context, app, name, _ string, _ int) (presence.Page, error)
 	return presence.Page{Members: []presence.Member{{Peer: app + " " + name}}}, nil
 }
 
+// unknown knows of no command, and creates none.
+type unknown struct{}
+
+func (unknown) Create(context.Context, command.New, time.Duration) (*command.Command, *command.Refusal) {
+	return nil, &command.Refusal{Error: protocol.Errorf(protocol.NobodySubscribed, "")}
+}
+
+func (unknown) Read(context.Context, string, string) (*command.Command, error) {
+	return nil, command.ErrNotFound
+}
+
+func (unknown) Wait(context.Context, *apps.Key, string, time.Duration) (*command.Command, error) {
+	return nil, command.ErrNotFound
+}
+
+func (unknown) Cancel(context.Context, string, string) (*command.Command, error) {
+	return nil, command.ErrNotFound
+}
+
+func (unknown) List(context.Context, string, string, command.Status, string, int) (command.Page, error) {
+	return command.Page{}, nil
+}
+
+func (unknown) Answers(context.Context, string, string, command.Status, string, int) (command.AnswersPage, error) {
+	return command.AnswersPage{}, command.ErrNotFound
+}
+
 func handler(t *testing.T) (http.Handler, *apitest.Log) {
 	t.Helper()
 	config, log := apitest.Config(t)
 	return routes.New(routes.Config{
-		Apps: config.Apps, Limiter: config.Limiter, Publisher: echo{}, Usage: blank{}, Connections: empty{}, Revocations: empty{}, Members: alone, Log: config.Log, Now: config.Now,
+		Apps: config.Apps, Limiter: config.Limiter, Publisher: echo{}, Usage: blank{}, Connections: empty{}, Revocations: empty{}, Members: alone, Commands: unknown{}, Log: config.Log, Now: config.Now,
 	}), log
 }
 
 func TestDispatch(t *testing.T) {
-	const unknown = `{"error":"not_found","message":"nothing is served at this path; there is POST /v1/tokens, POST /v1/channels/{channel}/publish, GET /v1/channels/{channel}/peers, DELETE /v1/peers/{peer}, GET /v1/usage, GET /v1/usage/channels, GET /v1/usage/peers"}`
+	const unknown = `{"error":"not_found","message":"nothing is served at this path; there is POST /v1/tokens, POST /v1/channels/{channel}/publish, POST /v1/channels/{channel}/commands, GET /v1/channels/{channel}/commands, GET /v1/commands/{id}/answers, GET /v1/commands/{id}, DELETE /v1/commands/{id}, GET /v1/channels/{channel}/peers, DELETE /v1/peers/{peer}, GET /v1/usage, GET /v1/usage/channels, GET /v1/usage/peers"}`
 	tests := []struct {
 		method, target string
 		status         int
@@ -78,6 +106,13 @@ func TestDispatch(t *testing.T) {
 		{"GET", "/v1/usage/peers", 200, `{"peers":[],"cursor":null}`, ""},
 		{"GET", "/v1/channels/devices%2Fa/peers", 200, `{"channel":"devices/a","peers":[{"peerId":"app_demo devices/a"}],"cursor":null}`, ""},
 		{"GET", "/v1/channels/devices//publish/peers", 200, `{"channel":"devices//publish","peers":[{"peerId":"app_demo devices//publish"}],"cursor":null}`, ""},
+		{"POST", "/v1/channels/devices%2Fa/commands", 409, `{"error":"nobody_subscribed"`, ""},
+		{"GET", "/v1/channels/devices/a/commands/", 200, `{"channel":"devices/a","commands":[],"cursor":null}`, ""},
+		{"DELETE", "/v1/channels/devices/a/commands", 405, `{"error":"method_not_allowed","message":"/v1/channels/{channel}/commands takes POST, GET, HEAD only"}`, "POST, GET, HEAD"},
+		{"GET", "/v1/commands/cmd_1", 404, `{"error":"command_not_found"`, ""},
+		{"GET", "/v1/commands/cmd_1/answers", 404, `{"error":"command_not_found"`, ""},
+		{"DELETE", "/v1/commands/cmd_1", 404, `{"error":"command_not_found"`, ""},
+		{"POST", "/v1/commands/cmd_1", 405, `{"error":"method_not_allowed","message":"/v1/commands/{id} takes GET, HEAD, DELETE only"}`, "GET, HEAD, DELETE"},
 		{"POST", "/v1/channels/devices/peers/publish", 200, `{"channel":"devices/peers","subscribers":3}`, ""},
 		{"POST", "/v1/channels/devices/peers", 405, `{"error":"method_not_allowed","message":"/v1/channels/{channel}/peers takes GET, HEAD only"}`, "GET, HEAD"},
 		{"DELETE", "/v1/peers/camera%201", 200, `{"peerId":"camera 1","closed":0}`, ""},

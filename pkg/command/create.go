@@ -29,6 +29,7 @@ type New struct {
 	CollapseKey    string // "": none
 	Notify         string // the channel of the snapshots; "": none
 
+	HasToken bool // the request has taken its token already (Service.Create)
 	// WokenBy is the process that waits for the end ([Waits.Process]); "": none.
 	WokenBy string
 }
@@ -88,7 +89,7 @@ func (s *Store) Create(ctx context.Context, n New) (id string, repeated bool, er
 
 // bytesOf is roughly what Redis takes for a command that no peer has.
 func bytesOf(n *New, payload []byte) int {
-	return 700 + len(payload) + 3*len(n.Channel) + len(n.CollapseKey) + len(n.Notify)
+	return 2000 + len(payload) + 3*len(n.Channel) + len(n.CollapseKey) + len(n.Notify)
 }
 
 // random makes a number of the random part of an id.

@@ -34,7 +34,7 @@ local kept_for = day -- an ended command, and its idempotency key
 local most_running = 7 * day -- from hand-over, however often running starts the timeout anew
 local most_kept = 16 * day -- a command of which nobody sees the end
 local attempts = 5
-local per_peer = 200 -- bytes of a record, beside its data
+local per_peer = 340 -- bytes of a record, beside its data
 local at_once = 500 -- due peers of one run, and arguments of one call: Lua's stack is bounded
 
 -- What the script returns beside its answer: the id and bytes of each command that has

@@ -20,5 +20,7 @@
 // try. Secrets are read again while the function is warm.
 //
 // Between two requests Lambda freezes the process. So nothing here works in the
-// background: a goroutine would find its deadlines passed when it wakes up.
+// background: a goroutine would find its deadlines passed when it wakes up. The
+// exception is the connection on which requests that wait hear of ends of commands: it
+// is made anew after a long freeze, and those requests look once a second as well.
 package lambda

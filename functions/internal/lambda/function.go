@@ -18,6 +18,7 @@ import (
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/awssecret"
 	"fleetwire/pkg/broker"
+	"fleetwire/pkg/command"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
 	"fleetwire/pkg/quota"
@@ -30,6 +31,10 @@ const (
 	// AnswerLimit is how long a request may take: then the
 	// caller has an answer within 2 s, also of a function that only starts then.
 	AnswerLimit = 1500 * time.Millisecond
+	// MaxWait is how long a request of a function made by ServeWaiting waits at most.
+	MaxWait = 20 * time.Second
+	// waitingLimit is how long one may take; the function's timeout is above it.
+	waitingLimit = MaxWait + 2*AnswerLimit
 	// refreshLimit is how much of that may go into reading secrets again.
 	refreshLimit = time.Second
 	// startLimit and helloLimit bound what is done before the first request, whose
@@ -50,16 +55,47 @@ type Services struct {
 	Redis     *redis.Client
 	Keys      rediskeys.Namespace // of what is in Redis
 	Publisher *publish.Service    // the door for messages
+
+	log   *slog.Logger
+	usage *usage.Recorder
+	hooks *hooks
+}
+
+// hooks are what a handler's parts have done: before each answer goes out, since a frozen
+// function may never run again, and when the handler is replaced.
+type hooks struct{ answered, replaced []func() }
+
+func run(all []func()) {
+	for _, f := range all {
+		f()
+	}
+}
+
+// Commands is what keeps commands, for one handler.
+func (s Services) Commands() *command.Service {
+	store := command.NewStore(command.Options{Redis: s.Redis, Keys: s.Keys, Apps: s.API.Apps, Log: s.log})
+	waits := command.NewWaits(store, s.Redis, s.log)
+	s.hooks.answered = append(s.hooks.answered, store.Wait)
+	s.hooks.replaced = append(s.hooks.replaced, waits.Close)
+	return command.NewService(command.ServiceOptions{
+		Store: store, Waits: waits, Redis: s.Redis, Keys: s.Keys, Usage: s.usage, Log: s.log, Now: time.Now,
+	})
 }
 
 // Build makes a function's handler. It is called again when Redis moves.
 type Build func(Services) http.Handler
 
 // Serve is the main of a Lambda function. It does not return.
-func Serve(build Build) {
+func Serve(build Build) { serveWithin(AnswerLimit, build) }
+
+// ServeWaiting is Serve for a function whose requests may wait for as long as MaxWait.
+func ServeWaiting(build Build) { serveWithin(waitingLimit, build) }
+
+func serveWithin(limit time.Duration, build Build) {
 	log := logger(os.Stderr, os.Getenv("FLEETWIRE_LOG_LEVEL"))
 	warnUnknown(os.Environ(), log)
 	f := newFunction(settingsFromEnvironment(), build, log)
+	f.limit = limit
 	f.start()
 	lambda.Start(Events{Handler: f, Log: log})
 }
@@ -71,6 +107,7 @@ type function struct {
 	secrets  *awssecret.Source
 	log      *slog.Logger
 	now      func() time.Time
+	limit    time.Duration // of a request
 
 	mu      sync.Mutex
 	failed  error     // why there is no configuration
@@ -79,10 +116,11 @@ type function struct {
 	url     string // of rdb
 	rdb     *redis.Client
 	handler http.Handler // nil until there is a configuration
+	hooks   *hooks       // of handler
 }
 
 func newFunction(s settings, build Build, log *slog.Logger) *function {
-	return &function{settings: s, build: build, secrets: new(awssecret.Source), log: log, now: time.Now}
+	return &function{settings: s, build: build, secrets: new(awssecret.Source), log: log, now: time.Now, limit: AnswerLimit}
 }
 
 // start reads the configuration and connects to Redis while Lambda still waits
@@ -106,7 +144,7 @@ func (f *function) start() {
 
 // ServeHTTP is http.Handler's.
 func (f *function) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), AnswerLimit)
+	ctx, cancel := context.WithTimeout(r.Context(), f.limit)
 	defer cancel()
 	r = r.WithContext(ctx)
 	handler, err := f.current(ctx)
@@ -187,21 +225,26 @@ func (f *function) connect(url string) error {
 	}
 	if f.rdb != nil {
 		f.log.Info("redis has moved")
-		former := f.rdb
+		former, hooks := f.rdb, f.hooks
 		// Requests that have begun may finish.
-		time.AfterFunc(AnswerLimit, func() { _ = former.Close() })
+		time.AfterFunc(f.limit, func() {
+			run(hooks.replaced)
+			_ = former.Close()
+		})
 	}
 	f.url, f.rdb = url, rdb
 	recorder := usage.NewRecorder(usage.RecorderOptions{Redis: rdb, Keys: keys, Log: f.log})
-	f.handler = flushUsage(f.build(services(f.apps.Store, rdb, keys, recorder, f.log)), recorder, f.log)
+	f.hooks = &hooks{}
+	f.handler = finish(f.build(services(f.apps.Store, rdb, keys, recorder, f.hooks, f.log)), recorder, f.hooks, f.log)
 	return nil
 }
 
-// flushUsage writes what a request added to the usage figures before it is over:
-// a frozen function may never run again.
-func flushUsage(h http.Handler, recorder *usage.Recorder, log *slog.Logger) http.Handler {
+// finish writes what a request added to the usage figures before it is over, and sees
+// to what else it left to be done: a frozen function may never run again.
+func finish(h http.Handler, recorder *usage.Recorder, hooks *hooks, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.ServeHTTP(w, r)
+		run(hooks.answered)
 		if err := recorder.Flush(r.Context()); err != nil {
 			log.Warn("usage figures are not written yet, the next request tries again", "err", err)
 		}
@@ -219,7 +262,7 @@ func withIdleLimit(url string) string {
 	return url + "?" + option + idleLimit
 }
 
-func services(store *apps.Store, rdb *redis.Client, keys rediskeys.Namespace, recorder *usage.Recorder, log *slog.Logger) Services {
+func services(store *apps.Store, rdb *redis.Client, keys rediskeys.Namespace, recorder *usage.Recorder, hooks *hooks, log *slog.Logger) Services {
 	messages := broker.New(broker.Options{
 		Redis: rdb, Keys: keys,
 		// It never runs: see Up. The errors are logged where they arrive.

@@ -1,0 +1,120 @@
+package commands
+
+import (
+	"strconv"
+
+	"fleetwire/pkg/command"
+	"fleetwire/pkg/protocol"
+)
+
+// The bodies are appended by hand, because data goes out byte for byte: encoding/json
+// would take white space out of it.
+
+func appendCommand(b []byte, c *command.Command) []byte {
+	b = appendString(append(b, '{'), "id", c.ID)
+	b = appendString(append(b, ','), "channel", c.Channel)
+	b = append(append(b, `,"data":`...), c.Data...)
+	b = appendString(append(b, ','), "from", c.From)
+	b = appendString(append(b, ','), "status", string(c.Status))
+	b = appendTime(append(b, ','), "createdAt", c.CreatedAt)
+	b = appendTime(append(b, ','), "expiresAt", c.ExpiresAt)
+	b = appendNumber(append(b, ','), "expect", int64(c.Expect))
+	b = appendCounts(append(b, ','), c.Counts)
+	b = append(b, `,"answers":[`...)
+	b = appendAnswers(b, c.Answers)
+	b = append(b, ']')
+	if c.More {
+		b = append(b, `,"more":true`...)
+	}
+	return append(b, '}')
+}
+
+func appendCounts(b []byte, c command.Counts) []byte {
+	b = append(b, `"counts":{`...)
+	for i, one := range []struct {
+		name string
+		n    int
+	}{
+		{"sent", c.Sent}, {"received", c.Received}, {"running", c.Running}, {"succeeded", c.Succeeded},
+		{"failed", c.Failed}, {"rejected", c.Rejected}, {"timedOut", c.TimedOut}, {"missing", c.Missing},
+	} {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendNumber(b, one.name, int64(one.n))
+	}
+	return append(b, '}')
+}
+
+func appendAnswers(b []byte, answers []command.PeerAnswer) []byte {
+	for i, a := range answers {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendString(append(b, '{'), "peer", a.Peer)
+		b = appendString(append(b, ','), "status", string(a.Status))
+		b = appendData(b, a.Data)
+		b = appendNumber(append(b, ','), "attempt", int64(a.Attempt))
+		b = appendTime(append(b, ','), "sentAt", a.SentAt)
+		b = appendTime(append(b, ','), "answeredAt", a.AnsweredAt)
+		if a.Late != nil {
+			b = appendString(append(b, `,"late":{`...), "status", string(a.Late.Status))
+			b = appendData(b, a.Late.Data)
+			b = append(appendTime(append(b, ','), "answeredAt", a.Late.AnsweredAt), '}')
+		}
+		b = append(b, '}')
+	}
+	return b
+}
+
+// appendData appends data, if there is any.
+func appendData(b, data []byte) []byte {
+	if data == nil {
+		return b
+	}
+	return append(append(b, `,"data":`...), data...)
+}
+
+func appendAnswersPage(b []byte, p *command.AnswersPage) []byte {
+	b = append(b, `{"answers":[`...)
+	b = appendAnswers(b, p.Answers)
+	return appendCursor(append(b, ']'), p.Next)
+}
+
+func appendPage(b []byte, channel string, p *command.Page) []byte {
+	b = appendString(append(b, '{'), "channel", channel)
+	b = append(b, `,"commands":[`...)
+	for i, c := range p.Commands {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendCommand(b, c)
+	}
+	return appendCursor(append(b, ']'), p.Next)
+}
+
+// appendCursor ends a page.
+func appendCursor(b []byte, next string) []byte {
+	if next == "" {
+		return append(b, `,"cursor":null}`...)
+	}
+	return append(appendString(append(b, ','), "cursor", cursorEncoding.EncodeToString([]byte(next))), '}')
+}
+
+func appendString(b []byte, name, value string) []byte {
+	b = append(append(append(b, '"'), name...), `":`...)
+	return protocol.AppendString(b, value)
+}
+
+func appendNumber(b []byte, name string, n int64) []byte {
+	b = append(append(append(b, '"'), name...), `":`...)
+	return strconv.AppendInt(b, n, 10)
+}
+
+// appendTime appends unix milliseconds, null for 0.
+func appendTime(b []byte, name string, ms int64) []byte {
+	if ms == 0 {
+		return append(append(append(b, '"'), name...), `":null`...)
+	}
+	return appendNumber(b, name, ms)
+}

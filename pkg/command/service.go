@@ -1,0 +1,264 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/protocol"
+	"fleetwire/pkg/quota"
+	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/rediskeys"
+)
+
+// stepTime bounds a round trip to Redis.
+const stepTime = 1500 * time.Millisecond
+
+// Usage counts what channels and senders cost: usage.Recorder.
+type Usage interface {
+	Published(appID, channel, peer string, bytes int)
+}
+
+// ServiceOptions set a Service up.
+type ServiceOptions struct {
+	Store *Store
+	Waits *Waits
+	Redis redis.UniversalClient
+	Keys  rediskeys.Namespace
+	// Up says whether Redis is there; nil: it is tried.
+	Up    func() bool
+	Usage Usage // nil: no usage is counted
+	// Observe is called with the outcome of each command that is to be created: "ok" or its
+	// error code; nil: it is not observed.
+	Observe func(result string)
+	Log     *slog.Logger
+	Now     func() time.Time // nil: time.Now
+}
+
+// Service is what backends do with commands: it admits, creates, waits, reads and cancels.
+type Service struct{ opt ServiceOptions }
+
+// NewService returns a Service.
+func NewService(opt ServiceOptions) *Service {
+	if opt.Up == nil {
+		opt.Up = func() bool { return true }
+	}
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	if opt.Observe == nil {
+		opt.Observe = func(string) {}
+	}
+	return &Service{opt}
+}
+
+// Refusal is why a command was not created.
+type Refusal struct {
+	*protocol.Error
+	RetryAfter time.Duration // with rate_limited and over_message_quota
+	Cause      error         // for the log; nil: there is no more to say
+}
+
+// Create takes a token of the key for the request, counts the message, creates the
+// command, and waits for its end, at most so long. One that nobody would get, that
+// repeats another, or for which there is no room is not counted. The command is nil
+// if it is gone: its idempotency key stands for one that has ended and was forgotten.
+func (s *Service) Create(ctx context.Context, n New, wait time.Duration) (*Command, *Refusal) {
+	c, refusal := s.create(ctx, n, wait)
+	if refusal != nil {
+		s.opt.Observe(string(refusal.Code))
+	} else {
+		s.opt.Observe("ok")
+	}
+	return c, refusal
+}
+
+func (s *Service) create(ctx context.Context, n New, wait time.Duration) (*Command, *Refusal) {
+	if !s.opt.Up() {
+		return nil, &Refusal{Error: protocol.Errorf(protocol.BackendError, "Redis takes no commands now; nothing was sent, try again")}
+	}
+	counter, refusal := s.admit(ctx, &n)
+	if refusal != nil {
+		return nil, refusal
+	}
+	var waiting *Wait
+	n.ID = s.opt.Store.NewID(n.Key.App.ID, n.Channel)
+	if wait > 0 {
+		if waiting = s.opt.Waits.Begin(n.Key.App.ID, n.Key.ID, n.ID); waiting != nil {
+			defer waiting.End()
+			n.WokenBy = s.opt.Waits.Process()
+		}
+	}
+	step, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTime)
+	id, repeated, err := s.opt.Store.Create(step, n)
+	cancel()
+	if err != nil || repeated {
+		s.giveBack(ctx, counter, err)
+	}
+	switch {
+	case err != nil:
+		return nil, &Refusal{Error: refused(err, n.ID), Cause: unexpected(err)}
+	case repeated:
+		c, err := s.Wait(ctx, n.Key, id, wait)
+		return c, unread(err, id)
+	}
+	if s.opt.Usage != nil {
+		s.opt.Usage.Published(n.Key.App.ID, n.Channel, n.From, len(n.Data))
+	}
+	if waiting == nil {
+		c, err := s.read(ctx, n.Key.App.ID, id)
+		return c, unread(err, id)
+	}
+	c, err := waiting.Until(ctx, wait, nil)
+	return c, unread(err, id)
+}
+
+// admit takes a token and counts the message.
+func (s *Service) admit(ctx context.Context, n *New) (quota.Counter, *Refusal) {
+	now, key := s.opt.Now(), n.Key
+	counter := quota.Messages(s.opt.Keys, key.App, now)
+	var bucket *quota.Bucket
+	if !n.HasToken {
+		b := quota.RESTBucket(s.opt.Keys, key)
+		bucket = &b
+	}
+	step, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTime)
+	defer cancel()
+	next, err := quota.Admit(step, s.opt.Redis, counter, bucket)
+	switch {
+	case err == nil:
+		return counter, nil
+	case errors.Is(err, quota.ErrOverRate):
+		return counter, &Refusal{Error: protocol.Errorf(protocol.RateLimited, "key %s is over its rate", key.ID), RetryAfter: next}
+	case errors.Is(err, quota.ErrOverCap):
+		_, end := quota.Period(now)
+		return counter, &Refusal{
+			Error:      protocol.Errorf(protocol.OverMessageQuota, "the app has used its %d messages of this period; it ends at %s", key.App.Plan.MaxMessagesPerPeriod, end.Format(time.RFC3339)),
+			RetryAfter: end.Sub(now),
+		}
+	default:
+		return counter, &Refusal{Error: protocol.Errorf(protocol.BackendError, "Redis did not admit the command; nothing was sent, try again"), Cause: err}
+	}
+}
+
+// giveBack uncounts a message that is known not to have been sent.
+func (s *Service) giveBack(ctx context.Context, counter quota.Counter, err error) {
+	if err != nil && unexpected(err) != nil && !redisconn.Undone(err) {
+		return
+	}
+	step, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTime)
+	defer cancel()
+	if err := counter.GiveBack(step, s.opt.Redis); err != nil {
+		s.opt.Log.Warn("a message is counted that was not sent", "err", err)
+	}
+}
+
+// unexpected is err, unless it is one that a caller expects.
+func unexpected(err error) error {
+	for _, expected := range []error{ErrNobody, ErrFull, ErrConflict, ErrNotFound, ErrFinal} {
+		if errors.Is(err, expected) {
+			return nil
+		}
+	}
+	return err
+}
+
+// refused is what the caller is told of a command with that id that was not created.
+func refused(err error, id string) *protocol.Error {
+	switch {
+	case errors.Is(err, ErrNobody):
+		return protocol.Errorf(protocol.NobodySubscribed, "nobody is subscribed to the channel by name, so nothing was sent; give the command a ttlMs to hand it over later")
+	case errors.Is(err, ErrFull):
+		return protocol.Errorf(protocol.QueueFull, "%d commands of the channel may still be handed over, the most there may be; wait until some have ended, cancel some, or use a collapseKey", MaxQueued)
+	case errors.Is(err, ErrConflict):
+		return protocol.Errorf(protocol.IdempotencyConflict, "the idempotencyKey was used for this channel with another body; use a new key for a new command")
+	case redisconn.Undone(err):
+		return protocol.Errorf(protocol.BackendError, "Redis did not take the command; nothing was sent, try again")
+	default:
+		return protocol.Unknownf("Redis did not answer; whether command %s was created is not known: read it, or repeat the request with the same idempotencyKey", id)
+	}
+}
+
+// unread is what the caller is told of a command that was created and cannot be read.
+func unread(err error, id string) *Refusal {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrNotFound):
+		return &Refusal{Error: protocol.Errorf(protocol.CommandNotFound, "command %s has ended, and is not kept any more", id)}
+	default:
+		return &Refusal{Error: protocol.Unknownf("command %s was created, but Redis does not say what has become of it: read it later", id), Cause: err}
+	}
+}
+
+// Wait is the command as it is when it has ended, or after so long at most. With wait 0, or
+// if the request must not wait, it is read once.
+func (s *Service) Wait(ctx context.Context, key *apps.Key, id string, wait time.Duration) (*Command, error) {
+	c, waiting, err := s.begin(ctx, key, id, wait)
+	if err != nil || waiting == nil {
+		return c, err
+	}
+	defer waiting.End()
+	return waiting.Until(ctx, wait, c)
+}
+
+// begin reads the command once, after the request has begun to wait.
+func (s *Service) begin(ctx context.Context, key *apps.Key, id string, wait time.Duration) (*Command, *Wait, error) {
+	var waiting *Wait
+	if wait > 0 {
+		waiting = s.opt.Waits.Begin(key.App.ID, key.ID, id)
+	}
+	if waiting == nil {
+		c, err := s.read(ctx, key.App.ID, id)
+		return c, nil, err
+	}
+	c, err := waiting.read(ctx)
+	if err != nil {
+		waiting.End()
+		return nil, nil, err
+	}
+	return c, waiting, nil
+}
+
+func (s *Service) read(ctx context.Context, app, id string) (*Command, error) {
+	step, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTime)
+	defer cancel()
+	return s.opt.Store.Read(step, app, id, "")
+}
+
+// Read is the command as it is now.
+func (s *Service) Read(ctx context.Context, app, id string) (*Command, error) {
+	return s.read(ctx, app, id)
+}
+
+// Cancel is Store.Cancel.
+func (s *Service) Cancel(ctx context.Context, app, id string) (*Command, error) {
+	return s.opt.Store.Cancel(ctx, app, id)
+}
+
+// List is Store.List.
+func (s *Service) List(ctx context.Context, app, channel string, status Status, after string, limit int) (Page, error) {
+	return s.opt.Store.List(ctx, app, channel, status, after, limit)
+}
+
+// Answers is Store.Answers.
+func (s *Service) Answers(ctx context.Context, app, id string, status Status, after string, limit int) (AnswersPage, error) {
+	return s.opt.Store.Answers(ctx, app, id, status, after, limit)
+}
+
+// Explain wraps what went wrong with reading, for a caller.
+func Explain(err error) error {
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return protocol.Errorf(protocol.CommandNotFound, "there is no such command")
+	case errors.Is(err, ErrFinal):
+		return protocol.Errorf(protocol.CommandFinal, "the command has ended, so it can't be cancelled")
+	default:
+		return fmt.Errorf("%w: %w", protocol.Errorf(protocol.BackendError, "Redis does not say what has become of the command; try again"), err)
+	}
+}

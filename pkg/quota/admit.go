@@ -1,0 +1,59 @@
+package quota
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/redisconn"
+)
+
+//go:embed admit.lua
+var admitLua string
+
+var admitScript = redis.NewScript(BucketLua + admitLua)
+
+// Why Admit does not admit a message.
+var (
+	ErrOverCap  = errors.New("over the cap of messages")
+	ErrOverRate = errors.New("over the rate of requests")
+)
+
+// Admit takes a token from the bucket for one message, unless that is nil, and counts the
+// message. It is for messages
+// that another script sends, whose keys lie in another slot: the cap is not exceeded,
+// whatever becomes of the message after that. With ErrOverRate, next is how long it is
+// until there is another token. After any other error but ErrOverCap it is not known
+// whether the message was counted.
+func Admit(ctx context.Context, rdb redis.UniversalClient, counter Counter, bucket *Bucket) (next time.Duration, err error) {
+	call := &redisconn.Call{
+		Script: admitScript, Keys: []string{counter.Key}, Args: []any{counter.Limit, counter.ExpiresAt.Unix()},
+	}
+	if bucket != nil {
+		call.Keys, call.Args = append(call.Keys, bucket.Key), append(call.Args, bucket.PerSec, bucket.Burst)
+	}
+	if err := redisconn.Exec(ctx, rdb, []*redisconn.Call{call}); err != nil {
+		return 0, err
+	}
+	reply, err := call.Reply.Int64Slice()
+	if err != nil {
+		return 0, err
+	}
+	switch reply[0] {
+	case 0:
+		return 0, nil
+	case -1:
+		return 0, ErrOverCap
+	default:
+		return time.Duration(reply[1]) * time.Millisecond, ErrOverRate
+	}
+}
+
+// GiveBack uncounts a message that was admitted and then not sent.
+func (c Counter) GiveBack(ctx context.Context, rdb redis.UniversalClient) error {
+	_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error { return p.Decr(ctx, c.Key).Err() })
+	return err
+}
