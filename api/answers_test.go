@@ -401,6 +401,11 @@ func checkRequest(d *document, r request, seen map[string]bool) (found []string)
 		for _, field := range sortedKeys(d.object(append(schema, "properties")...)) {
 			without := r
 			without.body = withoutField(r.body, field)
+			for dependent, on := range d.object(append(schema, "dependentRequired")...) {
+				if slices.Contains(texts(on), field) {
+					without.body = withoutField(without.body, dependent)
+				}
+			}
 			if without.send().status != http.StatusOK {
 				needed = append(needed, field)
 			}

@@ -114,6 +114,10 @@ func TestCreate(t *testing.T) {
 		{"everything", `{"data":1,"from":"x","waitMs":0,"ttlMs":604800000,"timeoutMs":86400000,"expect":100000,"idempotencyKey":"k","collapseKey":"é","notify":"devices/b"}`, func(n *command.New) {
 			n.From, n.TTL, n.Timeout, n.Expect, n.IdempotencyKey, n.CollapseKey, n.Notify = "x", 7*24*time.Hour, 24*time.Hour, 100000, "k", "é", "devices/b"
 		}, 0},
+		{"a rollout", `{"data":1,"ttlMs":1000,"rollout":{"perMinute":60}}`, func(n *command.New) { n.TTL, n.Rollout = time.Second, command.Rollout{PerMinute: 60} }, 10 * time.Second},
+		{"a rollout that aborts", `{"data":1,"ttlMs":1000,"rollout":{"abort":{"failedPct":10,"minAnswered":20},"perMinute":60}}`, func(n *command.New) {
+			n.TTL, n.Rollout = time.Second, command.Rollout{PerMinute: 60, FailedPct: 10, MinAnswered: 20}
+		}, 10 * time.Second},
 		{"the least", `{"data":1,"waitMs":25000,"ttlMs":0,"timeoutMs":1000,"expect":1}`, func(n *command.New) { n.Timeout, n.Expect = time.Second, 1 }, 25 * time.Second},
 	} {
 		f := &fake{command: ended}
@@ -141,7 +145,7 @@ func TestCreate(t *testing.T) {
 
 func equal(a, b command.New) bool {
 	return a.Channel == b.Channel && a.From == b.From && a.TTL == b.TTL && a.Timeout == b.Timeout && a.Expect == b.Expect &&
-		a.IdempotencyKey == b.IdempotencyKey && a.CollapseKey == b.CollapseKey && a.Notify == b.Notify
+		a.IdempotencyKey == b.IdempotencyKey && a.CollapseKey == b.CollapseKey && a.Notify == b.Notify && a.Rollout == b.Rollout
 }
 
 func TestCreateThatHasNotEnded(t *testing.T) {
@@ -204,6 +208,17 @@ func TestCreateRefuses(t *testing.T) {
 		{"notify a foreign channel", path, `{"data":1,"notify":"public/b"}`, 403, `{"error":"channel_not_authorized","message":"notify: this credential does not cover the channel \"public/b\""}`},
 		{"notify a reserved channel", path, `{"data":1,"notify":"_system/x"}`, 400, `{"error":"channel_reserved","message":"notify: `},
 		{"notify a pattern", path, `{"data":1,"notify":"devices/*"}`, 400, `{"error":"invalid_channel","message":"notify: `},
+		{"rollout a number", path, `{"data":1,"ttlMs":1000,"rollout":60}`, 400, `{"error":"invalid_request","message":"rollout is a number; it must be an object with the fields perMinute, abort"}`},
+		{"rollout null", path, `{"data":1,"ttlMs":1000,"rollout":null}`, 400, `{"error":"invalid_request","message":"rollout is null; it must be an object`},
+		{"rollout without a TTL", path, `{"data":1,"rollout":{"perMinute":60}}`, 400, `{"error":"invalid_request","message":"rollout needs a ttlMs over 0`},
+		{"rollout without a pace", path, `{"data":1,"ttlMs":1000,"rollout":{}}`, 400, `{"error":"invalid_request","message":"rollout.perMinute is missing; it must be a whole number of peers from 1 to 100000"}`},
+		{"rollout at no pace", path, `{"data":1,"ttlMs":1000,"rollout":{"perMinute":0}}`, 400, `{"error":"invalid_request","message":"rollout.perMinute is 0; it must be a whole number of peers from 1 to 100000, in plain digits"}`},
+		{"rollout with an unknown field", path, `{"data":1,"ttlMs":1000,"rollout":{"perHour":1}}`, 400, `{"error":"invalid_request","message":"there is no field \"rollout.perHour\"; the fields are perMinute, abort"}`},
+		{"rollout with a field twice", path, `{"data":1,"ttlMs":1000,"rollout":{"perMinute":1,"perMinute":1}}`, 400, `{"error":"invalid_request","message":"rollout.perMinute is there twice; send it once"}`},
+		{"abort true", path, `{"data":1,"ttlMs":1000,"rollout":{"perMinute":1,"abort":true}}`, 400, `{"error":"invalid_request","message":"rollout.abort is a boolean; it must be an object`},
+		{"abort at no share", path, `{"data":1,"ttlMs":1000,"rollout":{"perMinute":1,"abort":{"minAnswered":1}}}`, 400, `{"error":"invalid_request","message":"rollout.abort.failedPct is missing; it must be a whole number of percent from 1 to 100"}`},
+		{"abort over 100", path, `{"data":1,"ttlMs":1000,"rollout":{"perMinute":1,"abort":{"failedPct":101}}}`, 400, `{"error":"invalid_request","message":"rollout.abort.failedPct is 101; it must be a whole number of percent from 1 to 100, in plain digits"}`},
+		{"abort of nobody", path, `{"data":1,"ttlMs":1000,"rollout":{"perMinute":1,"abort":{"failedPct":1,"minAnswered":0}}}`, 400, `{"error":"invalid_request","message":"rollout.abort.minAnswered is 0`},
 		{"a foreign channel", "/v1/channels/public%2Fa/commands", `{"data":1}`, 403, `{"error":"channel_not_authorized"`},
 		{"a reserved channel", "/v1/channels/_system%2Fa/commands", `{"data":1}`, 400, `{"error":"channel_reserved"`},
 		{"a pattern", "/v1/channels/devices%2F*/commands", `{"data":1}`, 400, `{"error":"invalid_channel"`},

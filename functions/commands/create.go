@@ -110,6 +110,9 @@ func readFields(body api.Object) (n command.New, wait int64, err error) {
 		return n, 0, protocol.Errorf(protocol.InvalidChannel, "notify is empty; name a channel, or leave it out")
 	}
 	n.Notify = notify
+	if n.Rollout, err = readRollout(body, ttl); err != nil {
+		return n, 0, err
+	}
 	var has bool
 	if n.Data, has = body.Raw("data"); !has {
 		return n, 0, protocol.Errorf(protocol.MissingData, "data is missing; it may be any JSON value, null included")
@@ -138,4 +141,37 @@ func keyOf(body api.Object, name string) (string, error) {
 		err = protocol.Errorf(protocol.InvalidRequest, "%s is %d bytes long; it must be 1 to %d bytes", name, len(key), command.MaxKeyBytes)
 	}
 	return key, err
+}
+
+// readRollout reads the pace of hand-over.
+func readRollout(body api.Object, ttl int64) (r command.Rollout, err error) {
+	rollout, given, err := body.Member("rollout", "perMinute", "abort")
+	if err != nil || !given {
+		return r, err
+	}
+	if ttl == 0 {
+		return r, protocol.Errorf(protocol.InvalidRequest, "rollout needs a ttlMs over 0: hand-over at a pace takes its time")
+	}
+	perMinute, err := rollout.Int("perMinute", "peers", 1, command.MaxPerMinute, 0)
+	if err != nil {
+		return r, err
+	}
+	if perMinute == 0 {
+		return r, protocol.Errorf(protocol.InvalidRequest, "rollout.perMinute is missing; it must be a whole number of peers from 1 to %d", command.MaxPerMinute)
+	}
+	r.PerMinute = int(perMinute)
+	abort, given, err := rollout.Member("abort", "failedPct", "minAnswered")
+	if err != nil || !given {
+		return r, err
+	}
+	failed, err := abort.Int("failedPct", "percent", 1, 100, 0)
+	if err != nil {
+		return r, err
+	}
+	if failed == 0 {
+		return r, protocol.Errorf(protocol.InvalidRequest, "rollout.abort.failedPct is missing; it must be a whole number of percent from 1 to 100")
+	}
+	least, err := abort.Int("minAnswered", "peers", 1, command.MaxExpect, 1)
+	r.FailedPct, r.MinAnswered = int(failed), int(least)
+	return r, err
 }

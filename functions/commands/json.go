@@ -19,29 +19,12 @@ func appendCommand(b []byte, c *command.Command) []byte {
 	b = appendTime(append(b, ','), "createdAt", c.CreatedAt)
 	b = appendTime(append(b, ','), "expiresAt", c.ExpiresAt)
 	b = appendNumber(append(b, ','), "expect", int64(c.Expect))
-	b = appendCounts(append(b, ','), c.Counts)
+	b = command.AppendCounts(append(b, `,"counts":`...), c.Counts)
 	b = append(b, `,"answers":[`...)
 	b = appendAnswers(b, c.Answers)
 	b = append(b, ']')
 	if c.More {
 		b = append(b, `,"more":true`...)
-	}
-	return append(b, '}')
-}
-
-func appendCounts(b []byte, c command.Counts) []byte {
-	b = append(b, `"counts":{`...)
-	for i, one := range []struct {
-		name string
-		n    int
-	}{
-		{"sent", c.Sent}, {"received", c.Received}, {"running", c.Running}, {"succeeded", c.Succeeded},
-		{"failed", c.Failed}, {"rejected", c.Rejected}, {"timedOut", c.TimedOut}, {"missing", c.Missing},
-	} {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = appendNumber(b, one.name, int64(one.n))
 	}
 	return append(b, '}')
 }

@@ -19,6 +19,7 @@ local function hand(c, place, peer, confirms, old)
     r.attempt, r.data = old.attempt + 1, old.data
   else
     c.counts.sent = c.counts.sent + 1
+    c.moved = true
     c.bytes = c.bytes + per_peer
     redis.call('ZADD', PEERS .. c.id, 0, peer)
   end
@@ -50,7 +51,7 @@ end
 -- offer hands a command to a peer, if it may be.
 local function offer(c, place, peer, confirms, text)
   local old = text and parse(text)
-  if not old or again(old, confirms) then
+  if not old and in_pace(c) or old and again(old, confirms) then
     hand(c, place, peer, confirms, old)
     return true
   end
@@ -83,7 +84,7 @@ else
       end
       local peer, confirms, place = ARGV[at], ARGV[at + 1] == '1', (at - 7) / 3 + 1
       local text = redis.call('HGET', COMMAND .. other, '@' .. peer)
-      if not text or again(parse(text), confirms) then
+      if not text and in_pace(c) or text and again(parse(text), confirms) then
         if payloads[other] == nil then
           payloads[other] = redis.call('HGET', COMMAND .. other, 'payload')
           budget = budget - #payloads[other]

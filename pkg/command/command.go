@@ -52,6 +52,7 @@ const (
 	MaxTimeout     = 24 * time.Hour
 	DefaultTimeout = 30 * time.Second
 	MaxExpect      = 100_000
+	MaxPerMinute   = 100_000         // hand-overs of a rollout
 	Grace          = 2 * time.Second // in which a command without a TTL may be claimed
 	MaxKeyBytes    = 128             // of an idempotency or collapse key
 	MaxAnswerBytes = 16 << 10        // of an answer's data

@@ -28,15 +28,24 @@ type New struct {
 	IdempotencyKey string // "": none
 	CollapseKey    string // "": none
 	Notify         string // the channel of the snapshots; "": none
+	Rollout        Rollout
 
 	HasToken bool // the request has taken its token already (Service.Create)
 	// WokenBy is the process that waits for the end ([Waits.Process]); "": none.
 	WokenBy string
 }
 
+// Rollout is the pace at which a command is handed over.
+type Rollout struct {
+	PerMinute int // 0: any number of hand-overs
+	// The command is aborted when FailedPct percent of the peers that have ended have
+	// failed, rejected it or timed out, and at least MinAnswered have ended. 0: it is not.
+	FailedPct, MinAnswered int
+}
+
 // fingerprint is that of all that the caller asked for.
 func (n *New) fingerprint() string {
-	return idempotency.Fingerprint(string(n.Data), n.From, n.TTL.String(), n.Timeout.String(), fmt.Sprint(n.Expect), n.CollapseKey, n.Notify)
+	return idempotency.Fingerprint(string(n.Data), n.From, n.TTL.String(), n.Timeout.String(), fmt.Sprint(n.Expect), n.CollapseKey, n.Notify, fmt.Sprint(n.Rollout))
 }
 
 // NewID draws the id of a command of the channel.
@@ -58,11 +67,15 @@ func (s *Store) Create(ctx context.Context, n New) (id string, repeated bool, er
 		keep, print = idempotency.ID(n.Channel, n.IdempotencyKey), n.fingerprint()
 	}
 	call := s.call(s.scripts.create, p.bucket, p.local, n.Channel, payload, n.From, n.TTL.Milliseconds(), n.Timeout.Milliseconds(),
-		n.Expect, n.CollapseKey, n.Notify, n.Key.ID, print, n.WokenBy, bytesOf(&n, payload))
+		n.Expect, n.CollapseKey, n.Notify, n.Key.ID, print, n.WokenBy, bytesOf(&n, payload),
+		n.Rollout.PerMinute, n.Rollout.FailedPct, n.Rollout.MinAnswered)
 	call.Keys = append(call.Keys, p.bucket.Members(n.Channel), p.bucket.Idempotency(keep))
 	open := n.TTL
-	if open == 0 {
+	switch {
+	case open == 0:
 		open = Grace
+	case n.Rollout.PerMinute > 0:
+		open = min(open, time.Second)
 	}
 	if err := s.exec(ctx, []rediskeys.Bucket{p.bucket}, open, []*redisconn.Call{call}); err != nil {
 		return "", false, err

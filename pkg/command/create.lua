@@ -6,7 +6,8 @@
 -- [7] ttl, [8] timeout, [9] expect (0: as many as are there, at least 1), [10]
 -- collapse key, [11] channel of the snapshots, [12] id of the key that asks, [13]
 -- fingerprint of the body ('': no idempotency key), [14] process that waits for the end
--- ('': none), [15] bytes
+-- ('': none), [15] bytes, [16] hand-overs a minute (0: any number), [17] the share in
+-- percent at which it is aborted (0: at none), and [18] of how many at least
 -- Returns {ended, what}: 'created'; 'repeated', and the id that was kept; or 'nobody',
 -- 'full' or 'conflict', and then nothing was done.
 local grace = 2000 -- for a hand-over without a TTL
@@ -90,7 +91,8 @@ local open = now + (ttl == 0 and grace or ttl)
 redis.call('HSET', COMMAND .. id, 'status', 'waiting', 'channel', channel, 'from', ARGV[6], 'payload', ARGV[5], 'seq', seq,
   'created', number(now), 'ttl', ARGV[7], 'open', number(open), 'timeout', ARGV[8], 'expect', number(expect),
   'counts', '0 0 0 0 0 0 0', 'next', number(open), 'kept', ARGV[13] ~= '' and KEYS[9] or '', 'collapse', ARGV[10],
-  'wake', ARGV[14], 'bytes', ARGV[15], 'notify', ARGV[11], 'key', ARGV[12])
+  'wake', ARGV[14], 'bytes', ARGV[15], 'notify', ARGV[11], 'key', ARGV[12], 'told', '0', 'tell', '0', 'untold', '0',
+  'pace', ARGV[16], 'failed_pct', ARGV[17], 'min_answered', ARGV[18])
 redis.call('PEXPIRE', COMMAND .. id, most_kept)
 -- Others that are listed may have expired. Two are looked at for each that comes.
 for _, oldest in ipairs(redis.call('ZRANGE', listed, 0, 1)) do
@@ -105,6 +107,9 @@ if ttl > 0 then
   redis.call('PEXPIRE', queue, most_kept)
 end
 deadline(id, open)
+if tonumber(ARGV[16]) > 0 then
+  deadline('p' .. id, now + pace_step)
+end
 if ARGV[13] ~= '' then
   keep(KEYS[9], ARGV[13], id, most_kept)
 end

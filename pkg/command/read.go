@@ -1,13 +1,11 @@
 package command
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"strconv"
 	"strings"
 
-	"fleetwire/pkg/deadline"
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
@@ -60,16 +58,6 @@ func (s *Store) Cancel(ctx context.Context, app, id string) (*Command, error) {
 	default:
 		return parseView(p.bucket, r.list(2))
 	}
-}
-
-// Due sees to commands whose deadlines are over: it is the handler of their kind
-// (pkg/deadline).
-func (s *Store) Due(ctx context.Context, due []deadline.Due) error {
-	var failed error
-	for _, d := range due {
-		failed = cmp.Or(failed, s.settle(ctx, d.Bucket, d.IDs))
-	}
-	return failed
 }
 
 // settle sees to what has fallen due of commands of a bucket.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"fleetwire/pkg/apps"
+	"fleetwire/pkg/deadline"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
@@ -31,7 +32,14 @@ func (s *Store) retain(b rediskeys.Bucket, locals reply) {
 	}
 	e := ended{app: app}
 	for i := 0; i+1 < len(locals); i += 2 {
+		if locals.text(i) == "!" {
+			s.look(b)
+			continue
+		}
 		e.names = append(e.names, b.Tag()+locals.text(i), locals.text(i+1))
+	}
+	if len(e.names) == 0 {
+		return
 	}
 	s.retaining.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), retainTime)
@@ -39,6 +47,17 @@ func (s *Store) retain(b rediskeys.Bucket, locals reply) {
 		if err := s.ended.Do(ctx, e); err != nil {
 			s.complain(err)
 		}
+	})
+}
+
+// look has nodes look for deadlines in the bucket at once. If this process dies meanwhile,
+// they do when another deadline there is over.
+func (s *Store) look(b rediskeys.Bucket) {
+	s.retaining.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), retainTime)
+		defer cancel()
+		touch := deadline.Touch(s.opt.Keys, deadline.Set{Kind: deadline.Commands, Bucket: b})
+		_ = redisconn.Exec(ctx, s.opt.Redis, []*redisconn.Call{touch})
 	})
 }
 

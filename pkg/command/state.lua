@@ -11,7 +11,10 @@
 --   channel), created, ttl, open (until when it may be handed over), timeout, expect,
 --   counts (how many peers are in each of states, in that order), missing, ended, next
 --   (its deadline, 0: none), kept (its idempotency key), collapse, wake (processes that
---   wait for its end), bytes (roughly, of all of it)
+--   wait for its end), bytes (roughly, of all of it); notify (the channel of the snapshots),
+--   key (whose command it is), told (when the last snapshot was taken), tell (when the next
+--   is due, 0: none is), untold (1: something has changed since the last); pace (hand-overs a
+--   minute, 0: any number), failed_pct and min_answered (when a rollout is aborted)
 -- and for each peer that was handed it '@'peer, a record:
 --   STATUS ATTEMPT SENT ANSWERED HOLDER, newline, data
 -- and '!'peer, if an answer came after the peer had timed out:
@@ -34,11 +37,13 @@ local kept_for = day -- an ended command, and its idempotency key
 local most_running = 7 * day -- from hand-over, however often running starts the timeout anew
 local most_kept = 16 * day -- a command of which nobody sees the end
 local attempts = 5
+local pace_step = 1000 -- at least, between two tries to hand over at a pace
 local per_peer = 340 -- bytes of a record, beside its data
 local at_once = 500 -- due peers of one run, and arguments of one call: Lua's stack is bounded
 
 -- What the script returns beside its answer: the id and bytes of each command that has
--- ended in this run, for the budget of the app (pkg/command, retain).
+-- ended in this run, for the budget of the app (pkg/command, retain); and '!', 0 if it set
+-- deadlines that its caller does not know of, for which nodes have to look there.
 local ended = {}
 
 local function number(n) return string.format('%.0f', n) end
@@ -53,13 +58,15 @@ end
 
 local function load(id)
   local v = redis.call('HMGET', COMMAND .. id, 'status', 'channel', 'created', 'ttl', 'open', 'timeout',
-    'expect', 'counts', 'next', 'kept', 'wake', 'bytes', 'seq')
+    'expect', 'counts', 'next', 'kept', 'wake', 'bytes', 'seq', 'notify', 'told', 'tell', 'untold', 'pace', 'failed_pct',
+    'min_answered')
   if not v[1] then
     return nil
   end
   local c = {id = id, status = v[1], channel = v[2], created = tonumber(v[3]), ttl = tonumber(v[4]), open = tonumber(v[5]),
     timeout = tonumber(v[6]), expect = tonumber(v[7]), counts = {}, next = tonumber(v[9]), kept = v[10], wake = v[11],
-    bytes = tonumber(v[12]), seq = v[13]}
+    bytes = tonumber(v[12]), seq = v[13], notify = v[14], told = tonumber(v[15]), tell = tonumber(v[16]), untold = v[17],
+    pace = tonumber(v[18]), failed_pct = tonumber(v[19]), min_answered = tonumber(v[20])}
   local i = 0
   for n in v[8]:gmatch('%d+') do
     i = i + 1
@@ -89,7 +96,7 @@ local function move(c, r, status)
   c.counts[r.status] = c.counts[r.status] - 1
   c.counts[status] = c.counts[status] + 1
   r.status = status
-  c.changed = true
+  c.changed, c.moved = true, true
 end
 
 -- release: the node that holds the hand-over need not see to it any more.
@@ -109,7 +116,10 @@ local function time_out(c, peer, r)
 end
 
 local function finish(c, status)
-  c.status, c.ended, c.changed = status, now, true
+  c.status, c.ended, c.changed, c.moved = status, now, true, true
+  if c.pace > 0 then
+    deadline('p' .. c.id, 0)
+  end
   c.missing = math.max(0, c.expect - finished(c) - pending(c))
   redis.call('ZREM', QUEUE .. c.channel, c.id)
   for _, key in ipairs({COMMAND .. c.id, PEERS .. c.id, DUE .. c.id}) do
@@ -122,6 +132,25 @@ local function finish(c, status)
     redis.pcall('PUBLISH', WAKE .. process, c.id)
   end
   ended[#ended + 1], ended[#ended + 2] = c.id, number(c.bytes)
+end
+
+-- close stops the hand-over. Peers whose hand-over was taken back time out.
+local function close(c)
+  local taken = redis.call('ZRANGEBYSCORE', DUE .. c.id, number(c.open), number(c.open))
+  c.open, c.changed = math.min(c.open, now), true
+  redis.call('ZREM', QUEUE .. c.channel, c.id)
+  for _, peer in ipairs(taken) do
+    local r = parse(redis.call('HGET', COMMAND .. c.id, '@' .. peer))
+    if r.holder == '*' then
+      time_out(c, peer, r)
+    end
+  end
+end
+
+-- fails says whether a rollout has to stop.
+local function fails(c, done)
+  local n = c.counts
+  return c.failed_pct > 0 and done >= c.min_answered and (n.failed + n.rejected + n.timed_out) * 100 >= c.failed_pct * done
 end
 
 -- conclude ends the command if nothing more can change its status.
@@ -138,6 +167,9 @@ local function conclude(c)
       end
     end
     finish(c, status)
+  elseif fails(c, done) then
+    close(c)
+    finish(c, 'aborted')
   elseif c.open <= now then
     redis.call('ZREM', QUEUE .. c.channel, c.id)
     if handed == done then
@@ -159,19 +191,6 @@ local function settle(c)
   c.more, c.changed = #due == at_once, true
   if not c.more then
     conclude(c)
-  end
-end
-
--- close stops the hand-over. Peers whose hand-over was taken back time out.
-local function close(c)
-  local taken = redis.call('ZRANGEBYSCORE', DUE .. c.id, number(c.open), number(c.open))
-  c.open, c.changed = math.min(c.open, now), true
-  redis.call('ZREM', QUEUE .. c.channel, c.id)
-  for _, peer in ipairs(taken) do
-    local r = parse(redis.call('HGET', COMMAND .. c.id, '@' .. peer))
-    if r.holder == '*' then
-      time_out(c, peer, r)
-    end
   end
 end
 
@@ -198,11 +217,25 @@ local function save(c)
     fields[#fields + 1], fields[#fields + 2], fields[#fields + 3], fields[#fields + 4] = 'ended', number(c.ended), 'missing', c.missing
   end
   redis.call('HSET', COMMAND .. c.id, unpack(fields))
+  if c.moved and c.notify ~= '' then
+    local tell = math.max(now, c.told + 1000)
+    if c.tell == 0 or tell < c.tell then
+      c.tell = tell
+      deadline('n' .. c.id, tell)
+      ended[#ended + 1], ended[#ended + 2] = '!', '0'
+    end
+    redis.call('HSET', COMMAND .. c.id, 'untold', '1', 'tell', number(c.tell))
+  end
   if due ~= c.next then
     deadline(c.id, due)
     c.next = due
   end
-  c.changed, c.ended = false, nil
+  c.changed, c.moved, c.ended = false, false, nil
+end
+
+-- in_pace says whether one more peer may be handed the command now.
+local function in_pace(c)
+  return c.pace == 0 or finished(c) + pending(c) < 1 + math.floor((now - c.created) * c.pace / 60000)
 end
 
 -- The commands of this run, each loaded and settled once.

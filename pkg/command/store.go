@@ -44,6 +44,10 @@ var (
 	listLua string
 	//go:embed forget.lua
 	forgetLua string
+	//go:embed tell.lua
+	tellLua string
+	//go:embed pace.lua
+	paceLua string
 	//go:embed retain.lua
 	retainLua string
 
@@ -62,7 +66,7 @@ var (
 
 // scripts are all scripts, by one clock.
 type scripts struct {
-	create, claim, answer, end, takeBack, read, answers, list, forget *redis.Script
+	create, claim, answer, end, takeBack, read, answers, list, forget, tell, pace *redis.Script
 }
 
 func newScripts(clock string) *scripts {
@@ -75,7 +79,7 @@ func newScripts(clock string) *scripts {
 	}
 	return &scripts{
 		create: script(idempotency.Lua, createLua), claim: script(claimLua), answer: script(answerLua), end: script(endLua),
-		takeBack: script(takeBackLua), read: script(readLua), answers: script(answersLua), list: script(listLua), forget: script(forgetLua),
+		takeBack: script(takeBackLua), read: script(readLua), answers: script(answersLua), list: script(listLua), forget: script(forgetLua), tell: script(tellLua), pace: script(paceLua),
 	}
 }
 
@@ -87,7 +91,10 @@ type Options struct {
 	Keys  rediskeys.Namespace
 	// Apps is the document in force: it says how many bytes of ended commands are kept.
 	Apps *apps.Store
-	Log  *slog.Logger
+	// Publisher publishes snapshots of commands that have somebody to notify; a Store whose
+	// Due is not called needs none.
+	Publisher Publisher
+	Log       *slog.Logger
 }
 
 // Store keeps commands. It is safe for concurrent use.

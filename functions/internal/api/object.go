@@ -20,6 +20,7 @@ import (
 // a value of the wrong type to all of them but [Object.Object].
 type Object struct {
 	members map[string][]byte
+	within  string // "rollout." if it is the member rollout of a body
 }
 
 // ReadObject reads the body of r, which must be a JSON object in at most most
@@ -51,13 +52,37 @@ func ReadObject(w http.ResponseWriter, r *http.Request, most int64, known ...str
 	return o, nil
 }
 
+// Member reads an object within the object, with no other fields than known and none of
+// them twice. Errors in it name it, as in rollout.perMinute.
+func (o Object) Member(name string, known ...string) (m Object, given bool, err error) {
+	value, given := o.members[name]
+	if !given {
+		return Object{}, false, nil
+	}
+	m = Object{members: make(map[string][]byte, len(known)), within: o.within + name + "."}
+	if value[0] != '{' {
+		return m, true, wrongType(o.within+name, value, "an object with the fields "+strings.Join(known, ", "))
+	}
+	var bad *protocol.Error
+	err = protocol.ScanObject(value, func(field string, value []byte) error {
+		if bad = m.add(field, value, known); bad != nil {
+			return bad
+		}
+		return nil
+	})
+	if bad != nil {
+		return m, true, bad
+	}
+	return m, true, err
+}
+
 // add takes in one member, unless it is unknown or there already.
 func (o Object) add(name string, value []byte, known []string) *protocol.Error {
 	if !slices.Contains(known, name) {
-		return protocol.Errorf(protocol.InvalidRequest, "there is no field %s; the fields are %s", Quote(name), strings.Join(known, ", "))
+		return protocol.Errorf(protocol.InvalidRequest, "there is no field %s; the fields are %s", Quote(o.within+name), strings.Join(known, ", "))
 	}
 	if _, twice := o.members[name]; twice {
-		return protocol.Errorf(protocol.InvalidRequest, "%s is there twice; send it once", name)
+		return protocol.Errorf(protocol.InvalidRequest, "%s is there twice; send it once", o.within+name)
 	}
 	o.members[name] = value
 	return nil
@@ -115,11 +140,11 @@ func (o Object) Int(name, unit string, least, most, absent int64) (int64, error)
 	}
 	want := fmt.Sprintf("a whole number of %s from %d to %d, in plain digits", unit, least, most)
 	if protocol.Kind(value) != "a number" {
-		return 0, wrongType(name, value, want)
+		return 0, wrongType(o.within+name, value, want)
 	}
 	n, err := strconv.ParseInt(string(value), 10, 64)
 	if err != nil || n < least || n > most {
-		return 0, protocol.Errorf(protocol.InvalidRequest, "%s is %s; it must be %s", name, shorten(string(value)), want)
+		return 0, protocol.Errorf(protocol.InvalidRequest, "%s is %s; it must be %s", o.within+name, shorten(string(value)), want)
 	}
 	return n, nil
 }
