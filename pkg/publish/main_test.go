@@ -129,7 +129,7 @@ func (s *service) seen(result string) int {
 func (s *service) wait() int {
 	s.Service.mu.Lock()
 	defer s.Service.mu.Unlock()
-	return len(s.waiting)
+	return s.waiting.messages
 }
 
 func app(id string, messages int64) *apps.App {

@@ -54,6 +54,7 @@ type Message struct {
 	FromMetadata []byte // JSON object shown to receivers that ask for it, or nil
 	Data         []byte // any JSON value, delivered byte for byte
 	Connection   uint64 // the sending connection, which does not get the message back; 0 for REST
+	Sender       Sender // the sending connection; nil for REST
 
 	// CountSubscribers asks for Result.Subscribers.
 	CountSubscribers bool
@@ -116,13 +117,17 @@ var errAway = errors.New("redis is away")
 type Service struct {
 	opt Options
 
-	mu      sync.Mutex
-	waiting []item
-	bytes   int  // of waiting
-	busy    bool // a flush is under way
+	mu       sync.Mutex
+	waiting  queue
+	pressure backpressure
+	busy     bool // a round trip is under way, or about to be
+
+	batch []*item // of the round trip under way
 }
 
+// item is a message that waits.
 type item struct {
+	next     *item // of the same sender
 	app      *apps.App
 	bucketOf *apps.Key // whose token it takes, or nil
 	outgoing *broker.Outgoing
@@ -207,18 +212,20 @@ func (s *Service) enqueue(m Message, done Completion) (lead bool, refused *proto
 		From: m.From, FromMetadata: m.FromMetadata, Data: m.Data, Connection: m.Connection,
 	})
 	o.CountSubscribers = m.CountSubscribers
-
-	s.mu.Lock()
-	if s.bytes+o.Size() > maxWaitingBytes {
-		s.mu.Unlock()
-		return false, s.refuse("Redis does not keep up; " + none)
-	}
-	it := item{m.Grant.App, nil, o, done, m.Channel, m.To, m.From, len(m.Data)}
+	it := &item{nil, m.Grant.App, nil, o, done, m.Channel, m.To, m.From, len(m.Data)}
 	if m.TakeToken {
 		it.bucketOf = m.Grant.Key
 	}
-	s.waiting = append(s.waiting, it)
-	s.bytes += o.Size()
+
+	s.mu.Lock()
+	if s.waiting.bytes+o.Size() > maxWaitingBytes {
+		s.mu.Unlock()
+		return false, s.refuse("Redis does not keep up; " + none)
+	}
+	l := s.waiting.add(it, &m)
+	if m.Sender != nil {
+		s.pressure.sent(&s.waiting, l, m.Sender)
+	}
 	lead = !s.busy
 	s.busy = true
 	s.mu.Unlock()
@@ -243,10 +250,8 @@ func check(m *Message) *protocol.Error {
 func (s *Service) lead() {
 	s.trip()
 	s.mu.Lock()
-	more := len(s.waiting) > 0
-	if !more {
-		s.idle()
-	}
+	s.busy = s.waiting.messages > 0
+	more := s.busy
 	s.mu.Unlock()
 	if more {
 		go s.flush()
@@ -265,37 +270,28 @@ func (s *Service) trip() bool {
 	// many REST requests twice as many share a round trip.
 	runtime.Gosched()
 	s.mu.Lock()
-	batch := s.take()
+	batch, bytes := s.waiting.take(s.batch[:0])
+	resuming := s.pressure.resuming(&s.waiting)
+	s.busy = len(batch) > 0
 	s.mu.Unlock()
-	if batch == nil {
+	for _, sender := range resuming {
+		sender.Resume()
+	}
+	if len(batch) == 0 {
 		return false
 	}
+	began := time.Now()
 	s.publish(batch)
-	clear(batch) // the slice lives on in waiting; let go of what was answered
+	took := time.Since(began)
+	s.mu.Lock()
+	s.pressure.learn(len(batch), bytes, took)
+	s.mu.Unlock()
+	clear(batch) // the slice is used again; let go of what was answered
+	s.batch = batch
 	return true
 }
 
-// idle is called with s.mu held, when nothing waits.
-func (s *Service) idle() { s.busy, s.waiting = false, nil }
-
-// take is called with s.mu held.
-func (s *Service) take() []item {
-	n, size := 0, 0
-	for n < len(s.waiting) && n < maxBatchMessages && size < maxBatchBytes {
-		size += s.waiting[n].outgoing.Size()
-		n++
-	}
-	if n == 0 {
-		s.idle()
-		return nil
-	}
-	batch := s.waiting[:n:n]
-	s.waiting = s.waiting[n:]
-	s.bytes -= size
-	return batch
-}
-
-func (s *Service) publish(items []item) {
+func (s *Service) publish(items []*item) {
 	now := s.opt.Now()
 	batches := batchesOf(s.opt.Keys, items, now)
 
@@ -345,7 +341,7 @@ func (s *Service) publish(items []item) {
 }
 
 // batchesOf sorts messages by app, and those that take tokens by bucket.
-func batchesOf(keys rediskeys.Namespace, items []item, now time.Time) []broker.Batch {
+func batchesOf(keys rediskeys.Namespace, items []*item, now time.Time) []broker.Batch {
 	var batches []broker.Batch
 	of := map[string]int{}       // app id → its batch
 	rates := map[*apps.Key]int{} // key → the rate in its app's batch

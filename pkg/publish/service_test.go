@@ -144,8 +144,8 @@ func TestWaitingBytesAreBounded(t *testing.T) {
 	redistest.Eventually(t, patience, "all is published", func() bool { return s.seen("ok") == accepted+3 })
 	s.Service.mu.Lock()
 	defer s.Service.mu.Unlock()
-	if s.bytes != 0 || s.waiting != nil || s.busy {
-		t.Errorf("%d bytes in %d messages seem to wait, busy: %v", s.bytes, len(s.waiting), s.busy)
+	if s.waiting.bytes != 0 || s.waiting.messages != 0 || s.busy {
+		t.Errorf("%d bytes in %d messages seem to wait, busy: %v", s.waiting.bytes, s.waiting.messages, s.busy)
 	}
 }
 

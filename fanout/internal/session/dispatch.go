@@ -47,7 +47,7 @@ func (s *Session) handleSend(f *protocol.ClientFrame) *protocol.Error {
 func (s *Session) submit(m publish.Message, f *protocol.ClientFrame) *protocol.Error {
 	grant := s.Grant()
 	m.Grant, m.From, m.FromMetadata = grant, grant.Peer, grant.PeerMetadata
-	m.Data, m.Connection = f.Data, s.ID()
+	m.Data, m.Connection, m.Sender = f.Data, s.ID(), s
 	if f.RequestID == "" { // as telemetry mostly comes: there is nothing to keep
 		return s.opt.Publisher.Submit(m, (*unanswered)(s))
 	}

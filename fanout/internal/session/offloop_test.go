@@ -6,6 +6,7 @@ import (
 
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/protocol"
+	"fleetwire/pkg/publish"
 )
 
 // slowVerify makes refreshes wait. begun has one for each that is being checked.
@@ -45,4 +46,28 @@ func TestTokensAreCheckedOffTheLoop(t *testing.T) {
 	if n := len(w.publisher.published()); n != 1 {
 		t.Errorf("%d messages published, want 1", n)
 	}
+}
+
+// A publisher may pause the connection that a message comes from: its further frames wait,
+// and those of others do not.
+func TestPublisherPausesTheSender(t *testing.T) {
+	w := newWorld(t)
+	senders := make(chan publish.Sender, 1)
+	w.publisher.answer = func(m publish.Message) (publish.Result, *protocol.Error) {
+		if string(m.Data) == "1" {
+			m.Sender.Pause()
+			senders <- m.Sender
+		}
+		return publish.Result{}, nil
+	}
+	p, other := w.connect(w.grant("device-1")), w.connect(w.grant("device-1"))
+	p.Write(join(text(`{"type":"publish","channel":"devices/a","data":1,"requestId":"1"}`), text(`{"type":"publish","channel":"devices/a","data":2,"requestId":"2"}`)))
+	sender := <-senders
+	p.Want(anAck("1"))
+	other.Want(alive)
+	if n := len(w.publisher.published()); n != 1 {
+		t.Errorf("%d messages published while the connection is paused, want 1", n)
+	}
+	sender.Resume()
+	p.Want(anAck("2"))
 }
