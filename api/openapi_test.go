@@ -12,6 +12,7 @@ import (
 	"fleetwire/pkg/command"
 	"fleetwire/pkg/presence"
 	"fleetwire/pkg/protocol"
+	"fleetwire/pkg/registry"
 	"fleetwire/pkg/usage"
 )
 
@@ -97,6 +98,7 @@ func checkRESTLimits(d *document) []string {
 		{[]string{"components", "parameters", "Limit", "schema", "maximum"}, usage.MaxLimit},
 		{[]string{"components", "parameters", "PeersLimit", "schema", "default"}, presence.MaxPage},
 		{[]string{"components", "parameters", "PeersLimit", "schema", "maximum"}, presence.MaxPage},
+		{[]string{"components", "parameters", "PeersLimit", "schema", "maximum"}, registry.MaxPage},
 	})
 }
 

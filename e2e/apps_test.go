@@ -16,6 +16,7 @@ type (
 		Suspended bool      `json:"suspended"`
 		Plan      planDoc   `json:"plan"`
 		Limits    limitsDoc `json:"limits"`
+		GraceMs   int       `json:"graceMs,omitempty"` // 0: the usual
 		Keys      []*keyDoc `json:"keys"`
 	}
 	planDoc struct {

@@ -11,6 +11,7 @@ import (
 	"fleetwire/pkg/command"
 	"fleetwire/pkg/orders"
 	"fleetwire/pkg/presence"
+	"fleetwire/pkg/registry"
 	"fleetwire/pkg/revocation"
 	"fleetwire/pkg/usage"
 )
@@ -26,9 +27,11 @@ func NewNode(opt node.Options, rest bool) (*node.Node, error) {
 	store := command.NewStore(command.Options{Redis: opt.Redis, Keys: opt.Keys, Apps: opt.Apps, Log: opt.Log})
 	waits := command.NewWaits(store, opt.Redis, opt.Log)
 	n.OnEnd(waits.Drain, func() { waits.Close(); store.Wait() })
+	sender := orders.NewSender(opt.Redis, opt.Keys)
 	n.MountControlPlane(routes.New(routes.Config{
 		Apps: opt.Apps, Limiter: n.Limiter(), Publisher: n.Publisher(), Log: opt.Log,
-		Connections: orders.NewSender(opt.Redis, opt.Keys), Revocations: revocation.NewList(opt.Redis, opt.Keys),
+		Registry: registry.NewReader(opt.Redis, opt.Keys), Shower: sender,
+		Connections: sender, Revocations: revocation.NewList(opt.Redis, opt.Keys),
 		Members: func(ctx context.Context, app, channel, after string, limit int) (presence.Page, error) {
 			return presence.List(ctx, opt.Redis, opt.Keys, app, channel, after, limit)
 		},

@@ -27,6 +27,7 @@ import (
 	"fleetwire/fanout/internal/watchers"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/broker"
+	"fleetwire/pkg/deadline"
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/orders"
 	"fleetwire/pkg/presence"
@@ -34,6 +35,7 @@ import (
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
+	peers "fleetwire/pkg/registry"
 	"fleetwire/pkg/telemetry"
 	"fleetwire/pkg/usage"
 )
@@ -81,6 +83,8 @@ type Node struct {
 	watchers    *watchers.Watchers
 	publisher   *publish.Service
 	inbox       *orders.Inbox
+	recorder    *peers.Recorder
+	deadlines   *deadline.Worker
 	limiter     *quota.RateLimiter
 	connections *quota.Connections
 	usage       *usage.Recorder
@@ -131,13 +135,14 @@ func New(opt Options) (*Node, error) {
 	messages := broker.New(broker.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health})
 	n.receiver = receiver.New(receiver.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Node: n.id, Process: messages.Process()})
 	n.hub = hub.New(n.receiver)
-	n.inbox = orders.NewInbox(orders.InboxOptions{Redis: opt.Redis, Keys: opt.Keys, Node: n.id, Close: n.hub.Disconnect, Log: opt.Log})
+	n.inbox = orders.NewInbox(orders.InboxOptions{Redis: opt.Redis, Keys: opt.Keys, Node: n.id, Close: n.hub.Disconnect, Show: n.show, Log: opt.Log})
+	n.newRecorder()
 	n.usage = usage.NewRecorder(usage.RecorderOptions{Redis: opt.Redis, Keys: opt.Keys, Now: opt.Now, Log: opt.Log})
 	n.publisher = publish.New(publish.Options{Keys: opt.Keys, Usage: n.usage, Broker: messages, Up: n.health.Up, Log: opt.Log, Now: opt.Now, Observe: n.metrics.Published})
 	n.limiter = quota.NewRateLimiter(opt.Redis, opt.Keys)
 	n.limiter.Watch(n.health)
 	n.connections = quota.NewConnections(opt.Redis, opt.Keys, n.id)
-	n.members = members.NewTracker(members.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Identified: n.receiver.SetIdentity})
+	n.members = members.NewTracker(members.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Reap: n.recorder.Reap, Identified: n.identified})
 	n.watchers = watchers.New(watchers.Options{Interest: n.receiver, Log: opt.Log, Load: func(ctx context.Context, channels []presence.ChannelID) ([]presence.State, error) {
 		return presence.Load(ctx, opt.Redis, opt.Keys, channels)
 	}})
@@ -147,7 +152,7 @@ func New(opt Options) (*Node, error) {
 		Hub: n.hub, Publisher: n.publisher, Members: n.members, Watchers: n.watchers,
 		Directory: opt.Apps.Current, Now: opt.Now,
 		Conn: conn.Options{Loops: loops, Ticks: ticks(), Log: opt.Log},
-		Left: n.left, Ended: n.ended,
+		Left: n.left, Ended: n.ended, Changed: n.changed,
 	}
 	n.metrics.CountDeliveries(n.hub.Delivered)
 	n.metrics.CountPresence(n.watchers.Frames, n.watchers.Views)
@@ -245,7 +250,14 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	run(n.connections.Run)
 	run(n.inbox.Run)
+	run(n.deadlines.Run)
 	run(n.usage.Run)
+	recorded := make(chan struct{})
+	recording, stopRecording := context.WithCancel(inner)
+	go func() {
+		defer close(recorded)
+		n.recorder.Run(recording)
+	}()
 	run(n.members.Run)
 	run(n.watchers.Run)
 	run(func(ctx context.Context) { n.receiver.Run(ctx, n.deliver) })
@@ -289,6 +301,9 @@ func (n *Node) Run(ctx context.Context) error {
 	n.sessions.wait()
 	n.door.Close()
 	<-accepting
+	// Before the node gives its identity back, and what it holds with that.
+	stopRecording()
+	<-recorded
 	stop()
 	parts.Wait()
 	for _, end := range n.ends {

@@ -98,15 +98,23 @@ func unfinished(revoked bool, closed int64, err error) error {
 	return fmt.Errorf("%w: %w", shown, err)
 }
 
-func readDisconnect(r *http.Request) (peer string, revoke bool, err error) {
-	peer, err = url.PathUnescape(r.PathValue("peer"))
+// readPeer reads the peer in the path.
+func readPeer(r *http.Request) (string, error) {
+	peer, err := url.PathUnescape(r.PathValue("peer"))
 	if err != nil {
-		return "", false, protocol.Errorf(protocol.InvalidPeerID,
+		return "", protocol.Errorf(protocol.InvalidPeerID,
 			"the peer in the path has a broken escape (%v); percent-encode it, a literal %% as %%25", err)
 	}
 	if !protocol.ValidPeerID(peer) {
-		return "", false, protocol.Errorf(protocol.InvalidPeerID,
+		return "", protocol.Errorf(protocol.InvalidPeerID,
 			"invalid peer id %s in the path: use 1 to %d printable ASCII characters", api.Quote(peer), protocol.MaxPeerIDBytes)
+	}
+	return peer, nil
+}
+
+func readDisconnect(r *http.Request) (peer string, revoke bool, err error) {
+	if peer, err = readPeer(r); err != nil {
+		return "", false, err
 	}
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {

@@ -1,5 +1,6 @@
 // Package peers serves what a backend may ask and do about the peers of its app:
-// GET /v1/channels/{channel}/peers and DELETE /v1/peers/{peer} (protocol §5).
+// GET /v1/channels/{channel}/peers, GET /v1/peers, and GET and DELETE
+// /v1/peers/{peer} (protocol §5).
 package peers
 
 import (
@@ -13,9 +14,11 @@ type Config struct {
 	Connections Connections
 	Revocations Revocations
 	Members     Members
+	Registry    Registry
+	Shower      Shower
 }
 
-// New makes the handler of both routes.
+// New makes the handler of all these routes.
 func New(c api.Config, needs Config) http.Handler {
-	return api.NewRouter(c, nil, NewList(c, needs.Members), NewDisconnect(c, needs.Connections, needs.Revocations))
+	return api.NewRouter(c, nil, NewList(c, needs.Members), NewAll(c, needs.Registry), NewOne(c, needs.Registry, needs.Shower), NewDisconnect(c, needs.Connections, needs.Revocations))
 }

@@ -31,6 +31,8 @@ type Config struct {
 	Connections peers.Connections
 	Revocations peers.Revocations
 	Members     peers.Members     // who is in a channel; nil: the route is not served
+	Registry    peers.Registry    // the peers of an app; nil: its routes are not served
+	Shower      peers.Shower      // asks nodes about connections; required with Registry
 	Commands    commands.Commands // nil: the routes of commands are not served
 	Usage       usage.Reader      // nil: the usage routes are not served
 	Observe     Observer          // nil: requests are not observed
@@ -40,7 +42,7 @@ type Config struct {
 
 // All lists every route, so that a deployment can be held against it.
 func All() []Route {
-	return []Route{tokens.Route, publish.Route, commands.CreateRoute, commands.ListRoute, commands.AnswersRoute, commands.ReadRoute, commands.CancelRoute, peers.ListRoute, peers.DisconnectRoute, usage.Route, usage.ChannelsRoute, usage.PeersRoute}
+	return []Route{tokens.Route, publish.Route, commands.CreateRoute, commands.ListRoute, commands.AnswersRoute, commands.ReadRoute, commands.CancelRoute, peers.ListRoute, peers.AllRoute, peers.OneRoute, peers.DisconnectRoute, usage.Route, usage.ChannelsRoute, usage.PeersRoute}
 }
 
 // New makes the handler of all routes ([api.Router]).
@@ -52,6 +54,9 @@ func New(c Config) http.Handler {
 	}
 	if c.Members != nil {
 		endpoints = append(endpoints, peers.NewList(shared, c.Members))
+	}
+	if c.Registry != nil {
+		endpoints = append(endpoints, peers.NewAll(shared, c.Registry), peers.NewOne(shared, c.Registry, c.Shower))
 	}
 	if c.Connections != nil {
 		endpoints = append(endpoints, peers.NewDisconnect(shared, c.Connections, c.Revocations))

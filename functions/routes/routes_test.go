@@ -2,6 +2,7 @@ package routes_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -17,6 +18,7 @@ import (
 	"fleetwire/pkg/presence"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
+	"fleetwire/pkg/registry"
 	"fleetwire/pkg/usage"
 )
 
@@ -46,6 +48,19 @@ type empty struct{}
 func (empty) Disconnect(context.Context, string, string) (int64, error) { return 0, nil }
 
 func (empty) Revoke(context.Context, *apps.App, string, time.Time) error { return nil }
+
+// strangers is a registry that knows nobody.
+type strangers struct{}
+
+func (strangers) List(context.Context, *apps.App, registry.Query) (registry.Page, error) {
+	return registry.Page{}, nil
+}
+
+func (strangers) Get(context.Context, *apps.App, string) (registry.Peer, bool, error) {
+	return registry.Peer{}, false, nil
+}
+
+func (strangers) Show(context.Context, string, string, []string) ([]json.RawMessage, error) { return nil, nil }
 
 // alone is who is in every channel.
 func alone(_ context.Context, app, name, _ string, _ int) (presence.Page, error) {
@@ -83,12 +98,12 @@ func handler(t *testing.T) (http.Handler, *apitest.Log) {
 	t.Helper()
 	config, log := apitest.Config(t)
 	return routes.New(routes.Config{
-		Apps: config.Apps, Limiter: config.Limiter, Publisher: echo{}, Usage: blank{}, Connections: empty{}, Revocations: empty{}, Members: alone, Commands: unknown{}, Log: config.Log, Now: config.Now,
+		Apps: config.Apps, Limiter: config.Limiter, Publisher: echo{}, Usage: blank{}, Connections: empty{}, Revocations: empty{}, Members: alone, Registry: strangers{}, Shower: strangers{}, Commands: unknown{}, Log: config.Log, Now: config.Now,
 	}), log
 }
 
 func TestDispatch(t *testing.T) {
-	const unknown = `{"error":"not_found","message":"nothing is served at this path; there is POST /v1/tokens, POST /v1/channels/{channel}/publish, POST /v1/channels/{channel}/commands, GET /v1/channels/{channel}/commands, GET /v1/commands/{id}/answers, GET /v1/commands/{id}, DELETE /v1/commands/{id}, GET /v1/channels/{channel}/peers, DELETE /v1/peers/{peer}, GET /v1/usage, GET /v1/usage/channels, GET /v1/usage/peers"}`
+	const nothing = `{"error":"not_found","message":"nothing is served at this path; there is POST /v1/tokens, POST /v1/channels/{channel}/publish, POST /v1/channels/{channel}/commands, GET /v1/channels/{channel}/commands, GET /v1/commands/{id}/answers, GET /v1/commands/{id}, DELETE /v1/commands/{id}, GET /v1/channels/{channel}/peers, GET /v1/peers, GET /v1/peers/{peer}, DELETE /v1/peers/{peer}, GET /v1/usage, GET /v1/usage/channels, GET /v1/usage/peers"}`
 	tests := []struct {
 		method, target string
 		status         int
@@ -117,7 +132,13 @@ func TestDispatch(t *testing.T) {
 		{"POST", "/v1/channels/devices/peers", 405, `{"error":"method_not_allowed","message":"/v1/channels/{channel}/peers takes GET, HEAD only"}`, "GET, HEAD"},
 		{"DELETE", "/v1/peers/camera%201", 200, `{"peerId":"camera 1","closed":0}`, ""},
 		{"DELETE", "/v1/peers/a/b", 200, `{"peerId":"a/b","closed":0}`, ""},
-		{"GET", "/v1/peers/a", 405, `{"error":"method_not_allowed","message":"/v1/peers/{peer} takes DELETE only"}`, "DELETE"},
+		{"GET", "/v1/peers/a", 404, `{"error":"peer_not_found","message":"the app knows no peer \"a\""}`, ""},
+		{"GET", "/v1/peers/a/b/", 404, `{"error":"peer_not_found","message":"the app knows no peer \"a/b/\""}`, ""},
+		{"PUT", "/v1/peers/a", 405, `{"error":"method_not_allowed","message":"/v1/peers/{peer} takes GET, HEAD, DELETE only"}`, "GET, HEAD, DELETE"},
+		{"GET", "/v1/peers?limit=5", 200, `{"peers":[],"cursor":null}`, ""},
+		{"GET", "/v1/peers/", 200, `{"peers":[],"cursor":null}`, ""},
+		{"DELETE", "/v1/peers/", 400, `{"error":"invalid_peer_id"`, ""},
+		{"DELETE", "/v1/peers", 405, `{"error":"method_not_allowed","message":"/v1/peers takes GET, HEAD only"}`, "GET, HEAD"},
 		{"POST", "/v1/usage", 405, `{"error":"method_not_allowed","message":"/v1/usage takes GET, HEAD only"}`, "GET, HEAD"},
 		{"GET", "/v1/usage/", 200, `{"appId":"app_demo","periodStartUnix":0,`, ""},
 		{"GET", "/v1/usage/channels/", 200, `{"channels":[],"cursor":null}`, ""},
@@ -128,17 +149,17 @@ func TestDispatch(t *testing.T) {
 		{"HEAD", "/v1/tokens", 405, `{"error":"method_not_allowed","message":"/v1/tokens takes POST only"}`, "POST"},
 		{"PUT", "/v1/channels/a/publish", 405, `{"error":"method_not_allowed","message":"/v1/channels/{channel}/publish takes POST only"}`, "POST"},
 		{"OPTIONS", "/v1/channels/a/publish", 405, `{"error":"method_not_allowed","message":"/v1/channels/{channel}/publish takes POST only"}`, "POST"},
-		{"POST", "/", 404, unknown, ""},
-		{"POST", "/v1", 404, unknown, ""},
+		{"POST", "/", 404, nothing, ""},
+		{"POST", "/v1", 404, nothing, ""},
 		{"POST", "/v1/tokens/", 400, `{"error":"invalid_request","message":"there is no field \"data\"`, ""},
-		{"POST", "/v1/tokens//", 404, unknown, ""},
+		{"POST", "/v1/tokens//", 404, nothing, ""},
 		{"FOO", "/v1/tokens", 405, `{"error":"method_not_allowed","message":"/v1/tokens takes POST only"}`, "POST"},
-		{"POST", "/v1//tokens", 404, unknown, ""},
-		{"POST", "/v1/./tokens", 404, unknown, ""},
-		{"POST", "/v2/tokens", 404, unknown, ""},
-		{"POST", "/v1/channels/a/subscribe", 404, unknown, ""},
-		{"POST", "/v1/channels/publish", 404, unknown, ""},
-		{"POST", "/v1/channels/a%2Fpublish", 404, unknown, ""}, // the channel "a/publish", and no verb
+		{"POST", "/v1//tokens", 404, nothing, ""},
+		{"POST", "/v1/./tokens", 404, nothing, ""},
+		{"POST", "/v2/tokens", 404, nothing, ""},
+		{"POST", "/v1/channels/a/subscribe", 404, nothing, ""},
+		{"POST", "/v1/channels/publish", 404, nothing, ""},
+		{"POST", "/v1/channels/a%2Fpublish", 404, nothing, ""}, // the channel "a/publish", and no verb
 	}
 	for _, tt := range tests {
 		t.Run(tt.method+" "+tt.target, func(t *testing.T) {

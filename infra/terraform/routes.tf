@@ -12,6 +12,8 @@ locals {
     { method = "GET", path = "/v1/commands/{id}", function = "commands" },
     { method = "DELETE", path = "/v1/commands/{id}", function = "commands" },
     { method = "GET", path = "/v1/channels/{channel}/peers", function = "peers" },
+    { method = "GET", path = "/v1/peers", function = "peers" },
+    { method = "GET", path = "/v1/peers/{peer}", function = "peers" },
     { method = "DELETE", path = "/v1/peers/{peer}", function = "peers" },
     { method = "GET", path = "/v1/usage", function = "usage" },
     { method = "GET", path = "/v1/usage/channels", function = "usage" },

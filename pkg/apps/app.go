@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"fleetwire/pkg/channel"
 )
@@ -14,6 +15,7 @@ type App struct {
 	Suspended bool   // connections close with 4012, REST answers account_suspended
 	Plan      Plan
 	Limits    Limits
+	Peers     PeerSettings
 	Keys      []*Key
 	// CommandBytes bounds the ended commands that are kept (protocol §8), at least
 	// MinCommandBytes.
@@ -66,6 +68,19 @@ func DefaultLimits() Limits {
 	}
 }
 
+// PeerSettings are for how long an app remembers its peers, and when they are offline
+// (protocol §5, GET /v1/peers).
+type PeerSettings struct {
+	Remember      time.Duration // after a peer was last seen; 0: not
+	MaxRemembered int64         // peers, ≥ 1: beyond it the longest unseen are forgotten
+	Grace         time.Duration // that a peer has to be back before it is offline
+}
+
+// DefaultPeerSettings are the settings of an app whose document names none.
+func DefaultPeerSettings() PeerSettings {
+	return PeerSettings{Remember: 30 * 24 * time.Hour, MaxRemembered: 1_000_000, Grace: 5 * time.Second}
+}
+
 // publishablePrefix begins the id of every publishable key and of no other.
 const publishablePrefix = "pk_"
 
@@ -91,7 +106,7 @@ func (k *Key) Equal(other *Key) bool {
 	return k.ID == other.ID && k.Secret == other.Secret && k.Actions == other.Actions &&
 		slices.EqualFunc(k.Patterns, other.Patterns, samePattern) && slices.Equal(k.AllowedOrigins, other.AllowedOrigins) &&
 		k.App.ID == other.App.ID && k.App.Suspended == other.App.Suspended &&
-		k.App.Plan == other.App.Plan && k.App.Limits == other.App.Limits
+		k.App.Plan == other.App.Plan && k.App.Limits == other.App.Limits && k.App.Peers == other.App.Peers
 }
 
 // String is the key's id: printing a key must not print its secret. The

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"fleetwire/pkg/channel"
@@ -17,6 +18,7 @@ const (
 	maxKeyIDBytes  = 128
 	maxKeyPatterns = 100
 	maxRate        = 1_000_000_000
+	maxGraceMs     = 3_600_000
 	// maxPlanNumber is 2^53-1: counters are compared in Redis scripts, whose
 	// numbers are doubles, and shown in JSON, whose readers often use doubles.
 	maxPlanNumber = 1<<53 - 1
@@ -83,11 +85,11 @@ func (p *parser) document(v value) {
 }
 
 func (p *parser) app(v value) {
-	o, ok := v.object("id", "suspended", "plan", "limits", "commandBytes", "keys")
+	o, ok := v.object("id", "suspended", "plan", "limits", "commandBytes", "rememberPeersSec", "maxRememberedPeers", "graceMs", "keys")
 	if !ok {
 		return
 	}
-	app := &App{Plan: DefaultPlan(), Limits: DefaultLimits(), CommandBytes: DefaultCommandBytes, Keys: []*Key{}}
+	app := &App{Plan: DefaultPlan(), Limits: DefaultLimits(), CommandBytes: DefaultCommandBytes, Peers: DefaultPeerSettings(), Keys: []*Key{}}
 	if id, ok := o.need("id", "an app needs an id"); ok {
 		app.ID = p.appID(id, v.path)
 	}
@@ -103,6 +105,7 @@ func (p *parser) app(v value) {
 	if bound, ok := o.get("commandBytes"); ok {
 		app.CommandBytes, _ = bound.whole(MinCommandBytes, maxPlanNumber)
 	}
+	readPeerSettings(o, &app.Peers)
 	if keys, ok := o.need("keys", "an array of keys, which may be empty"); ok {
 		list, _ := keys.list()
 		for _, item := range list {
@@ -190,6 +193,20 @@ func readLimits(v value) Limits {
 		}
 	}
 	return limits
+}
+
+func readPeerSettings(o object, into *PeerSettings) {
+	if seconds, ok := o.get("rememberPeersSec"); ok {
+		n, _ := seconds.whole(0, maxRate)
+		into.Remember = time.Duration(n) * time.Second
+	}
+	if most, ok := o.get("maxRememberedPeers"); ok {
+		into.MaxRemembered, _ = most.whole(1, maxRate)
+	}
+	if ms, ok := o.get("graceMs"); ok {
+		n, _ := ms.whole(0, maxGraceMs)
+		into.Grace = time.Duration(n) * time.Millisecond
+	}
 }
 
 func (p *parser) key(app *App, v value) {

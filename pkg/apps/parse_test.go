@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"fleetwire/pkg/protocol"
 )
@@ -119,6 +120,22 @@ func TestParseCommandBytes(t *testing.T) {
 	}
 }
 
+func TestParsePeerSettings(t *testing.T) {
+	for members, want := range map[string]PeerSettings{
+		"": {30 * 24 * time.Hour, 1_000_000, 5 * time.Second},
+		`"rememberPeersSec":0,"maxRememberedPeers":1,"graceMs":0,`:                         {0, 1, 0},
+		`"rememberPeersSec":1000000000,"maxRememberedPeers":1000000000,"graceMs":3600000,`: {1_000_000_000 * time.Second, 1_000_000_000, time.Hour},
+	} {
+		d, err := Parse([]byte(document(members)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := d.Apps()[0].Peers; got != want {
+			t.Errorf("%s: %+v, want %+v", members, got, want)
+		}
+	}
+}
+
 func TestParseRefuses(t *testing.T) {
 	key := func(id, rest string) string { return keyDocument(`{"id":"` + id + `",` + rest + `}`) }
 	const scope = `"channelPatterns":[],"actions":[]`
@@ -141,9 +158,9 @@ func TestParseRefuses(t *testing.T) {
 		{"no app", `{"apps":[]}`, "apps: must have at least one app"},
 		{"an app of the wrong type", `{"apps":["sk_live_1_secret_x"]}`, "apps[0]: must be an object, got a string"},
 		{"unknown root field", `{"apps":[{"id":"a","keys":[]}],"version":1}`, "version: unknown field; known here: apps"},
-		{"field in another case", document(`"Suspended":true,`), "apps[0].Suspended: unknown field; known here: id, suspended, plan, limits, commandBytes, keys"},
+		{"field in another case", document(`"Suspended":true,`), "apps[0].Suspended: unknown field; known here: id, suspended, plan, limits, commandBytes, rememberPeersSec, maxRememberedPeers, graceMs, keys"},
 		{"long field in another case", keyDocument(`{"ChannelPatterns":[],"id":"pk_1",` + scope + `}`), "apps[0].keys[0].ChannelPatterns: unknown field; known here: id, secret, channelPatterns, actions, allowedOrigins"},
-		{"field with a strange name", document(`"a b":true,`), `apps[0]."a b": unknown field; known here: id, suspended, plan, limits, commandBytes, keys`},
+		{"field with a strange name", document(`"a b":true,`), `apps[0]."a b": unknown field; known here: id, suspended, plan, limits, commandBytes, rememberPeersSec, maxRememberedPeers, graceMs, keys`},
 		{"field given twice", document(`"suspended":true,"suspended":false,`), "apps[0].suspended: given more than once"},
 		{"field given twice, spelled with an escape", document(`"suspended":true,"susp\u0065nded":false,`), "apps[0].suspended: given more than once"},
 		{"no id", `{"apps":[{"keys":[]}]}`, "apps[0].id: missing; an app needs an id"},
@@ -181,6 +198,12 @@ func TestParseRefuses(t *testing.T) {
 		{"limit as an object", document(`"limits":{"restPerSec":{"n":1}},`), "apps[0].limits.restPerSec: must be a whole number ≥ 1, got an object"},
 		{"limits as an array", document(`"limits":[],`), "apps[0].limits: must be an object, got an array"},
 
+		{"negative memory of peers", document(`"rememberPeersSec":-1,`), "apps[0].rememberPeersSec: must be a whole number ≥ 0, got -1"},
+		{"memory of peers as text", document(`"rememberPeersSec":"30d",`), `apps[0].rememberPeersSec: must be a whole number ≥ 0, got "30d"`},
+		{"no peers to remember", document(`"maxRememberedPeers":0,`), "apps[0].maxRememberedPeers: must be a whole number ≥ 1, got 0"},
+		{"a part of a peer", document(`"maxRememberedPeers":1.5,`), "apps[0].maxRememberedPeers: must be a whole number ≥ 1, got 1.5"},
+		{"a long grace", document(`"graceMs":3600001,`), "apps[0].graceMs: must be at most 3600000, got 3600001"},
+		{"no grace at all", document(`"graceMs":null,`), "apps[0].graceMs: must be a whole number ≥ 0, got null"},
 		{"too few bytes of commands", document(`"commandBytes":1048575,`), "apps[0].commandBytes: must be a whole number ≥ 1048576, got 1048575"},
 		{"bytes of commands as text", document(`"commandBytes":"64MiB",`), `apps[0].commandBytes: must be a whole number ≥ 1048576, got "64MiB"`},
 

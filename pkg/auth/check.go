@@ -49,7 +49,7 @@ func (g *Grant) checkAction(action apps.Action, name string) *protocol.Error {
 		return protocol.Errorf(protocol.ChannelReserved, "channels beginning with _metered/, _internal/ or _system/ are reserved")
 	}
 	if !g.Can(action) {
-		return notPermitted(action)
+		return NotPermitted(action)
 	}
 	return nil
 }
@@ -60,24 +60,52 @@ func (g *Grant) CheckPeer(action apps.Action, peer string) *protocol.Error {
 		return protocol.Errorf(protocol.InvalidPeerID, "to is no peer id: it must be 1–%d printable ASCII characters", protocol.MaxPeerIDBytes)
 	}
 	if !g.Can(action) {
-		return notPermitted(action)
+		return NotPermitted(action)
 	}
 	return nil
 }
 
-func notPermitted(action apps.Action) *protocol.Error {
+// NotPermitted is the refusal of an action that a credential does not have.
+func NotPermitted(action apps.Action) *protocol.Error {
 	return protocol.Errorf(protocol.ActionNotPermitted, "this credential does not allow %s", action)
+}
+
+// Sees reports whether the grant's patterns cover a channel or pattern that somebody
+// is subscribed to. Many calls share one effort; once that is exhausted, it says no.
+func (g *Grant) Sees(name string, effort *channel.Effort) bool {
+	if !channel.IsPattern(name) {
+		return g.covers(name, nil, effort)
+	}
+	p, err := channel.Compile(name)
+	return err == nil && g.covers(name, p, effort)
 }
 
 // Still reports whether the grant allows what Check or CheckPattern allowed with
 // another grant. pattern is nil for a channel. Many calls share one effort; once that
 // is exhausted, Still says no.
 func (g *Grant) Still(action apps.Action, name string, pattern *channel.Pattern, effort *channel.Effort) bool {
+	return g.Can(action) && g.covers(name, pattern, effort)
+}
+
+func (g *Grant) covers(name string, pattern *channel.Pattern, effort *channel.Effort) bool {
 	covers := func(patterns []*channel.Pattern) bool {
 		if pattern != nil {
 			return channel.CoveredBy(patterns, pattern, effort)
 		}
 		return channel.MatchedBy(patterns, name, effort)
 	}
-	return g.Can(action) && covers(g.Key.Patterns) && (g.Patterns == nil || covers(g.Patterns))
+	return covers(g.Key.Patterns) && (g.Patterns == nil || covers(g.Patterns))
 }
+
+// WatchesConnectivity reports whether one of the key's patterns names the connectivity
+// of all peers: it covers _system/connectivity/**, and begins so literally.
+func WatchesConnectivity(key *apps.Key) bool {
+	for _, p := range key.Patterns {
+		if channel.NamesConnectivity(p.String()) && p.Covers(allConnectivity) {
+			return true
+		}
+	}
+	return false
+}
+
+var allConnectivity, _ = channel.Compile(channel.ConnectivityPrefix + "**")

@@ -27,6 +27,12 @@ func ValidateName(name string) error {
 	return nil
 }
 
+// ConnectivityPrefix begins the channels on which the service tells which peers are online (protocol §4.6).
+const ConnectivityPrefix = "_system/connectivity/"
+
+// NamesConnectivity reports whether a name or a pattern begins literally with ConnectivityPrefix.
+func NamesConnectivity(s string) bool { return strings.HasPrefix(s, ConnectivityPrefix) }
+
 // IsReserved reports whether a name or a pattern begins with a prefix that only the service may use:
 // "_metered/", "_internal/" or "_system/" (protocol §2).
 func IsReserved(s string) bool {

@@ -18,6 +18,7 @@ const (
 	Commands Kind = "commands" // ends of commands and of hand-overs, in the channel's bucket
 	Grace    Kind = "grace"    // peers that have gone, in the peer's bucket
 	Will     Kind = "will"     // wills, in the peer's bucket
+	Forget   Kind = "forget"   // peers that were not seen for long, in their bucket
 )
 
 // Lua has the functions that an owner's script calls, for it to begin with:

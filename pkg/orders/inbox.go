@@ -31,7 +31,9 @@ type InboxOptions struct {
 	Node string
 	// Close closes the connections of a peer, and returns how many there were.
 	Close func(app, peer string) int
-	Log   *slog.Logger
+	// Show tells of the connections of a peer, as a JSON array.
+	Show func(app, peer string) []byte
+	Log  *slog.Logger
 }
 
 // Inbox carries out the orders that a node is sent.
@@ -39,15 +41,15 @@ type Inbox struct {
 	opt InboxOptions
 	key string
 	// carriedOut are orders, by their number in the stream, that Redis has not dropped
-	// yet as far as is known, and how many connections each closed. They are not to be
-	// carried out again: the peer may be back.
-	carriedOut map[string]int
+	// yet as far as is known, and the answer to each. They are not to be carried out
+	// again: the peer may be back.
+	carriedOut map[string]string
 	failing    bool
 }
 
 // NewInbox returns an Inbox. It has to Run.
 func NewInbox(opt InboxOptions) *Inbox {
-	return &Inbox{opt: opt, key: opt.Keys.Inbox(opt.Node), carriedOut: map[string]int{}}
+	return &Inbox{opt: opt, key: opt.Keys.Inbox(opt.Node), carriedOut: map[string]string{}}
 }
 
 // Run carries orders out as they come, until ctx ends. It has a connection to Redis
@@ -67,7 +69,7 @@ func (in *Inbox) Run(ctx context.Context) {
 		if failed := err != nil; failed != in.failing {
 			in.failing = failed
 			if failed {
-				in.opt.Log.Warn("redis does not hand out this node's orders to close connections; they are carried out when it does", "err", err)
+				in.opt.Log.Warn("redis does not hand out this node's orders about connections; they are carried out when it does", "err", err)
 			} else {
 				in.opt.Log.Info("redis hands out this node's orders again")
 			}
@@ -95,13 +97,13 @@ func (in *Inbox) look(ctx context.Context, rdb *redis.Client) error {
 	}
 	p := rdb.Pipeline()
 	for _, order := range streams[0].Messages {
-		closed, known := in.carriedOut[order.ID]
+		answer, known := in.carriedOut[order.ID]
 		if !known {
-			closed = in.opt.Close(text(order, "app"), text(order, "peer"))
-			in.carriedOut[order.ID] = closed
+			answer = in.carryOut(order)
+			in.carriedOut[order.ID] = answer
 		}
 		answers := text(order, "answers")
-		p.RPush(ctx, answers, in.opt.Node+" "+strconv.Itoa(closed))
+		p.RPush(ctx, answers, in.opt.Node+" "+answer)
 		p.Expire(ctx, answers, answersKept)
 		p.XDel(ctx, in.key, order.ID)
 	}
@@ -110,6 +112,14 @@ func (in *Inbox) look(ctx context.Context, rdb *redis.Client) error {
 	}
 	clear(in.carriedOut)
 	return nil
+}
+
+// carryOut does what an order asks, and returns the answer.
+func (in *Inbox) carryOut(order redis.XMessage) string {
+	if app := text(order, shows.app); app != "" {
+		return string(in.opt.Show(app, text(order, shows.peer)))
+	}
+	return strconv.Itoa(in.opt.Close(text(order, closes.app), text(order, closes.peer)))
 }
 
 func text(order redis.XMessage, field string) string {

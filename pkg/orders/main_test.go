@@ -2,6 +2,7 @@ package orders
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"testing"
 	"time"
@@ -58,7 +59,7 @@ func serve(t *testing.T, rdb *redis.Client, node string, n int) (closed chan str
 	in := NewInbox(InboxOptions{Redis: rdb, Keys: keys, Node: node, Log: slog.New(slog.DiscardHandler), Close: func(app, peer string) int {
 		closed <- app + " " + peer
 		return n
-	}})
+	}, Show: func(app, peer string) []byte { return fmt.Appendf(nil, "[%q]", node+" has "+app+" "+peer) }})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {

@@ -1,5 +1,5 @@
-// Package orders carries orders to close a peer's connections (protocol §5, DELETE
-// /v1/peers/{peer}) to the nodes, and their answers back.
+// Package orders carries orders to close a peer's connections, or to tell of them
+// (protocol §5, /v1/peers/{peer}), to the nodes, and their answers back.
 //
 // Pub/sub alone cannot do this: a node whose link is being made anew hears nothing,
 // and PUBLISH does not tell that it heard nothing. Each node therefore has an inbox in
@@ -11,6 +11,7 @@ package orders
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -65,12 +66,46 @@ func (s *Sender) Disconnect(ctx context.Context, app, peer string) (closed int64
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	holders, err := quota.Holders(ctx, s.rdb, s.keys, app)
-	if err != nil || len(holders) == 0 {
+	if err != nil {
 		return 0, err
 	}
+	err = s.ask(ctx, holders, app, peer, closes, func(answer string) error {
+		n, err := strconv.ParseInt(answer, 10, 64)
+		if err != nil {
+			return fmt.Errorf("a node's answer is not a number: %w", err)
+		}
+		closed += n
+		return nil
+	})
+	return closed, err
+}
+
+// Show has nodes tell of the connections that the peer has there (InboxOptions.Show),
+// and returns what they say: a JSON array each. With ErrUnanswered it is what those
+// say that answered within a second.
+func (s *Sender) Show(ctx context.Context, app, peer string, nodes []string) (shown []json.RawMessage, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	holders := make([]quota.Holder, len(nodes))
+	for i, node := range nodes {
+		holders[i].Node = node
+	}
+	err = s.ask(ctx, holders, app, peer, shows, func(answer string) error {
+		shown = append(shown, json.RawMessage(answer))
+		return nil
+	})
+	return shown, err
+}
+
+// ask sends an order to nodes, and takes their answers, until none has come for a
+// second.
+func (s *Sender) ask(ctx context.Context, holders []quota.Holder, app, peer string, k kind, take func(answer string) error) error {
+	if len(holders) == 0 {
+		return nil
+	}
 	answers := s.keys.Bucket(app, peer).Answers(rand.Text())
-	if err := s.send(ctx, holders, app, peer, answers); err != nil {
-		return 0, err
+	if err := s.send(ctx, holders, k, app, peer, answers); err != nil {
+		return err
 	}
 	awaited, living := map[string]bool{}, 0 // node → its lease has not run out; how many of these
 	for _, h := range holders {
@@ -88,31 +123,40 @@ func (s *Sender) Disconnect(ctx context.Context, app, peer string) (closed int64
 			break
 		}
 		if err != nil { // redis.Nil: none in time
-			return closed, fmt.Errorf("%w, %d of %d have: %w", ErrUnanswered, nodes-len(awaited), nodes, err)
+			return fmt.Errorf("%w, %d of %d have: %w", ErrUnanswered, nodes-len(awaited), nodes, err)
 		}
-		node, number, _ := strings.Cut(answer[1], " ")
-		n, err := strconv.ParseInt(number, 10, 64)
-		if err != nil {
-			return closed, fmt.Errorf("a node's answer is not a number: %w", err)
+		node, said, _ := strings.Cut(answer[1], " ")
+		lives, ok := awaited[node]
+		if !ok {
+			continue
 		}
-		if lives, ok := awaited[node]; ok {
-			delete(awaited, node)
-			closed += n
-			if lives {
-				living--
-			}
+		if err := take(said); err != nil {
+			return err
+		}
+		delete(awaited, node)
+		if lives {
+			living--
 		}
 	}
-	return closed, nil
+	return nil
 }
+
+// kind is what an order asks for: the names of its fields. A node of an older version
+// finds none that it knows in one that shows, and closes nothing.
+type kind struct{ app, peer string }
+
+var (
+	closes = kind{"app", "peer"}
+	shows  = kind{"show-app", "show-peer"}
+)
 
 // send puts the order into the inboxes. The error proves that nothing was done only
 // if it proves that for each of them.
-func (s *Sender) send(ctx context.Context, holders []quota.Holder, app, peer, answers string) error {
+func (s *Sender) send(ctx context.Context, holders []quota.Holder, k kind, app, peer, answers string) error {
 	p := s.rdb.Pipeline()
 	for _, h := range holders {
 		inbox := s.keys.Inbox(h.Node)
-		p.XAdd(ctx, &redis.XAddArgs{Stream: inbox, MaxLen: maxWaiting, Approx: true, Values: []any{"app", app, "peer", peer, "answers", answers}})
+		p.XAdd(ctx, &redis.XAddArgs{Stream: inbox, MaxLen: maxWaiting, Approx: true, Values: []any{k.app, app, k.peer, peer, "answers", answers}})
 		p.Expire(ctx, inbox, quota.HoldersKept)
 	}
 	cmds, err := p.Exec(ctx)

@@ -65,7 +65,7 @@ var codes = [...]CodeInfo{
 	{ChannelLimitExceeded, http.StatusForbidden, "the connection has reached its limit of 100 subscriptions",
 		"`error` frames only. Unsubscribe from a channel first, or use a wildcard or a second connection."},
 	{PeerNotFound, http.StatusNotFound, "no connection is open under this peer id",
-		"`error` frames only. Nobody is connected under that id, on any node. Try again when the peer is back."},
+		"A send, and nobody is connected under that id, on any node: try again when the peer is back. Or REST, and the app knows no such peer: it was never there, or not for long."},
 	{MissingData, http.StatusBadRequest, "data is missing",
 		"The frame or body has no data. Any JSON value will do, null included."},
 	{ActionNotPermitted, http.StatusForbidden, "this credential does not permit the action",

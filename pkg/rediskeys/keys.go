@@ -138,6 +138,12 @@ func (b Bucket) MemberIndex(channel string) string { return string(b) + "presenc
 // Joined is the set of the bucket's channels in which an identity has members.
 func (b Bucket) Joined(identity string) string { return string(b) + "presence-of:" + identity }
 
+// Peers is the hash of the records of the bucket's peers.
+func (b Bucket) Peers() string { return string(b) + "peers" }
+
+// PeerIndex is the sorted set of the same peers, all with score 0.
+func (b Bucket) PeerIndex() string { return string(b) + "peers-index" }
+
 // Due is the sorted set of the bucket's deadlines of a kind, by when they are.
 func (b Bucket) Due(kind string) string { return string(b) + "due:" + kind }
 

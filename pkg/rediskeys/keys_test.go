@@ -37,6 +37,8 @@ var catalogue = []struct {
 	{"Members", "fw:{app.TAG}:presence:CHANNEL", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).Members(name) }},
 	{"MemberIndex", "fw:{app.TAG}:presence-index:CHANNEL", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).MemberIndex(name) }},
 	{"Joined", "fw:{app.TAG}:presence-of:ID", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).Joined(second) }},
+	{"Peers", "fw:{app.TAG}:peers", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).Peers() }},
+	{"PeerIndex", "fw:{app.TAG}:peers-index", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).PeerIndex() }},
 	{"Due", "fw:{app.TAG}:due:KIND", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).Due(second) }},
 	{"DueIndex", "fw:due:{index}", func(n Namespace, _, _, _ string) string { return n.DueIndex() }},
 	{"DueTouched", "fw:due:{index}:touched", func(n Namespace, _, _, _ string) string { return n.DueTouched() }},

@@ -39,7 +39,7 @@ type nothing struct{}
 
 func (nothing) Admit(time.Duration) *protocol.CloseError { return nil }
 func (nothing) Message([]byte)                           {}
-func (nothing) Ending()                                  {}
+func (nothing) Ending(Ended)                             {}
 func (nothing) Closed(Ended)                             {}
 
 // Taking a frame apart costs the heap nothing.

@@ -29,11 +29,17 @@ const (
 	stepBytes      = 128
 )
 
+// Who ended a connection.
+const (
+	ByServer  = "server"
+	ByPeer    = "peer"    // it sent a close frame
+	ByNetwork = "network" // it vanished
+)
+
 // Ended is how a connection ended, for its log line and the metrics.
 type Ended struct {
-	// By is "server", "peer" (it sent a close frame) or "network" (it vanished).
-	By     string
-	Code   protocol.CloseCode // 0 with "network"
+	By     string             // ByServer, ByPeer or ByNetwork
+	Code   protocol.CloseCode // 0 with ByNetwork
 	Reason string
 }
 
@@ -58,33 +64,33 @@ func (c *Conn) beginEnding(err error) {
 	if e.Code == protocol.ClosePolicy {
 		timeout = slowCloseTimeout
 	}
-	e.late.Store(e.By == "network") // no peer is there to wait for
+	e.late.Store(e.By == ByNetwork) // no peer is there to wait for
 	e.deadline = time.AfterFunc(timeout, func() {
 		e.late.Store(true)
 		c.wake()
 	})
 	switch e.By {
-	case "peer":
+	case ByPeer:
 		c.Close(&protocol.CloseError{Code: e.Code}) // the answer has the same code
 		c.stopReading()
-	case "network":
+	case ByNetwork:
 		c.stopReading()
-	case "server":
+	case ByServer:
 		c.awaitPeerClose() // it may be behind what was read
 	}
-	c.handler.Ending()
+	c.handler.Ending(e.Ended)
 	c.Flush() // the caller that queued the last frames may not have flushed yet
 }
 
 // endedBy finds out who ended the connection: the first close wins.
 func (c *Conn) endedBy(err error) Ended {
 	if why := c.out.closeSent(); why != nil {
-		return Ended{By: "server", Code: why.Code, Reason: cmp.Or(why.Reason, why.Code.Reason())}
+		return Ended{By: ByServer, Code: why.Code, Reason: cmp.Or(why.Reason, why.Code.Reason())}
 	}
 	if peer, ok := err.(*peerClosed); ok {
-		return Ended{By: "peer", Code: protocol.CloseCode(peer.code), Reason: peer.reason}
+		return Ended{By: ByPeer, Code: protocol.CloseCode(peer.code), Reason: peer.reason}
 	}
-	return Ended{By: "network", Reason: networkReason(err)}
+	return Ended{By: ByNetwork, Reason: networkReason(err)}
 }
 
 // networkReason says in a few words how a connection was lost.

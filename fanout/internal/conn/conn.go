@@ -46,7 +46,7 @@ type Handler interface {
 	Message(message []byte)
 	// Ending is called when no message will come any more; the closing handshake is
 	// yet to be completed.
-	Ending()
+	Ending(Ended)
 	// Closed is called when the socket is closed: that is the end.
 	Closed(Ended)
 }

@@ -113,7 +113,7 @@ func (p *peer) Message(message []byte) {
 	}
 }
 
-func (p *peer) Ending() { p.endings.Add(1) }
+func (p *peer) Ending(Ended) { p.endings.Add(1) }
 
 func (p *peer) Closed(e Ended) {
 	p.ended = e

@@ -13,10 +13,12 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unique"
 
 	"github.com/gofiber/contrib/websocket"
 	"github.com/gofiber/fiber/v2"
 
+	"fleetwire/fanout/internal/conn"
 	"fleetwire/fanout/internal/session"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
@@ -26,6 +28,9 @@ import (
 
 // decision bounds how long a connect may wait for its address's limit.
 const decision = 10 * time.Second
+
+// maxAgentBytes bounds what is kept of a User-Agent header.
+const maxAgentBytes = 256
 
 // connect is one connection on its way in (protocol §4.1). This file has its steps
 // from top to bottom. Goroutines hand it on, each with its part:
@@ -39,7 +44,7 @@ const decision = 10 * time.Second
 // for each of its devices.
 type connect struct {
 	*Door
-	address   string // the client's
+	client    session.Client
 	limitedAs string // what its connects count against
 
 	key     *apps.Key            // whose secret signed the credential, or a publishable one; nil: none
@@ -71,7 +76,9 @@ func (d *Door) serveUpgrade(c *fiber.Ctx) error {
 func (k *connect) readAddress(c *fiber.Ctx) {
 	remote, _ := netip.ParseAddrPort(c.Context().RemoteAddr().String())
 	address := clientAddress(remote.Addr(), lines(c, fiber.HeaderXForwardedFor), k.TrustedProxies)
-	k.address, k.limitedAs = address.String(), limitedAs(address)
+	k.client.Address, k.limitedAs = address.String(), limitedAs(address)
+	agent := c.Get(fiber.HeaderUserAgent)
+	k.client.UserAgent = unique.Make(strings.ToValidUTF8(strings.Clone(agent[:min(len(agent), maxAgentBytes)]), ""))
 }
 
 // readCredential judges credential and account. Its refusals are told after the
@@ -161,7 +168,7 @@ func (k *connect) upgraded(c *websocket.Conn) {
 		k.refuse(k.refusal)
 		return
 	}
-	if k.session, err = session.New(k.SessionOptions, k.id, k.grant, k.conn, k.address, k.early, k.answer); err != nil {
+	if k.session, err = session.New(k.SessionOptions, k.id, k.grant, k.conn, k.client, k.early, k.answer); err != nil {
 		k.fail(err)
 		return
 	}
@@ -215,7 +222,7 @@ func (k *connect) admitted(err error) {
 func (k *connect) welcome() {
 	s := k.session
 	k.Metrics.Connected()
-	k.opened.tell(s.ID(), s.Grant(), k.address)
+	k.opened.tell(s.ID(), s.Grant(), k.client.Address)
 	k.Sessions.Add(s)
 	s.Reauthorize()   // the apps document may be another by now, and the node may not have seen this one
 	if k.Draining() { // nor may the drain
@@ -233,7 +240,7 @@ func (k *connect) tryLater() {
 // refuse closes an upgraded connection so that its peer can read why.
 func (k *connect) refuse(why *protocol.CloseError) {
 	k.Metrics.Refused(int(why.Code))
-	attrs := []any{"address", k.address, "code", int(why.Code), "reason", cmp.Or(why.Reason, why.Code.Reason())}
+	attrs := []any{"address", k.client.Address, "code", int(why.Code), "reason", cmp.Or(why.Reason, why.Code.Reason())}
 	if k.grant != nil {
 		attrs = append(attrs, "app", k.grant.App.ID, "peer", k.grant.Peer)
 	}
@@ -255,7 +262,7 @@ func (k *connect) recovered() {
 	k.Log.Error("an upgrade panicked", "panic", p, "stack", string(debug.Stack()))
 	if k.session != nil {
 		if k.taken {
-			k.SessionOptions.Left(k.session)
+			k.SessionOptions.Left(k.session, conn.Ended{By: conn.ByServer, Code: protocol.CloseInternalError})
 		}
 		k.session.Refuse(protocol.Closef(protocol.CloseInternalError, ""))
 		return

@@ -8,7 +8,6 @@
 package hub
 
 import (
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -98,18 +97,27 @@ func (h *Hub) AddPeer(s Subscriber, app, peer string, done func(error)) error {
 
 // Disconnect closes the peer's connections, and returns how many those were.
 func (h *Hub) Disconnect(app, peer string) (closed int) {
-	h.mu.RLock()
-	var connections []member
-	if a := h.names[nameKey{envelope.KindPeer, app, peer}]; a != nil {
-		connections = slices.Clone(a.members)
-	}
-	h.mu.RUnlock()
-	for _, c := range connections {
-		if c.subscriber.Close(protocol.Closef(protocol.CloseDisconnected, "")) {
+	for _, c := range h.Peer(app, peer) {
+		if c.Close(protocol.Closef(protocol.CloseDisconnected, "")) {
 			closed++
 		}
 	}
 	return closed
+}
+
+// Peer returns the peer's connections on this node.
+func (h *Hub) Peer(app, peer string) []Subscriber {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	a := h.names[nameKey{envelope.KindPeer, app, peer}]
+	if a == nil {
+		return nil
+	}
+	connections := make([]Subscriber, len(a.members))
+	for i, m := range a.members {
+		connections[i] = m.subscriber
+	}
+	return connections
 }
 
 // stateCount tells the receiver how many members an audience has.

@@ -2,6 +2,7 @@ package members
 
 import (
 	"context"
+	"fleetwire/pkg/registry"
 	"slices"
 	"testing"
 	"time"
@@ -18,7 +19,7 @@ func TestLeasesWhenTheClockIsSet(t *testing.T) {
 			at := time.UnixMilli(1_767_225_600_123)
 			m.SetTime(at)
 			s := &store{redis: rdb}
-			times := timesOf(defaultLease)
+			times := timesOf(registry.Lease)
 			ctx := context.Background()
 			lease := func(ask leaseAsked) (dead []string) {
 				t.Helper()
@@ -39,9 +40,9 @@ func TestLeasesWhenTheClockIsSet(t *testing.T) {
 					t.Errorf("%s is to reap %q", node, dead)
 				}
 			}
-			at = at.Add(defaultLease + 2*time.Second)
+			at = at.Add(registry.Lease + 2*time.Second)
 			m.SetTime(at)
-			renewed = time.Now().Add(-defaultLease - 2*time.Second)
+			renewed = time.Now().Add(-registry.Lease - 2*time.Second)
 			if dead := lease(leaseAsked{node: "one", reap: 4, renewed: renewed}); !slices.Contains(dead, "dying") {
 				t.Errorf("the dead are %q, want dying among them", dead)
 			}

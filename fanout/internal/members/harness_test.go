@@ -2,6 +2,7 @@ package members
 
 import (
 	"context"
+	"fleetwire/pkg/registry"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -44,7 +45,7 @@ func onEachRedis(t *testing.T, test func(t *testing.T, s *system)) {
 	t.Run("redis", func(t *testing.T) { test(t, newSystem(t)) })
 	t.Run("embedded", func(t *testing.T) {
 		m, _ := redistest.Embedded(t)
-		test(t, &system{t: t, times: timesOf(defaultLease), client: func() *redis.Client {
+		test(t, &system{t: t, times: timesOf(registry.Lease), client: func() *redis.Client {
 			return redistest.Client(t, "redis://"+m.Addr())
 		}})
 	})
@@ -53,7 +54,7 @@ func onEachRedis(t *testing.T, test func(t *testing.T, s *system)) {
 func newSystem(t testing.TB) *system {
 	t.Helper()
 	server := redistest.Start(t)
-	return &system{t: t, server: server, times: timesOf(defaultLease), client: server.Client}
+	return &system{t: t, server: server, times: timesOf(registry.Lease), client: server.Client}
 }
 
 // node is a tracker that runs.

@@ -58,6 +58,11 @@ func (s *store) reapBucket(ctx context.Context, node string, bucket rediskeys.Bu
 			return err
 		}
 		if len(channels) == 0 {
+			if s.reapMore != nil {
+				if err := s.reapMore(ctx, node, bucket); err != nil {
+					return err
+				}
+			}
 			return s.reapCounts(ctx, node, bucket)
 		}
 		cursors, err := s.reapStep(ctx, node, bucket, channels, "0")

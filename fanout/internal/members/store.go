@@ -28,8 +28,9 @@ var errNotRun = errors.New("what came before it failed")
 
 // store is presence in Redis. It is safe for concurrent use.
 type store struct {
-	redis redis.UniversalClient
-	keys  rediskeys.Namespace
+	redis    redis.UniversalClient
+	keys     rediskeys.Namespace
+	reapMore func(ctx context.Context, identity string, bucket rediskeys.Bucket) error // nil: nothing more
 }
 
 // changeCall is one run of change.lua: what one identity changes in one bucket.

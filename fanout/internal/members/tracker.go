@@ -3,6 +3,7 @@ package members
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"log/slog"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"fleetwire/pkg/presence"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
+	"fleetwire/pkg/registry"
 )
 
 // ErrDown says that Redis is not reachable, and that nothing has changed.
@@ -25,16 +27,14 @@ type Options struct {
 	Keys   rediskeys.Namespace
 	Health *redisconn.Health
 	Log    *slog.Logger
-	// Lease is how long the members of a silent node stay; 0: 6 s.
+	// Lease is how long the members of a silent node stay; 0: registry.Lease.
 	Lease time.Duration
+	// Reap, if not nil, takes out what else a dead identity has in a bucket of its index.
+	Reap func(ctx context.Context, identity string, bucket rediskeys.Bucket) error
 	// Identified, if not nil, gets each identity that the node takes. Other keys under
 	// that identity in a bucket of its index are reaped with the members.
 	Identified func(identity string)
 }
-
-// defaultLease has the peers of a node that died leave within 10 s (protocol §4.3):
-// another node asks for leases that have run out with each renewal, every third of it.
-const defaultLease = 6 * time.Second
 
 // Tracker tells Redis who is in which channel on this node. Callers state changes;
 // one goroutine (Run) sends them to Redis, many at a time. No caller waits for
@@ -116,8 +116,8 @@ type asked struct {
 func NewTracker(opt Options) *Tracker {
 	return &Tracker{
 		opt:      opt,
-		store:    &store{redis: opt.Redis, keys: opt.Keys},
-		times:    timesOf(cmp.Or(opt.Lease, defaultLease)),
+		store:    &store{redis: opt.Redis, keys: opt.Keys, reapMore: opt.Reap},
+		times:    timesOf(cmp.Or(opt.Lease, registry.Lease)),
 		channels: map[presence.ChannelID]*attended{},
 		members:  map[memberKey]*member{},
 		wake:     batch.NewSignal(),

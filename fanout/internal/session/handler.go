@@ -25,10 +25,10 @@ func (h *handler) Admit(now time.Duration) *protocol.CloseError {
 func (h *handler) Message(message []byte) { (*Session)(h).dispatch(message) }
 
 // Ending gives up everything that the session takes part in.
-func (h *handler) Ending() {
+func (h *handler) Ending(e conn.Ended) {
 	if s := (*Session)(h); !s.Refused() {
 		s.leave()
-		s.opt.Left(s)
+		s.opt.Left(s, e)
 	}
 }
 
@@ -39,7 +39,7 @@ func (h *handler) Closed(e conn.Ended) {
 		grant := s.Grant()
 		s.opt.Conn.Log.LogAttrs(context.Background(), slog.LevelInfo, "connection ended",
 			slog.String("app", grant.App.ID), slog.String("peer", grant.Peer), slog.String("key", grant.Key.ID),
-			slog.Uint64("connection", s.ID()), slog.String("address", s.remote),
+			slog.Uint64("connection", s.ID()), slog.String("address", s.client.Address),
 			slog.String("by", e.By), slog.Int("code", int(e.Code)), slog.String("reason", e.Reason),
 			slog.Duration("lasted", s.opt.Conn.Ticks()-s.began), slog.Uint64("frames", s.Received()))
 	}

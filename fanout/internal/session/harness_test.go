@@ -117,7 +117,12 @@ func newWorld(t testing.TB) *world {
 	w.opt = Options{
 		Hub: hub.New(w.interest), Publisher: w.publisher, Members: w.lists, Watchers: w.lists, Verify: verify, Revoked: revoked, Directory: w.store.Current, Now: w.clock.now,
 		Conn: conn.Options{Loops: loops, Ticks: w.clock.ticks, Log: slog.New(slog.NewTextHandler(w.log, nil))},
-		Left: func(s *Session) { w.peerOf(s).left.Add(1) },
+		Left: func(s *Session, how conn.Ended) {
+			p := w.peerOf(s)
+			p.left.Add(1)
+			p.how = how
+		},
+		Changed: func(s *Session) { w.peerOf(s).changed.Add(1) },
 		Ended: func(s *Session, ended conn.Ended) {
 			p := w.peerOf(s)
 			p.ended = ended
@@ -301,6 +306,8 @@ type peer struct {
 	*conntest.Peer
 	session *Session
 	left    atomic.Int32 // how often Options.Left was called
+	changed atomic.Int32 // how often what others see of it
+	how     conn.Ended   // as Left was told; done comes after
 	ended   conn.Ended   // once done is closed
 	done    chan struct{}
 }
@@ -328,7 +335,7 @@ func (w *world) start(grant *auth.Grant, prepare func(*Session)) *peer {
 func (w *world) open(grant *auth.Grant, answer []byte) *peer {
 	w.t.Helper()
 	p, server := w.dial()
-	s, err := New(&w.opt, w.ids.Add(1), grant, server, "192.0.2.1", nil, answer)
+	s, err := New(&w.opt, w.ids.Add(1), grant, server, Client{Address: "192.0.2.1"}, nil, answer)
 	check(w.t, err)
 	p.session = s
 	p.starts(func() { w.peers.Store(s.ID(), p) })

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -55,6 +56,9 @@ func (s *Session) regrant(v *coverage) (unsubscribed []string) {
 	c := &s.scope
 	old, g := s.Grant(), v.grant
 	c.grant.Store(g)
+	if !bytes.Equal(old.PeerMetadata, g.PeerMetadata) {
+		s.opt.Changed(s)
+	}
 	s.awaitExpiry(g)
 	for _, one := range slices.Clone(c.subscriptions) {
 		if !v.covers[one.name] {

@@ -5,7 +5,9 @@ package session
 
 import (
 	"net"
+	"sync/atomic"
 	"time"
+	"unique"
 
 	"fleetwire/fanout/internal/conn"
 	"fleetwire/fanout/internal/hub"
@@ -41,22 +43,38 @@ type Options struct {
 	Conn conn.Options
 
 	// Left is called when a session takes part in nothing any more, but not for
-	// refused ones; Ended, when its socket is closed: that is its end. Neither must
-	// block.
-	Left  func(*Session)
-	Ended func(*Session, conn.Ended)
+	// refused ones; Ended, when its socket is closed: that is its end. Changed is
+	// called when what others see of the peer has changed. None must block.
+	Left, Ended func(*Session, conn.Ended)
+	Changed     func(*Session)
 }
 
 // Session is what a live connection's frames mean.
 type Session struct {
 	conn.Conn
 	opt    *Options
-	remote string        // the client's address
+	client Client
 	began  time.Duration // Ticks
+	epoch  atomic.Uint64 // the peer's; 0: not known yet
 
 	scope  scope
 	rate   bucket    // the connection's loop owns it
 	direct conn.Hold // direct messages, until the peer has its snapshots
+}
+
+// Client is where a connection comes from.
+type Client struct {
+	Address string
+	// UserAgent is the User-Agent header. A fleet has few, so connections share them.
+	UserAgent unique.Handle[string]
+}
+
+// Agent is the User-Agent header, "" if there was none.
+func (c Client) Agent() string {
+	if c.UserAgent == (unique.Handle[string]{}) {
+		return ""
+	}
+	return c.UserAgent.Value()
 }
 
 // New makes a session of an upgraded connection, and takes that over unless it
@@ -64,9 +82,9 @@ type Session struct {
 // request, answer what that is answered with: it goes out with the first frame. The
 // welcome is queued here, so that nothing can overtake it; nothing is written and
 // nothing ends before Start or Refuse.
-func New(opt *Options, id uint64, grant *auth.Grant, tcp *net.TCPConn, remote string, early, answer []byte) (*Session, error) {
+func New(opt *Options, id uint64, grant *auth.Grant, tcp *net.TCPConn, client Client, early, answer []byte) (*Session, error) {
 	now := opt.Now()
-	s := &Session{opt: opt, remote: remote, began: opt.Conn.Ticks()}
+	s := &Session{opt: opt, client: client, began: opt.Conn.Ticks()}
 	s.scope.grant.Store(grant)
 	if err := s.Open(&opt.Conn, id, (*handler)(s), tcp, early, answer); err != nil {
 		return nil, err

@@ -1,5 +1,5 @@
 // Bootstrap is the AWS Lambda function for what concerns peers: GET
-// /v1/channels/{channel}/peers and DELETE /v1/peers/{peer}.
+// /v1/channels/{channel}/peers, GET /v1/peers, and GET and DELETE /v1/peers/{peer}.
 package main
 
 import (
@@ -10,13 +10,16 @@ import (
 	"fleetwire/functions/peers"
 	"fleetwire/pkg/orders"
 	"fleetwire/pkg/presence"
+	"fleetwire/pkg/registry"
 	"fleetwire/pkg/revocation"
 )
 
 func main() {
 	lambda.Serve(func(s lambda.Services) http.Handler {
+		sender := orders.NewSender(s.Redis, s.Keys)
 		return peers.New(s.API, peers.Config{
-			Connections: orders.NewSender(s.Redis, s.Keys),
+			Connections: sender, Shower: sender,
+			Registry:    registry.NewReader(s.Redis, s.Keys),
 			Revocations: revocation.NewList(s.Redis, s.Keys),
 			Members: func(ctx context.Context, app, channel, after string, limit int) (presence.Page, error) {
 				return presence.List(ctx, s.Redis, s.Keys, app, channel, after, limit)

@@ -1,0 +1,90 @@
+package node
+
+import (
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"fleetwire/fanout/internal/conn"
+	"fleetwire/fanout/internal/session"
+	"fleetwire/pkg/deadline"
+	peers "fleetwire/pkg/registry"
+)
+
+// newRecorder makes what tells Redis which peers are online here, and the worker that
+// has it tell which are not any more.
+func (n *Node) newRecorder() {
+	n.recorder = peers.NewRecorder(peers.RecorderOptions{
+		Redis: n.opt.Redis, Keys: n.opt.Keys, Node: n.id, Directory: n.opt.Apps.Current, Connections: n.online, Log: n.opt.Log,
+	})
+	n.deadlines = deadline.New(deadline.Options{
+		Redis: n.opt.Redis, Keys: n.opt.Keys, Handlers: n.recorder.Handlers(), Apps: n.appIDs, Log: n.opt.Log,
+	})
+	n.sessions.came = func(s *session.Session) { n.recorder.Came(came(s)) }
+}
+
+func (n *Node) appIDs() []string {
+	var ids []string
+	for _, app := range n.opt.Apps.Current().Apps() {
+		ids = append(ids, app.ID)
+	}
+	return ids
+}
+
+// identified is called with each identity that the node takes.
+func (n *Node) identified(identity string) {
+	n.receiver.SetIdentity(identity)
+	n.recorder.Identified(identity)
+}
+
+// online are the connections that the node has.
+func (n *Node) online() []peers.Came {
+	all := n.sessions.all()
+	connections := make([]peers.Came, len(all))
+	for i, s := range all {
+		connections[i] = came(s)
+	}
+	return connections
+}
+
+func came(s *session.Session) peers.Came {
+	g := s.Grant()
+	return peers.Came{App: g.App, Peer: g.Peer, Connection: s.ID(), Metadata: g.PeerMetadata, Epoch: s.Epoch()}
+}
+
+// changed is called when what others see of a peer has changed.
+func (n *Node) changed(s *session.Session) { n.recorder.Came(came(s)) }
+
+// went tells of a connection that has ended.
+func (n *Node) went(s *session.Session, how conn.Ended) {
+	g := s.Grant()
+	w := peers.Went{App: g.App, Peer: g.Peer, Connection: s.ID(), Code: int(how.Code)}
+	switch {
+	case how.By == conn.ByPeer:
+		w.Reason = peers.Closed
+	case how.By == conn.ByNetwork:
+		w.Code, w.Reason = peers.CodeLost, peers.Lost
+	default:
+		w.Reason = peers.ReasonOf(w.Code)
+	}
+	n.recorder.Went(w)
+}
+
+// show tells of a peer's connections here, as orders ask for it.
+func (n *Node) show(app, peer string) []byte {
+	connections := []peers.Connection{}
+	for _, subscriber := range n.hub.Peer(app, peer) {
+		s, ok := subscriber.(interface{ Shown() session.Shown })
+		if !ok {
+			continue
+		}
+		shown := s.Shown()
+		connections = append(connections, peers.Connection{
+			ID: n.id + "-" + strconv.FormatUint(subscriber.ID(), 36), Node: n.id, Protocol: "websocket",
+			Address: shown.Client.Address, UserAgent: shown.Client.Agent(),
+			ConnectedAt: shown.ConnectedAt.Truncate(time.Millisecond).UnixMilli(), Subscriptions: shown.Subscriptions,
+		})
+	}
+	text, _ := json.Marshal(connections) // never fails: it holds text and numbers
+	return text
+}

@@ -1,0 +1,84 @@
+package registry
+
+import (
+	_ "embed"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/deadline"
+	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/rediskeys"
+)
+
+var (
+	//go:embed record.lua
+	recordLua string
+	//go:embed came.lua
+	cameLua string
+	//go:embed went.lua
+	wentLua string
+	//go:embed reap.lua
+	reapLua string
+	//go:embed offline.lua
+	offlineLua string
+	//go:embed forget.lua
+	forgetLua string
+	//go:embed oldest.lua
+	oldestLua string
+	//go:embed drop.lua
+	dropLua string
+
+	cameScript    = script(cameLua)
+	wentScript    = script(wentLua)
+	reapScript    = script(reapLua)
+	offlineScript = script(offlineLua)
+	forgetScript  = script(forgetLua)
+	oldestScript  = script(oldestLua)
+	dropScript    = script(dropLua)
+)
+
+func script(lua string) *redis.Script { return redis.NewScript(deadline.Lua + recordLua + lua) }
+
+// Lease is how long what a silent node holds stays: its members and its connections.
+// The peers of a node that died leave within 10 s (protocol §4.3): another node asks
+// for leases that have run out with each renewal, every third of it.
+const Lease = 6 * time.Second
+
+// goingAwayGrace is what a drained fleet has beyond the app's grace: it comes back
+// slowly, so as not to come all at once.
+const goingAwayGrace = 10 * time.Second
+
+// grace is how long a peer has to be back, after an end with this code.
+func grace(s apps.PeerSettings, code int) time.Duration {
+	if code == codeGoingAway {
+		return s.Grace + goingAwayGrace
+	}
+	return s.Grace
+}
+
+// holder names a connection in a record; "" without an identity.
+func holder(identity, node string, connection uint64) string {
+	if identity == "" {
+		return ""
+	}
+	return identity + ":" + strconv.FormatUint(connection, 36) + ":" + node
+}
+
+func cameCall(b rediskeys.Bucket, c *Came, node, identity, former string) *redisconn.Call {
+	return &redisconn.Call{
+		Script: cameScript,
+		Keys:   []string{b.Peers(), b.PeerIndex(), b.Due(string(deadline.Grace))},
+		Args:   []any{c.Peer, holder(identity, node, c.Connection), holder(former, node, c.Connection), c.Metadata, c.Epoch.Load()},
+	}
+}
+
+func wentCall(b rediskeys.Bucket, w *Went, node, identity, former string) *redisconn.Call {
+	return &redisconn.Call{
+		Script: wentScript,
+		Keys:   []string{b.Peers(), b.Due(string(deadline.Grace))},
+		Args:   []any{w.Peer, holder(identity, node, w.Connection), holder(former, node, w.Connection), w.Code, string(w.Reason), grace(w.App.Peers, w.Code).Milliseconds()},
+	}
+}

@@ -1,0 +1,41 @@
+-- A connection of a peer begins, or is stated again. It takes the peer's next epoch.
+-- KEYS: [1] hash peer -> its record, [2] sorted set of the same peers, [3] zset peer ->
+-- when it is said to be offline
+-- ARGV: the peer, the connection, the same under the former identity of its node ('':
+-- it had none), what others see of the peer, the epoch that the connection has (0: none
+-- yet)
+-- Returns the connection's epoch, and how many peers are in [1] if this one is new (else 0).
+local peer, holder, known = ARGV[1], ARGV[2], tonumber(ARGV[5])
+local r = read_record(redis.call('HGET', KEYS[1], peer))
+local new = not r
+if new then
+  r = {epoch = 0, online = '0', since = '0', at = '0', code = '0', reason = '-', holders = '', metadata = ''}
+end
+if holds(r, holder) then -- it has other metadata, or its answer was lost
+  if r.metadata ~= ARGV[4] then
+    r.metadata = ARGV[4]
+    write_record(KEYS[1], peer, r)
+  end
+  return {r.epoch, 0}
+end
+local stays = r.online == '1' and known > 0
+if ARGV[3] ~= '' then
+  let_go(r, ARGV[3])
+end
+if stays then
+  r.epoch = math.max(r.epoch, known)
+else
+  r.epoch = math.max(r.epoch + 1, known)
+end
+if r.online == '0' then
+  r.online, r.since = '1', whole(due_time())
+end
+r.holders = r.holders == '' and holder or (r.holders .. ',' .. holder)
+r.metadata = ARGV[4]
+due_clear(KEYS[3], peer)
+write_record(KEYS[1], peer, r)
+if not new then
+  return {r.epoch, 0}
+end
+redis.call('ZADD', KEYS[2], 0, peer)
+return {r.epoch, redis.call('HLEN', KEYS[1])}

@@ -1,0 +1,51 @@
+-- The record of a peer, for the registry's scripts to begin with. It is a field of the
+-- hash of its bucket:
+--
+--   EPOCH ONLINE SINCE AT CODE REASON HOLDERS
+--   METADATA
+--
+-- ONLINE is 1 from its first connection until it is said to be offline; SINCE when it
+-- came online, AT when a connection of it ended last (ms; 0: none has), with CODE and
+-- REASON. HOLDERS are its connections, separated by commas: the identity of a node, the
+-- connection's number there, and the node's name, with ':' between them.
+
+local function read_record(value)
+  if not value then
+    return nil
+  end
+  local r = {}
+  r.epoch, r.online, r.since, r.at, r.code, r.reason, r.holders, r.metadata =
+    string.match(value, '^(%d+) (%d) (%d+) (%d+) (%d+) (%S+) (%S*)\n(.*)$')
+  r.epoch = tonumber(r.epoch)
+  return r
+end
+
+local function write_record(key, peer, r)
+  redis.call('HSET', key, peer, string.format('%.0f', r.epoch) .. ' ' .. r.online .. ' ' .. r.since .. ' ' .. r.at .. ' ' .. r.code .. ' '
+    .. r.reason .. ' ' .. r.holders .. '\n' .. r.metadata)
+end
+
+local function holds(r, holder)
+  return string.find(',' .. r.holders .. ',', ',' .. holder .. ',', 1, true)
+end
+
+-- let_go takes one holder out, and says whether it was there.
+local function let_go(r, holder)
+  local list = ',' .. r.holders .. ','
+  local from, to = string.find(list, ',' .. holder .. ',', 1, true)
+  if not from then
+    return false
+  end
+  r.holders = string.sub(string.sub(list, 1, from) .. string.sub(list, to + 1), 2, -2)
+  return true
+end
+
+local function whole(ms)
+  return string.format('%.0f', ms)
+end
+
+-- drop forgets a peer.
+local function drop_record(peers, index, peer)
+  redis.call('HDEL', peers, peer)
+  redis.call('ZREM', index, peer)
+end

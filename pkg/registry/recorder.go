@@ -1,0 +1,276 @@
+package registry
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/deadline"
+	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/rediskeys"
+)
+
+const (
+	// atOnce bounds the changes of one round trip.
+	atOnce = 512
+	// retry is the pause after a round trip that failed.
+	retry = 100 * time.Millisecond
+	// callTime bounds one round trip.
+	callTime = 2 * time.Second
+)
+
+// Came is a connection that begins, or has other metadata.
+type Came struct {
+	App        *apps.App
+	Peer       string
+	Connection uint64
+	Metadata   []byte // what others see of the peer, or nil
+	// Epoch is that of the connection once Redis has told it.
+	Epoch *atomic.Uint64
+}
+
+// Went is a connection that has ended.
+type Went struct {
+	App        *apps.App
+	Peer       string
+	Connection uint64
+	Code       int
+	Reason     Reason
+}
+
+// change is one of both.
+type change struct {
+	came *Came
+	went *Went
+	call *redisconn.Call // of the round trip that is under way
+}
+
+func (c *change) of() (app, peer string) {
+	if c.came != nil {
+		return c.came.App.ID, c.came.Peer
+	}
+	return c.went.App.ID, c.went.Peer
+}
+
+// RecorderOptions set a Recorder up.
+type RecorderOptions struct {
+	Redis redis.UniversalClient
+	Keys  rediskeys.Namespace
+	// Node is the name by which orders reach the node (pkg/orders).
+	Node string
+	// Directory is the apps document in force.
+	Directory func() *apps.Directory
+	// Connections are those that the node has now: after the call of Came for each,
+	// and before that of Went.
+	Connections func() []Came
+	Log         *slog.Logger
+}
+
+// Recorder tells Redis which connections begin and end on this node. One goroutine
+// (Run) does that, in order; nothing waits for it. It is safe for concurrent use.
+type Recorder struct {
+	opt  RecorderOptions
+	wake chan struct{}
+	trims
+
+	mu       sync.Mutex
+	queue    []change
+	identity string // "": none yet
+	former   string
+	buckets  map[rediskeys.Bucket]bool // that Redis has as the identity's
+	restated chan struct{}             // closed when all is stated under the identity
+
+	formerBuckets map[rediskeys.Bucket]bool // those of former, until restated
+
+	failing bool // owned by Run
+}
+
+// NewRecorder returns a Recorder. It sends nothing before Run runs and Identified
+// was called.
+func NewRecorder(opt RecorderOptions) *Recorder {
+	return &Recorder{opt: opt, wake: make(chan struct{}, 1), restated: make(chan struct{}), trims: newTrims()}
+}
+
+// Came notes a connection that was welcomed.
+func (r *Recorder) Came(c Came) { r.add(change{came: &c}) }
+
+// Went notes its end.
+func (r *Recorder) Went(w Went) { r.add(change{went: &w}) }
+
+func (r *Recorder) add(c change) {
+	r.mu.Lock()
+	r.queue = append(r.queue, c)
+	r.mu.Unlock()
+	r.signal()
+}
+
+func (r *Recorder) signal() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Identified has everything stated anew under another identity of the node
+// (members.Options).
+func (r *Recorder) Identified(identity string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.former, r.identity = r.identity, identity
+	r.formerBuckets, r.buckets = r.buckets, map[rediskeys.Bucket]bool{}
+	if r.former != "" {
+		r.restated = make(chan struct{})
+		// No session ends in here: its Went comes behind.
+		for _, c := range r.opt.Connections() {
+			r.queue = append(r.queue, change{came: &c})
+		}
+	}
+	r.signal()
+}
+
+// Run sends changes until ctx ends, and then those that are left.
+func (r *Recorder) Run(ctx context.Context) {
+	var parts sync.WaitGroup
+	parts.Go(func() { r.trimAll(ctx, r.opt) })
+	defer parts.Wait()
+	for ctx.Err() == nil {
+		var again <-chan time.Time
+		for ctx.Err() == nil && r.flush(ctx) && !r.failing {
+		}
+		if r.failing {
+			again = time.After(retry)
+		}
+		select {
+		case <-ctx.Done():
+		case <-r.wake:
+		case <-again:
+		}
+	}
+	for r.flush(ctx) && !r.failing {
+	}
+}
+
+// flush makes one round trip, and says whether there is more to send.
+func (r *Recorder) flush(ctx context.Context) (more bool) {
+	r.mu.Lock()
+	identity, former, buckets, restated := r.identity, r.former, r.buckets, r.restated
+	n := min(len(r.queue), atOnce)
+	if n == 0 {
+		r.queue = nil
+	}
+	batch := slices.Clone(r.queue[:n])
+	r.mu.Unlock()
+	if identity == "" {
+		return false
+	}
+	if n == 0 {
+		r.isRestated(ctx, restated)
+		return false
+	}
+	// What is under way when the node stops is finished.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTime)
+	defer cancel()
+	err := r.send(ctx, batch, identity, former, buckets)
+	if r.fails(err) {
+		return true // all of it again: what was done already is seen to be
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.queue = r.queue[n:]
+	return true
+}
+
+// isRestated notes that everything is stated under the identity, and ends what is left
+// of the former. Its lease may have run out before its last changes came.
+func (r *Recorder) isRestated(ctx context.Context, restated chan struct{}) {
+	select {
+	case <-restated:
+		return
+	default:
+		close(restated)
+	}
+	r.mu.Lock()
+	former, buckets := r.former, r.formerBuckets
+	r.formerBuckets = nil
+	r.mu.Unlock()
+	for b := range buckets {
+		if err := r.Reap(ctx, former, b); err != nil {
+			return // the members' reaper does it as well
+		}
+	}
+}
+
+// fails logs that Redis begins to fail, or is back.
+func (r *Recorder) fails(err error) bool {
+	if failing := err != nil; failing != r.failing {
+		r.failing = failing
+		if failing {
+			r.opt.Log.Warn("redis does not take which peers are online; it will be told again", "err", err)
+		} else {
+			r.opt.Log.Info("redis takes again which peers are online")
+		}
+	}
+	return err != nil
+}
+
+// send tells Redis of a batch.
+func (r *Recorder) send(ctx context.Context, batch []change, identity, former string, known map[rediskeys.Bucket]bool) error {
+	entered := []any{}
+	news := map[rediskeys.Bucket]bool{}
+	var sets []deadline.Set
+	calls := make([]*redisconn.Call, 1, len(batch)+1)
+	for i := range batch {
+		c := &batch[i]
+		app, peer := c.of()
+		b := r.opt.Keys.Bucket(app, peer)
+		if !known[b] && !news[b] {
+			news[b] = true
+			entered = append(entered, string(b))
+		}
+		if c.came != nil {
+			c.call = cameCall(b, c.came, r.opt.Node, identity, former)
+		} else {
+			c.call = wentCall(b, c.went, r.opt.Node, identity, former)
+			sets = append(sets, deadline.Set{Kind: deadline.Grace, Bucket: b, After: grace(c.went.App.Peers, c.went.Code)})
+		}
+		calls = append(calls, c.call)
+	}
+	if len(entered) > 0 {
+		if err := r.opt.Redis.SAdd(ctx, r.opt.Keys.LeaseBuckets(identity), entered...).Err(); err != nil {
+			return err
+		}
+		for b := range news {
+			known[b] = true
+		}
+	}
+	if len(sets) > 0 {
+		calls[0] = deadline.Touch(r.opt.Keys, sets...)
+	} else {
+		calls = calls[1:]
+	}
+	if err := redisconn.Exec(ctx, r.opt.Redis, calls); err != nil {
+		return err
+	}
+	for i := range batch {
+		if c := &batch[i]; c.came != nil {
+			r.took(c)
+		}
+	}
+	return nil
+}
+
+// took takes Redis's answer to a connection that began.
+func (r *Recorder) took(c *change) {
+	reply, err := c.call.Reply.Int64Slice()
+	if err != nil || len(reply) != 2 {
+		return
+	}
+	c.came.Epoch.Store(uint64(reply[0]))
+	r.counted(c.came.App, reply[1])
+}

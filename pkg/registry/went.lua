@@ -1,0 +1,25 @@
+-- A connection of a peer has ended. Without another the peer goes offline when its
+-- grace ends, unless it is back.
+-- KEYS: [1] hash peer -> its record, [2] zset peer -> when it is said to be offline
+-- ARGV: the peer, the connection, the same under the former identity of its node ('':
+-- it had none), the code and the reason, the grace in ms
+-- Returns 1, or 0 if the connection was not known.
+local peer = ARGV[1]
+local r = read_record(redis.call('HGET', KEYS[1], peer))
+if not r then
+  return 0
+end
+local was = let_go(r, ARGV[2])
+if ARGV[3] ~= '' and let_go(r, ARGV[3]) then
+  was = true
+end
+if not was then
+  return 0
+end
+local now = due_time()
+r.at, r.code, r.reason = whole(now), ARGV[4], ARGV[5]
+write_record(KEYS[1], peer, r)
+if r.holders == '' then
+  due_set(KEYS[2], peer, now + tonumber(ARGV[6]))
+end
+return 1
