@@ -26,7 +26,6 @@ import (
 	"fleetwire/fanout/internal/session"
 	"fleetwire/fanout/internal/watchers"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/broker"
 	"fleetwire/pkg/deadline"
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/orders"
@@ -132,13 +131,12 @@ func New(opt Options) (*Node, error) {
 
 	opt.Redis.AddHook(n.metrics.RedisHook())
 	n.health = redisconn.NewHealth(opt.Log)
-	messages := broker.New(broker.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health})
-	n.receiver = receiver.New(receiver.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Node: n.id, Process: messages.Process()})
+	n.usage = usage.NewRecorder(usage.RecorderOptions{Redis: opt.Redis, Keys: opt.Keys, Now: opt.Now, Log: opt.Log})
+	n.publisher = publish.New(publish.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Usage: n.usage, Log: opt.Log, Now: opt.Now, Observe: n.metrics.Published})
+	n.receiver = receiver.New(receiver.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Node: n.id, Process: n.publisher.Process()})
 	n.hub = hub.New(n.receiver)
 	n.inbox = orders.NewInbox(orders.InboxOptions{Redis: opt.Redis, Keys: opt.Keys, Node: n.id, Close: n.hub.Disconnect, Show: n.show, Log: opt.Log})
 	n.newRecorder()
-	n.usage = usage.NewRecorder(usage.RecorderOptions{Redis: opt.Redis, Keys: opt.Keys, Now: opt.Now, Log: opt.Log})
-	n.publisher = publish.New(publish.Options{Keys: opt.Keys, Usage: n.usage, Broker: messages, Up: n.health.Up, Log: opt.Log, Now: opt.Now, Observe: n.metrics.Published})
 	n.limiter = quota.NewRateLimiter(opt.Redis, opt.Keys)
 	n.limiter.Watch(n.health)
 	n.connections = quota.NewConnections(opt.Redis, opt.Keys, n.id)

@@ -2,6 +2,8 @@ package publish
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
+	"fleetwire/pkg/redisconn"
 )
 
 const path = "/v1/channels/devices%2Fa/publish"
@@ -196,7 +199,9 @@ var _ Publisher = (*publish.Service)(nil)
 
 // The real door, up to where it would need Redis: the codes of protocol §5 in the order of §4.4.
 func TestTheDoorsChecks(t *testing.T) {
-	service := publish.New(publish.Options{Up: func() bool { return false }}) // no broker: to reach it is a panic
+	health := redisconn.NewHealth(slog.New(slog.DiscardHandler))
+	health.Observe(errors.New("redis is away"))
+	service := publish.New(publish.Options{Health: health}) // no Redis: to reach it is a panic
 	for _, tt := range []struct {
 		name, credential, channel string
 		status                    int

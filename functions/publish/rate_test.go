@@ -14,7 +14,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/functions/internal/apitest"
-	"fleetwire/pkg/broker"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
 	"fleetwire/pkg/quota"
@@ -191,9 +190,5 @@ func TestOneBucketOnRedis(t *testing.T) {
 // service is the door on a Redis.
 func service(rdb *redis.Client) *publish.Service {
 	log := slog.New(slog.DiscardHandler)
-	health := redisconn.NewHealth(log)
-	return publish.New(publish.Options{
-		Broker: broker.New(broker.Options{Redis: rdb, Health: health}),
-		Up:     health.Up, Log: log, Now: time.Now,
-	})
+	return publish.New(publish.Options{Redis: rdb, Health: redisconn.NewHealth(log), Log: log, Now: time.Now})
 }

@@ -7,7 +7,7 @@
 //   - every directory with Go files has one package doc;
 //   - imports point one way, localdev → fanout/node and functions/* → pkg/*, and
 //     some libraries are known in one place only;
-//   - only pkg/broker publishes messages through Redis pub/sub, only
+//   - only pkg/publish/send publishes messages through Redis pub/sub, only
 //     fanout/internal/receiver subscribes, and only pkg/rediskeys spells a name in
 //     Redis;
 //   - files stay readable in one go, and mains hold nothing but wiring.

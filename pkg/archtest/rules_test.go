@@ -98,7 +98,7 @@ var rules = []rule{
 	},
 	{
 		name:   "Redis pub/sub in two packages",
-		reason: "pkg/broker publishes messages and fanout/internal/receiver receives them; on a Redis Cluster their way changes, and then nowhere else",
+		reason: "pkg/publish/send publishes messages and fanout/internal/receiver receives them; on a Redis Cluster their way changes, and then nowhere else",
 		find:   findPubSub,
 	},
 	{
@@ -143,7 +143,7 @@ const connDir = "fanout/internal/conn"
 
 // subjects are the directories that the rules speak of. If one is renamed, the
 // rules about it would hold for ever without checking anything.
-var subjects = []string{"pkg/protocol", "pkg/channel", "pkg/broker", "pkg/embedded", "pkg/rediskeys", "functions", "fanout", "fanout/internal/door", connDir, "fanout/internal/members", "fanout/internal/receiver", "localdev", "examples"}
+var subjects = []string{"pkg/protocol", "pkg/channel", "pkg/publish/send", "pkg/embedded", "pkg/rediskeys", "functions", "fanout", "fanout/internal/door", connDir, "fanout/internal/members", "fanout/internal/receiver", "localdev", "examples"}
 
 // violations runs every rule, and prefixes what it found with the rule's name.
 func violations(files []*file) []string {
@@ -217,7 +217,7 @@ var luaPubSub = regexp.MustCompile(`(?i)redis\.p?call\(\s*['"]s?publish['"]`)
 
 // findPubSub goes by names, without types: the methods that only a Redis client
 // has; Publish and Subscribe where go-redis is imported; and scripts.
-// pkg/broker may only publish, and so may fanout/internal/members: who is there and
+// pkg/publish/send may only publish, and so may fanout/internal/members: who is there and
 // that it is announced must change in one step. So it is with a command and its
 // delivery: the scripts of pkg/command publish, and it subscribes to what they say
 // to processes that wait for an end, which carries no message.
@@ -227,7 +227,7 @@ func findPubSub(files []*file) []string {
 		if f.under("fanout/internal/receiver") || f.isTest() {
 			continue
 		}
-		publishes := f.under("pkg/broker", "fanout/internal/members", "pkg/command")
+		publishes := f.under("pkg/publish/send", "fanout/internal/members", "pkg/command")
 		if luaPubSub.MatchString(f.text) && !publishes {
 			found = append(found, fmt.Sprintf("%s: publishes", f.path))
 		}

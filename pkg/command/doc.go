@@ -10,7 +10,7 @@
 // # The way of a command
 //
 // Create stores the command and publishes a delivery on the topic of the channel's
-// messages: a [Delivery] in an envelope of pkg/broker. It does so only if peers are
+// messages: a [Delivery] in an envelope of pkg/envelope. It does so only if peers are
 // subscribed by name.
 //
 // Each node that gets the delivery calls Claim for its peers that are subscribed by

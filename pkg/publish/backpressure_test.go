@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/broker"
+	"fleetwire/pkg/envelope"
+	"fleetwire/pkg/publish/send"
+	"fleetwire/pkg/rediskeys"
 )
 
 // pausable is a connection: who sends for it waits while it is paused.
@@ -68,7 +70,7 @@ func (s *service) fill(t *testing.T, sender Sender, connection uint64, a *apps.A
 
 // unpaced is how many small messages weigh so much.
 func unpaced(limit int) int {
-	size := broker.New(broker.Options{}).Prepare(&broker.Message{App: "app", Channel: "c", From: "p", Data: []byte("1")}).Size()
+	size := send.New(nil, rediskeys.Namespace{}, nil).Prepare(&envelope.Message{App: "app", Channel: "c", From: "p", Data: []byte("1")}).Size()
 	return limit / weight(1, size)
 }
 
@@ -76,12 +78,12 @@ func unpaced(limit int) int {
 // than its share of what waits, others that send a message go on; and it is read from
 // again when Redis has taken that.
 func TestPausesThoseThatSendTooMuch(t *testing.T) {
-	s := newService()
+	s := newStanding()
 	gate := s.hold()
 	a := app("app", 1e6)
 	c := expect(-1)
 	s.submit(t, message(a, "0"), c.of(""))
-	<-s.broker.began
+	<-s.sender.began
 	flood, quiet := newPausable(), newPausable()
 	s.fill(t, flood, 1, a, mostOfOne-1, c)
 	if paused, _ := flood.state(); paused != 0 {
@@ -96,7 +98,7 @@ func TestPausesThoseThatSendTooMuch(t *testing.T) {
 		t.Error("paused for a single message")
 	}
 	gate <- struct{}{}
-	<-s.broker.began
+	<-s.sender.began
 	flood.await() // its messages are under way
 	close(gate)
 }
@@ -106,12 +108,12 @@ func TestPausesThoseThatSendTooMuch(t *testing.T) {
 func TestManyConnections(t *testing.T) {
 	for each, limit := range map[int]int{1: 2 * leastLimit, 2: leastLimit} {
 		t.Run(fmt.Sprint(each, " messages each"), func(t *testing.T) {
-			s := newService()
+			s := newStanding()
 			gate := s.hold()
 			a := app("app", 1e6)
 			c := expect(-1)
 			s.submit(t, message(a, "0"), c.of(""))
-			<-s.broker.began
+			<-s.sender.began
 			fit := unpaced(limit) / each
 			all := make([]*pausable, fit+10)
 			for i := range all {
@@ -133,7 +135,7 @@ func TestManyConnections(t *testing.T) {
 // TestAllGoOn: whatever comes together, each connection goes on, in order, and nothing is
 // refused: no wake-up is lost, none comes twice, and none waits for ever.
 func TestAllGoOn(t *testing.T) {
-	s := newService()
+	s := newStanding()
 	a := app("app", 1e9)
 	const connections, each = 20, 300
 	c := expect(connections * each)
@@ -155,8 +157,8 @@ func TestAllGoOn(t *testing.T) {
 	all.Wait()
 	c.wait(t)
 	var next [connections]int
-	for i := range s.broker.callCount() {
-		for _, got := range s.broker.data(i) {
+	for i := range s.sender.callCount() {
+		for _, got := range s.sender.data(i) {
 			var from, n int
 			if _, err := fmt.Sscanf(got, "[%d,%d]", &from, &n); err != nil {
 				t.Fatal(err)
@@ -177,13 +179,13 @@ func TestAllGoOn(t *testing.T) {
 // TestGoOnWhenRedisGoesAway: paused connections hear that their messages were refused,
 // and are read from again.
 func TestGoOnWhenRedisGoesAway(t *testing.T) {
-	s := newService()
+	s := newStanding()
 	gate := s.hold()
-	s.broker.answer = func([]broker.Batch) error { s.down.Store(true); return errors.New("gone") }
+	s.sender.answer = func([]send.Batch) error { s.down.Store(true); return errors.New("gone") }
 	a := app("app", 1e6)
 	c := expect(1 + mostOfOne)
 	s.submit(t, message(a, "0"), c.of(""))
-	<-s.broker.began
+	<-s.sender.began
 	p := newPausable()
 	s.fill(t, p, 1, a, mostOfOne, c)
 	close(gate)
@@ -207,8 +209,8 @@ func TestWaitIsBoundedByTime(t *testing.T) {
 
 func boundedByTime(t *testing.T, perMessage time.Duration) {
 	const connections, each = 60, 250
-	s := newService()
-	s.broker.answer = func(batches []broker.Batch) error {
+	s := newStanding()
+	s.sender.answer = func(batches []send.Batch) error {
 		for _, b := range batches {
 			time.Sleep(time.Duration(len(b.Messages)) * perMessage)
 		}

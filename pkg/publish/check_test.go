@@ -47,11 +47,11 @@ func TestOrderOfChecks(t *testing.T) {
 		{"looks reserved", "_internalx", publisher, []string{"**"}, false, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			s := newService()
+			s := newStanding()
 			s.down.Store(test.down)
 			r := s.Publish(context.Background(), Message{Grant: grant(a, test.actions, test.patterns...), Channel: test.channel, From: "p", Data: []byte("1")})
 			if test.want == "" {
-				if r.Err != nil || s.seen("ok") != 1 || s.broker.callCount() != 1 {
+				if r.Err != nil || s.seen("ok") != 1 || s.sender.callCount() != 1 {
 					t.Errorf("%v, observed %v", r.Err, s.observed)
 				}
 				return
@@ -65,8 +65,8 @@ func TestOrderOfChecks(t *testing.T) {
 			if s.seen(string(test.want)) != 1 || len(s.observed) != 1 {
 				t.Errorf("observed %v, want one %s", s.observed, test.want)
 			}
-			if len(s.broker.messages) != 0 || s.broker.callCount() != 0 {
-				t.Error("a message that is refused reached the broker")
+			if len(s.sender.messages) != 0 || s.sender.callCount() != 0 {
+				t.Error("a message that is refused reached Redis")
 			}
 		})
 	}
@@ -74,7 +74,7 @@ func TestOrderOfChecks(t *testing.T) {
 
 // TestRefusedMessageHasNoCompletion: Submit's error is the only answer.
 func TestRefusedMessageHasNoCompletion(t *testing.T) {
-	s := newService()
+	s := newStanding()
 	c := expect(1)
 	if err := s.Submit(Message{Grant: everything(app("app", 9)), Channel: "*", Data: []byte("1")}, c.of("refused")); err == nil {
 		t.Error("a pattern is taken for a name")

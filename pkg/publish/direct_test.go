@@ -6,8 +6,9 @@ import (
 	"testing"
 
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/broker"
+	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/protocol"
+	"fleetwire/pkg/publish/send"
 )
 
 // tallied keeps what usage was told.
@@ -24,7 +25,7 @@ func TestDirect(t *testing.T) {
 		message  Message
 		actions  []apps.Action
 		want     protocol.Code
-		accepted bool // reached the broker
+		accepted bool // reached Redis
 	}{
 		{"to a peer that is connected", Message{To: "device-7"}, []apps.Action{apps.ActionSend}, "", true},
 		{"to a peer that is not", Message{To: "nobody"}, []apps.Action{apps.ActionSend}, protocol.PeerNotFound, true},
@@ -36,13 +37,13 @@ func TestDirect(t *testing.T) {
 		{"the name comes before the action", Message{To: "\x7f"}, nil, protocol.InvalidPeerID, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			s := newService()
+			s := newStanding()
 			used := &tallied{}
 			s.opt.Usage = used
-			var sent []broker.Message
-			s.broker.answer = func(batches []broker.Batch) error {
+			var sent []envelope.Message
+			s.sender.answer = func(batches []send.Batch) error {
 				for _, o := range batches[0].Messages {
-					m := s.broker.messages[o]
+					m := s.sender.messages[o]
 					sent = append(sent, m)
 					o.Accepted, o.Found = true, m.To == "device-7"
 				}
@@ -59,7 +60,7 @@ func TestDirect(t *testing.T) {
 				t.Errorf("answered %q, want %q", got, test.want)
 			}
 			if (len(sent) == 1) != test.accepted || len(used.peer) != len(sent) {
-				t.Fatalf("the broker got %d messages, and %d were counted", len(sent), len(used.peer))
+				t.Fatalf("Redis got %d messages, and %d were counted", len(sent), len(used.peer))
 			}
 			if test.accepted && (sent[0].To != m.To || used.channel[0] != "" || used.peer[0] != "p") {
 				t.Errorf("sent to %q and counted for the channel %q and the peer %q", sent[0].To, used.channel[0], used.peer[0])
@@ -74,8 +75,8 @@ func TestDirect(t *testing.T) {
 // Protocol §4.4 puts the quota last; a message over it was not looked for a
 // peer, so the answer is the quota's.
 func TestDirectOverQuota(t *testing.T) {
-	s := newService()
-	s.broker.answer = func([]broker.Batch) error { return nil } // accepts nothing
+	s := newStanding()
+	s.sender.answer = func([]send.Batch) error { return nil } // accepts nothing
 	r := s.Publish(context.Background(), Message{
 		Grant: grant(app("app", 0), []apps.Action{apps.ActionSend}), To: "p", From: "q", Data: []byte("1"),
 	})

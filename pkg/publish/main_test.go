@@ -12,8 +12,10 @@ import (
 
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/broker"
 	"fleetwire/pkg/channel"
+	"fleetwire/pkg/envelope"
+	"fleetwire/pkg/publish/send"
+	"fleetwire/pkg/rediskeys"
 )
 
 // patience is how long a test waits for what must come. It is only ever waited
@@ -22,29 +24,29 @@ const patience = 10 * time.Second
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// stand is a Broker without Redis: it keeps what it is given, and does with it
+// stand is a Sender without Redis: it keeps what it is given, and does with it
 // what the test says.
 type stand struct {
-	*broker.Broker // prepares
+	*send.Sender // prepares
 
 	mu       sync.Mutex
-	messages map[*broker.Outgoing]broker.Message
-	calls    [][]broker.Batch
+	messages map[*send.Outgoing]envelope.Message
+	calls    [][]send.Batch
 	began    chan struct{} // gets a value when a call begins
 	gate     chan struct{} // nil: calls go through at once; else each takes a value
-	answer   func([]broker.Batch) error
+	answer   func([]send.Batch) error
 }
 
 func newStand() *stand {
 	return &stand{
-		Broker:   broker.New(broker.Options{}),
-		messages: map[*broker.Outgoing]broker.Message{},
+		Sender:   send.New(nil, rediskeys.Namespace{}, nil),
+		messages: map[*send.Outgoing]envelope.Message{},
 		began:    make(chan struct{}, 100_000),
 		answer:   acceptAll,
 	}
 }
 
-func acceptAll(batches []broker.Batch) error {
+func acceptAll(batches []send.Batch) error {
 	for _, b := range batches {
 		for _, o := range b.Messages {
 			o.Accepted = true
@@ -53,15 +55,15 @@ func acceptAll(batches []broker.Batch) error {
 	return nil
 }
 
-func (s *stand) Prepare(m *broker.Message) *broker.Outgoing {
-	o := s.Broker.Prepare(m)
+func (s *stand) Prepare(m *envelope.Message) *send.Outgoing {
+	o := s.Sender.Prepare(m)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.messages[o] = *m
 	return o
 }
 
-func (s *stand) Publish(_ context.Context, batches []broker.Batch) error {
+func (s *stand) Send(_ context.Context, batches []send.Batch) error {
 	s.mu.Lock()
 	s.calls = append(s.calls, batches)
 	gate := s.gate
@@ -95,7 +97,7 @@ func (s *stand) callCount() int {
 // service is a Service on a stand.
 type service struct {
 	*Service
-	broker *stand
+	sender *stand
 	down   atomic.Bool
 	now    time.Time
 
@@ -103,19 +105,17 @@ type service struct {
 	observed map[string]int
 }
 
-func newService() *service {
-	s := &service{broker: newStand(), now: time.Date(2026, 1, 31, 23, 0, 0, 0, time.UTC), observed: map[string]int{}}
-	s.Service = New(Options{
-		Broker: s.broker,
-		Up:     func() bool { return !s.down.Load() },
-		Log:    slog.New(slog.DiscardHandler),
-		Now:    func() time.Time { return s.now },
+func newStanding() *service {
+	s := &service{sender: newStand(), now: time.Date(2026, 1, 31, 23, 0, 0, 0, time.UTC), observed: map[string]int{}}
+	s.Service = newService(Options{
+		Log: slog.New(slog.DiscardHandler),
+		Now: func() time.Time { return s.now },
 		Observe: func(result string) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.observed[result]++
 		},
-	})
+	}, s.sender, func() bool { return !s.down.Load() })
 	return s
 }
 

@@ -35,12 +35,12 @@ func TestConnectionsTakeTurns(t *testing.T) {
 		"a long line":    {2 * maxBatchMessages, "1 2 3 4"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newService()
+			s := newStanding()
 			gate := s.hold()
 			a := app("app", 1e6)
 			c := expect(1 + test.flood + 3)
 			s.submit(t, message(a, "0"), c.of(""))
-			<-s.broker.began
+			<-s.sender.began
 			flood := newPausable() // it does not obey
 			for i := range test.flood {
 				s.submit(t, from(flood, 1, a, fmt.Sprint(i+1)), c.of(""))
@@ -50,7 +50,7 @@ func TestConnectionsTakeTurns(t *testing.T) {
 			s.submit(t, from(calm{t}, 2, a, "q2"), c.of(""))
 			close(gate)
 			c.wait(t)
-			first := s.broker.data(1)
+			first := s.sender.data(1)
 			if got := strings.Join(first, " "); !strings.HasPrefix(got+" ", test.want+" ") {
 				t.Errorf("the round trip begins with %.40s, want %s", got, test.want)
 			}
@@ -60,8 +60,8 @@ func TestConnectionsTakeTurns(t *testing.T) {
 				}
 			}
 			next := 1
-			for i := 1; i < s.broker.callCount(); i++ {
-				for _, got := range s.broker.data(i) {
+			for i := 1; i < s.sender.callCount(); i++ {
+				for _, got := range s.sender.data(i) {
 					if n, err := strconv.Atoi(got); err == nil && n != next {
 						t.Fatalf("message %d comes in place of %d", n, next)
 					} else if err == nil {
@@ -75,13 +75,13 @@ func TestConnectionsTakeTurns(t *testing.T) {
 
 // TestRESTGoesAhead of what connections have sent, but leaves them half of a round trip.
 func TestRESTGoesAhead(t *testing.T) {
-	s := newService()
+	s := newStanding()
 	gate := s.hold()
 	a := app("app", 1e6)
 	const each = 2 * maxBatchMessages
 	c := expect(1 + 2*each)
 	s.submit(t, message(a, "0"), c.of(""))
-	<-s.broker.began
+	<-s.sender.began
 	flood := newPausable()
 	for range each {
 		s.submit(t, from(flood, 1, a, `"socket"`), c.of(""))
@@ -91,24 +91,24 @@ func TestRESTGoesAhead(t *testing.T) {
 	}
 	close(gate)
 	c.wait(t)
-	got := s.broker.data(1)
+	got := s.sender.data(1)
 	if len(got) != maxBatchMessages || slices.Index(got, `"socket"`) != maxBatchMessages/2 || slices.Contains(got[maxBatchMessages/2:], `"rest"`) {
 		t.Errorf("a round trip has %d messages, the first of a connection at %d", len(got), slices.Index(got, `"socket"`))
 	}
-	if got := s.broker.data(4); slices.Contains(got[:maxBatchMessages/2], `"socket"`) {
+	if got := s.sender.data(4); slices.Contains(got[:maxBatchMessages/2], `"socket"`) {
 		t.Error("connections have more than the half while REST waits")
 	}
 }
 
 // TestQueueForgetsConnections: what a burst of connections takes is given back.
 func TestQueueForgetsConnections(t *testing.T) {
-	s := newService()
+	s := newStanding()
 	a := app("app", 1e6)
 	gate := s.hold()
 	const connections = 3 * maxSpareLines
 	c := expect(1 + connections)
 	s.submit(t, message(a, "0"), c.of(""))
-	<-s.broker.began
+	<-s.sender.began
 	sender := newPausable()
 	for i := range uint64(connections) {
 		s.submit(t, from(sender, 1+i, a, "1"), c.of(""))

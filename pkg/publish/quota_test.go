@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/broker"
 	"fleetwire/pkg/protocol"
+	"fleetwire/pkg/publish/send"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn/redistest"
 	"fleetwire/pkg/rediskeys"
@@ -18,13 +18,13 @@ import (
 
 // TestBatchesByApp: each app's messages go against its own counter, in order.
 func TestBatchesByApp(t *testing.T) {
-	s := newService()
+	s := newStanding()
 	gate := s.hold()
 	c := expect(7)
 	apps := map[string]*apps.App{"a": app("a", 5), "a-b": app("a-b", 7), "open": app("open", 9)}
 	apps["open"].Plan.OveragesAllowed, apps["open"].Plan.OveragesEnabled = true, true
 	s.submit(t, message(apps["a"], "first"), c.of(""))
-	<-s.broker.began
+	<-s.sender.began
 	for i, id := range []string{"a", "a-b", "a", "open", "a-b", "a"} {
 		s.submit(t, message(apps[id], strconv.Itoa(i)), c.of(""))
 	}
@@ -38,14 +38,14 @@ func TestBatchesByApp(t *testing.T) {
 		{quota.Messages(rediskeys.Namespace{}, apps["a-b"], s.now), "1,4"},
 		{quota.Messages(rediskeys.Namespace{}, apps["open"], s.now), "3"},
 	}
-	if len(s.broker.calls[1]) != len(want) {
-		t.Fatalf("%d batches, want %d", len(s.broker.calls[1]), len(want))
+	if len(s.sender.calls[1]) != len(want) {
+		t.Fatalf("%d batches, want %d", len(s.sender.calls[1]), len(want))
 	}
-	for i, batch := range s.broker.calls[1] {
+	for i, batch := range s.sender.calls[1] {
 		var data []string
 		for _, o := range batch.Messages {
-			data = append(data, string(s.broker.messages[o].Data))
-			if got := s.broker.messages[o].App; "fw:{"+got+"}:messages:2026-01" != batch.Counter.Key {
+			data = append(data, string(s.sender.messages[o].Data))
+			if got := s.sender.messages[o].App; "fw:{"+got+"}:messages:2026-01" != batch.Counter.Key {
 				t.Errorf("a message of %s is counted in %s", got, batch.Counter.Key)
 			}
 		}
@@ -56,8 +56,8 @@ func TestBatchesByApp(t *testing.T) {
 }
 
 func TestOverQuota(t *testing.T) {
-	s := newService()
-	s.broker.answer = func(batches []broker.Batch) error {
+	s := newStanding()
+	s.sender.answer = func(batches []send.Batch) error {
 		for i, o := range batches[0].Messages {
 			o.Accepted = i == 0
 		}
@@ -67,7 +67,7 @@ func TestOverQuota(t *testing.T) {
 	c := expect(4)
 	a := app("app", 4711)
 	s.submit(t, message(a, "0"), c.of("0"))
-	<-s.broker.began
+	<-s.sender.began
 	results := make(chan Result, 1)
 	s.submit(t, message(a, "1"), c.of("1"))
 	s.submit(t, message(a, "2"), c.of("2"))
@@ -94,7 +94,7 @@ func TestOverQuota(t *testing.T) {
 
 // TestPlanChanges: a new apps document holds from the next round trip on.
 func TestPlanChanges(t *testing.T) {
-	s := newService()
+	s := newStanding()
 	for _, limit := range []int64{5, 500, 0} {
 		if r := s.Publish(context.Background(), message(app("app", limit), "1")); r.Err != nil {
 			t.Fatal(r.Err)
@@ -106,7 +106,7 @@ func TestPlanChanges(t *testing.T) {
 	s.now = s.now.Add(time.Hour) // the next period
 	s.Publish(context.Background(), message(app("app", 5), "1"))
 	for i, want := range []string{"2026-01 5", "2026-01 500", "2026-01 0", "2026-01 -1", "2026-02 5"} {
-		c := s.broker.calls[i][0].Counter
+		c := s.sender.calls[i][0].Counter
 		if got := fmt.Sprintf("%s %d", strings.TrimPrefix(c.Key, "fw:{app}:messages:"), c.Limit); got != want {
 			t.Errorf("message %d is counted in %s, want %s", i, got, want)
 		}

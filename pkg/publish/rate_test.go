@@ -13,8 +13,8 @@ import (
 
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/broker"
 	"fleetwire/pkg/protocol"
+	"fleetwire/pkg/publish/send"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn/redistest"
 	"fleetwire/pkg/rediskeys"
@@ -41,23 +41,23 @@ func keyOf(a *apps.App, id string) *apps.Key {
 // TestTokensByKey: the messages of each key take from its own bucket, those of
 // sockets from none.
 func TestTokensByKey(t *testing.T) {
-	s := newService()
+	s := newStanding()
 	gate := s.hold()
 	c := expect(9)
 	one, two := limited("one", 9, 100, 200), limited("two", 9, 7, 9)
 	a, b, other := keyOf(one, "a"), keyOf(one, "b"), keyOf(two, "c")
 	replaced := keyOf(limited("one", 9, 1, 2), "a") // of a document that came meanwhile
 	s.submit(t, message(one, "first"), c.of(""))
-	<-s.broker.began
+	<-s.sender.began
 	for _, m := range []Message{rest(a, "1"), message(one, "1"), rest(other, "1"), rest(b, "1"), rest(a, "1"), message(two, "1"), rest(replaced, "1"), rest(other, "1")} {
 		s.submit(t, m, c.of(""))
 	}
 	close(gate)
 	c.wait(t)
-	if rates := s.broker.calls[0][0].Rates; len(rates) != 0 {
+	if rates := s.sender.calls[0][0].Rates; len(rates) != 0 {
 		t.Errorf("a socket's message has the rates %v", rates)
 	}
-	want := [][]broker.Rate{
+	want := [][]send.Rate{
 		{
 			{Bucket: quota.Bucket{Key: "fw:{one}:rest:a", PerSec: 100, Burst: 200}, Messages: []int{0, 3}},
 			{Bucket: quota.Bucket{Key: "fw:{one}:rest:b", PerSec: 100, Burst: 200}, Messages: []int{2}},
@@ -65,7 +65,7 @@ func TestTokensByKey(t *testing.T) {
 		},
 		{{Bucket: quota.Bucket{Key: "fw:{two}:rest:c", PerSec: 7, Burst: 9}, Messages: []int{0, 2}}},
 	}
-	for i, batch := range s.broker.calls[1] {
+	for i, batch := range s.sender.calls[1] {
 		if got := batch.Rates; !reflect.DeepEqual(got, want[i]) {
 			t.Errorf("batch %d: rates %v\nwant %v", i, got, want[i])
 		}
@@ -73,8 +73,8 @@ func TestTokensByKey(t *testing.T) {
 }
 
 func TestRateLimited(t *testing.T) {
-	s := newService()
-	s.broker.answer = func(batches []broker.Batch) error {
+	s := newStanding()
+	s.sender.answer = func(batches []send.Batch) error {
 		for i, o := range batches[0].Messages {
 			o.Accepted, o.OverRate = i%2 == 0, i%2 == 1
 			if o.OverRate {
@@ -87,7 +87,7 @@ func TestRateLimited(t *testing.T) {
 	c := expect(3)
 	key := keyOf(limited("app", 100, 1, 1), "sk_live_eager")
 	s.submit(t, rest(key, "0"), c.of("0"))
-	<-s.broker.began
+	<-s.sender.began
 	s.submit(t, rest(key, "1"), c.of("1"))
 	s.submit(t, rest(key, "2"), c.of("2"))
 	s.submit(t, rest(key, "3"), c.of("3"))
@@ -108,7 +108,7 @@ func TestRateLimited(t *testing.T) {
 
 // TestCheck says what Publish would, without Redis.
 func TestCheck(t *testing.T) {
-	s := newService()
+	s := newStanding()
 	s.down.Store(true)
 	key := keyOf(limited("app", 100, 1, 1), "k")
 	if err := s.Check(rest(key, "1")); err != nil || len(s.observed) != 0 {
@@ -119,7 +119,7 @@ func TestCheck(t *testing.T) {
 	if err := s.Check(m); err == nil || err.Code != protocol.ChannelReserved || s.seen("channel_reserved") != 1 {
 		t.Errorf("%v, observed %v; want channel_reserved", err, s.observed)
 	}
-	if got := s.broker.callCount(); got != 0 {
+	if got := s.sender.callCount(); got != 0 {
 		t.Errorf("Redis was asked %d times", got)
 	}
 }

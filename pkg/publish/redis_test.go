@@ -11,39 +11,39 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"fleetwire/pkg/broker"
 	"fleetwire/pkg/protocol"
+	"fleetwire/pkg/publish/send"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/redisconn/redistest"
 	"fleetwire/pkg/rediskeys"
 )
 
-// real is a Service on a broker on a Redis.
+// real is a Service on a Redis.
 type real struct {
 	*Service
-	broker *hooked
+	sender *hooked
 	health *redisconn.Health
 }
 
-// hooked is a broker that calls before, if there is one, before each round trip.
+// hooked is a Sender that calls before, if there is one, before each round trip.
 type hooked struct {
-	*broker.Broker
+	*send.Sender
 	before func()
 }
 
-func (h *hooked) Publish(ctx context.Context, batches []broker.Batch) error {
+func (h *hooked) Send(ctx context.Context, batches []send.Batch) error {
 	if h.before != nil {
 		h.before()
 	}
-	return h.Broker.Publish(ctx, batches)
+	return h.Sender.Send(ctx, batches)
 }
 
 func newReal(t *testing.T, rdb *redis.Client) *real {
 	log := slog.New(slog.NewTextHandler(t.Output(), nil)) // seen when a test fails
 	s := &real{health: redisconn.NewHealth(log)}
-	s.broker = &hooked{Broker: broker.New(broker.Options{Redis: rdb, Health: s.health})}
-	s.Service = New(Options{Broker: s.broker, Up: s.health.Up, Log: log, Now: time.Now})
+	s.sender = &hooked{Sender: send.New(rdb, rediskeys.Namespace{}, s.health)}
+	s.Service = newService(Options{Log: log, Now: time.Now}, s.sender, s.health.Up)
 	return s
 }
 

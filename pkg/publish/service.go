@@ -1,6 +1,6 @@
 // Package publish is the one door through which every message goes, from a
 // socket or from REST, to a channel or to one peer: validate → reserved → action →
-// authorization → quota → broker (protocol §4.4, §5). Both roads treat a message alike.
+// authorization → quota → send (protocol §4.4, §5). Both roads treat a message alike.
 //
 // The rate of REST requests (protocol §6) is held in the same round trip as the
 // quota, for messages that ask for it: see Message.TakeToken.
@@ -18,11 +18,15 @@ import (
 	"sync"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/broker"
+	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/protocol"
+	"fleetwire/pkg/publish/send"
 	"fleetwire/pkg/quota"
+	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
 
@@ -37,7 +41,7 @@ const (
 
 	// answerTime bounds a round trip, with the making of a connection for it if
 	// there is none, and Redis publishes nothing after it. Senders hear within 2 s
-	// that Redis hangs, though the broker asks a moment longer what was done.
+	// that Redis hangs, though pkg/publish/send asks a moment longer what was done.
 	answerTime = 1500 * time.Millisecond
 
 	// The advice of a backend_error.
@@ -80,21 +84,22 @@ type Completion interface {
 	Flush()
 }
 
-// Broker is what carries the messages: pkg/broker, or a stand-in in tests.
-type Broker interface {
-	Prepare(*broker.Message) *broker.Outgoing
-	Publish(context.Context, []broker.Batch) error
+// sender is a send.Sender, or a stand-in in tests.
+type sender interface {
+	Process() uint64
+	Prepare(*envelope.Message) *send.Outgoing
+	Send(context.Context, []send.Batch) error
 }
 
 // Options set a Service up.
 type Options struct {
-	Broker Broker
-	// Keys name the counters of messages.
-	Keys rediskeys.Namespace
-	// Up says whether Redis is there. While it is not, messages are refused at once.
-	Up  func() bool
-	Log *slog.Logger
-	Now func() time.Time
+	Redis redis.UniversalClient
+	Keys  rediskeys.Namespace
+	// Health learns what Redis says, and while it knows that Redis does not work,
+	// messages are refused at once. nil: each message finds out by itself.
+	Health *redisconn.Health
+	Log    *slog.Logger
+	Now    func() time.Time
 	// Observe is called with the outcome of each message: "ok" or its error code.
 	Observe func(result string)
 	// Usage counts each message that Redis has taken: usage.Recorder. nil:
@@ -115,7 +120,9 @@ var errAway = errors.New("redis is away")
 
 // Service publishes messages. It is safe for concurrent use.
 type Service struct {
-	opt Options
+	opt    Options
+	sender sender
+	up     func() bool // Redis works, as far as is known
 
 	mu       sync.Mutex
 	waiting  queue
@@ -130,7 +137,7 @@ type item struct {
 	next     *item // of the same sender
 	app      *apps.App
 	bucketOf *apps.Key // whose token it takes, or nil
-	outgoing *broker.Outgoing
+	outgoing *send.Outgoing
 	done     Completion
 
 	channel, to, from string
@@ -139,14 +146,25 @@ type item struct {
 
 // New returns a Service.
 func New(opt Options) *Service {
+	up := func() bool { return true }
+	if opt.Health != nil {
+		up = opt.Health.Up
+	}
+	return newService(opt, send.New(opt.Redis, opt.Keys, opt.Health), up)
+}
+
+func newService(opt Options, to sender, up func() bool) *Service {
 	if opt.Observe == nil {
 		opt.Observe = func(string) {}
 	}
 	if opt.Usage == nil {
 		opt.Usage = uncounted{}
 	}
-	return &Service{opt: opt}
+	return &Service{opt: opt, sender: to, up: up}
 }
+
+// Process is what the messages name as their publisher (envelope.ID).
+func (s *Service) Process() uint64 { return s.sender.Process() }
 
 // Publish publishes the message and waits until Redis has taken it, or ctx ends.
 func (s *Service) Publish(ctx context.Context, m Message) Result {
@@ -204,10 +222,10 @@ func (s *Service) enqueue(m Message, done Completion) (lead bool, refused *proto
 	if m.To != "" {
 		m.Channel = ""
 	}
-	if !s.opt.Up() {
+	if !s.up() {
 		return false, s.refuse("Redis takes no messages now; " + none)
 	}
-	o := s.opt.Broker.Prepare(&broker.Message{
+	o := s.sender.Prepare(&envelope.Message{
 		App: m.Grant.App.ID, Channel: m.Channel, To: m.To,
 		From: m.From, FromMetadata: m.FromMetadata, Data: m.Data, Connection: m.Connection,
 	})
@@ -298,9 +316,9 @@ func (s *Service) publish(items []*item) {
 	// Messages that waited behind a round trip that timed out do not wait for one of
 	// their own.
 	err := errAway
-	if s.opt.Up() {
+	if s.up() {
 		ctx, cancel := context.WithTimeout(context.Background(), answerTime)
-		err = s.opt.Broker.Publish(ctx, batches)
+		err = s.sender.Send(ctx, batches)
 		cancel()
 	}
 	if err != nil {
@@ -341,8 +359,8 @@ func (s *Service) publish(items []*item) {
 }
 
 // batchesOf sorts messages by app, and those that take tokens by bucket.
-func batchesOf(keys rediskeys.Namespace, items []*item, now time.Time) []broker.Batch {
-	var batches []broker.Batch
+func batchesOf(keys rediskeys.Namespace, items []*item, now time.Time) []send.Batch {
+	var batches []send.Batch
 	of := map[string]int{}       // app id → its batch
 	rates := map[*apps.Key]int{} // key → the rate in its app's batch
 	for _, it := range items {
@@ -350,7 +368,7 @@ func batchesOf(keys rediskeys.Namespace, items []*item, now time.Time) []broker.
 		if !ok {
 			i = len(batches)
 			of[it.app.ID] = i
-			batches = append(batches, broker.Batch{Counter: quota.Messages(keys, it.app, now)})
+			batches = append(batches, send.Batch{Counter: quota.Messages(keys, it.app, now)})
 		}
 		b := &batches[i]
 		if it.bucketOf != nil {
@@ -358,7 +376,7 @@ func batchesOf(keys rediskeys.Namespace, items []*item, now time.Time) []broker.
 			if !ok {
 				r = len(b.Rates)
 				rates[it.bucketOf] = r
-				b.Rates = append(b.Rates, broker.Rate{Bucket: quota.RESTBucket(keys, it.bucketOf)})
+				b.Rates = append(b.Rates, send.Rate{Bucket: quota.RESTBucket(keys, it.bucketOf)})
 			}
 			b.Rates[r].Messages = append(b.Rates[r].Messages, len(b.Messages))
 		}

@@ -15,8 +15,8 @@ import (
 	"weak"
 
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/broker"
 	"fleetwire/pkg/protocol"
+	"fleetwire/pkg/publish/send"
 	"fleetwire/pkg/redisconn/redistest"
 )
 
@@ -27,8 +27,8 @@ func message(a *apps.App, data string) Message {
 // hold makes each round trip wait for a value on the returned channel; closing
 // it lets all through.
 func (s *service) hold() chan struct{} {
-	s.broker.gate = make(chan struct{})
-	return s.broker.gate
+	s.sender.gate = make(chan struct{})
+	return s.sender.gate
 }
 
 func (s *service) submit(t *testing.T, m Message, done Completion) {
@@ -41,28 +41,28 @@ func (s *service) submit(t *testing.T, m Message, done Completion) {
 // TestWaitingMessagesShareARoundTrip: the first goes out at once and alone, and
 // all that come meanwhile together.
 func TestWaitingMessagesShareARoundTrip(t *testing.T) {
-	s := newService()
+	s := newStanding()
 	gate := s.hold()
 	const waiting = 100
 	c := expect(1 + waiting)
 	a := app("app", 1000)
 	s.submit(t, message(a, "first"), c.of("first"))
-	<-s.broker.began
+	<-s.sender.began
 	for i := range waiting {
 		s.submit(t, message(a, strconv.Itoa(i)), c.of(strconv.Itoa(i)))
 	}
-	if s.broker.callCount() != 1 {
+	if s.sender.callCount() != 1 {
 		t.Error("two round trips at a time: messages could overtake each other")
 	}
 	close(gate)
 	c.wait(t)
-	if s.broker.callCount() != 2 {
-		t.Errorf("%d round trips, want 2", s.broker.callCount())
+	if s.sender.callCount() != 2 {
+		t.Errorf("%d round trips, want 2", s.sender.callCount())
 	}
-	if got := s.broker.data(0); len(got) != 1 || got[0] != "first" {
+	if got := s.sender.data(0); len(got) != 1 || got[0] != "first" {
 		t.Errorf("the first round trip has %q", got)
 	}
-	for i, got := range s.broker.data(1) {
+	for i, got := range s.sender.data(1) {
 		if got != strconv.Itoa(i) {
 			t.Fatalf("message %d of the second round trip is %s", i, got)
 		}
@@ -80,20 +80,20 @@ func TestRoundTripsAreBounded(t *testing.T) {
 		{"larger than a round trip", 3, maxBatchBytes + 1, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			s := newService()
+			s := newStanding()
 			gate := s.hold()
 			c := expect(test.messages + 1)
 			a := app("app", 10000)
 			s.submit(t, message(a, "first"), c.of(""))
-			<-s.broker.began
+			<-s.sender.began
 			for range test.messages {
 				s.submit(t, message(a, strings.Repeat("1", test.bytes)), c.of(""))
 			}
 			close(gate)
 			c.wait(t)
 			sum := 0
-			for i := range s.broker.callCount() {
-				n := len(s.broker.data(i))
+			for i := range s.sender.callCount() {
+				n := len(s.sender.data(i))
 				sum += n
 				if n > test.most {
 					t.Errorf("round trip %d has %d messages, want at most %d", i, n, test.most)
@@ -102,8 +102,8 @@ func TestRoundTripsAreBounded(t *testing.T) {
 			if sum != test.messages+1 {
 				t.Errorf("%d messages published, want %d", sum, test.messages+1)
 			}
-			if least := (test.messages+test.most-1)/test.most + 1; s.broker.callCount() > least+1 {
-				t.Errorf("%d round trips, want about %d", s.broker.callCount(), least)
+			if least := (test.messages+test.most-1)/test.most + 1; s.sender.callCount() > least+1 {
+				t.Errorf("%d round trips, want about %d", s.sender.callCount(), least)
 			}
 		})
 	}
@@ -112,13 +112,13 @@ func TestRoundTripsAreBounded(t *testing.T) {
 // TestWaitingBytesAreBounded: a Redis that does not keep up costs no more memory
 // than that, and a message too many is refused at once.
 func TestWaitingBytesAreBounded(t *testing.T) {
-	s := newService()
+	s := newStanding()
 	gate := s.hold()
 	a := app("app", 1_000_000)
 	big := message(a, `"`+strings.Repeat("x", 60<<10)+`"`)
 	c := expect(-1)
 	s.submit(t, message(a, "first"), c.of(""))
-	<-s.broker.began
+	<-s.sender.began
 	accepted := 0
 	var refused *protocol.Error
 	for refused == nil && accepted < 10_000 {
@@ -151,7 +151,7 @@ func TestWaitingBytesAreBounded(t *testing.T) {
 
 // TestOrder: whatever round trips make of it, each sender's messages keep order.
 func TestOrder(t *testing.T) {
-	s := newService()
+	s := newStanding()
 	const senders, each = 8, 500
 	c := expect(senders * each)
 	a := app("app", senders*each)
@@ -166,8 +166,8 @@ func TestOrder(t *testing.T) {
 	all.Wait()
 	events := c.wait(t)
 	var published [senders]int
-	for i := range s.broker.callCount() {
-		for _, got := range s.broker.data(i) {
+	for i := range s.sender.callCount() {
+		for _, got := range s.sender.data(i) {
 			var sender, n int
 			if _, err := fmt.Sscanf(got, "[%d,%d]", &sender, &n); err != nil {
 				t.Fatal(err)
@@ -199,12 +199,12 @@ func TestOrder(t *testing.T) {
 // TestPublishedThenFlush: everybody of a round trip is told before anybody is
 // flushed, and each once.
 func TestPublishedThenFlush(t *testing.T) {
-	s := newService()
+	s := newStanding()
 	gate := s.hold()
 	c := expect(4)
 	a, other := app("app", 100), app("other", 100)
 	s.submit(t, message(a, "0"), c.of("0"))
-	<-s.broker.began
+	<-s.sender.began
 	s.submit(t, message(a, "1"), c.of("1"))
 	s.submit(t, message(other, "2"), c.of("2"))
 	s.submit(t, message(a, "3"), c.of("3"))
@@ -214,9 +214,9 @@ func TestPublishedThenFlush(t *testing.T) {
 	}
 }
 
-func TestBrokerFails(t *testing.T) {
-	s := newService()
-	s.broker.answer = func([]broker.Batch) error { return errors.New("gone") }
+func TestSenderFails(t *testing.T) {
+	s := newStanding()
+	s.sender.answer = func([]send.Batch) error { return errors.New("gone") }
 	r := s.Publish(context.Background(), message(app("app", 9), "1"))
 	if r.Err == nil || r.Err.Code != protocol.BackendError || strings.Contains(r.Err.Message, "gone") {
 		t.Errorf("got %v, want backend_error without its inner cause", r.Err)
@@ -224,7 +224,7 @@ func TestBrokerFails(t *testing.T) {
 	if r.Err.Outcome == protocol.OutcomeUnknown || !strings.Contains(r.Err.Message, "nothing was published") {
 		t.Errorf("got %v, outcome %q; nothing was published", r.Err, r.Err.Outcome)
 	}
-	s.broker.answer = func(batches []broker.Batch) error {
+	s.sender.answer = func(batches []send.Batch) error {
 		batches[0].Messages[0].Unknown = true
 		return errors.New("gone")
 	}
@@ -233,7 +233,7 @@ func TestBrokerFails(t *testing.T) {
 		t.Errorf("got %v, want backend_error with an unknown outcome", r.Err)
 	}
 	// One app's message is over its cap while another's batch fails.
-	s.broker.answer = func(batches []broker.Batch) error {
+	s.sender.answer = func(batches []send.Batch) error {
 		batches[0].Messages[0].OverCap = true
 		return errors.New("gone")
 	}
@@ -241,10 +241,10 @@ func TestBrokerFails(t *testing.T) {
 		t.Errorf("got %v, want over_message_quota", r.Err)
 	}
 	// One app's batch fails, another's does not.
-	s.broker.answer = func(batches []broker.Batch) error {
+	s.sender.answer = func(batches []send.Batch) error {
 		for _, b := range batches {
 			for _, o := range b.Messages {
-				o.Accepted = s.broker.messages[o].App == "sound"
+				o.Accepted = s.sender.messages[o].App == "sound"
 				o.Subscribers = 7
 			}
 		}
@@ -263,8 +263,8 @@ func TestBrokerFails(t *testing.T) {
 func TestRedisGoesAwayWhileMessagesWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const timeout, waiting = 2 * time.Second, 20 * maxBatchMessages
-		s := newService()
-		s.broker.answer = func([]broker.Batch) error {
+		s := newStanding()
+		s.sender.answer = func([]send.Batch) error {
 			<-time.After(timeout)
 			s.down.Store(true) // as Health has it
 			return context.DeadlineExceeded
@@ -273,7 +273,7 @@ func TestRedisGoesAwayWhileMessagesWait(t *testing.T) {
 		a := app("app", waiting)
 		began := time.Now()
 		s.submit(t, message(a, "1"), c.of(""))
-		<-s.broker.began
+		<-s.sender.began
 		for range waiting {
 			s.submit(t, message(a, "1"), c.of(""))
 		}
@@ -285,7 +285,7 @@ func TestRedisGoesAwayWhileMessagesWait(t *testing.T) {
 			t.Errorf("observed %v", s.observed)
 		}
 		s.down.Store(false)
-		s.broker.answer = acceptAll
+		s.sender.answer = acceptAll
 		if r := s.Publish(context.Background(), message(a, "1")); r.Err != nil {
 			t.Errorf("after Redis came back: %v", r.Err)
 		}
@@ -293,12 +293,12 @@ func TestRedisGoesAwayWhileMessagesWait(t *testing.T) {
 }
 
 func TestCallerGivesUp(t *testing.T) {
-	s := newService()
+	s := newStanding()
 	gate := s.hold()
 	ctx, cancel := context.WithCancel(context.Background())
 	results := make(chan Result, 1)
 	go func() { results <- s.Publish(ctx, message(app("app", 9), "1")) }()
-	<-s.broker.began
+	<-s.sender.began
 	cancel()
 	select {
 	case r := <-results:
@@ -313,14 +313,14 @@ func TestCallerGivesUp(t *testing.T) {
 }
 
 func TestSubscribersOnlyIfAsked(t *testing.T) {
-	s := newService()
+	s := newStanding()
 	m := message(app("app", 9), "1")
 	for _, ask := range []bool{true, false} {
 		m.CountSubscribers = ask
 		s.Publish(context.Background(), m)
 	}
 	for i, want := range []bool{true, false} {
-		if got := s.broker.calls[i][0].Messages[0].CountSubscribers; got != want {
+		if got := s.sender.calls[i][0].Messages[0].CountSubscribers; got != want {
 			t.Errorf("message %d asks for subscribers: %v, want %v", i, got, want)
 		}
 	}
@@ -338,7 +338,7 @@ func TestMessageIsCopied(t *testing.T) {
 	buffer := []byte(`{"a":"the data"}{"m":"metadata"}`)
 	gate := make(chan struct{})
 	held := make(chan struct{})
-	s.broker.before = sync.OnceFunc(func() { close(held); <-gate })
+	s.sender.before = sync.OnceFunc(func() { close(held); <-gate })
 	c := expect(2)
 	a := app("app", 9)
 	if err := s.Submit(message(a, "0"), c.of("")); err != nil {
@@ -368,7 +368,7 @@ func TestMessageIsCopied(t *testing.T) {
 
 // TestCompletionMaySubmit: what is told of one message may lead to the next.
 func TestCompletionMaySubmit(t *testing.T) {
-	s := newService()
+	s := newStanding()
 	a := app("app", 100)
 	done := make(chan struct{})
 	var next func(left int) Completion
@@ -399,32 +399,32 @@ func (then) Flush()             {}
 // TestLetsGo: nothing of a message is kept when it has been answered, not even
 // while others wait.
 func TestLetsGo(t *testing.T) {
-	s := newService()
+	s := newStanding()
 	gate := s.hold()
 	a := app("app", 10*maxBatchMessages)
-	var answered []weak.Pointer[broker.Outgoing]
+	var answered []weak.Pointer[send.Outgoing]
 	c := expect(-1)
 	s.submit(t, message(a, "first"), c.of(""))
-	<-s.broker.began
+	<-s.sender.began
 	for range 3 * maxBatchMessages {
 		s.submit(t, message(a, "1"), c.of(""))
 	}
 	gate <- struct{}{} // the first
-	<-s.broker.began
+	<-s.sender.began
 	gate <- struct{}{} // a full round trip
-	<-s.broker.began
-	s.broker.mu.Lock()
-	for _, b := range slices.Concat(s.broker.calls[0], s.broker.calls[1]) {
+	<-s.sender.began
+	s.sender.mu.Lock()
+	for _, b := range slices.Concat(s.sender.calls[0], s.sender.calls[1]) {
 		for _, o := range b.Messages {
 			answered = append(answered, weak.Make(o))
 		}
 	}
-	s.broker.calls = nil
-	clear(s.broker.messages)
-	s.broker.mu.Unlock()
+	s.sender.calls = nil
+	clear(s.sender.messages)
+	s.sender.mu.Unlock()
 	redistest.Eventually(t, patience, "no message that was answered is kept in memory", func() bool {
 		runtime.GC()
-		return !slices.ContainsFunc(answered, func(o weak.Pointer[broker.Outgoing]) bool { return o.Value() != nil })
+		return !slices.ContainsFunc(answered, func(o weak.Pointer[send.Outgoing]) bool { return o.Value() != nil })
 	})
 	close(gate)
 	redistest.Eventually(t, patience, "all is published", func() bool { return s.seen("ok") == 1+3*maxBatchMessages })
@@ -433,19 +433,19 @@ func TestLetsGo(t *testing.T) {
 // TestCallerMakesTheRoundTrip: a caller that cannot give up makes its round trip
 // itself, and leaves what has come meanwhile to others.
 func TestCallerMakesTheRoundTrip(t *testing.T) {
-	s := newService()
+	s := newStanding()
 	gate := s.hold()
 	a := app("app", 9)
 	first := make(chan Result, 1)
 	go func() { first <- s.Publish(context.Background(), message(a, "1")) }()
-	<-s.broker.began
+	<-s.sender.began
 	c := expect(1)
 	s.submit(t, message(a, "2"), c.of("2"))
 	gate <- struct{}{}
 	if r := <-first; r.Err != nil { // though the second round trip is held
 		t.Errorf("the first is refused: %v", r.Err)
 	}
-	<-s.broker.began
+	<-s.sender.began
 	close(gate)
 	if got := strings.Join(c.wait(t), ","); got != "2,flush" {
 		t.Errorf("told %s", got)

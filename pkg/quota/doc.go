@@ -2,13 +2,13 @@
 // nodes and functions count together (protocol §6):
 //
 //   - messages: the exact cap of messages per period. The counting itself is
-//     done by the broker in the same step that publishes; Messages says which
+//     done by pkg/publish/send in the same step that publishes; Messages says which
 //     counter to use and how far it may go.
 //   - connections: the app's concurrent connections, in per-node leases that
 //     expire when a node dies. A request for one with a revoked token
 //     (pkg/revocation) is refused in the same step.
 //   - rates: REST requests per key, and connects per client address. The token
-//     of a request that publishes is taken by the broker as well, in the same
+//     of a request that publishes is taken by pkg/publish/send as well, in the same
 //     step, with BucketLua.
 //
 // All its keys in Redis expire.

@@ -23,8 +23,8 @@ const (
 )
 
 func init() {
-	// go-redis prints its own lines about lost connections. Health and the
-	// broker report the same as structured logs, once.
+	// go-redis prints its own lines about lost connections. Health and
+	// the receiver report the same as structured logs, once.
 	logging.Disable()
 }
 

@@ -15,12 +15,13 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/fanout/internal/receiver"
-	"fleetwire/pkg/broker"
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/envelope"
+	"fleetwire/pkg/publish/send"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/redisconn/redistest"
+	"fleetwire/pkg/rediskeys"
 )
 
 const (
@@ -35,7 +36,7 @@ const (
 // process publishes and receives, with its health, as a node does.
 type process struct {
 	*receiver.Receiver
-	*broker.Broker
+	*send.Sender
 	t      *testing.T
 	health *redisconn.Health
 	redis  *redis.Client
@@ -63,7 +64,7 @@ func prepareOn(t *testing.T, rdb *redis.Client, node string) *process {
 	p := &process{t: t, redis: rdb, got: map[string]int{}, log: &recorder{}}
 	log := slog.New(p.log)
 	p.health = redisconn.NewHealth(log)
-	p.Broker = broker.New(broker.Options{Redis: p.redis, Health: p.health})
+	p.Sender = send.New(p.redis, rediskeys.Namespace{}, p.health)
 	p.Receiver = receiver.New(receiver.Options{Redis: p.redis, Health: p.health, Log: log, Node: node, Process: p.Process()})
 	p.SetIdentity(node)
 	return p
@@ -105,7 +106,7 @@ func (p *process) publish(name string) (int64, error) {
 	c := quota.Counter{Key: "fw:{app}:messages:2026-01", Limit: quota.Unlimited, ExpiresAt: time.Now().Add(time.Hour)}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	err := p.Publish(ctx, []broker.Batch{{Counter: c, Messages: []*broker.Outgoing{o}}})
+	err := p.Send(ctx, []send.Batch{{Counter: c, Messages: []*send.Outgoing{o}}})
 	if err == nil && !o.Accepted {
 		err = errors.New("refused without a cap")
 	}

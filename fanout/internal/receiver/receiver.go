@@ -1,6 +1,6 @@
 // Package receiver brings a node what others publish in Redis: messages of the
 // channels and to the peers that it has connections for, and announcements of
-// presence. Package publish (in pkg) is the other end.
+// presence. pkg/publish is the other end.
 //
 // It promises:
 //

@@ -17,7 +17,6 @@ import (
 	"fleetwire/functions/internal/api"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/awssecret"
-	"fleetwire/pkg/broker"
 	"fleetwire/pkg/command"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
@@ -263,20 +262,11 @@ func withIdleLimit(url string) string {
 }
 
 func services(store *apps.Store, rdb *redis.Client, keys rediskeys.Namespace, recorder *usage.Recorder, hooks *hooks, log *slog.Logger) Services {
-	messages := broker.New(broker.Options{
-		Redis: rdb, Keys: keys,
-		// It never runs: see Up. The errors are logged where they arrive.
-		Health: redisconn.NewHealth(slog.New(slog.DiscardHandler)),
-	})
 	return Services{
 		API:   api.Config{Apps: store, Limiter: quota.NewRateLimiter(rdb, keys), Log: log},
 		Redis: rdb,
 		Keys:  keys,
-		Publisher: publish.New(publish.Options{
-			Keys: keys, Broker: messages,
-			// A probe's opinion is as old as the last freeze; each request finds out itself.
-			Up:  func() bool { return true },
-			Log: log, Now: time.Now, Usage: recorder,
-		}),
+		// No Health: a probe's opinion is as old as the last freeze.
+		Publisher: publish.New(publish.Options{Redis: rdb, Keys: keys, Log: log, Now: time.Now, Usage: recorder}),
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"fleetwire/pkg/broker"
 	"fleetwire/pkg/envelope"
+	"fleetwire/pkg/publish/send"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn/redistest"
 )
@@ -45,13 +45,13 @@ func testSubscribers(t *testing.T, s *system) {
 
 	// A message that did not ask is not told; one over its cap reached no subscriber.
 	o := from.Prepare(&envelope.Message{App: "app", Channel: "c", From: "p", Data: []byte("1")})
-	send(t, from, unlimited("app"), o)
+	sendTo(t, from, unlimited("app"), o)
 	if o.Subscribers != 0 {
 		t.Errorf("%d subscribers for a message that did not ask", o.Subscribers)
 	}
 	o = from.Prepare(&envelope.Message{App: "app", Channel: "c", From: "p", Data: []byte("1")})
 	o.CountSubscribers = true
-	send(t, from, quota.Counter{Key: keys.MessageCount("app", "full"), Limit: 0, ExpiresAt: time.Now().Add(time.Hour)}, o)
+	sendTo(t, from, quota.Counter{Key: keys.MessageCount("app", "full"), Limit: 0, ExpiresAt: time.Now().Add(time.Hour)}, o)
 	if o.Accepted || o.Subscribers != 0 {
 		t.Errorf("a message over its cap: accepted %v, %d subscribers", o.Accepted, o.Subscribers)
 	}
@@ -132,18 +132,18 @@ func testCap(t *testing.T, s *system) {
 	const limit, calls, perCall = 701, 20, 25
 	n := s.node()
 	n.subscribe("app", "c", 1)
-	publishers := []*broker.Broker{n.Broker, s.publisher()}
+	publishers := []*send.Sender{n.Sender, s.publisher()}
 	var mu sync.Mutex
 	accepted := 0
 	var all sync.WaitGroup
 	for _, b := range publishers {
 		all.Go(func() {
 			for range calls {
-				var messages []*broker.Outgoing
+				var messages []*send.Outgoing
 				for range perCall {
 					messages = append(messages, b.Prepare(&envelope.Message{App: "app", Channel: "c", From: "p", Data: []byte("1")}))
 				}
-				send(t, b, counter("app", limit), messages...)
+				sendTo(t, b, counter("app", limit), messages...)
 				refused := false
 				for _, o := range messages {
 					if o.Accepted && refused {
@@ -167,7 +167,7 @@ func testCap(t *testing.T, s *system) {
 	if used, err := s.Redis.Get(context.Background(), counter("app", limit).Key).Int(); err != nil || used != attempts {
 		t.Errorf("the counter is %d (%v), want all %d attempts", used, err, attempts)
 	}
-	if got := n.settle(n.Broker); len(got) != limit {
+	if got := n.settle(n.Sender); len(got) != limit {
 		t.Errorf("%d messages delivered, want %d", len(got), limit)
 	}
 }
@@ -175,11 +175,11 @@ func testCap(t *testing.T, s *system) {
 func testUnlimited(t *testing.T, s *system) {
 	b := s.publisher()
 	for range 3 {
-		var messages []*broker.Outgoing
+		var messages []*send.Outgoing
 		for range 10 {
 			messages = append(messages, b.Prepare(&envelope.Message{App: "app", Channel: "c", From: "p", Data: []byte("1")}))
 		}
-		send(t, b, unlimited("app"), messages...)
+		sendTo(t, b, unlimited("app"), messages...)
 		for _, o := range messages {
 			if !o.Accepted {
 				t.Fatal("a message without cap was refused")
@@ -196,10 +196,10 @@ func testUnlimited(t *testing.T, s *system) {
 func testBatches(t *testing.T, s *system) {
 	n := s.node()
 	limits := map[string]int64{"full": 0, "some": 2, "open": quota.Unlimited}
-	var batches []broker.Batch
+	var batches []send.Batch
 	for _, app := range []string{"full", "some", "open"} {
 		n.subscribe(app, "c", 4)
-		batch := broker.Batch{Counter: counter(app, limits[app])}
+		batch := send.Batch{Counter: counter(app, limits[app])}
 		for range 5 {
 			o := n.Prepare(&envelope.Message{App: app, Channel: "c", From: "p", Data: []byte(`"` + app + `"`)})
 			o.CountSubscribers = true
@@ -209,7 +209,7 @@ func testBatches(t *testing.T, s *system) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := n.Publish(ctx, batches); err != nil {
+	if err := n.Send(ctx, batches); err != nil {
 		t.Fatal(err)
 	}
 	for i, want := range []int{0, 2, 5} {
@@ -222,10 +222,10 @@ func testBatches(t *testing.T, s *system) {
 			}
 		}
 	}
-	if got := n.settle(n.Broker); len(got) != 7 {
+	if got := n.settle(n.Sender); len(got) != 7 {
 		t.Errorf("%d messages delivered, want 7", len(got))
 	}
-	if err := n.Publish(ctx, nil); err != nil {
+	if err := n.Send(ctx, nil); err != nil {
 		t.Errorf("nothing to publish: %v", err)
 	}
 }
@@ -240,14 +240,14 @@ func testFailedBatch(t *testing.T, s *system) {
 		t.Fatal(err)
 	}
 	for range 2 { // with a script that Redis does not know, and with one it does
-		var batches []broker.Batch
+		var batches []send.Batch
 		for _, app := range []string{"first", "broken", "last"} {
 			n.subscribe(app, "c", 2)
 			o := n.Prepare(&envelope.Message{App: app, Channel: "c", From: "p", Data: []byte("1")})
 			o.CountSubscribers = true
-			batches = append(batches, broker.Batch{Counter: counter(app, 9), Messages: []*broker.Outgoing{o}})
+			batches = append(batches, send.Batch{Counter: counter(app, 9), Messages: []*send.Outgoing{o}})
 		}
-		if err := n.Publish(ctx, batches); err == nil {
+		if err := n.Send(ctx, batches); err == nil {
 			t.Error("no error although a counter is broken")
 		}
 		for i, want := range []bool{true, false, true} {
@@ -256,7 +256,7 @@ func testFailedBatch(t *testing.T, s *system) {
 			}
 		}
 	}
-	if got := n.settle(n.Broker); len(got) != 4 {
+	if got := n.settle(n.Sender); len(got) != 4 {
 		t.Errorf("%d messages delivered, want 4", len(got))
 	}
 }
@@ -266,7 +266,7 @@ func testExpiry(t *testing.T, s *system) {
 	c := counter("app", 100)
 	c.ExpiresAt = time.Now().Add(40 * 24 * time.Hour)
 	for range 2 { // the second message must not change it
-		send(t, b, c, b.Prepare(&envelope.Message{App: "app", Channel: "c", From: "p", Data: []byte("1")}))
+		sendTo(t, b, c, b.Prepare(&envelope.Message{App: "app", Channel: "c", From: "p", Data: []byte("1")}))
 		ttl := s.Redis.TTL(context.Background(), c.Key).Val()
 		if left := time.Until(c.ExpiresAt); ttl < left-2*time.Second || ttl > left+2*time.Second {
 			t.Errorf("the counter expires in %v, want %v", ttl, left)

@@ -7,8 +7,8 @@ import (
 	"sync"
 	"testing"
 
-	"fleetwire/pkg/broker"
 	"fleetwire/pkg/envelope"
+	"fleetwire/pkg/publish/send"
 )
 
 func testData(t *testing.T, s *system) {
@@ -62,7 +62,7 @@ func testMetadata(t *testing.T, s *system) {
 	for _, m := range metadata {
 		for _, v := range values {
 			o := from.Prepare(&envelope.Message{App: "app", Channel: "c", From: `quo"ted\peer`, FromMetadata: []byte(m), Data: []byte(v)})
-			send(t, from, unlimited("app"), o)
+			sendTo(t, from, unlimited("app"), o)
 			want = append(want, m, v)
 		}
 	}
@@ -100,14 +100,14 @@ func testOrder(t *testing.T, s *system) {
 		all.Go(func() {
 			i := 0
 			for range calls {
-				var messages []*broker.Outgoing
+				var messages []*send.Outgoing
 				for range perCall {
 					messages = append(messages, b.Prepare(&envelope.Message{
 						App: "app", Channel: channels[i%len(channels)], From: strconv.Itoa(p), Data: []byte(strconv.Itoa(i)),
 					}))
 					i++
 				}
-				send(t, b, unlimited("app"), messages...)
+				sendTo(t, b, unlimited("app"), messages...)
 			}
 		})
 	}
@@ -146,7 +146,7 @@ func testOnce(t *testing.T, s *system) {
 	for _, p := range []string{"**", "devices/**", "devices/*/events", "devices/1/*", "devices/*/*", `devices/1/events`} {
 		n.listen("app", p)
 	}
-	from := []*broker.Broker{s.publisher(), s.publisher(), n.Broker}
+	from := []*send.Sender{s.publisher(), s.publisher(), n.Sender}
 	const rounds = 100
 	for i := range rounds {
 		for _, b := range from {
@@ -171,7 +171,7 @@ func testPublishedBy(t *testing.T, s *system) {
 	connections := []uint64{7, 0, 1<<64 - 1, 7}
 	for _, c := range connections {
 		o := one.Prepare(&envelope.Message{App: "app", Channel: "c", From: "p", Data: []byte("1"), Connection: c})
-		send(t, one.Broker, unlimited("app"), o)
+		sendTo(t, one.Sender, unlimited("app"), o)
 	}
 	for i, d := range one.wait(len(connections)) {
 		if got := d.Publisher; got != connections[i] {

@@ -16,9 +16,9 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/fanout/internal/receiver"
-	"fleetwire/pkg/broker"
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/envelope"
+	"fleetwire/pkg/publish/send"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/redisconn/redistest"
@@ -42,7 +42,7 @@ type system struct {
 // asked for, and keeps what it wants.
 type node struct {
 	*receiver.Receiver
-	*broker.Broker
+	*send.Sender
 	t       *testing.T
 	name    string
 	settled int // calls of settle
@@ -64,18 +64,18 @@ type name struct {
 }
 
 // publisher does not receive.
-func (s *system) publisher() *broker.Broker {
-	return broker.New(broker.Options{Redis: s.Client(), Health: redisconn.NewHealth(discard)})
+func (s *system) publisher() *send.Sender {
+	return send.New(s.Client(), keys, redisconn.NewHealth(discard))
 }
 
 var discard = slog.New(slog.DiscardHandler)
 
 // receiver makes one that does not run, and a publisher in the same process.
-func (s *system) receiver(rdb *redis.Client) (*receiver.Receiver, *broker.Broker) {
+func (s *system) receiver(rdb *redis.Client) (*receiver.Receiver, *send.Sender) {
 	s.nodes++
 	name := fmt.Sprintf("node-%d", s.nodes)
 	health := redisconn.NewHealth(discard)
-	b := broker.New(broker.Options{Redis: rdb, Health: health})
+	b := send.New(rdb, keys, health)
 	r := receiver.New(receiver.Options{Redis: rdb, Health: health, Log: discard, Node: name, Process: b.Process()})
 	r.SetIdentity(name)
 	return r, b
@@ -87,7 +87,7 @@ func (s *system) node() *node {
 	rdb := s.Client()
 	r, b := s.receiver(rdb)
 	n := &node{
-		Receiver: r, Broker: b, t: s.t, redis: rdb,
+		Receiver: r, Sender: b, t: s.t, redis: rdb,
 		name:     fmt.Sprint(s.nodes),
 		ended:    make(chan struct{}),
 		names:    map[name]bool{},
@@ -218,7 +218,7 @@ func (n *node) wait(count int) []envelope.Delivery {
 // settle returns all messages that have come, and is sure that none is under
 // way: from sends one more, in an app of its own. Messages that went through Redis
 // before it have arrived before it.
-func (n *node) settle(from *broker.Broker) []envelope.Delivery {
+func (n *node) settle(from *send.Sender) []envelope.Delivery {
 	n.t.Helper()
 	n.settled++
 	last := fmt.Sprint("last ", n.settled)
@@ -248,28 +248,28 @@ func (n *node) settle(from *broker.Broker) []envelope.Delivery {
 }
 
 // count publishes to the channel and returns how many subscribers it had.
-func count(t *testing.T, b *broker.Broker, app, name string) int64 {
+func count(t *testing.T, b *send.Sender, app, name string) int64 {
 	t.Helper()
 	o := b.Prepare(&envelope.Message{App: app, Channel: name, From: "counter", Data: []byte("0")})
 	o.CountSubscribers = true
-	send(t, b, unlimited(app), o)
+	sendTo(t, b, unlimited(app), o)
 	return o.Subscribers
 }
 
-func publish(t *testing.T, b *broker.Broker, app, name, data string) {
+func publish(t *testing.T, b *send.Sender, app, name, data string) {
 	t.Helper()
 	o := b.Prepare(&envelope.Message{App: app, Channel: name, From: "sender", Data: []byte(data)})
-	send(t, b, unlimited(app), o)
+	sendTo(t, b, unlimited(app), o)
 	if !o.Accepted {
 		t.Fatal("a message without cap was not accepted")
 	}
 }
 
-func send(t *testing.T, b *broker.Broker, counter quota.Counter, messages ...*broker.Outgoing) {
+func sendTo(t *testing.T, b *send.Sender, counter quota.Counter, messages ...*send.Outgoing) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := b.Publish(ctx, []broker.Batch{{Counter: counter, Messages: messages}}); err != nil {
+	if err := b.Send(ctx, []send.Batch{{Counter: counter, Messages: messages}}); err != nil {
 		t.Fatalf("publish: %v", err)
 	}
 }

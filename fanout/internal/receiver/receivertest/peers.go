@@ -5,15 +5,15 @@ import (
 	"slices"
 	"testing"
 
-	"fleetwire/pkg/broker"
 	"fleetwire/pkg/envelope"
+	"fleetwire/pkg/publish/send"
 )
 
 // direct sends to the peer and says whether it is connected anywhere.
-func direct(t *testing.T, b *broker.Broker, app, peer, data string) bool {
+func direct(t *testing.T, b *send.Sender, app, peer, data string) bool {
 	t.Helper()
 	o := b.Prepare(&envelope.Message{App: app, To: peer, From: "sender", FromMetadata: []byte(`{"m":1}`), Data: []byte(data)})
-	send(t, b, unlimited(app), o)
+	sendTo(t, b, unlimited(app), o)
 	if !o.Accepted {
 		t.Fatal("a direct message without cap was not accepted")
 	}

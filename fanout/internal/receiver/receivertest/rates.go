@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"fleetwire/pkg/broker"
 	"fleetwire/pkg/envelope"
+	"fleetwire/pkg/publish/send"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn"
 )
@@ -23,8 +23,8 @@ func bucketOf(app, name string, burst int) quota.Bucket {
 
 // rated makes a batch of messages 0, 1, 2 … of one sender each: "" is a socket,
 // which has no rate, and every other its bucket.
-func rated(b *broker.Broker, c quota.Counter, app, senders string, bursts map[rune]int) broker.Batch {
-	batch := broker.Batch{Counter: c}
+func rated(b *send.Sender, c quota.Counter, app, senders string, bursts map[rune]int) send.Batch {
+	batch := send.Batch{Counter: c}
 	of := map[rune]int{}
 	for i, sender := range senders {
 		o := b.Prepare(&envelope.Message{App: app, Channel: "c", From: "p", Data: []byte(strconv.Itoa(i))})
@@ -37,7 +37,7 @@ func rated(b *broker.Broker, c quota.Counter, app, senders string, bursts map[ru
 		if !ok {
 			r = len(batch.Rates)
 			of[sender] = r
-			batch.Rates = append(batch.Rates, broker.Rate{Bucket: bucketOf(app, string(sender), bursts[sender])})
+			batch.Rates = append(batch.Rates, send.Rate{Bucket: bucketOf(app, string(sender), bursts[sender])})
 		}
 		batch.Rates[r].Messages = append(batch.Rates[r].Messages, i)
 	}
@@ -46,7 +46,7 @@ func rated(b *broker.Broker, c quota.Counter, app, senders string, bursts map[ru
 
 // outcome tells of each message what became of it: "." published, "r" over its
 // rate, "q" over the cap.
-func outcome(t *testing.T, batch broker.Batch, subscribers int64) string {
+func outcome(t *testing.T, batch send.Batch, subscribers int64) string {
 	t.Helper()
 	var all strings.Builder
 	for i, o := range batch.Messages {
@@ -64,10 +64,10 @@ func outcome(t *testing.T, batch broker.Batch, subscribers int64) string {
 	return all.String()
 }
 
-func tryPublish(b *broker.Broker, batches ...broker.Batch) error {
+func tryPublish(b *send.Sender, batches ...send.Batch) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	return b.Publish(ctx, batches)
+	return b.Send(ctx, batches)
 }
 
 // testRates: the messages of several keys and of sockets in one batch, held
@@ -94,8 +94,8 @@ func testRates(t *testing.T, s *system) {
 		t.Run(test.name, func(t *testing.T) {
 			n, app := s.node(), fmt.Sprint("app", i)
 			n.subscribe(app, "c", 7)
-			batch := rated(n.Broker, counter(app, test.limit), app, test.senders, test.bursts)
-			if err := tryPublish(n.Broker, batch); err != nil {
+			batch := rated(n.Sender, counter(app, test.limit), app, test.senders, test.bursts)
+			if err := tryPublish(n.Sender, batch); err != nil {
 				t.Fatal(err)
 			}
 			if got := outcome(t, batch, 7); got != test.want {
@@ -111,7 +111,7 @@ func testRates(t *testing.T, s *system) {
 					want = append(want, strconv.Itoa(j))
 				}
 			}
-			for _, d := range n.settle(n.Broker) {
+			for _, d := range n.settle(n.Sender) {
 				got = append(got, data(t, d))
 			}
 			if !slices.Equal(got, want) {
@@ -130,7 +130,7 @@ func testRatesRace(t *testing.T, s *system) {
 	var mu sync.Mutex
 	total := map[rune]int{}
 	var all sync.WaitGroup
-	for _, b := range []*broker.Broker{n.Broker, s.publisher()} {
+	for _, b := range []*send.Sender{n.Sender, s.publisher()} {
 		all.Go(func() {
 			for range calls {
 				batch := rated(b, counter("app", limit), "app", strings.Repeat("a", perCall), map[rune]int{'a': burst})
@@ -155,7 +155,7 @@ func testRatesRace(t *testing.T, s *system) {
 	if total['.'] != limit || used < burst || used > burst+int(patience/time.Second) {
 		t.Errorf("%d published of %d, %d tokens taken of %d", total['.'], limit, used, burst)
 	}
-	if got := n.settle(n.Broker); len(got) != limit {
+	if got := n.settle(n.Sender); len(got) != limit {
 		t.Errorf("%d messages delivered, want %d", len(got), limit)
 	}
 }
@@ -202,12 +202,12 @@ func testBrokenBucket(t *testing.T, s *system) {
 		t.Fatal(err)
 	}
 	for range 2 { // with a script that Redis does not know, and with one it does
-		var batches []broker.Batch
+		var batches []send.Batch
 		for _, app := range []string{"first", "broken", "last"} {
 			n.subscribe(app, "c", 2)
-			batches = append(batches, rated(n.Broker, counter(app, 9), app, "a-", map[rune]int{'a': 100}))
+			batches = append(batches, rated(n.Sender, counter(app, 9), app, "a-", map[rune]int{'a': 100}))
 		}
-		if err := tryPublish(n.Broker, batches...); err == nil {
+		if err := tryPublish(n.Sender, batches...); err == nil {
 			t.Error("no error although a bucket is broken")
 		}
 		for i, want := range []string{"..", "qq", ".."} { // "q": neither published nor over its rate
@@ -219,7 +219,7 @@ func testBrokenBucket(t *testing.T, s *system) {
 			t.Error("messages are counted although nobody could tell their rate")
 		}
 	}
-	if got := n.settle(n.Broker); len(got) != 8 {
+	if got := n.settle(n.Sender); len(got) != 8 {
 		t.Errorf("%d messages delivered, want 8", len(got))
 	}
 }

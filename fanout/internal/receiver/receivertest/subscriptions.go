@@ -166,7 +166,7 @@ func testChurn(t *testing.T, s *system) {
 	}
 }
 
-// testDoneAsksForMore calls back into the broker from done, as a hub may.
+// testDoneAsksForMore calls back into the receiver from done, as a hub may.
 func testDoneAsksForMore(t *testing.T, s *system) {
 	n := s.node()
 	p, _ := channel.Compile("p/*")

@@ -1,4 +1,4 @@
-// Package receivertest is the conformance suite of publishing (pkg/broker) and
+// Package receivertest is the conformance suite of publishing (pkg/publish/send) and
 // receiving (fanout/internal/receiver): what their package docs promise, as tests
 // that hold for every Redis that Fleetwire runs on.
 package receivertest

@@ -1,4 +1,4 @@
-package broker
+package send
 
 import (
 	_ "embed"
@@ -23,13 +23,13 @@ type countCalls struct {
 	of    map[string]*redisconn.Call // by topic
 }
 
-func (b *Broker) subscribersCalls(counting []*Outgoing) countCalls {
+func (sender *Sender) subscribersCalls(counting []*Outgoing) countCalls {
 	c := countCalls{of: make(map[string]*redisconn.Call, len(counting))}
 	for _, o := range counting {
 		if c.of[o.topic] != nil {
 			continue
 		}
-		in := b.opt.Keys.Bucket(o.app, o.name)
+		in := sender.keys.Bucket(o.app, o.name)
 		call := &redisconn.Call{
 			Script: subscribersScript,
 			Keys:   []string{in.SubscriberNodes()},

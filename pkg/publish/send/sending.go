@@ -1,4 +1,4 @@
-package broker
+package send
 
 import (
 	"cmp"
@@ -76,27 +76,27 @@ type sending struct {
 	err      error // why not everything was done
 }
 
-// publish sends the batches, again if their connection breaks, and at last asks
+// send sends the batches, again if their connection breaks, and at last asks
 // what became of those that Redis gave no answer to.
-func (b *Broker) publish(ctx context.Context, batches []Batch) error {
+func (sender *Sender) send(ctx context.Context, batches []Batch) error {
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		deadline = time.Now().Add(publishTime)
 	}
-	if err := b.clock.ask(ctx, b.opt.Redis); err != nil {
-		b.opt.Health.Observe(err)
+	if err := sender.clock.ask(ctx, sender.redis); err != nil {
+		sender.observe(err)
 		return err // nothing was sent
 	}
 	all := make([]*sending, 0, len(batches))
 	for _, batch := range batches {
 		if len(batch.Messages) > 0 {
-			all = append(all, b.newSending(batch))
+			all = append(all, sender.newSending(batch))
 		}
 	}
 	open := all
 	var answered error
 	for range maxTries {
-		answered = b.try(ctx, open, deadline, false)
+		answered = sender.try(ctx, open, deadline, false)
 		if open = unsettled(open); len(open) == 0 || !time.Now().Before(deadline) || redisconn.NotSent(answered) {
 			break
 		}
@@ -104,18 +104,18 @@ func (b *Broker) publish(ctx context.Context, batches []Batch) error {
 	open = slices.DeleteFunc(open, func(s *sending) bool { return !s.underWay })
 	if len(open) > 0 && !redisconn.NotSent(answered) {
 		asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
-		answered = b.try(redisconn.Alone(asking), open, deadline, true)
+		answered = sender.try(redisconn.Alone(asking), open, deadline, true)
 		cancel()
 	}
-	b.opt.Health.Observe(answered)
-	return b.finish(all)
+	sender.observe(answered)
+	return sender.finish(all)
 }
 
-func (b *Broker) newSending(batch Batch) *sending {
-	b.batches++
-	s := &sending{Batch: batch, app: batch.Messages[0].app, number: b.batches, server: b.clock.server}
+func (sender *Sender) newSending(batch Batch) *sending {
+	sender.batches++
+	s := &sending{Batch: batch, app: batch.Messages[0].app, number: sender.batches, server: sender.clock.server}
 	s.renew = true
-	if last, ok := b.ran[s.app]; ok && time.Since(last.at) < sentLife/2 {
+	if last, ok := sender.ran[s.app]; ok && time.Since(last.at) < sentLife/2 {
 		s.heard = last.number
 		s.renew = time.Since(last.renewed) > sentLife/4
 	}
@@ -134,29 +134,29 @@ func unsettled(all []*sending) (open []*sending) {
 // try makes one round trip for the batches. With ask they are not sent again:
 // Redis is asked what became of them, and runs none that it has not run.
 // The error says whether Redis has answered.
-func (b *Broker) try(ctx context.Context, open []*sending, deadline time.Time, ask bool) error {
+func (sender *Sender) try(ctx context.Context, open []*sending, deadline time.Time, ask bool) error {
 	calls := make([]*redisconn.Call, 0, 2*len(open))
-	until := b.clock.deadline(deadline)
+	until := sender.clock.deadline(deadline)
 	for _, s := range open {
-		s.prepare(b.opt.Keys.Sent(s.app, b.name), until, ask)
+		s.prepare(sender.keys.Sent(s.app, sender.name), until, ask)
 		calls = append(calls, s.call)
 	}
 	for _, s := range open {
-		s.counts = b.subscribersCalls(s.counting())
+		s.counts = sender.subscribersCalls(s.counting())
 		calls = append(calls, s.counts.calls...)
 	}
 	sent := time.Now()
-	err := redisconn.Exec(ctx, b.opt.Redis, calls)
+	err := redisconn.Exec(ctx, sender.redis, calls)
 	received := time.Now()
 	for _, s := range open {
 		shown, replied := s.settle()
 		if !replied {
 			continue
 		}
-		b.clock.learn(sent, received, shown)
+		sender.clock.learn(sent, received, shown)
 		if s.settled {
-			b.remember(s, received)
-		} else if b.clock.deadline(deadline) <= shown {
+			sender.remember(s, received)
+		} else if sender.clock.deadline(deadline) <= shown {
 			s.settled = true // late by a clock that is known well
 		}
 		s.counts.read(s.counting())
@@ -273,23 +273,23 @@ func (s *sending) fill(outcomes []int64) error {
 }
 
 // remember keeps the last batch of each app, of apps that publish.
-func (b *Broker) remember(s *sending, now time.Time) {
-	if len(b.ran) >= 1024 {
-		for app, r := range b.ran {
+func (sender *Sender) remember(s *sending, now time.Time) {
+	if len(sender.ran) >= 1024 {
+		for app, r := range sender.ran {
 			if now.Sub(r.at) >= sentLife/2 {
-				delete(b.ran, app)
+				delete(sender.ran, app)
 			}
 		}
 	}
-	r := ran{s.number, now, b.ran[s.app].renewed}
+	r := ran{s.number, now, sender.ran[s.app].renewed}
 	if s.renew {
 		r.renewed = now
 	}
-	b.ran[s.app] = r
+	sender.ran[s.app] = r
 }
 
 // finish marks messages with an unknown outcome, and returns why not everything was done.
-func (b *Broker) finish(all []*sending) error {
+func (sender *Sender) finish(all []*sending) error {
 	var failed error
 	for _, s := range all {
 		failed = cmp.Or(failed, s.err)

@@ -1,4 +1,4 @@
-package broker
+package send
 
 import (
 	"context"
@@ -10,9 +10,11 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/redisconn/redistest"
+	"fleetwire/pkg/rediskeys"
 )
 
 // BenchmarkPublish reports, beside the time of a batch, how long Redis is busy
@@ -20,8 +22,8 @@ import (
 func BenchmarkPublish(b *testing.B) {
 	rdb := redistest.Start(b).Client()
 	log := slog.New(slog.DiscardHandler)
-	from := New(Options{Redis: rdb, Health: redisconn.NewHealth(log)})
-	in := from.opt.Keys.Bucket("app", "devices/1/events")
+	from := New(rdb, rediskeys.Namespace{}, redisconn.NewHealth(log))
+	in := from.keys.Bucket("app", "devices/1/events")
 	rdb.SAdd(context.Background(), in.SubscriberNodes(), "node")
 	rdb.HSet(context.Background(), in.Subscribers("node"), "devices/1/events", 1)
 	for _, test := range []struct {
@@ -35,7 +37,7 @@ func BenchmarkPublish(b *testing.B) {
 				batch.Rates = []Rate{{Bucket: quota.Bucket{Key: "fw:{app}:rest:key", PerSec: 1e9, Burst: 1e9}}}
 			}
 			for i := range test.n {
-				o := from.Prepare(&Message{App: "app", Channel: "devices/1/events", From: "p", Data: []byte(`{"temperature":21.5}`)})
+				o := from.Prepare(&envelope.Message{App: "app", Channel: "devices/1/events", From: "p", Data: []byte(`{"temperature":21.5}`)})
 				if test.rest {
 					o.CountSubscribers = true
 					batch.Rates[0].Messages = append(batch.Rates[0].Messages, i)
@@ -44,7 +46,7 @@ func BenchmarkPublish(b *testing.B) {
 			}
 			before := busy(b, rdb)
 			for b.Loop() {
-				if err := from.Publish(context.Background(), []Batch{batch}); err != nil {
+				if err := from.Send(context.Background(), []Batch{batch}); err != nil {
 					b.Fatal(err)
 				}
 			}

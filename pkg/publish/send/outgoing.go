@@ -1,4 +1,4 @@
-package broker
+package send
 
 import (
 	"context"
@@ -56,30 +56,30 @@ type Outgoing struct {
 
 // Prepare turns a message into what travels. Everything of the
 // message is copied, but for the app's id.
-func (b *Broker) Prepare(m *Message) *Outgoing {
+func (sender *Sender) Prepare(m *envelope.Message) *Outgoing {
 	kind, name := envelope.KindMessages, m.Channel
 	if m.To != "" {
 		kind, name = envelope.KindPeer, m.To
 	}
-	t := b.opt.Keys.Topic(kind, m.App, name)
+	t := sender.keys.Topic(kind, m.App, name)
 	return &Outgoing{
 		kind: kind, app: m.App, name: t[len(t)-len(name):],
 		topic:   t,
-		payload: envelope.Encode(envelope.ID{Process: b.process, Sequence: b.sequence.Add(1)}, m),
+		payload: envelope.Encode(envelope.ID{Process: sender.process, Sequence: sender.sequence.Add(1)}, m),
 	}
 }
 
 // Size is the number of bytes that Redis will be sent for the message.
 func (o *Outgoing) Size() int { return len(o.topic) + len(o.payload) }
 
-// Publish holds the batches against their rates, counts and publishes them in one
+// Send holds the batches against their rates, counts and publishes them in one
 // round trip, and fills in what became of each message. None is published after
-// ctx's deadline. If Redis's answer is lost, Publish asks for it, for a moment
+// ctx's deadline. If Redis's answer is lost, Send asks for it, for a moment
 // longer than the deadline.
 // With an error, what is Accepted was published nevertheless: one app's batch can
 // fail alone.
-func (b *Broker) Publish(ctx context.Context, batches []Batch) error {
-	b.publishing.Lock()
-	defer b.publishing.Unlock()
-	return b.publish(ctx, batches)
+func (sender *Sender) Send(ctx context.Context, batches []Batch) error {
+	sender.mu.Lock()
+	defer sender.mu.Unlock()
+	return sender.send(ctx, batches)
 }

@@ -1,4 +1,4 @@
-package broker
+package send
 
 import (
 	"bytes"
@@ -14,16 +14,20 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
 
+	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/redisconn/redistest"
 	"fleetwire/pkg/rediskeys"
 )
 
-// behindProxy is a broker whose way to a real Redis can be cut and held.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// behindProxy is a Sender whose way to a real Redis can be cut and held.
 type behindProxy struct {
-	*Broker
+	*Sender
 	t      *testing.T
 	server *redistest.Server
 	proxy  *redistest.Proxy
@@ -36,7 +40,7 @@ func newBehindProxy(t *testing.T) *behindProxy {
 	b := &behindProxy{t: t, server: redistest.Start(t)}
 	b.proxy = redistest.NewProxy(t, b.server.Addr())
 	b.direct = b.server.Client()
-	b.Broker = newTestBroker(redistest.Client(t, b.proxy.URL()))
+	b.Sender = newTestSender(redistest.Client(t, b.proxy.URL()))
 	b.listen()
 	b.publish("app", `"first"`) // so that both know each other
 	if got := b.delivered(); got != "app first" {
@@ -45,9 +49,9 @@ func newBehindProxy(t *testing.T) *behindProxy {
 	return b
 }
 
-func newTestBroker(rdb *redis.Client) *Broker {
+func newTestSender(rdb *redis.Client) *Sender {
 	log := slog.New(slog.DiscardHandler)
-	return New(Options{Redis: rdb, Health: redisconn.NewHealth(log)})
+	return New(rdb, rediskeys.Namespace{}, redisconn.NewHealth(log))
 }
 
 func (b *behindProxy) listen() {
@@ -64,7 +68,7 @@ func (b *behindProxy) listen() {
 func (b *behindProxy) batch(app string, data ...string) Batch {
 	batch := Batch{Counter: quota.Counter{Key: "fw:{" + app + "}:messages:test", Limit: 1000, ExpiresAt: time.Now().Add(time.Hour)}}
 	for _, d := range data {
-		batch.Messages = append(batch.Messages, b.Prepare(&Message{App: app, Channel: "c", From: "p", Data: []byte(d)}))
+		batch.Messages = append(batch.Messages, b.Prepare(&envelope.Message{App: app, Channel: "c", From: "p", Data: []byte(d)}))
 	}
 	batch.Rates = []Rate{{Bucket: quota.Bucket{Key: "fw:{" + app + "}:rest:key", PerSec: 1, Burst: 1000}, Messages: []int{0}}}
 	return batch
@@ -82,7 +86,7 @@ func (b *behindProxy) publish(app string, data ...string) {
 func (b *behindProxy) within(d time.Duration, batches ...Batch) error {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
-	return b.Publish(ctx, batches)
+	return b.Send(ctx, batches)
 }
 
 func (b *behindProxy) all(batch Batch, accepted, unknown bool) {
@@ -342,9 +346,9 @@ func TestRedisIsGone(t *testing.T) {
 		t.Error("no error")
 	}
 	b.all(lost, false, true)
-	gone := newTestBroker(b.server.Client())
+	gone := newTestSender(b.server.Client())
 	next := b.batch("app", `"next"`)
-	if err := gone.Publish(context.Background(), []Batch{next}); err == nil {
+	if err := gone.Send(context.Background(), []Batch{next}); err == nil {
 		t.Error("no error")
 	}
 	b.all(next, false, false)
@@ -389,9 +393,9 @@ func TestNoRightToPublish(t *testing.T) {
 	if err := b.direct.Do(context.Background(), "ACL", "SETUSER", "mute", "on", "nopass", "~*", "+@all", "resetchannels").Err(); err != nil {
 		t.Fatal(err)
 	}
-	mute := newTestBroker(redistest.Client(t, "redis://mute:x@"+b.server.Addr()))
+	mute := newTestSender(redistest.Client(t, "redis://mute:x@"+b.server.Addr()))
 	batch := b.batch("app", `"1"`, `"2"`)
-	if err := mute.Publish(context.Background(), []Batch{batch}); !errors.Is(err, errForbidden) {
+	if err := mute.Send(context.Background(), []Batch{batch}); !errors.Is(err, errForbidden) {
 		t.Errorf("%v, want %v", err, errForbidden)
 	}
 	b.all(batch, false, false)

@@ -1,0 +1,61 @@
+// Package send publishes batches of messages through Redis pub/sub: the last step of
+// pkg/publish.
+//
+// It promises:
+//
+//   - At most once. A message that Redis took reaches every node that is
+//     subscribed at that moment.
+//   - In order. Messages given to Send in order go out in that order, per app.
+//     Callers make one call at a time (pkg/publish does).
+//
+// fanout/internal/receiver is the other end.
+package send
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/rediskeys"
+)
+
+// Sender publishes for this process.
+type Sender struct {
+	redis    redis.UniversalClient
+	keys     rediskeys.Namespace
+	health   *redisconn.Health // or nil
+	process  uint64
+	name     string // process, in keys
+	sequence atomic.Uint64
+
+	mu      sync.Mutex // guards:
+	clock   clock
+	batches int64          // the number of the last batch
+	ran     map[string]ran // app id → its last batch that Redis answered
+}
+
+// New returns a Sender. health learns what Redis says; nil: nothing does.
+func New(rdb redis.UniversalClient, keys rediskeys.Namespace, health *redisconn.Health) *Sender {
+	var id [8]byte
+	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
+	s := &Sender{redis: rdb, keys: keys, health: health, process: binary.BigEndian.Uint64(id[:]), ran: map[string]ran{}}
+	s.name = strconv.FormatUint(s.process, 36)
+	if rdb != nil { // else it only prepares
+		rdb.AddHook(&s.clock)
+	}
+	return s
+}
+
+// Process is what the messages name as their publisher (envelope.ID).
+func (sender *Sender) Process() uint64 { return sender.process }
+
+func (sender *Sender) observe(err error) {
+	if sender.health != nil {
+		sender.health.Observe(err)
+	}
+}
