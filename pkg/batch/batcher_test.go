@@ -234,7 +234,7 @@ func TestPanicOfATrip(t *testing.T) {
 // Many callers at a time: each item goes once, in the order of its caller, and never
 // are two trips under way.
 func TestManyCallers(t *testing.T) {
-	const callers, each = 50, 200
+	const callers, each = 20, 50
 	var mu sync.Mutex
 	last := make([]int, callers)
 	b := &batch.Batcher[[2]int]{Most: 7, Timeout: time.Minute}

@@ -24,15 +24,6 @@ var keys rediskeys.Namespace
 // patience is only ever waited out by a test that fails.
 const patience = 10 * time.Second
 
-// both runs a test on each kind of Redis.
-func both(t *testing.T, test func(t *testing.T, rdb *redis.Client)) {
-	t.Run("redis", func(t *testing.T) { test(t, redistest.Start(t).Client()) })
-	t.Run("miniredis", func(t *testing.T) {
-		_, rdb := redistest.Embedded(t)
-		test(t, rdb)
-	})
-}
-
 // An owner as the package doc has it: its record is the hash fired, with how often an
 // id was seen to.
 var (

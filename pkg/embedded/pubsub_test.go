@@ -73,19 +73,10 @@ func misplaced(t *testing.T, s *redis.PubSub, n int) (misplaced int) {
 	return misplaced
 }
 
-// onBoth runs a test on what is the model and on what follows it.
-func onBoth(t *testing.T, test func(t *testing.T, rdb *redis.Client)) {
-	t.Run("redis", func(t *testing.T) { test(t, redistest.Start(t).Client()) })
-	t.Run("embedded", func(t *testing.T) {
-		_, rdb := redistest.Embedded(t)
-		test(t, rdb)
-	})
-}
-
 const many = 2000
 
 func TestOrder(t *testing.T) {
-	onBoth(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
 		s := subscribe(t, rdb, []string{"name"}, []string{"glob:*"})
 		published := make(chan struct{})
 		go func() { defer close(published); publishInTurn(t, rdb, many) }()
@@ -115,7 +106,7 @@ func TestMiniredisNeedsThis(t *testing.T) {
 
 // TestEachSubscriptionGetsACopy, also of what scripts publish, and PUBLISH counts them.
 func TestEachSubscriptionGetsACopy(t *testing.T) {
-	onBoth(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
 		one := subscribe(t, rdb, []string{"a", "b"}, []string{"a*", "*", "c"})
 		other := subscribe(t, rdb, []string{"a"}, nil)
 		for want, script := range map[int64]string{4: "return redis.call('PUBLISH', 'a', 'x')", 2: "return redis.call('PUBLISH', 'b', 'x')"} {
@@ -136,7 +127,7 @@ func TestEachSubscriptionGetsACopy(t *testing.T) {
 }
 
 func TestUnsubscribe(t *testing.T) {
-	onBoth(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
 		s := subscribe(t, rdb, []string{"a", "b"}, []string{"g*"})
 		_ = s.Unsubscribe(t.Context(), "a")
 		_ = s.PUnsubscribe(t.Context())

@@ -10,7 +10,6 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
-	"fleetwire/pkg/redisconn/redistest"
 	"fleetwire/pkg/rediskeys"
 )
 
@@ -25,15 +24,6 @@ const limit = 10 * time.Second
 
 // lease is what hold lets a node have from when it was heard of.
 const lease = 5 * time.Second
-
-// both runs a test on each kind of Redis.
-func both(t *testing.T, test func(t *testing.T, rdb *redis.Client)) {
-	t.Run("redis", func(t *testing.T) { test(t, redistest.Start(t).Client()) })
-	t.Run("miniredis", func(t *testing.T) {
-		_, rdb := redistest.Embedded(t)
-		test(t, rdb)
-	})
-}
 
 // hold has Redis know of a node that holds connections of the app, and was heard of
 // so long ago.

@@ -5,12 +5,14 @@ import (
 	"slices"
 	"testing"
 
+	"fleetwire/pkg/redisconn/redistest"
+
 	"github.com/redis/go-redis/v9"
 )
 
 // Nodes tell of a peer's connections, and close none.
 func TestShow(t *testing.T) {
-	both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
 		closed := serve(t, rdb, "one", 1)
 		serve(t, rdb, "two", 1)
 		s := NewSender(rdb, keys)

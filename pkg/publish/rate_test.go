@@ -128,7 +128,7 @@ func TestCheck(t *testing.T) {
 // for the tokens of the keys and the last messages of the plan. Each bucket gives
 // out what it holds, the plan what it has, and who got no token is not counted.
 func TestRateAndQuotaRace(t *testing.T) {
-	onBoth(t, func(t *testing.T, client func() *redis.Client) {
+	redistest.BothClients(t, func(t *testing.T, client func() *redis.Client) {
 		const limit, burst, calls, sent = 250, 60, 150, 200
 		a := limited("app", limit, 1, burst)
 		began := time.Now()

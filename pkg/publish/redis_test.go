@@ -47,19 +47,10 @@ func newReal(t *testing.T, rdb *redis.Client) *real {
 	return s
 }
 
-// onBoth runs a test on each kind of Redis; client opens a new client of it.
-func onBoth(t *testing.T, test func(t *testing.T, client func() *redis.Client)) {
-	t.Run("redis", func(t *testing.T) { test(t, redistest.Start(t).Client) })
-	t.Run("miniredis", func(t *testing.T) {
-		m, _ := redistest.Embedded(t)
-		test(t, func() *redis.Client { return redistest.Client(t, "redis://"+m.Addr()) })
-	})
-}
-
 // TestQuotaRace: sockets and REST calls on two nodes race for the last messages
 // of a plan, and exactly the plan's number is accepted (protocol §6).
 func TestQuotaRace(t *testing.T) {
-	onBoth(t, func(t *testing.T, client func() *redis.Client) {
+	redistest.BothClients(t, func(t *testing.T, client func() *redis.Client) {
 		const limit, connections, each, calls = 777, 10, 84, 60
 		a := app("app", limit)
 		services := []*real{newReal(t, client()), newReal(t, client())}

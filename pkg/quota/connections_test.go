@@ -119,7 +119,7 @@ func appWith(connections int64) *apps.App {
 }
 
 func TestConnectionCapIsExact(t *testing.T) {
-	both(t, func(t *testing.T, client func() *redis.Client) {
+	redistest.BothClients(t, func(t *testing.T, client func() *redis.Client) {
 		const limit, each = 137, 300
 		app, look := appWith(limit), client()
 		ledgers := []*ledger{startLedger(t, client(), "one"), startLedger(t, client(), "other")}
@@ -159,7 +159,7 @@ func TestConnectionCapIsExact(t *testing.T) {
 
 // TestConnectionsNeverOverTheCap: connects and ends without a pause, on two nodes.
 func TestConnectionsNeverOverTheCap(t *testing.T) {
-	both(t, func(t *testing.T, client func() *redis.Client) {
+	redistest.BothClients(t, func(t *testing.T, client func() *redis.Client) {
 		const limit = 10
 		app, look := appWith(limit), client()
 		ledgers := []*ledger{startLedger(t, client(), "one"), startLedger(t, client(), "other")}

@@ -24,7 +24,7 @@ func tokenLife(t *testing.T, rdb *redis.Client, app *apps.App) time.Duration {
 // Redis knows how long the longest token lives that was seen, of which revocations are
 // kept as long as they are needed.
 func TestTokenLife(t *testing.T) {
-	both(t, func(t *testing.T, client func() *redis.Client) {
+	redistest.BothClients(t, func(t *testing.T, client func() *redis.Client) {
 		rdb := client()
 		l, other := startLedger(t, rdb, "node"), startLedger(t, client(), "other")
 		app := appWith(100)
@@ -66,7 +66,7 @@ func TestTokenLife(t *testing.T) {
 
 // A token that does not tell when it was issued may be of any age.
 func TestTokenLifeWithoutIssue(t *testing.T) {
-	both(t, func(t *testing.T, client func() *redis.Client) {
+	redistest.BothClients(t, func(t *testing.T, client func() *redis.Client) {
 		rdb := client()
 		l := startLedger(t, rdb, "node")
 		app := appWith(100)
@@ -91,7 +91,7 @@ func TestTokenLifeWithoutIssue(t *testing.T) {
 // A token that lives longer than those that were known when its peer was revoked keeps
 // the revocation, refused or not.
 func TestRevocationsOutliveTheTokensThatAreSeen(t *testing.T) {
-	both(t, func(t *testing.T, client func() *redis.Client) {
+	redistest.BothClients(t, func(t *testing.T, client func() *redis.Client) {
 		rdb := client()
 		l := startLedger(t, rdb, "node")
 		app := appWith(100)
@@ -129,7 +129,7 @@ func TestRevocationsOutliveTheTokensThatAreSeen(t *testing.T) {
 
 // Redis lost its data: nodes say again what they know of tokens that live on.
 func TestTokenLifeAfterALoss(t *testing.T) {
-	both(t, func(t *testing.T, client func() *redis.Client) {
+	redistest.BothClients(t, func(t *testing.T, client func() *redis.Client) {
 		rdb := client()
 		l := startLedger(t, rdb, "node")
 		app := appWith(100)
@@ -147,7 +147,7 @@ func TestTokenLifeAfterALoss(t *testing.T) {
 // The connections that a node holds expire from its first connect on, and a node that
 // always has connects keeps them.
 func TestHeldConnectionsAreRenewedAmongConnects(t *testing.T) {
-	both(t, func(t *testing.T, client func() *redis.Client) {
+	redistest.BothClients(t, func(t *testing.T, client func() *redis.Client) {
 		rdb := client()
 		l := startLedger(t, rdb, "node")
 		app := appWith(1_000_000)

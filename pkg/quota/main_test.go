@@ -24,15 +24,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // keys name what the tests have in Redis.
 var keys rediskeys.Namespace
 
-// both runs a test on each kind of Redis; client opens a new client of it.
-func both(t *testing.T, test func(t *testing.T, client func() *redis.Client)) {
-	t.Run("miniredis", func(t *testing.T) {
-		m, _ := redistest.Embedded(t)
-		test(t, func() *redis.Client { return redistest.Client(t, "redis://"+m.Addr()) })
-	})
-	t.Run("redis", func(t *testing.T) { test(t, redistest.Start(t).Client) })
-}
-
 // clock is a miniredis whose time the test tells: what scripts read with TIME,
 // and what keys live by.
 type clock struct {

@@ -153,7 +153,7 @@ func TestRedisClockGoesBack(t *testing.T) {
 
 // TestRESTExtremes: limits at both ends of what an apps document may say.
 func TestRESTExtremes(t *testing.T) {
-	both(t, func(t *testing.T, client func() *redis.Client) {
+	redistest.BothClients(t, func(t *testing.T, client func() *redis.Client) {
 		l, ctx := NewRateLimiter(client(), keys), context.Background()
 		const most = 1_000_000_000
 		for i, rate := range []struct{ perSec, burst int }{{1, most}, {most, 1}, {most, most}, {1, 1}} {
@@ -264,7 +264,7 @@ func TestConnectsOnRedis(t *testing.T) {
 // TestConnectsAreCountedTogether: those that wait at the same time are counted by
 // one script an app, each address by itself.
 func TestConnectsAreCountedTogether(t *testing.T) {
-	both(t, func(t *testing.T, client func() *redis.Client) {
+	redistest.BothClients(t, func(t *testing.T, client func() *redis.Client) {
 		rdb := client()
 		w, l := onWire(rdb), NewRateLimiter(rdb, keys)
 		ctx := context.Background()
@@ -341,7 +341,7 @@ func TestConnectsOfTwoLimits(t *testing.T) {
 // TestChecksShareARoundTrip: what waits at the same time goes out together, and
 // what asks for the same bucket in one script.
 func TestChecksShareARoundTrip(t *testing.T) {
-	both(t, func(t *testing.T, client func() *redis.Client) {
+	redistest.BothClients(t, func(t *testing.T, client func() *redis.Client) {
 		rdb := client()
 		w, l := onWire(rdb), NewRateLimiter(rdb, keys)
 		ctx, key := context.Background(), keyWith("k", 1, 1000)

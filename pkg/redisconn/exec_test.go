@@ -12,15 +12,6 @@ import (
 	"fleetwire/pkg/redisconn/redistest"
 )
 
-// both runs a test on each kind of Redis.
-func both(t *testing.T, test func(t *testing.T, rdb *redis.Client)) {
-	t.Run("miniredis", func(t *testing.T) {
-		_, rdb := redistest.Embedded(t)
-		test(t, rdb)
-	})
-	t.Run("redis", func(t *testing.T) { test(t, redistest.Start(t).Client()) })
-}
-
 var (
 	// push appends to a list, so that what ran, how often and in what order can be read.
 	push = redis.NewScript(`redis.call('RPUSH', KEYS[1], ARGV[1]) return ARGV[1]`)
@@ -42,7 +33,7 @@ func list(t *testing.T, rdb *redis.Client) string {
 }
 
 func TestExecRunsEachOnceInOrder(t *testing.T) {
-	both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := context.Background()
 		trips := countTrips(rdb)
 		for round, want := range []int64{2, 1} { // the first time, Redis knows no script
@@ -82,7 +73,7 @@ func TestExecRunsEachOnceInOrder(t *testing.T) {
 }
 
 func TestExecNothing(t *testing.T) {
-	both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
 		if err := redisconn.Exec(context.Background(), rdb, nil); err != nil {
 			t.Error(err)
 		}
@@ -92,7 +83,7 @@ func TestExecNothing(t *testing.T) {
 // TestExecOneFails: a call that fails takes none of the others with it, be they
 // known to Redis or not.
 func TestExecOneFails(t *testing.T) {
-	both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := context.Background()
 		rdb.Set(ctx, "text", "x", 0)
 		if err := push.Load(ctx, rdb).Err(); err != nil {

@@ -24,16 +24,8 @@ var app = &apps.App{ID: "app"}
 // keys name what the tests have in Redis.
 var keys rediskeys.Namespace
 
-func both(t *testing.T, test func(t *testing.T, rdb *redis.Client)) {
-	t.Run("redis", func(t *testing.T) { test(t, redistest.Start(t).Client()) })
-	t.Run("miniredis", func(t *testing.T) {
-		_, rdb := redistest.Embedded(t)
-		test(t, rdb)
-	})
-}
-
 func TestList(t *testing.T) {
-	both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := context.Background()
 		l := NewList(rdb, keys)
 		at := time.Unix(1_767_225_600, 700_000_000)
@@ -99,7 +91,7 @@ func TestRevocationsEnd(t *testing.T) {
 		{"endless ones were seen", 0, 80_000 * day, 80_000 * day},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			both(t, func(t *testing.T, rdb *redis.Client) {
+			redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
 				ctx := t.Context()
 				l := NewList(rdb, keys)
 				app := &apps.App{ID: "app", Limits: apps.Limits{MaxTokenLifeSec: tt.limit}}
@@ -145,7 +137,7 @@ func TestRevocationsEnd(t *testing.T) {
 // HOSTILE: a key that revokes ever new peers does not fill Redis. Those that are
 // revoked can be revoked again, and stay.
 func TestRevocationsAreBounded(t *testing.T) {
-	both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := context.Background()
 		l := NewList(rdb, keys)
 		l.maxPeers = 3

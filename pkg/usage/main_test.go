@@ -13,7 +13,6 @@ import (
 	"go.uber.org/goleak"
 
 	"fleetwire/pkg/channel"
-	"fleetwire/pkg/redisconn/redistest"
 	"fleetwire/pkg/rediskeys"
 )
 
@@ -21,15 +20,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // keys name what the tests have in Redis.
 var keys rediskeys.Namespace
-
-// onBoth runs the test on a real Redis and on miniredis.
-func onBoth(t *testing.T, test func(t *testing.T, rdb *redis.Client)) {
-	t.Run("redis", func(t *testing.T) { test(t, redistest.Start(t).Client()) })
-	t.Run("miniredis", func(t *testing.T) {
-		_, rdb := redistest.Embedded(t)
-		test(t, rdb)
-	})
-}
 
 // logBuffer collects what is logged.
 type logBuffer struct {

@@ -90,7 +90,7 @@ func TestOverages(t *testing.T) {
 // What package quota's ledger holds is what is reported, node by node, but for a
 // node whose lease has run out.
 func TestConcurrentConnections(t *testing.T) {
-	onBoth(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
 		app := demo(true, true)
 		now := thisPeriod()
 		if got := report(t, rdb, app, now); got.ConcurrentNow != 0 || got.PeakConcurrent != 0 {
