@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -13,6 +12,7 @@ import (
 
 	"fleetwire/localdev/stack"
 	"fleetwire/pkg/apps"
+	"fleetwire/pkg/logtest"
 	"fleetwire/pkg/redisconn/redistest"
 )
 
@@ -130,22 +130,7 @@ func (n *node) awaitReady(limit time.Duration) {
 }
 
 // logText collects log lines.
-type logText struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logText) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logText) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
+type logText struct{ logtest.Buffer }
 
 func (l *logText) tail() string {
 	text := l.String()

@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -25,6 +24,7 @@ import (
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/embedded"
+	"fleetwire/pkg/logtest"
 	"fleetwire/pkg/redisconn/redistest"
 	"fleetwire/pkg/wstest"
 )
@@ -65,7 +65,7 @@ type running struct {
 	*Node
 	t     testing.TB
 	redis *embedded.Redis
-	log   *logBuffer
+	log   *logtest.Buffer
 	stop  func()
 	ended chan error
 }
@@ -84,7 +84,7 @@ func prepare(t testing.TB, changes ...func(*Options)) *running {
 	dir, err := apps.Parse([]byte(document))
 	check(t, err)
 	m, rdb := redistest.Embedded(t)
-	r := &running{t: t, redis: m, log: &logBuffer{}, ended: make(chan error, 1)}
+	r := &running{t: t, redis: m, log: &logtest.Buffer{}, ended: make(chan error, 1)}
 	opt := Options{
 		Listen: "127.0.0.1:0", Ops: "127.0.0.1:0", Apps: apps.NewStore(dir), Redis: rdb,
 		Log: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -298,24 +298,6 @@ func mustCompile(t testing.TB, s string) *channel.Pattern {
 	p, err := channel.Compile(s)
 	check(t, err)
 	return p
-}
-
-// logBuffer is the log as text.
-type logBuffer struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logBuffer) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 func check(t testing.TB, err error) {

@@ -13,12 +13,12 @@ import (
 	"net/textproto"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"fleetwire/localdev/stack"
 	"fleetwire/pkg/apps"
+	"fleetwire/pkg/logtest"
 )
 
 const (
@@ -33,11 +33,11 @@ const (
 
 // serve runs a stack on an embedded Redis until the test ends, and gives its
 // address and what it logs.
-func serve(t testing.TB) (addr string, log *logBuffer) {
+func serve(t testing.TB) (addr string, log *logtest.Buffer) {
 	t.Helper()
 	dir, err := apps.Parse([]byte(document))
 	check(t, err)
-	log = new(logBuffer)
+	log = new(logtest.Buffer)
 	ctx, stop := context.WithCancel(context.Background())
 	s, err := stack.New(ctx, stack.Options{
 		Listen: "127.0.0.1:0", Apps: apps.NewStore(dir),
@@ -195,24 +195,6 @@ func checkAnswer(in *bufio.Reader, status int, header textproto.MIMEHeader) erro
 		return fmt.Errorf("%d: body %q", status, body)
 	}
 	return nil
-}
-
-// logBuffer is the log as text.
-type logBuffer struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logBuffer) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 func check(t testing.TB, err error) {

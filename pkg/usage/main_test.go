@@ -1,11 +1,9 @@
 package usage
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"fleetwire/pkg/channel"
+	"fleetwire/pkg/logtest"
 	"fleetwire/pkg/rediskeys"
 )
 
@@ -21,27 +20,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // keys name what the tests have in Redis.
 var keys rediskeys.Namespace
 
-// logBuffer collects what is logged.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
-func newRecorder(t testing.TB, rdb redis.UniversalClient) (*Recorder, *logBuffer) {
+func newRecorder(t testing.TB, rdb redis.UniversalClient) (*Recorder, *logtest.Buffer) {
 	t.Helper()
-	log := new(logBuffer)
+	log := new(logtest.Buffer)
 	return NewRecorder(RecorderOptions{Redis: rdb, Log: slog.New(slog.NewTextHandler(log, nil))}), log
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/pkg/logtest"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn/redistest"
 )
@@ -224,7 +225,7 @@ func TestRunLogsAnOutageOnce(t *testing.T) {
 		}
 		return noFault
 	}})
-	log := new(logBuffer)
+	log := new(logtest.Buffer)
 	tick := make(chan time.Time)
 	r := NewRecorder(RecorderOptions{Redis: rdb, Tick: tick, Log: slog.New(slog.NewTextHandler(log, nil))})
 	stop := run(t, r)
