@@ -101,13 +101,14 @@ func checkClientFrames(d *document) []string {
 }
 
 // reads tells whether Decode looks at the field in such a frame: then a value
-// of the wrong type is refused, or, where any value is right, that there is none.
+// of the wrong type is refused, or, where any value is right, that there is none, or
+// that it is large.
 func reads(d *document, message, field string) bool {
 	frame := example(d, message, field)
 	if decode(frame) != nil {
 		return true
 	}
-	for _, wrong := range []any{[]any{}, 7, "x", true} {
+	for _, wrong := range []any{[]any{}, 7, "x", true, strings.Repeat("x", protocol.MaxAnswerBytes)} {
 		frame[field] = wrong
 		if decode(frame) != nil {
 			return true
@@ -273,6 +274,12 @@ func TestHostileClientFrames(t *testing.T) {
 		{"nobody to send to", "send", `{"type":"send","data":1}`},
 		{"a list of whom to send to", "send", `{"type":"send","to":["a"],"data":1}`},
 		{"nothing to send", "send", `{"type":"send","to":"a"}`},
+		{"commands that are no word", "subscribe", `{"type":"subscribe","channel":"a","commands":true}`},
+		{"another word for commands", "subscribe", `{"type":"subscribe","channel":"a","commands":"receive"}`},
+		{"no command", "answer", `{"type":"answer"}`},
+		{"a number for a command", "answer", `{"type":"answer","command":1}`},
+		{"a status of the service's", "answer", `{"type":"answer","command":"cmd_1","status":"timed_out"}`},
+		{"null for a status", "answer", `{"type":"answer","command":"cmd_1","status":null}`},
 		{"no token", "refresh", `{"type":"refresh"}`},
 		{"null for a token", "refresh", `{"type":"refresh","token":null}`},
 	} {

@@ -11,6 +11,7 @@ const (
 	TypeSend                             // a message to all connections of one peer
 	TypePing                             // answered with Pong
 	TypeRefresh                          // a new token for the connection
+	TypeAnswer                           // what became of a command that the peer was handed
 )
 
 var frameTypeNames = [...]string{
@@ -20,6 +21,7 @@ var frameTypeNames = [...]string{
 	TypeSend:        "send",
 	TypePing:        "ping",
 	TypeRefresh:     "refresh",
+	TypeAnswer:      "answer",
 }
 
 // String is the type as it stands in a frame, also fit for a metric's label; "unknown" for the zero value.
@@ -46,9 +48,12 @@ type ClientFrame struct {
 	RequestID             string // 1–128 bytes; "" when the frame has none
 	Channel               string // subscribe, unsubscribe, publish: as sent, not checked against the rules for names
 	IncludeSenderMetadata bool   // subscribe
+	Commands              string // subscribe: Confirm, or ""
 	To                    string // send: a peer id as sent, not checked
 	Token                 string // refresh
-	Data                  []byte // publish, send: one JSON value, the very bytes that were sent; aliases Decode's input
+	Command               string // answer: the id as sent, not checked
+	Status                string // answer: one of AnswerStatuses
+	Data                  []byte // publish, send, answer: one JSON value, the very bytes that were sent; aliases Decode's input; nil: an answer without
 }
 
 // Decode reads one client frame into f, overwriting all of it (protocol §4.2). The whole of b is checked: it
@@ -61,9 +66,10 @@ type ClientFrame struct {
 //     requestId that is not a string of 1–128 bytes (all also with an unknown type);
 //   - UnknownType: a type that Decode does not know;
 //   - MalformedMessage: another field that this type of frame uses has the wrong JSON type; null is wrong too;
+//   - MalformedMessage: an answer with a status that is none, or with more than MaxAnswerBytes of data;
 //   - MissingData: a publish or send without data;
-//   - InvalidChannel, InvalidPeerID, InvalidToken: no channel, to or token, or one with half a character in it
-//     (ErrHalfCharacter). Their users check the rest.
+//   - InvalidChannel, InvalidPeerID, InvalidToken, CommandNotFound: no channel, to, token or command, or one with
+//     half a character in it (ErrHalfCharacter). Their users check the rest.
 //
 // After an error f holds the requestId, if a good one could be read, so that the answer can carry it, and the
 // type, if it is known; nothing else in it is of use.
@@ -72,7 +78,7 @@ type ClientFrame struct {
 // f.Data is done with.
 func Decode(b []byte, f *ClientFrame) *Error {
 	*f = ClientFrame{}
-	var typ, requestID, channel, includeSenderMetadata, to, token, data []byte
+	var typ, requestID, channel, includeSenderMetadata, commands, to, token, command, status, data []byte
 	var s scanner
 	s.open(b)
 	for s.next() {
@@ -85,6 +91,12 @@ func Decode(b []byte, f *ClientFrame) *Error {
 			channel = s.value
 		case "includeSenderMetadata":
 			includeSenderMetadata = s.value
+		case "commands":
+			commands = s.value
+		case "command":
+			command = s.value
+		case "status":
+			status = s.value
 		case "to":
 			to = s.value
 		case "token":
@@ -140,6 +152,11 @@ func Decode(b []byte, f *ClientFrame) *Error {
 		default:
 			return wrongType("includeSenderMetadata", includeSenderMetadata, "true or false")
 		}
+		if err := f.readCommands(commands); err != nil {
+			return err
+		}
+	case TypeAnswer:
+		return f.readAnswer(command, status, data)
 	}
 	return f.read("channel", channel, &f.Channel, InvalidChannel, nil)
 }

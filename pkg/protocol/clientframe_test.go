@@ -10,7 +10,8 @@ import (
 // equal compares two frames, an absent Data being different from an empty one.
 func (f ClientFrame) equal(g ClientFrame) bool {
 	return f.Type == g.Type && f.RequestID == g.RequestID && f.Channel == g.Channel &&
-		f.IncludeSenderMetadata == g.IncludeSenderMetadata && f.To == g.To && f.Token == g.Token &&
+		f.IncludeSenderMetadata == g.IncludeSenderMetadata && f.Commands == g.Commands && f.To == g.To && f.Token == g.Token &&
+		f.Command == g.Command && f.Status == g.Status &&
 		bytes.Equal(f.Data, g.Data) && (f.Data == nil) == (g.Data == nil)
 }
 
@@ -34,6 +35,16 @@ func TestDecode(t *testing.T) {
 		{"send null", `{"type":"send","to":"p","data":null}`, ClientFrame{Type: TypeSend, To: "p", Data: []byte(`null`)}},
 		{"refresh", `{"type":"refresh","token":"a.b.c","requestId":"t1"}`, ClientFrame{Type: TypeRefresh, Token: "a.b.c", RequestID: "t1"}},
 		{"ping", `{"type":"ping"}`, ClientFrame{Type: TypePing}},
+		{"subscribe that confirms", `{"type":"subscribe","channel":"a","commands":"confirm"}`, ClientFrame{Type: TypeSubscribe, Channel: "a", Commands: "confirm"}},
+		{"the shortest answer", `{"type":"answer","command":"cmd_1"}`, ClientFrame{Type: TypeAnswer, Command: "cmd_1", Status: "succeeded"}},
+		{"answer with all", `{"type":"answer","command":"cmd_1","status":"running","data":{"pct":5},"requestId":"9"}`,
+			ClientFrame{Type: TypeAnswer, Command: "cmd_1", Status: "running", Data: []byte(`{"pct":5}`), RequestID: "9"}},
+		{"answer with null", `{"type":"answer","command":"cmd_1","status":"r\u0065jected","data":null}`,
+			ClientFrame{Type: TypeAnswer, Command: "cmd_1", Status: "rejected", Data: []byte("null")}},
+		{"answer of 16 KiB", `{"type":"answer","command":"c","data":"` + strings.Repeat("x", 16<<10-2) + `"}`,
+			ClientFrame{Type: TypeAnswer, Command: "c", Status: "succeeded", Data: []byte(`"` + strings.Repeat("x", 16<<10-2) + `"`)}},
+		{"publish does not use what answers use", `{"type":"publish","channel":"a","data":1,"commands":2,"command":3,"status":4}`, ClientFrame{Type: TypePublish, Channel: "a", Data: []byte("1")}},
+		{"answer does not use the channel", `{"type":"answer","command":"c","channel":1,"commands":2,"to":3}`, ClientFrame{Type: TypeAnswer, Command: "c", Status: "succeeded"}},
 
 		{"any order of fields", `{"data":1,"requestId":"p","channel":"a","type":"publish"}`, ClientFrame{Type: TypePublish, Channel: "a", Data: []byte("1"), RequestID: "p"}},
 		{"white space anywhere", " {\t\"type\" : \"publish\" ,\r\n\"channel\": \"a\",\"data\" : [1 , 2] } \n",
@@ -99,13 +110,13 @@ func TestDecodeRefuses(t *testing.T) {
 		{"type a number", `{"type":-1}`, MalformedMessage, "type is a number; it must be a string", ""},
 		{"the last type counts", `{"type":"ping","type":["ping"]}`, MalformedMessage, "type is an array; it must be a string", ""},
 
-		{"unknown type", `{"type":"shout","requestId":"r"}`, UnknownType, `type "shout" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh"]`, "r"},
-		{"empty type", `{"type":""}`, UnknownType, `type "" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh"]`, ""},
-		{"type in another case", `{"type":"Ping"}`, UnknownType, `type "Ping" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh"]`, ""},
+		{"unknown type", `{"type":"shout","requestId":"r"}`, UnknownType, `type "shout" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh" "answer"]`, "r"},
+		{"empty type", `{"type":""}`, UnknownType, `type "" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh" "answer"]`, ""},
+		{"type in another case", `{"type":"Ping"}`, UnknownType, `type "Ping" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh" "answer"]`, ""},
 		{"overlong type is cut", `{"type":"` + strings.Repeat("é", 5000) + `"}`, UnknownType,
-			`type "` + strings.Repeat("é", 40) + `" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh"]`, ""},
+			`type "` + strings.Repeat("é", 40) + `" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh" "answer"]`, ""},
 		{"unknown type, bad requestId", `{"type":"shout","requestId":1}`, MalformedMessage, "requestId is a number; it must be a string of 1 to 128 bytes", ""},
-		{"unknown type does not use channel", `{"type":"shout","channel":1}`, UnknownType, `type "shout" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh"]`, ""},
+		{"unknown type does not use channel", `{"type":"shout","channel":1}`, UnknownType, `type "shout" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh" "answer"]`, ""},
 
 		{"requestId null", `{"type":"subscribe","channel":"a","requestId":null}`, MalformedMessage, "requestId is null; it must be a string of 1 to 128 bytes", ""},
 		{"requestId an object", `{"type":"publish","channel":"a","data":1,"requestId":{}}`, MalformedMessage, "requestId is an object; it must be a string of 1 to 128 bytes", ""},
@@ -149,6 +160,26 @@ func TestDecodeRefuses(t *testing.T) {
 
 		{"a wrong channel comes before a wrong option", `{"type":"subscribe","channel":1,"includeSenderMetadata":1}`, MalformedMessage, "channel is a number; it must be a string", ""},
 		{"a wrong option comes before a missing channel", `{"type":"subscribe","includeSenderMetadata":[]}`, MalformedMessage, "includeSenderMetadata is an array; it must be true or false", ""},
+		{"commands a boolean", `{"type":"subscribe","channel":"a","commands":true,"requestId":"r"}`, MalformedMessage, `commands is a boolean; it must be "confirm", or left out`, "r"},
+		{"commands null", `{"type":"subscribe","channel":"a","commands":null}`, MalformedMessage, `commands is null; it must be "confirm", or left out`, ""},
+		{"commands another word", `{"type":"subscribe","channel":"a","commands":"Confirm"}`, MalformedMessage, `commands is "Confirm"; it must be "confirm", or left out`, ""},
+		{"commands a digit", `{"type":"subscribe","channel":"a","commands":1}`, MalformedMessage, `commands is a number; it must be "confirm", or left out`, ""},
+		{"a wrong option comes before wrong commands", `{"type":"subscribe","includeSenderMetadata":0,"commands":1}`, MalformedMessage, "includeSenderMetadata is a number; it must be true or false", ""},
+		{"answer without command", `{"type":"answer","requestId":"r"}`, CommandNotFound, "command is missing", "r"},
+		{"answer to a number", `{"type":"answer","command":1}`, MalformedMessage, "command is a number; it must be a string", ""},
+		{"answer to null", `{"type":"answer","command":null}`, MalformedMessage, "command is null; it must be a string", ""},
+		{"half a character in command", `{"type":"answer","command":"\ud800"}`, CommandNotFound, "command " + ErrHalfCharacter.Error(), ""},
+		{"answer with an unknown status", `{"type":"answer","command":"c","status":"sent","requestId":"r"}`, MalformedMessage,
+			`status "sent" is unknown; it must be one of ["received" "running" "succeeded" "failed" "rejected"]`, "r"},
+		{"answer with an empty status", `{"type":"answer","command":"c","status":""}`, MalformedMessage,
+			`status "" is unknown; it must be one of ["received" "running" "succeeded" "failed" "rejected"]`, ""},
+		{"answer with a status in capitals", `{"type":"answer","command":"c","status":"FAILED"}`, MalformedMessage,
+			`status "FAILED" is unknown; it must be one of ["received" "running" "succeeded" "failed" "rejected"]`, ""},
+		{"answer with null for a status", `{"type":"answer","command":"c","status":null}`, MalformedMessage, "status is null; it must be a string", ""},
+		{"answer with a number for a status", `{"type":"answer","command":"c","status":200}`, MalformedMessage, "status is a number; it must be a string", ""},
+		{"answer over 16 KiB", `{"type":"answer","command":"c","requestId":"r","data":"` + strings.Repeat("x", 16<<10-1) + `"}`, MalformedMessage, "data is 16385 bytes long; an answer has at most 16384", "r"},
+		{"a wrong status comes before a missing command", `{"type":"answer","status":1}`, MalformedMessage, "status is a number; it must be a string", ""},
+
 		{"a wrong channel comes before missing data", `{"type":"publish","channel":null}`, MalformedMessage, "channel is null; it must be a string", ""},
 	}
 	for _, tt := range tests {
@@ -267,7 +298,7 @@ func TestDecodeAllocations(t *testing.T) {
 func TestFrameTypeString(t *testing.T) {
 	for typ, want := range map[FrameType]string{
 		0: "unknown", TypeSubscribe: "subscribe", TypeUnsubscribe: "unsubscribe",
-		TypePublish: "publish", TypeSend: "send", TypePing: "ping", TypeRefresh: "refresh", TypeRefresh + 1: "unknown", 255: "unknown",
+		TypePublish: "publish", TypeSend: "send", TypePing: "ping", TypeRefresh: "refresh", TypeAnswer: "answer", TypeAnswer + 1: "unknown", 255: "unknown",
 	} {
 		if got := fmt.Sprint(typ); got != want {
 			t.Errorf("FrameType(%d) is %q, want %q", uint8(typ), got, want)

@@ -1,6 +1,52 @@
 package protocol
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
+
+// Confirm is the value of `commands` in the subscribe of a peer that confirms what it is handed.
+const Confirm = "confirm"
+
+// AnswerStatuses are the states that an answer can give (protocol §8).
+var AnswerStatuses = []string{"received", "running", "succeeded", "failed", "rejected"}
+
+// defaultAnswer is the status of an answer that names none.
+const defaultAnswer = "succeeded"
+
+// readCommands sets f.Commands.
+func (f *ClientFrame) readCommands(value []byte) *Error {
+	if value == nil {
+		return nil
+	}
+	if !isString(value) {
+		return wrongType("commands", value, `"confirm", or left out`)
+	}
+	if mode, _ := unquote(value); string(mode) != Confirm {
+		return Errorf(MalformedMessage, `commands is %.40q; it must be "confirm", or left out`, mode)
+	}
+	f.Commands = Confirm
+	return nil
+}
+
+// readAnswer sets the fields of an answer.
+func (f *ClientFrame) readAnswer(command, status, data []byte) *Error {
+	f.Status = defaultAnswer
+	if status != nil {
+		if !isString(status) {
+			return wrongType("status", status, "a string")
+		}
+		text, _ := unquote(status)
+		f.Status = string(text)
+		if !slices.Contains(AnswerStatuses, f.Status) {
+			return Errorf(MalformedMessage, "status %.40q is unknown; it must be one of %q", text, AnswerStatuses)
+		}
+	}
+	if len(data) > MaxAnswerBytes {
+		return Errorf(MalformedMessage, "data is %d bytes long; an answer has at most %d", len(data), MaxAnswerBytes)
+	}
+	return f.read("command", command, &f.Command, CommandNotFound, data)
+}
 
 // CommandRef is the field `command` of a message that its receiver answers (protocol §8).
 type CommandRef struct {

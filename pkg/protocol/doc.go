@@ -26,11 +26,13 @@
 // content is accepted as well. C→S is client to server. A ? marks what may be left out; what is unknown is
 // ignored.
 //
-//	C→S subscribe    {"type","requestId"?,"channel","includeSenderMetadata"?}  join a channel, or all that a pattern matches
+//	C→S subscribe    {"type","requestId"?,"channel","includeSenderMetadata"?,"commands"?}
+//	                 join a channel, or all that a pattern matches; with "commands":"confirm" it confirms commands
 //	C→S unsubscribe  {"type","requestId"?,"channel"}                           leave; fine too if not joined
 //	C→S publish      {"type","requestId"?,"channel","data"}                    to every other subscriber; data is any JSON value
 //	C→S send         {"type","requestId"?,"to","data"}                         to every connection of one peer
 //	C→S refresh      {"type","requestId"?,"token"}                             a new credential for this connection
+//	C→S answer       {"type","requestId"?,"command","status"?,"data"?}         what became of a command
 //	C→S ping         {"type"}                                                  answered by pong
 //
 //	S→C welcome      {"type","peerId","expiresAt","serverTime","maxMessageSize","metadata"?}
@@ -38,6 +40,8 @@
 //	S→C ack          {"type","requestId"}                                      that frame was carried out
 //	S→C error        {"type","requestId"?,"code","message"}                    that frame was refused; Codes lists the codes
 //	S→C message      {"type","channel","from","fromMetadata"?,"data"}          a publish of another connection
+//	S→C message      {"type","channel","from","data","command"}                a command, to be answered
+//	S→C command_cancelled  {"type","command"}                                  it was cancelled; to subscribers that confirm
 //	S→C direct       {"type","from","fromMetadata"?,"data"}                    a send to this peer
 //	S→C presence     {"type","channel","joined","left"}                        who came and went
 //	S→C going_away   {"type","retryAfterMs"}                                   the node closes soon
@@ -56,6 +60,7 @@
 //	nesting of data                 128       MaxNesting             else malformed_message; 400 by REST
 //	nesting of metadata             16        MaxMetadataNesting     else close 4001; 400 by REST
 //	requestId                       128 B     MaxRequestIDBytes      else malformed_message
+//	data of an answer               16 KiB    MaxAnswerBytes         else malformed_message
 //	peer id                         128 B     MaxPeerIDBytes         else invalid_peer_id
 //	subscriptions of a connection   100       MaxSubscriptions       else channel_limit_exceeded
 //	bytes waiting for a connection  1 MiB     UnsentBytesLimit       else close 1008, "slow consumer"

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -31,6 +32,10 @@ func addSeeds(f *testing.F) {
 		`{"type":"send","to":"p","channel":1,"requestId":"d","data":"\ud83d"}`,
 		`{"type":"refresh","token":"a.b.c","requestId":"t"}`,
 		`{"type":["ping"],"type":"ping","":{}}`,
+		`{"type":"subscribe","channel":"a","commands":"c\u006fnfirm"}`,
+		`{"type":"answer","command":"cmd_1","status":"running","data":{"pct":5},"requestId":"9"}`,
+		`{"type":"answer","command":"\ud800","status":"f\u0061iled","data":null,"data":1}`,
+		`{"type":"answer","status":"timed_out"}`,
 		`{"requestId":"` + strings.Repeat("é", 64) + `","type":"publish","data":0}`,
 		`{"a":` + strings.Repeat(`[{"b":`, 70) + `0` + strings.Repeat(`}]`, 70) + `}`,
 	} {
@@ -142,6 +147,8 @@ func referenceDecode(b []byte) (frame *ClientFrame, code Code, requestID string)
 		frame.Type = TypeSend
 	case "refresh":
 		frame.Type = TypeRefresh
+	case "answer":
+		frame.Type = TypeAnswer
 	default:
 		return nil, UnknownType, requestID
 	}
@@ -151,6 +158,16 @@ func referenceDecode(b []byte) (frame *ClientFrame, code Code, requestID string)
 		about, field, missing = "to", &frame.To, InvalidPeerID
 	case "refresh":
 		about, field, missing = "token", &frame.Token, InvalidToken
+	case "answer":
+		about, field, missing = "command", &frame.Command, CommandNotFound
+		status, present, ok := text("status")
+		if !present {
+			status = "succeeded"
+		}
+		if present && !ok || half("status") || !slices.Contains([]string{"received", "running", "succeeded", "failed", "rejected"}, status) || len(fields["data"]) > 16384 {
+			return nil, MalformedMessage, requestID
+		}
+		frame.Status, frame.Data = status, fields["data"]
 	}
 	value, present, ok := text(about)
 	if present && !ok {
@@ -162,6 +179,12 @@ func referenceDecode(b []byte) (frame *ClientFrame, code Code, requestID string)
 			return nil, MalformedMessage, requestID
 		}
 		frame.IncludeSenderMetadata = string(option) == "true"
+	}
+	if mode, present, ok := text("commands"); present && typ == "subscribe" {
+		if !ok || half("commands") || mode != "confirm" {
+			return nil, MalformedMessage, requestID
+		}
+		frame.Commands = mode
 	}
 	if typ == "publish" || typ == "send" {
 		if frame.Data = fields["data"]; frame.Data == nil {

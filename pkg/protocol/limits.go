@@ -29,6 +29,9 @@ const (
 	// MaxPeerMetadataBytes bounds a token's `peerMetadata`, serialized (protocol §3).
 	MaxPeerMetadataBytes = 4 << 10
 
+	// MaxAnswerBytes bounds the data of an answer to a command (protocol §8).
+	MaxAnswerBytes = 16 << 10
+
 	// UnsentBytesLimit bounds what waits to be written to one connection; past it the connection
 	// is closed with 1008 and ReasonSlowConsumer (protocol §4.5).
 	UnsentBytesLimit = 1 << 20
