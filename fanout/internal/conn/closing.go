@@ -136,6 +136,7 @@ func (c *Conn) finish() {
 	e.over = e.late.Load() || q.broken || e.readDone && len(q.frames) == 0 && !q.draining
 	if c.isClosed() {
 		q.broken, q.frames = true, nil
+		c.dropPortions()
 		c.sock.close()
 	}
 	q.mu.Unlock()

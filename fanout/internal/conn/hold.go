@@ -20,6 +20,7 @@ type held struct {
 	bytes   int
 	timeout *time.Timer // runs while there are frames
 	over    bool        // frames pass: some waited for too long, or they were too much
+	firm    bool        // they never pass before what they wait for
 	next    *held       // of the same connection
 }
 
@@ -33,6 +34,15 @@ func (c *Conn) Hold(h *Hold) {
 		q.held = h.held
 	}
 	h.held.awaited++
+}
+
+// HoldFirmly is Hold for frames that never pass before Release. If they are too much,
+// the connection is closed as a slow one.
+func (c *Conn) HoldFirmly(h *Hold) {
+	c.Hold(h)
+	c.out.mu.Lock()
+	h.held.firm = true
+	c.out.mu.Unlock()
 }
 
 // Release undoes one Hold: what the frames waited for is queued, or will not come. The
@@ -64,6 +74,13 @@ func (c *Conn) AppendBehind(h *Hold, frame []byte, sequence uint64) (queued, flu
 	}
 	w.frames = append(w.frames, frame)
 	w.bytes += len(frame)
+	if w.firm {
+		if q.bytes+w.bytes > protocol.UnsentBytesLimit+q.uncounted {
+			c.beginClose(protocol.Closef(protocol.ClosePolicy, protocol.ReasonSlowConsumer), true)
+			return false, q.needFlush()
+		}
+		return true, false
+	}
 	if w.bytes > protocol.MaxFrameBytes {
 		return true, c.release(w)
 	}

@@ -116,6 +116,11 @@ func (c *Conn) drain() {
 			q.skip(maxWrite)
 		}
 		if size == 0 {
+			if frame := c.nextPerishable(); frame != nil {
+				chunk, size = append(chunk, frame), len(frame)
+			}
+		}
+		if size == 0 {
 			q.draining = false
 			c.sock.wake(c) // it may be waiting for this to end
 			q.mu.Unlock()
@@ -136,6 +141,30 @@ func (c *Conn) drain() {
 		}
 		q.mu.Unlock()
 	}
+}
+
+// nextPerishable takes the first frame of the portions, and counts it as queued. It is
+// called with the queue locked.
+func (c *Conn) nextPerishable() []byte {
+	q := &c.out
+	for q.portions != nil {
+		p := q.portions
+		frame, frames, release := p.gather(c.opt.Ticks())
+		if frames > 1 {
+			frame, frames = p.Frames[0].Frame, 1
+		}
+		release()
+		p.drop(frames)
+		if len(p.Frames) == 0 {
+			q.portions = p.next
+			p.written(true)
+		}
+		if frames > 0 {
+			q.bytes += len(frame)
+			return frame
+		}
+	}
+	return nil
 }
 
 // continueWriting has nothing to do: drain does it.

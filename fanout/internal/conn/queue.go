@@ -25,6 +25,7 @@ type queue struct {
 
 	closing  *protocol.CloseError // why the server closes; its frame is the last
 	held     *held                // what waits in Holds, a list
+	portions *Portion             // written when all of frames are, a list
 	sequence uint64               // of the last frame from the hub
 	// uncounted is how many bytes of a large frame do not count against the bound.
 	uncounted int
@@ -136,12 +137,14 @@ func (c *Conn) Close(why *protocol.CloseError) bool {
 func (c *Conn) beginClose(why *protocol.CloseError, drop bool) (first bool) {
 	q := &c.out
 	if !drop {
+		c.keepPortions()
 		c.releaseAll()
 	}
 	if q.closing != nil || q.broken {
 		return false
 	}
 	if drop {
+		c.dropPortions()
 		keep := 0
 		if q.partial {
 			keep = 1

@@ -35,12 +35,22 @@ func (c *Conn) flush() {
 			continue
 		}
 		q.skip(n)
-		q.draining = true
-		if n > 0 || q.progress == 0 {
-			q.progress = c.opt.Ticks()
-		}
-		c.sock.awaitWritable(c)
+		c.awaitRoom(n)
 	}
+	if q.portions != nil {
+		c.flushPortions()
+	}
+}
+
+// awaitRoom has the connection written to again when its socket takes more. It took n
+// bytes now. It is called with the queue locked.
+func (c *Conn) awaitRoom(n int) {
+	q := &c.out
+	q.draining = true
+	if n > 0 || q.progress == 0 {
+		q.progress = c.opt.Ticks()
+	}
+	c.sock.awaitWritable(c)
 }
 
 // gather joins the frames at the head of the queue into one chunk. A single
@@ -94,5 +104,6 @@ func (q *queue) skip(n int) {
 func (c *Conn) abort() {
 	c.out.broken = true
 	c.out.frames = nil
+	c.dropPortions()
 	c.sock.wake(c)
 }
