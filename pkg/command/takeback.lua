@@ -15,6 +15,18 @@ else
   end
 end
 
+-- publish has the nodes on which the peer is subscribed claim the command for it
+-- (pkg/envelope). No two of these have the same number, nor has the first envelope.
+local published = 0
+local function publish(id, c, peer)
+  local payload = redis.call('HGET', COMMAND .. id, 'payload')
+  local length = payload:byte(30) * 256 + payload:byte(31)
+  local about = payload:sub(32, 31 + length) .. ' ' .. peer
+  published = published + 1
+  redis.pcall('PUBLISH', TOPICS .. c.channel, '\5' .. payload:sub(2, 9) .. '\129' .. string.format('%07x', (micros + published) % 268435456)
+    .. payload:sub(18, 29) .. string.char(math.floor(#about / 256), #about % 256) .. about .. payload:sub(32 + length))
+end
+
 local function take_back(id, peer)
   local c = command(id)
   local text = c and redis.call('HGET', COMMAND .. id, '@' .. peer)
@@ -31,6 +43,7 @@ local function take_back(id, peer)
   redis.call('HSET', COMMAND .. id, '@' .. peer, written(r))
   redis.call('ZADD', DUE .. id, number(c.open), peer)
   c.changed = true
+  publish(id, c, peer)
 end
 
 for _, member in ipairs(pairs_of) do

@@ -17,6 +17,7 @@ const (
 	commandVersion   = 2
 	shownVersion     = 3 // made by pkg/command/claim.lua from the first
 	cancelledVersion = 4
+	takenBackVersion = 5 // made by pkg/command/takeback.lua from the first, with the peer behind the TTL
 )
 
 // Stage is what an envelope says of a command.
@@ -32,6 +33,9 @@ const (
 	CommandHandedOver
 	// CommandCancelled: Frame is for the subscribers that confirm and were handed it.
 	CommandCancelled
+	// CommandTakenBack: Peer has not confirmed it, and its connection has ended. The node
+	// on which Peer has another claims it.
+	CommandTakenBack
 )
 
 // Command is what an envelope says of a command.
@@ -40,6 +44,7 @@ type Command struct {
 	ID      string
 	Timeout time.Duration
 	TTL     time.Duration // 0: none
+	Peer    string        // with CommandTakenBack
 }
 
 // EncodeCommand makes the envelope of a command that is created. m has neither To nor
@@ -72,16 +77,17 @@ func (d *Delivery) decodeCommand(e []byte) error {
 		return err
 	}
 	id, rest, _ := strings.Cut(string(d.FromMetadata), " ")
-	timeout, ttl, _ := strings.Cut(rest, " ")
+	timeout, rest, _ := strings.Cut(rest, " ")
+	ttl, peer, hasPeer := strings.Cut(rest, " ")
 	timeoutMs, err := strconv.ParseInt(timeout, 10, 64)
 	ttlMs, err2 := strconv.ParseInt(ttl, 10, 64)
-	if err != nil || err2 != nil || id == "" {
+	if err != nil || err2 != nil || id == "" || hasPeer != (e[0] == takenBackVersion) {
 		return errEnvelope
 	}
 	d.FromMetadata = nil
 	d.Command = &Command{
 		Stage: Stage(e[0] - commandVersion + byte(CommandCreated)), ID: id,
-		Timeout: time.Duration(timeoutMs) * time.Millisecond, TTL: time.Duration(ttlMs) * time.Millisecond,
+		Timeout: time.Duration(timeoutMs) * time.Millisecond, TTL: time.Duration(ttlMs) * time.Millisecond, Peer: peer,
 	}
 	return nil
 }

@@ -111,7 +111,7 @@ func (d *Delivery) Decode(e []byte) error {
 	switch e[0] {
 	case envelopeVersion:
 		return d.decode(e)
-	case commandVersion, shownVersion, cancelledVersion:
+	case commandVersion, shownVersion, cancelledVersion, takenBackVersion:
 		return d.decodeCommand(e)
 	default:
 		return errEnvelope
