@@ -18,6 +18,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/fanout/internal/commands"
 	"fleetwire/fanout/internal/conn"
 	"fleetwire/fanout/internal/door"
 	"fleetwire/fanout/internal/hub"
@@ -26,6 +27,7 @@ import (
 	"fleetwire/fanout/internal/session"
 	"fleetwire/fanout/internal/watchers"
 	"fleetwire/pkg/apps"
+	"fleetwire/pkg/command"
 	"fleetwire/pkg/deadline"
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/orders"
@@ -80,6 +82,8 @@ type Node struct {
 	hub         *hub.Hub
 	members     *members.Tracker
 	watchers    *watchers.Watchers
+	store       *command.Store
+	commands    *commands.Dispatcher
 	publisher   *publish.Service
 	inbox       *orders.Inbox
 	recorder    *peers.Recorder
@@ -129,6 +133,7 @@ func New(opt Options) (*Node, error) {
 		}
 	}
 
+	passed := ticks()
 	opt.Redis.AddHook(n.metrics.RedisHook())
 	n.health = redisconn.NewHealth(opt.Log)
 	n.usage = usage.NewRecorder(usage.RecorderOptions{Redis: opt.Redis, Keys: opt.Keys, Now: opt.Now, Log: opt.Log})
@@ -136,20 +141,21 @@ func New(opt Options) (*Node, error) {
 	n.receiver = receiver.New(receiver.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Node: n.id, Process: n.publisher.Process()})
 	n.hub = hub.New(n.receiver)
 	n.inbox = orders.NewInbox(orders.InboxOptions{Redis: opt.Redis, Keys: opt.Keys, Node: n.id, Close: n.hub.Disconnect, Show: n.show, Log: opt.Log})
+	n.newCommands(passed)
 	n.newRecorder()
 	n.limiter = quota.NewRateLimiter(opt.Redis, opt.Keys)
 	n.limiter.Watch(n.health)
 	n.connections = quota.NewConnections(opt.Redis, opt.Keys, n.id)
-	n.members = members.NewTracker(members.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Reap: n.recorder.Reap, Identified: n.identified})
+	n.members = members.NewTracker(members.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Reap: n.reap, Identified: n.identified})
 	n.watchers = watchers.New(watchers.Options{Interest: n.receiver, Log: opt.Log, Load: func(ctx context.Context, channels []presence.ChannelID) ([]presence.State, error) {
 		return presence.Load(ctx, opt.Redis, opt.Keys, channels)
 	}})
-	n.receiver.OnRestored(n.watchers.Restored)
+	n.receiver.OnRestored(n.restored)
 	n.hub.Precede(n.watchers.Precede)
 	n.sessionOptions = &session.Options{
-		Hub: n.hub, Publisher: n.publisher, Members: n.members, Watchers: n.watchers,
+		Hub: n.hub, Publisher: n.publisher, Members: n.members, Watchers: n.watchers, Commands: n.commands,
 		Directory: opt.Apps.Current, Now: opt.Now,
-		Conn: conn.Options{Loops: loops, Ticks: ticks(), Log: opt.Log},
+		Conn: conn.Options{Loops: loops, Ticks: passed, Log: opt.Log},
 		Left: n.left, Ended: n.ended, Changed: n.changed,
 	}
 	n.metrics.CountDeliveries(n.hub.Delivered)
@@ -258,6 +264,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}()
 	run(n.members.Run)
 	run(n.watchers.Run)
+	run(n.commands.Run)
 	run(func(ctx context.Context) { n.receiver.Run(ctx, n.deliver) })
 	run(n.keepAlive)
 	run(n.reauthorize)
@@ -304,6 +311,7 @@ func (n *Node) Run(ctx context.Context) error {
 	<-recorded
 	stop()
 	parts.Wait()
+	n.store.Wait()
 	for _, end := range n.ends {
 		end()
 	}

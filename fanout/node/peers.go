@@ -12,13 +12,15 @@ import (
 )
 
 // newRecorder makes what tells Redis which peers are online here, and the worker that
-// has it tell which are not any more.
+// sees to deadlines: of peers that are not online any more, and of commands.
 func (n *Node) newRecorder() {
 	n.recorder = peers.NewRecorder(peers.RecorderOptions{
 		Redis: n.opt.Redis, Keys: n.opt.Keys, Node: n.id, Directory: n.opt.Apps.Current, Connections: n.online, Log: n.opt.Log,
 	})
+	handlers := n.recorder.Handlers()
+	handlers[deadline.Commands] = n.store.Due
 	n.deadlines = deadline.New(deadline.Options{
-		Redis: n.opt.Redis, Keys: n.opt.Keys, Handlers: n.recorder.Handlers(), Apps: n.appIDs, Log: n.opt.Log,
+		Redis: n.opt.Redis, Keys: n.opt.Keys, Handlers: handlers, Apps: n.appIDs, Log: n.opt.Log,
 	})
 	n.sessions.came = func(s *session.Session) { n.recorder.Came(came(s)) }
 }
@@ -29,12 +31,6 @@ func (n *Node) appIDs() []string {
 		ids = append(ids, app.ID)
 	}
 	return ids
-}
-
-// identified is called with each identity that the node takes.
-func (n *Node) identified(identity string) {
-	n.receiver.SetIdentity(identity)
-	n.recorder.Identified(identity)
 }
 
 // online are the connections that the node has.

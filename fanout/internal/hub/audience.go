@@ -9,7 +9,8 @@ type audience struct {
 type member struct {
 	subscriber Subscriber
 	id         uint64
-	metadata   bool // wants the sender's metadata
+	Options
+	order uint32 // of subscribing; it wraps around
 }
 
 // few members are found faster without an index, and most audiences are few.
@@ -31,12 +32,13 @@ func (a *audience) find(s Subscriber) int {
 	return -1
 }
 
-func (a *audience) put(s Subscriber, metadata bool) {
+func (a *audience) put(s Subscriber, opt Options, order uint32) {
+	m := member{s, s.ID(), opt, order}
 	if i := a.find(s); i >= 0 {
-		a.members[i].subscriber, a.members[i].metadata = s, metadata
+		a.members[i] = m
 		return
 	}
-	a.members = append(a.members, member{s, s.ID(), metadata})
+	a.members = append(a.members, m)
 	switch n := len(a.members); {
 	case a.index != nil:
 		a.index[s.ID()] = n - 1

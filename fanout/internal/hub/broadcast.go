@@ -74,7 +74,12 @@ func (h *Hub) queue(p *progress, batch []envelope.Delivery) {
 		if run[0].Kind == envelope.KindPeer && h.precede != nil {
 			h.precede(run)
 		}
-		queued += 1 + h.deliver(run, &p.dirty)
+		if isForCommands(&run[0]) {
+			h.commands(run[0])
+			queued++
+		} else {
+			queued += 1 + h.deliver(run, &p.dirty)
+		}
 		for i := range run {
 			p.bytes += len(run[i].Frame) + len(run[i].FromMetadata)
 		}
@@ -101,11 +106,14 @@ func (p *progress) flush() {
 // receivers, so that their frames can be joined and queued as one.
 func (h *Hub) runLength(batch []envelope.Delivery) int {
 	first := &batch[0]
+	if first.Command != nil {
+		return 1
+	}
 	size := len(first.Frame)
 	for i := 1; i < len(batch); i++ {
 		d := &batch[i]
 		size += len(d.Frame) + len(d.FromMetadata)
-		if d.Channel != first.Channel || d.App != first.App || d.Kind != first.Kind || size > maxJoined || d.Publisher != first.Publisher {
+		if d.Channel != first.Channel || d.App != first.App || d.Kind != first.Kind || d.Command != nil || size > maxJoined || d.Publisher != first.Publisher {
 			return i
 		}
 	}
@@ -133,6 +141,9 @@ func (h *Hub) deliver(run []envelope.Delivery, dirty *[]Subscriber) (receivers i
 	}
 	h.sequence++
 	out := round{hub: h, run: run, sender: sender, dirty: dirty}
+	if d.Command != nil {
+		a, out.except = nil, a
+	}
 	passes := []bool{false}
 	if hasMetadata(run) {
 		// Subscribers that want the metadata come first: a connection that is subscribed
@@ -158,7 +169,8 @@ func (h *Hub) deliver(run []envelope.Delivery, dirty *[]Subscriber) (receivers i
 type round struct {
 	hub       *Hub
 	run       []envelope.Delivery
-	sender    uint64 // does not get its own message
+	sender    uint64    // does not get its own message
+	except    *audience // nor do these
 	dirty     *[]Subscriber
 	receivers int
 
@@ -170,7 +182,10 @@ type round struct {
 func (r *round) queue(a *audience, metadata, any bool) {
 	for i := range a.members {
 		m := &a.members[i]
-		if m.id == r.sender || (!any && m.metadata != metadata) {
+		if m.id == r.sender || (!any && m.Metadata != metadata) {
+			continue
+		}
+		if r.except != nil && r.except.find(m.subscriber) >= 0 {
 			continue
 		}
 		queued, flush := m.subscriber.Append(r.frames(metadata), r.hub.sequence)

@@ -13,11 +13,11 @@ func TestBroadcastReachesWhoIsSubscribed(t *testing.T) {
 	in := newInterest()
 	h := New(in)
 	exact, star, all, other, foreign := &subscriber{id: 1}, &subscriber{id: 2}, &subscriber{id: 3}, &subscriber{id: 4}, &subscriber{id: 5}
-	must(t, h.Subscribe(exact, "app", "devices/1/events", false, none))
+	must(t, h.Subscribe(exact, "app", "devices/1/events", Options{}, none))
 	must(t, h.SubscribePattern(star, "app", mustCompile(t, "devices/*/events"), false, none))
 	must(t, h.SubscribePattern(all, "app", mustCompile(t, "**"), false, none))
-	must(t, h.Subscribe(other, "app", "devices/2/events", false, none))
-	must(t, h.Subscribe(foreign, "app2", "devices/1/events", false, none))
+	must(t, h.Subscribe(other, "app", "devices/2/events", Options{}, none))
+	must(t, h.Subscribe(foreign, "app2", "devices/1/events", Options{}, none))
 	must(t, h.SubscribePattern(foreign, "app2", mustCompile(t, "**"), false, none))
 
 	one, two, three := message("app", "devices/1/events", "1"), message("app", "devices/2/events", "2"), message("app", "fleets/1", "3")
@@ -56,8 +56,8 @@ func TestOverlapDeliversOnce(t *testing.T) {
 	for _, p := range []string{"**", "devices/*", "devices/**", "*/1"} {
 		must(t, h.SubscribePattern(s, "app", mustCompile(t, p), false, none))
 	}
-	must(t, h.Subscribe(s, "app", "devices/1", false, none))
-	must(t, h.Subscribe(last, "app", "devices/1", false, none))
+	must(t, h.Subscribe(s, "app", "devices/1", Options{}, none))
+	must(t, h.Subscribe(last, "app", "devices/1", Options{}, none))
 	a, b := message("app", "devices/1", "a"), message("app", "devices/1", "b")
 	broadcast(h, deliveries(a, b))
 	broadcast(h, deliveries(a))
@@ -84,14 +84,14 @@ func TestMetadataGoesToWhoAskedForIt(t *testing.T) {
 	in := newInterest()
 	h := New(in)
 	plain, wants, both, bothPatterns, changed := &subscriber{id: 1}, &subscriber{id: 2}, &subscriber{id: 3}, &subscriber{id: 4}, &subscriber{id: 5}
-	must(t, h.Subscribe(plain, "app", "c", false, none))
-	must(t, h.Subscribe(wants, "app", "c", true, none))
-	must(t, h.Subscribe(both, "app", "c", false, none)) // without by name, with by wildcard: with
+	must(t, h.Subscribe(plain, "app", "c", Options{}, none))
+	must(t, h.Subscribe(wants, "app", "c", Options{Metadata: true}, none))
+	must(t, h.Subscribe(both, "app", "c", Options{}, none)) // without by name, with by wildcard: with
 	must(t, h.SubscribePattern(both, "app", mustCompile(t, "*"), true, none))
 	must(t, h.SubscribePattern(bothPatterns, "app", mustCompile(t, "**"), false, none))
 	must(t, h.SubscribePattern(bothPatterns, "app", mustCompile(t, "*"), true, none))
-	must(t, h.Subscribe(changed, "app", "c", true, none)) // takes the new option
-	must(t, h.Subscribe(changed, "app", "c", false, none))
+	must(t, h.Subscribe(changed, "app", "c", Options{Metadata: true}, none)) // takes the new option
+	must(t, h.Subscribe(changed, "app", "c", Options{}, none))
 
 	m := withMetadata(message("app", "c", "1"), `{"site":"north"}`)
 	bare := message("app", "c", "2")
@@ -125,7 +125,7 @@ func TestSenderIsSkipped(t *testing.T) {
 	h := New(in)
 	camera, second := &subscriber{id: 7}, &subscriber{id: 8}
 	for _, s := range []*subscriber{camera, second} {
-		must(t, h.Subscribe(s, "app", "c", false, none))
+		must(t, h.Subscribe(s, "app", "c", Options{}, none))
 		must(t, h.SubscribePattern(s, "app", mustCompile(t, "*"), true, none))
 	}
 	m := func(data string, by uint64) sent { return message("app", "c", data).from(by) }
@@ -145,8 +145,8 @@ func TestJoinedRuns(t *testing.T) {
 	in := newInterest()
 	h := New(in)
 	s, all := &subscriber{id: 1}, &subscriber{id: 2}
-	must(t, h.Subscribe(s, "app", "a", false, none))
-	must(t, h.Subscribe(s, "app", "b", false, none))
+	must(t, h.Subscribe(s, "app", "a", Options{}, none))
+	must(t, h.Subscribe(s, "app", "b", Options{}, none))
 	must(t, h.SubscribePattern(all, "app", mustCompile(t, "*"), false, none))
 
 	var batch []sent
@@ -175,7 +175,7 @@ func TestJoinedRunsAreBounded(t *testing.T) {
 	in := newInterest()
 	h := New(in)
 	s := &subscriber{id: 1}
-	must(t, h.Subscribe(s, "app", "a", false, none))
+	must(t, h.Subscribe(s, "app", "a", Options{}, none))
 	fill := strings.Repeat("x", 10_000)
 	var batch []sent
 	for i := range 50 {
@@ -200,7 +200,7 @@ func TestLargeBatchIsFlushedOnTheWay(t *testing.T) {
 	h := New(in)
 	s, few := &subscriber{id: 1}, &subscriber{id: 2}
 	must(t, h.SubscribePattern(s, "app", mustCompile(t, "*"), false, none))
-	must(t, h.Subscribe(few, "app", "b", false, none))
+	must(t, h.Subscribe(few, "app", "b", Options{}, none))
 	var batch []sent
 	for i := range 300 { // 3 MB
 		batch = append(batch, message("app", []string{"a", "b"}[i/299], fmt.Sprint(i, strings.Repeat("x", 10_000))))
@@ -222,7 +222,7 @@ func TestFramesAreShared(t *testing.T) {
 	in := newInterest()
 	h := New(in)
 	a, b := &subscriber{id: 1}, &subscriber{id: 2}
-	must(t, h.Subscribe(a, "app", "c", false, none))
+	must(t, h.Subscribe(a, "app", "c", Options{}, none))
 	must(t, h.SubscribePattern(b, "app", mustCompile(t, "*"), false, none))
 	m := message("app", "c", "1")
 	for _, batch := range [][]sent{{m}, {m, m}} {
@@ -239,8 +239,8 @@ func TestRefusedFramesAreNotCounted(t *testing.T) {
 	in := newInterest()
 	h := New(in)
 	closing, open := &subscriber{id: 1, refuses: true}, &subscriber{id: 2}
-	must(t, h.Subscribe(closing, "app", "c", false, none))
-	must(t, h.Subscribe(open, "app", "c", false, none))
+	must(t, h.Subscribe(closing, "app", "c", Options{}, none))
+	must(t, h.Subscribe(open, "app", "c", Options{}, none))
 	broadcast(h, deliveries(message("app", "c", "1"), message("app", "c", "2")))
 	if n := h.Delivered(); n != 2 {
 		t.Errorf("%d delivered, want 2", n)
@@ -269,7 +269,7 @@ func (idle) Close(*protocol.CloseError) bool      { return true }
 func audienceOf(t testing.TB, n int) (*Hub, []envelope.Delivery) {
 	h := New(newInterest())
 	for i := range n {
-		must(t, h.Subscribe(idle(i+1), "app", "fleets/north/commands", false, none))
+		must(t, h.Subscribe(idle(i+1), "app", "fleets/north/commands", Options{}, none))
 	}
 	must(t, h.SubscribePattern(idle(n+1), "app", mustCompile(t, "devices/*/events"), false, none))
 	m := message("app", "fleets/north/commands", "reboot")

@@ -46,10 +46,12 @@ type Interest interface {
 type Hub struct {
 	interest Interest
 	precede  func([]envelope.Delivery)
+	commands func(envelope.Delivery)
 
 	mu       sync.RWMutex
 	names    map[nameKey]*audience
 	patterns map[string]*patterns // by app
+	order    uint32               // of the last subscription
 
 	// Owned by the goroutine that calls Broadcast.
 	sequence uint64
@@ -66,6 +68,12 @@ type nameKey struct {
 	app, name string
 }
 
+// Options are what a subscriber wants of a channel.
+type Options struct {
+	Metadata bool // the sender's metadata
+	Confirms bool // it confirms commands (protocol §8)
+}
+
 // New returns a Hub that says to interest what it wants.
 func New(interest Interest) *Hub {
 	return &Hub{
@@ -80,19 +88,19 @@ func New(interest Interest) *Hub {
 // goroutine that calls Broadcast. Set it before the first Broadcast.
 func (h *Hub) Precede(f func(direct []envelope.Delivery)) { h.precede = f }
 
-// Subscribe subscribes s to the channel by name, or takes the new Subscriber and option
+// Subscribe subscribes s to the channel by name, or takes the new Subscriber and options
 // if its connection is subscribed already. done is called when the subscription is live in Redis,
 // or with an error when it could not be: then Unsubscribe undoes it. If
 // Subscribe itself returns an error nothing has changed and done is not called.
-func (h *Hub) Subscribe(s Subscriber, app, name string, metadata bool, done func(error)) error {
-	return h.join(s, nameKey{envelope.KindMessages, app, name}, h.interest.SetSubscribers, metadata, done)
+func (h *Hub) Subscribe(s Subscriber, app, name string, opt Options, done func(error)) error {
+	return h.join(s, nameKey{envelope.KindMessages, app, name}, h.interest.SetSubscribers, opt, done)
 }
 
 // AddPeer makes s known as a connection of the peer, so that it gets direct
 // messages and can be closed by its name. done and the error are as in
 // Subscribe; RemovePeer undoes it.
 func (h *Hub) AddPeer(s Subscriber, app, peer string, done func(error)) error {
-	return h.join(s, nameKey{envelope.KindPeer, app, peer}, h.interest.SetConnections, true, done)
+	return h.join(s, nameKey{envelope.KindPeer, app, peer}, h.interest.SetConnections, Options{Metadata: true}, done)
 }
 
 // Disconnect closes the peer's connections, and returns how many those were.
@@ -123,7 +131,7 @@ func (h *Hub) Peer(app, peer string) []Subscriber {
 // stateCount tells the receiver how many members an audience has.
 type stateCount func(app, name string, n int, done func(error)) error
 
-func (h *Hub) join(s Subscriber, key nameKey, state stateCount, metadata bool, done func(error)) error {
+func (h *Hub) join(s Subscriber, key nameKey, state stateCount, opt Options, done func(error)) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	a := h.names[key]
@@ -138,7 +146,8 @@ func (h *Hub) join(s Subscriber, key nameKey, state stateCount, metadata bool, d
 		return err
 	}
 	h.names[key] = a
-	a.put(s, metadata)
+	h.order++
+	a.put(s, opt, h.order)
 	return nil
 }
 
@@ -185,7 +194,7 @@ func (h *Hub) SubscribePattern(s Subscriber, app string, p *channel.Pattern, met
 	if a == nil {
 		a = all.add(p)
 	}
-	a.put(s, metadata)
+	a.put(s, Options{Metadata: metadata}, 0)
 	return nil
 }
 

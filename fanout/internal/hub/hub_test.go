@@ -18,10 +18,10 @@ func TestInterestFollowsSubscribers(t *testing.T) {
 	h := New(in)
 	a, b := &subscriber{id: 1}, &subscriber{id: 2}
 
-	must(t, h.Subscribe(a, "app", "c", false, none))
-	must(t, h.Subscribe(b, "app", "c", false, none))
+	must(t, h.Subscribe(a, "app", "c", Options{}, none))
+	must(t, h.Subscribe(b, "app", "c", Options{}, none))
 	in.want(t, "app c = 1", "app c = 2")
-	must(t, h.Subscribe(a, "app", "c", true, none)) // again: no more than before, but asked, for done
+	must(t, h.Subscribe(a, "app", "c", Options{Metadata: true}, none)) // again: no more than before, but asked, for done
 	in.want(t, "app c = 2")
 	h.Unsubscribe(a, "app", "c")
 	h.Unsubscribe(a, "app", "c") // not there
@@ -30,7 +30,7 @@ func TestInterestFollowsSubscribers(t *testing.T) {
 	in.want(t, "app c = 1 quietly")
 	h.Unsubscribe(b, "app", "c")
 	in.want(t, "app c = 0 quietly")
-	must(t, h.Subscribe(b, "app", "c", false, none))
+	must(t, h.Subscribe(b, "app", "c", Options{}, none))
 	in.want(t, "app c = 1")
 	h.Unsubscribe(b, "app", "c")
 	if len(h.names) != 0 {
@@ -42,8 +42,8 @@ func TestInterestFollowsSubscribers(t *testing.T) {
 func TestSubscribeAgainAsAnother(t *testing.T) {
 	h := New(newInterest())
 	first, second := &subscriber{id: 1}, &subscriber{id: 1}
-	must(t, h.Subscribe(first, "app", "c", false, none))
-	must(t, h.Subscribe(second, "app", "c", false, none))
+	must(t, h.Subscribe(first, "app", "c", Options{}, none))
+	must(t, h.Subscribe(second, "app", "c", Options{}, none))
 	m := message("app", "c", "1")
 	broadcast(h, deliveries(m))
 	if got := first.taken() + "|" + second.taken(); got != "|"+frames(m) {
@@ -91,7 +91,7 @@ func TestDoneIsTheReceivers(t *testing.T) {
 	a := &subscriber{id: 1}
 	called := func(error) { t.Error("done was called by the hub") }
 	for range 2 {
-		must(t, h.Subscribe(a, "app", "c", false, called))
+		must(t, h.Subscribe(a, "app", "c", Options{}, called))
 		must(t, h.SubscribePattern(a, "app", mustCompile(t, "d/*"), false, called))
 	}
 }
@@ -101,15 +101,15 @@ func TestRefusedByTheReceiver(t *testing.T) {
 	h := New(in)
 	a, b := &subscriber{id: 1}, &subscriber{id: 2}
 	p := mustCompile(t, "d/*")
-	must(t, h.Subscribe(a, "app", "c", false, none))
+	must(t, h.Subscribe(a, "app", "c", Options{}, none))
 	must(t, h.SubscribePattern(a, "app", p, false, none))
 
 	in.err = errDown
 	for _, s := range []*subscriber{a, b} { // a is subscribed: its option stays as it was
-		if err := h.Subscribe(s, "app", "c", true, none); !errors.Is(err, errDown) {
+		if err := h.Subscribe(s, "app", "c", Options{Metadata: true}, none); !errors.Is(err, errDown) {
 			t.Errorf("error %v", err)
 		}
-		if err := h.Subscribe(s, "app", "new", true, none); !errors.Is(err, errDown) {
+		if err := h.Subscribe(s, "app", "new", Options{Metadata: true}, none); !errors.Is(err, errDown) {
 			t.Errorf("error %v", err)
 		}
 		if err := h.SubscribePattern(s, "app", p, true, none); !errors.Is(err, errDown) {
@@ -171,7 +171,7 @@ func TestSubscribeAndBroadcastAtTheSameTime(t *testing.T) {
 	in := newInterest()
 	h := New(in)
 	stay := &counting{id: 1000}
-	must(t, h.Subscribe(stay, "app", "c0", false, none))
+	must(t, h.Subscribe(stay, "app", "c0", Options{}, none))
 	must(t, h.SubscribePattern(stay, "app", mustCompile(t, "c*"), false, none))
 
 	patterns := []string{"c*", "**", "c?", "x/*"}
@@ -186,7 +186,7 @@ func TestSubscribeAndBroadcastAtTheSameTime(t *testing.T) {
 				name, pattern := fmt.Sprint("c", random.IntN(3)), mustCompile(t, patterns[random.IntN(len(patterns))])
 				switch random.IntN(4) {
 				case 0:
-					_ = h.Subscribe(s, "app", name, random.IntN(2) == 0, none)
+					_ = h.Subscribe(s, "app", name, Options{Metadata: random.IntN(2) == 0}, none)
 				case 1:
 					_ = h.SubscribePattern(s, "app", pattern, random.IntN(2) == 0, none)
 				case 2:
@@ -249,7 +249,7 @@ func (*blocked) Close(*protocol.CloseError) bool { return true }
 func TestFlushHoldsNoLock(t *testing.T) {
 	h := New(newInterest())
 	b := &blocked{counting: counting{id: 1}, flushing: make(chan struct{}), release: make(chan struct{})}
-	must(t, h.Subscribe(b, "app", "c", false, none))
+	must(t, h.Subscribe(b, "app", "c", Options{}, none))
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -259,7 +259,7 @@ func TestFlushHoldsNoLock(t *testing.T) {
 	changed := make(chan struct{})
 	go func() {
 		defer close(changed)
-		_ = h.Subscribe(&counting{id: 2}, "app", "c", false, none)
+		_ = h.Subscribe(&counting{id: 2}, "app", "c", Options{}, none)
 		h.Unsubscribe(b, "app", "c")
 	}()
 	select {

@@ -173,7 +173,7 @@ func TestAudience(t *testing.T) {
 			delete(want, s.ID())
 		} else {
 			metadata := random.IntN(2) == 0
-			a.put(s, metadata)
+			a.put(s, Options{Metadata: metadata}, 0)
 			want[s.ID()] = metadata
 		}
 		indexed = indexed || a.index != nil
@@ -181,7 +181,7 @@ func TestAudience(t *testing.T) {
 			t.Fatalf("%d members, %d of them in the index, want %d", len(a.members), len(a.index), len(want))
 		}
 		for id, metadata := range want {
-			if i := a.find(idle(id)); i < 0 || a.members[i].id != id || a.members[i].metadata != metadata {
+			if i := a.find(idle(id)); i < 0 || a.members[i].id != id || a.members[i].Metadata != metadata {
 				t.Fatalf("member %d is not found, or not as it was put", id)
 			}
 		}

@@ -13,7 +13,7 @@ func TestInterestFollowsPeers(t *testing.T) {
 	a, b := &subscriber{id: 1}, &subscriber{id: 2}
 	must(t, h.AddPeer(a, "app", "p", none))
 	must(t, h.AddPeer(b, "app", "p", none))
-	must(t, h.Subscribe(b, "app", "p", false, none)) // a channel of that name is something else
+	must(t, h.Subscribe(b, "app", "p", Options{}, none)) // a channel of that name is something else
 	in.want(t, "app peer p = 1", "app peer p = 2", "app p = 1")
 	h.RemovePeer(a, "app", "p")
 	h.RemovePeer(a, "app", "p") // not there
@@ -38,7 +38,7 @@ func TestDirectReachesThePeersConnections(t *testing.T) {
 	must(t, h.AddPeer(two, "app", "p", none))
 	must(t, h.AddPeer(other, "app", "q", none))
 	must(t, h.AddPeer(foreign, "app2", "p", none))
-	must(t, h.Subscribe(other, "app", "p", false, none))
+	must(t, h.Subscribe(other, "app", "p", Options{}, none))
 	must(t, h.SubscribePattern(other, "app", mustCompile(t, "**"), false, none))
 
 	// Sent by one of its own connections as well: all get it (protocol §4.2).

@@ -134,7 +134,7 @@ func TestOrderOfKinds(t *testing.T) {
 	in := newInterest()
 	h := New(in)
 	s := &subscriber{id: 1}
-	must(t, h.Subscribe(s, "app", "p", false, none))
+	must(t, h.Subscribe(s, "app", "p", Options{}, none))
 	must(t, h.AddPeer(s, "app", "p", none))
 	var preceded []string
 	h.Precede(func(batch []envelope.Delivery) {

@@ -25,6 +25,8 @@ func (s *Session) dispatch(message []byte) {
 		err = s.handleSend(&f)
 	case protocol.TypeRefresh:
 		s.handleRefresh(&f)
+	case protocol.TypeAnswer:
+		s.handleAnswer(&f)
 	case protocol.TypePing:
 		s.Send(func(dst []byte) []byte { return append(dst, protocol.Pong...) })
 	}

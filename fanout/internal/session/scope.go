@@ -126,4 +126,5 @@ func (s *Session) leave() {
 	c.subscriptions = nil
 	g := s.Grant()
 	s.opt.Hub.RemovePeer(direct{s}, g.App.ID, g.Peer)
+	s.opt.Commands.Left(s.ID())
 }

@@ -28,6 +28,7 @@ type Options struct {
 	Publisher Publisher
 	Members   Members
 	Watchers  Watchers
+	Commands  Commands
 	// Verify says what a token grants that is to replace a live connection's, which
 	// came with this Origin header.
 	Verify func(token, origin string) (*auth.Grant, *protocol.CloseError)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sync/atomic"
 
+	"fleetwire/fanout/internal/hub"
 	"fleetwire/fanout/internal/receiver"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
@@ -19,16 +20,18 @@ import (
 //	confirmed   Redis has confirmed each of them
 //	ack
 //	snapshot    asks for it; it comes later, by AppendSnapshot
+//	waiting     commands that wait for the peer in the channel
 //
-// A step that sends what was published before, such as a replay, belongs between ack and
-// snapshot. Until it is done, live messages must wait: register gives the hub a
-// Subscriber of its own for the channel, which appends behind a Hold, as direct does.
+// A step that sends what was published before, such as a replay, belongs between
+// snapshot and waiting. Until all are done, live messages must wait: register gives the
+// hub an arrival as the Subscriber in the channel.
 type subscribing struct {
 	session   *Session
 	requestID string
 	name      string           // the channel, or the pattern as asked for
 	pattern   *channel.Pattern // nil: a channel
-	metadata  bool             // it wants the senders'
+	options   hub.Options
+	arrival   *arrival // with a channel
 	grant     *auth.Grant
 	renewed   bool // the connection is subscribed already
 
@@ -42,7 +45,7 @@ type subscribing struct {
 func (s *Session) handleSubscribe(f *protocol.ClientFrame) *protocol.Error {
 	s.scope.mu.Lock()
 	defer s.scope.mu.Unlock()
-	w := &subscribing{session: s, requestID: f.RequestID, name: f.Channel, metadata: f.IncludeSenderMetadata, grant: s.Grant()}
+	w := &subscribing{session: s, requestID: f.RequestID, name: f.Channel, options: hub.Options{Metadata: f.IncludeSenderMetadata, Confirms: f.Commands == protocol.Confirm}, grant: s.Grant()}
 	if refused := w.authorize(); refused != nil {
 		return refused
 	}
@@ -56,6 +59,9 @@ func (s *Session) handleSubscribe(f *protocol.ClientFrame) *protocol.Error {
 // authorize is called with the scope locked.
 func (w *subscribing) authorize() (refused *protocol.Error) {
 	if channel.IsPattern(w.name) {
+		if w.options.Confirms {
+			return protocol.Errorf(protocol.MalformedMessage, `commands are handed to subscribers by name; subscribe to %.60q without "commands"`, w.name)
+		}
 		w.pattern, refused = w.grant.CheckPattern(apps.ActionSubscribe, w.name)
 	} else {
 		refused = w.grant.Check(apps.ActionSubscribe, w.name)
@@ -86,9 +92,13 @@ func (w *subscribing) register() error {
 	w.missing.Store(2)
 	err := s.opt.Members.Join(app, w.name, w.grant.Peer, s.ID(), w.grant.PeerMetadata, w.confirmListed)
 	if err == nil {
-		err = s.opt.Hub.Subscribe(s, app, w.name, w.metadata, w.confirm)
-		if err != nil && !w.renewed {
-			s.opt.Members.Leave(app, w.name, w.grant.Peer, s.ID())
+		w.arrival = newArrival(s)
+		err = s.opt.Hub.Subscribe(w.arrival, app, w.name, w.options, w.confirm)
+		if err != nil {
+			w.arrival.Release(&w.arrival.live)
+			if !w.renewed {
+				s.opt.Members.Leave(app, w.name, w.grant.Peer, s.ID())
+			}
 		}
 	}
 	if err != nil && watches && !w.renewed {
@@ -107,7 +117,7 @@ func (w *subscribing) registerPattern() error {
 			return err
 		}
 	}
-	err := s.opt.Hub.SubscribePattern(s, app, w.pattern, w.metadata, w.confirm)
+	err := s.opt.Hub.SubscribePattern(s, app, w.pattern, w.options.Metadata, w.confirm)
 	if err != nil && watches && !w.renewed {
 		s.opt.Watchers.UnwatchPattern(s, app, w.pattern)
 	}
@@ -142,6 +152,15 @@ func (w *subscribing) confirm(err error) {
 func (w *subscribing) confirmed() {
 	w.session.ack(w.requestID)
 	w.snapshot()
+	w.waiting()
+}
+
+// waiting has the peer sent the commands that wait for it, and then the live messages.
+func (w *subscribing) waiting() {
+	if w.pattern == nil {
+		app, e := w.session.Grant().App.ID, w.arrival
+		w.session.opt.Commands.Enter(e, app, w.name, w.options.Confirms, func() { e.over(app, w.name) })
+	}
 }
 
 // snapshot has the peer shown who is in the channel.
@@ -158,6 +177,9 @@ func (w *subscribing) undo() {
 	defer c.mu.Unlock()
 	c.subscriptions.take(w.name)
 	w.session.unsubscribe(w.name, w.pattern)
+	if w.arrival != nil {
+		w.arrival.Release(&w.arrival.live)
+	}
 }
 
 // notSubscribed answers a subscribe that failed with err. otherwise says what happened

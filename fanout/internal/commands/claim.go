@@ -1,0 +1,174 @@
+package commands
+
+import (
+	"errors"
+	"time"
+
+	"fleetwire/fanout/internal/conn"
+	"fleetwire/pkg/command"
+	"fleetwire/pkg/envelope"
+	"fleetwire/pkg/protocol"
+)
+
+// claim is a claim on its way.
+type claim struct {
+	command.Claim
+	delivery *envelope.Delivery // nil: of what waits
+	targets  []target           // for whom, in the order of Peers
+	begun    time.Duration      // Ticks, before the trip
+}
+
+// target is whom a command is claimed for.
+type target struct {
+	receiver Receiver
+	line     *line // nil: there is nothing to remember
+}
+
+func (d *Dispatcher) newClaim(delivery *envelope.Delivery) *claim {
+	return &claim{delivery: delivery, Claim: command.Claim{
+		App: delivery.App, Channel: delivery.Channel, ID: delivery.Command.ID, TTL: delivery.Command.TTL,
+	}}
+}
+
+func (c *claim) add(t target) {
+	c.targets = append(c.targets, t)
+	confirms := t.line != nil && t.line.confirms
+	c.Peers = append(c.Peers, command.Claimant{Peer: t.receiver.Peer(), Confirms: confirms})
+}
+
+// claimLive claims one command for one line.
+func (d *Dispatcher) claimLive(l *line, delivery *envelope.Delivery) {
+	c := d.newClaim(delivery)
+	c.add(target{l.receiver, l})
+	d.claims = append(d.claims, c)
+}
+
+// claimWaiting claims what waits for a line: as much as the connection takes at once, or
+// one command if it has to be confirmed.
+func (d *Dispatcher) claimWaiting(l *line) {
+	l.more = false
+	c := &claim{Claim: command.Claim{App: l.app, Channel: l.channel, MaxBytes: maxPortion}}
+	c.add(target{l.receiver, l})
+	if l.confirms {
+		c.Peers[0].Most = 1
+	}
+	d.claims = append(d.claims, c)
+}
+
+// claimed hands over what was claimed.
+func (d *Dispatcher) claimed(c *claim) {
+	if c.Err != nil {
+		d.notClaimed(c)
+		return
+	}
+	if c.delivery == nil {
+		c.targets[0].line.more = c.targets[0].line.more || c.More
+	}
+	var frames frames
+	portions := make([]*conn.Portion, len(c.targets))
+	for i := range c.HandedOver {
+		h := &c.HandedOver[i]
+		t := &c.targets[h.Peer]
+		if t.line != nil && t.line.confirms {
+			if t.line.left {
+				d.takeBacks = append(d.takeBacks, takeBack{c.Node, command.Unconfirmed{App: c.App, ID: h.ID, Peer: t.receiver.Peer()}})
+				continue
+			}
+			d.hand(t.line, h.ID, c.Node)
+		}
+		if portions[h.Peer] == nil {
+			portions[h.Peer] = &conn.Portion{}
+		}
+		frame := frames.of(h, c.delivery, d.opt.Ticks()-c.begun)
+		until := time.Duration(0)
+		if h.ExpiresIn >= 0 {
+			until = max(1, c.begun+h.ExpiresIn)
+		}
+		portions[h.Peer].Frames = append(portions[h.Peer].Frames, conn.Perishable{Frame: frame, Until: until})
+	}
+	for i := range c.targets {
+		d.write(&c.targets[i], portions[i])
+	}
+}
+
+// write queues what a target was handed, which may be nothing.
+func (d *Dispatcher) write(t *target, p *conn.Portion) {
+	l := t.line
+	if l != nil && (p == nil || l.left) {
+		l.busy = false
+		d.advance(l)
+		return
+	}
+	if p == nil {
+		return
+	}
+	if l != nil {
+		p.Written = func(all bool) { d.post(func() { d.written(l, all) }) }
+	}
+	if t.receiver.AppendPortion(p) {
+		d.dirty = append(d.dirty, t.receiver)
+	}
+}
+
+// written goes on with a line when the connection has taken what it was handed.
+func (d *Dispatcher) written(l *line, all bool) {
+	if !all {
+		return // the connection ends: Left follows
+	}
+	l.busy = false
+	d.advance(l)
+}
+
+// notClaimed has the targets ask again, if that can help.
+func (d *Dispatcher) notClaimed(c *claim) {
+	if errors.Is(c.Err, command.ErrNotFound) {
+		for _, t := range c.targets {
+			d.write(&t, nil)
+		}
+		return
+	}
+	d.opt.Log.Warn("commands could not be claimed, the node tries again", "app", c.App, "channel", c.Channel, "err", c.Err)
+	for _, t := range c.targets {
+		l := t.line
+		if l == nil {
+			key := lineKey{t.receiver.ID(), c.Channel}
+			if l = d.lines[key]; l == nil {
+				l = d.newLine(t.receiver, key, c.App, false)
+				l.entered = true
+			}
+		}
+		if c.delivery == nil || c.TTL > 0 {
+			l.more = true
+		} else {
+			l.keep(c.delivery, c.begun+command.Grace)
+		}
+		if t.line != nil || !l.busy {
+			l.failed()
+		}
+	}
+}
+
+// frames makes the frames of commands, those that are the same once.
+type frames struct {
+	last  frameKey
+	frame []byte
+}
+
+type frameKey struct {
+	ref      protocol.CommandRef
+	delivery *envelope.Delivery
+}
+
+func (f *frames) of(h *command.HandedOver, delivery *envelope.Delivery, elapsed time.Duration) []byte {
+	if delivery == nil {
+		delivery = h.Delivery
+	}
+	key := frameKey{protocol.CommandRef{ID: h.ID, Attempt: h.Attempt, ExpiresInMs: -1, TimeoutMs: h.Timeout.Milliseconds()}, delivery}
+	if h.ExpiresIn >= 0 {
+		key.ref.ExpiresInMs = max(0, h.ExpiresIn-elapsed).Milliseconds()
+	}
+	if f.frame == nil || f.last != key {
+		f.last, f.frame = key, delivery.CommandFrame(key.ref)
+	}
+	return f.frame
+}

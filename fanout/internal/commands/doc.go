@@ -1,0 +1,26 @@
+// Package commands hands commands to the peers of this node, and takes their answers
+// (protocol §8). Package command (in pkg) keeps them in Redis; this package decides which
+// connection gets what, and when.
+//
+// One goroutine (Run) owns all state, and makes the trips to Redis. Callers leave it
+// events, and never wait: what comes while a trip is under way shares the next one. A
+// second goroutine takes the answers, in the same way.
+//
+// # Who gets a command
+//
+// The receiver brings a command to each node that has subscribers of its channel. The
+// node claims it for the peers that are subscribed by name, all in one script. Of a
+// peer's connections, the one that subscribed to the channel last gets it. Redis has
+// recorded the hand-over before the frame is queued. A frame whose TTL ends while it is
+// queued is dropped (conn.Portion).
+//
+// # Lines
+//
+// Mostly there is nothing to remember of a subscription. If there is, it has a line:
+//
+//   - It is new. What waits for the peer in Redis comes first, portion by portion as the
+//     connection takes it, and then the live messages, which the session holds.
+//   - It confirms, and has a command that the peer has not confirmed yet. Others wait.
+//     When the connection ends, the hand-over is taken back.
+//   - Redis did not answer. The line asks again a second later.
+package commands
