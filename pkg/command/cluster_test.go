@@ -3,6 +3,7 @@ package command
 import (
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"fleetwire/pkg/redisconn/redistest"
 )
@@ -15,5 +16,13 @@ func TestOnACluster(t *testing.T) {
 	if page, err := w.store.List(t.Context(), "app", channel, "", "", 500); err != nil || len(page.Commands) == 0 {
 		t.Errorf("%d commands, %v", len(page.Commands), err)
 	}
+	id := w.create(func(n *New) { n.TTL, n.Rollout.PerMinute, n.Notify = time.Hour, 60, "ops" })
+	w.store.opt.Publisher = &told{}
+	w.claim(id, false, "a")
+	w.pass(1000)
+	w.due()
 	w.store.Wait()
+	if n := len(w.store.opt.Publisher.(*told).messages); n == 0 {
+		t.Error("no snapshot was taken")
+	}
 }

@@ -25,6 +25,7 @@ type modelCommand struct {
 	ttl, open       int64 // open: until when it may be handed over
 	timeout         int64
 	expect, missing int
+	rollout         Rollout
 	peers           map[string]*modelPeer
 	created         int64
 }
@@ -72,6 +73,10 @@ func (c *modelCommand) look(now int64) {
 			}
 		}
 		c.finish(Mixed)
+	case c.rollout.FailedPct > 0 && ended >= c.rollout.MinAnswered && 100*c.count(Failed, Rejected, TimedOut) >= c.rollout.FailedPct*ended:
+		c.stop(now)
+		c.finish(Aborted)
+		c.look(now)
 	case now >= c.open && len(c.peers) == 0:
 		c.finish(Expired)
 	case now >= c.open && ended == len(c.peers):
@@ -138,7 +143,7 @@ func (m *model) create(n New, id string, there int) error {
 		c.look(m.now)
 	}
 	c := &modelCommand{id: id, collapse: n.CollapseKey, status: Waiting, ttl: n.TTL.Milliseconds(), timeout: n.Timeout.Milliseconds(),
-		expect: n.Expect, peers: map[string]*modelPeer{}, created: m.now}
+		expect: n.Expect, rollout: n.Rollout, peers: map[string]*modelPeer{}, created: m.now}
 	if c.expect == 0 {
 		c.expect = max(1, there)
 	}
@@ -154,6 +159,8 @@ func (m *model) offer(c *modelCommand, peer string, confirms bool) (attempt int)
 	p := c.peers[peer]
 	switch {
 	case !c.mayHandOver(m.now):
+		return 0
+	case p == nil && c.rollout.PerMinute > 0 && int64(len(c.peers)) >= 1+(m.now-c.created)*int64(c.rollout.PerMinute)/60000:
 		return 0
 	case p == nil:
 		p = &modelPeer{PeerAnswer: PeerAnswer{Peer: peer}}
@@ -292,6 +299,9 @@ func walk(w *world, seed uint64, steps int) {
 				n.Timeout = []time.Duration{time.Second, 5 * time.Second}[r.IntN(2)]
 				n.Expect = r.IntN(4)
 				n.CollapseKey = []string{"", "", "x", "y"}[r.IntN(4)]
+				if n.TTL > 0 && r.IntN(3) == 0 {
+					n.Rollout = Rollout{PerMinute: []int{30, 100000}[r.IntN(2)], FailedPct: []int{0, 50}[r.IntN(2)], MinAnswered: 1 + r.IntN(2)}
+				}
 			})
 			id, _, err := w.store.Create(ctx, n)
 			if want := m.create(n, id, there); !errors.Is(err, want) {
