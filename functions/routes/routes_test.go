@@ -60,7 +60,9 @@ func (strangers) Get(context.Context, *apps.App, string) (registry.Peer, bool, e
 	return registry.Peer{}, false, nil
 }
 
-func (strangers) Show(context.Context, string, string, []string) ([]json.RawMessage, error) { return nil, nil }
+func (strangers) Show(context.Context, string, string, []string) ([]json.RawMessage, error) {
+	return nil, nil
+}
 
 // alone is who is in every channel.
 func alone(_ context.Context, app, name, _ string, _ int) (presence.Page, error) {

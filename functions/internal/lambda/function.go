@@ -268,5 +268,6 @@ func services(store *apps.Store, rdb *redis.Client, keys rediskeys.Namespace, re
 		Keys:  keys,
 		// No Health: a probe's opinion is as old as the last freeze.
 		Publisher: publish.New(publish.Options{Redis: rdb, Keys: keys, Log: log, Now: time.Now, Usage: recorder}),
+		log:       log, usage: recorder, hooks: hooks,
 	}
 }
