@@ -63,6 +63,48 @@ func (z size) rest(workers int) func(*trial) error {
 	}
 }
 
+// restFlood has a worker publish by HTTP beside devices that publish as fast as their
+// sockets take it.
+func (z size) restFlood(t *trial) error {
+	dialect, err := t.backend()
+	if err != nil {
+		return err
+	}
+	f, err := t.newFleet(z.devices, 1)
+	if err != nil {
+		return err
+	}
+	before := t.pool.Received(f.ingesters)
+	start := t.pool.Delivered()
+	began := load.Now()
+	sent, flooded := 0, make(chan error, 1)
+	go func() {
+		for load.Now()-began < z.load {
+			if err := f.publish(sent, load.Now()); err != nil {
+				flooded <- err
+				return
+			}
+			sent++
+		}
+		flooded <- nil
+	}()
+	times, failed := work(t.system.REST, dialect.REST(command, wire.Body(bodySize)), began+z.load)
+	if err := errors.Join(<-flooded, failed); err != nil {
+		return err
+	}
+	total := start + int64(sent)
+	t.pool.Expect(total)
+	last, err := t.awaitAll(total)
+	if err != nil {
+		return err
+	}
+	t.metric(requestsPerSec, "", float64(len(times))/z.load.Seconds())
+	t.latencies(times) // of the answers
+	t.metric(messagesPerSec, "", float64(t.pool.Delivered()-start)/(last-began).Seconds())
+	t.tally(f.ingesters, f.due(sent), before)
+	return nil
+}
+
 // work publishes until the time, and returns how long each request took.
 func work(address string, m *wire.Message, until time.Duration) (times []time.Duration, err error) {
 	backend, err := load.DialREST(address)

@@ -112,6 +112,7 @@ func All(small bool, devices int) []Scenario {
 		{"rest-1", "HTTP publishes, 1 worker, one subscriber", backends, one(10), z.rest(1)},
 		{"rest-4", "HTTP publishes, 4 workers, one subscriber", backends, one(10), z.rest(4)},
 		{"rest-32", "HTTP publishes, 32 workers, one subscriber", backends, one(50), z.rest(32)},
+		{"rest-flood", "HTTP publishes, 1 worker, beside 1,000 devices that publish as fast as their sockets take it", []string{system.Fleetwire, system.Centrifugo}, one(z.devices + 10), z.restFlood},
 		{"connect", "connect and subscribe to a channel of one's own, 32 at a time", peers, one(z.connects + warmConnects), z.connect},
 		{"idle", "10,000 idle connections, each subscribed to a channel of its own", peers, one(z.idle + warmConnects), z.idleMemory},
 		{"slow", "100 messages a second to 1,000 subscribers, beside 1.6 MB/s to one more, who first reads and then does not", fastPeers, one(z.few + 3), z.slowReader},
