@@ -87,6 +87,7 @@ type Node struct {
 	publisher   *publish.Service
 	inbox       *orders.Inbox
 	recorder    *peers.Recorder
+	resync      chan struct{} // wakes resyncStates
 	deadlines   *deadline.Worker
 	limiter     *quota.RateLimiter
 	connections *quota.Connections
@@ -117,7 +118,7 @@ func New(opt Options) (*Node, error) {
 	}
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
-	n := &Node{opt: opt, id: hex.EncodeToString(id[:]), metrics: telemetry.NewMetrics(), sessions: newRegistry()}
+	n := &Node{opt: opt, id: hex.EncodeToString(id[:]), metrics: telemetry.NewMetrics(), sessions: newRegistry(), resync: make(chan struct{}, 1)}
 
 	loops, err := conn.NewLoops()
 	if err != nil {
@@ -142,7 +143,7 @@ func New(opt Options) (*Node, error) {
 	n.hub = hub.New(n.receiver)
 	n.inbox = orders.NewInbox(orders.InboxOptions{Redis: opt.Redis, Keys: opt.Keys, Node: n.id, Close: n.hub.Disconnect, Show: n.show, Log: opt.Log})
 	n.newCommands(passed)
-	n.newRecorder()
+	n.newRecorder(n.publisher.Process())
 	n.limiter = quota.NewRateLimiter(opt.Redis, opt.Keys)
 	n.limiter.Watch(n.health)
 	n.connections = quota.NewConnections(opt.Redis, opt.Keys, n.id)
@@ -156,7 +157,7 @@ func New(opt Options) (*Node, error) {
 		Hub: n.hub, Publisher: n.publisher, Members: n.members, Watchers: n.watchers, Commands: n.commands,
 		Directory: opt.Apps.Current, Now: opt.Now,
 		Conn: conn.Options{Loops: loops, Ticks: passed, Log: opt.Log},
-		Left: n.left, Ended: n.ended, Changed: n.changed,
+		Left: n.left, Ended: n.ended, Changed: n.changed, State: n.state,
 	}
 	n.metrics.CountDeliveries(n.hub.Delivered)
 	n.metrics.CountPresence(n.watchers.Frames, n.watchers.Views)
@@ -255,6 +256,7 @@ func (n *Node) Run(ctx context.Context) error {
 	run(n.connections.Run)
 	run(n.inbox.Run)
 	run(n.deadlines.Run)
+	run(n.resyncStates)
 	run(n.usage.Run)
 	recorded := make(chan struct{})
 	recording, stopRecording := context.WithCancel(inner)

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"encoding/json"
 	"strconv"
 	"time"
@@ -13,9 +14,9 @@ import (
 
 // newRecorder makes what tells Redis which peers are online here, and the worker that
 // sees to deadlines: of peers that are not online any more, and of commands.
-func (n *Node) newRecorder() {
+func (n *Node) newRecorder(process uint64) {
 	n.recorder = peers.NewRecorder(peers.RecorderOptions{
-		Redis: n.opt.Redis, Keys: n.opt.Keys, Node: n.id, Directory: n.opt.Apps.Current, Connections: n.online, Log: n.opt.Log,
+		Redis: n.opt.Redis, Keys: n.opt.Keys, Node: n.id, Process: process, Directory: n.opt.Apps.Current, Connections: n.online, Log: n.opt.Log,
 	})
 	handlers := n.recorder.Handlers()
 	handlers[deadline.Commands] = n.store.Due
@@ -83,4 +84,30 @@ func (n *Node) show(app, peer string) []byte {
 	}
 	text, _ := json.Marshal(connections) // never fails: it holds text and numbers
 	return text
+}
+
+// state is for session.Options.
+func (n *Node) state(s *session.Session, peer string) { n.recorder.State(s.Grant().App, peer, s.ID()) }
+
+// askStates has those that watch peers told of their states. It does not block.
+func (n *Node) askStates() {
+	select {
+	case n.resync <- struct{}{}:
+	default:
+	}
+}
+
+// resyncStates has those that watch peers told of their states after each outage, until
+// ctx ends.
+func (n *Node) resyncStates(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.resync:
+		}
+		for _, s := range n.sessions.all() {
+			s.AskStates()
+		}
+	}
 }

@@ -5,6 +5,7 @@ package tokens
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -97,7 +98,7 @@ func (f fields) check(key *apps.Key) (auth.TokenRequest, error) {
 		return auth.TokenRequest{}, protocol.Errorf(protocol.InvalidPeerID,
 			"peerId %s will not do; it must be 1–%d printable ASCII characters", api.Quote(f.peer), protocol.MaxPeerIDBytes)
 	}
-	patterns, err := compile(f.channels)
+	patterns, err := compile(key, f.channels)
 	if err != nil {
 		return auth.TokenRequest{}, err
 	}
@@ -114,7 +115,9 @@ func (f fields) check(key *apps.Key) (auth.TokenRequest, error) {
 	}, nil
 }
 
-func compile(channels []string) ([]*channel.Pattern, error) {
+func namesConnectivity(p *channel.Pattern) bool { return channel.NamesConnectivity(p.String()) }
+
+func compile(key *apps.Key, channels []string) ([]*channel.Pattern, error) {
 	patterns := make([]*channel.Pattern, len(channels))
 	for i, text := range channels {
 		p, err := channel.Compile(text)
@@ -124,7 +127,7 @@ func compile(channels []string) ([]*channel.Pattern, error) {
 		patterns[i] = p
 	}
 	for i, text := range channels {
-		if channel.IsReserved(text) {
+		if channel.IsReserved(text) && !(channel.NamesConnectivity(text) && slices.ContainsFunc(key.Patterns, namesConnectivity)) {
 			return nil, protocol.Errorf(protocol.ChannelReserved,
 				"channels[%d]: %s begins with a reserved prefix (_metered/, _internal/, _system/); choose another", i, api.Quote(text))
 		}

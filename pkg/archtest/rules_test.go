@@ -217,7 +217,7 @@ var luaPubSub = regexp.MustCompile(`(?i)redis\.p?call\(\s*['"]s?publish['"]`)
 
 // findPubSub goes by names, without types: the methods that only a Redis client
 // has; Publish and Subscribe where go-redis is imported; and scripts.
-// pkg/publish/send may only publish, and so may fanout/internal/members: who is there and
+// pkg/publish/send may only publish, and so may fanout/internal/members and pkg/registry: who is there and
 // that it is announced must change in one step. So it is with a command and its
 // delivery: the scripts of pkg/command publish, and it subscribes to what they say
 // to processes that wait for an end, which carries no message.
@@ -227,7 +227,7 @@ func findPubSub(files []*file) []string {
 		if f.under("fanout/internal/receiver") || f.isTest() {
 			continue
 		}
-		publishes := f.under("pkg/publish/send", "fanout/internal/members", "pkg/command")
+		publishes := f.under("pkg/publish/send", "fanout/internal/members", "pkg/command", "pkg/registry")
 		if luaPubSub.MatchString(f.text) && !publishes {
 			found = append(found, fmt.Sprintf("%s: publishes", f.path))
 		}

@@ -1,6 +1,8 @@
 package auth
 
 import (
+	"slices"
+
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/protocol"
@@ -46,10 +48,30 @@ func (g *Grant) CheckPattern(action apps.Action, pattern string) (*channel.Patte
 // checkAction makes the checks that names and patterns have in common.
 func (g *Grant) checkAction(action apps.Action, name string) *protocol.Error {
 	if channel.IsReserved(name) {
+		if action == apps.ActionSubscribe && channel.NamesConnectivity(name) && g.namesConnectivity() {
+			return g.checkConnectivity()
+		}
 		return protocol.Errorf(protocol.ChannelReserved, "channels beginning with _metered/, _internal/ or _system/ are reserved")
 	}
 	if !g.Can(action) {
 		return NotPermitted(action)
+	}
+	return nil
+}
+
+// namesConnectivity reports whether both the key and the token have a pattern that begins literally with
+// _system/connectivity/ (protocol §4.6).
+func (g *Grant) namesConnectivity() bool {
+	names := func(p *channel.Pattern) bool { return channel.NamesConnectivity(p.String()) }
+	return slices.ContainsFunc(g.Key.Patterns, names) && (g.Patterns == nil || slices.ContainsFunc(g.Patterns, names))
+}
+
+// checkConnectivity checks the actions that watching peers takes.
+func (g *Grant) checkConnectivity() *protocol.Error {
+	for _, action := range []apps.Action{apps.ActionSubscribe, apps.ActionPresence} {
+		if !g.Can(action) {
+			return NotPermitted(action)
+		}
 	}
 	return nil
 }
@@ -84,6 +106,9 @@ func (g *Grant) Sees(name string, effort *channel.Effort) bool {
 // another grant. pattern is nil for a channel. Many calls share one effort; once that
 // is exhausted, Still says no.
 func (g *Grant) Still(action apps.Action, name string, pattern *channel.Pattern, effort *channel.Effort) bool {
+	if channel.NamesConnectivity(name) && g.checkConnectivity() != nil {
+		return false
+	}
 	return g.Can(action) && g.covers(name, pattern, effort)
 }
 

@@ -122,3 +122,56 @@ func TestStill(t *testing.T) {
 		t.Error("it says yes with no effort left")
 	}
 }
+
+// Who may watch peers: name → reserved, unless key and token both name it → subscribe → presence → authorization.
+func TestCheckConnectivity(t *testing.T) {
+	key := func(texts ...string) *apps.Key {
+		k := *keyNamed(t, "sk_a")
+		k.Patterns = patterns(t, texts...)
+		return &k
+	}
+	const cam, all = "_system/connectivity/cam-1", "_system/connectivity/**"
+	both := apps.ActionsOf(apps.ActionSubscribe, apps.ActionPresence)
+	for name, tt := range map[string]struct {
+		key     *apps.Key
+		claimed []*channel.Pattern
+		actions apps.Actions
+		action  apps.Action
+		channel string
+		code    protocol.Code
+	}{
+		"named by both":            {key(all), patterns(t, "_system/connectivity/cam-*"), both, apps.ActionSubscribe, cam, ""},
+		"claiming nothing":         {key(all), nil, both, apps.ActionSubscribe, cam, ""},
+		"a wide key":               {key("**"), nil, apps.AllActions, apps.ActionSubscribe, cam, protocol.ChannelReserved},
+		"a wider key":              {key("_system/**"), nil, apps.AllActions, apps.ActionSubscribe, cam, protocol.ChannelReserved},
+		"a wide token":             {key(all, "**"), patterns(t, "**"), apps.AllActions, apps.ActionSubscribe, cam, protocol.ChannelReserved},
+		"a bad name":               {key("**"), nil, 0, apps.ActionSubscribe, "_system/connectivity/..", protocol.InvalidChannel},
+		"another reserved name":    {key(all), nil, both, apps.ActionSubscribe, "_system/x", protocol.ChannelReserved},
+		"to publish":               {key(all), nil, apps.AllActions, apps.ActionPublish, cam, protocol.ChannelReserved},
+		"to see who is there":      {key(all), nil, apps.AllActions, apps.ActionPresence, cam, protocol.ChannelReserved},
+		"without subscribe":        {key(all), nil, apps.ActionsOf(apps.ActionPresence), apps.ActionSubscribe, cam, protocol.ActionNotPermitted},
+		"without presence":         {key(all), nil, apps.ActionsOf(apps.ActionSubscribe), apps.ActionSubscribe, cam, protocol.ActionNotPermitted},
+		"another peer":             {key("_system/connectivity/dog-*"), nil, both, apps.ActionSubscribe, cam, protocol.ChannelNotAuthorized},
+		"another peer's token":     {key(all), patterns(t, "_system/connectivity/dog-*"), both, apps.ActionSubscribe, cam, protocol.ChannelNotAuthorized},
+		"not covered by the claim": {key(all), patterns(t, "_system/connectivity/*"), both, apps.ActionSubscribe, "_system/connectivity/a/b", protocol.ChannelNotAuthorized},
+	} {
+		g := &Grant{App: tt.key.App, Key: tt.key, Patterns: tt.claimed, Actions: tt.actions}
+		refused := g.Check(tt.action, tt.channel)
+		if (refused == nil) != (tt.code == "") || refused != nil && refused.Code != tt.code {
+			t.Errorf("%s: %v, want %q", name, refused, tt.code)
+		}
+		effort := channel.MaxEffort
+		if still := g.Still(tt.action, tt.channel, nil, &effort); tt.action == apps.ActionSubscribe && still != (tt.code == "") {
+			t.Errorf("%s: still %v", name, still)
+		}
+	}
+	g := &Grant{Key: key(all), Patterns: patterns(t, "_system/connectivity/cam-*"), Actions: both}
+	for text, code := range map[string]protocol.Code{
+		"_system/connectivity/cam-*": "", "_system/connectivity/cam-1*": "", "_system/connectivity/*": protocol.ChannelNotAuthorized,
+		"_system/*/cam-1": protocol.ChannelReserved, "_s*/connectivity/cam-1": protocol.ChannelNotAuthorized,
+	} {
+		if _, refused := g.CheckPattern(apps.ActionSubscribe, text); (refused == nil) != (code == "") || refused != nil && refused.Code != code {
+			t.Errorf("%s: %v, want %q", text, refused, code)
+		}
+	}
+}

@@ -94,6 +94,8 @@ func (p *Pattern) coversAtOnce(q *Pattern) (covered, decided bool, work int) {
 	switch {
 	case p.source == q.source:
 		return true, true, 0
+	case NamesConnectivity(q.source) && !NamesConnectivity(p.source):
+		return false, true, 0 // q matches reserved names
 	case q.isPlain():
 		covered, work = p.match(q.prefix)
 		if covered && q.prefix != q.source {

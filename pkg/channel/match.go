@@ -6,6 +6,8 @@ import "strings"
 // pattern also matches its own spelling: escapes are not resolved in names, so a peer that was granted
 // the channel `a\\b` can use it under that name.
 //
+// A reserved name is matched by patterns alone that name it ([Pattern.Reaches]).
+//
 // Match does not allocate, and takes at most about two microseconds for any pattern and name: it runs for every
 // message on the goroutine that delivers to all apps.
 func (p *Pattern) Match(name string) bool {
@@ -15,6 +17,9 @@ func (p *Pattern) Match(name string) bool {
 
 // match also tells how much work it was, in the unit of [Effort].
 func (p *Pattern) match(name string) (matched bool, work int) {
+	if len(name) > 0 && name[0] == '_' && !p.Reaches(name) {
+		return false, 0
+	}
 	if p.isPlain() {
 		return name == p.prefix || name == p.source, 0
 	}

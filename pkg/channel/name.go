@@ -3,6 +3,7 @@ package channel
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"unicode/utf8"
 )
@@ -32,6 +33,44 @@ const ConnectivityPrefix = "_system/connectivity/"
 
 // NamesConnectivity reports whether a name or a pattern begins literally with ConnectivityPrefix.
 func NamesConnectivity(s string) bool { return strings.HasPrefix(s, ConnectivityPrefix) }
+
+// ConnectivityName is the channel that tells whether a peer is online; "" if the peer's id is so long that there is
+// none. All but letters, digits and "-", "_", ".", "~" of the id is percent-encoded, and an id that is "." or "..".
+func ConnectivityName(peer string) string {
+	var b strings.Builder
+	b.WriteString(ConnectivityPrefix)
+	for i := range len(peer) {
+		c := peer[i]
+		if isUnreserved(c) && (c != '.' || peer != "." && peer != "..") {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	if b.Len() > MaxBytes {
+		return ""
+	}
+	return b.String()
+}
+
+// ConnectivityPeer undoes ConnectivityName; ok is false for what that never returns.
+func ConnectivityPeer(name string) (peer string, ok bool) {
+	escaped, ok := strings.CutPrefix(name, ConnectivityPrefix)
+	if !ok {
+		return "", false
+	}
+	peer, err := url.PathUnescape(escaped)
+	return peer, err == nil && peer != "" && ConnectivityName(peer) == name
+}
+
+// isUnreserved goes by RFC 3986 §2.3.
+func isUnreserved(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.' || c == '~'
+}
+
+// Reaches reports whether the pattern may match the name though it is reserved (protocol §4.6): no pattern does but one
+// that begins literally with ConnectivityPrefix. It is true for every name that is not reserved.
+func (p *Pattern) Reaches(name string) bool { return !IsReserved(name) || NamesConnectivity(p.source) }
 
 // IsReserved reports whether a name or a pattern begins with a prefix that only the service may use:
 // "_metered/", "_internal/" or "_system/" (protocol §2).

@@ -48,6 +48,9 @@ type Delivery struct {
 	// Publisher is the connection of this process that published it, or 0.
 	Publisher uint64
 
+	// Only is the connection of this process that it is for alone, or 0.
+	Only uint64
+
 	// Command is what the message is of a command; nil: it is of none.
 	Command *Command
 
@@ -67,6 +70,7 @@ type Delivery struct {
 //	then         the metadata (a JSON object), and the WebSocket text frame
 const (
 	envelopeVersion    = 1
+	stateVersion       = 6 // made by pkg/registry/record.lua, for one connection of the process in bytes 1–8
 	envelopeHeaderSize = 31
 )
 
@@ -111,6 +115,10 @@ func (d *Delivery) Decode(e []byte) error {
 	switch e[0] {
 	case envelopeVersion:
 		return d.decode(e)
+	case stateVersion:
+		err := d.decode(e)
+		d.Only, d.Publisher = d.Publisher, 0
+		return err
 	case commandVersion, shownVersion, cancelledVersion, takenBackVersion:
 		return d.decodeCommand(e)
 	default:

@@ -1,6 +1,10 @@
 package rediskeys
 
-import "fmt"
+import (
+	"fmt"
+
+	"fleetwire/pkg/channel"
+)
 
 // On a Redis Cluster a key's slot is CRC16 of what stands in braces, and each
 // master has a range of slots. Counting through 0…255 would leave some masters with
@@ -26,8 +30,14 @@ func chooseTags() (tags [buckets]string) {
 	return tags
 }
 
-// tagOf is the tag of a channel's or peer's name.
+// tagOf is the tag of a channel's or peer's name. The channel that tells whether a peer
+// is online lies in the peer's bucket.
 func tagOf(name string) string {
+	if name != "" && name[0] == '_' {
+		if peer, ok := channel.ConnectivityPeer(name); ok {
+			name = peer
+		}
+	}
 	h := uint32(2166136261) // FNV-1a
 	for i := range len(name) {
 		h = (h ^ uint32(name[i])) * 16777619

@@ -1,19 +1,24 @@
 package registry
 
 import (
+	"crypto/rand"
 	_ "embed"
+	"encoding/binary"
 	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/pkg/apps"
+	"fleetwire/pkg/channel"
 	"fleetwire/pkg/deadline"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
 
 var (
+	//go:embed state.lua
+	stateLua string
 	//go:embed record.lua
 	recordLua string
 	//go:embed came.lua
@@ -31,6 +36,7 @@ var (
 	//go:embed drop.lua
 	dropLua string
 
+	stateScript   = script(stateLua)
 	cameScript    = script(cameLua)
 	wentScript    = script(wentLua)
 	reapScript    = script(reapLua)
@@ -67,11 +73,25 @@ func holder(identity, node string, connection uint64) string {
 	return identity + ":" + strconv.FormatUint(connection, 36) + ":" + node
 }
 
-func cameCall(b rediskeys.Bucket, c *Came, node, identity, former string) *redisconn.Call {
+// told are the arguments of scripts that publish: what the topics of a bucket's channels
+// begin with, and the peer's.
+func told(keys rediskeys.Namespace, b rediskeys.Bucket, peer string) (topics, name string) {
+	return keys.TopicsIn(b, rediskeys.Messages), channel.ConnectivityName(peer)
+}
+
+// random is n bytes that name a message.
+func random(n int) string {
+	id := make([]byte, n)
+	_, _ = rand.Read(id) // never fails (crypto/rand)
+	return string(id)
+}
+
+func cameCall(keys rediskeys.Namespace, b rediskeys.Bucket, c *Came, node, identity, former string) *redisconn.Call {
+	topics, name := told(keys, b, c.Peer)
 	return &redisconn.Call{
 		Script: cameScript,
 		Keys:   []string{b.Peers(), b.PeerIndex(), b.Due(string(deadline.Grace))},
-		Args:   []any{c.Peer, holder(identity, node, c.Connection), holder(former, node, c.Connection), c.Metadata, c.Epoch.Load()},
+		Args:   []any{c.Peer, holder(identity, node, c.Connection), holder(former, node, c.Connection), c.Metadata, c.Epoch.Load(), topics, name, random(16)},
 	}
 }
 
@@ -80,5 +100,16 @@ func wentCall(b rediskeys.Bucket, w *Went, node, identity, former string) *redis
 		Script: wentScript,
 		Keys:   []string{b.Peers(), b.Due(string(deadline.Grace))},
 		Args:   []any{w.Peer, holder(identity, node, w.Connection), holder(former, node, w.Connection), w.Code, string(w.Reason), grace(w.App.Peers, w.Code).Milliseconds()},
+	}
+}
+
+func stateCall(keys rediskeys.Namespace, b rediskeys.Bucket, a *asked, process uint64) *redisconn.Call {
+	topics, name := told(keys, b, a.peer)
+	id := binary.BigEndian.AppendUint64(nil, process)
+	return &redisconn.Call{
+		Script: stateScript,
+		Keys:   []string{b.Peers()},
+		Args: []any{a.peer, topics, name, append(id, random(8)...), binary.BigEndian.AppendUint64(nil, a.connection),
+			a.app.Peers.Remember.Milliseconds()},
 	}
 }

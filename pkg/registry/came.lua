@@ -3,7 +3,8 @@
 -- when it is said to be offline
 -- ARGV: the peer, the connection, the same under the former identity of its node ('':
 -- it had none), what others see of the peer, the epoch that the connection has (0: none
--- yet)
+-- yet); what the topics of the bucket's channels begin with, the peer's channel of
+-- connectivity, and 16 random bytes
 -- Returns the connection's epoch, and how many peers are in [1] if this one is new (else 0).
 local peer, holder, known = ARGV[1], ARGV[2], tonumber(ARGV[5])
 local r = read_record(redis.call('HGET', KEYS[1], peer))
@@ -27,13 +28,17 @@ if stays then
 else
   r.epoch = math.max(r.epoch + 1, known)
 end
-if r.online == '0' then
+local back = r.online == '0'
+if back then
   r.online, r.since = '1', whole(due_time())
 end
 r.holders = r.holders == '' and holder or (r.holders .. ',' .. holder)
 r.metadata = ARGV[4]
 due_clear(KEYS[3], peer)
 write_record(KEYS[1], peer, r)
+if back then
+  publish(ARGV[6], ARGV[7], r, 1, ARGV[8], nobody)
+end
 if not new then
   return {r.epoch, 0}
 end

@@ -6,8 +6,10 @@ import (
 	"time"
 
 	"fleetwire/pkg/apps"
+	"fleetwire/pkg/channel"
 	"fleetwire/pkg/deadline"
 	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/rediskeys"
 )
 
 // settings are those of an app, or the usual ones if the document has it no more.
@@ -33,10 +35,10 @@ func (r *Recorder) graces(ctx context.Context, due []deadline.Due) error {
 		call := &redisconn.Call{
 			Script: offlineScript,
 			Keys:   []string{d.Bucket.Peers(), d.Bucket.PeerIndex(), d.Bucket.Due(string(deadline.Grace)), d.Bucket.Due(string(deadline.Forget))},
-			Args:   []any{remember.Milliseconds()},
+			Args:   []any{remember.Milliseconds(), r.opt.Keys.TopicsIn(d.Bucket, rediskeys.Messages), random(8)},
 		}
 		for _, peer := range d.IDs {
-			call.Args = append(call.Args, peer)
+			call.Args = append(call.Args, peer, channel.ConnectivityName(peer))
 		}
 		calls = append(calls, call)
 	}

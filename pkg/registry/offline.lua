@@ -1,19 +1,22 @@
 -- The grace of peers is over: those that are not back are offline.
 -- KEYS: [1] hash peer -> its record, [2] sorted set of the same peers, [3] zset peer ->
 -- when it is said to be offline, [4] zset of when to look for peers to forget
--- ARGV: for how many ms the app remembers peers (0: it does not), then the peers
+-- ARGV: for how many ms the app remembers peers (0: it does not), what the topics of
+-- the bucket's channels begin with, 8 random bytes, then each peer and its channel of
+-- connectivity
 -- Returns how many peers are in [1].
 local now, remember = due_time(), tonumber(ARGV[1])
-for i = 2, #ARGV do
+for i = 4, #ARGV, 2 do
   local peer = ARGV[i]
   if due_passed(KEYS[3], peer, now) then
     due_clear(KEYS[3], peer)
     local r = read_record(redis.call('HGET', KEYS[1], peer))
     if r and r.holders == '' and r.online == '1' then
+      r.online = '0'
+      publish(ARGV[2], ARGV[i + 1], r, 1, ARGV[3] .. big(i, 8), nobody)
       if remember == 0 or string.sub(peer, 1, 5) == 'anon_' then
         drop_record(KEYS[1], KEYS[2], peer)
       else
-        r.online = '0'
         write_record(KEYS[1], peer, r)
         if not redis.call('ZSCORE', KEYS[4], 'peers') then
           due_set(KEYS[4], 'peers', now + remember)

@@ -44,18 +44,30 @@ type Went struct {
 	Reason     Reason
 }
 
-// change is one of both.
+// asked is a connection that is to be told of a peer's state.
+type asked struct {
+	app        *apps.App
+	peer       string
+	connection uint64
+}
+
+// change is one of these.
 type change struct {
-	came *Came
-	went *Went
-	call *redisconn.Call // of the round trip that is under way
+	came  *Came
+	went  *Went
+	asked *asked
+	call  *redisconn.Call // of the round trip that is under way
 }
 
 func (c *change) of() (app, peer string) {
-	if c.came != nil {
+	switch {
+	case c.came != nil:
 		return c.came.App.ID, c.came.Peer
+	case c.went != nil:
+		return c.went.App.ID, c.went.Peer
+	default:
+		return c.asked.app.ID, c.asked.peer
 	}
-	return c.went.App.ID, c.went.Peer
 }
 
 // RecorderOptions set a Recorder up.
@@ -64,6 +76,8 @@ type RecorderOptions struct {
 	Keys  rediskeys.Namespace
 	// Node is the name by which orders reach the node (pkg/orders).
 	Node string
+	// Process is the publisher of this process (envelope.ID).
+	Process uint64
 	// Directory is the apps document in force.
 	Directory func() *apps.Directory
 	// Connections are those that the node has now: after the call of Came for each,
@@ -102,6 +116,12 @@ func (r *Recorder) Came(c Came) { r.add(change{came: &c}) }
 
 // Went notes its end.
 func (r *Recorder) Went(w Went) { r.add(change{went: &w}) }
+
+// State has a connection of this node told whether a peer is online, if it is known: a
+// message on the peer's channel of connectivity.
+func (r *Recorder) State(app *apps.App, peer string, connection uint64) {
+	r.add(change{asked: &asked{app, peer, connection}})
+}
 
 func (r *Recorder) add(c change) {
 	r.mu.Lock()
@@ -229,13 +249,16 @@ func (r *Recorder) send(ctx context.Context, batch []change, identity, former st
 		c := &batch[i]
 		app, peer := c.of()
 		b := r.opt.Keys.Bucket(app, peer)
-		if !known[b] && !news[b] {
+		if c.came != nil && !known[b] && !news[b] {
 			news[b] = true
 			entered = append(entered, string(b))
 		}
-		if c.came != nil {
-			c.call = cameCall(b, c.came, r.opt.Node, identity, former)
-		} else {
+		switch {
+		case c.asked != nil:
+			c.call = stateCall(r.opt.Keys, b, c.asked, r.opt.Process)
+		case c.came != nil:
+			c.call = cameCall(r.opt.Keys, b, c.came, r.opt.Node, identity, former)
+		default:
 			c.call = wentCall(b, c.went, r.opt.Node, identity, former)
 			sets = append(sets, deadline.Set{Kind: deadline.Grace, Bucket: b, After: grace(c.went.App.Peers, c.went.Code)})
 		}

@@ -113,7 +113,7 @@ func (h *Hub) runLength(batch []envelope.Delivery) int {
 	for i := 1; i < len(batch); i++ {
 		d := &batch[i]
 		size += len(d.Frame) + len(d.FromMetadata)
-		if d.Channel != first.Channel || d.App != first.App || d.Kind != first.Kind || d.Command != nil || size > maxJoined || d.Publisher != first.Publisher {
+		if d.Channel != first.Channel || d.App != first.App || d.Kind != first.Kind || d.Command != nil || size > maxJoined || d.Publisher != first.Publisher || d.Only != first.Only {
 			return i
 		}
 	}
@@ -140,7 +140,7 @@ func (h *Hub) deliver(run []envelope.Delivery, dirty *[]Subscriber) (receivers i
 		return 0
 	}
 	h.sequence++
-	out := round{hub: h, run: run, sender: sender, dirty: dirty}
+	out := round{hub: h, run: run, sender: sender, only: d.Only, dirty: dirty}
 	if d.Command != nil {
 		a, out.except = nil, a
 	}
@@ -171,6 +171,7 @@ type round struct {
 	run       []envelope.Delivery
 	sender    uint64    // does not get its own message
 	except    *audience // nor do these
+	only      uint64    // gets it alone; 0: all do
 	dirty     *[]Subscriber
 	receivers int
 
@@ -182,7 +183,7 @@ type round struct {
 func (r *round) queue(a *audience, metadata, any bool) {
 	for i := range a.members {
 		m := &a.members[i]
-		if m.id == r.sender || (!any && m.Metadata != metadata) {
+		if m.id == r.sender || r.only != 0 && m.id != r.only || (!any && m.Metadata != metadata) {
 			continue
 		}
 		if r.except != nil && r.except.find(m.subscriber) >= 0 {

@@ -138,7 +138,13 @@ func (n *levelNode) empty() bool {
 
 // match appends the audiences of the patterns that match the name.
 func (p *patterns) match(name string, found []*patternAudience) []*patternAudience {
-	return p.root.match(name, name, found)
+	before := len(found)
+	found = p.root.match(name, name, found)
+	if channel.IsReserved(name) { // the levels may match though the pattern does not reach it
+		reached := slices.DeleteFunc(found[before:], func(a *patternAudience) bool { return !a.pattern.Reaches(name) })
+		found = found[:before+len(reached)]
+	}
+	return found
 }
 
 func (n *levelNode) match(name, rest string, found []*patternAudience) []*patternAudience {

@@ -201,6 +201,9 @@ func (l *link) take(m *redis.Message) error {
 			return nil
 		}
 		if d.ID.Process != l.receiver.opt.Process {
+			if d.Only != 0 {
+				return nil // for a connection elsewhere
+			}
 			d.Publisher = 0
 		}
 	}

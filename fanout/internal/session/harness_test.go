@@ -124,6 +124,12 @@ func newWorld(t testing.TB) *world {
 			p.how = how
 		},
 		Changed: func(s *Session) { w.peerOf(s).changed.Add(1) },
+		State: func(s *Session, peer string) {
+			p := w.peerOf(s)
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			p.states = append(p.states, peer)
+		},
 		Ended: func(s *Session, ended conn.Ended) {
 			p := w.peerOf(s)
 			p.ended = ended
@@ -308,6 +314,7 @@ type peer struct {
 	session *Session
 	left    atomic.Int32 // how often Options.Left was called
 	changed atomic.Int32 // how often what others see of it
+	states  []string     // that were asked for (world.mu)
 	how     conn.Ended   // as Left was told; done comes after
 	ended   conn.Ended   // once done is closed
 	done    chan struct{}

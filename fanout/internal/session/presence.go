@@ -71,6 +71,9 @@ func (s *Session) noSnapshot() {
 // regrantPresence has a subscription that stays shown what the new grant lets it
 // see, and others what it has of the peer.
 func (s *Session) regrantPresence(old, g *auth.Grant, name string, pattern *channel.Pattern) {
+	if channel.NamesConnectivity(name) {
+		return
+	}
 	did, does := old.Can(apps.ActionPresence), g.Can(apps.ActionPresence)
 	switch {
 	case did && !does:

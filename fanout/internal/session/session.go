@@ -48,6 +48,9 @@ type Options struct {
 	// called when what others see of the peer has changed. None must block.
 	Left, Ended func(*Session, conn.Ended)
 	Changed     func(*Session)
+	// State has the connection sent the state of a peer of its app, if that is known,
+	// as a message on the peer's channel of connectivity. It must not block.
+	State func(s *Session, peer string)
 }
 
 // Session is what a live connection's frames mean.

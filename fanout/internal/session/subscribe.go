@@ -21,6 +21,7 @@ import (
 //	ack
 //	snapshot    asks for it; it comes later, by AppendSnapshot
 //	waiting     commands that wait for the peer in the channel
+//	askState    instead of both, for a peer's connectivity: it comes as a message
 //
 // A step that sends what was published before, such as a replay, belongs between
 // snapshot and waiting. Until all are done, live messages must wait: register gives the
@@ -85,6 +86,10 @@ func (w *subscribing) register() error {
 		return w.registerPattern()
 	}
 	s, app := w.session, w.grant.App.ID
+	if channel.NamesConnectivity(w.name) { // nobody is shown who watches a peer
+		w.missing.Store(1)
+		return s.opt.Hub.Subscribe(s, app, w.name, w.options, w.confirm)
+	}
 	watches := w.grant.Can(apps.ActionPresence)
 	if watches { // first, since a message from a peer that has seen this one may come at once
 		s.watch(app, w.name)
@@ -109,7 +114,7 @@ func (w *subscribing) register() error {
 
 func (w *subscribing) registerPattern() error {
 	s, app := w.session, w.grant.App.ID
-	watches := w.grant.Can(apps.ActionPresence)
+	watches := w.grant.Can(apps.ActionPresence) && !channel.NamesConnectivity(w.name)
 	w.missing.Store(1)
 	if watches {
 		w.missing.Store(2)
@@ -151,6 +156,10 @@ func (w *subscribing) confirm(err error) {
 // confirmed does the steps that follow when all is confirmed.
 func (w *subscribing) confirmed() {
 	w.session.ack(w.requestID)
+	if channel.NamesConnectivity(w.name) {
+		w.session.askState(w.name)
+		return
+	}
 	w.snapshot()
 	w.waiting()
 }

@@ -33,6 +33,11 @@ func (s *Session) unsubscribe(name string, pattern *channel.Pattern) {
 		s.opt.Hub.UnsubscribePattern(s, g.App.ID, pattern)
 	} else {
 		s.opt.Hub.Unsubscribe(s, g.App.ID, name)
+	}
+	if channel.NamesConnectivity(name) {
+		return
+	}
+	if pattern == nil {
 		s.opt.Members.Leave(g.App.ID, name, g.Peer, s.ID())
 	}
 	s.unwatch(g, name, pattern)
