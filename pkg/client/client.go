@@ -77,6 +77,9 @@ type Client struct {
 	latest  error         // why the last attempt failed; only the connecting goroutine sets it
 	subs    map[string]*subscription
 	order   []*subscription // the same, oldest first
+
+	known   known
+	working sync.WaitGroup // goroutines that do commands
 }
 
 // New makes a Client, which connects in the background. An error is about the
@@ -129,6 +132,7 @@ func start(opt Options, jitter func(time.Duration) time.Duration) (*Client, erro
 		defer close(c.ended)
 		c.dispatch()
 		<-c.away
+		c.working.Wait()
 	}()
 	return c, nil
 }

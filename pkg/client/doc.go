@@ -33,11 +33,19 @@
 // [WithPresence] says who else is there, [Client.Send] reaches one peer, and
 // Options.OnDirect hears what others send to this one.
 //
+// # Commands
+//
+// [REST.Command] sends a command and returns the device's answer (protocol §8). On the
+// device, [Client.HandleCommands] has a function do each command once, and answers with
+// what it returns, over as many connections as that takes. With [WithConfirm] a command
+// that was under way when the connection ended comes again.
+//
 // # Your functions
 //
 // All functions that a program hands to a Client (handlers, OnState, OnError) are
 // called on one goroutine of the Client's own, one after the other, messages in
-// the order in which they came. They may call any method of the Client. A slow
+// the order in which they came. (HandleCommands has a goroutine for each handler.)
+// They may call any method of the Client. A slow
 // one holds up the others, but neither pings nor acks: messages wait for it, up
 // to Options.QueueBytes. When that is full, messages are dropped; [Message.Missed]
 // of the next one says how many.

@@ -26,6 +26,8 @@ type Message struct {
 	// Missed counts the messages and presence changes, of all subscriptions, that came
 	// right before this one and were dropped because too many waited for the handlers.
 	Missed int
+
+	command *commandRef // nil: it is no command
 }
 
 // A Member is a peer in a channel.
@@ -56,7 +58,7 @@ type Welcome struct {
 type serverFrame struct {
 	Type, RequestID, Channel, From, Code, Message, PeerID string
 	Outcome                                               string
-	Data, FromMetadata, Metadata                          []byte // alias the frame
+	Data, FromMetadata, Metadata, Command                 []byte // alias the frame
 	ExpiresAt, ServerTime, MaxMessageSize, RetryAfterMs   int64
 	Joined, Left                                          []Member
 	Unsubscribed                                          []string // nil: it is not the ack of a refresh
@@ -83,6 +85,8 @@ func parseServerFrame(b []byte) (f serverFrame, err error) {
 			return text(name, value, &f.PeerID)
 		case "data":
 			f.Data = value
+		case "command":
+			f.Command = value
 		case "fromMetadata":
 			f.FromMetadata = value
 		case "metadata":

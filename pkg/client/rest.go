@@ -240,7 +240,7 @@ func (r *REST) do(ctx context.Context, method, path string, body []byte, answer 
 		return err
 	}
 	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
+	if response.StatusCode != http.StatusOK && response.StatusCode != http.StatusAccepted {
 		return refusal(response.StatusCode, response.Header, response.Body)
 	}
 	text, err := io.ReadAll(io.LimitReader(response.Body, maxFrameBytes))

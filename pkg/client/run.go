@@ -140,7 +140,18 @@ func (c *Client) handle(l *link, b []byte) {
 		if f.Type == "direct" {
 			f.Channel = ""
 		}
-		c.enqueue(item{message: &Message{Channel: f.Channel, From: f.From, Data: f.Data, SenderMetadata: f.FromMetadata}})
+		m := &Message{Channel: f.Channel, From: f.From, Data: f.Data, SenderMetadata: f.FromMetadata}
+		if f.Command != nil {
+			if m.command, err = parseCommandRef(f.Command); err != nil {
+				c.opt.Log.Warn("took a command for a message, for it is not the protocol's", "err", err)
+				m.command = nil
+			}
+		}
+		c.enqueue(item{message: m})
+	case "command_cancelled":
+		if id, err := protocol.DecodeString(f.Command); err == nil {
+			c.known.cancel(id)
+		}
 	case "presence":
 		c.enqueue(item{presence: &Presence{Channel: f.Channel, Joined: f.Joined, Left: f.Left}})
 	case "ack":

@@ -38,6 +38,7 @@ type subscription struct {
 	channel  string
 	pattern  *channel.Pattern // nil: a plain channel
 	metadata bool
+	confirm  bool
 	handler  func(Message)
 	presence func(Presence) // or nil
 	result   chan error     // takes the first answer
@@ -216,6 +217,9 @@ func (c *Client) sendSubscribe(ctx context.Context, l *link, s *subscription, se
 	rest := ""
 	if s.metadata {
 		rest = `,"includeSenderMetadata":true`
+	}
+	if s.confirm {
+		rest += `,"commands":"confirm"`
 	}
 	// An error is the connection's end (the next one renews it) or ctx's (who waits
 	// for it sees that too).
