@@ -144,6 +144,9 @@ func (b Bucket) Peers() string { return string(b) + "peers" }
 // PeerIndex is the sorted set of the same peers, all with score 0.
 func (b Bucket) PeerIndex() string { return string(b) + "peers-index" }
 
+// PeersOnline is the sorted set of those that are online, all with score 0.
+func (b Bucket) PeersOnline() string { return string(b) + "peers-online" }
+
 // Due is the sorted set of the bucket's deadlines of a kind, by when they are.
 func (b Bucket) Due(kind string) string { return string(b) + "due:" + kind }
 

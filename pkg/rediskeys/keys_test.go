@@ -39,6 +39,7 @@ var catalogue = []struct {
 	{"Joined", "fw:{app.TAG}:presence-of:ID", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).Joined(second) }},
 	{"Peers", "fw:{app.TAG}:peers", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).Peers() }},
 	{"PeerIndex", "fw:{app.TAG}:peers-index", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).PeerIndex() }},
+	{"PeersOnline", "fw:{app.TAG}:peers-online", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).PeersOnline() }},
 	{"Due", "fw:{app.TAG}:due:KIND", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).Due(second) }},
 	{"DueIndex", "fw:due:{index}", func(n Namespace, _, _, _ string) string { return n.DueIndex() }},
 	{"DueTouched", "fw:due:{index}:touched", func(n Namespace, _, _, _ string) string { return n.DueTouched() }},

@@ -90,7 +90,7 @@ func cameCall(keys rediskeys.Namespace, b rediskeys.Bucket, c *Came, node, ident
 	topics, name := told(keys, b, c.Peer)
 	return &redisconn.Call{
 		Script: cameScript,
-		Keys:   []string{b.Peers(), b.PeerIndex(), b.Due(string(deadline.Grace))},
+		Keys:   []string{b.Peers(), b.PeerIndex(), b.Due(string(deadline.Grace)), b.PeersOnline()},
 		Args:   []any{c.Peer, holder(identity, node, c.Connection), holder(former, node, c.Connection), c.Metadata, c.Epoch.Load(), topics, name, random(16)},
 	}
 }

@@ -1,6 +1,6 @@
 -- A connection of a peer begins, or is stated again. It takes the peer's next epoch.
 -- KEYS: [1] hash peer -> its record, [2] sorted set of the same peers, [3] zset peer ->
--- when it is said to be offline
+-- when it is said to be offline, [4] sorted set of the peers that are online
 -- ARGV: the peer, the connection, the same under the former identity of its node ('':
 -- it had none), what others see of the peer, the epoch that the connection has (0: none
 -- yet); what the topics of the bucket's channels begin with, the peer's channel of
@@ -31,6 +31,7 @@ end
 local back = r.online == '0'
 if back then
   r.online, r.since = '1', whole(due_time())
+  redis.call('ZADD', KEYS[4], 0, peer)
 end
 r.holders = r.holders == '' and holder or (r.holders .. ',' .. holder)
 r.metadata = ARGV[4]

@@ -42,6 +42,12 @@ func all(t *testing.T, rdb *redis.Client) (ids []string) {
 		if slices.Sort(peers); !slices.Equal(peers, index) {
 			t.Errorf("records of %q, and an index of %q", peers, index)
 		}
+		for _, id := range peers {
+			_, listed := rdb.ZScore(t.Context(), b.PeersOnline(), id).Result()
+			if online := strings.Split(rdb.HGet(t.Context(), b.Peers(), id).Val(), " ")[1] == "1"; online != (listed == nil) {
+				t.Errorf("%s is online %v, and listed as such: %v", id, online, listed)
+			}
+		}
 		ids = append(ids, peers...)
 	}
 	slices.Sort(ids)

@@ -34,7 +34,7 @@ func (r *Recorder) graces(ctx context.Context, due []deadline.Due) error {
 		sets = append(sets, deadline.Set{Kind: deadline.Forget, Bucket: d.Bucket, After: remember})
 		call := &redisconn.Call{
 			Script: offlineScript,
-			Keys:   []string{d.Bucket.Peers(), d.Bucket.PeerIndex(), d.Bucket.Due(string(deadline.Grace)), d.Bucket.Due(string(deadline.Forget))},
+			Keys:   []string{d.Bucket.Peers(), d.Bucket.PeerIndex(), d.Bucket.Due(string(deadline.Grace)), d.Bucket.Due(string(deadline.Forget)), d.Bucket.PeersOnline()},
 			Args:   []any{remember.Milliseconds(), r.opt.Keys.TopicsIn(d.Bucket, rediskeys.Messages), random(8)},
 		}
 		for _, peer := range d.IDs {

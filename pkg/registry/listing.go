@@ -82,13 +82,13 @@ func (l *listing) sure() []Peer {
 func (l *listing) step(ctx context.Context, rdb redis.UniversalClient, open []*part) error {
 	// Names spread evenly: some more than each bucket's share does mostly.
 	looks := 6 + 2*l.Limit/len(l.parts)
-	if l.Online != Whether || l.SeenBefore != 0 {
+	if l.Online == OfflineOnly || l.SeenBefore != 0 {
 		looks *= filtered
 	}
 	ids := make([]*redis.StringSliceCmd, len(open))
 	p := rdb.Pipeline()
 	for i, part := range open {
-		ids[i] = p.ZRangeByLex(ctx, part.bucket.PeerIndex(), &redis.ZRangeBy{Min: l.from(part), Max: l.to(), Count: int64(looks)})
+		ids[i] = p.ZRangeByLex(ctx, l.index(part.bucket), &redis.ZRangeBy{Min: l.from(part), Max: l.to(), Count: int64(looks)})
 	}
 	if _, err := p.Exec(ctx); err != nil {
 		return err
@@ -111,6 +111,14 @@ func (l *listing) step(ctx context.Context, rdb redis.UniversalClient, open []*p
 		}
 	}
 	return nil
+}
+
+// index is where the ids of the peers that are wanted lie.
+func (l *listing) index(b rediskeys.Bucket) string {
+	if l.Online == OnlineOnly {
+		return b.PeersOnline()
+	}
+	return b.PeerIndex()
 }
 
 // from and to are where a bucket's next peers begin, and where they end.

@@ -1,6 +1,7 @@
 -- The grace of peers is over: those that are not back are offline.
 -- KEYS: [1] hash peer -> its record, [2] sorted set of the same peers, [3] zset peer ->
--- when it is said to be offline, [4] zset of when to look for peers to forget
+-- when it is said to be offline, [4] zset of when to look for peers to forget,
+-- [5] sorted set of the peers that are online
 -- ARGV: for how many ms the app remembers peers (0: it does not), what the topics of
 -- the bucket's channels begin with, 8 random bytes, then each peer and its channel of
 -- connectivity
@@ -13,6 +14,7 @@ for i = 4, #ARGV, 2 do
     local r = read_record(redis.call('HGET', KEYS[1], peer))
     if r and r.holders == '' and r.online == '1' then
       r.online = '0'
+      redis.call('ZREM', KEYS[5], peer)
       publish(ARGV[2], ARGV[i + 1], r, 1, ARGV[3] .. big(i, 8), nobody)
       if remember == 0 or string.sub(peer, 1, 5) == 'anon_' then
         drop_record(KEYS[1], KEYS[2], peer)

@@ -25,9 +25,9 @@ const (
 	perPeer = 250
 	// steps bounds how often a page looks at the next peers of the buckets. One that
 	// finds few ends early.
-	steps = 8
+	steps = 3
 	// filtered is how many times as many peers a step looks at if not all are wanted.
-	filtered = 4
+	filtered = 2
 )
 
 // Peer is what the registry knows of a peer. Times are unix milliseconds.

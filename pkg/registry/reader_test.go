@@ -56,6 +56,7 @@ func TestList(t *testing.T) {
 			case i%10 == 0:
 				on = "1"
 				online = append(online, id)
+				p.ZAdd(t.Context(), keys.Bucket("app", id).PeersOnline(), redis.Z{Member: id})
 			case i >= 600:
 				old = append(old, id)
 			default:
