@@ -29,7 +29,7 @@ local function progress(c, peer, r, status, data)
   release(c, peer, r)
   c.bytes, c.changed = c.bytes + #data - #r.data, true
   r.data, r.answered = data, now
-  redis.call('HSET', COMMAND .. c.id, '@' .. peer, written(r))
+  put(c, peer, r)
   if final[status] then
     redis.call('ZREM', DUE .. c.id, peer)
     conclude(c)
@@ -41,7 +41,7 @@ end
 
 local function answer(id, peer, status, data)
   local c = command(id)
-  local text = c and redis.call('HGET', COMMAND .. id, '@' .. peer)
+  local text = c and get(c, peer)
   if not text then
     return 'not_found'
   end

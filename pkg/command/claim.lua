@@ -18,6 +18,9 @@ local function hand(c, place, peer, confirms, old)
   if old then
     r.attempt, r.data = old.attempt + 1, old.data
   else
+    if pending(c) == 0 then
+      c.first = now + c.timeout -- nobody else times out before, and nobody handed it in this run
+    end
     c.counts.sent = c.counts.sent + 1
     c.moved = true
     c.bytes = c.bytes + per_peer
@@ -27,7 +30,7 @@ local function hand(c, place, peer, confirms, old)
     redis.call('SADD', HELD .. identity, c.id .. ' ' .. peer)
     redis.call('PEXPIRE', HELD .. identity, most_kept)
   end
-  redis.call('HSET', COMMAND .. c.id, '@' .. peer, written(r))
+  put(c, peer, r)
   redis.call('ZADD', DUE .. c.id, number(now + c.timeout), peer)
   if c.status == 'waiting' then
     c.status = 'active'
@@ -71,7 +74,7 @@ if id ~= '' then
       local texts = redis.call('HMGET', COMMAND .. id, unpack(fields))
       for i, text in ipairs(texts) do
         local at = from + 3 * (i - 1)
-        offer(c, (at - 7) / 3 + 1, ARGV[at], ARGV[at + 1] == '1', text)
+        offer(c, (at - 7) / 3 + 1, ARGV[at], ARGV[at + 1] == '1', c.records[ARGV[at]] or text)
       end
     end
   end
@@ -83,7 +86,7 @@ else
         break
       end
       local peer, confirms, place = ARGV[at], ARGV[at + 1] == '1', (at - 7) / 3 + 1
-      local text = redis.call('HGET', COMMAND .. other, '@' .. peer)
+      local text = get(c, peer)
       if not text and in_pace(c) or text and again(parse(text), confirms) then
         if payloads[other] == nil then
           payloads[other] = redis.call('HGET', COMMAND .. other, 'payload')

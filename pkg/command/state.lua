@@ -66,7 +66,8 @@ local function load(id)
   local c = {id = id, status = v[1], channel = v[2], created = tonumber(v[3]), ttl = tonumber(v[4]), open = tonumber(v[5]),
     timeout = tonumber(v[6]), expect = tonumber(v[7]), counts = {}, next = tonumber(v[9]), kept = v[10], wake = v[11],
     bytes = tonumber(v[12]), seq = v[13], notify = v[14], told = tonumber(v[15]), tell = tonumber(v[16]), untold = v[17],
-    pace = tonumber(v[18]), failed_pct = tonumber(v[19]), min_answered = tonumber(v[20])}
+    pace = tonumber(v[18]), failed_pct = tonumber(v[19]), min_answered = tonumber(v[20]),
+    fields = {}, records = {}}
   local i = 0
   for n in v[8]:gmatch('%d+') do
     i = i + 1
@@ -91,6 +92,25 @@ local function written(r)
   return r.status .. ' ' .. r.attempt .. ' ' .. number(r.sent) .. ' ' .. number(r.answered) .. ' ' .. r.holder .. '\n' .. r.data
 end
 
+-- get is a peer's record as text; put has save write it, together with the command.
+local function get(c, peer)
+  return c.records[peer] or redis.call('HGET', COMMAND .. c.id, '@' .. peer)
+end
+
+local function put(c, peer, r)
+  local text = written(r)
+  c.records[peer] = text
+  c.fields[#c.fields + 1], c.fields[#c.fields + 2] = '@' .. peer, text
+  c.changed = true
+end
+
+-- unqueue has nobody else be handed the command when it subscribes.
+local function unqueue(c)
+  if c.ttl > 0 then
+    redis.call('ZREM', QUEUE .. c.channel, c.id)
+  end
+end
+
 -- move has a peer go on to another state.
 local function move(c, r, status)
   c.counts[r.status] = c.counts[r.status] - 1
@@ -111,7 +131,7 @@ end
 local function time_out(c, peer, r)
   move(c, r, 'timed_out')
   release(c, peer, r)
-  redis.call('HSET', COMMAND .. c.id, '@' .. peer, written(r))
+  put(c, peer, r)
   redis.call('ZREM', DUE .. c.id, peer)
 end
 
@@ -121,9 +141,13 @@ local function finish(c, status)
     deadline('p' .. c.id, 0)
   end
   c.missing = math.max(0, c.expect - finished(c) - pending(c))
-  redis.call('ZREM', QUEUE .. c.channel, c.id)
-  for _, key in ipairs({COMMAND .. c.id, PEERS .. c.id, DUE .. c.id}) do
-    redis.call('PEXPIRE', key, kept_for)
+  unqueue(c)
+  redis.call('PEXPIRE', COMMAND .. c.id, kept_for)
+  if finished(c) + pending(c) > 0 then
+    redis.call('PEXPIRE', PEERS .. c.id, kept_for)
+  end
+  if pending(c) > 0 then
+    redis.call('PEXPIRE', DUE .. c.id, kept_for)
   end
   if c.kept ~= '' then
     redis.call('PEXPIRE', c.kept, kept_for)
@@ -138,9 +162,9 @@ end
 local function close(c)
   local taken = redis.call('ZRANGEBYSCORE', DUE .. c.id, number(c.open), number(c.open))
   c.open, c.changed = math.min(c.open, now), true
-  redis.call('ZREM', QUEUE .. c.channel, c.id)
+  unqueue(c)
   for _, peer in ipairs(taken) do
-    local r = parse(redis.call('HGET', COMMAND .. c.id, '@' .. peer))
+    local r = parse(get(c, peer))
     if r.holder == '*' then
       time_out(c, peer, r)
     end
@@ -171,7 +195,7 @@ local function conclude(c)
     close(c)
     finish(c, 'aborted')
   elseif c.open <= now then
-    redis.call('ZREM', QUEUE .. c.channel, c.id)
+    unqueue(c)
     if handed == done then
       finish(c, handed == 0 and 'expired' or 'mixed')
     end
@@ -186,7 +210,7 @@ local function settle(c)
   end
   local due = redis.call('ZRANGEBYSCORE', DUE .. c.id, '-inf', number(now), 'LIMIT', 0, at_once)
   for _, peer in ipairs(due) do
-    time_out(c, peer, parse(redis.call('HGET', COMMAND .. c.id, '@' .. peer)))
+    time_out(c, peer, parse(get(c, peer)))
   end
   c.more, c.changed = #due == at_once, true
   if not c.more then
@@ -202,7 +226,7 @@ local function save(c)
   end
   local due = 0
   if pending(c) > 0 then
-    due = tonumber(redis.call('ZRANGE', DUE .. c.id, 0, 0, 'WITHSCORES')[2])
+    due = c.first or tonumber(redis.call('ZRANGE', DUE .. c.id, 0, 0, 'WITHSCORES')[2])
   end
   if not final[c.status] and c.open > now and (due == 0 or c.open < due) then
     due = c.open
@@ -211,8 +235,17 @@ local function save(c)
   for i, status in ipairs(states) do
     counts[i] = c.counts[status]
   end
-  local fields = {'status', c.status, 'counts', table.concat(counts, ' '), 'open', number(c.open), 'next', number(due),
-    'wake', c.wake, 'bytes', number(c.bytes)}
+  local fields = c.fields
+  if #fields > at_once then
+    for i = 1, #fields, at_once do
+      redis.call('HSET', COMMAND .. c.id, unpack(fields, i, math.min(i + at_once - 1, #fields)))
+    end
+    fields = {}
+  end
+  for _, value in ipairs({'status', c.status, 'counts', table.concat(counts, ' '), 'open', number(c.open), 'next', number(due),
+    'wake', c.wake, 'bytes', number(c.bytes)}) do
+    fields[#fields + 1] = value
+  end
   if c.ended then
     fields[#fields + 1], fields[#fields + 2], fields[#fields + 3], fields[#fields + 4] = 'ended', number(c.ended), 'missing', c.missing
   end
@@ -230,7 +263,7 @@ local function save(c)
     deadline(c.id, due)
     c.next = due
   end
-  c.changed, c.moved, c.ended = false, false, nil
+  c.changed, c.moved, c.ended, c.first, c.fields = false, false, nil, nil, {}
 end
 
 -- in_pace says whether one more peer may be handed the command now.

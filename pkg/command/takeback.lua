@@ -29,7 +29,7 @@ end
 
 local function take_back(id, peer)
   local c = command(id)
-  local text = c and redis.call('HGET', COMMAND .. id, '@' .. peer)
+  local text = c and get(c, peer)
   local r = text and parse(text)
   if not r or r.holder ~= ARGV[3] then
     return
@@ -40,7 +40,7 @@ local function take_back(id, peer)
     return
   end
   r.holder = '*'
-  redis.call('HSET', COMMAND .. id, '@' .. peer, written(r))
+  put(c, peer, r)
   redis.call('ZADD', DUE .. id, number(c.open), peer)
   c.changed = true
   publish(id, c, peer)
