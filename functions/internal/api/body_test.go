@@ -236,6 +236,7 @@ func TestObjectReaders(t *testing.T) {
 		return fmt.Sprintf("%q %v", l, given), err
 	}
 	number := func(o api.Object) (any, error) { return o.Int("a", "seconds", 1, 60, 42) }
+	fromZero := func(o api.Object) (any, error) { return o.Int("a", "seconds", 0, 60, 42) }
 	object := func(o api.Object) (any, error) {
 		b, err := o.Object("a", 9)
 		if b == nil {
@@ -279,6 +280,8 @@ func TestObjectReaders(t *testing.T) {
 		{`{"a":-0}`, number, nil, "a is -0" + wantNumber},
 		{`{"a":61}`, number, nil, "a is 61" + wantNumber},
 		{`{"a":-1}`, number, nil, "a is -1" + wantNumber},
+		{`{"a":0}`, fromZero, int64(0), ""},
+		{`{"a":-0}`, fromZero, nil, "a is -0; it must be a whole number of seconds from 0 to 60, in plain digits"},
 		{`{"a":1.0}`, number, nil, "a is 1.0" + wantNumber},
 		{`{"a":3e1}`, number, nil, "a is 3e1" + wantNumber},
 		{`{"a":18446744073709551617}`, number, nil, "a is 18446744073709551617" + wantNumber},

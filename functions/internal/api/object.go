@@ -143,7 +143,7 @@ func (o Object) Int(name, unit string, least, most, absent int64) (int64, error)
 		return 0, wrongType(o.within+name, value, want)
 	}
 	n, err := strconv.ParseInt(string(value), 10, 64)
-	if err != nil || n < least || n > most {
+	if err != nil || n < least || n > most || n == 0 && value[0] == '-' {
 		return 0, protocol.Errorf(protocol.InvalidRequest, "%s is %s; it must be %s", o.within+name, shorten(string(value)), want)
 	}
 	return n, nil
