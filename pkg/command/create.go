@@ -3,8 +3,11 @@ package command
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/envelope"
@@ -98,6 +101,23 @@ func (s *Store) Create(ctx context.Context, n New) (id string, repeated bool, er
 	default:
 		return "", false, fmt.Errorf("create.lua returned %v", r)
 	}
+}
+
+// repeats returns the id of an earlier command with the same idempotency key and body; "":
+// there is none.
+func (s *Store) repeats(ctx context.Context, n *New) (string, error) {
+	if n.IdempotencyKey == "" {
+		return "", nil
+	}
+	b := s.opt.Keys.Bucket(n.Key.App.ID, n.Channel)
+	value, err := s.opt.Redis.Get(ctx, b.Idempotency(idempotency.ID(n.Channel, n.IdempotencyKey))).Result()
+	if errors.Is(err, redis.Nil) {
+		return "", nil
+	}
+	if local, same := idempotency.Kept(value, n.fingerprint()); err == nil && same {
+		return place{b, local}.id(), nil
+	}
+	return "", err
 }
 
 // bytesOf is roughly what Redis takes for a command that no peer has.

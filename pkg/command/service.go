@@ -84,7 +84,7 @@ func (s *Service) create(ctx context.Context, n New, wait time.Duration) (*Comma
 	}
 	counter, refusal := s.admit(ctx, &n)
 	if refusal != nil {
-		return nil, refusal
+		return s.instead(ctx, &n, wait, counter, refusal)
 	}
 	var waiting *Wait
 	n.ID = s.opt.Store.NewID(n.Key.App.ID, n.Channel)
@@ -115,6 +115,23 @@ func (s *Service) create(ctx context.Context, n New, wait time.Duration) (*Comma
 		return c, unread(err, id)
 	}
 	c, err := waiting.Until(ctx, wait, nil)
+	return c, unread(err, id)
+}
+
+// instead answers a command that is not admitted. One that repeats another costs nothing, so
+// that an app which has used all its messages still hears what became of the last of them.
+func (s *Service) instead(ctx context.Context, n *New, wait time.Duration, counter quota.Counter, refusal *Refusal) (*Command, *Refusal) {
+	if refusal.Code != protocol.OverMessageQuota {
+		return nil, refusal
+	}
+	step, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTime)
+	defer cancel()
+	id, err := s.opt.Store.repeats(step, n)
+	if err != nil || id == "" {
+		return nil, refusal
+	}
+	s.giveBack(ctx, counter, nil)
+	c, err := s.Wait(ctx, n.Key, id, wait)
 	return c, unread(err, id)
 }
 
@@ -190,7 +207,7 @@ func unread(err error, id string) *Refusal {
 	case err == nil:
 		return nil
 	case errors.Is(err, ErrNotFound):
-		return &Refusal{Error: protocol.Errorf(protocol.CommandNotFound, "command %s has ended, and is not kept any more", id)}
+		return &Refusal{Error: protocol.Errorf(protocol.CommandNotFound, "command %s is not kept any more: it had ended and its time was over, or Redis has lost it", id)}
 	default:
 		return &Refusal{Error: protocol.Unknownf("command %s was created, but Redis does not say what has become of it: read it later", id), Cause: err}
 	}

@@ -95,6 +95,12 @@ func TestACommandIsOneMessage(t *testing.T) {
 		}
 		// What is given back makes no room that was not there.
 		refused("over the cap again", w.with(func(n *New) { n.IdempotencyKey = "k" }), protocol.OverMessageQuota, 1)
+		before := w.used()
+		c, refusal := s.Create(ctx, w.with(func(n *New) { queued(n); n.IdempotencyKey = "k" }), 0)
+		if refusal != nil || c.Status != Active && c.Status != Waiting || w.used() != before {
+			t.Errorf("repeated over the cap: %+v %+v, %d counted", c, refusal, w.used()-before)
+		}
+		refused("new, over the cap", w.with(func(n *New) { queued(n); n.IdempotencyKey = "l" }), protocol.OverMessageQuota, 1)
 	})
 }
 

@@ -14,6 +14,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash"
+	"strings"
 
 	"fleetwire/pkg/protocol"
 )
@@ -45,6 +46,13 @@ func write(h hash.Hash, fields ...string) {
 	for _, f := range fields {
 		fmt.Fprintf(h, "%d:%s", len(f), f)
 	}
+}
+
+// Kept reads what keep has kept under a key, for a caller that must not do what is asked for.
+// It is not ok if the body was another one.
+func Kept(value, fingerprint string) (result string, ok bool) {
+	was, result, _ := strings.Cut(value, " ")
+	return result, was == fingerprint
 }
 
 // Check says what is wrong with a key that a caller sent, or nil.
