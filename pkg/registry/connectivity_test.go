@@ -82,7 +82,6 @@ func TestEvents(t *testing.T) {
 	both(t, func(t *testing.T, rdb *redis.Client) {
 		events := watch(t, rdb)
 		n := start(t, rdb, "aa", directory(t, ""))
-		n.opt.Process = 7
 		for _, peer := range []string{"p", "a/*% ~", "..", strings.Repeat("x", 128)} {
 			end := n.connect(peer, "")
 			if got, e := next(t, events); got != peer || !e.Online || e.Epoch != 1 || e.At == 0 || e.Reason != "" {

@@ -63,7 +63,7 @@ func start(t *testing.T, rdb *redis.Client, identity string, d *apps.Directory) 
 	app, _ := d.App("app")
 	n := &node{t: t, app: app, conns: map[uint64]Came{}}
 	n.Recorder = NewRecorder(RecorderOptions{
-		Redis: rdb, Keys: keys, Node: "node-" + identity, Directory: func() *apps.Directory { return d }, Connections: n.connections,
+		Redis: rdb, Keys: keys, Node: "node-" + identity, Process: 7, Directory: func() *apps.Directory { return d }, Connections: n.connections,
 		Log: slog.New(slog.DiscardHandler),
 	})
 	if identity != "" {
