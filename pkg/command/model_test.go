@@ -56,13 +56,28 @@ func (c *modelCommand) finish(status Status) {
 	c.status, c.missing = status, max(0, c.expect-len(c.peers))
 }
 
-// look has what is true at an instant be so.
+// look has all that is true until an instant be so, one deadline after the other.
 func (c *modelCommand) look(now int64) {
-	for _, p := range c.peers {
-		if !isFinal(p.Status) && now >= p.deadline {
-			p.Status, p.confirms, p.taken = TimedOut, false, false
+	for {
+		at := now
+		for _, p := range c.peers {
+			if !isFinal(p.Status) {
+				at = min(at, p.deadline)
+			}
+		}
+		for _, p := range c.peers {
+			if !isFinal(p.Status) && at >= p.deadline {
+				p.Status, p.confirms, p.taken = TimedOut, false, false
+			}
+		}
+		c.conclude(at)
+		if at == now {
+			return
 		}
 	}
+}
+
+func (c *modelCommand) conclude(now int64) {
 	switch ended := c.ended(); {
 	case c.final():
 	case ended >= c.expect:

@@ -106,6 +106,14 @@ func TestAbort(t *testing.T) {
 		w.claim(id, false, peers[:4]...)
 		w.pass(30000)
 		w.wants(id, Aborted, Counts{TimedOut: 4, Missing: 6})
+		// It stops at the first moment, though nobody has looked until all had timed out.
+		id = w.create(func(n *New) { rollout(n); n.Expect = 5 })
+		w.pass(10)
+		w.claim(id, false, peers[:4]...)
+		w.pass(1000)
+		w.claim(id, false, peers[4:5]...)
+		w.pass(40000)
+		w.wants(id, Aborted, Counts{TimedOut: 5})
 		// One that ends by itself has nothing to stop.
 		id = w.create(func(n *New) { rollout(n); n.Expect = 4 })
 		w.pass(10)

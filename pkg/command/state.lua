@@ -208,11 +208,18 @@ local function settle(c)
   if c.next == 0 or c.next > now then
     return
   end
-  local due = redis.call('ZRANGEBYSCORE', DUE .. c.id, '-inf', number(now), 'LIMIT', 0, at_once)
-  for _, peer in ipairs(due) do
-    time_out(c, peer, parse(get(c, peer)))
+  local due = redis.call('ZRANGEBYSCORE', DUE .. c.id, '-inf', number(now), 'WITHSCORES', 'LIMIT', 0, at_once)
+  for i = 1, #due, 2 do
+    -- A rollout stops at the first moment at which too many had failed.
+    if c.failed_pct > 0 and i > 1 and due[i + 1] ~= due[i - 1] then
+      conclude(c)
+    end
+    local r = parse(get(c, due[i]))
+    if not final[r.status] then -- else it was closed
+      time_out(c, due[i], r)
+    end
   end
-  c.more, c.changed = #due == at_once, true
+  c.more, c.changed = #due == 2 * at_once, true
   if not c.more then
     conclude(c)
   end
