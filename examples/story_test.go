@@ -2,6 +2,8 @@ package examples
 
 import (
 	"encoding/json"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -66,6 +68,10 @@ func tellStory(t *testing.T, a, b *service, key string) {
 	// One request each, to the device and to its fleet.
 	controlPlane(t, b.url, key, "reboot", "camera-001").to(t, "devices/camera-001/commands", 1)
 	controlPlane(t, b.url, key, "set-frame-rate", "fleet-northeast", "12").to(t, "fleets/fleet-northeast/commands", 1)
+	status, body := post(t, b.url+"/v1/channels/devices%2Fcamera-001%2Fcommands/commands", key, `{"data":{"cmd":"set-frame-rate","fps":7},"waitMs":20000}`)
+	if status != 200 || !strings.Contains(body, `"status":"succeeded","data":{"fps": 7},"attempt":1`) {
+		t.Errorf("the camera's answer: %d %s", status, body)
+	}
 	rebooted := map[string]any{"channel": "devices/camera-001/commands"}
 	slowed := map[string]any{"channel": "fleets/fleet-northeast/commands", "fps": 12.0}
 	camera.awaitEvent(t, 1, "reboot", rebooted)
@@ -110,6 +116,27 @@ func tellStory(t *testing.T, a, b *service, key string) {
 			t.Fatalf("a command to a device that left still counts subscribers after %v", patience)
 		}
 	}
+}
+
+// post makes a request of a backend.
+func post(t *testing.T, url, key, body string) (status int, answer string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+key)
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(text)
 }
 
 func serviceEnv(url, key string) []string {

@@ -176,7 +176,9 @@ class Camera:
         elif kind == "ack":
             say("published", seq=int(request.removeprefix("event-")))
         elif kind == "message":
-            self.obey(frame["channel"], frame["data"])
+            status, answer = self.obey(frame["channel"], frame["data"])
+            if isinstance(frame.get("command"), dict):  # somebody waits for what becomes of it
+                self.send(type="answer", command=frame["command"]["id"], status=status, data=answer)
         elif kind == "error":
             say("error", code=frame["code"], message=frame["message"], requestId=request)
         elif kind == "going_away":  # the close follows; until then commands still come
@@ -185,13 +187,16 @@ class Camera:
             say("going_away", retryAfterMs=frame["retryAfterMs"])
 
     def obey(self, channel, data):
+        """Does what a command says, and returns how that went."""
         command, fps = (data.get("cmd"), data.get("fps")) if isinstance(data, dict) else (None, None)
         if command == "reboot":
             say("reboot", channel=channel)
-        elif command == "set-frame-rate" and type(fps) in (int, float) and 0 < fps <= 120:
+            return "succeeded", {"uptime": round(time.monotonic() - self.welcomed)}
+        if command == "set-frame-rate" and type(fps) in (int, float) and 0 < fps <= 120:
             say("set-frame-rate", channel=channel, fps=fps)
-        else:
-            say("unknown-command", channel=channel)
+            return "succeeded", {"fps": fps}
+        say("unknown-command", channel=channel)
+        return "rejected", "unknown command"
 
 
 if __name__ == "__main__":

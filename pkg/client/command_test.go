@@ -43,7 +43,7 @@ func TestCommands(t *testing.T) {
 		case `"large"`:
 			return make([]int, protocol.MaxAnswerBytes), nil
 		}
-		return json.RawMessage(c.Data), nil
+		return c.Data, nil
 	}, client.WithConfirm()))
 
 	for data, want := range map[string]string{
