@@ -175,12 +175,12 @@ func (w *world) do(name string, changes ...string) presence.Version {
 	if len(s.members) == 0 {
 		delete(w.channels, id)
 	}
-	deaf := w.deaf
+	version, deaf := s.version, w.deaf
 	w.mu.Unlock()
 	if len(lines) > 0 && !deaf {
-		w.announce(name, s.version, lines...)
+		w.announce(name, version, lines...)
 	}
-	return s.version
+	return version
 }
 
 func (w *world) announce(name string, v presence.Version, lines ...string) {
