@@ -2,9 +2,11 @@ package session
 
 import (
 	"sync"
+	"testing"
 
 	"fleetwire/fanout/internal/commands"
 	"fleetwire/pkg/command"
+	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/protocol"
 )
 
@@ -58,4 +60,19 @@ func (c *commandsOf) Answer(a command.Answer, by commands.Answerer) {
 	c.mu.Unlock()
 	by.Answered(refusal)
 	by.Flush()
+}
+
+// Protocol §8.3: live messages come behind the commands that wait for the peer.
+func TestLiveMessagesWaitForCommands(t *testing.T) {
+	w := newWorld(t)
+	w.commands.late = true
+	p := w.connect(w.grant("device-1"))
+	p.Write(text(`{"type":"subscribe","requestId":"r","channel":"devices/a"}`))
+	p.Want(anAck("r"))
+	first, second := delivery("devices/a", "1"), delivery("devices/a", "2")
+	w.opt.Hub.Broadcast([]envelope.Delivery{first})
+	p.Want(alive) // and nothing before it
+	w.commands.enter()
+	w.opt.Hub.Broadcast([]envelope.Delivery{second})
+	p.Want(aText(string(first.Frame[2:])), aText(string(second.Frame[2:])), alive)
 }

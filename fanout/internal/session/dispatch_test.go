@@ -240,6 +240,7 @@ func TestHundredSubscriptions(t *testing.T) {
 // The ack of a subscription is a promise: it comes when Redis has it.
 func TestSubscribeIsAckedWhenLive(t *testing.T) {
 	w := newWorld(t)
+	w.lists.eager = true // so that the order of answers is that of the subscriptions
 	p := w.connect(w.grant("device-1"))
 	w.interest.set(nil, true)
 	p.Write(text(`{"type":"subscribe","channel":"devices/a","requestId":"r1"}`), text(`{"type":"subscribe","channel":"devices/*","requestId":"r2"}`),
@@ -253,6 +254,7 @@ func TestSubscribeIsAckedWhenLive(t *testing.T) {
 
 func TestSubscribeWithoutRedis(t *testing.T) {
 	w := newWorld(t)
+	w.lists.eager = true // so that the order of answers is that of the subscriptions
 	p := w.connect(w.grant("device-1"))
 	subscribers := func(want int) {
 		t.Helper()
