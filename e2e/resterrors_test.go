@@ -106,7 +106,7 @@ func TestRESTErrors(t *testing.T) {
 		{"disconnect without a credential", "DELETE", "/v1/peers/camera", "", ``, nil, 401, "unauthorized", ""},
 		{"disconnect with a publishable key", "DELETE", "/v1/peers/camera", "pk_live_x", ``, nil, 401, "unauthorized", ""},
 		{"disconnect in a suspended app", "DELETE", "/v1/peers/camera", paused.credential(), ``, nil, 403, "account_suspended", "app_paused"},
-		{"POST a disconnect", "POST", "/v1/peers/camera", good, `{}`, nil, 405, "method_not_allowed", "DELETE"},
+		{"POST a disconnect", "POST", "/v1/peers/camera", good, `{}`, nil, 405, "method_not_allowed", "GET, HEAD, DELETE"},
 
 		{"a broken escape in a channel", "GET", "/v1/channels/100%/peers", good, ``, nil, 400, "invalid_channel", "%25"},
 		{"a broken escape in a channel, publishing", "POST", "/v1/channels/a%zz/publish", good, `{"data":1}`, nil, 400, "invalid_channel", "%25"},
