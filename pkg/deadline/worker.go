@@ -104,7 +104,7 @@ func (w *Worker) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if w.tell("redis does not say which deadlines are over: nobody sees to them until it does", err); err != nil {
+		if w.tell("redis does not say which deadlines are over; they wait until it does", err); err != nil {
 			wait = w.pace.step
 		}
 		timer.Reset(wait)
