@@ -142,7 +142,7 @@ func readPage(r *http.Request, known []command.Status) (p page, err error) {
 		return p, err
 	}
 	if p.status = command.Status(query.Get("status")); query.Has("status") && !slices.Contains(known, p.status) {
-		return p, protocol.Errorf(protocol.InvalidRequest, "status is %s; it must be one of %v", api.Quote(string(p.status)), known)
+		return p, protocol.Errorf(protocol.InvalidRequest, "status is %s; it must be one of %q", api.Quote(string(p.status)), known)
 	}
 	p.after, err = parseCursor(query.Get("cursor"))
 	return p, err

@@ -10,7 +10,7 @@ import (
 )
 
 // Answer is what a peer says of a command that it was handed. Its fields have been
-// checked: Status may answer, Data is one JSON value of at most MaxAnswerBytes, or nil.
+// checked: Status is one of protocol.AnswerStatuses, Data one JSON value of at most protocol.MaxAnswerBytes, or nil.
 type Answer struct {
 	App    string
 	Peer   string // whose authenticated connection it came from

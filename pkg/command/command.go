@@ -33,16 +33,6 @@ var (
 	OfPeers    = []Status{Sent, Received, Running, Succeeded, Failed, Rejected, TimedOut}
 )
 
-// MayAnswer says whether a peer may give that state.
-func (s Status) MayAnswer() bool {
-	switch s {
-	case Received, Running, Succeeded, Failed, Rejected:
-		return true
-	default:
-		return false
-	}
-}
-
 // Bounds and defaults (protocol §8).
 const (
 	MaxWait        = 25 * time.Second
@@ -55,7 +45,6 @@ const (
 	MaxPerMinute   = 100_000         // hand-overs of a rollout
 	Grace          = 2 * time.Second // in which a command without a TTL may be claimed
 	MaxKeyBytes    = 128             // of an idempotency or collapse key
-	MaxAnswerBytes = 16 << 10        // of an answer's data
 	MaxQueued      = 100             // commands of a channel that wait for peers
 	MaxAttempts    = 5               // hand-overs to one peer
 	MaxShown       = 20              // answers that come with a command

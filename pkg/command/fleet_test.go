@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"fleetwire/pkg/protocol"
 )
 
 func names(n int) []string {
@@ -101,7 +103,7 @@ func TestLargeAnswers(t *testing.T) {
 		w.join(peers...)
 		id := w.create(nil)
 		w.claim(id, false, peers...)
-		large := `"` + strings.Repeat("x", MaxAnswerBytes-2) + `"`
+		large := `"` + strings.Repeat("x", protocol.MaxAnswerBytes-2) + `"`
 		for _, p := range peers {
 			w.answer(id, p, Succeeded, large)
 		}

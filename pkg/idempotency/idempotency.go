@@ -15,12 +15,7 @@ import (
 	"fmt"
 	"hash"
 	"strings"
-
-	"fleetwire/pkg/protocol"
 )
-
-// MaxKeyBytes bounds an idempotency key; it has at least one byte.
-const MaxKeyBytes = 128
 
 // Lua has the functions.
 //
@@ -53,12 +48,4 @@ func write(h hash.Hash, fields ...string) {
 func Kept(value, fingerprint string) (result string, ok bool) {
 	was, result, _ := strings.Cut(value, " ")
 	return result, was == fingerprint
-}
-
-// Check says what is wrong with a key that a caller sent, or nil.
-func Check(key string) *protocol.Error {
-	if key == "" || len(key) > MaxKeyBytes {
-		return protocol.Errorf(protocol.InvalidRequest, "idempotencyKey is %d bytes long; it must be 1 to %d bytes", len(key), MaxKeyBytes)
-	}
-	return nil
 }

@@ -79,7 +79,7 @@ func next(t *testing.T, events <-chan *redis.Message) (peer string, e event) {
 
 // A peer is said to come online and to go offline, and no more than that.
 func TestEvents(t *testing.T) {
-	both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
 		events := watch(t, rdb)
 		n := start(t, rdb, "aa", directory(t, ""))
 		for _, peer := range []string{"p", "a/*% ~", "..", strings.Repeat("x", 128)} {
@@ -117,7 +117,7 @@ func TestEvents(t *testing.T) {
 
 // A dead node's peers go offline as any others.
 func TestEventsOfADeadNode(t *testing.T) {
-	both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
 		d := directory(t, "")
 		dead, lives := start(t, rdb, "dead", d), start(t, rdb, "lives", d)
 		dead.connect("p", "")

@@ -25,15 +25,6 @@ var keys rediskeys.Namespace
 // patience is only ever waited out by a test that fails.
 const patience = 10 * time.Second
 
-// both runs a test on each kind of Redis.
-func both(t *testing.T, test func(t *testing.T, rdb *redis.Client)) {
-	t.Run("redis", func(t *testing.T) { test(t, redistest.Start(t).Client()) })
-	t.Run("miniredis", func(t *testing.T) {
-		_, rdb := redistest.Embedded(t)
-		test(t, rdb)
-	})
-}
-
 // directory is a document with the apps "app" and "other". Graces are over at once
 // when the test says so (system.grace).
 func directory(t testing.TB, settings string) *apps.Directory {

@@ -43,7 +43,7 @@ func pages(t *testing.T, rdb *redis.Client, app *apps.App, q Query) (ids []strin
 
 // Pages have every peer once, in order, by every limit and filter.
 func TestList(t *testing.T) {
-	both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
 		n := start(t, rdb, "aa", directory(t, `"rememberPeersSec":3600,`))
 		var want, online, old, fresh []string
 		p := rdb.Pipeline()
@@ -133,7 +133,7 @@ func TestLargePages(t *testing.T) {
 
 // A peer that is online was seen when its node was heard of.
 func TestLastSeen(t *testing.T) {
-	both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
 		n := start(t, rdb, "aa", directory(t, ""))
 		n.connect("p", "")
 		n.settled()

@@ -14,7 +14,7 @@ import (
 
 // A peer comes, goes, is back within its grace, and goes for good.
 func TestAPeerComesAndGoes(t *testing.T) {
-	both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
 		n := start(t, rdb, "aa", directory(t, ""))
 		if _, ok := see(t, rdb, n.app, "p"); ok {
 			t.Error("a peer that was never there is known")
@@ -54,7 +54,7 @@ func TestAPeerComesAndGoes(t *testing.T) {
 
 // A peer with several connections, also on two nodes, is offline after the last.
 func TestSeveralConnections(t *testing.T) {
-	both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
 		d := directory(t, "")
 		one, two := start(t, rdb, "aa", d), start(t, rdb, "bb", d)
 		a := one.connect("p", "")
@@ -80,7 +80,7 @@ func TestSeveralConnections(t *testing.T) {
 
 // A change whose answer was lost is told again, and counts once.
 func TestToldTwice(t *testing.T) {
-	both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
 		n := start(t, rdb, "aa", directory(t, ""))
 		end := n.connect("p", "")
 		for _, c := range n.connections() {
@@ -103,7 +103,7 @@ func TestToldTwice(t *testing.T) {
 
 // A node takes another identity: its peers were never gone, and keep their epochs.
 func TestAnotherIdentity(t *testing.T) {
-	both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
 		n := start(t, rdb, "aa", directory(t, ""))
 		var ends []func(int, Reason)
 		for i := range 50 {
@@ -147,7 +147,7 @@ func namesOf(n int) (all []string) {
 
 // A node dies: another ends its connections. Peers that have others stay.
 func TestADeadNode(t *testing.T) {
-	both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
 		d := directory(t, "")
 		dead, lives := start(t, rdb, "dead", d), start(t, rdb, "de", d)
 		for i := range 300 {
@@ -183,7 +183,7 @@ func TestADeadNode(t *testing.T) {
 // Redis loses everything: a node states its connections again, under the epochs that
 // they had.
 func TestRedisLosesTheRegistry(t *testing.T) {
-	both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
 		n := start(t, rdb, "aa", directory(t, ""))
 		for range 4 {
 			n.connect("p", "")(1006, Lost)
@@ -225,7 +225,7 @@ func TestToldLater(t *testing.T) {
 
 // How long a peer has to be back.
 func TestGrace(t *testing.T) {
-	both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
 		n := start(t, rdb, "aa", directory(t, `"graceMs":60000,`))
 		n.connect("drained", "")(1001, GoingAway)
 		n.connect("lost", "")(1006, Lost)

@@ -42,7 +42,7 @@ func TestOneClaimHasABound(t *testing.T) {
 	})
 }
 
-// What waits comes in portions, each when the socket has taken the one before; then the
+// Waiting commands come in portions, each when the socket has taken the one before; then the
 // subscription is over its beginning.
 func TestEnter(t *testing.T) {
 	inBubble(t, func(w *world) {
@@ -226,7 +226,7 @@ func TestVoidWhenWritten(t *testing.T) {
 	})
 }
 
-// What was missed while the link was down is looked for.
+// The dispatcher looks for commands that it missed while the link was down.
 func TestRestored(t *testing.T) {
 	inBubble(t, func(w *world) {
 		a := w.device("a", false)

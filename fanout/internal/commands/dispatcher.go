@@ -85,13 +85,13 @@ type Dispatcher struct {
 	ofConnection map[uint64][]*line
 	handed       map[handedKey]*line
 
-	// What has to be asked of Redis.
+	// These go to Redis with the next trip.
 	looks     []*line
 	claims    []*claim
 	takeBacks []takeBack
 	cancelled []envelope.Delivery
 	lookAll   bool
-	// What Redis did not answer, until the next tick.
+	// Redis did not answer these; they wait for the next tick.
 	notTaken []takeBack
 	again    bool // lookAll
 

@@ -29,7 +29,7 @@ const (
 	stepBytes      = 128
 )
 
-// Who ended a connection.
+// One of these ended the connection.
 const (
 	ByServer  = "server"
 	ByPeer    = "peer"    // it sent a close frame

@@ -19,6 +19,7 @@ import (
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/channel"
+	"fleetwire/pkg/logtest"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
 )
@@ -285,22 +286,11 @@ func (p *publisher) published() []publish.Message {
 }
 
 // logBuffer is the log as text.
-type logBuffer struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logBuffer) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
+type logBuffer struct{ logtest.Buffer }
 
 func (l *logBuffer) lines(with string) []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	var lines []string
-	for line := range strings.Lines(l.text.String()) {
+	for line := range strings.Lines(l.String()) {
 		if strings.Contains(line, with) {
 			lines = append(lines, line)
 		}
