@@ -15,8 +15,8 @@ import (
 // defaultFrom is who a command is from when the body does not say.
 const defaultFrom = "server"
 
-// create serves POST /v1/channels/{channel}/commands. As with publish, what is wrong with
-// the request is found first, but told only if the key's rate allows the request.
+// create serves POST /v1/channels/{channel}/commands. As with publish, it checks the
+// request first, but reports an error only if the key's rate allows the request.
 func (h *handler) create(w http.ResponseWriter, r *http.Request, key *apps.Key) error {
 	n, wait, wrong := readNew(w, r, key)
 	if n.HasToken = wrong != nil || h.over.Lately(key, h.Time()); n.HasToken {

@@ -34,15 +34,16 @@ func (e *Rejected) Error() string { return e.Reason }
 func WithConfirm() SubscribeOption { return func(s *subscription) { s.confirm = true } }
 
 // HandleCommands subscribes to a channel as Subscribe does, and has handler do the
-// commands that come there, one after the other, on a goroutine of their own. What
-// handler returns is the answer: with a nil error "succeeded" and the value, which may be
+// commands that come there, one after the other, on a goroutine of their own. The
+// answer is made of what handler returns: with a nil error "succeeded" and the value, which may be
 // nil, as data; with a *Rejected "rejected"; with another error "failed", and the
 // error's text as data.
 //
 // The answer is sent until the service has it, on whatever connection there is then. A
 // command that comes again is not done again: its answer is. ctx of the handler ends with
-// Close, and with ErrCancelled when the command is cancelled. Messages of the channel
-// that are no commands are not for handler.
+// Close, and with ErrCancelled when the command is cancelled while handler does it. A
+// command that is cancelled before its turn is still done. Messages of the channel that
+// are no commands are not for handler.
 func (c *Client) HandleCommands(ctx context.Context, channelName string, handler func(context.Context, Command) (any, error), opts ...SubscribeOption) error {
 	if handler == nil {
 		return errors.New("client: HandleCommands needs a handler")
@@ -196,7 +197,7 @@ type outcome struct {
 type known struct {
 	mu      sync.Mutex
 	order   []string
-	done    map[string]*outcome // nil: the handler has it
+	done    map[string]*outcome // what was answered
 	running map[string]context.CancelCauseFunc
 }
 

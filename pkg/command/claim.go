@@ -28,7 +28,7 @@ type Claim struct {
 	HandedOver []HandedOver
 	// More: some peer can be handed more commands that wait.
 	More bool
-	// Err: nothing is known to be handed over. What Redis did all the same times out,
+	// Err: nothing is known to be handed over. If Redis did hand it over, that times out,
 	// or is taken back when the node's lease ends.
 	Err error
 
@@ -138,8 +138,8 @@ type Unconfirmed struct {
 	Peer string
 }
 
-// TakeBack takes back what the node handed to a connection that has ended. What was
-// confirmed meanwhile, or answered, stays.
+// TakeBack takes back hand-overs of the node to a connection that has ended. It leaves
+// those that the peer has confirmed or answered.
 func (s *Store) TakeBack(ctx context.Context, node string, all []Unconfirmed) error {
 	var calls []*redisconn.Call
 	var buckets []rediskeys.Bucket

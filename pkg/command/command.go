@@ -48,7 +48,6 @@ const (
 	MaxQueued      = 100             // commands of a channel that wait for peers
 	MaxAttempts    = 5               // hand-overs to one peer
 	MaxShown       = 20              // answers that come with a command
-	MaxShownBytes  = 256 << 10       // of those
 	MaxPageBytes   = 512 << 10
 	Kept           = 24 * time.Hour // an ended command, and its idempotency key
 )
@@ -80,8 +79,7 @@ type Command struct {
 	Answers   []PeerAnswer // the first MaxShown peers, by id
 	More      bool         // there are others
 
-	notify string // the channel of the snapshots
-	seq    string // its place in the channel
+	seq string // its place in the channel
 }
 
 // Ended says whether the command's status is final.

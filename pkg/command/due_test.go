@@ -115,20 +115,27 @@ func TestEndedCommandsExpire(t *testing.T) {
 	m, rdb := redistest.Embedded(t)
 	w := newWorld(t, rdb)
 	w.join("a")
-	for range 3 {
-		id := w.create(func(n *New) { n.IdempotencyKey = "k"; n.TTL = time.Minute })
+	for i := range 3 {
+		id := w.create(func(n *New) { n.IdempotencyKey = fmt.Sprint(i); n.TTL = time.Minute })
 		w.claim(id, true, "a")
 		w.answer(id, "a", Succeeded, "1")
 		w.store.Wait()
 	}
+	commands := 0
 	for _, key := range w.rdb.Keys(context.Background(), "*").Val() {
 		ttl := m.TTL(key)
 		isOurs := strings.Contains(key, ":command") && !strings.Contains(key, ":due:") || strings.Contains(key, ":idempotency:")
 		if isOurs && (ttl <= 0 || ttl > 16*24*time.Hour) {
 			t.Errorf("%s expires in %v", key, ttl)
 		}
-		if strings.Contains(key, ":command:") && ttl > 24*time.Hour {
-			t.Errorf("%s expires in %v", key, ttl)
+		if strings.Contains(key, ":command:") {
+			commands++
+			if ttl > 24*time.Hour {
+				t.Errorf("%s expires in %v", key, ttl)
+			}
 		}
+	}
+	if commands != 3 {
+		t.Errorf("%d commands are kept, want 3", commands)
 	}
 }

@@ -27,4 +27,4 @@ save(c)
 if ARGV[4] == 'settle' then
   return {ended, what, c.more and 1 or 0}
 end
-return {ended, what, c.more and 1 or 0, view(c, 20, 262144)}
+return {ended, what, c.more and 1 or 0, view(c)}

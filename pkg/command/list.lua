@@ -16,7 +16,7 @@ for i = 1, #found, 2 do
   if c then
     save(c)
     if ARGV[7] == '' or c.status == ARGV[7] then
-      local one = view(c, 20, 262144)
+      local one = view(c)
       size = size + #one[2][4] + 400
       for _, text in ipairs(one[4]) do
         size = size + #text + 60

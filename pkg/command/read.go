@@ -91,7 +91,7 @@ func parseView(b rediskeys.Bucket, v reply) (*Command, error) {
 	}
 	c := &Command{
 		ID: place{b, v.text(0)}.id(), Status: Status(f.text(0)), Channel: f.text(1), From: f.text(2), Data: d.Data(), seq: f.text(4),
-		CreatedAt: f.number(5), Expect: int(f.number(8)), notify: f.text(12), More: v.text(4) != "",
+		CreatedAt: f.number(5), Expect: int(f.number(8)), More: v.text(4) != "",
 	}
 	if ttl := f.number(6); ttl > 0 {
 		c.ExpiresAt = c.CreatedAt + ttl

@@ -11,4 +11,4 @@ if ARGV[4] ~= '' and not final[c.status] and not (' ' .. c.wake .. ' '):find(' '
   c.wake, c.changed = (c.wake .. ' ' .. ARGV[4]):match('^ ?(.*)$'), true
 end
 save(c)
-return {ended, view(c, 20, 262144)}
+return {ended, view(c)}

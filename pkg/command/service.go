@@ -111,7 +111,7 @@ func (s *Service) create(ctx context.Context, n New, wait time.Duration) (*Comma
 		s.opt.Usage.Published(n.Key.App.ID, n.Channel, n.From, len(n.Data))
 	}
 	if waiting == nil {
-		c, err := s.read(ctx, n.Key.App.ID, id)
+		c, err := s.Read(ctx, n.Key.App.ID, id)
 		return c, unread(err, id)
 	}
 	c, err := waiting.Until(ctx, wait, nil)
@@ -231,7 +231,7 @@ func (s *Service) begin(ctx context.Context, key *apps.Key, id string, wait time
 		waiting = s.opt.Waits.Begin(key.App.ID, key.ID, id)
 	}
 	if waiting == nil {
-		c, err := s.read(ctx, key.App.ID, id)
+		c, err := s.Read(ctx, key.App.ID, id)
 		return c, nil, err
 	}
 	c, err := waiting.read(ctx)
@@ -242,15 +242,11 @@ func (s *Service) begin(ctx context.Context, key *apps.Key, id string, wait time
 	return c, waiting, nil
 }
 
-func (s *Service) read(ctx context.Context, app, id string) (*Command, error) {
+// Read is the command as it is now.
+func (s *Service) Read(ctx context.Context, app, id string) (*Command, error) {
 	step, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTime)
 	defer cancel()
 	return s.opt.Store.Read(step, app, id, "")
-}
-
-// Read is the command as it is now.
-func (s *Service) Read(ctx context.Context, app, id string) (*Command, error) {
-	return s.read(ctx, app, id)
 }
 
 // Cancel is Store.Cancel.
@@ -268,7 +264,7 @@ func (s *Service) Answers(ctx context.Context, app, id string, status Status, af
 	return s.opt.Store.Answers(ctx, app, id, status, after, limit)
 }
 
-// Explain wraps what went wrong with reading, for a caller.
+// Explain turns an error of Read, Wait, Cancel, List or Answers into the one for the caller.
 func Explain(err error) error {
 	switch {
 	case errors.Is(err, ErrNotFound):

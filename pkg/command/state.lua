@@ -301,10 +301,9 @@ local function save_all()
   end
 end
 
--- view is a command as Go reads it: its hash without records, whether not everything
--- that is due was seen to, and the records of at most limit peers behind after, and of
--- at most bytes: peer, record, late answer or ''; at last the peer to go on behind, ''
--- if there are no others.
+-- records are those of at most limit peers behind after, and of at most bytes: peer,
+-- record, late answer or '' for each. Behind them comes the peer to go on behind, '' if
+-- there are no others.
 local function records(id, after, limit, bytes, status)
   local flat, size, last = {}, 0, ''
   local peers = redis.call('ZRANGEBYLEX', PEERS .. id, after == '' and '-' or '(' .. after, '+', 'LIMIT', 0, limit + 1)
@@ -325,9 +324,12 @@ local function records(id, after, limit, bytes, status)
   return flat, ''
 end
 
-local shown = {'status', 'channel', 'from', 'payload', 'seq', 'created', 'ttl', 'timeout', 'expect', 'counts', 'missing', 'ended', 'notify'}
+-- view is a command as Go reads it: its id, the fields in shown, 1 if not everything that
+-- is due was seen to, the first records, and the peer to go on behind.
+local shown = {'status', 'channel', 'from', 'payload', 'seq', 'created', 'ttl', 'timeout', 'expect', 'counts', 'missing'}
+local most_shown, most_shown_bytes = 20, 262144 -- records that come with a command
 
-local function view(c, most, bytes)
-  local flat, next = records(c.id, '', most, bytes, '')
+local function view(c)
+  local flat, next = records(c.id, '', most_shown, most_shown_bytes, '')
   return {c.id, redis.call('HMGET', COMMAND .. c.id, unpack(shown)), c.more and 1 or 0, flat, next}
 end

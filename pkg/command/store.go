@@ -159,8 +159,8 @@ func (s *Store) replied(b rediskeys.Bucket, call *redisconn.Call) (reply, error)
 	return r[1:], nil
 }
 
-// reply is what a script returned. What is not there, or of another type, reads as
-// nothing: scripts and their readers stand side by side.
+// reply is what a script returned. A missing element, or one of another type, reads
+// as empty: scripts and their readers stand side by side.
 type reply []any
 
 func (r reply) text(i int) string {

@@ -135,7 +135,7 @@ func (w *Waits) hear(topic string) map[string]map[*Wait]struct{} {
 	}
 	pubsub := w.pubsub
 	w.listener.Go(func() {
-		// What fails is subscribed when there is a connection again.
+		// If this fails, go-redis subscribes when it has a connection again.
 		if err := pubsub.Subscribe(context.Background(), topic); err != nil && !errors.Is(err, redis.ErrClosed) {
 			w.log.Warn("redis does not tell this process yet which commands end: waiting requests look once a second", "err", err)
 		}

@@ -135,7 +135,7 @@ func (d *Dispatcher) Enter(r Receiver, app, channel string, confirms bool, done 
 	d.post(func() { d.enter(r, lineKey{r.ID(), channel}, app, confirms, done) })
 }
 
-// Left says that a connection has ended. What it has not confirmed is taken back.
+// Left says that a connection has ended. Its unconfirmed hand-overs are taken back.
 func (d *Dispatcher) Left(connection uint64) {
 	d.post(func() { d.left(connection) })
 }

@@ -3,7 +3,7 @@
 // connection gets what, and when.
 //
 // One goroutine (Run) owns all state, and makes the trips to Redis. Callers leave it
-// events, and never wait: what comes while a trip is under way shares the next one. A
+// events, and never wait: events that come while a trip is under way share the next one. A
 // second goroutine takes the answers, in the same way.
 //
 // # Who gets a command
@@ -18,7 +18,7 @@
 //
 // Mostly there is nothing to remember of a subscription. If there is, it has a line:
 //
-//   - It is new. What waits for the peer in Redis comes first, portion by portion as the
+//   - It is new. Commands that wait for the peer in Redis come first, portion by portion as the
 //     connection takes it, and then the live messages, which the session holds.
 //   - It confirms, and has a command that the peer has not confirmed yet. Others wait.
 //     When the connection ends, the hand-over is taken back.

@@ -124,8 +124,8 @@ func (d *Dispatcher) haveClaim(app, channel string) {
 	}
 }
 
-// takeAllBack takes back what connections have not confirmed that have ended. What Redis
-// does not take is tried again, until the lease of the identity ends.
+// takeAllBack takes back the unconfirmed hand-overs of connections that have ended. It
+// tries those again that Redis does not take, until the lease of the identity ends.
 func (d *Dispatcher) takeAllBack(ctx context.Context) {
 	of := map[string][]command.Unconfirmed{}
 	for _, t := range d.takeBacks {

@@ -38,7 +38,7 @@ func WriteError(w http.ResponseWriter, r *http.Request, log *slog.Logger, err er
 		w.Header().Set("Accept", "application/json")
 		w.Header().Set("Accept-Encoding", "identity")
 	}
-	writeBody(w, status, protocol.AppendErrorBody(nil, shown))
+	Write(w, status, protocol.AppendErrorBody(nil, shown))
 }
 
 func describe(err error) (status int, shown *protocol.Error) {

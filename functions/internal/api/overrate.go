@@ -21,7 +21,7 @@ func (o *OverRate) Note(key *apps.Key, now time.Time) {
 	o.keys.Store(key.ID, now.Add(overRateMemory))
 }
 
-// Lately says whether it was a moment ago.
+// Lately says whether the key was over its rate within the last second.
 func (o *OverRate) Lately(key *apps.Key, now time.Time) bool {
 	until, ok := o.keys.Load(key.ID)
 	if !ok {

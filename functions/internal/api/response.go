@@ -17,14 +17,12 @@ func WriteJSON(w http.ResponseWriter, v any) error {
 	if err := enc.Encode(v); err != nil {
 		return fmt.Errorf("encode the response: %w", err)
 	}
-	writeBody(w, http.StatusOK, bytes.TrimSuffix(b.Bytes(), []byte("\n")))
+	Write(w, http.StatusOK, bytes.TrimSuffix(b.Bytes(), []byte("\n")))
 	return nil
 }
 
 // Write answers with a body that is JSON.
-func Write(w http.ResponseWriter, status int, body []byte) { writeBody(w, status, body) }
-
-func writeBody(w http.ResponseWriter, status int, body []byte) {
+func Write(w http.ResponseWriter, status int, body []byte) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store") // responses hold tokens
