@@ -39,7 +39,7 @@ func (c *Conn) handleEvents(readable, writable bool) {
 // Recovered confines a panic to the connection that it comes from.
 func (c *Conn) Recovered() {
 	if p := recover(); p != nil {
-		c.opt.Log.Error("a session panicked", "connection", c.id, "panic", p, "stack", string(debug.Stack()))
+		c.opt.Log.Error("a connection panicked", "connection", c.id, "panic", p, "stack", string(debug.Stack()))
 		c.Close(&protocol.CloseError{Code: protocol.CloseInternalError, Reason: protocol.CloseInternalError.Reason()})
 		c.wake()
 	}

@@ -121,7 +121,7 @@ func (c *Conn) drain() {
 			}
 		}
 		if size == 0 {
-			q.draining = false
+			q.draining, q.progress = false, 0
 			c.sock.wake(c) // it may be waiting for this to end
 			q.mu.Unlock()
 			return
@@ -149,17 +149,17 @@ func (c *Conn) nextPerishable() []byte {
 	q := &c.out
 	for q.portions != nil {
 		p := q.portions
-		frame, frames, release := p.gather(c.opt.Ticks())
-		if frames > 1 {
-			frame, frames = p.Frames[0].Frame, 1
+		p.dropVoid(c.opt.Ticks())
+		var frame []byte
+		if len(p.Frames) > 0 {
+			frame = p.Frames[0].Frame
+			p.drop(1)
 		}
-		release()
-		p.drop(frames)
 		if len(p.Frames) == 0 {
 			q.portions = p.next
 			p.written(true)
 		}
-		if frames > 0 {
+		if frame != nil {
 			q.bytes += len(frame)
 			return frame
 		}

@@ -88,6 +88,8 @@ func (c *Conn) flushPortions() {
 		}
 		if full {
 			c.awaitRoom(n)
+		} else if n > 0 {
+			q.progress = 0
 		}
 	}
 }
@@ -95,11 +97,7 @@ func (c *Conn) flushPortions() {
 // gather joins frames at the head of the portion into one chunk. Frames that are void
 // by now are dropped.
 func (p *Portion) gather(now time.Duration) (chunk []byte, frames int, release func()) {
-	void := 0
-	for void < len(p.Frames) && p.Frames[void].void(now) {
-		void++
-	}
-	p.drop(void)
+	p.dropVoid(now)
 	if len(p.Frames) == 0 {
 		return nil, 0, func() {}
 	}
@@ -118,6 +116,15 @@ func (p *Portion) gather(now time.Duration) (chunk []byte, frames int, release f
 }
 
 func (f *Perishable) void(now time.Duration) bool { return f.Until != 0 && now >= f.Until }
+
+// dropVoid drops the frames at the head of the portion that are void by now.
+func (p *Portion) dropVoid(now time.Duration) {
+	void := 0
+	for void < len(p.Frames) && p.Frames[void].void(now) {
+		void++
+	}
+	p.drop(void)
+}
 
 func (p *Portion) drop(frames int) {
 	for i := range p.Frames[:frames] {
@@ -145,11 +152,15 @@ func (q *queue) splitFrame(frames []Perishable, n int) (begun int) {
 // keepPortions queues what is in portions with everything else, as the connection is
 // about to be closed. It is called with the queue locked.
 func (c *Conn) keepPortions() {
-	now := c.opt.Ticks()
-	for p := c.out.portions; p != nil; p = p.next {
+	now, q := c.opt.Ticks(), &c.out
+	q.uncounted = min(q.uncounted, q.bytes)
+	for p := q.portions; p != nil; p = p.next {
+		if p.Written != nil {
+			q.uncounted += p.bytes
+		}
 		for i := range p.Frames {
 			if !p.Frames[i].void(now) {
-				_, _ = c.enqueue(p.Frames[i].Frame)
+				_, _ = c.enqueueWithin(p.Frames[i].Frame)
 			}
 		}
 	}

@@ -82,6 +82,38 @@ func TestPortionBeforeTheCloseFrame(t *testing.T) {
 	}
 }
 
+// The portion does not count against the bound then, either: with nearly that much queued
+// the connection is not closed as slow instead.
+func TestPortionBeforeTheCloseFrameIsNotCounted(t *testing.T) {
+	w := newWorld(t)
+	p, body := w.stall(400 << 10)
+	nearly, most := messageOf(protocol.UnsentBytesLimit-20), messageOf(200_000)
+	p.conn.Append(framed(nearly), 7)
+	rest, written := portion(0, most)
+	p.appendPortion(rest)
+	p.conn.Close(protocol.Closef(protocol.CloseGoingAway, ""))
+	<-written
+	p.Want(aText(string(body)), aText(nearly), aText(most), aClose(1001, "going away"))
+}
+
+// A socket that takes a portion has made progress: no earlier block counts any more.
+func TestPortionIsProgress(t *testing.T) {
+	w := newWorld(t)
+	p := w.connect()
+	p.conn.out.mu.Lock()
+	p.conn.out.progress = time.Nanosecond // it was full once
+	p.conn.out.mu.Unlock()
+	one, written := portion(0, `"1"`)
+	p.appendPortion(one)
+	<-written
+	p.Want(aText(`"1"`))
+	p.conn.out.mu.Lock()
+	defer p.conn.out.mu.Unlock()
+	if at := p.conn.out.progress; at != 0 {
+		t.Errorf("the block of %v still counts", at)
+	}
+}
+
 // A connection that is lost says so of what it was given.
 func TestPortionOfALostConnection(t *testing.T) {
 	w := newWorld(t)

@@ -58,7 +58,7 @@ func (c *Conn) enqueue(frame []byte) (queued, flush bool) {
 }
 
 // begin puts what precedes all frames into the queue. It is never dropped: like
-// the rest of a frame, it is part of something that the peer has partial to read.
+// the rest of a frame, it is part of something that the peer has begun to read.
 func (q *queue) begin(answer []byte) {
 	if len(answer) > 0 {
 		q.push(answer)

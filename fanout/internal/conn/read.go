@@ -29,7 +29,7 @@ type reader struct {
 }
 
 // room returns where the next bytes go: at least one byte, and enough for the
-// frame that has partial.
+// frame that has begun.
 func (r *reader) room() []byte {
 	want := max(int(r.need), r.end-r.start+1)
 	if r.buffer == nil && want <= readBufferSize {

@@ -70,7 +70,7 @@ func TestStalledPeer(t *testing.T) {
 				t.Fatalf("after 30 s in which it took nothing: %v", c)
 			}
 			if n := p.unsent(); n > size {
-				t.Errorf("%d bytes wait for it, more than the frame that has partial", n)
+				t.Errorf("%d bytes wait for it, more than the frame that has begun", n)
 			}
 			// If it reads after all, it finds a whole frame and then why.
 			if op, got := p.Read(); op != ws.OpText || !bytes.Equal(got, body) {

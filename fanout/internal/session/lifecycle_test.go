@@ -120,7 +120,7 @@ func TestPanicEndsItsConnectionAlone(t *testing.T) {
 	if p.left.Load() != 1 {
 		t.Error("left was not called")
 	}
-	if lines := w.log.lines("a session panicked"); len(lines) != 1 || !strings.Contains(lines[0], "handlePublish") {
+	if lines := w.log.lines("a connection panicked"); len(lines) != 1 || !strings.Contains(lines[0], "handlePublish") {
 		t.Errorf("the log has no stack: %s", lines)
 	}
 	other.Want(alive)
