@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"fleetwire/pkg/redisconn/redistest"
 )
@@ -109,7 +110,11 @@ func TestNodeKilledBetweenClaimAndWrite(t *testing.T) {
 			subscribe(cam)
 			r.armed.Store(true)
 			c := stays.command(t, key, hall, "1", `,"waitMs":0,"ttlMs":60000`+map[bool]string{false: `,"timeoutMs":3000`}[confirms])
-			<-r.held
+			select {
+			case <-r.held:
+			case <-time.After(patience):
+				t.Fatal("the node claimed nothing")
+			}
 			if err := p.cmd.Process.Kill(); err != nil {
 				t.Fatal(err)
 			}

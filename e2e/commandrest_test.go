@@ -8,17 +8,6 @@ import (
 	"time"
 )
 
-// restCommand is a command as REST shows it.
-type restCommand struct {
-	ID      string
-	Status  string
-	Counts  map[string]int
-	Answers []struct {
-		Peer, Status string
-		Data         json.RawMessage
-	}
-}
-
 // createCommand is a request that may wait; its answer comes through the channel.
 func (n *node) createCommand(t testing.TB, key *keyDoc, channel, body string) <-chan answer {
 	t.Helper()
@@ -33,23 +22,13 @@ func (n *node) createCommand(t testing.TB, key *keyDoc, channel, body string) <-
 	return answers
 }
 
-func (a answer) command(t testing.TB, status int) restCommand {
+func (a answer) command(t testing.TB, status int) command {
 	t.Helper()
-	var c restCommand
+	var c command
 	if err := json.Unmarshal([]byte(a.body), &c); err != nil || a.status != status {
 		t.Fatalf("%d %s, want a command with %d", a.status, a.body, status)
 	}
 	return c
-}
-
-// commandID is the id of the next frame, which is a command.
-func (s *socket) commandID() string {
-	s.t.Helper()
-	var frame struct{ Command struct{ ID string } }
-	if text := s.next(); json.Unmarshal([]byte(text), &frame) != nil || frame.Command.ID == "" {
-		s.t.Fatalf("%s is no command", text)
-	}
-	return frame.Command.ID
 }
 
 // One HTTPS request, and the response is the device's answer.
@@ -66,7 +45,7 @@ func TestOneRequestOneAnswer(t *testing.T) {
 
 		device := s.last().connect(t, key.token("a", nil)).subscribe(channel)
 		asked := s.first().createCommand(t, key, channel, `{"data":{ "cmd" : "reboot" },"waitMs":25000}`)
-		id := device.commandID()
+		id := device.nextCommand()
 		device.acked(`"type":"answer","command":"` + id + `","status":"received"`)
 		device.send(`{"type":"answer","command":"` + id + `","data":{ "uptime" : 3 }}`)
 		a := <-asked
@@ -112,7 +91,7 @@ func TestCommandToADeviceThatIsAway(t *testing.T) {
 			waiting <- a
 		}()
 		device := s.last().connect(t, key.token("a", nil)).subscribe(channel)
-		if id := device.commandID(); id != created.ID {
+		if id := device.nextCommand(); id != created.ID {
 			t.Fatalf("handed over %s, want %s", id, created.ID)
 		}
 		device.send(`{"type":"answer","command":"` + created.ID + `","status":"failed","data":"no power"}`)

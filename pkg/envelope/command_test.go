@@ -21,7 +21,7 @@ func TestCommandEnvelope(t *testing.T) {
 		if d.ID != (ID{1<<64 - 1, 1<<63 - 1}) || *d.Command != about || string(d.Data()) != data || len(d.FromMetadata) > 0 || d.Publisher != 0 {
 			t.Errorf("got %+v with %+v", d.ID, d.Command)
 		}
-		// What claim.lua makes of it.
+		// claim.lua makes this of it.
 		shown := append([]byte{3}, e[1:]...)
 		shown[9] = 128
 		var again Delivery
@@ -42,7 +42,7 @@ func TestCommandEnvelope(t *testing.T) {
 	}
 }
 
-// Whoever can publish in Redis can say anything of commands: it is refused, or read.
+// Anybody who can publish in Redis can send any bytes. Decode refuses them, or reads them.
 func TestHostileCommandEnvelopes(t *testing.T) {
 	good := EncodeCommand(ID{1, 2}, Command{ID: "cmd_1"}, &Message{Channel: "c", From: "p", Data: []byte("1")})
 	for name, about := range map[string]string{"no id": " 1 2", "no numbers": "x", "one number": "cmd_1 1", "no number": "cmd_1 x 2", "a third": "cmd_1 1 2 3"} {

@@ -8,10 +8,11 @@ type Sender interface {
 	Resume()
 }
 
-// maxSpareLines is how many empty lines a queue keeps while nothing waits.
+// maxSpareLines is how many empty lines a queue may keep while nothing waits. If there are
+// more, it drops them all.
 const maxSpareLines = 1 << 10
 
-// longLine is so many messages in a line that it has one more in each turn.
+// A line gets one more message in each turn for each longLine messages that it has.
 const longLine = 16
 
 // queue is what waits for Redis. Each sending connection has a line of its own, which

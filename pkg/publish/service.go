@@ -1,6 +1,6 @@
-// Package publish is the one door through which every message goes, from a
-// socket or from REST, to a channel or to one peer: validate → reserved → action →
-// authorization → quota → send (protocol §4.4, §5). Both roads treat a message alike.
+// Package publish validates, authorizes and publishes every message, from a socket or
+// from REST, to a channel or to one peer. The checks come in this order: validate →
+// reserved → action → authorization → quota → send (protocol §4.4, §5).
 //
 // The rate of REST requests (protocol §6) is held in the same round trip as the
 // quota, for messages that ask for it: see Message.TakeToken.

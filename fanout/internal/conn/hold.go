@@ -20,7 +20,7 @@ type held struct {
 	bytes   int
 	timeout *time.Timer // runs while there are frames
 	over    bool        // frames pass: some waited for too long, or they were too much
-	firm    bool        // they never pass before what they wait for
+	firm    bool        // neither time nor size lets them pass
 	next    *held       // of the same connection
 }
 
@@ -36,8 +36,8 @@ func (c *Conn) Hold(h *Hold) {
 	h.held.awaited++
 }
 
-// HoldFirmly is Hold for frames that never pass before Release. If they are too much,
-// the connection is closed as a slow one.
+// HoldFirmly is Hold for frames that pass before Release only if the connection is closed
+// in order. If they are too much, it is closed as a slow one.
 func (c *Conn) HoldFirmly(h *Hold) {
 	c.Hold(h)
 	c.out.mu.Lock()

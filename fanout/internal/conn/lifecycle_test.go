@@ -14,7 +14,7 @@ import (
 	"fleetwire/pkg/protocol"
 )
 
-// What came with the upgrade request is dealt with first, then what comes later.
+// A connection handles the bytes that came with the upgrade request first.
 func TestEarlyBytes(t *testing.T) {
 	w := newWorld(t)
 	large := messageOf(20_000)

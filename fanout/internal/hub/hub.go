@@ -81,6 +81,7 @@ func New(interest Interest) *Hub {
 		names:    map[nameKey]*audience{},
 		patterns: map[string]*patterns{},
 		underWay: map[string]*progress{},
+		commands: func(envelope.Delivery) {},
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	"fleetwire/pkg/apps"
 )
 
-// What rate.Limiter allows, bucket allows, whatever the traffic.
+// bucket allows exactly the frames that rate.Limiter allows.
 func TestBucketIsATokenBucket(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, limits := range []apps.Limits{

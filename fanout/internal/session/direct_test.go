@@ -96,7 +96,7 @@ func TestWhatEndsTheWaitForASnapshot(t *testing.T) {
 	}
 }
 
-// What is subscribed after a wait was given up is waited for again.
+// After a wait was given up, a new subscription makes direct messages wait again.
 func TestASnapshotAfterTheWait(t *testing.T) {
 	w := newWorld(t)
 	p := w.awaiting("devices/a")
