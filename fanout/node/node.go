@@ -27,6 +27,7 @@ import (
 	"fleetwire/fanout/internal/session"
 	"fleetwire/fanout/internal/watchers"
 	"fleetwire/pkg/apps"
+	"fleetwire/pkg/batch"
 	"fleetwire/pkg/command"
 	"fleetwire/pkg/deadline"
 	"fleetwire/pkg/envelope"
@@ -87,7 +88,7 @@ type Node struct {
 	publisher   *publish.Service
 	inbox       *orders.Inbox
 	recorder    *peers.Recorder
-	resync      chan struct{} // wakes resyncStates
+	resync      batch.Signal // wakes resyncStates
 	deadlines   *deadline.Worker
 	limiter     *quota.RateLimiter
 	connections *quota.Connections
@@ -118,7 +119,7 @@ func New(opt Options) (*Node, error) {
 	}
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
-	n := &Node{opt: opt, id: hex.EncodeToString(id[:]), metrics: telemetry.NewMetrics(), sessions: newRegistry(), resync: make(chan struct{}, 1)}
+	n := &Node{opt: opt, id: hex.EncodeToString(id[:]), metrics: telemetry.NewMetrics(), sessions: newRegistry(), resync: batch.NewSignal()}
 
 	loops, err := conn.NewLoops()
 	if err != nil {

@@ -90,12 +90,7 @@ func (n *Node) show(app, peer string) []byte {
 func (n *Node) state(s *session.Session, peer string) { n.recorder.State(s.Grant().App, peer, s.ID()) }
 
 // askStates has those that watch peers told of their states. It does not block.
-func (n *Node) askStates() {
-	select {
-	case n.resync <- struct{}{}:
-	default:
-	}
-}
+func (n *Node) askStates() { n.resync.Set() }
 
 // resyncStates has those that watch peers told of their states after each outage, until
 // ctx ends.

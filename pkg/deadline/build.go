@@ -15,7 +15,7 @@ import (
 const buildPause = 5 * time.Millisecond
 
 // build finds everything that has deadlines, and puts it into the index, which was
-// lost, or never was. What is set meanwhile comes into the index as always.
+// lost, or never was. Touch indexes deadlines that are set meanwhile, as always.
 func (w *Worker) build(ctx context.Context) error {
 	for _, app := range w.opt.Apps() {
 		found, err := w.find(ctx, app)

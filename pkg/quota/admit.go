@@ -22,12 +22,11 @@ var (
 	ErrOverRate = errors.New("over the rate of requests")
 )
 
-// Admit takes a token from the bucket for one message, unless that is nil, and counts the
-// message. It is for messages
-// that another script sends, whose keys lie in another slot: the cap is not exceeded,
-// whatever becomes of the message after that. With ErrOverRate, next is how long it is
-// until there is another token. After any other error but ErrOverCap it is not known
-// whether the message was counted.
+// Admit counts one message, and takes a token for it from the bucket unless that is nil.
+// Another script then sends the message, in another slot. The cap holds whatever becomes
+// of the message. With ErrOverRate nothing was counted, and next is the time until the
+// next token. With ErrOverCap the message is refused. After any other error the message
+// may or may not have been counted.
 func Admit(ctx context.Context, rdb redis.UniversalClient, counter Counter, bucket *Bucket) (next time.Duration, err error) {
 	call := &redisconn.Call{
 		Script: admitScript, Keys: []string{counter.Key}, Args: []any{counter.Limit, counter.ExpiresAt.Unix()},

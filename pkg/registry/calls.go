@@ -12,6 +12,7 @@ import (
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/deadline"
+	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
@@ -59,7 +60,7 @@ const goingAwayGrace = 10 * time.Second
 
 // grace is how long a peer has to be back, after an end with this code.
 func grace(s apps.PeerSettings, code int) time.Duration {
-	if code == codeGoingAway {
+	if code == int(protocol.CloseGoingAway) {
 		return s.Grace + goingAwayGrace
 	}
 	return s.Grace

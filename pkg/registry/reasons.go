@@ -1,5 +1,7 @@
 package registry
 
+import "fleetwire/pkg/protocol"
+
 // Reason is why a connection ended.
 type Reason string
 
@@ -19,30 +21,29 @@ const (
 	GoingAway Reason = "going_away" // its node stopped
 )
 
-// Close codes (RFC 6455 §7.4) that stand for more than the reason of their own.
-const (
-	codeGoingAway = 1001
-	// CodeLost is the code of a connection that ended without a close frame.
-	CodeLost = 1006
-)
+// CodeLost is the code of a connection that ended without a close frame (RFC 6455 §7.4.1).
+const CodeLost = 1006
 
 // byCode are the reasons of the codes with which a node closes connections.
-var byCode = map[int]Reason{
-	codeGoingAway: GoingAway,
-	1002:          Protocol, 1007: Protocol, 1009: Protocol, 4003: Protocol,
-	1008: Slow,
-	1011: Lost,
-	4000: Inactive,
-	4001: Revoked,
-	4002: Expired,
-	4011: Rate,
-	4012: Suspended,
-	4020: Kicked,
+var byCode = map[protocol.CloseCode]Reason{
+	protocol.CloseGoingAway:         GoingAway,
+	protocol.CloseProtocolError:     Protocol,
+	protocol.CloseInvalidPayload:    Protocol,
+	protocol.CloseTooBig:            Protocol,
+	protocol.CloseChannelNotCovered: Protocol,
+	protocol.ClosePolicy:            Slow,
+	protocol.CloseInternalError:     Lost,
+	protocol.CloseInactive:          Inactive,
+	protocol.CloseInvalidCredential: Revoked,
+	protocol.CloseExpired:           Expired,
+	protocol.CloseMessageRate:       Rate,
+	protocol.CloseSuspended:         Suspended,
+	protocol.CloseDisconnected:      Kicked,
 }
 
 // ReasonOf is the reason of an end by the node with this code.
 func ReasonOf(code int) Reason {
-	if r, ok := byCode[code]; ok {
+	if r, ok := byCode[protocol.CloseCode(code)]; ok {
 		return r
 	}
 	return Lost

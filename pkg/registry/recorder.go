@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/pkg/apps"
+	"fleetwire/pkg/batch"
 	"fleetwire/pkg/deadline"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
@@ -90,7 +91,7 @@ type RecorderOptions struct {
 // (Run) does that, in order; nothing waits for it. It is safe for concurrent use.
 type Recorder struct {
 	opt  RecorderOptions
-	wake chan struct{}
+	wake batch.Signal
 	trims
 
 	mu       sync.Mutex
@@ -108,7 +109,7 @@ type Recorder struct {
 // NewRecorder returns a Recorder. It sends nothing before Run runs and Identified
 // was called.
 func NewRecorder(opt RecorderOptions) *Recorder {
-	return &Recorder{opt: opt, wake: make(chan struct{}, 1), restated: make(chan struct{}), trims: newTrims()}
+	return &Recorder{opt: opt, wake: batch.NewSignal(), restated: make(chan struct{}), trims: newTrims()}
 }
 
 // Came notes a connection that was welcomed.
@@ -127,14 +128,7 @@ func (r *Recorder) add(c change) {
 	r.mu.Lock()
 	r.queue = append(r.queue, c)
 	r.mu.Unlock()
-	r.signal()
-}
-
-func (r *Recorder) signal() {
-	select {
-	case r.wake <- struct{}{}:
-	default:
-	}
+	r.wake.Set()
 }
 
 // Identified has everything stated anew under another identity of the node
@@ -151,7 +145,7 @@ func (r *Recorder) Identified(identity string) {
 			r.queue = append(r.queue, change{came: &c})
 		}
 	}
-	r.signal()
+	r.wake.Set()
 }
 
 // Run sends changes until ctx ends, and then those that are left.
@@ -184,7 +178,7 @@ func (r *Recorder) flush(ctx context.Context) (more bool) {
 	if n == 0 {
 		r.queue = nil
 	}
-	batch := slices.Clone(r.queue[:n])
+	changes := slices.Clone(r.queue[:n])
 	r.mu.Unlock()
 	if identity == "" {
 		return false
@@ -193,10 +187,10 @@ func (r *Recorder) flush(ctx context.Context) (more bool) {
 		r.isRestated(ctx, restated)
 		return false
 	}
-	// What is under way when the node stops is finished.
+	// A node that stops finishes the round trip that is under way.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTime)
 	defer cancel()
-	err := r.send(ctx, batch, identity, former, buckets)
+	err := r.send(ctx, changes, identity, former, buckets)
 	if r.fails(err) {
 		return true // all of it again: what was done already is seen to be
 	}
@@ -239,14 +233,14 @@ func (r *Recorder) fails(err error) bool {
 	return err != nil
 }
 
-// send tells Redis of a batch.
-func (r *Recorder) send(ctx context.Context, batch []change, identity, former string, known map[rediskeys.Bucket]bool) error {
+// send tells Redis of changes.
+func (r *Recorder) send(ctx context.Context, changes []change, identity, former string, known map[rediskeys.Bucket]bool) error {
 	entered := []any{}
 	news := map[rediskeys.Bucket]bool{}
 	var sets []deadline.Set
-	calls := make([]*redisconn.Call, 1, len(batch)+1)
-	for i := range batch {
-		c := &batch[i]
+	calls := make([]*redisconn.Call, 1, len(changes)+1)
+	for i := range changes {
+		c := &changes[i]
 		app, peer := c.of()
 		b := r.opt.Keys.Bucket(app, peer)
 		if c.came != nil && !known[b] && !news[b] {
@@ -280,8 +274,8 @@ func (r *Recorder) send(ctx context.Context, batch []change, identity, former st
 	if err := redisconn.Exec(ctx, r.opt.Redis, calls); err != nil {
 		return err
 	}
-	for i := range batch {
-		if c := &batch[i]; c.came != nil {
+	for i := range changes {
+		if c := &changes[i]; c.came != nil {
 			r.took(c)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/pkg/apps"
+	"fleetwire/pkg/batch"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
@@ -30,10 +31,10 @@ const (
 type trims struct {
 	trimming sync.Mutex
 	full     map[string]bool
-	trimmed  chan struct{} // wakes trimAll
+	trimmed  batch.Signal // wakes trimAll
 }
 
-func newTrims() trims { return trims{full: map[string]bool{}, trimmed: make(chan struct{}, 1)} }
+func newTrims() trims { return trims{full: map[string]bool{}, trimmed: batch.NewSignal()} }
 
 // counted takes how many peers one of the app's buckets has. Names spread evenly, so
 // while none has its share the app is not full.
@@ -44,10 +45,7 @@ func (t *trims) counted(app *apps.App, n int64) {
 	t.trimming.Lock()
 	t.full[app.ID] = true
 	t.trimming.Unlock()
-	select {
-	case t.trimmed <- struct{}{}:
-	default:
-	}
+	t.trimmed.Set()
 }
 
 // trimAll forgets the longest unseen peers of apps that have too many, until ctx ends.

@@ -2,12 +2,12 @@ package members
 
 import (
 	"context"
-	"fleetwire/pkg/registry"
 	"slices"
 	"testing"
 	"time"
 
 	"fleetwire/pkg/redisconn/redistest"
+	"fleetwire/pkg/registry"
 )
 
 // Redis's clock is set: nobody who lives is taken for dead, and who died is no longer

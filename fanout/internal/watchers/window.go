@@ -87,7 +87,7 @@ func (ws *Watchers) runWindows(ctx context.Context) {
 			ws.later = nil
 			spare = ws.flushAndUnlock(spare)
 			if later != nil {
-				frame := encodeSnapshot(v.id.Channel, later.members)
+				frame := encodeSnapshot(later.view.id.Channel, later.members)
 				ws.mu.Lock()
 				ws.encoded(later, frame)
 				spare = ws.flushAndUnlock(spare)
