@@ -34,7 +34,7 @@ type conn struct {
 	step     int
 	frames   wire.Frames
 	received int64
-	gathered []byte // what has come of the step's answer, or of a close frame
+	gathered []byte // what has come of the step's answer, of a close frame, or of one to answer
 }
 
 var marker = []byte{wire.Marker}
@@ -118,6 +118,9 @@ func (p *Pool) take(c *conn, b []byte) {
 				}
 				wire.Stamps(payload, func(sent time.Duration) { p.samples = append(p.samples, now-sent) })
 			}
+			if c.spec.Answer != nil {
+				p.answer(c, payload, done)
+			}
 		}
 	}
 	if came > 0 {
@@ -167,6 +170,18 @@ func (p *Pool) control(c *conn, opcode byte, payload []byte, done bool) {
 		why = fmt.Errorf("closed by the server: %d %s", binary.BigEndian.Uint16(c.gathered), c.gathered[2:])
 	}
 	p.fail(c, why)
+}
+
+// answer answers a frame once all of it has come.
+func (p *Pool) answer(c *conn, payload []byte, done bool) {
+	if len(c.gathered) > 0 || !done {
+		c.gathered = append(c.gathered, payload...)
+		payload = c.gathered
+	}
+	if done {
+		p.say(c, c.spec.Answer(payload))
+		c.gathered = c.gathered[:0]
+	}
 }
 
 // say writes something small on a socket that must have room for it.

@@ -18,6 +18,9 @@ type Spec struct {
 	Refusal string // see wire.Dialect
 	// Sample: the latency of every message on this connection is taken.
 	Sample bool
+	// Answer is what a device answers to the payload of a frame, nil: nothing. The field is
+	// nil for those that answer nothing. It must not keep the payload.
+	Answer func(payload []byte) []byte
 	// ReceiveBuffer is how many bytes the kernel may hold for the connection that
 	// are not read yet; 0: as many as it sees fit, which may be 32 MiB.
 	ReceiveBuffer int

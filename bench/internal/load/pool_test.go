@@ -120,6 +120,39 @@ func hijacked(say []byte) http.Handler {
 	})
 }
 
+// A device answers a command whose frame comes in pieces, and nothing else.
+func TestADeviceAnswers(t *testing.T) {
+	answers := make(chan string, 2)
+	address := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, _, _, err := ws.UpgradeHTTP(r, w)
+		if err != nil {
+			return
+		}
+		defer func() { _ = conn.Close() }()
+		message := frame(ws.NewTextFrame([]byte(`{"type":"message","data":"~0000000000000000"}`)))
+		command := frame(ws.NewTextFrame([]byte(`{"type":"message","data":"~0000000000000000","command":{"id":"cmd_1","attempt":1}}`)))
+		_, _ = conn.Write(append(message, command[:len(command)/2]...))
+		_, _ = conn.Write(append(command[len(command)/2:], command...))
+		for range 2 {
+			f, err := ws.ReadFrame(conn)
+			if err != nil {
+				answers <- err.Error()
+				return
+			}
+			answers <- string(ws.UnmaskFrame(f).Payload)
+		}
+	}))
+	p, ctx := newPool(t, 1)
+	one := specs(address, 1)
+	one[0].Answer = wire.CommandAnswer
+	mustOpen(t, p, ctx, one)
+	for range 2 {
+		if got := <-answers; got != `{"type":"answer","command":"cmd_1","data":{"uptime":3}}` {
+			t.Errorf("the device says %s", got)
+		}
+	}
+}
+
 func frame(f ws.Frame) []byte { return ws.MustCompileFrame(f) }
 
 func TestWhyAConnectionDidNotOpen(t *testing.T) {

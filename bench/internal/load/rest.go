@@ -15,9 +15,15 @@ import (
 
 // REST is one connection of a backend that publishes with requests, one at a time.
 type REST struct {
+	// Expect must be in the body of every answer.
+	Expect []byte
+
 	conn net.Conn
 	in   *bufio.Reader
 }
+
+// mostAnswer is the longest answer that is read: a command with twenty peers.
+const mostAnswer = 16 << 10
 
 // restPatience bounds a request.
 const restPatience = 10 * time.Second
@@ -28,7 +34,7 @@ func DialREST(address string) (*REST, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &REST{conn, bufio.NewReader(conn)}, nil
+	return &REST{conn: conn, in: bufio.NewReaderSize(conn, mostAnswer)}, nil
 }
 
 // Close ends the connection.
@@ -41,11 +47,12 @@ func (r *REST) Do(m *wire.Message, stamp time.Duration) error {
 	if _, err := r.conn.Write(m.Stamp(stamp)); err != nil {
 		return err
 	}
-	return readResponse(r.in)
+	return readResponse(r.in, r.Expect)
 }
 
-// readResponse reads one answer whole. It allocates nothing while all is well.
-func readResponse(in *bufio.Reader) error {
+// readResponse reads one answer whole, which must contain what is expected. It allocates
+// nothing while all is well.
+func readResponse(in *bufio.Reader, expect []byte) error {
 	status, err := in.ReadSlice('\n')
 	if err != nil {
 		return err
@@ -81,6 +88,9 @@ func readResponse(in *bufio.Reader) error {
 		}
 		if bytes.Contains(body, []byte(`"error":`)) { // Centrifugo's answer to a bad request is a 200, too
 			return fmt.Errorf("refused: %s", body)
+		}
+		if !bytes.Contains(body, expect) {
+			return fmt.Errorf("answer without %s: %.500s", expect, body)
 		}
 		_, err = in.Discard(length)
 		return err

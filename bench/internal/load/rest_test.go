@@ -13,20 +13,22 @@ import (
 )
 
 func TestReadResponse(t *testing.T) {
-	for _, tt := range []struct{ name, in, fails string }{
-		{"fine", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", ""},
-		{"fine in lower case", "HTTP/1.1 200 OK\r\ncontent-length:3\r\n\r\nabc", ""},
-		{"refused", "HTTP/1.1 429 Too Many Requests\r\nContent-Length: 3\r\n\r\nabc", "HTTP/1.1 429 Too Many Requests: abc"},
-		{"an error in a 200", "HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\n{\"error\":{\"code\":102}}", `refused: {"error":{"code":102}}`},
-		{"no length", "HTTP/1.1 200 OK\r\n\r\nabc", "without a Content-Length"},
-		{"a bad length", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "bad Content-Length"},
-		{"cut off", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab", "EOF"},
+	for _, tt := range []struct{ name, in, expect, fails string }{
+		{"fine", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", "", ""},
+		{"fine in lower case", "HTTP/1.1 200 OK\r\ncontent-length:3\r\n\r\nabc", "", ""},
+		{"refused", "HTTP/1.1 429 Too Many Requests\r\nContent-Length: 3\r\n\r\nabc", "", "HTTP/1.1 429 Too Many Requests: abc"},
+		{"an error in a 200", "HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\n{\"error\":{\"code\":102}}", "", `refused: {"error":{"code":102}}`},
+		{"no length", "HTTP/1.1 200 OK\r\n\r\nabc", "", "without a Content-Length"},
+		{"a bad length", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "", "bad Content-Length"},
+		{"as expected", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", "bc", ""},
+		{"not as expected", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", "x", "answer without x: abc"},
+		{"cut off", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab", "", "EOF"},
 	} {
 		in := bufio.NewReader(strings.NewReader(tt.in + "next"))
 		if tt.name == "cut off" {
 			in = bufio.NewReader(strings.NewReader(tt.in))
 		}
-		err := readResponse(in)
+		err := readResponse(in, []byte(tt.expect))
 		if (err == nil) != (tt.fails == "") || err != nil && !strings.Contains(err.Error(), tt.fails) {
 			t.Errorf("%s: %v, want %q", tt.name, err, tt.fails)
 		}

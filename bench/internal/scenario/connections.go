@@ -25,10 +25,12 @@ const settling = 500 * time.Millisecond
 func (t *trial) deviceSpecs(from, n int) []load.Spec {
 	specs := make([]load.Spec, n)
 	for i := range specs {
-		specs[i] = t.spec(from+i, nil, []string{fmt.Sprintf("devices/device-%06d/commands", from+i)})
+		specs[i] = t.spec(from+i, nil, []string{deviceChannel(from + i)})
 	}
 	return specs
 }
+
+func deviceChannel(i int) string { return fmt.Sprintf("devices/device-%06d/commands", i) }
 
 // connect opens connections, 32 at a time.
 func (z size) connect(t *trial) error {

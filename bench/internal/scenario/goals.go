@@ -12,10 +12,15 @@ const (
 	cpuPerDelivery   = "CPU/delivery"
 	cpuPerMessage    = "CPU/message"
 	cpuPerRequest    = "CPU/request"
+	cpuPerCommand    = "CPU/command"
+	cpuPerAnswer     = "CPU/answered device"
 	cpuPerConnection = "CPU/connection"
 	deliveriesPerSec = "deliveries/s"
 	messagesPerSec   = "messages/s"
 	requestsPerSec   = "requests/s"
+	commandsPerSec   = "commands/s"
+	commandRatio     = "p50 of a command/a publish"
+	untilAnswered    = "until all have answered"
 	redisPart        = "of it Redis"
 	memory           = "memory/connection"
 	p50              = "p50"
@@ -51,6 +56,10 @@ var Goals = append([]report.Goal{
 	{Text: "REST publish, 1 worker: CPU", Scenario: "rest-1", System: system.Fleetwire, Metric: cpuPerRequest, Over: system.Centrifugo, Bound: 0.9},
 	{Text: "REST publish, 32 workers: requests/s", Scenario: "rest-32", System: system.Fleetwire, Metric: requestsPerSec, AtLeast: true, Bound: 20_000},
 	{Text: "REST publish, 32 workers: CPU, µs", Scenario: "rest-32", System: system.Fleetwire, Metric: cpuPerRequest, Bound: 30},
+	{Text: "a command and its answer, 1 caller: p50 over a publish's", Scenario: "command-1", System: system.Fleetwire, Metric: commandRatio, Bound: 2},
+	{Text: "commands and their answers, 32 callers: a second", Scenario: "command-32", System: system.Fleetwire, Metric: commandsPerSec, AtLeast: true, Bound: 8000},
+	{Text: "a command to 1,000 devices on two nodes: until all have answered, s", Scenario: "command-fleet", System: system.Nodes, Metric: untilAnswered, Bound: 1},
+	{Text: "a command to 1,000 devices on two nodes: CPU an answered device, µs", Scenario: "command-fleet", System: system.Nodes, Metric: cpuPerAnswer, Bound: 40},
 	{Text: "connect and subscribe: CPU", Scenario: "connect", System: system.Fleetwire, Metric: cpuPerConnection, Over: system.NATS215, Bound: 0.9},
 	{Text: "a slow reader: the others' p99, with/without", Scenario: "slow", System: system.Fleetwire, Metric: slowRatio, Bound: 1.2},
 	{Text: "a slow reader: extra memory, MiB", Scenario: "slow", System: system.Fleetwire, Metric: slowMemory, Bound: 4},

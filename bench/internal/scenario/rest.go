@@ -41,7 +41,7 @@ func (z size) rest(workers int) func(*trial) error {
 			var running sync.WaitGroup
 			for i := range workers {
 				running.Go(func() {
-					times[i], failures[i] = work(t.system.REST, dialect.REST(command, wire.Body(bodySize)), began+z.load)
+					times[i], failures[i] = work(t.system.REST, dialect.REST(command, wire.Body(bodySize)), nil, began+z.load)
 				})
 			}
 			running.Wait()
@@ -88,7 +88,7 @@ func (z size) restFlood(t *trial) error {
 		}
 		flooded <- nil
 	}()
-	times, failed := work(t.system.REST, dialect.REST(command, wire.Body(bodySize)), began+z.load)
+	times, failed := work(t.system.REST, dialect.REST(command, wire.Body(bodySize)), nil, began+z.load)
 	if err := errors.Join(<-flooded, failed); err != nil {
 		return err
 	}
@@ -105,13 +105,15 @@ func (z size) restFlood(t *trial) error {
 	return nil
 }
 
-// work publishes until the time, and returns how long each request took.
-func work(address string, m *wire.Message, until time.Duration) (times []time.Duration, err error) {
+// work makes requests until the time, and returns how long each took. What is expected is in
+// every answer.
+func work(address string, m *wire.Message, expect []byte, until time.Duration) (times []time.Duration, err error) {
 	backend, err := load.DialREST(address)
 	if err != nil {
 		return nil, err
 	}
 	defer backend.Close()
+	backend.Expect = expect
 	for now := load.Now(); now < until; {
 		if err := backend.Do(m, now); err != nil {
 			return times, err

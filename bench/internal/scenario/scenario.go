@@ -49,6 +49,8 @@ type size struct {
 	hostile     time.Duration // of frames of one kind
 	fans, crowd int           // subscribers and watchers of the hostile device's channel
 
+	fleetCommands int // to all devices, one at a time
+
 	everyone  int // devices on all nodes
 	publishes int // to all of them, one at a time
 }
@@ -62,7 +64,8 @@ var full = size{
 	patterns: [3]int{10, 100, 1000},
 	fleet:    15_000, fleetLimit: 60 * time.Second,
 	hostile: 4 * time.Second, fans: 100, crowd: 1000,
-	everyone: usualDevices, publishes: 5,
+	fleetCommands: 10,
+	everyone:      usualDevices, publishes: 5,
 }
 
 // quick goes through everything in a minute. Its figures mean nothing.
@@ -75,7 +78,8 @@ var quick = size{
 	patterns: [3]int{5, 10, 20},
 	fleet:    200, fleetLimit: 20 * time.Second,
 	hostile: 200 * time.Millisecond, fans: 5, crowd: 20,
-	everyone: 200, publishes: 2,
+	fleetCommands: 2,
+	everyone:      200, publishes: 2,
 }
 
 var (
@@ -113,6 +117,9 @@ func All(small bool, devices int) []Scenario {
 		{"rest-4", "HTTP publishes, 4 workers, one subscriber", backends, one(10), z.rest(4)},
 		{"rest-32", "HTTP publishes, 32 workers, one subscriber", backends, one(50), z.rest(32)},
 		{"rest-flood", "HTTP publishes, 1 worker, beside 1,000 devices that publish as fast as their sockets take it", []string{system.Fleetwire, system.Centrifugo}, one(z.devices + 10), z.restFlood},
+		{"command-1", "a command to one device and its answer, 1 caller, in turns with publishes", []string{system.Fleetwire}, one(10), z.commandOne},
+		{"command-32", "commands to one device each and their answers, 32 callers", []string{system.Fleetwire}, one(50), z.commandMany(32)},
+		{"command-fleet", "a command to 1,000 devices on two nodes and all answers, one at a time", []string{system.Nodes}, one(z.devices + 1), z.commandFleet},
 		{"connect", "connect and subscribe to a channel of one's own, 32 at a time", peers, one(z.connects + warmConnects), z.connect},
 		{"idle", "10,000 idle connections, each subscribed to a channel of its own", peers, one(z.idle + warmConnects), z.idleMemory},
 		{"slow", "100 messages a second to 1,000 subscribers, beside 1.6 MB/s to one more, who first reads and then does not", fastPeers, one(z.few + 3), z.slowReader},

@@ -96,7 +96,7 @@ func TestOnRealProcesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, metric := range map[string]string{
-		"fanout-1000": cpuPerDelivery, "ingest": messagesPerSec, "ingest-nodes": p99, "rest-4": requestsPerSec, "idle": memory, "fleet": untilAll, "devices-90000": untilLast,
+		"fanout-1000": cpuPerDelivery, "ingest": messagesPerSec, "ingest-nodes": p99, "rest-4": requestsPerSec, "command-1": commandRatio, "command-fleet": untilAnswered, "idle": memory, "fleet": untilAll, "devices-90000": untilLast,
 		"hostile-refresh-metadata": p99, "hostile-presence": p99,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -195,6 +195,11 @@ func (t *trial) publisher(channel string) (publish func(time.Duration) error, do
 	return func(stamp time.Duration) error { return backend.Do(m, stamp) }, backend.Close, nil
 }
 
+// commandTo is the request that commands the receivers of a channel, and waits for the end.
+func (t *trial) commandTo(channel string) *wire.Message {
+	return t.system.Dialect.(wire.Fleetwire).Command(channel, wire.Body(bodySize))
+}
+
 func (t *trial) backend() (wire.Backend, error) {
 	dialect, ok := t.system.Dialect.(wire.Backend)
 	if !ok || t.system.REST == "" {

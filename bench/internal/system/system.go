@@ -86,11 +86,9 @@ func (e *Env) startFleetwire(s *System, nodes int) error {
 	}
 	s.Dialect, s.Hostile = wire.Fleetwire{Key: e.key}, wire.Fleetwire{Key: e.hostile}
 	program := "localdev"
-	s.Addresses = a[:nodes]
+	s.Addresses, s.REST = a[:nodes], a[0]
 	if s.Name == Nodes {
-		program = "fanout"
-	} else {
-		s.REST = a[0]
+		program, args = "fanout", append(args, "-control-plane")
 	}
 	for i, address := range s.Addresses {
 		ops := a[nodes+i]

@@ -100,6 +100,22 @@ func TestFleetwireREST(t *testing.T) {
 	}
 }
 
+func TestFleetwireCommand(t *testing.T) {
+	f, _ := fleetwire(t)
+	request := string(f.Command("devices/a", Body(100)).Stamp(0))
+	if !strings.HasPrefix(request, "POST /v1/channels/devices%2Fa/commands HTTP/1.1\r\n") {
+		t.Errorf("request %q", request)
+	}
+	message := protocol.AppendMessage(nil, "devices/a", "server", nil, Body(100))
+	if got := CommandAnswer(message); got != nil {
+		t.Errorf("a message is answered with %q", got)
+	}
+	answer := CommandAnswer(protocol.AppendCommand(nil, message, protocol.CommandRef{ID: "cmd_1", Attempt: 1, ExpiresInMs: -1, TimeoutMs: 1000}))
+	if want := ClientFrame(OpText, []byte(`{"type":"answer","command":"cmd_1","data":{"uptime":3}}`)); !bytes.Equal(answer, want) {
+		t.Errorf("a command is answered with %q", answer)
+	}
+}
+
 func TestTheFloorWritesWhatANodeWould(t *testing.T) {
 	_, payload := unframed(t, Floor{}.Publish("fleets/1", Body(40)).Stamp(0))
 	if want := protocol.AppendMessage(nil, "fleets/1", "server", nil, Body(40)); !bytes.Equal(payload, want) {

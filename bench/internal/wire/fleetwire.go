@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -59,9 +60,29 @@ func (Fleetwire) Refusal() string { return `{"type":"error"` }
 
 // REST is a publish request of a backend (protocol §5).
 func (f Fleetwire) REST(channel string, body []byte) *Message {
+	return f.post(channel, "publish", body)
+}
+
+func (f Fleetwire) post(channel, resource string, body []byte) *Message {
 	data := fmt.Sprintf(`{"data":%s}`, body)
-	return newMessage(fmt.Appendf(nil, "POST /v1/channels/%s/publish HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %s:%s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
-		url.PathEscape(channel), f.Key.ID, f.Key.Secret, len(data), data))
+	return newMessage(fmt.Appendf(nil, "POST /v1/channels/%s/%s HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %s:%s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+		url.PathEscape(channel), resource, f.Key.ID, f.Key.Secret, len(data), data))
+}
+
+// Command is a command to the receivers of a channel, and asks for the end (protocol §8.1).
+func (f Fleetwire) Command(channel string, body []byte) *Message {
+	return f.post(channel, "commands", body)
+}
+
+// CommandAnswer is the frame with which a device answers a command, nil if the payload is that
+// of another frame. A device need not parse what a server writes always alike.
+func CommandAnswer(payload []byte) []byte {
+	_, rest, is := bytes.Cut(payload, []byte(`"command":{"id":"`))
+	if !is {
+		return nil
+	}
+	id, _, _ := bytes.Cut(rest, []byte{'"'})
+	return ClientFrame(OpText, fmt.Appendf(nil, `{"type":"answer","command":"%s","data":{"uptime":3}}`, id))
 }
 
 // Floor is the protocol of package floor: it writes what it is given to everyone.
