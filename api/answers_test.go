@@ -69,8 +69,12 @@ func (b backend) Publish(ctx context.Context, m publish.Message) publish.Result 
 			return publish.Result{Err: protocol.Errorf(protocol.RateLimited, ""), RetryAfter: wait}
 		}
 	}
-	if b.door == "quota" {
+	switch b.door {
+	case "":
+	case "quota":
 		return publish.Result{Err: protocol.Errorf(protocol.OverMessageQuota, ""), RetryAfter: time.Hour}
+	default:
+		return publish.Result{Err: protocol.Errorf(protocol.Code(b.door), "")}
 	}
 	return publish.Result{Subscribers: 3}
 }
@@ -264,6 +268,7 @@ var bad = []request{
 	{path: "/v1/channels/{channel}/publish", method: "post", target: "/v1/channels/fleets%2Fx/publish", body: `{"data":1}`},
 	{path: "/v1/channels/{channel}/publish", method: "post", target: "/v1/channels/devices%2Fx/publish", key: idleKey, body: `{"data":1}`},
 	{path: "/v1/channels/{channel}/publish", method: "post", target: "/v1/channels/devices%2Fx/publish", body: `{"data":1}`, backend: backend{door: "quota"}},
+	{path: "/v1/channels/{channel}/publish", method: "post", target: "/v1/channels/devices%2Fx/publish", body: `{"data":1}`, backend: backend{door: "offset_mismatch"}},
 	{path: "/v1/channels/{channel}/peers", method: "get", target: "/v1/channels/devices%2F../peers"},
 	{path: "/v1/channels/{channel}/peers", method: "get", target: "/v1/channels/_system%2Fx/peers"},
 	{path: "/v1/channels/{channel}/peers", method: "get", target: "/v1/channels/fleets%2Fx/peers"},

@@ -85,11 +85,11 @@ func (p *parser) document(v value) {
 }
 
 func (p *parser) app(v value) {
-	o, ok := v.object("id", "suspended", "plan", "limits", "commandBytes", "rememberPeersSec", "maxRememberedPeers", "graceMs", "keys")
+	o, ok := v.object("id", "suspended", "plan", "limits", "commandBytes", "rememberPeersSec", "maxRememberedPeers", "graceMs", "history", "historyBytes", "keys")
 	if !ok {
 		return
 	}
-	app := &App{Plan: DefaultPlan(), Limits: DefaultLimits(), CommandBytes: DefaultCommandBytes, Peers: DefaultPeerSettings(), Keys: []*Key{}}
+	app := &App{Plan: DefaultPlan(), Limits: DefaultLimits(), CommandBytes: DefaultCommandBytes, HistoryBytes: DefaultHistoryBytes, Peers: DefaultPeerSettings(), Keys: []*Key{}}
 	if id, ok := o.need("id", "an app needs an id"); ok {
 		app.ID = p.appID(id, v.path)
 	}
@@ -106,6 +106,7 @@ func (p *parser) app(v value) {
 		app.CommandBytes, _ = bound.whole(MinCommandBytes, maxPlanNumber)
 	}
 	readPeerSettings(o, &app.Peers)
+	readHistory(o, app)
 	if keys, ok := o.need("keys", "an array of keys, which may be empty"); ok {
 		list, _ := keys.list()
 		for _, item := range list {

@@ -21,6 +21,9 @@ func document(members string) string {
 	return `{"apps":[{"id":"a",` + members + `"keys":[` + oneKey + `]}]}`
 }
 
+// history is a document of one app with one rule of history.
+func history(members string) string { return document(`"history":[{` + members + `}],`) }
+
 // keyDocument is a document of one app with the given keys.
 func keyDocument(keys ...string) string {
 	return `{"apps":[{"id":"a","keys":[` + strings.Join(keys, ",") + `]}]}`
@@ -158,9 +161,9 @@ func TestParseRefuses(t *testing.T) {
 		{"no app", `{"apps":[]}`, "apps: must have at least one app"},
 		{"an app of the wrong type", `{"apps":["sk_live_1_secret_x"]}`, "apps[0]: must be an object, got a string"},
 		{"unknown root field", `{"apps":[{"id":"a","keys":[]}],"version":1}`, "version: unknown field; known here: apps"},
-		{"field in another case", document(`"Suspended":true,`), "apps[0].Suspended: unknown field; known here: id, suspended, plan, limits, commandBytes, rememberPeersSec, maxRememberedPeers, graceMs, keys"},
+		{"field in another case", document(`"Suspended":true,`), "apps[0].Suspended: unknown field; known here: id, suspended, plan, limits, commandBytes, rememberPeersSec, maxRememberedPeers, graceMs, history, historyBytes, keys"},
 		{"long field in another case", keyDocument(`{"ChannelPatterns":[],"id":"pk_1",` + scope + `}`), "apps[0].keys[0].ChannelPatterns: unknown field; known here: id, secret, channelPatterns, actions, allowedOrigins"},
-		{"field with a strange name", document(`"a b":true,`), `apps[0]."a b": unknown field; known here: id, suspended, plan, limits, commandBytes, rememberPeersSec, maxRememberedPeers, graceMs, keys`},
+		{"field with a strange name", document(`"a b":true,`), `apps[0]."a b": unknown field; known here: id, suspended, plan, limits, commandBytes, rememberPeersSec, maxRememberedPeers, graceMs, history, historyBytes, keys`},
 		{"field given twice", document(`"suspended":true,"suspended":false,`), "apps[0].suspended: given more than once"},
 		{"field given twice, spelled with an escape", document(`"suspended":true,"susp\u0065nded":false,`), "apps[0].suspended: given more than once"},
 		{"no id", `{"apps":[{"keys":[]}]}`, "apps[0].id: missing; an app needs an id"},
@@ -206,6 +209,20 @@ func TestParseRefuses(t *testing.T) {
 		{"no grace at all", document(`"graceMs":null,`), "apps[0].graceMs: must be a whole number ≥ 0, got null"},
 		{"too few bytes of commands", document(`"commandBytes":1048575,`), "apps[0].commandBytes: must be a whole number ≥ 1048576, got 1048575"},
 		{"bytes of commands as text", document(`"commandBytes":"64MiB",`), `apps[0].commandBytes: must be a whole number ≥ 1048576, got "64MiB"`},
+
+		// History.
+		{"history as an object", document(`"history":{},`), "apps[0].history: must be an array, got an object"},
+		{"a pattern where a rule belongs", document(`"history":["devices/*"],`), "apps[0].history[0]: must be an object, got a string"},
+		{"a rule without anything", document(`"history":[{}],`), "apps[0].history[0].pattern: missing; the channels that remember, such as devices/*/state; apps[0].history[0].size: missing; how many messages a channel remembers, 1 to 1000; apps[0].history[0].ttlSec: missing; for how many seconds each message is remembered, 1 to 2592000"},
+		{"a pattern that is none", history(`"pattern":"a/../b","size":1,"ttlSec":1`), `apps[0].history[0].pattern: pattern has a level ".."; levels must not be "." or ".."`},
+		{"a reserved pattern", history(`"pattern":"_system/**","size":1,"ttlSec":1`), "apps[0].history[0].pattern: begins with a reserved prefix; channels under _metered/, _internal/ and _system/ remember nothing"},
+		{"a history of none", history(`"pattern":"a","size":0,"ttlSec":1`), "apps[0].history[0].size: must be a whole number ≥ 1, got 0"},
+		{"a long history", history(`"pattern":"a","size":1001,"ttlSec":1`), "apps[0].history[0].size: must be at most 1000, got 1001"},
+		{"no time", history(`"pattern":"a","size":1,"ttlSec":0`), "apps[0].history[0].ttlSec: must be a whole number ≥ 1, got 0"},
+		{"a month and a second", history(`"pattern":"a","size":1,"ttlSec":2592001`), "apps[0].history[0].ttlSec: must be at most 2592000, got 2592001"},
+		{"unknown field of a rule", history(`"pattern":"a","size":1,"ttl":1`), "apps[0].history[0].ttl: unknown field; known here: pattern, size, ttlSec; apps[0].history[0].ttlSec: missing; for how many seconds each message is remembered, 1 to 2592000"},
+		{"101 rules", document(`"history":[1` + strings.Repeat(`,1`, 100) + `],`), "apps[0].history: has 101 entries; at most 100 are allowed"},
+		{"too few bytes of history", document(`"historyBytes":1048575,`), "apps[0].historyBytes: must be a whole number ≥ 1048576, got 1048575"},
 
 		// Keys.
 		{"a credential where a key belongs", keyDocument(`"sk_live_1_secret_` + longSecret + `"`), "apps[0].keys[0]: must be an object, got a string"},

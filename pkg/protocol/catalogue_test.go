@@ -44,7 +44,7 @@ func TestErrorCatalogueIsTheProtocols(t *testing.T) {
 		// §5 alone
 		"invalid_request": 400, "unauthorized": 401, "account_suspended": 403, "not_found": 404,
 		"method_not_allowed": 405, "rate_limited": 429,
-		"nobody_subscribed": 409, "idempotency_conflict": 409, "queue_full": 429,
+		"nobody_subscribed": 409, "idempotency_conflict": 409, "queue_full": 429, "offset_mismatch": 412,
 	}
 	seen := map[Code]bool{}
 	for _, info := range Codes() {

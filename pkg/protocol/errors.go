@@ -38,6 +38,7 @@ const (
 	CommandNotFound      Code = "command_not_found"
 	CommandFinal         Code = "command_final"
 	QueueFull            Code = "queue_full"
+	OffsetMismatch       Code = "offset_mismatch"
 )
 
 // CodeInfo is one entry of the error catalogue.
@@ -93,13 +94,15 @@ var codes = [...]CodeInfo{
 	{NobodySubscribed, http.StatusConflict, "nobody is subscribed to the channel",
 		"REST only. A command without a TTL needs a subscriber by name; nothing was sent, and no message counted. Give it a ttlMs, or try again when the peer is back."},
 	{IdempotencyConflict, http.StatusConflict, "the idempotency key was used with another body",
-		"REST only. Another request of the same channel had this idempotencyKey and another body; nothing was done. Use a new key for a new request."},
+		"Another request of the same channel had this idempotencyKey and another body; nothing was done. Use a new key for a new request."},
 	{CommandNotFound, http.StatusNotFound, "there is no such command",
 		"The id is unknown, the command is another app's or was handed to another peer, it is on a channel that the key does not cover, or it ended too long ago."},
 	{CommandFinal, http.StatusConflict, "the command has ended",
 		"A command that has ended can't be cancelled, and a final answer can't be replaced by another one."},
 	{QueueFull, http.StatusTooManyRequests, "too many commands of this channel wait to be handed over",
 		"REST only. 100 commands of the channel may still be handed over. Wait until some have ended, cancel some, or use a collapseKey."},
+	{OffsetMismatch, http.StatusPreconditionFailed, "the channel's newest message is not the one that was expected",
+		"A publish with ifOffset, and another message came first: nothing was published or counted. Read the newest message, decide again, and publish with its offset and epoch."},
 }
 
 // Codes returns the error catalogue, each code once.
