@@ -2,9 +2,11 @@ package client
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"net/http"
 	"net/url"
 	"time"
@@ -22,11 +24,12 @@ type Command struct {
 	Data    json.RawMessage // byte for byte as it was sent
 
 	// What became of it; only of REST.
-	Status  string // such as succeeded, failed, timed_out, mixed; waiting or active while it goes on
-	Expect  int    // peers whose end completes it
-	Counts  CommandCounts
-	Answers []CommandAnswer // of the first 20 peers, by id
-	More    bool            // there are others
+	Status               string // such as succeeded, failed, timed_out, mixed; waiting or active while it goes on
+	CreatedAt, ExpiresAt Time   // ExpiresAt is zero without a TTL
+	Expect               int    // peers whose end completes it
+	Counts               CommandCounts
+	Answers              []CommandAnswer // of the first 20 peers, by id
+	More                 bool            // there are others: see REST.Answers
 
 	// How it was handed over; only of HandleCommands.
 	Attempt int           // over 1: it was handed over before
@@ -42,10 +45,19 @@ type CommandCounts struct {
 
 // A CommandAnswer is what one peer has said of a command.
 type CommandAnswer struct {
-	Peer    string
-	Status  string
-	Data    json.RawMessage // nil: none
-	Attempt int
+	Peer               string
+	Status             string
+	Data               json.RawMessage // nil: none
+	Attempt            int
+	SentAt, AnsweredAt Time        // AnsweredAt is zero until the peer answers
+	Late               *LateAnswer // what it answered after it had timed out; nil: nothing
+}
+
+// A LateAnswer is one that came after the peer's timeout.
+type LateAnswer struct {
+	Status     string
+	Data       json.RawMessage
+	AnsweredAt Time
 }
 
 // Ended says whether the status is final.
@@ -55,31 +67,52 @@ func (c *Command) Ended() bool { return c.Status != "waiting" && c.Status != "ac
 // those who are there now.
 type CommandOptions struct {
 	From           string        // who it says it is from; "": server
-	TTL            time.Duration // for how long it may be handed to peers that subscribe later
-	Timeout        time.Duration // for each peer's answer; 0: 30 s
+	TTL            time.Duration // for how long it may be handed to peers that subscribe later; up to 7 days
+	Timeout        time.Duration // for each peer's answer, 1 s to 24 h; 0: 30 s
 	Expect         int           // peers whose end completes it; 0: those who are subscribed by name
-	IdempotencyKey string
-	CollapseKey    string
-	Notify         string // a channel that hears how it goes on
+	IdempotencyKey string        // for a program that may send a command again after a crash; "": one of the call's own
+	CollapseKey    string        // stops the hand-over of earlier commands with the same key
+	Notify         string        // a channel that hears how it goes on
+	Rollout        *Rollout      // the pace of hand-over; nil: all at once
 }
 
-// waitAtOnce is how long one request waits for the end of a command. It is within the
-// time that the default HTTP client gives a request.
-const waitAtOnce = 10 * time.Second
+// A Rollout is the pace at which a command with a TTL is handed over.
+type Rollout struct {
+	PerMinute int    `json:"perMinute"`       // peers
+	Abort     *Abort `json:"abort,omitempty"` // when to stop; nil: never
+}
+
+// An Abort stops a rollout when FailedPct percent of the peers that have ended did not
+// succeed, once MinAnswered have ended (0: 1).
+type Abort struct {
+	FailedPct   int `json:"failedPct"`
+	MinAnswered int `json:"minAnswered,omitempty"`
+}
+
+const (
+	// waitAtOnce is how long one request waits for the end of a command. It is within the
+	// time that the default HTTP client gives a request.
+	waitAtOnce = 10 * time.Second
+	// createTries is how often a command is sent whose answer is lost.
+	createTries = 5
+	// retryRequest is the pause before a request is repeated, at least; up to as much again
+	// is random.
+	retryRequest = time.Second
+)
 
 // Command sends a command to a channel, and waits for its end as long as ctx lets it,
 // with as many requests as that takes. If ctx ends first, the error is ctx's, and the
 // Command says how far it has come; its ID is "" if it is not known to be sent.
+//
+// If the answer to the first request is lost, Command sends it again, up to 4 times. The
+// peers are handed the command once all the same: both requests have one idempotency
+// key. An HTTPClient of your own must give a request more than 10 s.
 func (r *REST) Command(ctx context.Context, channelName string, data any, opt CommandOptions) (Command, error) {
 	if err := channel.ValidateName(channelName); err != nil {
 		return Command{}, fmt.Errorf("client: command: %w", &Error{Code: protocol.InvalidChannel, Message: err.Error()})
 	}
-	body, err := opt.body(data, wait(ctx))
+	c, err := r.create(ctx, channelName, data, opt)
 	if err != nil {
-		return Command{}, err
-	}
-	var c Command
-	if err := r.post(ctx, "/channels/"+url.PathEscape(channelName)+"/commands", protocol.MaxBodyBytes, body, &c); err != nil {
 		return Command{}, fmt.Errorf("client: command to %q: %w", channelName, err)
 	}
 	for !c.Ended() {
@@ -90,18 +123,59 @@ func (r *REST) Command(ctx context.Context, channelName string, data any, opt Co
 			<-ctx.Done()
 			continue
 		}
+		asked := time.Now()
 		next, err := r.ReadCommand(ctx, c.ID)
 		switch {
 		case err == nil:
-			c = next
+			if c = next; !c.Ended() && time.Since(asked) < retryRequest { // it did not wait: too many do
+				pauseAfter(ctx, nil)
+			}
 		case ctx.Err() != nil:
-		case CodeOf(err) == protocol.BackendError || CodeOf(err) == protocol.RateLimited:
-			pause(ctx, time.Second)
+		case passing(err) || CodeOf(err) == protocol.RateLimited:
+			pauseAfter(ctx, err)
 		default:
 			return c, err
 		}
 	}
 	return c, nil
+}
+
+// create sends a command until there is an answer.
+func (r *REST) create(ctx context.Context, channelName string, data any, opt CommandOptions) (c Command, err error) {
+	if opt.IdempotencyKey == "" {
+		opt.IdempotencyKey = rand.Text()
+	}
+	for try := 1; ; try++ {
+		body, err := opt.body(data, wait(ctx))
+		if err != nil {
+			return c, err
+		}
+		err = r.post(ctx, "/channels/"+url.PathEscape(channelName)+"/commands", protocol.MaxBodyBytes, body, &c)
+		if err == nil || try == createTries || !passing(err) || ctx.Err() != nil {
+			return c, err
+		}
+		if pauseAfter(ctx, err); ctx.Err() != nil {
+			return c, fmt.Errorf("%w; the last attempt: %w", ctx.Err(), err)
+		}
+	}
+}
+
+// passing says whether an error may pass: it is not the service's word on the request.
+func passing(err error) bool {
+	if refused, ok := errors.AsType[*Error](err); ok {
+		return refused.Status >= http.StatusInternalServerError
+	}
+	_, ok := errors.AsType[*url.Error](err)
+	return ok || errors.Is(err, errCut)
+}
+
+// pauseAfter waits before another request, as long as the answer asked for.
+func pauseAfter(ctx context.Context, err error) {
+	d := retryRequest
+	if refused, ok := errors.AsType[*Error](err); ok {
+		d = max(d, min(refused.RetryAfter, maxAsked))
+	}
+	pause(ctx, d+mathrand.N(retryRequest))
 }
 
 func pause(ctx context.Context, d time.Duration) {
@@ -144,19 +218,25 @@ func (o *CommandOptions) body(data any, wait time.Duration) (json.RawMessage, er
 	if err != nil {
 		return nil, err
 	}
-	if o.TTL < 0 || o.Timeout < 0 || o.Expect < 0 {
-		return nil, errors.New("client: TTL, Timeout and Expect of a command must not be negative")
+	for name, d := range map[string]time.Duration{"TTL": o.TTL, "Timeout": o.Timeout} {
+		if d < 0 || d%time.Millisecond != 0 {
+			return nil, fmt.Errorf("client: %s of a command is %v; it must be whole milliseconds, and not negative", name, d)
+		}
+	}
+	if o.Expect < 0 {
+		return nil, fmt.Errorf("client: Expect of a command is %d; it must not be negative", o.Expect)
 	}
 	rest, err := encode(struct {
-		From           string `json:"from,omitempty"`
-		WaitMs         int64  `json:"waitMs"`
-		TTLMs          int64  `json:"ttlMs,omitempty"`
-		TimeoutMs      int64  `json:"timeoutMs,omitempty"`
-		Expect         int    `json:"expect,omitempty"`
-		IdempotencyKey string `json:"idempotencyKey,omitempty"`
-		CollapseKey    string `json:"collapseKey,omitempty"`
-		Notify         string `json:"notify,omitempty"`
-	}{o.From, wait.Milliseconds(), o.TTL.Milliseconds(), o.Timeout.Milliseconds(), o.Expect, o.IdempotencyKey, o.CollapseKey, o.Notify})
+		From           string   `json:"from,omitempty"`
+		WaitMs         int64    `json:"waitMs"`
+		TTLMs          int64    `json:"ttlMs,omitempty"`
+		TimeoutMs      int64    `json:"timeoutMs,omitempty"`
+		Expect         int      `json:"expect,omitempty"`
+		IdempotencyKey string   `json:"idempotencyKey"`
+		CollapseKey    string   `json:"collapseKey,omitempty"`
+		Notify         string   `json:"notify,omitempty"`
+		Rollout        *Rollout `json:"rollout,omitempty"`
+	}{o.From, wait.Milliseconds(), o.TTL.Milliseconds(), o.Timeout.Milliseconds(), o.Expect, o.IdempotencyKey, o.CollapseKey, o.Notify, o.Rollout})
 	if err != nil {
 		return nil, err
 	}

@@ -42,7 +42,7 @@ type Presence struct {
 	Channel string
 	Joined  []Member
 	Left    []Member
-	Missed  int // as in Message; if it is not 0, who is there can only be known by REST.Peers
+	Missed  int // as in Message; if it is not 0, who is there can only be known by REST.Members
 }
 
 // A Welcome is what the service says first on each connection (protocol §4.1).

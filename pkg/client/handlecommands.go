@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"fleetwire/pkg/channel"
 	"fleetwire/pkg/protocol"
 )
 
@@ -42,22 +44,17 @@ func WithConfirm() SubscribeOption { return func(s *subscription) { s.confirm = 
 // The answer is sent until the service has it, on whatever connection there is then. A
 // command that comes again is not done again: its answer is. ctx of the handler ends with
 // Close, and with ErrCancelled when the command is cancelled while handler does it. A
-// command that is cancelled before its turn is still done. Messages of the channel that
-// are no commands are not for handler.
+// command that is cancelled before its turn is not done, and answered with "rejected".
+// Messages of the channel that are no commands are not for handler.
 func (c *Client) HandleCommands(ctx context.Context, channelName string, handler func(context.Context, Command) (any, error), opts ...SubscribeOption) error {
 	if handler == nil {
 		return errors.New("client: HandleCommands needs a handler")
 	}
+	if channel.IsPattern(channelName) {
+		return fmt.Errorf("client: HandleCommands: %w", &Error{Code: protocol.InvalidChannel,
+			Message: "commands go to subscribers by name; " + strconv.Quote(channelName) + " is a pattern"})
+	}
 	h := &commandHandler{client: c, handle: handler, commands: make(chan Command, rememberedCommands)}
-	c.mu.Lock()
-	stopped := c.stopped
-	if stopped == nil {
-		c.working.Go(h.run)
-	}
-	c.mu.Unlock()
-	if stopped != nil {
-		return stopped
-	}
 	return c.Subscribe(ctx, channelName, h.take, opts...)
 }
 
@@ -75,6 +72,9 @@ type commandHandler struct {
 	client   *Client
 	handle   func(context.Context, Command) (any, error)
 	commands chan Command
+
+	mu      sync.Mutex
+	running bool // run does what is in commands
 }
 
 // take takes a message on the goroutine of handlers.
@@ -89,28 +89,47 @@ func (h *commandHandler) take(m Message) {
 	select {
 	case h.commands <- cmd:
 	case <-h.client.away:
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.running {
+		h.running = true
+		h.client.working.Go(h.run)
 	}
 }
 
+// run does commands until there are none.
 func (h *commandHandler) run() {
 	for {
 		select {
-		case cmd := <-h.commands:
-			h.do(cmd)
 		case <-h.client.away:
 			return
+		case cmd := <-h.commands:
+			h.do(cmd)
+		default:
+			if h.rest() {
+				return
+			}
 		}
 	}
 }
 
-// do does a command, unless it was done before, and answers it.
+// rest says whether there is nothing to do, and has take start run for what comes.
+func (h *commandHandler) rest() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.running = len(h.commands) > 0
+	return !h.running
+}
+
+// do does a command, unless it was done or cancelled before, and answers it.
 func (h *commandHandler) do(cmd Command) {
 	c := h.client
-	done := c.known.find(cmd.ID)
+	ctx, cancel := context.WithCancelCause(c.ctx)
+	defer cancel(nil)
+	done := c.known.begin(cmd.ID, cancel)
 	if done == nil {
-		ctx, cancel := context.WithCancelCause(c.ctx)
-		defer cancel(nil)
-		c.known.begin(cmd.ID, cancel)
 		c.insist(ctx, cmd.ID, "received", nil)
 		done = h.outcome(ctx, cmd)
 		c.known.end(cmd.ID, done)
@@ -193,33 +212,40 @@ type outcome struct {
 	data   any
 }
 
-// known are the commands that a client was handed last.
+// known are the commands that a client was handed last, or told that they are cancelled.
 type known struct {
 	mu      sync.Mutex
 	order   []string
-	done    map[string]*outcome // what was answered
+	done    map[string]*outcome // what was or will be answered
 	running map[string]context.CancelCauseFunc
 }
 
-func (k *known) find(id string) *outcome {
+// begin notes that a command runs, unless there is an answer already: it returns that.
+func (k *known) begin(id string, cancel context.CancelCauseFunc) *outcome {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.done[id]
-}
-
-func (k *known) begin(id string, cancel context.CancelCauseFunc) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	if done := k.done[id]; done != nil {
+		return done
+	}
 	if k.running == nil {
-		k.running, k.done = map[string]context.CancelCauseFunc{}, map[string]*outcome{}
+		k.running = map[string]context.CancelCauseFunc{}
 	}
 	k.running[id] = cancel
+	return nil
 }
 
 func (k *known) end(id string, o *outcome) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.running, id)
+	k.remember(id, o)
+}
+
+// remember notes the answer to a command; k.mu is held.
+func (k *known) remember(id string, o *outcome) {
+	if k.done == nil {
+		k.done = map[string]*outcome{}
+	}
 	k.done[id] = o
 	if k.order = append(k.order, id); len(k.order) > rememberedCommands {
 		delete(k.done, k.order[0])
@@ -227,12 +253,16 @@ func (k *known) end(id string, o *outcome) {
 	}
 }
 
-// cancel ends the context of the handler that has the command.
+// cancel ends the context of the handler that has the command. One that waits for its
+// turn will not be done.
 func (k *known) cancel(id string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if cancel := k.running[id]; cancel != nil {
+	switch cancel := k.running[id]; {
+	case cancel != nil:
 		cancel(ErrCancelled)
+	case k.done[id] == nil:
+		k.remember(id, &outcome{"rejected", ErrCancelled.Error()})
 	}
 }
 

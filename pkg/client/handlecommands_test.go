@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"fleetwire/pkg/protocol"
@@ -63,5 +64,68 @@ func TestHandleCommandsDoesEachOnce(t *testing.T) {
 		if done["one"] != 1 || done["two"] != 1 {
 			t.Errorf("done %v, want each once", done)
 		}
+	})
+}
+
+// A command that is cancelled while another is done does not run, whether or not its
+// message has come by then.
+func TestHandleCommandsSkipsTheCancelled(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fake) {
+		c := f.client()
+		p := f.welcome()
+		finish, done := make(chan bool), []string{}
+		subscribed := async(func() error {
+			return c.HandleCommands(t.Context(), "c", func(_ context.Context, cmd Command) (any, error) {
+				done = append(done, cmd.ID)
+				<-finish
+				return nil, nil
+			}, WithConfirm())
+		})
+		p.grant(protocol.TypeSubscribe, "c")
+		wantErr(t, <-subscribed, nil)
+		p.command("one", "1")
+		p.acks(p.wantAnswer("one", "received"))
+		p.command("two", "1")
+		p.say(`{"type":"command_cancelled","command":"two"}`)
+		p.say(`{"type":"command_cancelled","command":"three"}`)
+		p.command("three", "1")
+		p.command("four", "1")
+		finish <- true
+		p.acks(p.wantAnswer("one", "succeeded"))
+		for _, id := range []string{"two", "three"} {
+			skipped := p.wantAnswer(id, "rejected")
+			if string(skipped.Data) != `"the command was cancelled"` {
+				t.Errorf("%s: answered %s", id, skipped.Data)
+			}
+			p.acks(skipped)
+		}
+		p.acks(p.wantAnswer("four", "received"))
+		finish <- true
+		p.acks(p.wantAnswer("four", "succeeded"))
+		c.Close()
+		<-c.Done()
+		if got := strings.Join(done, " "); got != "one four" {
+			t.Errorf("done: %s; want one and four", got)
+		}
+	})
+}
+
+// The goroutine of a handler ends when it has nothing to do: a bubble ends with all its
+// goroutines, and this one closes no client before it looks.
+func TestHandleCommandsRests(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fake) {
+		c := f.client()
+		p := f.welcome()
+		for range 3 {
+			subscribed := async(func() error {
+				return c.HandleCommands(t.Context(), "c", func(context.Context, Command) (any, error) { return nil, nil })
+			})
+			p.grant(protocol.TypeSubscribe, "c")
+			wantErr(t, <-subscribed, nil)
+		}
+		p.command("one", "1")
+		p.acks(p.wantAnswer("one", "received"))
+		p.acks(p.wantAnswer("one", "succeeded"))
+		c.working.Wait()
 	})
 }

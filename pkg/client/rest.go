@@ -151,49 +151,6 @@ func (r *REST) Disconnect(ctx context.Context, peer string, revoke bool) (closed
 	return answer.Closed, nil
 }
 
-// Members returns who is subscribed to a channel by name, ordered by peer id. It
-// reads page after page: a peer that comes or goes meanwhile may be there or not.
-func (r *REST) Members(ctx context.Context, channelName string) ([]Member, error) {
-	if err := channel.ValidateName(channelName); err != nil {
-		return nil, fmt.Errorf("client: members: %w", &Error{Code: protocol.InvalidChannel, Message: err.Error()})
-	}
-	members := []Member{}
-	for cursor := ""; ; {
-		page, next, err := r.membersAfter(ctx, channelName, cursor)
-		if err != nil {
-			return nil, fmt.Errorf("client: members of %q: %w", channelName, err)
-		}
-		members = append(members, page...)
-		if next == "" {
-			return members, nil
-		}
-		cursor = next
-	}
-}
-
-// membersAfter reads one page. Without a next one, next is "".
-func (r *REST) membersAfter(ctx context.Context, channelName, cursor string) (page []Member, next string, err error) {
-	var answer struct {
-		Peers []struct {
-			PeerID   string
-			Metadata json.RawMessage
-		}
-		Cursor string
-	}
-	path := "/channels/" + url.PathEscape(channelName) + "/peers"
-	if cursor != "" {
-		path += "?cursor=" + url.QueryEscape(cursor)
-	}
-	if err := r.do(ctx, http.MethodGet, path, nil, &answer); err != nil {
-		return nil, "", err
-	}
-	page = make([]Member, len(answer.Peers))
-	for i, p := range answer.Peers {
-		page[i] = Member{p.PeerID, p.Metadata}
-	}
-	return page, answer.Cursor, nil
-}
-
 func addObject(body map[string]any, name string, object any) error {
 	if object == nil {
 		return nil
@@ -216,6 +173,9 @@ func (r *REST) post(ctx context.Context, path string, most int, body, answer any
 	}
 	return r.do(ctx, http.MethodPost, path, sent, answer)
 }
+
+// errCut: the answer ended before its end.
+var errCut = errors.New("reading the answer")
 
 // do makes one request and reads its answer.
 func (r *REST) do(ctx context.Context, method, path string, body []byte, answer any) error {
@@ -245,7 +205,7 @@ func (r *REST) do(ctx context.Context, method, path string, body []byte, answer 
 	}
 	text, err := io.ReadAll(io.LimitReader(response.Body, maxFrameBytes))
 	if err != nil {
-		return fmt.Errorf("reading the answer: %w", err)
+		return fmt.Errorf("%w: %w", errCut, err)
 	}
 	if err := json.Unmarshal(text, answer); err != nil {
 		return errors.New("the answer is not the service's JSON; is the URL right?")
