@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsutil"
 
 	"fleetwire/bench/internal/floor"
 	"fleetwire/bench/internal/load"
@@ -134,12 +135,12 @@ func TestADeviceAnswers(t *testing.T) {
 		_, _ = conn.Write(append(message, command[:len(command)/2]...))
 		_, _ = conn.Write(append(command[len(command)/2:], command...))
 		for range 2 {
-			f, err := ws.ReadFrame(conn)
+			text, err := wsutil.ReadClientText(conn)
 			if err != nil {
 				answers <- err.Error()
 				return
 			}
-			answers <- string(ws.UnmaskFrame(f).Payload)
+			answers <- string(text)
 		}
 	}))
 	p, ctx := newPool(t, 1)
