@@ -19,6 +19,7 @@ if holds(r, holder) then -- it has other metadata, or its answer was lost
   end
   return {r.epoch, 0}
 end
+local in_grace = r.online == '1' and r.holders == ''
 local stays = r.online == '1' and known > 0
 if ARGV[3] ~= '' then
   let_go(r, ARGV[3])
@@ -35,7 +36,9 @@ if back then
 end
 r.holders = r.holders == '' and holder or (r.holders .. ',' .. holder)
 r.metadata = ARGV[4]
-due_clear(KEYS[3], peer)
+if in_grace then
+  due_clear(KEYS[3], peer)
+end
 write_record(KEYS[1], peer, r)
 if back then
   publish(ARGV[6], ARGV[7], r, 1, ARGV[8], nobody)

@@ -15,7 +15,7 @@ for i = 4, #ARGV, 2 do
     if r and r.holders == '' and r.online == '1' then
       r.online = '0'
       redis.call('ZREM', KEYS[5], peer)
-      publish(ARGV[2], ARGV[i + 1], r, 1, ARGV[3] .. big(i, 8), nobody)
+      publish(ARGV[2], ARGV[i + 1], r, 1, ARGV[3] .. '\0\0\0\0\0\0' .. two(i), nobody)
       if remember == 0 or string.sub(peer, 1, 5) == 'anon_' then
         drop_record(KEYS[1], KEYS[2], peer)
       else

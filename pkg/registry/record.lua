@@ -20,8 +20,12 @@ local function read_record(value)
   return r
 end
 
+local function whole(n)
+  return string.format('%d', n)
+end
+
 local function write_record(key, peer, r)
-  redis.call('HSET', key, peer, string.format('%.0f', r.epoch) .. ' ' .. r.online .. ' ' .. r.since .. ' ' .. r.at .. ' ' .. r.code .. ' '
+  redis.call('HSET', key, peer, whole(r.epoch) .. ' ' .. r.online .. ' ' .. r.since .. ' ' .. r.at .. ' ' .. r.code .. ' '
     .. r.reason .. ' ' .. r.holders .. '\n' .. r.metadata)
 end
 
@@ -40,39 +44,30 @@ local function let_go(r, holder)
   return true
 end
 
-local function whole(ms)
-  return string.format('%.0f', ms)
+-- two is n, up to 65535, as two bytes, the higher first.
+local function two(n)
+  return string.char(math.floor(n / 256), n % 256)
 end
 
--- big is n as so many bytes, the highest first.
-local function big(n, bytes)
-  local text = ''
-  for _ = 1, bytes do
-    text = string.char(n % 256) .. text
-    n = math.floor(n / 256)
-  end
-  return text
-end
+local nobody = '\0\0\0\0\0\0\0\0'
 
 -- publish tells of a peer's state on its channel of connectivity, in an envelope of
 -- pkg/envelope with this version. id is 16 bytes, the id of the message; only is 8, the
--- connection that it is for, or 0. '' for a channel: there is none.
+-- connection that it is for, or nobody. '' for a channel: there is none.
 local function publish(topics, channel, r, version, id, only)
   if channel == '' then
     return
   end
   local data
   if r.online == '1' then
-    data = '{"online":true,"epoch":' .. string.format('%.0f', r.epoch) .. ',"at":' .. r.since .. '}'
+    data = '{"online":true,"epoch":' .. whole(r.epoch) .. ',"at":' .. r.since .. '}'
   else
-    data = '{"online":false,"epoch":' .. string.format('%.0f', r.epoch) .. ',"at":' .. r.at .. ',"reason":"' .. r.reason .. '","code":' .. r.code .. '}'
+    data = '{"online":false,"epoch":' .. whole(r.epoch) .. ',"at":' .. r.at .. ',"reason":"' .. r.reason .. '","code":' .. r.code .. '}'
   end
   local body = '{"type":"message","channel":"' .. channel .. '","from":"_system","data":' .. data .. '}'
-  local header = #body < 126 and string.char(129, #body) or (string.char(129, 126) .. big(#body, 2))
-  redis.call('PUBLISH', topics .. channel, string.char(version) .. id .. only .. big(#data, 4) .. big(0, 2) .. header .. body)
+  local header = #body < 126 and string.char(129, #body) or ('\129\126' .. two(#body))
+  redis.call('PUBLISH', topics .. channel, string.char(version) .. id .. only .. '\0\0' .. two(#data) .. '\0\0' .. header .. body)
 end
-
-local nobody = big(0, 8)
 
 -- drop_record forgets a peer.
 local function drop_record(peers, index, peer)
