@@ -79,6 +79,14 @@ func (b backend) Publish(ctx context.Context, m publish.Message) publish.Result 
 	return publish.Result{Subscribers: 3}
 }
 
+func (b backend) Submit(m publish.Message, done publish.Completion) *protocol.Error {
+	if refused := b.Check(m); refused != nil {
+		return refused
+	}
+	done.Published(b.Publish(context.Background(), m))
+	return nil
+}
+
 func (backend) Report(_ context.Context, app *apps.App) (usage.Report, error) {
 	return usage.Report{AppID: app.ID, PeriodStartUnix: 1767225600, PeriodEndUnix: 1769904000, ConcurrentNow: 7, Plan: usage.Plan{Name: "dev"}}, nil
 }
@@ -238,6 +246,7 @@ func (r request) send() answer {
 var good = []request{
 	{path: "/v1/tokens", method: "post", body: `{"peerId":"camera-001","channels":["devices/camera-001/*"],"permissions":["publish"],"expiresInSec":60,"metadata":{"a":1},"peerMetadata":{}}`},
 	{path: "/v1/channels/{channel}/publish", method: "post", target: "/v1/channels/devices%2Fcamera-001%2Fcommands/publish", body: `{"data":{"cmd":"reboot"},"from":"operator-3","peerMetadata":{"name":"x"}}`},
+	{path: "/v1/publish", method: "post", body: `{"messages":[{"channel":"devices/a","data":{"cmd":"reboot"},"from":"operator-3","peerMetadata":{"name":"x"}},{"channel":"fleets/a","data":1}]}`},
 	{path: "/v1/channels/{channel}/peers", method: "get", target: "/v1/channels/devices%2Fcamera-001%2Fcommands/peers"},
 	{path: "/v1/channels/{channel}/peers", method: "get", target: "/v1/channels/devices%2Fcamera-001%2Fcommands/peers?limit=2&cursor=YQ"},
 	{path: "/v1/channels/{channel}/peers", method: "get", target: "/v1/channels/devices%2Fcamera-001%2Fcommands/peers?limit=0"},
@@ -330,7 +339,7 @@ var answers = sync.OnceValue(func() (all []answer) {
 		variant(func(r *request) { r.backend.limit = "panic" })
 		if r.method == "post" {
 			variant(func(r *request) { r.body = `[]` })
-			variant(func(r *request) { r.body = `{"data":"` + strings.Repeat("x", protocol.MaxTokenBodyBytes) + `"}` })
+			variant(func(r *request) { r.body = `{"data":"` + strings.Repeat("x", protocol.MaxPublishBodyBytes) + `"}` })
 			variant(func(r *request) { r.contentType = "text/plain" })
 		} else {
 			variant(func(r *request) { r.target = query(*r) + "unknown=1" })

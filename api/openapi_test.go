@@ -81,6 +81,9 @@ func checkRESTLimits(d *document) []string {
 		{request("metadata", "x-maxBytes"), protocol.MaxMetadataBytes},
 		{request("peerMetadata", "x-maxBytes"), protocol.MaxPeerMetadataBytes},
 		{schema("PublishRequest", "properties", "peerMetadata", "x-maxBytes"), protocol.MaxPeerMetadataBytes},
+		{schema("PublishManyRequest", "properties", "messages", "maxItems"), protocol.MaxPublishMessages},
+		{schema("PublishManyRequest", "properties", "messages", "items", "properties", "peerMetadata", "x-maxBytes"), protocol.MaxPeerMetadataBytes},
+		{schema("PublishedMany", "properties", "results", "maxItems"), protocol.MaxPublishMessages},
 		{schema("CommandRequest", "properties", "waitMs", "default"), int(command.DefaultWait.Milliseconds())},
 		{schema("CommandRequest", "properties", "waitMs", "maximum"), int(command.MaxWait.Milliseconds())},
 		{schema("CommandRequest", "properties", "ttlMs", "maximum"), int(command.MaxTTL.Milliseconds())},
@@ -136,10 +139,12 @@ func sorted(v any) any {
 // say it.
 func checkProse(d *document) []string {
 	return says(d, map[string][]string{
-		fmt.Sprintf("at most %d KiB (%d bytes)", protocol.MaxBodyBytes>>10, protocol.MaxBodyBytes):                     {"info", "description"},
-		fmt.Sprintf("`POST /v1/tokens` %d KiB (%d bytes)", protocol.MaxTokenBodyBytes>>10, protocol.MaxTokenBodyBytes): {"info", "description"},
-		fmt.Sprintf("At most %d KiB (%d bytes)", protocol.MaxMetadataBytes>>10, protocol.MaxMetadataBytes):             {"components", "schemas", "TokenRequest", "properties", "metadata", "description"},
-		fmt.Sprintf("At most %d KiB (%d bytes)", protocol.MaxPeerMetadataBytes>>10, protocol.MaxPeerMetadataBytes):     {"components", "schemas", "TokenRequest", "properties", "peerMetadata", "description"},
+		fmt.Sprintf("at most %d KiB (%d bytes)", protocol.MaxBodyBytes>>10, protocol.MaxBodyBytes):                          {"info", "description"},
+		fmt.Sprintf("`POST /v1/tokens` %d KiB (%d bytes)", protocol.MaxTokenBodyBytes>>10, protocol.MaxTokenBodyBytes):      {"info", "description"},
+		fmt.Sprintf("`POST /v1/publish` %d KiB (%d bytes)", protocol.MaxPublishBodyBytes>>10, protocol.MaxPublishBodyBytes): {"info", "description"},
+		fmt.Sprintf("at most %d KiB (%d bytes)", protocol.MaxBodyBytes>>10, protocol.MaxBodyBytes) + ".":                    {"components", "schemas", "PublishManyRequest", "properties", "messages", "items", "description"},
+		fmt.Sprintf("At most %d KiB (%d bytes)", protocol.MaxMetadataBytes>>10, protocol.MaxMetadataBytes):                  {"components", "schemas", "TokenRequest", "properties", "metadata", "description"},
+		fmt.Sprintf("At most %d KiB (%d bytes)", protocol.MaxPeerMetadataBytes>>10, protocol.MaxPeerMetadataBytes):          {"components", "schemas", "TokenRequest", "properties", "peerMetadata", "description"},
 	})
 }
 

@@ -1,28 +1,28 @@
-// Package publish serves POST /v1/channels/{channel}/publish (protocol §5): a
-// backend sends one message to everyone who is subscribed to a channel. The
-// message goes through the same door as those of connections, pkg/publish, so
+// Package publish serves POST /v1/channels/{channel}/publish and POST /v1/publish
+// (protocol §5): a backend sends one message, or many, to everyone who is subscribed to a
+// channel. The messages go through the same door as those of connections, pkg/publish, so
 // what is true of a message there is true here.
 //
-// A request asks Redis once: the token that it takes from its key's bucket
+// A request with one message asks Redis once: the token that it takes from its key's bucket
 // (protocol §6) is asked for together with the publishing. See [New].
 package publish
 
 import (
 	"context"
 	"net/http"
+	"strconv"
 
 	"fleetwire/functions/internal/api"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/auth"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
 )
 
-// Route is where the handler of [New] belongs.
-var Route = api.Route{Method: http.MethodPost, Path: "/v1/channels/{channel}/publish", Function: "publish"}
-
-// defaultFrom is who a message is from when the body does not say.
-const defaultFrom = "server"
+// The routes of the handlers.
+var (
+	Route     = api.Route{Method: http.MethodPost, Path: "/v1/channels/{channel}/publish", Function: "publish"}
+	ManyRoute = api.Route{Method: http.MethodPost, Path: "/v1/publish", Function: "publish"}
+)
 
 // Publisher is the door for messages: [publish.Service].
 type Publisher interface {
@@ -32,9 +32,12 @@ type Publisher interface {
 	// Publish checks the same, then takes the message's token, if it asks for
 	// that, and the quota, publishes, and waits until Redis has taken the message.
 	Publish(ctx context.Context, m publish.Message) publish.Result
+	// Submit checks the same, and hands the message on; done is told what became of it,
+	// unless there is an error.
+	Submit(m publish.Message, done publish.Completion) *protocol.Error
 }
 
-// New makes the handler. A body is
+// New makes the handler of both routes. A body with one message is
 //
 //	{"data", "from"? = "server", "peerMetadata"?}
 //
@@ -47,12 +50,17 @@ type Publisher interface {
 // request is looked at first, without an answer. If nothing is wrong with it, its
 // token is taken in the same step that publishes it. If something is, its token
 // is taken by itself, and it is told what is wrong only if it got one.
-func New(c api.Config, publisher Publisher) *api.Endpoint {
+func New(c api.Config, publisher Publisher) http.Handler {
+	return api.NewRouter(c, nil, Endpoints(c, publisher)...)
+}
+
+// Endpoints makes the endpoints of both routes.
+func Endpoints(c api.Config, publisher Publisher) []*api.Endpoint {
 	if publisher == nil {
-		panic("publish.New: a Publisher is required")
+		panic("publish.Endpoints: a Publisher is required")
 	}
 	h := &handler{Config: c, publisher: publisher}
-	return api.NewTakingToken(c, Route, h.serve)
+	return []*api.Endpoint{api.NewTakingToken(c, Route, h.one), api.New(c, ManyRoute, h.many)}
 }
 
 type handler struct {
@@ -61,8 +69,9 @@ type handler struct {
 	over      api.OverRate
 }
 
-func (h *handler) serve(w http.ResponseWriter, r *http.Request, key *apps.Key) error {
-	m, wrong := h.readMessage(w, r, key)
+// one serves POST /v1/channels/{channel}/publish.
+func (h *handler) one(w http.ResponseWriter, r *http.Request, key *apps.Key) error {
+	m, wrong := h.readOne(w, r, key)
 	m.TakeToken = wrong == nil && !h.over.Lately(key, h.Time())
 	if !m.TakeToken {
 		if err := h.Config.TakeToken(w, r, key); err != nil {
@@ -75,7 +84,8 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, key *apps.Key) e
 	result := h.publisher.Publish(r.Context(), m)
 	switch {
 	case result.Err == nil:
-		return api.WriteJSON(w, response{Channel: m.Channel, Subscribers: result.Subscribers})
+		api.Write(w, http.StatusOK, appendPublished(nil, m.Channel, &result))
+		return nil
 	case result.Err.Code == protocol.RateLimited:
 		h.over.Note(key, h.Time())
 		return api.RateLimited(w, key, result.RetryAfter)
@@ -85,50 +95,9 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, key *apps.Key) e
 	return result.Err
 }
 
-type response struct {
-	Channel     string `json:"channel"`
-	Subscribers int64  `json:"subscribers"`
-}
-
-// readMessage finds all that is wrong with a request without asking Redis.
-func (h *handler) readMessage(w http.ResponseWriter, r *http.Request, key *apps.Key) (m publish.Message, err error) {
-	body, err := api.ReadObject(w, r, protocol.MaxBodyBytes, "data", "from", "peerMetadata")
-	if err != nil {
-		return m, err
-	}
-	from, given, err := body.String("from", protocol.InvalidPeerID)
-	if err != nil {
-		return m, err
-	}
-	if !given {
-		from = defaultFrom
-	}
-	metadata, err := body.Object("peerMetadata", protocol.MaxPeerMetadataBytes)
-	if err != nil {
-		return m, err
-	}
-	data, given := body.Raw("data")
-	if !given {
-		return m, protocol.Errorf(protocol.MissingData, "data is missing; it may be any JSON value, null included")
-	}
-	if !protocol.ValidPeerID(from) {
-		return m, protocol.Errorf(protocol.InvalidPeerID,
-			"from %s will not do; it must be 1–%d printable ASCII characters", api.Quote(from), protocol.MaxPeerIDBytes)
-	}
-	name, err := api.Channel(r)
-	if err != nil {
-		return m, err
-	}
-	m = publish.Message{
-		Grant:            auth.KeyGrant(key, from, metadata),
-		Channel:          name,
-		From:             from,
-		FromMetadata:     metadata,
-		Data:             data,
-		CountSubscribers: true,
-	}
-	if refused := h.publisher.Check(m); refused != nil {
-		return m, refused
-	}
-	return m, nil
+// appendPublished appends what a published message is answered with.
+func appendPublished(b []byte, channel string, r *publish.Result) []byte {
+	b = protocol.AppendString(append(b, `{"channel":`...), channel)
+	b = strconv.AppendInt(append(b, `,"subscribers":`...), r.Subscribers, 10)
+	return append(b, '}')
 }

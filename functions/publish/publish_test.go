@@ -33,6 +33,16 @@ func (d *door) Publish(_ context.Context, m publish.Message) publish.Result {
 	return d.result
 }
 
+// Submit answers at once.
+func (d *door) Submit(m publish.Message, done publish.Completion) *protocol.Error {
+	if d.refuse != nil {
+		return d.refuse
+	}
+	done.Published(d.Publish(context.Background(), m))
+	done.Flush()
+	return nil
+}
+
 func post(t *testing.T, publisher Publisher, target, body string) *httptest.ResponseRecorder {
 	t.Helper()
 	config, log := apitest.Config(t)
@@ -152,8 +162,8 @@ func TestRefusedRequests(t *testing.T) {
 		{"array as peerMetadata", path, `{"data":1,"peerMetadata":[]}`, 400, `{"error":"invalid_request","message":"peerMetadata must be a JSON object, got an array"}`},
 		{"peerMetadata over its bound", path, `{"data":1,"peerMetadata":{"k":"` + strings.Repeat("x", 4096-7) + `"}}`, 400, `{"error":"invalid_request","message":"peerMetadata is 4097 bytes long as compact JSON; at most 4096 are allowed"}`},
 		{"body over its bound", path, `{"data":"` + strings.Repeat("x", 32<<10) + `"}`, 413, `{"error":"invalid_request","message":"the body is larger than 32768 bytes, the most that is taken"}`},
-		{"another path", "/v1/channels/devices%2Fa/peers", `{"data":1}`, 404, `{"error":"not_found","message":"nothing is served at this path; there is POST /v1/channels/{channel}/publish"}`},
-		{"no channel segment", "/v1/channels/publish", `{"data":1}`, 404, `{"error":"not_found","message":"nothing is served at this path; there is POST /v1/channels/{channel}/publish"}`},
+		{"another path", "/v1/channels/devices%2Fa/peers", `{"data":1}`, 404, `{"error":"not_found","message":"nothing is served at this path; there is POST /v1/channels/{channel}/publish, POST /v1/publish"}`},
+		{"no channel segment", "/v1/channels/publish", `{"data":1}`, 404, `{"error":"not_found","message":"nothing is served at this path; there is POST /v1/channels/{channel}/publish, POST /v1/publish"}`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

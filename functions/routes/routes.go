@@ -42,13 +42,13 @@ type Config struct {
 
 // All lists every route, so that a deployment can be held against it.
 func All() []Route {
-	return []Route{tokens.Route, publish.Route, commands.CreateRoute, commands.ListRoute, commands.AnswersRoute, commands.ReadRoute, commands.CancelRoute, peers.ListRoute, peers.AllRoute, peers.OneRoute, peers.DisconnectRoute, usage.Route, usage.ChannelsRoute, usage.PeersRoute}
+	return []Route{tokens.Route, publish.Route, publish.ManyRoute, commands.CreateRoute, commands.ListRoute, commands.AnswersRoute, commands.ReadRoute, commands.CancelRoute, peers.ListRoute, peers.AllRoute, peers.OneRoute, peers.DisconnectRoute, usage.Route, usage.ChannelsRoute, usage.PeersRoute}
 }
 
 // New makes the handler of all routes ([api.Router]).
 func New(c Config) http.Handler {
 	shared := api.Config{Apps: c.Apps, Limiter: c.Limiter, Log: c.Log, Now: c.Now}
-	endpoints := []*api.Endpoint{tokens.New(shared), publish.New(shared, c.Publisher)}
+	endpoints := append([]*api.Endpoint{tokens.New(shared)}, publish.Endpoints(shared, c.Publisher)...)
 	if c.Commands != nil {
 		endpoints = append(endpoints, commands.Endpoints(shared, commands.Config{Commands: c.Commands})...)
 	}

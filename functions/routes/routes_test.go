@@ -31,6 +31,11 @@ func (echo) Publish(context.Context, publish.Message) publish.Result {
 	return publish.Result{Subscribers: 3}
 }
 
+func (e echo) Submit(m publish.Message, done publish.Completion) *protocol.Error {
+	done.Published(e.Publish(context.Background(), m))
+	return nil
+}
+
 // blank knows of no usage.
 type blank struct{}
 
@@ -105,7 +110,7 @@ func handler(t *testing.T) (http.Handler, *apitest.Log) {
 }
 
 func TestDispatch(t *testing.T) {
-	const nothing = `{"error":"not_found","message":"nothing is served at this path; there is POST /v1/tokens, POST /v1/channels/{channel}/publish, POST /v1/channels/{channel}/commands, GET /v1/channels/{channel}/commands, GET /v1/commands/{id}/answers, GET /v1/commands/{id}, DELETE /v1/commands/{id}, GET /v1/channels/{channel}/peers, GET /v1/peers, GET /v1/peers/{peer}, DELETE /v1/peers/{peer}, GET /v1/usage, GET /v1/usage/channels, GET /v1/usage/peers"}`
+	const nothing = `{"error":"not_found","message":"nothing is served at this path; there is POST /v1/tokens, POST /v1/channels/{channel}/publish, POST /v1/publish, POST /v1/channels/{channel}/commands, GET /v1/channels/{channel}/commands, GET /v1/commands/{id}/answers, GET /v1/commands/{id}, DELETE /v1/commands/{id}, GET /v1/channels/{channel}/peers, GET /v1/peers, GET /v1/peers/{peer}, DELETE /v1/peers/{peer}, GET /v1/usage, GET /v1/usage/channels, GET /v1/usage/peers"}`
 	tests := []struct {
 		method, target string
 		status         int
@@ -117,6 +122,9 @@ func TestDispatch(t *testing.T) {
 		{"POST", "/v1/channels/devices//a/publish", 200, `{"channel":"devices//a","subscribers":3}`, ""},
 		{"POST", "/v1/channels/a/../b/publish", 200, `{"channel":"a/../b","subscribers":3}`, ""}, // for the door to refuse
 		{"POST", "/v1/channels/v1/tokens/publish", 200, `{"channel":"v1/tokens","subscribers":3}`, ""},
+		{"POST", "/v1/publish", 400, `{"error":"invalid_request","message":"there is no field \"data\"; the fields are messages"}`, ""},
+		{"POST", "/v1/publish/", 400, `{"error":"invalid_request"`, ""},
+		{"GET", "/v1/publish", 405, `{"error":"method_not_allowed","message":"/v1/publish takes POST only"}`, "POST"},
 		{"POST", "/v1/tokens", 400, `{"error":"invalid_request","message":"there is no field \"data\"`, ""},
 		{"GET", "/v1/usage", 200, `{"appId":"app_demo","periodStartUnix":0,`, ""},
 		{"GET", "/v1/usage/channels?limit=5", 200, `{"channels":[],"cursor":null}`, ""},
@@ -229,7 +237,7 @@ func TestAllRoutesAreServed(t *testing.T) {
 		}
 	}
 	for _, route := range []string{
-		"POST /v1/tokens", "POST /v1/channels/{channel}/publish",
+		"POST /v1/tokens", "POST /v1/channels/{channel}/publish", "POST /v1/publish",
 		"GET /v1/channels/{channel}/peers", "GET /v1/usage", "GET /v1/usage/channels", "GET /v1/usage/peers",
 	} {
 		if !seen[route] {
@@ -243,7 +251,7 @@ func TestWithoutUsage(t *testing.T) {
 	config, _ := apitest.Config(t)
 	h := routes.New(routes.Config{Apps: config.Apps, Limiter: config.Limiter, Publisher: echo{}, Log: config.Log, Now: config.Now})
 	apitest.Want(t, apitest.Do(h, apitest.Request("GET", "/v1/usage", "")), 404,
-		`{"error":"not_found","message":"nothing is served at this path; there is POST /v1/tokens, POST /v1/channels/{channel}/publish"}`)
+		`{"error":"not_found","message":"nothing is served at this path; there is POST /v1/tokens, POST /v1/channels/{channel}/publish, POST /v1/publish"}`)
 }
 
 // An observer hears of every request once: route, method and status.

@@ -6,6 +6,7 @@ locals {
   routes = [
     { method = "POST", path = "/v1/tokens", function = "tokens" },
     { method = "POST", path = "/v1/channels/{channel}/publish", function = "publish" },
+    { method = "POST", path = "/v1/publish", function = "publish" },
     { method = "POST", path = "/v1/channels/{channel}/commands", function = "commands" },
     { method = "GET", path = "/v1/channels/{channel}/commands", function = "commands" },
     { method = "GET", path = "/v1/commands/{id}/answers", function = "commands" },

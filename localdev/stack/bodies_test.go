@@ -84,6 +84,26 @@ func TestChunksThatAreTooMany(t *testing.T) {
 	wantAnswer(t, in, 413, "invalid_request")
 }
 
+// The body of many messages may be longer than all others, in one piece or in chunks.
+func TestTheBodyOfManyMessages(t *testing.T) {
+	addr, _ := serve(t)
+	const message, most = `{"channel":"devices/a","data":"`, 256 << 10
+	long := message + strings.Repeat("x", 30<<10) + `"},`
+	body := `{"messages":[` + strings.Repeat(long, 8) + message
+	body += strings.Repeat("x", most-len(body)-len(`"}]}`)) + `"}]}`
+	for _, path := range []string{"/v1/publish", "/v1/publish/"} {
+		head := "POST " + path + " HTTP/1.1\r\nHost: x\r\n" + credential
+		_, in := open(t, addr, fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", head, len(body), body))
+		wantAnswer(t, in, 200, strings.Repeat(`{"channel":"devices/a","subscribers":0},`, 8))
+		_, in = open(t, addr, fmt.Sprintf("%sTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", head, len(body), body))
+		wantAnswer(t, in, 200, `{"channel":"devices/a","subscribers":0}`)
+		_, in = open(t, addr, fmt.Sprintf("%sContent-Length: %d\r\n\r\n", head, most+1))
+		wantAnswer(t, in, 413, "262144")
+		_, in = open(t, addr, fmt.Sprintf("%sTransfer-Encoding: chunked\r\n\r\n%x\r\n%s \r\n", head, most+1, body))
+		wantAnswer(t, in, 413, "invalid_request")
+	}
+}
+
 // The largest token there can be is minted from a body that spells it as Python does,
 // each character beyond ASCII as \uXXXX.
 func TestMintTheLargestToken(t *testing.T) {

@@ -68,6 +68,8 @@
 //	silence from a connection       75 s      InactivityLimit        else close 4000
 //	a REST body                     32 KiB    MaxBodyBytes           else 413
 //	the body of POST /v1/tokens     128 KiB   MaxTokenBodyBytes      else 413
+//	the body of POST /v1/publish    256 KiB   MaxPublishBodyBytes    else 413
+//	messages of POST /v1/publish    100       MaxPublishMessages     else 400
 //	a token's channels              100       MaxTokenChannels       else close 4001
 //	a token's permissions           16        MaxTokenPermissions    else close 4001
 //	a token's metadata              8 KiB     MaxMetadataBytes       else close 4001

@@ -16,6 +16,8 @@ const (
 	// MaxTokenBodyBytes bounds the body of POST /v1/tokens, which can hold all that §3 allows, with each
 	// character outside ASCII written as \uXXXX.
 	MaxTokenBodyBytes = 128 << 10
+	// MaxPublishBodyBytes bounds the body of POST /v1/publish, whose messages are MaxBodyBytes each at most.
+	MaxPublishBodyBytes = 256 << 10
 
 	// MaxRequestIDBytes bounds a frame's requestId, counted after unescaping (protocol §4.2).
 	MaxRequestIDBytes = 128
@@ -49,6 +51,9 @@ const (
 	// MaxSubscriptions bounds one connection's subscriptions, exact and wildcard together;
 	// one more gets channel_limit_exceeded (protocol §4.4).
 	MaxSubscriptions = 100
+
+	// MaxPublishMessages bounds the messages of one POST /v1/publish (protocol §5).
+	MaxPublishMessages = 100
 
 	// MaxTokenChannels bounds a token's `channels` (protocol §3).
 	MaxTokenChannels = 100

@@ -22,9 +22,10 @@ import (
 const (
 	// headerBytes is room for the longest token in the URL, and for other headers.
 	headerBytes = auth.MaxTokenBytes + 8<<10
-	// bodyBytes is what is read of a REST body before 413; the handlers' own limits
-	// (protocol §5) are at or below it.
-	bodyBytes = protocol.MaxTokenBodyBytes
+	// bodyBytes is what is read of a REST body before 413, and longestBody that of
+	// POST /v1/publish; the handlers' own limits (protocol §5) are at or below it.
+	bodyBytes   = protocol.MaxTokenBodyBytes
+	longestBody = protocol.MaxPublishBodyBytes
 	// readTimeout bounds how long a request may take to arrive.
 	readTimeout = 15 * time.Second
 )
@@ -129,7 +130,7 @@ func (d *Door) Serve(l net.Listener) error {
 	server := d.app.Server()
 	server.Logger = quiet{d.Log}
 	patience := server.ReadTimeout
-	return d.app.Listener(intake.Listen(impatient{l, patience}, headerBytes, bodyBytes, patience))
+	return d.app.Listener(intake.Listen(impatient{l, patience}, headerBytes, longestBody, patience))
 }
 
 // Shutdown stops accepting, and waits for the requests under way until ctx ends.

@@ -59,10 +59,15 @@ func splitTarget(target string) (path, query string) {
 // closes. Too long a body is refused in the same way, by its Content-Length.
 func (d *Door) beforeBody(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	length := h.ContentLength() // -1: chunked, -2: none
-	if (length > 0 || length == -1) && !d.readsBody(h, length) {
+	path, _ := splitTarget(string(h.RequestURI()))
+	most := bodyBytes
+	if strings.TrimSuffix(path, "/") == "/v1/publish" {
+		most = longestBody
+	}
+	if (length > 0 || length == -1) && (length > most || !d.readsBody(h, path)) {
 		leaveBody(h)
 	}
-	return fasthttp.RequestConfig{}
+	return fasthttp.RequestConfig{MaxRequestBodySize: most}
 }
 
 // leaveBody has the server answer without the body, and close the connection.
@@ -72,8 +77,8 @@ func leaveBody(h *fasthttp.RequestHeader) {
 	h.SetConnectionClose()
 }
 
-func (d *Door) readsBody(h *fasthttp.RequestHeader, length int) bool {
-	if path, _ := splitTarget(string(h.RequestURI())); d.rest == nil || length > bodyBytes || isSocketPath(path) {
+func (d *Door) readsBody(h *fasthttp.RequestHeader, path string) bool {
+	if d.rest == nil || isSocketPath(path) {
 		return false
 	}
 	authorization := h.PeekAll("Authorization")

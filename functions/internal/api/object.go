@@ -35,21 +35,40 @@ func ReadObject(w http.ResponseWriter, r *http.Request, most int64, known ...str
 	if err != nil {
 		return Object{}, err
 	}
-	o := Object{members: make(map[string][]byte, len(known))}
-	var bad *protocol.Error
-	err = protocol.ScanObject(body, func(name string, value []byte) error {
-		if bad = o.add(name, value, known); bad != nil {
-			return bad
-		}
-		return nil // a nil *protocol.Error in an error is not nil
-	})
-	if bad != nil {
-		return Object{}, bad
+	o, refused, err := read(body, "", known)
+	if refused != nil {
+		return Object{}, refused
 	}
 	if err != nil {
 		return Object{}, protocol.Errorf(protocol.InvalidRequest, "the body must be a JSON object with the fields %s: %v", strings.Join(known, ", "), err)
 	}
 	return o, nil
+}
+
+// read reads an object. Unknown fields, and those that are there twice, are refused; err is
+// for what is no object.
+func read(object []byte, within string, known []string) (o Object, refused *protocol.Error, err error) {
+	o = Object{members: make(map[string][]byte, len(known)), within: within}
+	err = protocol.ScanObject(object, func(name string, value []byte) error {
+		if refused = o.add(name, value, known); refused != nil {
+			return refused
+		}
+		return nil // a nil *protocol.Error in an error is not nil
+	})
+	return o, refused, err
+}
+
+// ReadItem reads an object that is an item of an array, as [Object.Items] gives it, by the
+// rules of ReadObject. what names it in errors: "a message".
+func ReadItem(item []byte, what string, known ...string) (Object, error) {
+	if item[0] != '{' {
+		return Object{}, wrongType(what, item, "an object with the fields "+strings.Join(known, ", "))
+	}
+	o, refused, err := read(item, "", known)
+	if refused != nil {
+		return Object{}, refused
+	}
+	return o, err
 }
 
 // Member reads an object within the object, with no other fields than known and none of
@@ -59,21 +78,35 @@ func (o Object) Member(name string, known ...string) (m Object, given bool, err 
 	if !given {
 		return Object{}, false, nil
 	}
-	m = Object{members: make(map[string][]byte, len(known)), within: o.within + name + "."}
 	if value[0] != '{' {
-		return m, true, wrongType(o.within+name, value, "an object with the fields "+strings.Join(known, ", "))
+		return Object{}, true, wrongType(o.within+name, value, "an object with the fields "+strings.Join(known, ", "))
 	}
-	var bad *protocol.Error
-	err = protocol.ScanObject(value, func(field string, value []byte) error {
-		if bad = m.add(field, value, known); bad != nil {
-			return bad
-		}
-		return nil
-	})
-	if bad != nil {
-		return m, true, bad
+	m, refused, err := read(value, o.within+name+".", known)
+	if refused != nil {
+		return m, true, refused
 	}
 	return m, true, err
+}
+
+// Items reads an array of 1 to most values, each verbatim. what names them in errors:
+// "messages".
+func (o Object) Items(name, what string, most int) ([]json.RawMessage, error) {
+	want := fmt.Sprintf("an array of 1 to %d %s", most, what)
+	value, given := o.members[name]
+	if !given {
+		return nil, protocol.Errorf(protocol.InvalidRequest, "%s is missing; it must be %s", name, want)
+	}
+	if value[0] != '[' {
+		return nil, wrongType(name, value, want)
+	}
+	var items []json.RawMessage
+	if err := json.Unmarshal(value, &items); err != nil {
+		return nil, fmt.Errorf("split %s: %w", name, err)
+	}
+	if len(items) == 0 || len(items) > most {
+		return nil, protocol.Errorf(protocol.InvalidRequest, "%s has %d entries; it must be %s", name, len(items), want)
+	}
+	return items, nil
 }
 
 // add takes in one member, unless it is unknown or there already.

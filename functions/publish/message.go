@@ -1,0 +1,65 @@
+package publish
+
+import (
+	"net/http"
+
+	"fleetwire/functions/internal/api"
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/auth"
+	"fleetwire/pkg/protocol"
+	"fleetwire/pkg/publish"
+)
+
+// defaultFrom is who a message is from when the body does not say.
+const defaultFrom = "server"
+
+// fields are those of a message in a body.
+var fields = []string{"data", "from", "peerMetadata"}
+
+// readOne finds all that is wrong with a request of one message without asking Redis.
+func (h *handler) readOne(w http.ResponseWriter, r *http.Request, key *apps.Key) (m publish.Message, err error) {
+	body, err := api.ReadObject(w, r, protocol.MaxBodyBytes, fields...)
+	if err != nil {
+		return m, err
+	}
+	if m, err = readMessage(body, key); err != nil {
+		return m, err
+	}
+	if m.Channel, err = api.Channel(r); err != nil {
+		return m, err
+	}
+	if refused := h.publisher.Check(m); refused != nil {
+		return m, refused
+	}
+	return m, nil
+}
+
+// readMessage reads a message from the object that says what it is, but for its channel.
+func readMessage(body api.Object, key *apps.Key) (m publish.Message, err error) {
+	from, given, err := body.String("from", protocol.InvalidPeerID)
+	if err != nil {
+		return m, err
+	}
+	if !given {
+		from = defaultFrom
+	}
+	metadata, err := body.Object("peerMetadata", protocol.MaxPeerMetadataBytes)
+	if err != nil {
+		return m, err
+	}
+	data, given := body.Raw("data")
+	if !given {
+		return m, protocol.Errorf(protocol.MissingData, "data is missing; it may be any JSON value, null included")
+	}
+	if !protocol.ValidPeerID(from) {
+		return m, protocol.Errorf(protocol.InvalidPeerID,
+			"from %s will not do; it must be 1–%d printable ASCII characters", api.Quote(from), protocol.MaxPeerIDBytes)
+	}
+	return publish.Message{
+		Grant:            auth.KeyGrant(key, from, metadata),
+		From:             from,
+		FromMetadata:     metadata,
+		Data:             data,
+		CountSubscribers: true,
+	}, nil
+}
