@@ -4,6 +4,7 @@
 -- Returns {ended, then for each answer 'ok', 'late' (kept beside the timeout),
 -- 'final' (another final answer stands), or 'not_found'}.
 local reply = {ended}
+local rank = {sent = 1, received = 2, running = 3, succeeded = 4, failed = 4, rejected = 4, timed_out = 4}
 
 -- late takes an answer of a peer that has timed out.
 local function late(c, peer, status, data)
@@ -15,7 +16,7 @@ local function late(c, peer, status, data)
     local was, text = kept:match('^(%S+) %d+\n(.*)$')
     return was == status and text == data and 'late' or 'final'
   end
-  redis.call('HSET', COMMAND .. c.id, '!' .. peer, status .. ' ' .. number(now) .. '\n' .. data)
+  redis.call('HSET', COMMAND .. c.id, '!' .. peer, status .. ' ' .. now_text .. '\n' .. data)
   c.bytes, c.changed = c.bytes + #data + 40, true
   return 'late'
 end
@@ -28,19 +29,19 @@ local function progress(c, peer, r, status, data)
   local was_taken = r.holder == '*'
   release(c, peer, r)
   c.bytes, c.changed = c.bytes + #data - #r.data, true
-  r.data, r.answered = data, now
+  r.data, r.answered = data, now_text
   put(c, peer, r)
   if final[status] then
     redis.call('ZREM', DUE .. c.id, peer)
     conclude(c)
   elseif status == 'running' or was_taken then
-    redis.call('ZADD', DUE .. c.id, number(math.min(now + c.timeout, r.sent + math.max(most_running, c.timeout))), peer)
+    redis.call('ZADD', DUE .. c.id, text_of(math.min(now + c.timeout, r.sent + math.max(most_running, c.timeout))), peer)
   end
   return 'ok'
 end
 
 local function answer(id, peer, status, data)
-  local c = command(id)
+  local c = command(id, '@' .. peer)
   local text = c and get(c, peer)
   if not text then
     return 'not_found'

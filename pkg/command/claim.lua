@@ -11,12 +11,12 @@ local id, channel, identity, budget = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6
 local reply, payloads, given = {ended, 0}, {}, {}
 
 -- again says whether a hand-over that was taken back is to be repeated.
-local function again(r, confirms) return r.holder == '*' and confirms and r.attempt < attempts end
+local function again(r, confirms) return r.holder == '*' and confirms and tonumber(r.attempt) < attempts end
 
 local function hand(c, place, peer, confirms, old)
-  local r = {status = 'sent', attempt = 1, sent = now, answered = 0, holder = confirms and identity or '-', data = ''}
+  local r = {status = 'sent', attempt = '1', sent = now_text, answered = '0', holder = confirms and identity or '-', data = ''}
   if old then
-    r.attempt, r.data = old.attempt + 1, old.data
+    r.attempt, r.data = text_of(old.attempt + 1), old.data
   else
     if pending(c) == 0 then
       c.first = now + c.timeout -- nobody else times out before, and nobody handed it in this run
@@ -31,7 +31,7 @@ local function hand(c, place, peer, confirms, old)
     redis.call('PEXPIRE', HELD .. identity, most_kept)
   end
   put(c, peer, r)
-  redis.call('ZADD', DUE .. c.id, number(now + c.timeout), peer)
+  redis.call('ZADD', DUE .. c.id, text_of(now + c.timeout), peer)
   if c.status == 'waiting' then
     c.status = 'active'
     redis.call('PEXPIRE', PEERS .. c.id, most_kept)
@@ -45,8 +45,8 @@ local function hand(c, place, peer, confirms, old)
   if payload ~= '' then
     payloads[c.id] = '' -- once is enough
   end
-  local expires = c.ttl == 0 and -1 or c.open - now
-  for _, value in ipairs({place, c.id, r.attempt, number(expires), number(c.timeout), payload}) do
+  local expires = c.waits and c.open - now or -1
+  for _, value in ipairs({place, c.id, r.attempt, expires, c.timeout, payload}) do
     reply[#reply + 1] = value
   end
 end
@@ -74,7 +74,7 @@ if id ~= '' then
       local texts = redis.call('HMGET', COMMAND .. id, unpack(fields))
       for i, text in ipairs(texts) do
         local at = from + 3 * (i - 1)
-        offer(c, (at - 7) / 3 + 1, ARGV[at], ARGV[at + 1] == '1', c.records[ARGV[at]] or text)
+        offer(c, (at - 7) / 3 + 1, ARGV[at], ARGV[at + 1] == '1', c.records['@' .. ARGV[at]] or text)
       end
     end
   end

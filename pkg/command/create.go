@@ -122,7 +122,7 @@ func (s *Store) repeats(ctx context.Context, n *New) (string, error) {
 
 // bytesOf is roughly what Redis takes for a command that no peer has.
 func bytesOf(n *New, payload []byte) int {
-	return 2000 + len(payload) + 3*len(n.Channel) + len(n.CollapseKey) + len(n.Notify)
+	return 900 + len(payload) + 2*len(n.Channel) + len(n.CollapseKey) + len(n.Notify)
 }
 
 // random makes a number of the random part of an id.

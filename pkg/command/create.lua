@@ -82,22 +82,28 @@ end
 save_all()
 
 local last = redis.call('ZRANGE', listed, -1, -1, 'WITHSCORES')[2]
-local seq = number(math.max(micros, (tonumber(last) or 0) + 1))
+local seq = text_of(math.max(micros, (tonumber(last) or 0) + 1))
 local expect = tonumber(ARGV[9])
 if expect == 0 then
   expect = math.max(1, there)
 end
 local open = now + (ttl == 0 and grace or ttl)
-redis.call('HSET', COMMAND .. id, 'status', 'waiting', 'channel', channel, 'from', ARGV[6], 'payload', ARGV[5], 'seq', seq,
-  'created', number(now), 'ttl', ARGV[7], 'open', number(open), 'timeout', ARGV[8], 'expect', number(expect),
-  'counts', '0 0 0 0 0 0 0', 'next', number(open), 'kept', ARGV[13] ~= '' and KEYS[9] or '', 'collapse', ARGV[10],
-  'wake', ARGV[14], 'bytes', ARGV[15], 'notify', ARGV[11], 'key', ARGV[12], 'told', '0', 'tell', '0', 'untold', '0',
-  'pace', ARGV[16], 'failed_pct', ARGV[17], 'min_answered', ARGV[18])
+local kept = ARGV[13] ~= '' and KEYS[9] or ''
+local fixed = string.format('%s %d %s %s %d %s %s %s\n%s\n%s\n%s\n%s\n%s', seq, now, ARGV[7], ARGV[8], expect, ARGV[16], ARGV[17], ARGV[18],
+  channel, ARGV[11], kept, ARGV[12], ARGV[6])
+local state = string.format('waiting %d %d %s 0 0 0 0 0 0 0 0 0 0 0 0', open, open, ARGV[15]) .. (ARGV[14] ~= '' and ' ' .. ARGV[14] or '')
+redis.call('HSET', COMMAND .. id, 'fixed', fixed, 'state', state, 'payload', ARGV[5])
+if ARGV[10] ~= '' then
+  redis.call('HSET', COMMAND .. id, 'collapse', ARGV[10])
+end
 redis.call('PEXPIRE', COMMAND .. id, most_kept)
--- Others that are listed may have expired. Two are looked at for each that comes.
-for _, oldest in ipairs(redis.call('ZRANGE', listed, 0, 1)) do
-  if redis.call('EXISTS', COMMAND .. oldest) == 0 then
-    redis.call('ZREM', listed, oldest)
+-- Others that are listed may have expired, if they are older than those that have ended are
+-- kept. Two are looked at for each that comes.
+if last then
+  for _, oldest in ipairs(redis.call('ZRANGEBYSCORE', listed, '-inf', text_of(micros - 1000 * kept_for), 'LIMIT', 0, 2)) do
+    if redis.call('EXISTS', COMMAND .. oldest) == 0 then
+      redis.call('ZREM', listed, oldest)
+    end
   end
 end
 redis.call('ZADD', listed, seq, id)

@@ -82,14 +82,13 @@ func (s *Store) tell(ctx context.Context, app string, p place) error {
 		return err
 	}
 	taken, channel, key := r.number(0), r.text(1), r.text(2)
-	counts, err := parseCounts(r.text(4))
+	status, counts, err := parseState(r.text(3))
 	if err != nil {
 		return fmt.Errorf("command %s: %w", p.id(), err)
 	}
-	counts.Missing = int(r.number(5))
 	if grant, ok := s.mayTell(app, key); ok {
 		result := s.opt.Publisher.Publish(ctx, publish.Message{
-			Grant: grant, Channel: channel, From: System, Data: appendSnapshot(nil, p.id(), Status(r.text(3)), counts),
+			Grant: grant, Channel: channel, From: System, Data: appendSnapshot(nil, p.id(), status, counts),
 		})
 		if result.Err != nil && result.Err.Code == protocol.BackendError && result.Err.Outcome != protocol.OutcomeUnknown {
 			return nil // it is due again in some seconds

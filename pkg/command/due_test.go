@@ -32,7 +32,8 @@ func TestNobodyAsks(t *testing.T) {
 	unanswered := w.create(func(n *New) { n.Timeout = MinTimeout })
 	w.claim(unanswered, false, "a")
 	status := func(id string) string {
-		return w.rdb.HGet(ctx, w.keys.Bucket("app", channel).Command(id[7:]), "status").Val()
+		state, _, _ := strings.Cut(w.rdb.HGet(ctx, w.keys.Bucket("app", channel).Command(id[7:]), "state").Val(), " ")
+		return state
 	}
 	redistest.Eventually(t, 20*time.Second, "both commands have ended", func() bool {
 		return status(unclaimed) == string(Expired) && status(unanswered) == string(TimedOut)
@@ -48,7 +49,9 @@ func TestManyFallDue(t *testing.T) {
 		peers := names(1300)
 		w.join(peers...)
 		id := w.create(nil)
-		w.claim(id, false, peers...)
+		for some := range slices.Chunk(peers, 130) {
+			w.claim(id, false, some...)
+		}
 		w.pass(30000)
 		due := []deadline.Due{{App: "app", Bucket: w.keys.Bucket("app", channel), IDs: []string{id[7:], "unknown"}}}
 		if err := w.store.Due(context.Background(), due); err != nil {

@@ -3,10 +3,10 @@
 -- Returns {ended}.
 for i = 3, #ARGV do
   local id = ARGV[i]
-  local v = redis.call('HMGET', COMMAND .. id, 'status', 'channel')
-  if v[1] and final[v[1]] then
-    redis.call('DEL', COMMAND .. id, PEERS .. id, DUE .. id)
-    redis.call('ZREM', LISTED .. v[2], id)
+  local fixed = redis.call('HGET', COMMAND .. id, 'fixed')
+  if fixed then
+    redis.call('UNLINK', COMMAND .. id, PEERS .. id, DUE .. id)
+    redis.call('ZREM', LISTED .. fixed:match('\n([^\n]*)'), id)
     deadline(id, 0)
   end
 end

@@ -12,7 +12,7 @@ else
     local payload = redis.call('HGET', COMMAND .. id, 'payload')
     redis.pcall('PUBLISH', TOPICS .. c.channel, payload:sub(1, 9) .. '\130' .. string.format('%07x', micros % 268435456) .. payload:sub(18))
   end
-  deadline('p' .. id, now + math.max(pace_step, math.floor(60000 / c.pace)))
+  deadline('p' .. id, now + math.max(pace_step, math.floor(60000 / pace(c))))
 end
 if c then
   save(c)

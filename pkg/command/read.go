@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -31,7 +32,7 @@ func (s *Store) Read(ctx context.Context, app, id, wokenBy string) (*Command, er
 		if v == nil {
 			return nil, ErrNotFound
 		}
-		if v.number(2) == 1 {
+		if v.number(4) == 1 {
 			continue
 		}
 		return parseView(p.bucket, v)
@@ -84,39 +85,83 @@ func (s *Store) settle(ctx context.Context, bucket rediskeys.Bucket, locals []st
 
 // parseView reads what view in state.lua returns.
 func parseView(b rediskeys.Bucket, v reply) (*Command, error) {
-	f := v.list(1)
-	var d envelope.Delivery
-	if err := d.Decode([]byte(f.text(3))); err != nil {
-		return nil, fmt.Errorf("command %s: %w", v.text(0), err)
+	c := &Command{ID: place{b, v.text(0)}.id(), More: v.text(6) != ""}
+	err := c.parseFixed(v.text(1))
+	if err == nil {
+		c.Status, c.Counts, err = parseState(v.text(2))
 	}
-	c := &Command{
-		ID: place{b, v.text(0)}.id(), Status: Status(f.text(0)), Channel: f.text(1), From: f.text(2), Data: d.Data(), seq: f.text(4),
-		CreatedAt: f.number(5), Expect: int(f.number(8)), More: v.text(4) != "",
+	if err == nil {
+		var d envelope.Delivery
+		if err = d.Decode([]byte(v.text(3))); err == nil {
+			c.Data = d.Data()
+		}
 	}
-	if ttl := f.number(6); ttl > 0 {
-		c.ExpiresAt = c.CreatedAt + ttl
+	if err == nil {
+		c.Answers, err = parseAnswers(v.list(5))
 	}
-	var err error
-	if c.Counts, err = parseCounts(f.text(9)); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("command %s: %w", c.ID, err)
 	}
-	c.Counts.Missing = int(f.number(10))
-	c.Answers, err = parseAnswers(v.list(3))
+	return c, nil
+}
+
+// parseEnd reads what wake in state.lua publishes behind the id.
+func parseEnd(p place, said string) (*Command, error) {
+	head, rest, _ := strings.Cut(said, "\n")
+	var parts [3]string
+	lengths := strings.Fields(head)
+	if len(lengths) != len(parts) {
+		return nil, fmt.Errorf("%q are not three lengths", head)
+	}
+	for i, length := range lengths {
+		n, err := strconv.Atoi(length)
+		if err != nil || n < 0 || n > len(rest) {
+			return nil, fmt.Errorf("%q are not the lengths of what follows", head)
+		}
+		parts[i], rest = rest[:n], rest[n:]
+	}
+	c := &Command{ID: p.id()}
+	err := c.parseFixed(parts[0])
+	if err == nil {
+		c.Status, c.Counts, err = parseState(parts[1])
+	}
+	if err == nil {
+		c.Answers, err = parseAnswers(reply{parts[2], rest, ""})
+	}
 	return c, err
 }
 
-func parseCounts(text string) (c Counts, err error) {
-	fields := strings.Fields(text)
-	all := []*int{&c.Sent, &c.Received, &c.Running, &c.Succeeded, &c.Failed, &c.Rejected, &c.TimedOut}
-	if len(fields) != len(all) {
-		return c, fmt.Errorf("%q are no counts", text)
+// parseFixed reads the field fixed of state.lua: what never changes.
+func (c *Command) parseFixed(text string) error {
+	lines := strings.SplitN(text, "\n", 6)
+	numbers := strings.Fields(lines[0])
+	if len(lines) < 6 || len(numbers) < 5 {
+		return fmt.Errorf("%q are not the fields of a command", text)
 	}
-	for i, field := range fields {
-		if *all[i], err = strconv.Atoi(field); err != nil {
-			return c, err
+	c.Channel, c.From, c.seq = lines[1], lines[5], numbers[0]
+	created, err := strconv.ParseInt(numbers[1], 10, 64)
+	ttl, err2 := strconv.ParseInt(numbers[2], 10, 64)
+	expect, err3 := strconv.Atoi(numbers[4])
+	if c.CreatedAt, c.Expect = created, expect; ttl > 0 {
+		c.ExpiresAt = created + ttl
+	}
+	return cmp.Or(err, err2, err3)
+}
+
+// parseState reads the field state of state.lua: what changes.
+func parseState(text string) (status Status, c Counts, err error) {
+	fields := strings.Fields(text)
+	all := []*int{&c.Missing, &c.Sent, &c.Received, &c.Running, &c.Succeeded, &c.Failed, &c.Rejected, &c.TimedOut}
+	const first = 8 // of the counts
+	if len(fields) < first+len(all) {
+		return "", c, fmt.Errorf("%q is no state of a command", text)
+	}
+	for i, into := range all {
+		if *into, err = strconv.Atoi(fields[first+i]); err != nil {
+			return "", c, err
 		}
 	}
-	return c, nil
+	return Status(fields[0]), c, nil
 }
 
 // parseAnswers reads what records in state.lua returns.

@@ -7,8 +7,8 @@ local c = command(ARGV[3])
 if not c then
   return {ended}
 end
-if ARGV[4] ~= '' and not final[c.status] and not (' ' .. c.wake .. ' '):find(' ' .. ARGV[4] .. ' ', 1, true) then
-  c.wake, c.changed = (c.wake .. ' ' .. ARGV[4]):match('^ ?(.*)$'), true
+if ARGV[4] ~= '' and not final[c.status] and not (c.wake .. ' '):find(' ' .. ARGV[4] .. ' ', 1, true) then
+  c.wake, c.changed = c.wake .. ' ' .. ARGV[4], true
 end
 save(c)
 return {ended, view(c)}

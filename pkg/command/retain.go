@@ -2,24 +2,35 @@ package command
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"fleetwire/pkg/apps"
+	"fleetwire/pkg/batch"
 	"fleetwire/pkg/deadline"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
 
-// retainTime and maxRetained bound a round trip that sees to the budget of ended commands.
+// Bounds of a round trip that sees to the budget of ended commands.
 const (
 	retainTime  = 1500 * time.Millisecond
-	maxRetained = 256
+	maxRetained = 100
+	// retainLater is how long commands that have ended wait for others, as no caller waits for
+	// that. One that goes alone costs Redis twenty times as much.
+	retainLater = 50 * time.Millisecond
 )
 
-// ended are commands of one app that have ended.
-type ended struct {
-	app   string
-	names []any // tag and local id, then bytes
+// ended is a command of an app that has ended: its tag and local id, a space, and its bytes.
+type ended struct{ app, name string }
+
+// retaining are the commands that have ended and are not counted yet.
+type retaining struct {
+	mu      sync.Mutex
+	waiting []ended
+	running bool          // a goroutine is going to count them
+	hurry   chan struct{} // closed: it must not wait for others
+	all     sync.WaitGroup
 }
 
 // retain counts commands that have ended against the budget of their app. It does not
@@ -30,30 +41,54 @@ func (s *Store) retain(b rediskeys.Bucket, locals reply) {
 	if err != nil {
 		return // it is no bucket of ours
 	}
-	e := ended{app: app}
+	r := &s.retaining
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for i := 0; i+1 < len(locals); i += 2 {
 		if locals.text(i) == "!" {
 			s.look(b)
 			continue
 		}
-		e.names = append(e.names, b.Tag()+locals.text(i), locals.text(i+1))
+		r.waiting = append(r.waiting, ended{app, b.Tag() + locals.text(i) + " " + locals.text(i+1)})
 	}
-	if len(e.names) == 0 {
+	if len(r.waiting) == 0 || r.running {
 		return
 	}
-	s.retaining.Go(func() {
+	r.running = true
+	if r.hurry == nil {
+		r.hurry = make(chan struct{})
+	}
+	hurry := r.hurry
+	r.all.Go(func() { s.retainSoon(hurry) })
+}
+
+// retainSoon counts what has ended, and what ends meanwhile.
+func (s *Store) retainSoon(hurry <-chan struct{}) {
+	select {
+	case <-time.After(retainLater):
+	case <-hurry:
+	}
+	for {
+		r := &s.retaining
+		r.mu.Lock()
+		some := batch.Take(&r.waiting, maxRetained)
+		r.running = len(some) > 0
+		r.mu.Unlock()
+		if len(some) == 0 {
+			return
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), retainTime)
-		defer cancel()
-		if err := s.ended.Do(ctx, e); err != nil {
+		if err := s.retainAll(ctx, some); err != nil {
 			s.complain(err)
 		}
-	})
+		cancel()
+	}
 }
 
 // look has nodes look for deadlines in the bucket at once. If this process dies meanwhile,
 // they do when another deadline there is over.
 func (s *Store) look(b rediskeys.Bucket) {
-	s.retaining.Go(func() {
+	s.retaining.all.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), retainTime)
 		defer cancel()
 		touch := deadline.Touch(s.opt.Keys, deadline.Set{Kind: deadline.Commands, Bucket: b})
@@ -71,7 +106,16 @@ func (s *Store) complain(err error) {
 
 // Wait waits until everything is done that calls have left to be done behind them. A
 // process that may be frozen calls it before it answers.
-func (s *Store) Wait() { s.retaining.Wait() }
+func (s *Store) Wait() {
+	r := &s.retaining
+	r.mu.Lock()
+	if r.hurry != nil {
+		close(r.hurry)
+		r.hurry = nil
+	}
+	r.mu.Unlock()
+	r.all.Wait()
+}
 
 // retainAll makes one round trip for commands that have ended, and forgets those that
 // their apps have no room for.
@@ -89,7 +133,7 @@ func (s *Store) retainAll(ctx context.Context, all []ended) error {
 			of[e.app] = call
 			calls, names = append(calls, call), append(names, e.app)
 		}
-		call.Args = append(call.Args, e.names...)
+		call.Args = append(call.Args, e.name)
 	}
 	if err := redisconn.Exec(ctx, s.opt.Redis, calls); err != nil {
 		return err

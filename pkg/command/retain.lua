@@ -1,41 +1,43 @@
 -- Notes which commands of an app have ended, and chooses those that it has no room for
 -- any more.
--- KEYS: [1] zset of them, by when that was (µs), [2] hash of their bytes, and '' for the
--- sum
--- ARGV: how many bytes there may be, for how many ms they are kept, then for each its name
--- and bytes
+-- KEYS: [1] zset of them, by when that was (µs): name, space, bytes; [2] the sum of the bytes
+-- ARGV: how many bytes there may be, for how many ms they are kept, then each that has ended
 -- Returns the names of the oldest, which have to go, at most 200.
+local most = 200 -- of those that go, or have gone, in one run
 local t = redis.call('TIME')
-local now = tonumber(t[1]) * 1000000 + tonumber(t[2])
+local now = t[1] * 1000000 + t[2]
 local life = tonumber(ARGV[2])
-local sum = tonumber(redis.call('HGET', KEYS[2], '') or 0)
+local sum = tonumber(redis.call('GET', KEYS[2]) or 0)
 
-local function drop(name)
-  sum = sum - tonumber(redis.call('HGET', KEYS[2], name) or 0)
-  redis.call('HDEL', KEYS[2], name)
-  redis.call('ZREM', KEYS[1], name)
+local function bytes(member) return tonumber(member:match('%d+$')) end
+
+local function drop(members)
+  for _, member in ipairs(members) do
+    sum = sum - bytes(member)
+  end
+  if #members > 0 then
+    redis.call('ZREM', KEYS[1], unpack(members))
+  end
 end
 
-for i = 3, #ARGV, 2 do
-  if redis.call('ZADD', KEYS[1], 'NX', string.format('%.0f', now), ARGV[i]) == 1 then
-    redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
-    sum = sum + tonumber(ARGV[i + 1])
+for i = 3, #ARGV do
+  if redis.call('ZADD', KEYS[1], 'NX', string.format('%d', now), ARGV[i]) == 1 then
+    sum = sum + bytes(ARGV[i])
   end
 end
 -- Redis has dropped these by itself.
-for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now - 1000 * life), 'LIMIT', 0, 500)) do
-  drop(name)
-end
-local gone = {}
-while sum > tonumber(ARGV[1]) and #gone < 200 do
-  local name = redis.call('ZRANGE', KEYS[1], 0, 0)[1]
-  if not name then
-    break
+drop(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%d', now - 1000 * life), 'LIMIT', 0, most))
+local gone, names, rest = {}, {}, sum
+if sum > tonumber(ARGV[1]) then
+  for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, most - 1)) do
+    if rest <= tonumber(ARGV[1]) then
+      break
+    end
+    rest = rest - bytes(member)
+    gone[#gone + 1], names[#names + 1] = member, member:match('^%S+')
   end
-  drop(name)
-  gone[#gone + 1] = name
+  drop(gone)
 end
-redis.call('HSET', KEYS[2], '', string.format('%.0f', sum))
-redis.call('PEXPIRE', KEYS[1], life)
-redis.call('PEXPIRE', KEYS[2], life)
-return gone
+redis.call('SET', KEYS[2], string.format('%d', sum), 'PX', ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return names

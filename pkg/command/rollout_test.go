@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -189,7 +190,9 @@ func TestNotify(t *testing.T) {
 		w.pass(5000)
 		says("over the quota", "")
 		w.answers(id, Failed, peers...)
-		if err := w.rdb.HSet(ctx, w.keys.Bucket("app", channel).Command(id[7:]), "key", "sk_gone").Err(); err != nil {
+		name := w.keys.Bucket("app", channel).Command(id[7:])
+		fixed := w.rdb.HGet(ctx, name, "fixed").Val()
+		if err := w.rdb.HSet(ctx, name, "fixed", strings.Replace(fixed, "\nsk_a\n", "\nsk_gone\n", 1)).Err(); err != nil {
 			t.Fatal(err)
 		}
 		says("when the key is gone", "")

@@ -91,6 +91,7 @@ func (s *Service) create(ctx context.Context, n New, wait time.Duration) (*Comma
 	if wait > 0 {
 		if waiting = s.opt.Waits.Begin(n.Key.App.ID, n.Key.ID, n.ID); waiting != nil {
 			defer waiting.End()
+			waiting.data = n.Data
 			n.WokenBy = s.opt.Waits.Process()
 		}
 	}

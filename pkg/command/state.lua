@@ -6,15 +6,18 @@
 -- ARGV of every script: [1] what the topics of the bucket's channels begin with, [2]
 -- what the topics of the processes that wait begin with.
 --
--- A command is a hash (COMMAND):
---   status, channel, from, payload (what create.lua publishes), seq (its place in the
---   channel), created, ttl, open (until when it may be handed over), timeout, expect,
---   counts (how many peers are in each of states, in that order), missing, ended, next
---   (its deadline, 0: none), kept (its idempotency key), collapse, wake (processes that
---   wait for its end), bytes (roughly, of all of it); notify (the channel of the snapshots),
---   key (whose command it is), told (when the last snapshot was taken), tell (when the next
---   is due, 0: none is), untold (1: something has changed since the last); pace (hand-overs a
---   minute, 0: any number), failed_pct and min_answered (when a rollout is aborted)
+-- A command is a hash (COMMAND). Fields take memory and time, so there are few:
+--   fixed: SEQ CREATED TTL TIMEOUT EXPECT PACE FAILED_PCT MIN_ANSWERED, and on lines of their
+--   own channel, notify, kept, key and from. SEQ is its place in the channel, PACE its hand-overs
+--   a minute (0: any number), the next two say when a rollout is aborted; notify is the channel
+--   of the snapshots ('': none), kept its idempotency key ('': none), key whose command it is
+--   state: STATUS OPEN NEXT BYTES TOLD TELL UNTOLD ENDED MISSING, how many peers are sent,
+--   received, running, succeeded, failed, rejected and timed_out, and the processes that wait for
+--   its end. It may be handed over until OPEN; NEXT is its deadline (0: none); BYTES are roughly
+--   those of all of it; TOLD is when the last snapshot was taken, TELL when the next is due (0:
+--   none is), UNTOLD 1 if something has changed since the last
+--   payload: what create.lua publishes
+--   collapse: its key, if it has one
 -- and for each peer that was handed it '@'peer, a record:
 --   STATUS ATTEMPT SENT ANSWERED HOLDER, newline, data
 -- and '!'peer, if an answer came after the peer had timed out:
@@ -28,8 +31,6 @@
 local COMMAND, PEERS, DUE, QUEUE, LISTED, HELD, DEADLINES = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local TOPICS, WAKE = ARGV[1], ARGV[2]
 
-local states = {'sent', 'received', 'running', 'succeeded', 'failed', 'rejected', 'timed_out'}
-local rank = {sent = 1, received = 2, running = 3, succeeded = 4, failed = 4, rejected = 4, timed_out = 4}
 local final = {succeeded = true, failed = true, rejected = true, timed_out = true, mixed = true,
   expired = true, cancelled = true, superseded = true, aborted = true}
 local day = 86400000
@@ -46,34 +47,48 @@ local at_once = 500 -- due peers of one run, and arguments of one call: Lua's st
 -- deadlines that its caller does not know of, for which nodes have to look there.
 local ended = {}
 
-local function number(n) return string.format('%.0f', n) end
+-- text_of is a whole number as text. Redis and Lua would take longer for it, as they write any
+-- number with a fraction.
+local function text_of(n) return string.format('%d', n) end
+local now_text = text_of(now)
 
 local function deadline(id, at)
   if at == 0 then
     due_clear(DEADLINES, id)
   else
-    due_set(DEADLINES, id, number(at))
+    due_set(DEADLINES, id, text_of(at))
   end
 end
 
-local function load(id)
-  local v = redis.call('HMGET', COMMAND .. id, 'status', 'channel', 'created', 'ttl', 'open', 'timeout',
-    'expect', 'counts', 'next', 'kept', 'wake', 'bytes', 'seq', 'notify', 'told', 'tell', 'untold', 'pace', 'failed_pct',
-    'min_answered')
+local fixed_form = '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+ %d+ %d+)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)'
+local state_form = '^(%S+) (%d+) (%d+) (%d+) (%d+ %d+ %d) (%d+ %d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)(.*)$'
+
+-- load reads a command, and one field more of its hash, if it is named. What is seldom looked
+-- at stays text.
+local function load(id, field)
+  local v = redis.call('HMGET', COMMAND .. id, 'fixed', 'state', field or 'state')
   if not v[1] then
     return nil
   end
-  local c = {id = id, status = v[1], channel = v[2], created = tonumber(v[3]), ttl = tonumber(v[4]), open = tonumber(v[5]),
-    timeout = tonumber(v[6]), expect = tonumber(v[7]), counts = {}, next = tonumber(v[9]), kept = v[10], wake = v[11],
-    bytes = tonumber(v[12]), seq = v[13], notify = v[14], told = tonumber(v[15]), tell = tonumber(v[16]), untold = v[17],
-    pace = tonumber(v[18]), failed_pct = tonumber(v[19]), min_answered = tonumber(v[20]),
-    fields = {}, records = {}}
-  local i = 0
-  for n in v[8]:gmatch('%d+') do
-    i = i + 1
-    c.counts[states[i]] = tonumber(n)
+  local c = {id = id, fixed = v[1], text = v[2], fields = {}, records = {}}
+  if field then
+    c.records[field] = v[3]
   end
+  local ttl, timeout, open, next, bytes, sent, received, running, succeeded, failed, rejected, timed_out
+  c.seq, c.created, ttl, timeout, c.expect, c.rollout, c.channel, c.notify, c.kept, c.key = v[1]:match(fixed_form)
+  c.status, open, next, bytes, c.tells, c.outcome, sent, received, running, succeeded, failed, rejected, timed_out, c.wake = v[2]:match(state_form)
+  c.waits, c.paced, c.timeout = ttl ~= '0', c.rollout ~= '0 0 0', tonumber(timeout)
+  c.open, c.next, c.bytes = tonumber(open), tonumber(next), tonumber(bytes)
+  c.counts = {sent = tonumber(sent), received = tonumber(received), running = tonumber(running), succeeded = tonumber(succeeded),
+    failed = tonumber(failed), rejected = tonumber(rejected), timed_out = tonumber(timed_out)}
   return c
+end
+
+-- state_of is the field state of a command.
+local function state_of(c)
+  local n = c.counts
+  return string.format('%s %d %d %d %s %s %d %d %d %d %d %d %d%s', c.status, c.open, c.next, c.bytes, c.tells, c.outcome,
+    n.sent, n.received, n.running, n.succeeded, n.failed, n.rejected, n.timed_out, c.wake)
 end
 
 local function finished(c)
@@ -83,30 +98,37 @@ end
 
 local function pending(c) return c.counts.sent + c.counts.received + c.counts.running end
 
+-- parse reads a record, all of it as text.
 local function parse(text)
-  local status, attempt, sent, answered, holder, data = text:match('^(%S+) (%d+) (%d+) (%d+) (%S+)\n(.*)$')
-  return {status = status, attempt = tonumber(attempt), sent = tonumber(sent), answered = tonumber(answered), holder = holder, data = data}
+  local r = {}
+  r.status, r.attempt, r.sent, r.answered, r.holder, r.data = text:match('^(%S+) (%d+) (%d+) (%d+) (%S+)\n(.*)$')
+  return r
 end
 
 local function written(r)
-  return r.status .. ' ' .. r.attempt .. ' ' .. number(r.sent) .. ' ' .. number(r.answered) .. ' ' .. r.holder .. '\n' .. r.data
+  return r.status .. ' ' .. r.attempt .. ' ' .. r.sent .. ' ' .. r.answered .. ' ' .. r.holder .. '\n' .. r.data
 end
 
 -- get is a peer's record as text; put has save write it, together with the command.
 local function get(c, peer)
-  return c.records[peer] or redis.call('HGET', COMMAND .. c.id, '@' .. peer)
+  local field = '@' .. peer
+  local text = c.records[field]
+  if text == nil then
+    text = redis.call('HGET', COMMAND .. c.id, field)
+  end
+  return text
 end
 
 local function put(c, peer, r)
-  local text = written(r)
-  c.records[peer] = text
-  c.fields[#c.fields + 1], c.fields[#c.fields + 2] = '@' .. peer, text
-  c.changed = true
+  local field, text = '@' .. peer, written(r)
+  c.records[field] = text
+  c.fields[#c.fields + 1], c.fields[#c.fields + 2] = field, text
+  c.changed, c.last = true, peer
 end
 
 -- unqueue has nobody else be handed the command when it subscribes.
 local function unqueue(c)
-  if c.ttl > 0 then
+  if c.waits then
     redis.call('ZREM', QUEUE .. c.channel, c.id)
   end
 end
@@ -136,11 +158,11 @@ local function time_out(c, peer, r)
 end
 
 local function finish(c, status)
-  c.status, c.ended, c.changed, c.moved = status, now, true, true
-  if c.pace > 0 then
+  c.status, c.changed, c.moved = status, true, true
+  if c.paced then
     deadline('p' .. c.id, 0)
   end
-  c.missing = math.max(0, c.expect - finished(c) - pending(c))
+  c.outcome = now_text .. ' ' .. math.max(0, c.expect - finished(c) - pending(c))
   unqueue(c)
   redis.call('PEXPIRE', COMMAND .. c.id, kept_for)
   if finished(c) + pending(c) > 0 then
@@ -152,15 +174,13 @@ local function finish(c, status)
   if c.kept ~= '' then
     redis.call('PEXPIRE', c.kept, kept_for)
   end
-  for process in c.wake:gmatch('[^ ]+') do
-    redis.pcall('PUBLISH', WAKE .. process, c.id)
-  end
-  ended[#ended + 1], ended[#ended + 2] = c.id, number(c.bytes)
+  c.wakes = c.wake ~= ''
+  ended[#ended + 1], ended[#ended + 2] = c.id, text_of(c.bytes)
 end
 
 -- close stops the hand-over. Peers whose hand-over was taken back time out.
 local function close(c)
-  local taken = redis.call('ZRANGEBYSCORE', DUE .. c.id, number(c.open), number(c.open))
+  local taken = redis.call('ZRANGEBYSCORE', DUE .. c.id, text_of(c.open), text_of(c.open))
   c.open, c.changed = math.min(c.open, now), true
   unqueue(c)
   for _, peer in ipairs(taken) do
@@ -173,8 +193,11 @@ end
 
 -- fails says whether a rollout has to stop.
 local function fails(c, done)
-  local n = c.counts
-  return c.failed_pct > 0 and done >= c.min_answered and (n.failed + n.rejected + n.timed_out) * 100 >= c.failed_pct * done
+  if not c.paced then
+    return false
+  end
+  local n, failed_pct, min_answered = c.counts, c.rollout:match('(%d+) (%d+)$')
+  return failed_pct ~= '0' and done >= tonumber(min_answered) and (n.failed + n.rejected + n.timed_out) * 100 >= failed_pct * done
 end
 
 -- conclude ends the command if nothing more can change its status.
@@ -183,7 +206,7 @@ local function conclude(c)
     return
   end
   local done, handed = finished(c), finished(c) + pending(c)
-  if done >= c.expect then
+  if done >= tonumber(c.expect) then
     local status = 'mixed'
     for _, s in ipairs({'succeeded', 'failed', 'rejected', 'timed_out'}) do
       if c.counts[s] == done then
@@ -208,10 +231,10 @@ local function settle(c)
   if c.next == 0 or c.next > now then
     return
   end
-  local due = redis.call('ZRANGEBYSCORE', DUE .. c.id, '-inf', number(now), 'WITHSCORES', 'LIMIT', 0, at_once)
+  local due = redis.call('ZRANGEBYSCORE', DUE .. c.id, '-inf', now_text, 'WITHSCORES', 'LIMIT', 0, at_once)
   for i = 1, #due, 2 do
     -- A rollout stops at the first moment at which too many had failed.
-    if c.failed_pct > 0 and i > 1 and due[i + 1] ~= due[i - 1] then
+    if c.paced and i > 1 and due[i + 1] ~= due[i - 1] then
       conclude(c)
     end
     local r = parse(get(c, due[i]))
@@ -222,6 +245,25 @@ local function settle(c)
   c.more, c.changed = #due == 2 * at_once, true
   if not c.more then
     conclude(c)
+  end
+end
+
+-- tells says when the last snapshot was taken, when the next is due (0: none is), and whether
+-- something has changed since the last ('1').
+local function tells(c)
+  local told, tell, untold = c.tells:match('^(%d+) (%d+) (%d)$')
+  return tonumber(told), tonumber(tell), untold
+end
+
+-- wake tells the processes that wait that the command has ended: its id, and if one peer has it,
+-- all that they do not know of it. So they need not read it.
+local function wake(c)
+  local said, record = c.id, c.last and c.records['@' .. c.last]
+  if record and finished(c) + pending(c) == 1 then
+    said = string.format('%s%d %d %d\n', said, #c.fixed, #c.text, #c.last) .. c.fixed .. c.text .. c.last .. record
+  end
+  for process in c.wake:gmatch('[^ ]+') do
+    redis.pcall('PUBLISH', WAKE .. process, said)
   end
 end
 
@@ -238,9 +280,19 @@ local function save(c)
   if not final[c.status] and c.open > now and (due == 0 or c.open < due) then
     due = c.open
   end
-  local counts = {}
-  for i, status in ipairs(states) do
-    counts[i] = c.counts[status]
+  if c.moved and c.notify ~= '' then
+    local told, tell = tells(c)
+    local at = math.max(now, told + 1000)
+    if tell == 0 or at < tell then
+      tell = at
+      deadline('n' .. c.id, tell)
+      ended[#ended + 1], ended[#ended + 2] = '!', '0'
+    end
+    c.tells = string.format('%d %d 1', told, tell)
+  end
+  if due ~= c.next then
+    deadline(c.id, due)
+    c.next = due
   end
   local fields = c.fields
   if #fields > at_once then
@@ -249,42 +301,30 @@ local function save(c)
     end
     fields = {}
   end
-  for _, value in ipairs({'status', c.status, 'counts', table.concat(counts, ' '), 'open', number(c.open), 'next', number(due),
-    'wake', c.wake, 'bytes', number(c.bytes)}) do
-    fields[#fields + 1] = value
-  end
-  if c.ended then
-    fields[#fields + 1], fields[#fields + 2], fields[#fields + 3], fields[#fields + 4] = 'ended', number(c.ended), 'missing', c.missing
-  end
+  c.text = state_of(c)
+  fields[#fields + 1], fields[#fields + 2] = 'state', c.text
   redis.call('HSET', COMMAND .. c.id, unpack(fields))
-  if c.moved and c.notify ~= '' then
-    local tell = math.max(now, c.told + 1000)
-    if c.tell == 0 or tell < c.tell then
-      c.tell = tell
-      deadline('n' .. c.id, tell)
-      ended[#ended + 1], ended[#ended + 2] = '!', '0'
-    end
-    redis.call('HSET', COMMAND .. c.id, 'untold', '1', 'tell', number(c.tell))
+  if c.wakes then
+    wake(c)
   end
-  if due ~= c.next then
-    deadline(c.id, due)
-    c.next = due
-  end
-  c.changed, c.moved, c.ended, c.first, c.fields = false, false, nil, nil, {}
+  c.changed, c.moved, c.wakes, c.first, c.fields = false, false, false, nil, {}
 end
+
+-- pace is how many hand-overs there may be in a minute.
+local function pace(c) return tonumber(c.rollout:match('^%d+')) end
 
 -- in_pace says whether one more peer may be handed the command now.
 local function in_pace(c)
-  return c.pace == 0 or finished(c) + pending(c) < 1 + math.floor((now - c.created) * c.pace / 60000)
+  return not c.paced or finished(c) + pending(c) < 1 + math.floor((now - c.created) * pace(c) / 60000)
 end
 
 -- The commands of this run, each loaded and settled once.
 local commands, loaded = {}, {}
 
-local function command(id)
+local function command(id, field)
   local c = commands[id]
   if c == nil then
-    c = load(id) or false
+    c = load(id, field) or false
     commands[id], loaded[#loaded + 1] = c, c
     if c then
       settle(c)
@@ -299,37 +339,4 @@ local function save_all()
       save(c)
     end
   end
-end
-
--- records are those of at most limit peers behind after, and of at most bytes: peer,
--- record, late answer or '' for each. Behind them comes the peer to go on behind, '' if
--- there are no others.
-local function records(id, after, limit, bytes, status)
-  local flat, size, last = {}, 0, ''
-  local peers = redis.call('ZRANGEBYLEX', PEERS .. id, after == '' and '-' or '(' .. after, '+', 'LIMIT', 0, limit + 1)
-  for i, peer in ipairs(peers) do
-    if i > limit then
-      return flat, last
-    end
-    local v = redis.call('HMGET', COMMAND .. id, '@' .. peer, '!' .. peer)
-    if v[1] and (status == '' or v[1]:sub(1, #status + 1) == status .. ' ') then
-      size = size + #peer + #v[1] + #(v[2] or '') + per_peer
-      if size > bytes and #flat > 0 then
-        return flat, last
-      end
-      flat[#flat + 1], flat[#flat + 2], flat[#flat + 3] = peer, v[1], v[2] or ''
-    end
-    last = peer
-  end
-  return flat, ''
-end
-
--- view is a command as Go reads it: its id, the fields in shown, 1 if not everything that
--- is due was seen to, the first records, and the peer to go on behind.
-local shown = {'status', 'channel', 'from', 'payload', 'seq', 'created', 'ttl', 'timeout', 'expect', 'counts', 'missing'}
-local most_shown, most_shown_bytes = 20, 262144 -- records that come with a command
-
-local function view(c)
-  local flat, next = records(c.id, '', most_shown, most_shown_bytes, '')
-  return {c.id, redis.call('HMGET', COMMAND .. c.id, unpack(shown)), c.more and 1 or 0, flat, next}
 end

@@ -7,14 +7,12 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/batch"
 	"fleetwire/pkg/deadline"
 	"fleetwire/pkg/idempotency"
 	"fleetwire/pkg/redisconn"
@@ -26,6 +24,8 @@ var (
 	clockLua string
 	//go:embed state.lua
 	stateLua string
+	//go:embed view.lua
+	viewLua string
 	//go:embed create.lua
 	createLua string
 	//go:embed claim.lua
@@ -78,8 +78,8 @@ func newScripts(clock string) *scripts {
 		return redis.NewScript(text)
 	}
 	return &scripts{
-		create: script(idempotency.Lua, createLua), claim: script(claimLua), answer: script(answerLua), end: script(endLua),
-		takeBack: script(takeBackLua), read: script(readLua), answers: script(answersLua), list: script(listLua), forget: script(forgetLua), tell: script(tellLua), pace: script(paceLua),
+		create: script(idempotency.Lua, createLua), claim: script(claimLua), answer: script(answerLua), end: script(viewLua, endLua),
+		takeBack: script(takeBackLua), read: script(viewLua, readLua), answers: script(viewLua, answersLua), list: script(viewLua, listLua), forget: script(forgetLua), tell: script(tellLua), pace: script(paceLua),
 	}
 }
 
@@ -102,17 +102,13 @@ type Store struct {
 	opt     Options
 	scripts *scripts
 
-	ended     batch.Batcher[ended]
-	retaining sync.WaitGroup
-
+	retaining  retaining
 	complained atomic.Int64 // when it was said last that retaining fails, in unix seconds
 }
 
 // NewStore returns a Store.
 func NewStore(opt Options) *Store {
-	s := &Store{opt: opt, scripts: byRedisClock}
-	s.ended.Run, s.ended.Most, s.ended.Timeout = s.retainAll, maxRetained, retainTime
-	return s
+	return &Store{opt: opt, scripts: byRedisClock}
 }
 
 // exec makes calls in one round trip. Scripts among them may set deadlines in these

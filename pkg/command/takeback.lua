@@ -34,14 +34,14 @@ local function take_back(id, peer)
   if not r or r.holder ~= ARGV[3] then
     return
   end
-  if final[c.status] or c.open <= now or c.ttl == 0 or r.attempt >= attempts then
+  if final[c.status] or c.open <= now or not c.waits or tonumber(r.attempt) >= attempts then
     time_out(c, peer, r)
     conclude(c)
     return
   end
   r.holder = '*'
   put(c, peer, r)
-  redis.call('ZADD', DUE .. id, number(c.open), peer)
+  redis.call('ZADD', DUE .. id, text_of(c.open), peer)
   c.changed = true
   publish(id, c, peer)
 end

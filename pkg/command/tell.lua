@@ -2,7 +2,7 @@
 -- before this.
 -- ARGV, behind those of all scripts: [3] id, [4] 'take' or 'sent', [5] with 'sent', when
 -- it was taken
--- Returns {ended, taken, channel, key, status, counts, missing}, of 'take', and nothing behind
+-- Returns {ended, taken, channel, key, state}, of 'take', and nothing behind
 -- ended if none is due. One that is not said to be sent is due again in some seconds.
 local again = 5000
 local c = command(ARGV[3])
@@ -11,18 +11,20 @@ if not c then
   return {ended}
 end
 save(c)
+local told, tell, untold = tells(c)
 if ARGV[4] == 'sent' then
-  if c.told == tonumber(ARGV[5]) and redis.call('HGET', COMMAND .. c.id, 'untold') == '0' then
+  if told == tonumber(ARGV[5]) and untold == '0' then
     deadline('n' .. c.id, 0)
-    redis.call('HSET', COMMAND .. c.id, 'tell', '0')
+    c.tells, c.changed = ARGV[5] .. ' 0 0', true
+    save(c)
   end
   return {ended}
 end
-if c.tell == 0 or c.tell > now then
-  deadline('n' .. c.id, c.tell)
+if tell == 0 or tell > now then
+  deadline('n' .. c.id, tell)
   return {ended}
 end
-redis.call('HSET', COMMAND .. c.id, 'told', number(now), 'untold', '0', 'tell', number(now + again))
+c.tells, c.changed = string.format('%d %d 0', now, now + again), true
 deadline('n' .. c.id, now + again)
-local v = redis.call('HMGET', COMMAND .. c.id, 'key', 'counts', 'missing')
-return {ended, number(now), c.notify, v[1], c.status, v[2], v[3] or '0'}
+save(c)
+return {ended, now, c.notify, c.key, c.text}

@@ -20,10 +20,6 @@ const (
 	lookAgain = time.Second
 )
 
-// ErrUnread means that the command could not be read when the wait was over: Redis is
-// away.
-var ErrUnread = errors.New("redis does not say what became of the command")
-
 // Waits are the requests of this process that wait for commands to end. They share one
 // connection to Redis, on which this process hears of ends. It is opened with the first
 // wait, and has a subscription for each bucket in which this process has waited.
@@ -89,7 +85,9 @@ type Wait struct {
 	key   string
 	topic string
 	place place
+	data  []byte        // of the command; nil: it is not known yet
 	woken chan struct{} // has room for one
+	said  string        // of the end, by Redis; guarded by waits.mu
 }
 
 // Begin has a request of a key wait for the end of an app's command. It does so before
@@ -148,17 +146,18 @@ func (w *Waits) listen() {
 	for message := range w.pubsub.ChannelWithSubscriptions() {
 		switch m := message.(type) {
 		case *redis.Message:
-			w.wake(m.Channel, m.Payload)
+			w.wake(m.Channel, m.Payload[:min(secretBytes, len(m.Payload))], m.Payload[min(secretBytes, len(m.Payload)):])
 		case *redis.Subscription:
 			w.wakeAll(m.Channel) // what was said before was not heard
 		}
 	}
 }
 
-func (w *Waits) wake(topic, local string) {
+func (w *Waits) wake(topic, local, said string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for one := range w.waiting[topic][local] {
+		one.said = said
 		one.wake()
 	}
 }
@@ -199,7 +198,7 @@ func (o *Wait) End() {
 
 // Until waits until the command has ended, most has passed, the process stops or ctx
 // ends, and returns the command as it is then. was is what the caller knows of it, or nil.
-// The error is ErrUnread if Redis does not say, or ErrNotFound.
+// The error is ErrNotFound, or says why Redis does not tell.
 func (o *Wait) Until(ctx context.Context, most time.Duration, was *Command) (*Command, error) {
 	timer, again := time.NewTimer(most), time.NewTicker(lookAgain)
 	defer timer.Stop()
@@ -208,8 +207,14 @@ func (o *Wait) Until(ctx context.Context, most time.Duration, was *Command) (*Co
 		if over {
 			return o.read(ctx)
 		}
+		if was != nil {
+			o.data = was.Data
+		}
 		select {
 		case <-o.woken:
+			if c := o.told(); c != nil {
+				return c, nil
+			}
 		case <-again.C:
 		case <-timer.C:
 			over = true
@@ -235,9 +240,22 @@ const readTime = 1500 * time.Millisecond
 func (o *Wait) read(ctx context.Context) (*Command, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTime)
 	defer cancel()
-	c, err := o.waits.look(ctx, o)
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return nil, errors.Join(ErrUnread, err)
+	return o.waits.look(ctx, o)
+}
+
+// told is the command as Redis has told its end; nil: it has to be read.
+func (o *Wait) told() *Command {
+	o.waits.mu.Lock()
+	said := o.said
+	o.waits.mu.Unlock()
+	if said == "" || o.data == nil {
+		return nil
 	}
-	return c, err
+	c, err := parseEnd(o.place, said)
+	if err != nil {
+		o.waits.log.Warn("redis tells the end of a command in another form than this process knows", "command", o.place.id(), "err", err)
+		return nil
+	}
+	c.Data = o.data
+	return c
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"reflect"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -126,6 +128,34 @@ func TestWaitsAreBoundedPerKey(t *testing.T) {
 	}
 }
 
+// What Redis says of the end is what a reader sees: nothing has to be read.
+func TestTheEndIsTold(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		waits := newTestWaits(t, w)
+		w.join("a b")
+		first := waits.Begin("app", "sk_a", w.store.NewID("app", channel))
+		<-first.woken // this process hears of ends
+		first.End()
+		for status, data := range map[Status]string{Succeeded: "", Failed: "{\n\"why\": \"1 2\"}", Rejected: `"` + strings.Repeat("x", 1000) + `"`} {
+			wait, id := w.begin(waits, nil)
+			wait.data = w.with(nil).Data
+			w.claim(id, false, "a b")
+			w.answer(id, "a b", status, data)
+			waits.look = func(context.Context, *Wait) (*Command, error) { return nil, redis.ErrPoolTimeout }
+			c, err := wait.Until(context.Background(), time.Minute, nil)
+			if err != nil || !reflect.DeepEqual(c, w.read(id)) {
+				t.Errorf("told %+v %v, want %+v", c, err, w.read(id))
+			}
+			wait.End()
+		}
+		for _, bad := range []string{"x", "1 2\n", "1 2 3", "9 9 9\nabc", "-1 0 0\n", "1 1 1\nabc"} {
+			if c, err := parseEnd(first.place, bad); err == nil {
+				t.Errorf("%q is taken for %+v", bad, c)
+			}
+		}
+	})
+}
+
 // Whatever Redis says or does not, a request sees an end within a second.
 func TestWaitsLookAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -148,7 +178,7 @@ func TestWaitsLookAgain(t *testing.T) {
 			t.Errorf("%+v %v after %v", c, err, time.Since(begin))
 		}
 		wait.waits.look = func(context.Context, *Wait) (*Command, error) { return nil, redis.ErrPoolTimeout }
-		if _, err := wait.Until(t.Context(), 2500*time.Millisecond, nil); !errors.Is(err, ErrUnread) {
+		if _, err := wait.Until(t.Context(), 2500*time.Millisecond, nil); !errors.Is(err, redis.ErrPoolTimeout) {
 			t.Errorf("while Redis is away: %v", err)
 		}
 	})

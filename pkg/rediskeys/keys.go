@@ -67,7 +67,7 @@ func (n Namespace) UsageFlushed(app, period, recorder string) string {
 // EndedCommands is the sorted set of the commands that have ended, and when.
 func (n Namespace) EndedCommands(app string) string { return n.app(app, "commands-ended") }
 
-// EndedCommandBytes is the hash of how large they are.
+// EndedCommandBytes is how large all of them are.
 func (n Namespace) EndedCommandBytes(app string) string { return n.app(app, "commands-ended:bytes") }
 
 func (n Namespace) app(app, rest string) string { return n.Prefix() + ":{" + app + "}:" + rest }
