@@ -32,6 +32,7 @@ var serverFrames = []serverFrame{
 	{"AppendAck", "ack", protocol.AppendAck(nil, "1"), protocol.AppendAck(nil, strings.Repeat("ü", 64))},
 	{"AppendError", "error", protocol.AppendError(nil, "", someError), protocol.AppendError(nil, "1", protocol.Errorf(protocol.BackendError, "say"))},
 	{"AppendMessage", "message", protocol.AppendMessage(nil, "a/b", "p", nil, []byte("null")), protocol.AppendMessage(nil, "ü", "p q", []byte(`{}`), []byte(`[1.0]`))},
+	{"AppendRemembered", "message", protocol.AppendRemembered(nil, "a/b", "p", nil, []byte("null"), 1, false), protocol.AppendRemembered(nil, "ü", "p q", []byte(`{}`), []byte(`[1.0]`), 1<<53, true)},
 	{"AppendCommand", "message", protocol.AppendCommand(nil, protocol.AppendMessage(nil, "a/b", "p", nil, []byte("null")), protocol.CommandRef{ID: commandID, Attempt: 1, ExpiresInMs: -1, TimeoutMs: 1000}),
 		protocol.AppendCommand(nil, protocol.AppendMessage(nil, "a/b", "p", nil, []byte("null")), protocol.CommandRef{ID: commandID, Attempt: 5, TimeoutMs: 1000})},
 	{"AppendCommandCancelled", "command_cancelled", protocol.AppendCommandCancelled(nil, commandID), protocol.AppendCommandCancelled(nil, commandID)},

@@ -19,6 +19,7 @@ const (
 	Grace    Kind = "grace"    // peers that have gone, in the peer's bucket
 	Will     Kind = "will"     // wills, in the peer's bucket
 	Forget   Kind = "forget"   // peers that were not seen for long, in their bucket
+	History  Kind = "history"  // messages that expire, in the channel's bucket
 )
 
 // Lua has the functions that an owner's script calls, for it to begin with:

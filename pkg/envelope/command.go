@@ -102,6 +102,6 @@ func (d *Delivery) CommandFrame(ref protocol.CommandRef) []byte {
 // Data is the message's data.
 func (d *Delivery) Data() []byte {
 	body := d.body()
-	end := len(body) - 1
+	end := len(body) - d.tail
 	return body[end-d.dataLen : end]
 }

@@ -54,7 +54,11 @@ type Delivery struct {
 	// Command is what the message is of a command; nil: it is of none.
 	Command *Command
 
+	// Position is where the channel remembers it; Offset 0: it does not.
+	Position protocol.Position
+
 	dataLen int
+	tail    int // bytes behind the data in the frame
 }
 
 // Redis carries the finished frame that subscribers get, so that a node
@@ -106,12 +110,14 @@ func Encode(id ID, m *Message) []byte {
 	return append(protocol.AppendTextHeader(e[:at], len(body)), body...)
 }
 
-// Decode reads an envelope without copying: the delivery's slices alias e.
-// Publisher is the connection's id in the process that published the message.
+// Decode reads an envelope without copying: the delivery's slices alias e, but for the
+// frame of a message that its channel remembers, which has to be built: for that, Channel
+// must be set. Publisher is the connection's id in the process that published the message.
 func (d *Delivery) Decode(e []byte) error {
 	if len(e) < envelopeHeaderSize {
 		return errEnvelope
 	}
+	d.tail = len(`}`)
 	switch e[0] {
 	case envelopeVersion:
 		return d.decode(e)
@@ -121,6 +127,8 @@ func (d *Delivery) Decode(e []byte) error {
 		return err
 	case commandVersion, shownVersion, cancelledVersion, takenBackVersion:
 		return d.decodeCommand(e)
+	case rememberedVersion:
+		return d.decodeRemembered(e)
 	default:
 		return errEnvelope
 	}
@@ -163,7 +171,7 @@ func (d *Delivery) FrameWithMetadata() []byte {
 		return d.Frame
 	}
 	body := d.body()
-	at := len(body) - len(`,"data":}`) - d.dataLen
+	at := len(body) - len(`,"data":`) - d.dataLen - d.tail
 	length := len(body) + len(fromMetadataKey) + len(d.FromMetadata)
 	frame := protocol.AppendTextHeader(make([]byte, 0, 10+length), length)
 	frame = append(frame, body[:at]...)

@@ -23,9 +23,11 @@ import (
 var Lua string
 
 // ID stands for a key of a channel in the names of Redis keys (rediskeys.Bucket.Idempotency).
-func ID(channel, key string) string {
+// Requests of different kinds, besides those without one, do not share keys.
+func ID(channel, key string, kind ...string) string {
 	h := sha256.New()
 	write(h, channel, key)
+	write(h, kind...)
 	return hex.EncodeToString(h.Sum(nil))
 }
 

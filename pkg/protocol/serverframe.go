@@ -69,6 +69,18 @@ func AppendMessage(dst []byte, channel, from string, fromMetadata, data []byte) 
 	return appendPayload(dst, fromMetadata, data)
 }
 
+// AppendRemembered appends the message frame of a channel that remembers (protocol §9): as AppendMessage's, and its
+// offset. replayed says that it was published before the subscribe that it follows.
+func AppendRemembered(dst []byte, channel, from string, fromMetadata, data []byte, offset uint64, replayed bool) []byte {
+	dst = AppendMessage(dst, channel, from, fromMetadata, data)
+	dst = append(dst[:len(dst)-1], `,"offset":`...)
+	dst = strconv.AppendUint(dst, offset, 10)
+	if replayed {
+		dst = append(dst, `,"replayed":true`...)
+	}
+	return append(dst, '}')
+}
+
 // AppendDirect appends a direct frame: a message to one peer (protocol §4.3). The rest is as in AppendMessage.
 func AppendDirect(dst []byte, from string, fromMetadata, data []byte) []byte {
 	dst = append(dst, `{"type":"direct","from":`...)

@@ -13,6 +13,7 @@ package publish
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"runtime"
 	"sync"
@@ -23,6 +24,7 @@ import (
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/envelope"
+	"fleetwire/pkg/history"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish/send"
 	"fleetwire/pkg/quota"
@@ -62,6 +64,15 @@ type Message struct {
 
 	// CountSubscribers asks for Result.Subscribers.
 	CountSubscribers bool
+	// IdempotencyKey, 1 to MaxIdempotencyKeyBytes bytes, has the message published once in
+	// 10 minutes, however often it comes (protocol §9). "": none. A message with the key
+	// of another one of the channel is refused with idempotency_conflict.
+	IdempotencyKey string
+	// IfOffset has the message published only if the channel's newest message has this
+	// offset (0: there was none yet) and, unless IfEpoch is "", this epoch; else it is
+	// refused with offset_mismatch. The channel must remember.
+	IfOffset *uint64
+	IfEpoch  string
 	// TakeToken has the message take a token from the REST bucket of the grant's
 	// key first. Without one it is rate_limited, and counts as no message.
 	TakeToken bool
@@ -72,6 +83,12 @@ type Result struct {
 	Err         *protocol.Error // nil: published
 	Subscribers int64           // connections subscribed by name on all nodes, if asked for
 	RetryAfter  time.Duration   // with over_message_quota: until the period ends; with rate_limited: until the next token
+	// Position is that of the message; with offset_mismatch, that of the channel's newest.
+	// nil: the channel does not remember.
+	Position *protocol.Position
+	// Current, with offset_mismatch, is the channel's newest message; nil: it is forgotten,
+	// or not known.
+	Current *history.Message
 }
 
 // Completion is told what became of a message given to Submit. Both calls must
@@ -88,6 +105,7 @@ type Completion interface {
 type sender interface {
 	Process() uint64
 	Prepare(*envelope.Message) *send.Outgoing
+	PrepareRemembered(*envelope.Message, *apps.HistoryRule) *send.Outgoing
 	Send(context.Context, []send.Batch) error
 }
 
@@ -225,11 +243,7 @@ func (s *Service) enqueue(m Message, done Completion) (lead bool, refused *proto
 	if !s.up() {
 		return false, s.refuse("Redis takes no messages now; " + none)
 	}
-	o := s.sender.Prepare(&envelope.Message{
-		App: m.Grant.App.ID, Channel: m.Channel, To: m.To,
-		From: m.From, FromMetadata: m.FromMetadata, Data: m.Data, Connection: m.Connection,
-	})
-	o.CountSubscribers = m.CountSubscribers
+	o := s.prepare(&m)
 	it := &item{nil, m.Grant.App, nil, o, done, m.Channel, m.To, m.From, len(m.Data)}
 	if m.TakeToken {
 		it.bucketOf = m.Grant.Key
@@ -250,6 +264,29 @@ func (s *Service) enqueue(m Message, done Completion) (lead bool, refused *proto
 	return lead, nil
 }
 
+func (s *Service) prepare(m *Message) *send.Outgoing {
+	e := envelope.Message{
+		App: m.Grant.App.ID, Channel: m.Channel, To: m.To,
+		From: m.From, FromMetadata: m.FromMetadata, Data: m.Data, Connection: m.Connection,
+	}
+	var rule *apps.HistoryRule
+	if m.To == "" {
+		rule = m.Grant.App.HistoryOf(m.Channel)
+	}
+	var o *send.Outgoing
+	if rule != nil {
+		o = s.sender.PrepareRemembered(&e, rule)
+	} else {
+		o = s.sender.Prepare(&e)
+	}
+	o.CountSubscribers = m.CountSubscribers
+	o.IfOffset, o.IfEpoch = m.IfOffset, m.IfEpoch
+	if m.IdempotencyKey != "" {
+		o.IdempotencyKey, o.Fingerprint = m.IdempotencyKey, m.fingerprint()
+	}
+	return o
+}
+
 func (s *Service) refuse(why string) *protocol.Error {
 	s.opt.Observe(string(protocol.BackendError))
 	return protocol.Errorf(protocol.BackendError, "%s", why)
@@ -260,7 +297,10 @@ func check(m *Message) *protocol.Error {
 	if m.To != "" {
 		return m.Grant.CheckPeer(apps.ActionSend, m.To)
 	}
-	return m.Grant.Check(apps.ActionPublish, m.Channel)
+	if err := m.Grant.Check(apps.ActionPublish, m.Channel); err != nil {
+		return err
+	}
+	return m.checkAsked()
 }
 
 // lead makes one round trip for a caller that waits for it, in the caller's own
@@ -327,23 +367,9 @@ func (s *Service) publish(items []*item) {
 
 	_, end := quota.Period(now)
 	for _, it := range items {
-		var r Result
-		switch {
-		case it.outgoing.Accepted:
-			r.Subscribers = it.outgoing.Subscribers
-			s.opt.Usage.Published(it.app.ID, it.channel, it.from, it.bytes)
-			if it.to != "" && !it.outgoing.Found {
-				r.Err = protocol.Errorf(protocol.PeerNotFound, "no peer %q is connected", it.to)
-			}
-		case it.outgoing.OverRate:
-			r.Err = protocol.Errorf(protocol.RateLimited, "key %s is over its rate", it.bucketOf.ID)
-			r.RetryAfter = it.outgoing.RetryAfter
-		case it.outgoing.Unknown:
-			r.Err = protocol.Unknownf("Redis did not answer; " + unknown)
-		case err != nil && !it.outgoing.OverCap:
-			r.Err = protocol.Errorf(protocol.BackendError, "Redis did not take the message; "+none)
-		default:
-			r.Err = protocol.Errorf(protocol.OverMessageQuota, "the app has used its %d messages of this period; it ends at %s", it.app.Plan.MaxMessagesPerPeriod, end.Format(time.RFC3339))
+		r := s.result(it, err)
+		if r.Err != nil && r.Err.Code == protocol.OverMessageQuota {
+			r.Err.Message = fmt.Sprintf("the app has used its %d messages of this period; it ends at %s", it.app.Plan.MaxMessagesPerPeriod, end.Format(time.RFC3339))
 			r.RetryAfter = end.Sub(now)
 		}
 		if r.Err != nil {
@@ -358,6 +384,39 @@ func (s *Service) publish(items []*item) {
 	}
 }
 
+// result is what became of the item's message. failed says why not everything was done.
+func (s *Service) result(it *item, failed error) (r Result) {
+	o := it.outgoing
+	if o.Position.Epoch != "" && o.Position.Epoch != "-" {
+		r.Position = &o.Position
+	}
+	switch {
+	case o.Accepted, o.Repeated:
+		r.Subscribers = o.Subscribers
+		if o.Accepted {
+			s.opt.Usage.Published(it.app.ID, it.channel, it.from, it.bytes)
+		}
+		if it.to != "" && !o.Found {
+			r.Err = protocol.Errorf(protocol.PeerNotFound, "no peer %q is connected", it.to)
+		}
+	case o.Conflict:
+		r.Err = protocol.Errorf(protocol.IdempotencyConflict, "")
+	case o.Mismatch:
+		r.Err = mismatch(o)
+		r.Current = o.Current
+	case o.OverRate:
+		r.Err = protocol.Errorf(protocol.RateLimited, "key %s is over its rate", it.bucketOf.ID)
+		r.RetryAfter = o.RetryAfter
+	case o.Unknown:
+		r.Err = protocol.Unknownf("Redis did not answer; " + unknown)
+	case failed != nil && !o.OverCap:
+		r.Err = protocol.Errorf(protocol.BackendError, "Redis did not take the message; "+none)
+	default:
+		r.Err = protocol.Errorf(protocol.OverMessageQuota, "")
+	}
+	return r
+}
+
 // batchesOf sorts messages by app, and those that take tokens by bucket.
 func batchesOf(keys rediskeys.Namespace, items []*item, now time.Time) []send.Batch {
 	var batches []send.Batch
@@ -368,7 +427,7 @@ func batchesOf(keys rediskeys.Namespace, items []*item, now time.Time) []send.Ba
 		if !ok {
 			i = len(batches)
 			of[it.app.ID] = i
-			batches = append(batches, send.Batch{Counter: quota.Messages(keys, it.app, now)})
+			batches = append(batches, send.Batch{Counter: quota.Messages(keys, it.app, now), App: it.app})
 		}
 		b := &batches[i]
 		if it.bucketOf != nil {

@@ -170,6 +170,24 @@ func (b Bucket) Commands(channel string) string { return string(b) + "commands:"
 // have yet to be confirmed.
 func (b Bucket) CommandsHeld(identity string) string { return string(b) + "commands-held:" + identity }
 
+// Last is a channel's position, with its newest message if the channel remembers one
+// alone; without a channel, what those keys begin with. So it is with History.
+func (b Bucket) Last(channel string) string { return string(b) + "last:" + channel }
+
+// History is the list of the messages that a channel remembers, if it remembers several.
+func (b Bucket) History(channel string) string { return string(b) + "history:" + channel }
+
+// HistoryIndex is the sorted set of the bucket's channels that remember, by when the
+// oldest message of each expires.
+func (b Bucket) HistoryIndex() string { return string(b) + "history-index" }
+
+// HistoryBytes is what all that they remember takes.
+func (b Bucket) HistoryBytes() string { return string(b) + "history-bytes" }
+
+// IdempotencyIndex is the sorted set of the bucket's idempotency keys of publishes, by when
+// they were used.
+func (b Bucket) IdempotencyIndex() string { return string(b) + "idempotency-index" }
+
 // Idempotency is what became of a request; id stands for its idempotency key.
 func (b Bucket) Idempotency(id string) string { return string(b) + "idempotency:" + id }
 

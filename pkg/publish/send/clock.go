@@ -48,17 +48,17 @@ func (c *clock) deadline(t time.Time) int64 {
 var runID = regexp.MustCompile(`(?m)^run_id:([0-9a-f]+)`)
 
 // ask asks Redis for its time, if it is not known or a connection was made since:
-// there may be another Redis behind it.
-func (c *clock) ask(ctx context.Context, rdb redis.UniversalClient) error {
+// there may be another Redis behind it. It says whether it did.
+func (c *clock) ask(ctx context.Context, rdb redis.UniversalClient) (asked bool, err error) {
 	if c.known && c.dialed == c.dials.Load() {
-		return nil
+		return false, nil
 	}
 	sent := time.Now()
 	p := rdb.Pipeline()
 	shown, info := p.Time(ctx), p.Info(ctx, "server")
 	_, _ = p.Exec(ctx) // a Redis that lets us not have INFO is asked again in no other way
 	if err := shown.Err(); err != nil {
-		return err
+		return true, err
 	}
 	c.known, c.server = false, ""
 	if found := runID.FindStringSubmatch(info.Val()); found != nil {
@@ -66,7 +66,7 @@ func (c *clock) ask(ctx context.Context, rdb redis.UniversalClient) error {
 	}
 	c.learn(sent, time.Now(), shown.Val().UnixMicro())
 	c.dialed = c.dials.Load()
-	return nil
+	return true, nil
 }
 
 // The clock hooks into a client to see it dial.

@@ -4,13 +4,17 @@ import (
 	"context"
 	"time"
 
+	"fleetwire/pkg/apps"
 	"fleetwire/pkg/envelope"
+	"fleetwire/pkg/history"
+	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/quota"
 )
 
 // Batch is messages of one app, published in order against one counter.
 type Batch struct {
 	Counter  quota.Counter
+	App      *apps.App // of messages that are remembered, or have a key or a condition
 	Messages []*Outgoing
 	// Rates hold back messages before they are counted. Their buckets lie in the
 	// counter's slot.
@@ -29,6 +33,14 @@ type Outgoing struct {
 	// CountSubscribers asks for Subscribers; it costs Redis a second script.
 	CountSubscribers bool
 
+	// IdempotencyKey and Fingerprint, of what the caller asks for: a message with the
+	// key of another one of its channel is not published. "": none.
+	IdempotencyKey, Fingerprint string
+	// IfOffset has the message published only if the channel's newest message has this
+	// offset and, unless IfEpoch is "", this epoch. The channel remembers.
+	IfOffset *uint64
+	IfEpoch  string
+
 	// Accepted: within its rate and the cap, and published.
 	Accepted bool
 	// OverRate: there was no token for it. It is not counted.
@@ -46,27 +58,50 @@ type Outgoing struct {
 	Subscribers int64
 	// Found, of a direct message: the peer has a connection on some node.
 	Found bool
+	// Position is that of the message, in a channel that remembers; with Mismatch that
+	// of the channel's newest message.
+	Position protocol.Position
+	// Repeated: the message with the same key was published before, with this Position and
+	// these Subscribers. This one was not, and is not counted. Nor is it with the next two.
+	Repeated bool
+	// Conflict: the key was used with another fingerprint.
+	Conflict bool
+	// Mismatch: the channel's newest message is not the one of IfOffset. Current is that
+	// message, unless it is forgotten, or Redis's answer was lost at first.
+	Mismatch bool
+	Current  *history.Message
 
 	kind      envelope.Kind
 	app, name string // the channel or the peer
 	topic     string
-	payload   []byte
-	nodes     int64 // how many nodes Redis handed it to
+	payload   []byte // an envelope, or a record if the channel remembers
+	nodes     int64  // how many nodes Redis handed it to
+	rule      *apps.HistoryRule
 }
 
 // Prepare turns a message into what travels. Everything of the
 // message is copied, but for the app's id.
 func (sender *Sender) Prepare(m *envelope.Message) *Outgoing {
+	o, id := sender.outgoing(m)
+	o.payload = envelope.Encode(id, m)
+	return o
+}
+
+// PrepareRemembered is Prepare for a message to a channel that remembers, by the rule.
+func (sender *Sender) PrepareRemembered(m *envelope.Message, rule *apps.HistoryRule) *Outgoing {
+	o, id := sender.outgoing(m)
+	o.payload, o.rule = envelope.EncodeRecord(id, m), rule
+	return o
+}
+
+func (sender *Sender) outgoing(m *envelope.Message) (*Outgoing, envelope.ID) {
 	kind, name := envelope.KindMessages, m.Channel
 	if m.To != "" {
 		kind, name = envelope.KindPeer, m.To
 	}
 	t := sender.keys.Topic(kind, m.App, name)
-	return &Outgoing{
-		kind: kind, app: m.App, name: t[len(t)-len(name):],
-		topic:   t,
-		payload: envelope.Encode(envelope.ID{Process: sender.process, Sequence: sender.sequence.Add(1)}, m),
-	}
+	o := &Outgoing{kind: kind, app: m.App, name: t[len(t)-len(name):], topic: t}
+	return o, envelope.ID{Process: sender.process, Sequence: sender.sequence.Add(1)}
 }
 
 // Size is the number of bytes that Redis will be sent for the message.

@@ -1,6 +1,7 @@
 -- Holds messages of one app against their senders' rates and the app's cap, and
 -- publishes those within both, in one step: so exactly as many pass as the cap
--- allows, and one over its rate is not counted. bucket.lua stands before this.
+-- allows, and one over its rate is not counted. bucket.lua and admit.lua stand before
+-- this, and the function send (send.lua).
 --
 -- It runs each batch at most once, and none too late. Batches of a process have
 -- numbers that rise. [2] is a hash with the number n of the last one that ran, and
@@ -9,24 +10,28 @@
 -- with its number, and gets that answer. A batch that was overtaken by a later one,
 -- or that comes after its deadline by Redis's clock, does nothing: its sender has
 -- been told so.
--- KEYS: [1] the counter, [2] this process's last batch; then a bucket for each rate
+-- KEYS: [1] the counter, [2] this process's last batch; then a bucket for each rate,
+-- and the keys of send
 -- ARGV: [1] the batch's number, [2] its deadline (microseconds since 1970), [3] cap
 -- (-1: none), [4] when the counter expires (unix seconds), [5] '' or, if the batch
 -- was sent before, the run_id of the Redis that it was sent to and the number that
 -- [2] must have at least, because this process has heard so, [6] '' or what is
 -- asked of [2]: 'renew' that it lives on, 'exact' that it tells to how many nodes a
--- message went; for each bucket tokens
+-- message went, [7] '' or, if send publishes the messages, how many rates and how many
+-- messages there are; for each bucket tokens
 -- per second, burst, how many messages take a token each, and which these are,
--- from 1; then a Redis channel and a payload for each message. Without messages it
--- says what became of the batch, and sees to it that the batch never runs after that.
+-- from 1; then a Redis channel and a payload for each message, or what send takes.
+-- Without messages it says what became of the batch, and sees to it that the batch
+-- never runs after that.
 -- Returns what became of the batch (0: it ran, 1: it came too late, 2: it did not
 -- run and never will, 3: unknown, as Redis has lost what it knew), and Redis's
 -- clock in microseconds. If it ran: for each bucket milliseconds until its next
 -- token; then for each message how many nodes Redis handed it to, -1 if it is over
--- the cap, -2 if it is over its rate, -3 if Redis did not let us publish it. All
--- that may be missing of a batch that is sent again: then all was published.
+-- the cap, -2 if it is over its rate, -3 if Redis did not let us publish it, or what
+-- send says. All that may be missing of a batch that is sent again: then all was
+-- published.
 local life = 600 -- of [2], in seconds
-local function keep(...)
+local function keep_batch(...)
   redis.call('HSET', KEYS[2], 'n', ARGV[1], ...)
   redis.call('EXPIRE', KEYS[2], life)
 end
@@ -42,7 +47,7 @@ if last >= number then
   local of, said = string.match(redis.call('HGET', KEYS[2], 'said') or '', '^(%d+) (.*)$')
   if of == ARGV[1] then
     for outcome in string.gmatch(said, '%S+') do
-      reply[#reply + 1] = tonumber(outcome)
+      reply[#reply + 1] = tonumber(outcome) or outcome
     end
   end
   return reply
@@ -52,8 +57,8 @@ if ARGV[5] ~= '' then
   local info = redis.pcall('INFO', 'server')
   local known = type(info) == 'string' and string.match(info, 'run_id:(%x+)') == run
   known = known and last >= tonumber(heard) and now < deadline + life * 500000
-  if #ARGV == 6 or now > deadline or not known then
-    keep('void', ARGV[1])
+  if #ARGV == 7 or now > deadline or not known then
+    keep_batch('void', ARGV[1])
     return {known and 2 or 3, now}
   end
 end
@@ -61,54 +66,44 @@ if now > deadline then
   return {1, now}
 end
 
-local limited, refused, at = {}, 0, 7
-for b = 3, #KEYS do
-  local asked = tonumber(ARGV[at + 2])
-  local given, wait = take(KEYS[b], asked, tonumber(ARGV[at]), tonumber(ARGV[at + 1]), math.floor(now / 1000))
-  for i = given + 1, asked do
-    limited[tonumber(ARGV[at + 2 + i])] = true
-  end
-  refused = refused + asked - given
-  reply[b] = wait
-  at = at + 3 + asked
+local rates, n = #KEYS - 2, nil
+if ARGV[7] ~= '' then
+  rates, n = string.match(ARGV[7], '^(%d+) (%d+)$')
+  rates, n = tonumber(rates), tonumber(n)
 end
-local n = (#ARGV - at + 1) / 2
-local pass = n - refused
-if pass > 0 then
-  local cap = tonumber(ARGV[3])
-  local used = redis.call('INCRBY', KEYS[1], pass)
-  if used == pass then
-    redis.call('EXPIREAT', KEYS[1], ARGV[4])
-  end
-  if cap >= 0 and used > cap then
-    pass = math.max(0, pass - (used - cap))
-  end
-end
-local all, forbidden, before = pass == n, 0, #KEYS
-for i = 1, n do
-  local outcome = -2
-  if not limited[i] then
-    outcome = -1
-    if pass > 0 then
-      outcome = redis.pcall('PUBLISH', ARGV[at], ARGV[at + 1])
-      pass = pass - 1
-      if type(outcome) ~= 'number' then
-        outcome, forbidden = -3, forbidden + 1
+local at, limited, refused = hold_rates(8, rates, now, reply)
+n = n or (#ARGV - at + 1) / 2
+local room = count_messages(n - refused)
+local all, before, uncounted, extra = room == n, #reply, 0, {}
+if ARGV[7] ~= '' then
+  uncounted, extra = send(at, 3 + rates, n, limited, room, now, reply)
+  all = false
+else
+  for i = 1, n do
+    local outcome = -2
+    if not limited[i] then
+      outcome = -1
+      if room > 0 then
+        outcome = redis.pcall('PUBLISH', ARGV[at], ARGV[at + 1])
+        room = room - 1
+        if type(outcome) ~= 'number' then
+          outcome, uncounted = -3, uncounted + 1
+        end
       end
     end
+    reply[before + i] = outcome
+    at = at + 2
   end
-  reply[before + i] = outcome
-  at = at + 2
 end
-if forbidden > 0 then
-  redis.call('DECRBY', KEYS[1], forbidden)
-  all = false
-end
-if not all or string.find(ARGV[6], 'exact', 1, true) then
-  keep('said', ARGV[1] .. ' ' .. table.concat(reply, ' ', 3))
+uncount(uncounted)
+if not all or uncounted > 0 or string.find(ARGV[6], 'exact', 1, true) then
+  keep_batch('said', ARGV[1] .. ' ' .. table.concat(reply, ' ', 3))
 elseif last == 0 or ARGV[6] ~= '' then
-  keep()
+  keep_batch()
 else
   redis.call('HSET', KEYS[2], 'n', ARGV[1])
+end
+for _, more in ipairs(extra) do
+  reply[#reply + 1] = more
 end
 return reply

@@ -20,6 +20,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/pkg/history"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
@@ -35,6 +36,7 @@ type Sender struct {
 
 	mu      sync.Mutex // guards:
 	clock   clock
+	epochs  history.Generation
 	batches int64          // the number of the last batch
 	ran     map[string]ran // app id → its last batch that Redis answered
 }

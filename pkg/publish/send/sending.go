@@ -13,14 +13,24 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/pkg/envelope"
+	"fleetwire/pkg/history"
+	"fleetwire/pkg/idempotency"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn"
 )
 
-//go:embed publish.lua
-var publishLua string
+var (
+	//go:embed admit.lua
+	admitLua string
+	//go:embed send.lua
+	sendLua string
+	//go:embed publish.lua
+	publishLua string
 
-var publishScript = redis.NewScript(quota.BucketLua + publishLua)
+	publishScript = redis.NewScript(quota.BucketLua + admitLua +
+		"local function send(at, base, n, limited, room, micros, reply)\n" +
+		history.Lua + idempotency.Lua + subscribersLua + sendLua + "end\n" + publishLua)
+)
 
 // Answers of publish.lua for a batch, and in place of a number of nodes.
 const (
@@ -29,9 +39,10 @@ const (
 	batchVoid = 2
 	batchLost = 3
 
-	overCap   = -1
-	overRate  = -2
-	forbidden = -3
+	overCap     = -1
+	overRate    = -2
+	forbidden   = -3
+	conflicting = -4
 )
 
 const (
@@ -67,6 +78,9 @@ type sending struct {
 	counts countCalls
 	tries  int
 
+	special bool   // some of its messages are (Outgoing.special)
+	notes   []note // what Redis said besides
+
 	underWay bool   // it may have reached Redis, which has not answered
 	server   string // the Redis that it was sent to first
 	heard    int64  // the number that this process had heard of before
@@ -83,9 +97,13 @@ func (sender *Sender) send(ctx context.Context, batches []Batch) error {
 	if !ok {
 		deadline = time.Now().Add(publishTime)
 	}
-	if err := sender.clock.ask(ctx, sender.redis); err != nil {
+	asked, err := sender.clock.ask(ctx, sender.redis)
+	if err != nil {
 		sender.observe(err)
 		return err // nothing was sent
+	}
+	if asked {
+		sender.epochs.Forget()
 	}
 	all := make([]*sending, 0, len(batches))
 	for _, batch := range batches {
@@ -114,6 +132,7 @@ func (sender *Sender) send(ctx context.Context, batches []Batch) error {
 func (sender *Sender) newSending(batch Batch) *sending {
 	sender.batches++
 	s := &sending{Batch: batch, app: batch.Messages[0].app, number: sender.batches, server: sender.clock.server}
+	s.special = slices.ContainsFunc(batch.Messages, (*Outgoing).special)
 	s.renew = true
 	if last, ok := sender.ran[s.app]; ok && time.Since(last.at) < sentLife/2 {
 		s.heard = last.number
@@ -138,7 +157,7 @@ func (sender *Sender) try(ctx context.Context, open []*sending, deadline time.Ti
 	calls := make([]*redisconn.Call, 0, 2*len(open))
 	until := sender.clock.deadline(deadline)
 	for _, s := range open {
-		s.prepare(sender.keys.Sent(s.app, sender.name), until, ask)
+		sender.prepare(s, until, ask)
 		calls = append(calls, s.call)
 	}
 	for _, s := range open {
@@ -154,6 +173,7 @@ func (sender *Sender) try(ctx context.Context, open []*sending, deadline time.Ti
 			continue
 		}
 		sender.clock.learn(sent, received, shown)
+		sender.heed(ctx, s, sent)
 		if s.settled {
 			sender.remember(s, received)
 		} else if sender.clock.deadline(deadline) <= shown {
@@ -165,7 +185,8 @@ func (sender *Sender) try(ctx context.Context, open []*sending, deadline time.Ti
 }
 
 // prepare makes the call.
-func (s *sending) prepare(sentKey string, deadline int64, ask bool) {
+func (sender *Sender) prepare(s *sending, deadline int64, ask bool) {
+	sentKey := sender.keys.Sent(s.app, sender.name)
 	s.tries++
 	before := ""
 	if s.underWay {
@@ -179,9 +200,12 @@ func (s *sending) prepare(sentKey string, deadline int64, ask bool) {
 		keep = "exact renew"
 	}
 	keys := append(make([]string, 0, 2+len(s.Rates)), s.Counter.Key, sentKey)
-	args := append(make([]any, 0, 6+4*len(s.Rates)+2*len(s.Messages)),
-		s.number, deadline, s.Counter.Limit, s.Counter.ExpiresAt.Unix(), before, keep)
+	args := append(make([]any, 0, 7+4*len(s.Rates)+2*len(s.Messages)),
+		s.number, deadline, s.Counter.Limit, s.Counter.ExpiresAt.Unix(), before, keep, "")
 	if !ask {
+		if s.special {
+			args[6] = strconv.Itoa(len(s.Rates)) + " " + strconv.Itoa(len(s.Messages))
+		}
 		for _, r := range s.Rates {
 			keys = append(keys, r.Bucket.Key)
 			args = append(args, r.Bucket.PerSec, r.Bucket.Burst, len(r.Messages))
@@ -189,8 +213,12 @@ func (s *sending) prepare(sentKey string, deadline int64, ask bool) {
 				args = append(args, i+1)
 			}
 		}
-		for _, o := range s.Messages {
-			args = append(args, o.topic, o.payload)
+		if s.special {
+			keys, args = sender.appendSpecial(s, keys, args)
+		} else {
+			for _, o := range s.Messages {
+				args = append(args, o.topic, o.payload)
+			}
 		}
 	}
 	s.call = &redisconn.Call{Script: publishScript, Keys: keys, Args: args}
@@ -199,7 +227,7 @@ func (s *sending) prepare(sentKey string, deadline int64, ask bool) {
 // counting is the messages whose subscribers are counted.
 func (s *sending) counting() (counting []*Outgoing) {
 	for _, o := range s.Messages {
-		if o.CountSubscribers {
+		if o.CountSubscribers && o.IdempotencyKey == "" {
 			counting = append(counting, o)
 		}
 	}
@@ -209,10 +237,10 @@ func (s *sending) counting() (counting []*Outgoing) {
 // settle reads what Redis said of the batch. It returns Redis's clock, unless
 // Redis said nothing.
 func (s *sending) settle() (shown int64, replied bool) {
-	reply, err := s.call.Reply.Int64Slice()
+	reply, err := s.call.Reply.Slice()
 	switch {
 	case err == nil && len(reply) < 2:
-		err = fmt.Errorf("publish.lua returned %d numbers", len(reply))
+		err = fmt.Errorf("publish.lua returned %d values", len(reply))
 		fallthrough
 	case err != nil:
 		s.err = err
@@ -223,7 +251,7 @@ func (s *sending) settle() (shown int64, replied bool) {
 		return 0, false
 	}
 	s.err, s.settled = nil, true
-	switch reply[0] {
+	switch number(reply[0]) {
 	case batchRan:
 		s.err = s.fill(reply[2:])
 	case batchLate: // it may go out once more, with what is now known of the clock
@@ -233,11 +261,16 @@ func (s *sending) settle() (shown int64, replied bool) {
 	default:
 		s.err, s.unknown = errLost, true
 	}
-	return reply[1], true
+	return number(reply[1]), true
+}
+
+func number(v any) int64 {
+	n, _ := v.(int64)
+	return n
 }
 
 // fill fills in what became of the messages of a batch that ran.
-func (s *sending) fill(outcomes []int64) error {
+func (s *sending) fill(outcomes []any) error {
 	if len(outcomes) == 0 && s.tries > 1 { // all was published
 		for _, o := range s.Messages {
 			o.Accepted, o.nodes = true, 1
@@ -245,19 +278,29 @@ func (s *sending) fill(outcomes []int64) error {
 		return nil
 	}
 	var err error
-	if want := len(s.Rates) + len(s.Messages); len(outcomes) != want {
+	want := len(s.Rates) + len(s.Messages)
+	if len(outcomes) < want || len(outcomes) > want && !s.special {
 		s.unknown = true
-		return fmt.Errorf("publish.lua returned %d numbers for %d rates and messages", len(outcomes), want)
+		return fmt.Errorf("publish.lua returned %d values for %d rates and messages", len(outcomes), want)
 	}
-	waits, outcomes := outcomes[:len(s.Rates)], outcomes[len(s.Rates):]
+	waits, outcomes, extra := outcomes[:len(s.Rates)], outcomes[len(s.Rates):want], outcomes[want:]
 	for i, o := range s.Messages {
-		switch nodes := outcomes[i]; nodes {
+		if text, ok := outcomes[i].(string); ok {
+			if err := o.read(text); err != nil {
+				s.unknown = true
+				return err
+			}
+			continue
+		}
+		switch nodes := number(outcomes[i]); nodes {
 		case overRate:
 			o.OverRate = true
 		case overCap:
 			o.OverCap = true
 		case forbidden:
 			err = errForbidden
+		case conflicting:
+			o.Conflict = true
 		default:
 			o.Accepted, o.nodes, o.Found = true, nodes, nodes > 0
 		}
@@ -265,10 +308,11 @@ func (s *sending) fill(outcomes []int64) error {
 	for i, r := range s.Rates {
 		for _, m := range r.Messages {
 			if o := s.Messages[m]; o.OverRate {
-				o.RetryAfter = time.Duration(waits[i]) * time.Millisecond
+				o.RetryAfter = time.Duration(number(waits[i])) * time.Millisecond
 			}
 		}
 	}
+	s.notice(extra)
 	return err
 }
 

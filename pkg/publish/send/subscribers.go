@@ -14,7 +14,9 @@ import (
 //go:embed subscribers.lua
 var subscribersLua string
 
-var subscribersScript = redis.NewScript(subscribersLua)
+// KEYS[1] the set of nodes that have subscribers in the channel's bucket; ARGV: the channel,
+// and what precedes a node's name in the key of its counts.
+var subscribersScript = redis.NewScript(subscribersLua + "return count_subscribers(KEYS[1], ARGV[1], ARGV[2])")
 
 // countCalls count the subscribers of channels on all nodes: of each once, however
 // many messages want to know.

@@ -21,6 +21,7 @@ func TestScriptInOneSlot(t *testing.T) {
 		"one slot":             {script.EvalSha(ctx, p, []string{"{a}1", "{a}2"}, "{b}"), false},
 		"two slots":            {script.EvalSha(ctx, p, []string{"{a}1", "{b}2"}), true},
 		"two slots, by source": {script.Eval(ctx, p, []string{"{a}1", "{a}2", "c"}), true},
+		"publishing":           {script.EvalSha(ctx, p, []string{"fw:{a}:messages:2026-01", "fw:{a}:sent:x", "fw:{a.123}:last:c"}), false},
 		"no key":               {script.EvalSha(ctx, p, nil, "a", "b"), false},
 		"no script":            {p.Del(ctx, "a", "b", "c", "d"), false},
 	} {

@@ -1,0 +1,13 @@
+-- Forgets the messages of a channel. Its position stays. channel.lua and deadline.lua stand
+-- before this.
+-- KEYS[1] LAST of the channel
+-- ARGV: what setup takes; the channel's size and TTL (ms)
+local at = setup(1, due_time())
+local value = redis.call('GET', KEYS[1])
+if value then
+  local c = open(KEYS[1], tonumber(ARGV[at]), tonumber(ARGV[at + 1]), value)
+  clear(c)
+  save(c)
+  account()
+end
+return {asked and generation or ''}

@@ -1,0 +1,78 @@
+package history
+
+import (
+	"crypto/rand"
+	_ "embed"
+	"sync"
+	"time"
+
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/deadline"
+	"fleetwire/pkg/rediskeys"
+)
+
+// Lua has the functions that append to what a channel remembers, and read it, for the
+// script of pkg/publish/send.
+//
+//go:embed channel.lua
+var Lua string
+
+// buckets is how many buckets an app has.
+const buckets = 256
+
+// generationLife is how long a process goes by what it knows of Redis's generation.
+const generationLife = time.Second
+
+// Generation is what a process knows of the generation of its Redis. Its zero value knows
+// nothing.
+type Generation struct {
+	mu    sync.Mutex
+	value string
+	asked time.Time
+}
+
+// known is "" if a script has to ask.
+func (g *Generation) known() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if time.Since(g.asked) >= generationLife {
+		return ""
+	}
+	return g.value
+}
+
+// Learn takes what a script has asked for, at an instant before it ran.
+func (g *Generation) Learn(value string, before time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if before.After(g.asked) {
+		g.value, g.asked = value, before
+	}
+}
+
+// Forget has the next script ask: there may be another Redis behind a new connection.
+func (g *Generation) Forget() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.value, g.asked = "", time.Time{}
+}
+
+// AppendSetup appends the arguments of the function setup of channel.lua.
+func (g *Generation) AppendSetup(args []any, keys rediskeys.Namespace, app *apps.App) []any {
+	return append(args, g.known(), randomText(), app.HistoryBytes/buckets, len(keys.Bucket(app.ID, "")),
+		none.Last(""), none.History(""), none.HistoryIndex(), none.HistoryBytes(), none.Due(string(deadline.History)), none.IdempotencyIndex())
+}
+
+// none makes the parts of keys behind the bucket.
+const none rediskeys.Bucket = ""
+
+// randomText is the random part of an epoch.
+func randomText() string {
+	const letters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	for i := range b {
+		b[i] = letters[int(b[i])%62]
+	}
+	return string(b[:])
+}
