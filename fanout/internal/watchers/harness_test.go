@@ -51,6 +51,7 @@ type world struct {
 	refused  string        // the channel that Redis refuses to read
 	loads    int
 	wanted   map[string]int // by channel or pattern
+	meant    func()         // see meanwhile
 }
 
 type state struct {
@@ -64,6 +65,7 @@ func inBubble(t *testing.T, test func(t *testing.T, w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, channels: map[presence.ChannelID]*state{}, wanted: map[string]int{}}
 		w.watchers = New(Options{Interest: w, Load: w.load, Log: slog.New(slog.NewTextHandler(&w.log, nil))})
+		w.watchers.encoding = w.encoding
 		ctx, cancel := context.WithCancel(context.Background())
 		ended := make(chan struct{})
 		go func() {
@@ -73,6 +75,29 @@ func inBubble(t *testing.T, test func(t *testing.T, w *world)) {
 		defer func() { cancel(); <-ended }()
 		test(t, w)
 	})
+}
+
+// meanwhile has something happen when next a window is encoded without the lock.
+func (w *world) meanwhile(what func()) { w.set(func() { w.meant = what }) }
+
+// happened checks that it has.
+func (w *world) happened() {
+	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.meant != nil {
+		w.t.Fatal("nothing was encoded without the lock")
+	}
+}
+
+func (w *world) encoding() {
+	w.mu.Lock()
+	what := w.meant
+	w.meant = nil
+	w.mu.Unlock()
+	if what != nil {
+		what()
+	}
 }
 
 func (w *world) SetWatchers(app, name string, n int, done func(error)) error {
@@ -209,7 +234,6 @@ type watcher struct {
 	shown   map[string]map[string]string // by channel
 	lines   []string
 	lax     bool   // watches patterns: what it knows need not be true
-	flushed func() // called by the next Flush
 	stable  string // begins the names of peers that never leave; "": there are none
 }
 
@@ -233,12 +257,6 @@ func (o *watcher) AppendSnapshot(frame []byte) bool { return o.AppendPresence(fr
 func (o *watcher) Flush() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if f := o.flushed; f != nil {
-		o.flushed = nil
-		o.mu.Unlock()
-		f()
-		o.mu.Lock()
-	}
 	o.flagged = false
 	for _, f := range o.queued {
 		o.frames = append(o.frames, f)
@@ -378,6 +396,15 @@ func fleet(n int) []string {
 	changes := make([]string, n)
 	for i := range changes {
 		changes[i] = fmt.Sprintf("+p%04d", i)
+	}
+	return changes
+}
+
+// leaving has the fleet leave.
+func leaving(n int) []string {
+	changes := fleet(n)
+	for i, c := range changes {
+		changes[i] = "-" + c[1:]
 	}
 	return changes
 }

@@ -51,12 +51,13 @@ func (q *loadQueue) add(v *view) {
 	q.views[app] = append(q.views[app], v)
 }
 
-// next takes views of the app, and sends it to the end of the queue if it has more.
+// next takes views of the app, and sends it to the end of the queue if it has more. A
+// view that is lent comes back into the queue when it is not any more.
 func (q *loadQueue) next(app string) (asked []loadAsked) {
 	views := q.views[app]
 	for _, v := range batch.Take(&views, loadedAtOnce) {
 		v.queued = false
-		if v.asked {
+		if v.asked && !v.lent() {
 			asked = append(asked, loadAsked{v, v.round})
 		}
 	}
@@ -142,28 +143,17 @@ func (ws *Watchers) loadViews(ctx context.Context, asked []loadAsked) error {
 		}
 		return nil
 	}
-	members := make([]map[string]string, len(states))
-	for i := range states {
-		members[i] = byPeer(states[i].Members)
-	}
-	ws.mu.Lock()
-	defer ws.mu.Unlock()
 	for i, a := range asked {
-		ws.reads.spend(a.view.id.App, readBytes(&states[i]), time.Now())
-		if a.view.round == a.round {
-			a.view.asked = false
-			ws.replace(a.view, states[i], members[i])
-		}
+		ws.spendRead(a.view.id.App, readBytes(&states[i]))
+		ws.replace(a, &states[i])
 	}
 	return nil
 }
 
-func byPeer(members []presence.Member) map[string]string {
-	all := make(map[string]string, len(members))
-	for _, m := range members {
-		all[m.Peer] = m.Metadata
-	}
-	return all
+func (ws *Watchers) spendRead(app string, bytes int) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.reads.spend(app, bytes, time.Now())
 }
 
 // takeLoads takes views of the next app. Those of an app that has had too much read

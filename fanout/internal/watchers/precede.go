@@ -8,9 +8,43 @@ import (
 	"fleetwire/pkg/protocol"
 )
 
+// joining are the small channels (see few) that peers have joined, and that is not shown
+// yet: it waits for the end of the window. For each channel there are few peers at most.
+type joining map[joiningKey][]*view
+
+type joiningKey struct{ app, peer string }
+
+func (j joining) add(v *view, peer string) {
+	key := joiningKey{v.id.App, peer}
+	j[key] = append(j[key], v)
+	v.joined = append(v.joined, peer)
+}
+
+// left takes out a peer that has left within the window, if it is there.
+func (j joining) left(v *view, peer string) {
+	if i := slices.Index(v.joined, peer); i >= 0 {
+		j.forget(v, v.joined[i:i+1])
+		v.joined = slices.Delete(v.joined, i, i+1)
+	}
+}
+
+func (j joining) forget(v *view, peers []string) {
+	for _, peer := range peers {
+		key := joiningKey{v.id.App, peer}
+		views := j[key]
+		i := slices.Index(views, v)
+		if views = slices.Delete(views, i, i+1); len(views) > 0 {
+			j[key] = views
+		} else {
+			delete(j, key)
+		}
+	}
+}
+
 // Precede is called with direct messages before their peers get them. Where the
-// sender has joined a small channel within the window that is open (see few), the
-// window ends: a peer that hears from a newcomer has been shown that it is there.
+// sender has joined a small channel within the window that is open, those who watch it
+// are shown that at once: a peer that hears from a newcomer has been shown that it is
+// there. The other changes of the window gather on.
 func (ws *Watchers) Precede(batch []envelope.Delivery) {
 	for i := range batch {
 		if d := &batch[i]; d.Kind == envelope.KindPeer {
@@ -22,25 +56,32 @@ func (ws *Watchers) Precede(batch []envelope.Delivery) {
 func (ws *Watchers) precede(d *envelope.Delivery) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	if len(ws.now)+len(ws.due) == 0 {
+	if len(ws.joining) == 0 {
 		return // nearly always
 	}
 	from := sender(d.Frame)
-	var ending []*view
-	end := func(v *view) bool {
-		before, changed := v.was[from]
-		if v.id.App != d.App || !changed || before.present || len(v.members) > few || v.encoding {
-			return false
+	for _, v := range slices.Clone(ws.joining[joiningKey{d.App, from}]) {
+		// The peer may be in a frame that is being encoded: that is of more than
+		// large changes, and still takes some milliseconds at most.
+		for v.closing != nil && len(v.members) <= few {
+			ws.closed.Wait()
 		}
-		ending = append(ending, v)
-		return true
+		if len(v.members) <= few {
+			ws.showJoined(v, from)
+		}
 	}
-	ws.now = slices.DeleteFunc(ws.now, end)
-	ws.due = slices.DeleteFunc(ws.due, end)
-	for _, v := range ending {
-		ws.close(v)
-		ws.flushing.Set()
+}
+
+// showJoined shows that a peer has joined, if that waits for the end of the window.
+func (ws *Watchers) showJoined(v *view, peer string) {
+	if !slices.Contains(v.joined, peer) {
+		return
 	}
+	ws.joining.left(v, peer)
+	c := &closing{changes: v.changes.take(peer), announced: v.announced.take(peer)}
+	c.encode(v.id.Channel)
+	ws.hand(v, c)
+	ws.flushing.Set()
 }
 
 var errFound = errors.New("found")

@@ -1,6 +1,7 @@
 package watchers
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -13,6 +14,12 @@ import (
 func direct(from, data string) []envelope.Delivery {
 	frame := protocol.AppendTextFrame(nil, protocol.AppendDirect(nil, from, nil, []byte(data)))
 	return []envelope.Delivery{{Kind: envelope.KindPeer, App: app, Channel: "to", Frame: frame}}
+}
+
+func (ws *Watchers) countJoining() int {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	return len(ws.joining)
 }
 
 // clear forgets what the watcher was shown.
@@ -124,5 +131,102 @@ func TestPrecedeLeavesLargeChannelsAlone(t *testing.T) {
 		o.want()
 		pass()
 		o.want("c: +new")
+	})
+}
+
+// Only the newcomer is shown before its message, in all small channels that it has just
+// joined. The other changes of these windows gather on, however many.
+func TestPrecedeShowsTheNewcomerAlone(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.do("c", fleet(2*large)...)
+		w.do("d", "+x")
+		o, p := w.watcher(1), w.watcher(2)
+		p.lax = true
+		w.watch(o, "c")
+		w.watch(o, "d")
+		w.watch(o, "e")
+		must(t, w.watchers.WatchPattern(p, app, mustCompile(t, "*"), none))
+		pass()
+		o.clear()
+		w.do("c", leaving(2*large)...)
+		w.do("c", "+first", "+new")
+		w.do("d", "+new", "-x")
+		w.do("e", "+other")
+		w.watchers.Precede(direct("new", "1"))
+		w.watchers.Precede(direct("new", "2"))
+		o.Flush()
+		p.Flush()
+		o.want("c: +new", "d: +new")
+		p.want("c: +new", "d: +new")
+		w.do("d", "-new")
+		pass()
+		for _, name := range []string{"c", "d", "e"} {
+			w.wantTruth(o, name)
+			w.wantTruth(p, name)
+		}
+		if n := len(o.lines); n != 3 {
+			t.Errorf("%d frames, want one for each channel", n)
+		}
+		if n := w.watchers.countJoining(); n != 0 {
+			t.Errorf("%d peers have joined, and wait for windows that are closed", n)
+		}
+	})
+}
+
+// Channels that nobody watches any more are not kept for their newcomers, nor are those
+// that the newcomer has left again.
+func TestPrecedeForgetsChannels(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		o := w.watcher(1)
+		w.watch(o, "c")
+		w.watch(o, "d")
+		pass()
+		o.clear()
+		w.do("c", "+new")
+		w.do("d", "+new")
+		w.watchers.Unwatch(o, app, "c")
+		w.watchers.Precede(direct("new", "1"))
+		o.Flush()
+		o.want("d: +new")
+		w.do("d", "+again", "-new")
+		w.do("d", "-again")
+		if n := w.watchers.countJoining(); n != 0 {
+			t.Errorf("%d peers have joined, and have left again", n)
+		}
+		w.do("d", "+new")
+		w.watchers.Unwatch(o, app, "d")
+		if n := w.watchers.countJoining(); n != 0 {
+			t.Errorf("%d peers have joined channels that are not watched", n)
+		}
+		pass()
+		o.want()
+	})
+}
+
+// HOSTILE: very many windows are open. A message ends none of them: it is preceded by what
+// is not shown yet of its sender, and nothing else.
+func TestPrecedeWithManyWindows(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		const many = 2000
+		o := w.watcher(1)
+		for i := range many {
+			w.watch(o, fmt.Sprint("c", i))
+		}
+		pass()
+		o.clear()
+		for i := range many {
+			w.do(fmt.Sprint("c", i), fmt.Sprint("+p", i))
+		}
+		w.do("c7", "+p8")
+		w.watchers.Precede(direct("stranger", "1"))
+		o.Flush()
+		o.want()
+		w.watchers.Precede(direct("p8", "1"))
+		o.Flush()
+		o.want("c8: +p8", "c7: +p8")
+		pass()
+		if n := len(o.lines); n != many-1 {
+			t.Errorf("%d windows were closed in time, want %d", n, many-1)
+		}
 	})
 }

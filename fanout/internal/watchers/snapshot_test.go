@@ -1,7 +1,9 @@
 package watchers
 
 import (
+	"fmt"
 	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -66,16 +68,14 @@ func TestChangesWhileASnapshotIsEncoded(t *testing.T) {
 		w.watch(before, "c")
 		pass()
 		before.lines = nil
-		before.flushed = func() { // between the end of the window and the snapshot
+		w.meanwhile(func() { // between the end of the window and the snapshot
 			w.do("c", "-p0001", "+late", `+p0002{"k":1}`)
-		}
+		})
 		w.do("c", "+x")
 		w.watch(newcomer, "c")
 		time.Sleep(3 * window)
 		synctest.Wait()
-		if before.flushed != nil {
-			t.Fatal("nothing was flushed")
-		}
+		w.happened()
 		changes := `c: +late +p0002{"k":1} -p0001`
 		before.want("c: +x", changes)
 		if n := len(newcomer.lines); n != 2 || newcomer.lines[1] != changes {
@@ -97,21 +97,19 @@ func TestComingAndGoingWhileASnapshotIsEncoded(t *testing.T) {
 		w.watch(before, "c")
 		pass()
 		before.lines = nil
-		before.flushed = func() {
+		w.meanwhile(func() {
 			if !w.watchers.Unwatch(gone, app, "c") {
 				t.Error("the snapshot was not promised any more while it was encoded")
 			}
 			w.watchers.Unwatch(again, app, "c")
 			w.watch(again, "c")
-		}
+		})
 		w.do("c", "+x")
 		w.watch(gone, "c")
 		w.watch(again, "c")
 		time.Sleep(3 * window)
 		synctest.Wait()
-		if before.flushed != nil {
-			t.Fatal("nothing was flushed")
-		}
+		w.happened()
 		before.want("c: +x")
 		gone.want()
 		if len(again.lines) != 1 {
@@ -121,27 +119,35 @@ func TestComingAndGoingWhileASnapshotIsEncoded(t *testing.T) {
 	})
 }
 
-// The same where no connection watches the channel yet.
+// The same where no connection watches the channel yet. Its snapshot is small if all
+// but one have just left, of which those hear who watch patterns.
 func TestChangesWhileTheFirstSnapshotIsEncoded(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.do("c", fleet(3*large)...)
-		pattern, one := w.watcher(1), w.watcher(2)
-		pattern.lax = true
-		must(t, w.watchers.WatchPattern(pattern, app, mustCompile(t, "*"), none))
-		w.watch(one, "c")
-		pattern.flushed = func() { w.do("c", "+late") }
-		w.do("c", "+x")
-		time.Sleep(3 * window)
-		synctest.Wait()
-		if pattern.flushed != nil {
-			t.Fatal("nothing was flushed")
-		}
-		if len(one.lines) != 2 || one.lines[1] != "c: +late" {
-			t.Errorf("%d frames came: %q", len(one.lines), one.lines[1:])
-		}
-		w.wantTruth(one, "c")
-		pattern.want("c: +x", "c: +late")
-	})
+	for _, leave := range []bool{false, true} {
+		t.Run(fmt.Sprint("leave ", leave), func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				w.do("c", fleet(3*large)...)
+				pattern, one := w.watcher(1), w.watcher(2)
+				pattern.lax = true
+				must(t, w.watchers.WatchPattern(pattern, app, mustCompile(t, "*"), none))
+				w.meanwhile(func() { w.do("c", "+late") })
+				if leave {
+					w.do("c", leaving(3*large)...)
+				}
+				w.do("c", "+x")
+				w.watch(one, "c")
+				time.Sleep(3 * window)
+				synctest.Wait()
+				w.happened()
+				if len(one.lines) != 2 || one.lines[1] != "c: +late" {
+					t.Errorf("%d frames came: %q", len(one.lines), one.lines[1:])
+				}
+				w.wantTruth(one, "c")
+				if n := len(pattern.lines); n != 2 || !strings.HasPrefix(pattern.lines[0], "c: +x") || pattern.lines[1] != "c: +late" {
+					t.Errorf("%d frames came by pattern", n)
+				}
+			})
+		})
+	}
 }
 
 // A channel that is left by all while its snapshot is encoded, and then watched again,
@@ -152,19 +158,29 @@ func TestWatchedAgainWhileASnapshotIsEncoded(t *testing.T) {
 		pattern, one, two := w.watcher(1), w.watcher(2), w.watcher(3)
 		pattern.lax = true
 		must(t, w.watchers.WatchPattern(pattern, app, mustCompile(t, "*"), none))
-		pattern.flushed = func() {
+		w.meanwhile(func() {
 			w.watchers.Unwatch(one, app, "c")
 			w.watch(two, "c")
-		}
+		})
 		w.watch(one, "c")
 		w.do("c", "+x")
 		time.Sleep(3 * window)
 		synctest.Wait()
-		if pattern.flushed != nil {
-			t.Fatal("nothing was flushed")
-		}
+		w.happened()
 		one.want()
 		w.wantTruth(two, "c")
 		pattern.want("c: +x")
+		w.do("c", "+y")
+		pass()
+		w.wantTruth(two, "c")
+		pattern.want("c: +y")
+		w.watchers.UnwatchPattern(pattern, app, mustCompile(t, "*"))
+		w.meanwhile(func() { w.watchers.Unwatch(two, app, "c") })
+		w.do("c", leaving(3*large)...)
+		pass()
+		w.happened()
+		if n := w.watchers.Views(); n != 0 {
+			t.Errorf("%d channels are kept, and nobody watches", n)
+		}
 	})
 }

@@ -1,7 +1,7 @@
 package watchers
 
 import (
-	"maps"
+	"slices"
 	"time"
 	"weak"
 
@@ -21,48 +21,39 @@ type view struct {
 	round  int
 	heard  bool // its announcements come in
 	loaded bool // members is true, as of version
-	// members is who is there and their metadata; was, of those who changed in this
-	// window, what the watchers know.
+	// members is who is there and their metadata. While it is frozen it is read without
+	// the lock.
 	members    map[string]string
-	encoding   bool               // a snapshot is being encoded: see encodeLater
-	shared     bool               // members is what is being encoded: set copies it first
+	version    presence.Version
 	shown      weak.Pointer[byte] // the snapshot of members, for as long as a connection has it queued
 	shownBytes int                // its length
-	version    presence.Version
-	was        map[string]known
 	// settled is until when no peer is shown to leave (see settling); zero: a peer
 	// that is not in Redis has left.
 	settled time.Time
 
 	asked   bool                    // it must be loaded
 	queued  bool                    // in Watchers.toLoad
-	pending []presence.Announcement // that came meanwhile
+	pending []presence.Announcement // to be applied
+	applied int                     // changes of the first of them, already
 
-	// announced is what those who watch patterns are to hear, by peer.
-	announced map[string]*announced
+	// What has changed in the window, for those who watch the channel by name and for
+	// those who watch patterns; joined are peers that are in Watchers.joining.
+	changes   changes
+	announced changes
+	joined    []string
 
 	open      bool // the window
 	closes    time.Time
-	postponed bool // for the app was sent too much
+	postponed bool     // for the app was sent too much
+	closing   *closing // the window before, as long as it is being closed
 }
-
-// known is what watchers know of a peer.
-type known struct {
-	metadata string
-	present  bool
-}
-
-// announced is what became of a peer within a window, by announcements alone.
-type announced struct {
-	before, now known
-}
-
-// unknownMetadata is that of a peer that got other metadata; it differs from all.
-const unknownMetadata = "?"
 
 // maxPending bounds the announcements that wait for a view to be loaded. Past it
 // they are forgotten, and the view is loaded once more.
 const maxPending = 1000
+
+// appliedAtOnce is how many changes are applied before the lock is free again.
+const appliedAtOnce = 64
 
 // view finds or begins a view. It is called with ws.mu held, as is all below.
 func (ws *Watchers) view(id presence.ChannelID) *view {
@@ -75,19 +66,31 @@ func (ws *Watchers) view(id presence.ChannelID) *view {
 }
 
 // reset forgets who is there: no connection watches by name any more.
-func (v *view) reset() {
+func (ws *Watchers) reset(v *view) {
+	ws.joining.forget(v, v.joined)
 	v.round++
 	v.heard, v.loaded, v.asked = false, false, false
-	v.shared = false
-	v.members, v.was, v.pending, v.version, v.settled = nil, nil, nil, presence.Version{}, time.Time{}
+	v.members, v.changes, v.joined, v.version, v.settled = nil, nil, nil, presence.Version{}, time.Time{}
 	v.watchers, v.newcomers = nil, nil
 	v.shown = weak.Pointer[byte]{}
+	v.forgetPending()
 }
+
+func (v *view) forgetPending() { v.pending, v.applied = nil, 0 }
+
+// frozen says whether members must stay as they are.
+func (v *view) frozen() bool { return v.asked || v.lent() }
+
+// lent says whether a snapshot of the members is being encoded.
+func (v *view) lent() bool { return v.closing != nil && v.closing.members != nil }
+
+// current says whether members is what is known.
+func (v *view) current() bool { return v.loaded && !v.frozen() && len(v.pending) == 0 }
 
 func (v *view) watched() bool { return len(v.watchers)+len(v.newcomers) > 0 }
 
 func (ws *Watchers) dropIfIdle(v *view) {
-	if !v.watched() && !v.open {
+	if !v.watched() && !v.open && v.closing == nil {
 		delete(ws.views, v.id)
 	}
 }
@@ -125,8 +128,9 @@ func (ws *Watchers) Restored() {
 	defer ws.mu.Unlock()
 	for _, v := range ws.views {
 		if v.heard {
-			v.asked, v.pending = false, nil // what is being loaded may be older than the link
+			v.asked = false // what is being loaded may be older than the link
 			v.round++
+			v.forgetPending()
 			ws.load(v)
 		}
 	}
@@ -151,46 +155,105 @@ func (ws *Watchers) Announced(batch []envelope.Delivery) {
 			ws.opt.Log.Warn("an announcement in redis is not from fleetwire, dropped", "channel", d.Channel, "err", err)
 			continue
 		}
-		ws.mu.Lock()
 		id := presence.ChannelID{App: d.App, Channel: d.Channel}
-		if len(ws.patterns[d.App]) > 0 {
-			ws.note(ws.view(id), &a)
+		for part := range slices.Chunk(a.Changes, appliedAtOnce) {
+			ws.note(id, part)
 		}
-		if v := ws.views[id]; v != nil && v.heard {
-			ws.take(v, a)
+		if v := ws.take(id, a); v != nil {
+			ws.catchUp(v)
 		}
+	}
+}
+
+// note keeps what those who watch patterns are to hear.
+func (ws *Watchers) note(id presence.ChannelID, announced []presence.Change) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if len(ws.patterns[id.App]) == 0 {
+		return
+	}
+	v := ws.view(id)
+	for i := range announced {
+		v.announced.noteAnnounced(&announced[i])
+	}
+	ws.open(v)
+}
+
+// take has an announcement wait for those before it. It returns the view, if there is
+// one that needs it.
+func (ws *Watchers) take(id presence.ChannelID, a presence.Announcement) *view {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	v := ws.views[id]
+	if v == nil || !v.heard {
+		return nil
+	}
+	if v.pending = append(v.pending, a); len(v.pending) > maxPending {
+		v.forgetPending()
+		v.asked = false
+		v.round++ // what is being loaded is too old
+		ws.load(v)
+	}
+	return v
+}
+
+// catchUp applies the announcements that have waited, unless the view is frozen: the
+// caller that ends that calls it again. It is called without the lock.
+func (ws *Watchers) catchUp(v *view) {
+	for more := true; more; {
+		ws.mu.Lock()
+		more = ws.applyNext(v)
 		ws.mu.Unlock()
 	}
 }
 
-// take brings a view up to an announcement.
-func (ws *Watchers) take(v *view, a presence.Announcement) {
+// applyNext applies some changes of the next announcement, and says whether there is
+// more to apply.
+func (ws *Watchers) applyNext(v *view) (more bool) {
+	if v.frozen() || len(v.pending) == 0 {
+		return false
+	}
+	a := &v.pending[0]
 	switch at := v.version; {
-	case v.asked:
-		if v.pending = append(v.pending, a); len(v.pending) > maxPending {
-			v.pending = nil
-			v.asked = false
-			v.round++ // what is being loaded is too old
-			ws.load(v)
-		}
-	case a.Version.Number == 1 && len(v.members) == 0,
+	case v.applied > 0,
+		a.Version.Number == 1 && len(v.members) == 0,
 		a.Version.Incarnation == at.Incarnation && a.Version.Number == at.Number+1:
-		ws.apply(v, a)
+		rest := a.Changes[v.applied:]
+		part := rest[:min(len(rest), appliedAtOnce)]
+		ws.apply(v, part)
+		if v.applied += len(part); v.applied < len(a.Changes) {
+			return true
+		}
+		v.version = a.Version
 	case a.Version.Incarnation == at.Incarnation && a.Version.Number <= at.Number: // was loaded with it
 	default: // at least one is missing
 		ws.load(v)
 	}
+	v.pending, v.applied = v.pending[1:], 0
+	if len(v.pending) == 0 {
+		v.pending = nil
+		ws.caughtUp(v)
+	}
+	return len(v.pending) > 0
 }
 
-func (ws *Watchers) apply(v *view, a presence.Announcement) {
-	v.version = a.Version
-	unsettled := time.Now().Before(v.settled)
-	for _, c := range a.Changes {
-		if c.Kind == presence.Left && unsettled {
-			continue // it may be on a node that has yet to state it again
-		}
-		ws.set(v, c.Peer, known{c.Metadata, c.Kind != presence.Left})
+func (ws *Watchers) apply(v *view, announced []presence.Change) {
+	if time.Now().Before(v.settled) {
+		announced = slices.DeleteFunc(slices.Clone(announced), func(c presence.Change) bool {
+			return c.Kind == presence.Left // it may be on a node that has yet to state it again
+		})
 	}
+	ws.setAll(v, announced)
+}
+
+func (ws *Watchers) setAll(v *view, all []presence.Change) {
+	for i := range all {
+		ws.set(v, &all[i])
+	}
+}
+
+// caughtUp has newcomers get their snapshot, for which they may have waited.
+func (ws *Watchers) caughtUp(v *view) {
 	if v.canWelcome() {
 		ws.openFor(v)
 	} else if len(v.newcomers) > 0 {
@@ -198,102 +261,39 @@ func (ws *Watchers) apply(v *view, a presence.Announcement) {
 	}
 }
 
-// set changes what the view has of a peer, and notes what the watchers know of it.
-func (ws *Watchers) set(v *view, peer string, now known) {
-	metadata, present := v.members[peer]
-	if !now.present {
-		now.metadata = ""
+// set changes what the view has of a peer, and notes it for those who watch.
+func (ws *Watchers) set(v *view, c *presence.Change) {
+	metadata, present := v.members[c.Peer]
+	before, now := known{metadata, present}, known{c.Metadata, true}
+	if c.Kind == presence.Left {
+		now = known{}
 	}
-	before := known{metadata, present}
 	if before == now {
 		return
 	}
 	v.shown = weak.Pointer[byte]{}
-	if v.shared {
-		v.members, v.shared = maps.Clone(v.members), false
-	}
 	if now.present {
 		if v.members == nil {
 			v.members = map[string]string{}
 		}
-		v.members[peer] = now.metadata
+		v.members[c.Peer] = now.metadata
 	} else {
-		delete(v.members, peer)
+		delete(v.members, c.Peer)
 	}
-	if len(v.watchers) == 0 && !v.encoding {
-		return // no watcher knows anything
-	}
-	if _, changed := v.was[peer]; !changed {
-		if v.was == nil {
-			v.was = map[string]known{}
-		}
-		v.was[peer] = before
-	}
-	ws.open(v)
-}
-
-// replace makes the view what Redis has; there is state.Members, by peer.
-func (ws *Watchers) replace(v *view, state presence.State, there map[string]string) {
-	now := time.Now()
-	if v.version.Incarnation != state.Version.Incarnation && len(v.members) > 0 && v.settled.IsZero() {
-		v.settled = now.Add(ws.settling)
-		ws.lost = append(ws.lost, v)
-		ws.loading.Set()
-	}
-	settling := now.Before(v.settled)
-	if !settling {
-		v.settled = time.Time{}
-	}
-	if len(v.members) == 0 && len(v.watchers) == 0 && !v.encoding {
-		v.members, v.shown = there, weak.Pointer[byte]{}
-	} else {
-		ws.setAll(v, there, settling)
-	}
-	v.version, v.loaded = state.Version, true
-	if len(v.newcomers) > 0 {
-		ws.openFor(v)
-	}
-	pending := v.pending
-	v.pending = nil
-	for _, a := range pending {
-		ws.take(v, a)
-	}
-}
-
-// setAll sets all peers that are there. The others have left, unless they may still be
-// stated.
-func (ws *Watchers) setAll(v *view, there map[string]string, settling bool) {
-	for peer, metadata := range there {
-		ws.set(v, peer, known{metadata, true})
-	}
-	if settling || len(v.members) == len(there) {
+	if !v.hasShown() {
 		return
 	}
-	for peer := range v.members {
-		if _, ok := there[peer]; !ok {
-			ws.set(v, peer, known{})
-		}
-	}
-}
-
-// note keeps what those who watch patterns are to hear of an announcement.
-func (ws *Watchers) note(v *view, a *presence.Announcement) {
-	if v.announced == nil {
-		v.announced = map[string]*announced{}
-	}
-	for _, c := range a.Changes {
-		n := v.announced[c.Peer]
-		if n == nil {
-			n = &announced{}
-			switch c.Kind {
-			case presence.Left:
-				n.before = known{c.Metadata, true}
-			case presence.Updated:
-				n.before = known{unknownMetadata, true}
-			}
-			v.announced[c.Peer] = n
-		}
-		n.now = known{present: c.Kind != presence.Left, metadata: c.Metadata}
+	v.changes.note(c.Peer, change{before, now})
+	switch {
+	case !now.present:
+		ws.joining.left(v, c.Peer)
+	case !before.present && len(v.members) <= few:
+		ws.joining.add(v, c.Peer)
 	}
 	ws.open(v)
+}
+
+// hasShown says whether a connection knows, or is just told, who is there.
+func (v *view) hasShown() bool {
+	return len(v.watchers) > 0 || v.closing != nil && len(v.closing.ready) > 0
 }

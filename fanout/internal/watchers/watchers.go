@@ -83,6 +83,9 @@ type Watchers struct {
 	opt      Options
 	settling time.Duration // see the constant
 
+	// mu is what the loops of all connections wait for, and the goroutine that delivers.
+	// No member of a channel may add to the time that it is held: what is done for all of
+	// them is done without, or in parts. See closing, replace and applyNext.
 	mu           sync.Mutex
 	views        map[presence.ChannelID]*view
 	watching     map[watcherKey]*watching
@@ -94,17 +97,20 @@ type Watchers struct {
 	retryRefused time.Time
 	unsure       []*view // which Redis may not have heard of
 	lost         []*view // that settle, the first to be settled first
+	joining      joining
+	closed       *sync.Cond // a window is
 	flushing     batch.Signal
 	loading      batch.Signal
 
-	budget  budget
-	reads   budget
-	closing int       // what the view that is being closed costs its app, in bytes
-	later   *snapshot // to encode, without the lock
+	budget budget
+	reads  budget
+	cost   int // of what is being handed out, in bytes
 
 	dirty []Watcher // have frames to flush
 
 	frames atomic.Uint64
+
+	encoding func() // called when that begins without the lock: for tests
 }
 
 type watcherKey struct {
@@ -129,7 +135,7 @@ type patternWatch struct {
 
 // New returns Watchers. Nothing is shown before Run runs.
 func New(opt Options) *Watchers {
-	return &Watchers{
+	ws := &Watchers{
 		opt:      opt,
 		settling: settling,
 		views:    map[presence.ChannelID]*view{},
@@ -140,7 +146,11 @@ func New(opt Options) *Watchers {
 		flushing: batch.NewSignal(),
 		toLoad:   newLoadQueue(),
 		loading:  batch.NewSignal(),
+		joining:  joining{},
+		encoding: func() {},
 	}
+	ws.closed = sync.NewCond(&ws.mu)
+	return ws
 }
 
 // Watch has w hear who comes and goes in the channel, once Ready has been
@@ -206,7 +216,7 @@ func (ws *Watchers) Unwatch(w Watcher, app, channelName string) (promised bool) 
 	*list = (*list)[:last]
 	if len(v.watchers)+len(v.newcomers) == 0 {
 		_ = ws.opt.Interest.SetWatchers(app, channelName, 0, nil)
-		v.reset()
+		ws.reset(v)
 		ws.dropIfIdle(v)
 	}
 	return entry.newcomer

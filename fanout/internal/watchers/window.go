@@ -3,11 +3,8 @@ package watchers
 import (
 	"context"
 	"slices"
-	"strings"
 	"sync"
 	"time"
-
-	"fleetwire/pkg/protocol"
 )
 
 // open opens the view's window, if it is not open. It is called with ws.mu held.
@@ -83,21 +80,14 @@ func (ws *Watchers) runWindows(ctx context.Context) {
 			if v != nil {
 				ws.close(v)
 			}
-			later := ws.later
-			ws.later = nil
 			spare = ws.flushAndUnlock(spare)
-			if later != nil {
-				frame := encodeSnapshot(later.view.id.Channel, later.members)
-				ws.mu.Lock()
-				ws.encoded(later, frame)
-				spare = ws.flushAndUnlock(spare)
-			}
 			if v == nil {
 				if wait > 0 {
 					timer.Reset(wait)
 				}
 				break
 			}
+			ws.catchUp(v)
 		}
 	}
 }
@@ -141,163 +131,4 @@ func (ws *Watchers) nextDue() (v *view, wait time.Duration) {
 		v.postponed = true
 		ws.closeAt(v, now.Add(max(owes, window)))
 	}
-}
-
-// close ends the view's window: what has changed goes out, then the snapshots. It
-// is called with ws.mu held, for appending to thousands of queues takes no longer
-// than a millisecond; what is appended is written without it.
-func (ws *Watchers) close(v *view) {
-	v.open, v.postponed = false, false
-	if frame := v.changes(); frame != nil {
-		for _, entry := range v.watchers {
-			ws.append(entry.watcher, frame)
-		}
-	}
-	v.was = nil
-	ws.closeAnnounced(v)
-	ws.welcome(v)
-	ws.budget.spend(v.id.App, ws.closing, time.Now())
-	ws.closing = 0
-	ws.dropIfIdle(v)
-}
-
-func (ws *Watchers) append(w Watcher, frame []byte) { ws.appended(w, frame, w.AppendPresence(frame)) }
-
-func (ws *Watchers) appended(w Watcher, frame []byte, flush bool) {
-	ws.frames.Add(1)
-	ws.closing += perFrame + len(frame)
-	if flush {
-		ws.dirty = append(ws.dirty, w)
-	}
-}
-
-// changes is the frame with what has changed, nil if in the end nothing has.
-func (v *view) changes() []byte {
-	var joined, left []protocol.PresencePeer
-	for peer, was := range v.was {
-		metadata, present := v.members[peer]
-		joined, left = sortOut(joined, left, peer, was, known{metadata, present})
-	}
-	return encode(v.id.Channel, joined, left)
-}
-
-func sortOut(joined, left []protocol.PresencePeer, peer string, was, now known) (j, l []protocol.PresencePeer) {
-	switch {
-	case now.present && (!was.present || was.metadata != now.metadata):
-		joined = append(joined, protocol.PresencePeer{PeerID: peer, Metadata: now.metadata})
-	case was.present && !now.present:
-		left = append(left, protocol.PresencePeer{PeerID: peer, Metadata: was.metadata})
-	}
-	return joined, left
-}
-
-func encode(name string, joined, left []protocol.PresencePeer) []byte {
-	if len(joined)+len(left) == 0 {
-		return nil
-	}
-	byPeer := func(a, b protocol.PresencePeer) int { return strings.Compare(a.PeerID, b.PeerID) }
-	slices.SortFunc(joined, byPeer)
-	slices.SortFunc(left, byPeer)
-	return protocol.AppendTextFrame(nil, protocol.AppendPresence(nil, name, joined, left))
-}
-
-// closeAnnounced hands what was announced to those who watch patterns, but for
-// those who watch the channel by name too and hear of it from there.
-func (ws *Watchers) closeAnnounced(v *view) {
-	if v.announced == nil {
-		return
-	}
-	var joined, left []protocol.PresencePeer
-	for peer, n := range v.announced {
-		if !n.now.present {
-			n.before.metadata = n.now.metadata
-		}
-		joined, left = sortOut(joined, left, peer, n.before, n.now)
-	}
-	v.announced = nil
-	frame := encode(v.id.Channel, joined, left)
-	if frame == nil {
-		return
-	}
-	var matching []*patternWatch
-	for _, p := range ws.patterns[v.id.App] {
-		if p.pattern.Match(v.id.Channel) {
-			matching = append(matching, p)
-		}
-	}
-	got := map[uint64]bool{} // who watches two patterns that match gets it once
-	for _, p := range matching {
-		for _, w := range p.watchers {
-			id := w.ID()
-			if ws.watching[watcherKey{v, id}] != nil || got[id] {
-				continue
-			}
-			if len(matching) > 1 {
-				got[id] = true
-			}
-			ws.append(w, frame)
-		}
-	}
-}
-
-// welcome gives the newcomers their snapshot.
-func (ws *Watchers) welcome(v *view) {
-	if !v.loaded || v.asked {
-		return // they get it when it is
-	}
-	var ready []*watching
-	for _, entry := range v.newcomers {
-		switch {
-		case !entry.ready:
-		case !v.reached(entry):
-			ws.waitFor(v, entry)
-		default:
-			ready = append(ready, entry)
-		}
-	}
-	switch frame := v.shownFrame(); {
-	case len(ready) == 0:
-	case frame != nil:
-		ws.show(v, ready, frame)
-	case len(v.members) > large:
-		ws.encodeLater(v, ready)
-	default:
-		ws.show(v, ready, v.keepShown(encodeSnapshot(v.id.Channel, v.members)))
-	}
-}
-
-// show makes watchers of newcomers, which the frame tells who is there.
-func (ws *Watchers) show(v *view, ready []*watching, frame []byte) {
-	for _, entry := range ready {
-		entry.newcomer = false
-		ws.appended(entry.watcher, frame, entry.watcher.AppendSnapshot(frame))
-	}
-	var stay []*watching
-	for _, entry := range v.newcomers {
-		list := &v.watchers
-		if entry.newcomer {
-			list = &stay
-		}
-		entry.at = len(*list)
-		*list = append(*list, entry)
-	}
-	v.newcomers = stay
-}
-
-// reached says whether the view has come to where the newcomer's own peer is in it.
-func (v *view) reached(entry *watching) bool {
-	since := entry.since
-	return since.Number == 0 || since.Incarnation == v.version.Incarnation && since.Number <= v.version.Number
-}
-
-// waitFor has a newcomer wait one window more: the announcement of its own join
-// is under way. If that did not help the view is loaded, and will do as it is.
-func (ws *Watchers) waitFor(v *view, entry *watching) {
-	if entry.waited {
-		entry.since.Number = 0
-		ws.load(v)
-		return
-	}
-	entry.waited = true
-	ws.open(v)
 }

@@ -1,0 +1,96 @@
+package watchers
+
+import (
+	"slices"
+	"time"
+	"weak"
+
+	"fleetwire/pkg/presence"
+)
+
+// replace makes the view what Redis has. As long as it is asked for it is frozen: it is
+// compared without the lock, and then changed in parts.
+func (ws *Watchers) replace(a loadAsked, state *presence.State) {
+	v, there := a.view, byPeer(state.Members)
+	var before map[string]string
+	var settling bool
+	if !ws.ifAsked(a, func() {
+		settling = ws.settles(v, state.Version)
+		if len(v.members) == 0 && !v.hasShown() {
+			v.members, v.shown = there, weak.Pointer[byte]{}
+		}
+		before = v.members
+	}) {
+		return
+	}
+	for part := range slices.Chunk(compare(before, there, settling), appliedAtOnce) {
+		if !ws.ifAsked(a, func() { ws.setAll(v, part) }) {
+			return
+		}
+	}
+	if ws.ifAsked(a, func() { ws.loadedAs(v, state.Version) }) {
+		ws.catchUp(v)
+	}
+}
+
+// ifAsked does something with the lock held, if the view is still asked for.
+func (ws *Watchers) ifAsked(a loadAsked, do func()) bool {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if a.view.round != a.round {
+		return false
+	}
+	do()
+	return true
+}
+
+// settles says whether peers that are not in Redis stay in the view.
+func (ws *Watchers) settles(v *view, version presence.Version) bool {
+	now := time.Now()
+	if v.version.Incarnation != version.Incarnation && len(v.members) > 0 && v.settled.IsZero() {
+		v.settled = now.Add(ws.settling)
+		ws.lost = append(ws.lost, v)
+		ws.loading.Set()
+	}
+	settling := now.Before(v.settled)
+	if !settling {
+		v.settled = time.Time{}
+	}
+	return settling
+}
+
+// loadedAs ends that the view is asked for. Announcements that have waited come next, and
+// then newcomers get their snapshot.
+func (ws *Watchers) loadedAs(v *view, version presence.Version) {
+	v.version, v.loaded, v.asked, v.applied = version, true, false, 0
+	if len(v.newcomers) > 0 && v.current() {
+		ws.openFor(v)
+	}
+}
+
+// compare tells how those who were there become those who are. With settling, the others
+// have not left: they may still be stated.
+func compare(were, are map[string]string, settling bool) (differences []presence.Change) {
+	for peer, metadata := range are {
+		if had, present := were[peer]; !present || had != metadata {
+			differences = append(differences, presence.Change{Kind: presence.Joined, Member: presence.Member{Peer: peer, Metadata: metadata}})
+		}
+	}
+	if settling {
+		return differences
+	}
+	for peer := range were {
+		if _, present := are[peer]; !present {
+			differences = append(differences, presence.Change{Kind: presence.Left, Member: presence.Member{Peer: peer}})
+		}
+	}
+	return differences
+}
+
+func byPeer(members []presence.Member) map[string]string {
+	all := make(map[string]string, len(members))
+	for _, m := range members {
+		all[m.Peer] = m.Metadata
+	}
+	return all
+}
