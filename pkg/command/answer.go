@@ -35,8 +35,8 @@ const (
 	AnswerNotFound               // command_not_found: there is no such command, or the peer was not handed it
 )
 
-// maxAnswers bounds the answers of one run: Redis is through with them in a millisecond or two.
-const maxAnswers = 200
+// maxAnswers bounds the answers of one run: Redis is through with them in a millisecond.
+const maxAnswers = 150
 
 // Answer takes answers, in one round trip. Each has its own outcome; the error is the
 // first.

@@ -1,7 +1,11 @@
 package command
 
 import (
+	"cmp"
 	"context"
+	"maps"
+	"math"
+	"slices"
 	"time"
 
 	"fleetwire/pkg/envelope"
@@ -14,19 +18,21 @@ import (
 type Claim struct {
 	App     string
 	Channel string
-	// ID is the command that was delivered. "": those that wait, in the order of
-	// creation; not those without a TTL.
+	// ID is the command that was delivered. "": those that wait for one peer, in the order
+	// of creation; not those without a TTL.
 	ID string
 	// TTL is that of the command that was delivered.
 	TTL time.Duration
 	// Node is the identity of the node, under which it is reaped.
-	Node     string
-	Peers    []Claimant
-	MaxBytes int // of the messages of waiting commands, at least one; 0: no bound
+	Node  string
+	Peers []Claimant
+	// MaxBytes and Most bound those that wait, MaxBytes their messages, of which there is one at
+	// least. 0: MostClaimed alone bounds them.
+	MaxBytes, Most int
 
 	// HandedOver is filled in: what has to be written, in the order of the commands.
 	HandedOver []HandedOver
-	// More: some peer can be handed more commands that wait.
+	// More: the peer can be handed more commands that wait.
 	More bool
 	// Err: nothing is known to be handed over. If Redis did hand it over, that times out,
 	// or is taken back when the node's lease ends.
@@ -39,8 +45,11 @@ type Claim struct {
 type Claimant struct {
 	Peer     string
 	Confirms bool // its subscription has "commands":"confirm"
-	Most     int  // commands at most; 0: all
 }
+
+// MostClaimed is how many of the commands that wait one run hands over: Redis is through with
+// them in a millisecond.
+const MostClaimed = 30
 
 // HandedOver is one command for one peer.
 type HandedOver struct {
@@ -91,20 +100,14 @@ func (s *Store) Claim(ctx context.Context, claims []*Claim) error {
 }
 
 func (s *Store) claimCall(c *Claim) *redisconn.Call {
-	most := c.MaxBytes
-	if most == 0 {
-		most = 1 << 30
-	}
-	call := s.call(s.scripts.claim, c.place.bucket, c.place.local, c.Channel, c.Node, most)
+	bytes, most := cmp.Or(c.MaxBytes, math.MaxInt32), min(cmp.Or(c.Most, MostClaimed), MostClaimed)
+	call := s.call(s.scripts.claim, c.place.bucket, c.place.local, c.Channel, c.Node, bytes, most)
 	for _, p := range c.Peers {
-		confirms, n := 0, p.Most
+		confirms := 0
 		if p.Confirms {
 			confirms = 1
 		}
-		if n == 0 {
-			n = MaxQueued
-		}
-		call.Args = append(call.Args, p.Peer, confirms, n)
+		call.Args = append(call.Args, p.Peer, confirms)
 	}
 	return call
 }
@@ -112,21 +115,18 @@ func (s *Store) claimCall(c *Claim) *redisconn.Call {
 // read fills in what the script replied.
 func (c *Claim) read(r reply) error {
 	c.More = r.number(0) == 1
-	deliveries := map[string]*envelope.Delivery{}
 	for i := 1; i+5 < len(r); i += 6 {
-		id := place{c.place.bucket, r.text(i + 1)}.id()
+		h := HandedOver{
+			Peer: int(r.number(i)) - 1, ID: place{c.place.bucket, r.text(i + 1)}.id(), Attempt: int(r.number(i + 2)),
+			ExpiresIn: time.Duration(r.number(i+3)) * time.Millisecond, Timeout: time.Duration(r.number(i+4)) * time.Millisecond,
+		}
 		if payload := r.text(i + 5); payload != "" {
-			d := &envelope.Delivery{Kind: envelope.KindMessages, App: c.App, Channel: c.Channel}
-			if err := d.Decode([]byte(payload)); err != nil {
+			h.Delivery = &envelope.Delivery{Kind: envelope.KindMessages, App: c.App, Channel: c.Channel}
+			if err := h.Delivery.Decode([]byte(payload)); err != nil {
 				return err
 			}
-			deliveries[id] = d
 		}
-		expires := time.Duration(r.number(i+3)) * time.Millisecond
-		c.HandedOver = append(c.HandedOver, HandedOver{
-			Peer: int(r.number(i)) - 1, ID: id, Attempt: int(r.number(i + 2)), ExpiresIn: expires,
-			Timeout: time.Duration(r.number(i+4)) * time.Millisecond, Delivery: deliveries[id],
-		})
+		c.HandedOver = append(c.HandedOver, h)
 	}
 	return nil
 }
@@ -141,31 +141,36 @@ type Unconfirmed struct {
 // TakeBack takes back hand-overs of the node to a connection that has ended. It leaves
 // those that the peer has confirmed or answered.
 func (s *Store) TakeBack(ctx context.Context, node string, all []Unconfirmed) error {
-	var calls []*redisconn.Call
-	var buckets []rediskeys.Bucket
-	of := map[rediskeys.Bucket]*redisconn.Call{}
+	rest := map[rediskeys.Bucket][]any{} // id and peer of each
 	for _, u := range all {
-		p, ok := placeOf(s.opt.Keys, u.App, u.ID)
-		if !ok {
-			continue
+		if p, ok := placeOf(s.opt.Keys, u.App, u.ID); ok {
+			rest[p.bucket] = append(rest[p.bucket], p.local, u.Peer)
 		}
-		call := of[p.bucket]
-		if call == nil {
-			call = s.call(s.scripts.takeBack, p.bucket, node)
-			of[p.bucket] = call
-			calls, buckets = append(calls, call), append(buckets, p.bucket)
+	}
+	for len(rest) > 0 {
+		var calls []*redisconn.Call
+		buckets := slices.Collect(maps.Keys(rest))
+		for _, b := range buckets {
+			calls = append(calls, s.call(s.scripts.takeBack, b, append([]any{node}, rest[b][:min(len(rest[b]), 2*maxTakenBack)]...)...))
 		}
-		call.Args = append(call.Args, p.local, u.Peer)
+		if err := redisconn.Exec(ctx, s.opt.Redis, calls); err != nil {
+			return err
+		}
+		for i, call := range calls {
+			r, err := s.replied(buckets[i], call)
+			if err != nil {
+				return err
+			}
+			if rest[buckets[i]] = rest[buckets[i]][min(len(rest[buckets[i]]), 2*int(max(1, r.number(1)))):]; len(rest[buckets[i]]) == 0 {
+				delete(rest, buckets[i])
+			}
+		}
 	}
-	if len(calls) == 0 {
-		return nil
-	}
-	err := redisconn.Exec(ctx, s.opt.Redis, calls)
-	for i, call := range calls {
-		_, _ = s.replied(buckets[i], call)
-	}
-	return err
+	return nil
 }
+
+// maxTakenBack bounds the hand-overs that one run is told to take back.
+const maxTakenBack = 100
 
 // Reap takes back what a dead identity holds in a bucket, some of it: more says that
 // there is more.

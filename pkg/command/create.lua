@@ -39,8 +39,10 @@ if ttl > 0 or ARGV[10] ~= '' then
     end
   end
   if ttl > 0 and places >= most_queued then
-    for _, other in ipairs(waiting) do
-      if not command(other) then
+    -- Some may have ended, and nobody has seen to it; some may be gone.
+    local deadlines = redis.call('ZMSCORE', DEADLINES, unpack(waiting))
+    for i, other in ipairs(waiting) do
+      if (not deadlines[i] or tonumber(deadlines[i]) <= now) and not command(other) then
         redis.call('ZREM', queue, other)
       end
     end
@@ -91,7 +93,7 @@ local open = now + (ttl == 0 and grace or ttl)
 local kept = ARGV[13] ~= '' and KEYS[9] or ''
 local fixed = string.format('%s %d %s %s %d %s %s %s\n%s\n%s\n%s\n%s\n%s', seq, now, ARGV[7], ARGV[8], expect, ARGV[16], ARGV[17], ARGV[18],
   channel, ARGV[11], kept, ARGV[12], ARGV[6])
-local state = string.format('waiting %d %d %s 0 0 0 0 0 0 0 0 0 0 0 0', open, open, ARGV[15]) .. (ARGV[14] ~= '' and ' ' .. ARGV[14] or '')
+local state = string.format('waiting %d 0 %d %s 0 0 0 0 0 0 0 0 0 0 0 0', open, open, ARGV[15]) .. (ARGV[14] ~= '' and ' ' .. ARGV[14] or '')
 redis.call('HSET', COMMAND .. id, 'fixed', fixed, 'state', state, 'payload', ARGV[5])
 if ARGV[10] ~= '' then
   redis.call('HSET', COMMAND .. id, 'collapse', ARGV[10])

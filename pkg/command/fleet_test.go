@@ -476,8 +476,37 @@ func TestReap(t *testing.T) {
 			}
 		}
 		c := w.claim("", true, append(peers, "plain")...)
-		if len(c.HandedOver) != 690 || c.HandedOver[0].Attempt != 2 || runs != 2 {
+		if len(c.HandedOver) != 690 || c.HandedOver[0].Attempt != 2 || runs != 5 {
 			t.Errorf("%d are handed over again, after %d runs", len(c.HandedOver), runs)
+		}
+	})
+}
+
+// The hand-over ends while more peers are to have the command again than one run sees to. All
+// of them time out.
+func TestTheHandOverEndsForMany(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		peers := names(400)
+		for status, end := range map[Status]func(id string){
+			Cancelled: func(id string) {
+				if _, err := w.store.Cancel(context.Background(), "app", id); err != nil {
+					t.Fatal(err)
+				}
+			},
+			Mixed: func(string) { w.create(func(n *New) { n.TTL, n.CollapseKey = time.Minute, "k" }) },
+		} {
+			id := w.create(func(n *New) { n.TTL, n.CollapseKey, n.Expect = time.Hour, "k", 1000 })
+			for some := range slices.Chunk(peers, 100) {
+				w.claim(id, true, some...)
+			}
+			for more := true; more; {
+				var err error
+				if more, err = w.store.Reap(context.Background(), w.keys.Bucket("app", channel), "n1"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			end(id)
+			w.wants(id, status, Counts{TimedOut: 400, Missing: 600})
 		}
 	})
 }

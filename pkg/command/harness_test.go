@@ -125,6 +125,15 @@ func (w *world) read(id string) *Command {
 func (w *world) claim(id string, confirms bool, peers ...string) *Claim {
 	w.t.Helper()
 	c := &Claim{App: "app", Channel: channel, ID: id, Node: "n1"}
+	if id == "" && len(peers) > 1 {
+		for i, p := range peers {
+			for _, h := range w.claim("", confirms, p).HandedOver {
+				h.Peer = i
+				c.HandedOver = append(c.HandedOver, h)
+			}
+		}
+		return c
+	}
 	for _, p := range peers {
 		c.Peers = append(c.Peers, Claimant{Peer: p, Confirms: confirms})
 	}

@@ -2,8 +2,8 @@
 -- ARGV, behind those of all scripts: [3] channel, [4] the seq before which to begin ('':
 -- with the newest), [5] at most how many, [6] bytes, [7] status that they have ('': any)
 -- Returns {ended, the seq to go on before ('': there are no others), views…}. It looks at
--- fifty commands at most.
-local reply, size, looked = {ended, ''}, 0, 50
+-- forty commands at most.
+local reply, size, looked = {ended, ''}, 0, 40
 local before = ARGV[4] == '' and '+inf' or '(' .. ARGV[4]
 local found = redis.call('ZREVRANGEBYSCORE', LISTED .. ARGV[3], before, '-inf', 'WITHSCORES', 'LIMIT', 0, looked + 1)
 local last = ''

@@ -388,25 +388,23 @@ func walk(w *world, seed uint64, steps int) {
 // claims claims the commands for some peers, here and in the model.
 func claims(w *world, m *model, r *rand.Rand, c *Claim, of []*modelCommand) {
 	w.t.Helper()
-	for _, i := range r.Perm(len(modelPeers))[:1+r.IntN(3)] {
-		most := 0
-		if c.ID == "" {
-			most = r.IntN(3)
-		}
-		c.Peers = append(c.Peers, Claimant{Peer: modelPeers[i], Confirms: r.IntN(2) == 0, Most: most})
+	n := 1 + r.IntN(3)
+	if c.ID == "" {
+		n, c.Most = 1, r.IntN(3)
+	}
+	for _, i := range r.Perm(len(modelPeers))[:n] {
+		c.Peers = append(c.Peers, Claimant{Peer: modelPeers[i], Confirms: r.IntN(2) == 0})
 	}
 	if err := w.store.Claim(context.Background(), []*Claim{c}); err != nil {
 		w.t.Fatal(err)
 	}
 	var want, got []string
-	had := map[int]int{}
 	for _, one := range of {
-		for i, p := range c.Peers {
-			if p.Most > 0 && had[i] == p.Most {
+		for _, p := range c.Peers {
+			if c.Most > 0 && len(want) == c.Most {
 				continue
 			}
 			if attempt := m.offer(one, p.Peer, p.Confirms); attempt > 0 {
-				had[i]++
 				expires := time.Duration(one.open-m.now) * time.Millisecond
 				if one.ttl == 0 {
 					expires = -time.Millisecond

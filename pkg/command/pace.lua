@@ -4,7 +4,7 @@
 -- Returns {ended}.
 local id = ARGV[3]
 local c = command(id)
-if not c or final[c.status] or c.open <= now then
+if not c or final[c.status] or is_over(c) then
   deadline('p' .. id, 0)
 else
   if in_pace(c) then

@@ -7,7 +7,7 @@ import (
 
 // pageRuns bounds the scripts of one page. A page that finds too few entries with the
 // status within them has a cursor, and fewer entries than asked for.
-const pageRuns = 20
+const pageRuns = 25
 
 // Page is a part of a channel's commands, newest first.
 type Page struct {

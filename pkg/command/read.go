@@ -13,8 +13,8 @@ import (
 )
 
 // settleRuns bounds how often a caller has a script see to what has fallen due of one
-// command: 500 peers each time.
-const settleRuns = 400
+// command: 150 peers each time.
+const settleRuns = 1000
 
 // Read is the command as it is now. wokenBy is the process that waits for its end; "":
 // none. Without such a command the error is ErrNotFound.
@@ -152,7 +152,7 @@ func (c *Command) parseFixed(text string) error {
 func parseState(text string) (status Status, c Counts, err error) {
 	fields := strings.Fields(text)
 	all := []*int{&c.Missing, &c.Sent, &c.Received, &c.Running, &c.Succeeded, &c.Failed, &c.Rejected, &c.TimedOut}
-	const first = 8 // of the counts
+	const first = 9 // of the counts
 	if len(fields) < first+len(all) {
 		return "", c, fmt.Errorf("%q is no state of a command", text)
 	}

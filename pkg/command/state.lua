@@ -11,9 +11,10 @@
 --   own channel, notify, kept, key and from. SEQ is its place in the channel, PACE its hand-overs
 --   a minute (0: any number), the next two say when a rollout is aborted; notify is the channel
 --   of the snapshots ('': none), kept its idempotency key ('': none), key whose command it is
---   state: STATUS OPEN NEXT BYTES TOLD TELL UNTOLD ENDED MISSING, how many peers are sent,
+--   state: STATUS OPEN CLOSED NEXT BYTES TOLD TELL UNTOLD ENDED MISSING, how many peers are sent,
 --   received, running, succeeded, failed, rejected and timed_out, and the processes that wait for
---   its end. It may be handed over until OPEN; NEXT is its deadline (0: none); BYTES are roughly
+--   its end. It may be handed over until OPEN, unless
+--   CLOSED is 1; NEXT is its deadline (0: none); BYTES are roughly
 --   those of all of it; TOLD is when the last snapshot was taken, TELL when the next is due (0:
 --   none is), UNTOLD 1 if something has changed since the last
 --   payload: what create.lua publishes
@@ -40,7 +41,8 @@ local most_kept = 16 * day -- a command of which nobody sees the end
 local attempts = 5
 local pace_step = 1000 -- at least, between two tries to hand over at a pace
 local per_peer = 340 -- bytes of a record, beside its data
-local at_once = 500 -- due peers of one run, and arguments of one call: Lua's stack is bounded
+local at_once = 150 -- peers of one run: Redis is through with them in a millisecond
+local arguments = 500 -- of one call: Lua's stack is bounded
 
 -- What the script returns beside its answer: the id and bytes of each command that has
 -- ended in this run, for the budget of the app (pkg/command, retain); and '!', 0 if it set
@@ -61,7 +63,7 @@ local function deadline(id, at)
 end
 
 local fixed_form = '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+ %d+ %d+)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)'
-local state_form = '^(%S+) (%d+) (%d+) (%d+) (%d+ %d+ %d) (%d+ %d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)(.*)$'
+local state_form = '^(%S+) (%d+) (%d) (%d+) (%d+) (%d+ %d+ %d) (%d+ %d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)(.*)$'
 
 -- load reads a command, and one field more of its hash, if it is named. What is seldom looked
 -- at stays text.
@@ -76,7 +78,7 @@ local function load(id, field)
   end
   local ttl, timeout, open, next, bytes, sent, received, running, succeeded, failed, rejected, timed_out
   c.seq, c.created, ttl, timeout, c.expect, c.rollout, c.channel, c.notify, c.kept, c.key = v[1]:match(fixed_form)
-  c.status, open, next, bytes, c.tells, c.outcome, sent, received, running, succeeded, failed, rejected, timed_out, c.wake = v[2]:match(state_form)
+  c.status, open, c.closed, next, bytes, c.tells, c.outcome, sent, received, running, succeeded, failed, rejected, timed_out, c.wake = v[2]:match(state_form)
   c.waits, c.paced, c.timeout = ttl ~= '0', c.rollout ~= '0 0 0', tonumber(timeout)
   c.open, c.next, c.bytes = tonumber(open), tonumber(next), tonumber(bytes)
   c.counts = {sent = tonumber(sent), received = tonumber(received), running = tonumber(running), succeeded = tonumber(succeeded),
@@ -87,7 +89,7 @@ end
 -- state_of is the field state of a command.
 local function state_of(c)
   local n = c.counts
-  return string.format('%s %d %d %d %s %s %d %d %d %d %d %d %d%s', c.status, c.open, c.next, c.bytes, c.tells, c.outcome,
+  return string.format('%s %d %s %d %d %s %s %d %d %d %d %d %d %d%s', c.status, c.open, c.closed, c.next, c.bytes, c.tells, c.outcome,
     n.sent, n.received, n.running, n.succeeded, n.failed, n.rejected, n.timed_out, c.wake)
 end
 
@@ -154,7 +156,17 @@ local function time_out(c, peer, r)
   move(c, r, 'timed_out')
   release(c, peer, r)
   put(c, peer, r)
-  redis.call('ZREM', DUE .. c.id, peer)
+end
+
+-- fetch reads the records of peers at once.
+local function fetch(c, peers)
+  local fields = {}
+  for i, peer in ipairs(peers) do
+    fields[i] = '@' .. peer
+  end
+  for i, text in ipairs(redis.call('HMGET', COMMAND .. c.id, unpack(fields))) do
+    c.records[fields[i]] = c.records[fields[i]] or text
+  end
 end
 
 local function finish(c, status)
@@ -178,17 +190,35 @@ local function finish(c, status)
   ended[#ended + 1], ended[#ended + 2] = c.id, text_of(c.bytes)
 end
 
--- close stops the hand-over. Peers whose hand-over was taken back time out.
-local function close(c)
-  local taken = redis.call('ZRANGEBYSCORE', DUE .. c.id, text_of(c.open), text_of(c.open))
-  c.open, c.changed = math.min(c.open, now), true
-  unqueue(c)
-  for _, peer in ipairs(taken) do
-    local r = parse(get(c, peer))
-    if r.holder == '*' then
-      time_out(c, peer, r)
-    end
+-- is_over says whether the hand-over has ended.
+local function is_over(c) return c.closed == '1' or c.open <= now end
+
+-- until_open is when peers time out whose hand-over was taken back. No other peers do then.
+local function until_open(c) return string.format('%d.5', c.open - 1) end
+
+-- end_taken times out the peers whose hand-over was taken back, after it was closed.
+local function end_taken(c)
+  local taken = redis.call('ZRANGEBYSCORE', DUE .. c.id, until_open(c), until_open(c), 'LIMIT', 0, at_once)
+  if #taken == 0 then
+    return
   end
+  fetch(c, taken)
+  for _, peer in ipairs(taken) do
+    time_out(c, peer, parse(get(c, peer)))
+  end
+  redis.call('ZREM', DUE .. c.id, unpack(taken))
+  if #taken == at_once then
+    c.more = true
+    ended[#ended + 1], ended[#ended + 2] = '!', '0'
+  end
+end
+
+-- close stops the hand-over. Peers whose hand-over was taken back time out; if there are many,
+-- some do in this run, and c.more is set.
+local function close(c)
+  c.closed, c.changed = '1', true
+  unqueue(c)
+  end_taken(c)
 end
 
 -- fails says whether a rollout has to stop.
@@ -217,7 +247,7 @@ local function conclude(c)
   elseif fails(c, done) then
     close(c)
     finish(c, 'aborted')
-  elseif c.open <= now then
+  elseif is_over(c) then
     unqueue(c)
     if handed == done then
       finish(c, handed == 0 and 'expired' or 'mixed')
@@ -231,18 +261,34 @@ local function settle(c)
   if c.next == 0 or c.next > now then
     return
   end
-  local due = redis.call('ZRANGEBYSCORE', DUE .. c.id, '-inf', now_text, 'WITHSCORES', 'LIMIT', 0, at_once)
-  for i = 1, #due, 2 do
-    -- A rollout stops at the first moment at which too many had failed.
-    if c.paced and i > 1 and due[i + 1] ~= due[i - 1] then
-      conclude(c)
-    end
-    local r = parse(get(c, due[i]))
-    if not final[r.status] then -- else it was closed
-      time_out(c, due[i], r)
+  c.changed = true
+  if c.closed == '1' then
+    end_taken(c)
+    if c.more then
+      return
     end
   end
-  c.more, c.changed = #due == 2 * at_once, true
+  local due, peers = redis.call('ZRANGEBYSCORE', DUE .. c.id, '-inf', now_text, 'WITHSCORES', 'LIMIT', 0, at_once), {}
+  for i = 1, #due, 2 do
+    peers[#peers + 1] = due[i]
+  end
+  if #peers > 0 then
+    fetch(c, peers)
+  end
+  for i, peer in ipairs(peers) do
+    -- A rollout stops at the first moment at which too many had failed.
+    if c.paced and i > 1 and due[2 * i] ~= due[2 * i - 2] then
+      conclude(c)
+    end
+    local r = parse(get(c, peer))
+    if not final[r.status] then -- else it was closed
+      time_out(c, peer, r)
+    end
+  end
+  if #peers > 0 then
+    redis.call('ZREM', DUE .. c.id, unpack(peers))
+  end
+  c.more = c.more or #peers == at_once
   if not c.more then
     conclude(c)
   end
@@ -275,10 +321,13 @@ local function save(c)
   end
   local due = 0
   if pending(c) > 0 then
-    due = c.first or tonumber(redis.call('ZRANGE', DUE .. c.id, 0, 0, 'WITHSCORES')[2])
+    due = c.first or math.ceil(redis.call('ZRANGE', DUE .. c.id, 0, 0, 'WITHSCORES')[2])
   end
-  if not final[c.status] and c.open > now and (due == 0 or c.open < due) then
+  if not final[c.status] and not is_over(c) and (due == 0 or c.open < due) then
     due = c.open
+  end
+  if c.more then
+    due = now
   end
   if c.moved and c.notify ~= '' then
     local told, tell = tells(c)
@@ -295,9 +344,9 @@ local function save(c)
     c.next = due
   end
   local fields = c.fields
-  if #fields > at_once then
-    for i = 1, #fields, at_once do
-      redis.call('HSET', COMMAND .. c.id, unpack(fields, i, math.min(i + at_once - 1, #fields)))
+  if #fields > arguments then
+    for i = 1, #fields, arguments do
+      redis.call('HSET', COMMAND .. c.id, unpack(fields, i, math.min(i + arguments - 1, #fields)))
     end
     fields = {}
   end

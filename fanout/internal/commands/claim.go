@@ -50,7 +50,7 @@ func (d *Dispatcher) claimWaiting(l *line) {
 	c := &claim{Claim: command.Claim{App: l.app, Channel: l.channel, MaxBytes: maxPortion}}
 	c.add(target{l.receiver, l})
 	if l.confirms {
-		c.Peers[0].Most = 1
+		c.Most = 1
 	}
 	d.claims = append(d.claims, c)
 }

@@ -22,9 +22,8 @@ const (
 	lookAgain = time.Second
 	// maxClaims bounds the claims of one trip.
 	maxClaims = 200
-	// maxPeers bounds the peers of one claim. Redis is through with them in a few
-	// milliseconds.
-	maxPeers = 500
+	// maxPeers bounds the peers of one claim. Redis is through with them in a millisecond.
+	maxPeers = 120
 	// maxLooks bounds the channels of one look for what waits.
 	maxLooks = 1000
 	// maxPortion bounds the waiting commands that are queued for a connection at once.

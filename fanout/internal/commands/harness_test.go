@@ -130,8 +130,8 @@ func (w *world) Claim(_ context.Context, claims []*command.Claim) error {
 			continue
 		}
 		most := len(w.waiting)
-		if c.Peers[0].Most > 0 {
-			most = min(most, c.Peers[0].Most)
+		if c.Most > 0 {
+			most = min(most, c.Most)
 		}
 		most = min(most, 2) // a portion
 		for _, id := range w.waiting[:most] {
