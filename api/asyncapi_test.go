@@ -95,7 +95,10 @@ func checkClientFrames(d *document) []string {
 			}
 		}
 		found = append(found, differences(name+": fields", sortedKeys(properties(d, name)), read)...)
-		found = append(found, differences(name+": required fields", texts(d.at(append(payload(d, name), "required")...)), needed)...)
+		// Those that only the form of the first example needs stand under then.
+		required := append(texts(d.at(append(payload(d, name), "required")...)), texts(d.at(append(payload(d, name), "then", "required")...))...)
+		slices.Sort(required)
+		found = append(found, differences(name+": required fields", required, needed)...)
 	}
 	return found
 }
@@ -206,6 +209,7 @@ func checkSocketLimits(d *document) []string {
 		{schema("PeerID", "maxLength"), protocol.MaxPeerIDBytes},
 		{schema("ChannelName", "maxLength"), channel.MaxBytes},
 		{schema("ChannelPattern", "maxLength"), channel.MaxBytes},
+		{[]string{"components", "schemas", "Will", "properties", "delayMs", "maximum"}, protocol.MaxWillDelayMs},
 	})
 	return append(found, says(d, map[string][]string{
 		fmt.Sprintf("at most %d KiB (%d bytes)", protocol.MaxFrameBytes>>10, protocol.MaxFrameBytes):                    info,
@@ -214,6 +218,7 @@ func checkSocketLimits(d *document) []string {
 		fmt.Sprintf("%d subscriptions", protocol.MaxSubscriptions):                                                      info,
 		fmt.Sprintf("%d frames a second, %d in a burst", usual.ConnectionMessagesPerSec, usual.ConnectionMessagesBurst): info,
 		fmt.Sprintf("at most %d KiB", protocol.MaxPeerMetadataBytes>>10):                                                {"components", "schemas", "Metadata", "description"},
+		fmt.Sprintf("at most %d KiB, null included", protocol.MaxWillBytes>>10):                                         {"components", "schemas", "Will", "properties", "data", "description"},
 	})...)
 }
 
@@ -234,6 +239,7 @@ func TestAsyncAPIMistakes(t *testing.T) {
 		{"a field too few in a client frame", asyncAPI, "        includeSenderMetadata:\n          type: boolean\n          default: false\n          description: Whether messages shall come with fromMetadata.\n", ""},
 		{"a field that may be missing, required", asyncAPI, "required: [type, channel]", "required: [type, channel, requestId]"},
 		{"a required field, optional", asyncAPI, "required: [type, channel, data]", "required: [type, channel]"},
+		{"a required field of one form, optional", asyncAPI, "then: { required: [data] }", "then: { required: [] }"},
 		{"a field too few in a server frame", asyncAPI, "        maxMessageSize:\n          type: integer\n", "        maxMessage:\n          type: integer\n"},
 		{"a server's field of another type", asyncAPI, "          type: integer\n          minimum: 0\n          description: >-\n            When to connect again", "          type: string\n          minimum: 0\n          description: >-\n            When to connect again"},
 		{"a server's field that may be null, never null", asyncAPI, `type: [integer, "null"]`, `type: integer`},
@@ -280,6 +286,14 @@ func TestHostileClientFrames(t *testing.T) {
 		{"a number for a command", "answer", `{"type":"answer","command":1}`},
 		{"a status of the service's", "answer", `{"type":"answer","command":"cmd_1","status":"timed_out"}`},
 		{"null for a status", "answer", `{"type":"answer","command":"cmd_1","status":null}`},
+		{"no channel for a will", "will", `{"type":"will","data":1}`},
+		{"a number for a will's channel", "will", `{"type":"will","channel":1,"data":1}`},
+		{"a will without data", "will", `{"type":"will","channel":"a"}`},
+		{"a delay that is text", "will", `{"type":"will","channel":"a","data":1,"delayMs":"5"}`},
+		{"null for a delay", "will", `{"type":"will","channel":"a","data":1,"delayMs":null}`},
+		{"a delay under 0", "will", `{"type":"will","channel":"a","data":1,"delayMs":-1}`},
+		{"a delay over a day", "will", `{"type":"will","channel":"a","data":1,"delayMs":86400001}`},
+		{"half a millisecond", "will", `{"type":"will","channel":"a","data":1,"delayMs":0.5}`},
 		{"no token", "refresh", `{"type":"refresh"}`},
 		{"null for a token", "refresh", `{"type":"refresh","token":null}`},
 	} {

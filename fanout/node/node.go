@@ -158,7 +158,7 @@ func New(opt Options) (*Node, error) {
 		Hub: n.hub, Publisher: n.publisher, Members: n.members, Watchers: n.watchers, Commands: n.commands,
 		Directory: opt.Apps.Current, Now: opt.Now,
 		Conn: conn.Options{Loops: loops, Ticks: passed, Log: opt.Log},
-		Left: n.left, Ended: n.ended, Changed: n.changed, State: n.state,
+		Left: n.left, Ended: n.ended, Changed: n.changed, State: n.state, SetWill: n.recorder.SetWill,
 	}
 	n.metrics.CountDeliveries(n.hub.Delivered)
 	n.metrics.CountPresence(n.watchers.Frames, n.watchers.Views)

@@ -8,6 +8,7 @@ import (
 
 	"fleetwire/fanout/internal/conn"
 	"fleetwire/fanout/internal/session"
+	"fleetwire/pkg/auth"
 	"fleetwire/pkg/deadline"
 	peers "fleetwire/pkg/registry"
 )
@@ -17,6 +18,9 @@ import (
 func (n *Node) newRecorder(process uint64) {
 	n.recorder = peers.NewRecorder(peers.RecorderOptions{
 		Redis: n.opt.Redis, Keys: n.opt.Keys, Node: n.id, Process: process, Directory: n.opt.Apps.Current, Connections: n.online, Log: n.opt.Log,
+		Publisher: n.publisher, WillDue: n.metrics.WillDue,
+		// The door is made later.
+		Revoked: func(g *auth.Grant, done func(bool, error)) { n.door.Revoked(g, done) },
 	})
 	handlers := n.recorder.Handlers()
 	handlers[deadline.Commands] = n.store.Due
@@ -46,7 +50,7 @@ func (n *Node) online() []peers.Came {
 
 func came(s *session.Session) peers.Came {
 	g := s.Grant()
-	return peers.Came{App: g.App, Peer: g.Peer, Connection: s.ID(), Metadata: g.PeerMetadata, Epoch: s.Epoch()}
+	return peers.Came{App: g.App, Peer: g.Peer, Connection: s.ID(), Metadata: g.PeerMetadata, Epoch: s.Epoch(), Will: s.Will()}
 }
 
 // changed is called when what others see of a peer has changed.
@@ -55,7 +59,7 @@ func (n *Node) changed(s *session.Session) { n.recorder.Came(came(s)) }
 // went tells of a connection that has ended.
 func (n *Node) went(s *session.Session, how conn.Ended) {
 	g := s.Grant()
-	w := peers.Went{App: g.App, Peer: g.Peer, Connection: s.ID(), Code: int(how.Code)}
+	w := peers.Went{App: g.App, Peer: g.Peer, Connection: s.ID(), Code: int(how.Code), Will: s.Will().Load() != nil}
 	switch {
 	case how.By == conn.ByPeer:
 		w.Reason = peers.Closed

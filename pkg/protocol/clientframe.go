@@ -12,6 +12,7 @@ const (
 	TypePing                             // answered with Pong
 	TypeRefresh                          // a new token for the connection
 	TypeAnswer                           // what became of a command that the peer was handed
+	TypeWill                             // a message that is published when the peer is gone, or none
 )
 
 var frameTypeNames = [...]string{
@@ -22,6 +23,7 @@ var frameTypeNames = [...]string{
 	TypePing:        "ping",
 	TypeRefresh:     "refresh",
 	TypeAnswer:      "answer",
+	TypeWill:        "will",
 }
 
 // String is the type as it stands in a frame, also fit for a metric's label; "unknown" for the zero value.
@@ -46,14 +48,15 @@ func parseFrameType(name []byte) FrameType {
 type ClientFrame struct {
 	Type                  FrameType
 	RequestID             string // 1–128 bytes; "" when the frame has none
-	Channel               string // subscribe, unsubscribe, publish: as sent, not checked against the rules for names
+	Channel               string // subscribe, unsubscribe, publish, will: as sent, not checked against the rules for names
 	IncludeSenderMetadata bool   // subscribe
 	Commands              string // subscribe: Confirm, or ""
 	To                    string // send: a peer id as sent, not checked
 	Token                 string // refresh
 	Command               string // answer: the id as sent, not checked
 	Status                string // answer: one of AnswerStatuses
-	Data                  []byte // publish, send, answer: one JSON value, the very bytes that were sent; aliases Decode's input; nil: an answer without
+	DelayMs               int64  // will: 0–MaxWillDelayMs
+	Data                  []byte // publish, send, answer, will: one JSON value, the very bytes that were sent; aliases Decode's input; nil: an answer without, or a will that is taken back
 }
 
 // Decode reads one client frame into f, overwriting all of it (protocol §4.2). The whole of b is checked: it
@@ -67,7 +70,8 @@ type ClientFrame struct {
 //   - UnknownType: a type that Decode does not know;
 //   - MalformedMessage: another field that this type of frame uses has the wrong JSON type; null is wrong too;
 //   - MalformedMessage: an answer with a status that is none, or with more than MaxAnswerBytes of data;
-//   - MissingData: a publish or send without data;
+//   - MalformedMessage: a will with a delayMs out of bounds, or with more than MaxWillBytes of data;
+//   - MissingData: a publish, send or will without data;
 //   - InvalidChannel, InvalidPeerID, InvalidToken, CommandNotFound: no channel, to, token or command, or one with
 //     half a character in it (ErrHalfCharacter). Their users check the rest.
 //
@@ -78,7 +82,7 @@ type ClientFrame struct {
 // f.Data is done with.
 func Decode(b []byte, f *ClientFrame) *Error {
 	*f = ClientFrame{}
-	var typ, requestID, channel, includeSenderMetadata, commands, to, token, command, status, data []byte
+	var typ, requestID, channel, includeSenderMetadata, commands, to, token, command, status, delay, data []byte
 	var s scanner
 	s.open(b)
 	for s.next() {
@@ -101,6 +105,8 @@ func Decode(b []byte, f *ClientFrame) *Error {
 			to = s.value
 		case "token":
 			token = s.value
+		case "delayMs":
+			delay = s.value
 		case "data":
 			data = s.value
 		}
@@ -157,6 +163,8 @@ func Decode(b []byte, f *ClientFrame) *Error {
 		}
 	case TypeAnswer:
 		return f.readAnswer(command, status, data)
+	case TypeWill:
+		return f.readWill(channel, delay, data)
 	}
 	return f.read("channel", channel, &f.Channel, InvalidChannel, nil)
 }
@@ -167,7 +175,7 @@ func (f *ClientFrame) read(name string, value []byte, field *string, invalid Cod
 	switch {
 	case value != nil && !isString(value):
 		return wrongType(name, value, "a string")
-	case data == nil && (f.Type == TypePublish || f.Type == TypeSend):
+	case data == nil && (f.Type == TypePublish || f.Type == TypeSend || f.Type == TypeWill):
 		return Errorf(MissingData, "data is missing; it may be any JSON value, null included")
 	case value == nil:
 		return Errorf(invalid, "%s is missing", name)

@@ -11,7 +11,7 @@ import (
 func (f ClientFrame) equal(g ClientFrame) bool {
 	return f.Type == g.Type && f.RequestID == g.RequestID && f.Channel == g.Channel &&
 		f.IncludeSenderMetadata == g.IncludeSenderMetadata && f.Commands == g.Commands && f.To == g.To && f.Token == g.Token &&
-		f.Command == g.Command && f.Status == g.Status &&
+		f.Command == g.Command && f.Status == g.Status && f.DelayMs == g.DelayMs &&
 		bytes.Equal(f.Data, g.Data) && (f.Data == nil) == (g.Data == nil)
 }
 
@@ -45,6 +45,15 @@ func TestDecode(t *testing.T) {
 			ClientFrame{Type: TypeAnswer, Command: "c", Status: "succeeded", Data: []byte(`"` + strings.Repeat("x", 16<<10-2) + `"`)}},
 		{"publish does not use what answers use", `{"type":"publish","channel":"a","data":1,"commands":2,"command":3,"status":4}`, ClientFrame{Type: TypePublish, Channel: "a", Data: []byte("1")}},
 		{"answer does not use the channel", `{"type":"answer","command":"c","channel":1,"commands":2,"to":3}`, ClientFrame{Type: TypeAnswer, Command: "c", Status: "succeeded"}},
+		{"will", `{"type":"will","channel":"a","data":{"gone":true}}`, ClientFrame{Type: TypeWill, Channel: "a", Data: []byte(`{"gone":true}`)}},
+		{"will with all", `{"type":"will","channel":"a","data":null,"delayMs":86400000,"requestId":"w"}`,
+			ClientFrame{Type: TypeWill, Channel: "a", Data: []byte("null"), DelayMs: 86400000, RequestID: "w"}},
+		{"will of 4 KiB, without delay", `{"type":"will","channel":"a","delayMs":0,"data":"` + strings.Repeat("x", 4<<10-2) + `"}`,
+			ClientFrame{Type: TypeWill, Channel: "a", Data: []byte(`"` + strings.Repeat("x", 4<<10-2) + `"`)}},
+		{"will that is taken back", `{"type":"will","channel":null,"requestId":"w"}`, ClientFrame{Type: TypeWill, RequestID: "w"}},
+		{"will that is taken back uses nothing else", `{"type":"will","channel":null,"data":1,"delayMs":"x"}`, ClientFrame{Type: TypeWill}},
+		{"will does not use what others use", `{"type":"will","channel":"a","data":1,"to":2,"token":3,"command":4,"status":5,"commands":6}`, ClientFrame{Type: TypeWill, Channel: "a", Data: []byte("1")}},
+		{"publish does not use the delay", `{"type":"publish","channel":"a","data":1,"delayMs":"x"}`, ClientFrame{Type: TypePublish, Channel: "a", Data: []byte("1")}},
 
 		{"any order of fields", `{"data":1,"requestId":"p","channel":"a","type":"publish"}`, ClientFrame{Type: TypePublish, Channel: "a", Data: []byte("1"), RequestID: "p"}},
 		{"white space anywhere", " {\t\"type\" : \"publish\" ,\r\n\"channel\": \"a\",\"data\" : [1 , 2] } \n",
@@ -110,13 +119,13 @@ func TestDecodeRefuses(t *testing.T) {
 		{"type a number", `{"type":-1}`, MalformedMessage, "type is a number; it must be a string", ""},
 		{"the last type counts", `{"type":"ping","type":["ping"]}`, MalformedMessage, "type is an array; it must be a string", ""},
 
-		{"unknown type", `{"type":"shout","requestId":"r"}`, UnknownType, `type "shout" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh" "answer"]`, "r"},
-		{"empty type", `{"type":""}`, UnknownType, `type "" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh" "answer"]`, ""},
-		{"type in another case", `{"type":"Ping"}`, UnknownType, `type "Ping" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh" "answer"]`, ""},
+		{"unknown type", `{"type":"shout","requestId":"r"}`, UnknownType, `type "shout" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh" "answer" "will"]`, "r"},
+		{"empty type", `{"type":""}`, UnknownType, `type "" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh" "answer" "will"]`, ""},
+		{"type in another case", `{"type":"Ping"}`, UnknownType, `type "Ping" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh" "answer" "will"]`, ""},
 		{"overlong type is cut", `{"type":"` + strings.Repeat("é", 5000) + `"}`, UnknownType,
-			`type "` + strings.Repeat("é", 40) + `" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh" "answer"]`, ""},
+			`type "` + strings.Repeat("é", 40) + `" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh" "answer" "will"]`, ""},
 		{"unknown type, bad requestId", `{"type":"shout","requestId":1}`, MalformedMessage, "requestId is a number; it must be a string of 1 to 128 bytes", ""},
-		{"unknown type does not use channel", `{"type":"shout","channel":1}`, UnknownType, `type "shout" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh" "answer"]`, ""},
+		{"unknown type does not use channel", `{"type":"shout","channel":1}`, UnknownType, `type "shout" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh" "answer" "will"]`, ""},
 
 		{"requestId null", `{"type":"subscribe","channel":"a","requestId":null}`, MalformedMessage, "requestId is null; it must be a string of 1 to 128 bytes", ""},
 		{"requestId an object", `{"type":"publish","channel":"a","data":1,"requestId":{}}`, MalformedMessage, "requestId is an object; it must be a string of 1 to 128 bytes", ""},
@@ -179,6 +188,23 @@ func TestDecodeRefuses(t *testing.T) {
 		{"answer with a number for a status", `{"type":"answer","command":"c","status":200}`, MalformedMessage, "status is a number; it must be a string", ""},
 		{"answer over 16 KiB", `{"type":"answer","command":"c","requestId":"r","data":"` + strings.Repeat("x", 16<<10-1) + `"}`, MalformedMessage, "data is 16385 bytes long; an answer has at most 16384", "r"},
 		{"a wrong status comes before a missing command", `{"type":"answer","status":1}`, MalformedMessage, "status is a number; it must be a string", ""},
+		{"will without channel", `{"type":"will","data":1,"requestId":"r"}`, InvalidChannel, "channel is missing", "r"},
+		{"will on a number", `{"type":"will","channel":1,"data":1,"requestId":"r"}`, MalformedMessage, "channel is a number; it must be a string, or null to take the will back", "r"},
+		{"will on false", `{"type":"will","channel":false}`, MalformedMessage, "channel is a boolean; it must be a string, or null to take the will back", ""},
+		{"half a character in a will's channel", `{"type":"will","channel":"\ud800","data":1}`, InvalidChannel, "channel " + ErrHalfCharacter.Error(), ""},
+		{"will without data", `{"type":"will","channel":"a","requestId":"r"}`, MissingData, "data is missing; it may be any JSON value, null included", "r"},
+		{"will without anything", `{"type":"will"}`, MissingData, "data is missing; it may be any JSON value, null included", ""},
+		{"will over 4 KiB", `{"type":"will","channel":"a","requestId":"r","data":"` + strings.Repeat("x", 4<<10-1) + `"}`, MalformedMessage, "data is 4097 bytes long; a will has at most 4096", "r"},
+		{"will with a delay that is a string", `{"type":"will","channel":"a","data":1,"delayMs":"5","requestId":"r"}`, MalformedMessage, "delayMs is a string; it must be a whole number of milliseconds", "r"},
+		{"will with a delay that is null", `{"type":"will","channel":"a","data":1,"delayMs":null}`, MalformedMessage, "delayMs is null; it must be a whole number of milliseconds", ""},
+		{"will with a negative delay", `{"type":"will","channel":"a","data":1,"delayMs":-1}`, MalformedMessage, "delayMs is -1; it must be a whole number of milliseconds from 0 to 86400000, in plain digits", ""},
+		{"will with -0", `{"type":"will","channel":"a","data":1,"delayMs":-0}`, MalformedMessage, "delayMs is -0; it must be a whole number of milliseconds from 0 to 86400000, in plain digits", ""},
+		{"will with over a day", `{"type":"will","channel":"a","data":1,"delayMs":86400001}`, MalformedMessage, "delayMs is 86400001; it must be a whole number of milliseconds from 0 to 86400000, in plain digits", ""},
+		{"will with a fraction", `{"type":"will","channel":"a","data":1,"delayMs":1.5}`, MalformedMessage, "delayMs is 1.5; it must be a whole number of milliseconds from 0 to 86400000, in plain digits", ""},
+		{"will with an exponent", `{"type":"will","channel":"a","data":1,"delayMs":1e3}`, MalformedMessage, "delayMs is 1e3; it must be a whole number of milliseconds from 0 to 86400000, in plain digits", ""},
+		{"will with a delay beyond all numbers", `{"type":"will","channel":"a","data":1,"delayMs":` + strings.Repeat("9", 50) + `}`, MalformedMessage,
+			"delayMs is " + strings.Repeat("9", 40) + "; it must be a whole number of milliseconds from 0 to 86400000, in plain digits", ""},
+		{"a wrong delay comes before missing data", `{"type":"will","channel":"a","delayMs":[]}`, MalformedMessage, "delayMs is an array; it must be a whole number of milliseconds", ""},
 
 		{"a wrong channel comes before missing data", `{"type":"publish","channel":null}`, MalformedMessage, "channel is null; it must be a string", ""},
 	}
@@ -298,7 +324,7 @@ func TestDecodeAllocations(t *testing.T) {
 func TestFrameTypeString(t *testing.T) {
 	for typ, want := range map[FrameType]string{
 		0: "unknown", TypeSubscribe: "subscribe", TypeUnsubscribe: "unsubscribe",
-		TypePublish: "publish", TypeSend: "send", TypePing: "ping", TypeRefresh: "refresh", TypeAnswer: "answer", TypeAnswer + 1: "unknown", 255: "unknown",
+		TypePublish: "publish", TypeSend: "send", TypePing: "ping", TypeRefresh: "refresh", TypeAnswer: "answer", TypeWill: "will", TypeWill + 1: "unknown", 255: "unknown",
 	} {
 		if got := fmt.Sprint(typ); got != want {
 			t.Errorf("FrameType(%d) is %q, want %q", uint8(typ), got, want)

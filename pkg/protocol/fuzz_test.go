@@ -6,6 +6,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -36,6 +37,10 @@ func addSeeds(f *testing.F) {
 		`{"type":"answer","command":"cmd_1","status":"running","data":{"pct":5},"requestId":"9"}`,
 		`{"type":"answer","command":"\ud800","status":"f\u0061iled","data":null,"data":1}`,
 		`{"type":"answer","status":"timed_out"}`,
+		`{"type":"will","channel":"devices/a","data":{"gone":true},"delayMs":60000,"requestId":"w"}`,
+		`{"type":"will","channel":null,"delayMs":-1}`,
+		`{"type":"w\u0069ll","channel":"a","data":null,"delayMs":86400001}`,
+		`{"type":"will","channel":"a","delayMs":1e3,"data":"x"}`,
 		`{"requestId":"` + strings.Repeat("é", 64) + `","type":"publish","data":0}`,
 		`{"a":` + strings.Repeat(`[{"b":`, 70) + `0` + strings.Repeat(`}]`, 70) + `}`,
 	} {
@@ -149,6 +154,11 @@ func referenceDecode(b []byte) (frame *ClientFrame, code Code, requestID string)
 		frame.Type = TypeRefresh
 	case "answer":
 		frame.Type = TypeAnswer
+	case "will":
+		frame.Type = TypeWill
+		if string(fields["channel"]) == "null" {
+			return frame, "", ""
+		}
 	default:
 		return nil, UnknownType, requestID
 	}
@@ -169,6 +179,16 @@ func referenceDecode(b []byte) (frame *ClientFrame, code Code, requestID string)
 		}
 		frame.Status, frame.Data = status, fields["data"]
 	}
+	if delay, present := fields["delayMs"]; present && typ == "will" {
+		ms, err := strconv.Atoi(string(delay))
+		if err != nil || ms < 0 || ms > 86400000 || delay[0] == '-' {
+			return nil, MalformedMessage, requestID
+		}
+		frame.DelayMs = int64(ms)
+	}
+	if typ == "will" && len(fields["data"]) > 4096 {
+		return nil, MalformedMessage, requestID
+	}
 	value, present, ok := text(about)
 	if present && !ok {
 		return nil, MalformedMessage, requestID
@@ -186,7 +206,7 @@ func referenceDecode(b []byte) (frame *ClientFrame, code Code, requestID string)
 		}
 		frame.Commands = mode
 	}
-	if typ == "publish" || typ == "send" {
+	if typ == "publish" || typ == "send" || typ == "will" {
 		if frame.Data = fields["data"]; frame.Data == nil {
 			return nil, MissingData, requestID
 		}

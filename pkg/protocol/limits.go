@@ -34,6 +34,9 @@ const (
 	// MaxAnswerBytes bounds the data of an answer to a command (protocol §8).
 	MaxAnswerBytes = 16 << 10
 
+	// MaxWillBytes bounds the data of a will (protocol §4.7).
+	MaxWillBytes = 4 << 10
+
 	// UnsentBytesLimit bounds what waits to be written to one connection; past it the connection
 	// is closed with 1008 and ReasonSlowConsumer (protocol §4.5).
 	UnsentBytesLimit = 1 << 20
@@ -86,6 +89,9 @@ const (
 	// ExpiryLead is how long before a token's exp its live connection is closed with 4002,
 	// so that no message is delivered after exp (protocol §4.5).
 	ExpiryLead = 250 * time.Millisecond
+
+	// MaxWillDelayMs bounds the delayMs of a will (protocol §4.7).
+	MaxWillDelayMs = 86_400_000
 
 	// ClockLeeway is how far a token's iat and nbf may lie in the future (protocol §3).
 	ClockLeeway = 60 * time.Second

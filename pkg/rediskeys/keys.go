@@ -147,6 +147,9 @@ func (b Bucket) PeerIndex() string { return string(b) + "peers-index" }
 // PeersOnline is the sorted set of those that are online, all with score 0.
 func (b Bucket) PeersOnline() string { return string(b) + "peers-online" }
 
+// Wills is the hash of what the bucket's peers have published when they are gone.
+func (b Bucket) Wills() string { return string(b) + "wills" }
+
 // Due is the sorted set of the bucket's deadlines of a kind, by when they are.
 func (b Bucket) Due(kind string) string { return string(b) + "due:" + kind }
 

@@ -40,6 +40,7 @@ var catalogue = []struct {
 	{"Peers", "fw:{app.TAG}:peers", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).Peers() }},
 	{"PeerIndex", "fw:{app.TAG}:peers-index", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).PeerIndex() }},
 	{"PeersOnline", "fw:{app.TAG}:peers-online", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).PeersOnline() }},
+	{"Wills", "fw:{app.TAG}:wills", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).Wills() }},
 	{"Due", "fw:{app.TAG}:due:KIND", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).Due(second) }},
 	{"DueIndex", "fw:due:{index}", func(n Namespace, _, _, _ string) string { return n.DueIndex() }},
 	{"DueTouched", "fw:due:{index}:touched", func(n Namespace, _, _, _ string) string { return n.DueTouched() }},

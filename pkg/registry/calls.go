@@ -36,15 +36,23 @@ var (
 	oldestLua string
 	//go:embed drop.lua
 	dropLua string
+	//go:embed wills.lua
+	willsLua string
+	//go:embed will.lua
+	willLua string
+	//go:embed due.lua
+	dueLua string
 
 	stateScript   = script(stateLua)
 	cameScript    = script(cameLua)
-	wentScript    = script(wentLua)
-	reapScript    = script(reapLua)
-	offlineScript = script(offlineLua)
-	forgetScript  = script(forgetLua)
+	wentScript    = script(willsLua + wentLua)
+	reapScript    = script(willsLua + reapLua)
+	offlineScript = script(willsLua + offlineLua)
+	forgetScript  = script(willsLua + forgetLua)
 	oldestScript  = script(oldestLua)
-	dropScript    = script(dropLua)
+	dropScript    = script(willsLua + dropLua)
+	willScript    = script(willsLua + willLua)
+	dueScript     = script(willsLua + dueLua)
 )
 
 func script(lua string) *redis.Script { return redis.NewScript(deadline.Lua + recordLua + lua) }
@@ -99,8 +107,9 @@ func cameCall(keys rediskeys.Namespace, b rediskeys.Bucket, c *Came, node, ident
 func wentCall(b rediskeys.Bucket, w *Went, node, identity, former string) *redisconn.Call {
 	return &redisconn.Call{
 		Script: wentScript,
-		Keys:   []string{b.Peers(), b.Due(string(deadline.Grace))},
-		Args:   []any{w.Peer, holder(identity, node, w.Connection), holder(former, node, w.Connection), w.Code, string(w.Reason), grace(w.App.Peers, w.Code).Milliseconds()},
+		Keys:   []string{b.Peers(), b.Due(string(deadline.Grace)), b.Wills(), b.Due(string(deadline.Will))},
+		Args: []any{w.Peer, holder(identity, node, w.Connection), holder(former, node, w.Connection), w.Code, string(w.Reason),
+			grace(w.App.Peers, w.Code).Milliseconds(), w.will()},
 	}
 }
 

@@ -20,7 +20,8 @@ if holds(r, holder) then -- it has other metadata, or its answer was lost
   return {r.epoch, 0}
 end
 local in_grace = r.online == '1' and r.holders == ''
-local stays = r.online == '1' and known > 0
+-- After that it takes another epoch, or a will of its last connection would be published.
+local stays = r.online == '1' and not in_grace and known > 0
 if ARGV[3] ~= '' then
   let_go(r, ARGV[3])
 end

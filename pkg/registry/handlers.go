@@ -22,36 +22,51 @@ func (r *Recorder) settings(appID string) apps.PeerSettings {
 
 // Handlers are for the deadlines of peers.
 func (r *Recorder) Handlers() map[deadline.Kind]deadline.Handler {
-	return map[deadline.Kind]deadline.Handler{deadline.Grace: r.graces, deadline.Forget: r.forget}
+	return map[deadline.Kind]deadline.Handler{deadline.Grace: r.graces, deadline.Will: r.wills, deadline.Forget: r.forget}
 }
 
 // graces says of peers whose grace is over that they are offline.
 func (r *Recorder) graces(ctx context.Context, due []deadline.Due) error {
-	var sets []deadline.Set
 	calls := make([]*redisconn.Call, 1, len(due)+1)
 	for _, d := range due {
-		remember := r.settings(d.App).Remember
-		sets = append(sets, deadline.Set{Kind: deadline.Forget, Bucket: d.Bucket, After: remember})
-		call := &redisconn.Call{
-			Script: offlineScript,
-			Keys:   []string{d.Bucket.Peers(), d.Bucket.PeerIndex(), d.Bucket.Due(string(deadline.Grace)), d.Bucket.Due(string(deadline.Forget)), d.Bucket.PeersOnline()},
-			Args:   []any{remember.Milliseconds(), r.opt.Keys.TopicsIn(d.Bucket, rediskeys.Messages), random(8)},
-		}
-		for _, peer := range d.IDs {
-			call.Args = append(call.Args, peer, channel.ConnectivityName(peer))
-		}
-		calls = append(calls, call)
+		calls = append(calls, r.offline(d))
 	}
-	calls[0] = deadline.Touch(r.opt.Keys, sets...)
+	calls[0] = r.forgets(due...)
 	err := redisconn.Exec(ctx, r.opt.Redis, calls)
 	for i, d := range due {
-		if n, err := calls[1+i].Reply.Int64(); err == nil {
-			if app, ok := r.opt.Directory().App(d.App); ok {
-				r.counted(app, n)
-			}
-		}
+		r.countOffline(d, calls[1+i])
 	}
 	return err
+}
+
+// forgets has nodes look for peers to forget that are about to be offline.
+func (r *Recorder) forgets(due ...deadline.Due) *redisconn.Call {
+	sets := make([]deadline.Set, len(due))
+	for i, d := range due {
+		sets[i] = deadline.Set{Kind: deadline.Forget, Bucket: d.Bucket, After: r.settings(d.App).Remember}
+	}
+	return deadline.Touch(r.opt.Keys, sets...)
+}
+
+// offline has the peers be offline whose graces are over.
+func (r *Recorder) offline(d deadline.Due) *redisconn.Call {
+	call := &redisconn.Call{
+		Script: offlineScript,
+		Keys:   []string{d.Bucket.Peers(), d.Bucket.PeerIndex(), d.Bucket.Due(string(deadline.Grace)), d.Bucket.Due(string(deadline.Forget)), d.Bucket.PeersOnline(), d.Bucket.Wills()},
+		Args:   []any{r.settings(d.App).Remember.Milliseconds(), r.opt.Keys.TopicsIn(d.Bucket, rediskeys.Messages), random(8)},
+	}
+	for _, peer := range d.IDs {
+		call.Args = append(call.Args, peer, channel.ConnectivityName(peer))
+	}
+	return call
+}
+
+// countOffline takes how many peers the bucket has then.
+func (r *Recorder) countOffline(d deadline.Due, call *redisconn.Call) {
+	n, err := call.Reply.Int64()
+	if app, ok := r.opt.Directory().App(d.App); ok && err == nil {
+		r.counted(app, n)
+	}
 }
 
 // forget forgets the peers of buckets that were not seen for too long.
@@ -70,7 +85,7 @@ func (r *Recorder) forgetBucket(ctx context.Context, d deadline.Due) error {
 	for {
 		call := &redisconn.Call{
 			Script: forgetScript,
-			Keys:   []string{d.Bucket.Peers(), d.Bucket.PeerIndex(), d.Bucket.Due(string(deadline.Forget))},
+			Keys:   []string{d.Bucket.Peers(), d.Bucket.PeerIndex(), d.Bucket.Due(string(deadline.Forget)), d.Bucket.Wills()},
 			Args:   []any{remember.Milliseconds(), cursor, scanned, oldest},
 		}
 		if err := redisconn.Exec(ctx, r.opt.Redis, []*redisconn.Call{touch, call}); err != nil {

@@ -13,7 +13,10 @@ import (
 	"go.uber.org/goleak"
 
 	"fleetwire/pkg/apps"
+	"fleetwire/pkg/auth"
 	"fleetwire/pkg/deadline"
+	"fleetwire/pkg/protocol"
+	"fleetwire/pkg/publish"
 	"fleetwire/pkg/redisconn/redistest"
 	"fleetwire/pkg/rediskeys"
 )
@@ -29,7 +32,10 @@ const patience = 10 * time.Second
 // when the test says so (system.grace).
 func directory(t testing.TB, settings string) *apps.Directory {
 	t.Helper()
-	d, err := apps.Parse(fmt.Appendf(nil, `{"apps":[{"id":"app",%s"keys":[]},{"id":"other","keys":[]}]}`, settings))
+	d, err := apps.Parse(fmt.Appendf(nil, `{"apps":[{"id":"app",%s"keys":[
+		{"id":"sk_app","secret":"0123456789abcdef0123456789abcdef","channelPatterns":["devices/**"],"actions":["publish"]},
+		{"id":"sk_mute","secret":"fedcba9876543210fedcba9876543210","channelPatterns":["**"],"actions":["subscribe"]},
+		{"id":"pk_live_app","channelPatterns":["devices/**"],"actions":["publish"]}]},{"id":"other","keys":[]}]}`, settings))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,18 +49,23 @@ type node struct {
 	app  *apps.App
 	stop func()
 
-	mu    sync.Mutex
-	conns map[uint64]Came
-	last  uint64
+	mu       sync.Mutex
+	conns    map[uint64]Came
+	last     uint64
+	messages []publish.Message                           // wills that are published
+	answers  func(publish.Message) *protocol.Error       // what becomes of them; nil: they are
+	due      map[string]int                              // what became of wills
+	revoked  func(*auth.Grant) (revoked bool, err error) // nil: not
 }
 
 // start starts a node with an identity of its own.
 func start(t *testing.T, rdb *redis.Client, identity string, d *apps.Directory) *node {
 	t.Helper()
 	app, _ := d.App("app")
-	n := &node{t: t, app: app, conns: map[uint64]Came{}}
+	n := &node{t: t, app: app, conns: map[uint64]Came{}, due: map[string]int{}}
 	n.Recorder = NewRecorder(RecorderOptions{
 		Redis: rdb, Keys: keys, Node: "node-" + identity, Process: 7, Directory: func() *apps.Directory { return d }, Connections: n.connections,
+		Publisher: n, Revoked: n.askRevoked, WillDue: n.willDue,
 		Log: slog.New(slog.DiscardHandler),
 	})
 	if identity != "" {
@@ -87,7 +98,7 @@ func (n *node) connections() (all []Came) {
 func (n *node) connect(peer, metadata string) (end func(code int, reason Reason)) {
 	n.mu.Lock()
 	n.last++
-	c := Came{App: n.app, Peer: peer, Connection: n.last, Epoch: new(atomic.Uint64)}
+	c := Came{App: n.app, Peer: peer, Connection: n.last, Epoch: new(atomic.Uint64), Will: new(atomic.Pointer[Will])}
 	if metadata != "" {
 		c.Metadata = []byte(metadata)
 	}
@@ -98,7 +109,7 @@ func (n *node) connect(peer, metadata string) (end func(code int, reason Reason)
 		n.mu.Lock()
 		delete(n.conns, c.Connection)
 		n.mu.Unlock()
-		n.Went(Went{App: n.app, Peer: peer, Connection: c.Connection, Code: code, Reason: reason})
+		n.Went(Went{App: n.app, Peer: peer, Connection: c.Connection, Code: code, Reason: reason, Will: c.Will.Load() != nil})
 	}
 }
 

@@ -1,7 +1,7 @@
 -- The grace of peers is over: those that are not back are offline.
 -- KEYS: [1] hash peer -> its record, [2] sorted set of the same peers, [3] zset peer ->
 -- when it is said to be offline, [4] zset of when to look for peers to forget,
--- [5] sorted set of the peers that are online
+-- [5] sorted set of the peers that are online, [6] hash of wills (wills.lua)
 -- ARGV: for how many ms the app remembers peers (0: it does not), what the topics of
 -- the bucket's channels begin with, 8 random bytes, then each peer and its channel of
 -- connectivity
@@ -16,7 +16,7 @@ for i = 4, #ARGV, 2 do
       r.online = '0'
       redis.call('ZREM', KEYS[5], peer)
       publish(ARGV[2], ARGV[i + 1], r, 1, ARGV[3] .. '\0\0\0\0\0\0' .. two(i), nobody)
-      if remember == 0 or string.sub(peer, 1, 5) == 'anon_' then
+      if (remember == 0 or string.sub(peer, 1, 5) == 'anon_') and not awaits_will(KEYS[6], peer) then
         drop_record(KEYS[1], KEYS[2], peer)
       else
         write_record(KEYS[1], peer, r)

@@ -23,11 +23,11 @@ func (r *Recorder) Reap(ctx context.Context, identity string, b rediskeys.Bucket
 		return err
 	}
 	lasts := grace(r.settings(appID), CodeLost)
-	touch := deadline.Touch(r.opt.Keys, deadline.Set{Kind: deadline.Grace, Bucket: b, After: lasts})
+	touch := deadline.Touch(r.opt.Keys, deadline.Set{Kind: deadline.Grace, Bucket: b, After: lasts}, deadline.Set{Kind: deadline.Will, Bucket: b, After: lasts})
 	for cursor := "0"; ; {
 		call := &redisconn.Call{
 			Script: reapScript,
-			Keys:   []string{b.Peers(), b.Due(string(deadline.Grace))},
+			Keys:   []string{b.Peers(), b.Due(string(deadline.Grace)), b.Wills(), b.Due(string(deadline.Will))},
 			Args:   []any{identity, cursor, scanned, CodeLost, string(NodeLost), lasts.Milliseconds()},
 		}
 		if err := redisconn.Exec(ctx, r.opt.Redis, []*redisconn.Call{touch, call}); err != nil {

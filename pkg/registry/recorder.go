@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/pkg/apps"
+	"fleetwire/pkg/auth"
 	"fleetwire/pkg/batch"
 	"fleetwire/pkg/deadline"
 	"fleetwire/pkg/redisconn"
@@ -34,6 +35,8 @@ type Came struct {
 	Metadata   []byte // what others see of the peer, or nil
 	// Epoch is that of the connection once Redis has told it.
 	Epoch *atomic.Uint64
+	// Will is the connection's (SetWill.Current).
+	Will *atomic.Pointer[Will]
 }
 
 // Went is a connection that has ended.
@@ -43,6 +46,7 @@ type Went struct {
 	Connection uint64
 	Code       int
 	Reason     Reason
+	Will       bool // it has one
 }
 
 // asked is a connection that is to be told of a peer's state.
@@ -57,6 +61,7 @@ type change struct {
 	came  *Came
 	went  *Went
 	asked *asked
+	will  *SetWill
 	call  *redisconn.Call // of the round trip that is under way
 }
 
@@ -66,9 +71,19 @@ func (c *change) of() (app, peer string) {
 		return c.came.App.ID, c.came.Peer
 	case c.went != nil:
 		return c.went.App.ID, c.went.Peer
+	case c.will != nil:
+		return c.will.App.ID, c.will.Peer
 	default:
 		return c.asked.app.ID, c.asked.peer
 	}
+}
+
+// restates is the will that is stated again with a connection, or nil.
+func (c *change) restates() *Will {
+	if c.came == nil || c.came.Will == nil {
+		return nil
+	}
+	return c.came.Will.Load()
 }
 
 // RecorderOptions set a Recorder up.
@@ -81,6 +96,13 @@ type RecorderOptions struct {
 	Process uint64
 	// Directory is the apps document in force.
 	Directory func() *apps.Directory
+	// Publisher publishes wills.
+	Publisher Publisher
+	// Revoked finds out whether a token was revoked, and tells done once, from another
+	// goroutine (session.Options).
+	Revoked func(g *auth.Grant, done func(revoked bool, err error))
+	// WillDue is told what became of each will that was due: "ok", or an error code.
+	WillDue func(result string)
 	// Connections are those that the node has now: after the call of Came for each,
 	// and before that of Went.
 	Connections func() []Came
@@ -94,12 +116,14 @@ type Recorder struct {
 	wake batch.Signal
 	trims
 
-	mu       sync.Mutex
-	queue    []change
-	identity string // "": none yet
-	former   string
-	buckets  map[rediskeys.Bucket]bool // that Redis has as the identity's
-	restated chan struct{}             // closed when all is stated under the identity
+	mu        sync.Mutex
+	queue     []change
+	willBytes int    // of the queue's wills
+	maxWills  int    // bytes, at most
+	identity  string // "": none yet
+	former    string
+	buckets   map[rediskeys.Bucket]bool // that Redis has as the identity's
+	restated  chan struct{}             // closed when all is stated under the identity
 
 	formerBuckets map[rediskeys.Bucket]bool // those of former, until restated
 
@@ -109,7 +133,7 @@ type Recorder struct {
 // NewRecorder returns a Recorder. It sends nothing before Run runs and Identified
 // was called.
 func NewRecorder(opt RecorderOptions) *Recorder {
-	return &Recorder{opt: opt, wake: batch.NewSignal(), restated: make(chan struct{}), trims: newTrims()}
+	return &Recorder{opt: opt, wake: batch.NewSignal(), restated: make(chan struct{}), trims: newTrims(), maxWills: maxWaitingWills}
 }
 
 // Came notes a connection that was welcomed.
@@ -192,11 +216,22 @@ func (r *Recorder) flush(ctx context.Context) (more bool) {
 	defer cancel()
 	err := r.send(ctx, changes, identity, former, buckets)
 	if r.fails(err) {
+		r.answerWills()
 		return true // all of it again: what was done already is seen to be
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.queue = r.queue[n:]
+	for _, c := range changes {
+		if c.will != nil {
+			r.willBytes -= c.will.size()
+		}
+	}
+	r.mu.Unlock()
+	for _, c := range changes {
+		if c.will != nil {
+			c.will.answer(nil)
+		}
+	}
 	return true
 }
 
@@ -250,13 +285,21 @@ func (r *Recorder) send(ctx context.Context, changes []change, identity, former 
 		switch {
 		case c.asked != nil:
 			c.call = stateCall(r.opt.Keys, b, c.asked, r.opt.Process)
+		case c.will != nil:
+			c.call = willCall(b, peer, c.will.Connection, c.will.Will, r.opt.Node, identity, former)
 		case c.came != nil:
 			c.call = cameCall(r.opt.Keys, b, c.came, r.opt.Node, identity, former)
 		default:
 			c.call = wentCall(b, c.went, r.opt.Node, identity, former)
 			sets = append(sets, deadline.Set{Kind: deadline.Grace, Bucket: b, After: grace(c.went.App.Peers, c.went.Code)})
+			if c.went.Will {
+				sets = append(sets, c.went.willSet(b))
+			}
 		}
 		calls = append(calls, c.call)
+		if w := c.restates(); w != nil {
+			calls = append(calls, willCall(b, peer, c.came.Connection, w, r.opt.Node, identity, former))
+		}
 	}
 	if len(entered) > 0 {
 		if err := r.opt.Redis.SAdd(ctx, r.opt.Keys.LeaseBuckets(identity), entered...).Err(); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/batch"
+	"fleetwire/pkg/deadline"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
@@ -143,7 +144,7 @@ func drop(ctx context.Context, rdb redis.UniversalClient, all []unseen) error {
 	for _, u := range all {
 		call := byBucket[u.bucket]
 		if call == nil || len(call.Args) >= 2*trimAtOnce {
-			call = &redisconn.Call{Script: dropScript, Keys: []string{u.bucket.Peers(), u.bucket.PeerIndex()}}
+			call = &redisconn.Call{Script: dropScript, Keys: []string{u.bucket.Peers(), u.bucket.PeerIndex(), u.bucket.Wills(), u.bucket.Due(string(deadline.Will))}}
 			byBucket[u.bucket] = call
 			calls = append(calls, call)
 		}

@@ -21,6 +21,7 @@ type Metrics struct {
 
 	connections prometheus.Gauge
 	publishes   *prometheus.CounterVec
+	wills       *prometheus.CounterVec
 	closes      *prometheus.CounterVec
 	refusals    *prometheus.CounterVec
 	redis       *prometheus.HistogramVec
@@ -37,6 +38,9 @@ func NewMetrics() *Metrics {
 		publishes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "fleetwire_publishes_total", Help: "Messages given to this node to publish, by result: ok or an error code of the protocol.",
 		}, []string{"result"}),
+		wills: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "fleetwire_wills_total", Help: "Wills that this node took when they were due, by result: ok or an error code of the protocol.",
+		}, []string{"result"}),
 		closes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "fleetwire_closes_total", Help: "Connections ended, by who ended them (server, peer, network) and close code (0 with network, other for a peer's own from 3000 on).",
 		}, []string{"by", "code"}),
@@ -48,7 +52,7 @@ func NewMetrics() *Metrics {
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2},
 		}, []string{"kind", "outcome"}),
 	}
-	m.registry.MustRegister(m.connections, m.publishes, m.closes, m.refusals, m.redis,
+	m.registry.MustRegister(m.connections, m.publishes, m.wills, m.closes, m.refusals, m.redis,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -123,6 +127,9 @@ func (m *Metrics) Refused(code int) { m.refusals.WithLabelValues(strconv.Itoa(co
 
 // Published counts a message by its result.
 func (m *Metrics) Published(result string) { m.publishes.WithLabelValues(result).Inc() }
+
+// WillDue counts a will that was due by what became of it.
+func (m *Metrics) WillDue(result string) { m.wills.WithLabelValues(result).Inc() }
 
 // RedisHook measures the round trips of a go-redis client.
 func (m *Metrics) RedisHook() redis.Hook { return redisHook{m.redis} }

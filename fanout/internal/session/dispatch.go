@@ -27,6 +27,8 @@ func (s *Session) dispatch(message []byte) {
 		s.handleRefresh(&f)
 	case protocol.TypeAnswer:
 		s.handleAnswer(&f)
+	case protocol.TypeWill:
+		err = s.handleWill(&f)
 	case protocol.TypePing:
 		s.Send(func(dst []byte) []byte { return append(dst, protocol.Pong...) })
 	}

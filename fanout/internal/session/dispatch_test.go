@@ -83,6 +83,13 @@ func TestEveryErrorLeavesTheConnectionOpen(t *testing.T) {
 		{"refresh without token", `{"type":"refresh","requestId":"r32"}`, protocol.InvalidToken, "r32"},
 		{"refresh with an empty token", `{"type":"refresh","token":"","requestId":"r33"}`, protocol.InvalidToken, "r33"},
 		{"refresh with no JWT", `{"type":"refresh","token":"sk_test:0123456789abcdef0123456789abcdef","requestId":"r34"}`, protocol.InvalidToken, "r34"},
+		{"will without channel", `{"type":"will","data":1,"requestId":"r35"}`, protocol.InvalidChannel, "r35"},
+		{"will without data", `{"type":"will","channel":"devices/a","requestId":"r36"}`, protocol.MissingData, "r36"},
+		{"will with a negative delay", `{"type":"will","channel":"devices/a","data":1,"delayMs":-1,"requestId":"r37"}`, protocol.MalformedMessage, "r37"},
+		{"will over 4 KiB", `{"type":"will","channel":"devices/a","requestId":"r38","data":"` + strings.Repeat("x", 4095) + `"}`, protocol.MalformedMessage, "r38"},
+		{"will on a pattern", `{"type":"will","channel":"devices/*","data":1,"requestId":"r39"}`, protocol.InvalidChannel, "r39"},
+		{"will on a reserved channel", `{"type":"will","channel":"_system/connectivity/device-1","data":1,"requestId":"r40"}`, protocol.ChannelReserved, "r40"},
+		{"will on a foreign channel", `{"type":"will","channel":"other/a","data":1,"requestId":"r41"}`, protocol.ChannelNotAuthorized, "r41"},
 		{"errors come without a requestId, too", `{"type":"subscribe","channel":"other/a"}`, protocol.ChannelNotAuthorized, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -99,6 +106,9 @@ func TestEveryErrorLeavesTheConnectionOpen(t *testing.T) {
 	}
 	if m := w.publisher.published(); len(m) != 0 {
 		t.Errorf("%d messages came of it", len(m))
+	}
+	if n := len(w.wills.sets); n != 0 {
+		t.Errorf("%d wills came of it", n)
 	}
 }
 
@@ -119,6 +129,10 @@ func TestChecksComeInOrder(t *testing.T) {
 		{`{"type":"subscribe","channel":"other/x","requestId":"r"}`, protocol.ActionNotPermitted},
 		{`{"type":"subscribe","channel":"other/*","requestId":"r"}`, protocol.ActionNotPermitted},
 		{`{"type":"subscribe","channel":"devices/x","requestId":"r"}`, protocol.ActionNotPermitted},
+		{`{"type":"will","channel":"_system/../x","data":1,"delayMs":"1","requestId":"r"}`, protocol.MalformedMessage},
+		{`{"type":"will","channel":"_system/../x","data":1,"requestId":"r"}`, protocol.InvalidChannel},
+		{`{"type":"will","channel":"_system/x","data":1,"requestId":"r"}`, protocol.ChannelReserved},
+		{`{"type":"will","channel":"other/x","data":1,"requestId":"r"}`, protocol.ActionNotPermitted},
 	} {
 		p.Write(text(tt.frame))
 		p.Want(anError(tt.code, "r"))

@@ -26,6 +26,7 @@ func FuzzFrames(f *testing.F) {
 		plain(ws.OpText, `{"type":"subscribe","channel":"devices/*","includeSenderMetadata":true,"requestId":"r"}`),
 		plain(ws.OpText, `{"type":"unsubscribe","channel":"devices/\u0041","requestId":"\ud83d\ude00"}`),
 		plain(ws.OpText, `{"type":"publish","channel":"devices/a","data":{"a":[1,2.5e3,"\n"]}}`),
+		plain(ws.OpText, `{"type":"will","channel":"devices/a","data":{"gone":true},"delayMs":5}`),
 		join(plain(ws.OpPing, "p"), plain(ws.OpPong, "p"), plain(ws.OpClose, "\x03\xe8bye"), plain(ws.OpText, ping)),
 		join([]byte{0x01, 0x80, 0, 0, 0, 0}, plain(ws.OpPing, ""), plain(ws.OpContinuation, ping)),
 		frame{Op: ws.OpText, Announced: 1 << 63}.Bytes(),

@@ -57,6 +57,7 @@ type world struct {
 	publisher *publisher
 	lists     *lists
 	commands  *commandsOf
+	wills     *willsOf
 	clock     *clock
 	log       *logBuffer
 	dir       *apps.Directory
@@ -84,7 +85,7 @@ func newWorld(t testing.TB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, dir: dir, store: apps.NewStore(dir), interest: &interest{subscribers: map[string]int{}, connections: map[string]int{}}, publisher: &publisher{}, lists: newLists(), commands: &commandsOf{}, clock: &clock{}, log: &logBuffer{}}
+	w := &world{t: t, dir: dir, store: apps.NewStore(dir), interest: &interest{subscribers: map[string]int{}, connections: map[string]int{}}, publisher: &publisher{}, lists: newLists(), commands: &commandsOf{}, wills: &willsOf{}, clock: &clock{}, log: &logBuffer{}}
 	w.key, _ = dir.Key("sk_test")
 	w.clock.set(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
 	w.verifyWith(func(token, _ string) (*auth.Grant, *protocol.CloseError) {
@@ -117,7 +118,7 @@ func newWorld(t testing.TB) *world {
 		go answer()
 	}
 	w.opt = Options{
-		Hub: hub.New(w.interest), Publisher: w.publisher, Members: w.lists, Watchers: w.lists, Commands: w.commands, Verify: verify, Revoked: revoked, Directory: w.store.Current, Now: w.clock.now,
+		Hub: hub.New(w.interest), Publisher: w.publisher, Members: w.lists, Watchers: w.lists, Commands: w.commands, Verify: verify, Revoked: revoked, Directory: w.store.Current, Now: w.clock.now, SetWill: w.wills.set,
 		Conn: conn.Options{Loops: loops, Ticks: w.clock.ticks, Log: slog.New(slog.NewTextHandler(w.log, nil))},
 		Left: func(s *Session, how conn.Ended) {
 			p := w.peerOf(s)

@@ -47,7 +47,9 @@ func (s *Session) regrantInOrder(g *auth.Grant, number uint32) (unsubscribed []s
 			"the connection's subscriptions take too long to check against the token; claim fewer patterns, or fewer wildcards in each")
 	}
 	c.granted = number
-	return s.regrant(v), nil
+	unsubscribed = s.regrant(v)
+	s.renewWill(g)
+	return unsubscribed, nil
 }
 
 // regrant gives the connection another grant and ends the subscriptions that it does

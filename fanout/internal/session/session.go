@@ -15,6 +15,7 @@ import (
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
+	"fleetwire/pkg/registry"
 )
 
 // Publisher takes the messages of a session: pkg/publish.
@@ -51,6 +52,8 @@ type Options struct {
 	// State has the connection sent the state of a peer of its app, if that is known,
 	// as a message on the peer's channel of connectivity. It must not block.
 	State func(s *Session, peer string)
+	// SetWill has Redis told of a connection's will (registry.Recorder).
+	SetWill func(registry.SetWill) *protocol.Error
 }
 
 // Session is what a live connection's frames mean.
@@ -60,6 +63,7 @@ type Session struct {
 	client Client
 	began  time.Duration // Ticks
 	epoch  atomic.Uint64 // the peer's; 0: not known yet
+	will   atomic.Pointer[registry.Will]
 
 	scope  scope
 	rate   bucket    // the connection's loop owns it
