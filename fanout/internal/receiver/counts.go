@@ -130,14 +130,15 @@ func (c *counts) refused(changes []countChange) {
 	}
 }
 
-// rewrite has written again what Redis refused, when it is time.
-func (c *counts) rewrite(r *Receiver) {
+// takeUnwritten takes the buckets that must be written again as Redis refused them, or
+// returns nil: it is not time. There are none if only stale hashes must be removed.
+func (c *counts) takeUnwritten() (refused map[rediskeys.Bucket]bool) {
 	switch {
 	case !c.health.Up():
 		c.retry = time.Time{}
-		return
+		return nil
 	case len(c.unwritten)+len(c.stale) == 0 || time.Now().Before(c.retry):
-		return
+		return nil
 	}
 	c.retry = time.Now().Add(countsRetry)
 	for b := range c.unwritten {
@@ -145,8 +146,8 @@ func (c *counts) rewrite(r *Receiver) {
 		c.stale[b.Subscribers(c.identity)] = struct{}{}
 		delete(c.leased, b)
 	}
-	r.recount(c.unwritten)
-	clear(c.unwritten)
+	refused, c.unwritten = c.unwritten, map[rediskeys.Bucket]bool{}
+	return refused
 }
 
 // release removes the counts of a node that has stopped from Redis; if it
@@ -188,14 +189,14 @@ func (c *counts) lease(ctx context.Context, p redis.Pipeliner, b rediskeys.Bucke
 
 // renew extends the leases when it is time. A hash that is gone although this
 // node has subscribers there (Redis was emptied, or failed over to a replica
-// that did not have it yet) is written again whole.
-func (c *counts) renew(ctx context.Context, r *Receiver) error {
+// that did not have it yet) must be written again whole.
+func (c *counts) renew(ctx context.Context) (gone map[rediskeys.Bucket]bool, err error) {
 	now := time.Now()
 	if c.renewed.IsZero() {
 		c.renewed = now
 	}
 	if now.Sub(c.renewed) < countsRenewal || len(c.leased) == 0 {
-		return nil
+		return nil, nil
 	}
 	late := now.Sub(c.renewed) > countsLease-countsRenewal/2
 	c.renewed = now
@@ -205,19 +206,28 @@ func (c *counts) renew(ctx context.Context, r *Receiver) error {
 		renewals[b] = c.lease(ctx, p, b)
 	}
 	if err := c.failed(exec(ctx, p)); err != nil {
-		return err
+		return nil, err
 	}
-	gone := map[rediskeys.Bucket]bool{}
+	gone = map[rediskeys.Bucket]bool{}
 	for b, renewal := range renewals {
 		if late || !renewal.Val() {
 			gone[b] = true
 			delete(c.leased, b)
 		}
 	}
-	if len(gone) > 0 {
-		r.recount(gone)
+	if len(gone) == 0 {
+		return nil, nil
 	}
-	return nil
+	return gone, nil
+}
+
+// tendCounts extends the leases of the counts, and has those written again that Redis has
+// refused or lost.
+func (r *Receiver) tendCounts(ctx context.Context) error {
+	r.recount(r.counts.takeUnwritten())
+	gone, err := r.counts.renew(ctx)
+	r.recount(gone)
+	return err
 }
 
 // followIdentity takes up another identity. It is called with r.mu held.
@@ -234,11 +244,15 @@ func (r *Receiver) followIdentity() {
 	}
 }
 
-// recount has the counts of these buckets written again.
-func (r *Receiver) recount(gone map[rediskeys.Bucket]bool) {
+// recount has the counts of these buckets written again, and stale hashes removed; with
+// nil nothing is done.
+func (r *Receiver) recount(buckets map[rediskeys.Bucket]bool) {
+	if buckets == nil {
+		return
+	}
 	r.mu.Lock()
 	for _, s := range r.wanted {
-		if s.counted > 0 && gone[r.opt.Keys.Bucket(s.key.app, s.key.name)] {
+		if s.counted > 0 && buckets[r.opt.Keys.Bucket(s.key.app, s.key.name)] {
 			s.counted = 0
 			r.markChanged(s)
 		}

@@ -12,7 +12,7 @@ import (
 func (d *driver) renew(after time.Duration) {
 	d.t.Helper()
 	d.receiver.counts.renewed = time.Now().Add(-after)
-	if err := d.receiver.counts.renew(context.Background(), d.receiver); err != nil {
+	if err := d.receiver.tendCounts(context.Background()); err != nil {
 		d.t.Fatal(err)
 	}
 	d.settle()
@@ -213,12 +213,18 @@ func TestRefusedCountsAreWrittenLater(t *testing.T) {
 	if d.subscribers(a) != 1 {
 		t.Fatal("Redis has taken what it refused")
 	}
-	d.receiver.counts.rewrite(d.receiver)
+	tend := func() {
+		t.Helper()
+		if err := d.receiver.tendCounts(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tend()
 	if len(d.receiver.changed) > 0 {
 		t.Error("a Redis that works otherwise is asked again at once")
 	}
 	d.receiver.counts.retry = time.Now()
-	d.receiver.counts.rewrite(d.receiver)
+	tend()
 	d.settle()
 	if d.subscribers(a) != 2 || d.subscribers(b) != 1 || d.subscribers("other") != 3 {
 		t.Errorf("%d, %d and %d subscribers, want 2, 1 and 3", d.subscribers(a), d.subscribers(b), d.subscribers("other"))

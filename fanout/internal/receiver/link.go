@@ -298,8 +298,7 @@ func (l *link) follow(ctx context.Context) error {
 				err = l.send(ctx, subscribe, l.receiver.prober.topic)
 			}
 			if err == nil {
-				l.receiver.counts.rewrite(l.receiver)
-				err = l.receiver.counts.renew(ctx, l.receiver)
+				err = l.receiver.tendCounts(ctx)
 			}
 		case <-l.receiver.wake:
 			err = l.receiver.flush(ctx, l)
