@@ -5,7 +5,8 @@ import (
 )
 
 // large is how much may be encoded with the lock held, in peers: with 4 KiB of
-// metadata each that takes some tenths of a millisecond.
+// metadata each that takes some tenths of a millisecond, as it does to look whether so
+// many patterns match.
 const large = 100
 
 // closing is a window that is being closed. If there is much to encode, the lock is free
@@ -13,12 +14,14 @@ const large = 100
 // the next window, also for those who get a snapshot in this one.
 type closing struct {
 	changes   changes           // for those who watch the channel by name
-	announced changes           // for those who watch patterns
+	announced changes           // for those who watch one of the patterns that match
+	patterns  []*patternWatch   // of the app
 	joined    []string          // of the changes, those in Watchers.joining
 	ready     []*watching       // newcomers, who get a snapshot
 	members   map[string]string // to encode it of; they stay as they are until the end
 
 	changed, told, snapshot []byte // the frames; nil: there is none
+	matching                []*patternWatch
 }
 
 // close ends the view's window: what has changed goes out, then the snapshots. It
@@ -26,7 +29,7 @@ type closing struct {
 // queues takes no longer than a millisecond; what is appended is written later.
 func (ws *Watchers) close(v *view) {
 	c := ws.begin(v)
-	if len(c.changes)+len(c.announced)+len(c.members) > large {
+	if len(c.changes)+len(c.announced)+len(c.patterns)+len(c.members) > large {
 		ws.mu.Unlock()
 		ws.encoding()
 		c.encode(v.id.Channel)
@@ -42,6 +45,9 @@ func (ws *Watchers) begin(v *view) *closing {
 	c := &closing{changes: v.changes, announced: v.announced, joined: v.joined}
 	v.changes, v.announced, v.joined = nil, nil, nil
 	v.closing, v.open, v.postponed = c, false, false
+	if len(c.announced) > 0 {
+		c.patterns = ws.patterns[v.id.App]
+	}
 	if c.ready = ws.ready(v); len(c.ready) == 0 {
 		return c
 	}
@@ -94,7 +100,13 @@ func (ws *Watchers) waitFor(v *view, entry *watching) {
 
 func (c *closing) encode(channelName string) {
 	c.changed = encodeChanges(channelName, c.changes)
-	c.told = encodeAnnounced(channelName, c.announced)
+	if c.told = encodeAnnounced(channelName, c.announced); c.told != nil {
+		for _, p := range c.patterns {
+			if p.pattern.Match(channelName) {
+				c.matching = append(c.matching, p)
+			}
+		}
+	}
 	if c.members != nil {
 		c.snapshot = encodeSnapshot(channelName, c.members)
 	}
@@ -107,9 +119,7 @@ func (ws *Watchers) hand(v *view, c *closing) {
 			ws.append(entry.watcher, c.changed)
 		}
 	}
-	if c.told != nil {
-		ws.tell(v, c.told)
-	}
+	ws.tell(v, c)
 	if len(c.ready) > 0 {
 		ws.welcome(v, c)
 	}
@@ -119,24 +129,18 @@ func (ws *Watchers) hand(v *view, c *closing) {
 
 // tell hands what was announced to those who watch patterns, but for those who watch the
 // channel by name too and hear of it from there.
-func (ws *Watchers) tell(v *view, frame []byte) {
-	var matching []*patternWatch
-	for _, p := range ws.patterns[v.id.App] {
-		if p.pattern.Match(v.id.Channel) {
-			matching = append(matching, p)
-		}
-	}
+func (ws *Watchers) tell(v *view, c *closing) {
 	got := map[uint64]bool{} // who watches two patterns that match gets it once
-	for _, p := range matching {
+	for _, p := range c.matching {
 		for _, w := range p.watchers {
 			id := w.ID()
 			if ws.watching[watcherKey{v, id}] != nil || got[id] {
 				continue
 			}
-			if len(matching) > 1 {
+			if len(c.matching) > 1 {
 				got[id] = true
 			}
-			ws.append(w, frame)
+			ws.append(w, c.told)
 		}
 	}
 }

@@ -392,3 +392,40 @@ func TestOnlyWatcherOfALargeChannel(t *testing.T) {
 		w.wantTruth(o, "c")
 	})
 }
+
+// HOSTILE: connections that watch very many patterns. The lock is free while those are
+// looked for that match, and others come and go.
+func TestManyPatterns(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		watch := func(o *watcher, pattern string) {
+			must(t, w.watchers.WatchPattern(o, app, mustCompile(t, pattern), none))
+		}
+		hostile, stays, leaves, comes := w.watcher(1), w.watcher(2), w.watcher(3), w.watcher(4)
+		for i := range 2 * large {
+			watch(hostile, fmt.Sprintf("*a*b*%d", i))
+		}
+		for _, o := range []*watcher{stays, leaves} {
+			watch(o, "c*")
+		}
+		watch(leaves, "*")
+		w.meanwhile(func() {
+			w.watchers.UnwatchPattern(hostile, app, mustCompile(t, "*a*b*7"))
+			for _, p := range []string{"c*", "*"} {
+				w.watchers.UnwatchPattern(leaves, app, mustCompile(t, p))
+			}
+			watch(comes, "**")
+		})
+		w.do("c", "+x")
+		pass()
+		w.happened()
+		stays.want("c: +x")
+		leaves.want()
+		comes.want()
+		w.do("c", "+y")
+		pass()
+		stays.want("c: +y")
+		comes.want("c: +y")
+		hostile.want()
+		leaves.want()
+	})
+}

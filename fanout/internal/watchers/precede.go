@@ -78,7 +78,7 @@ func (ws *Watchers) showJoined(v *view, peer string) {
 		return
 	}
 	ws.joining.left(v, peer)
-	c := &closing{changes: v.changes.take(peer), announced: v.announced.take(peer)}
+	c := &closing{changes: v.changes.take(peer), announced: v.announced.take(peer), patterns: ws.patterns[v.id.App]}
 	c.encode(v.id.Channel)
 	ws.hand(v, c)
 	ws.flushing.Set()

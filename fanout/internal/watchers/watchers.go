@@ -89,7 +89,7 @@ type Watchers struct {
 	mu           sync.Mutex
 	views        map[presence.ChannelID]*view
 	watching     map[watcherKey]*watching
-	patterns     map[string][]*patternWatch // by app
+	patterns     map[string][]*patternWatch // by app; a list is read without the lock: it grows, or is replaced
 	now          []*view                    // whose windows close at once
 	due          []*view                    // whose windows are open, the first to close first
 	toLoad       loadQueue
@@ -260,7 +260,7 @@ func (ws *Watchers) UnwatchPattern(w Watcher, app string, p *channel.Pattern) {
 	if len(a.watchers) > 0 {
 		return
 	}
-	ws.patterns[app] = slices.DeleteFunc(ws.patterns[app], func(other *patternWatch) bool { return other == a })
+	ws.patterns[app] = slices.DeleteFunc(slices.Clone(ws.patterns[app]), func(other *patternWatch) bool { return other == a })
 	if len(ws.patterns[app]) == 0 {
 		delete(ws.patterns, app)
 	}
