@@ -112,12 +112,9 @@ func (s *fakeSocket) write(t *testing.T, format string, args ...any) {
 }
 
 type clientFrame struct {
-	Type, Channel, RequestID string
-	Data                     struct {
-		Event string
-		Seq   int
-	}
-	opCode ws.OpCode
+	Type, Channel, RequestID, Command, Commands, Status string
+	Data                                                json.RawMessage
+	opCode                                              ws.OpCode
 }
 
 // read returns the next frame, control frames included.

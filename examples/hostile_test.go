@@ -1,8 +1,10 @@
 package examples
 
 import (
+	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,7 +16,7 @@ import (
 // A program is an example that keeps a connection.
 type program struct {
 	name     string
-	start    func(t *testing.T, url string) *process
+	start    func(t *testing.T, url, tokenServer string) *process
 	channels []string // what it subscribes to
 	oneByOne bool     // it subscribes when the subscription before is acked
 }
@@ -23,16 +25,23 @@ type program struct {
 const firstPause, longestPause = 1000, 60_000
 
 var (
-	pythonCamera = program{"Python camera", func(t *testing.T, url string) *process {
-		return startCamera(t, url, url, "1")
+	pythonCamera = program{"Python camera", func(t *testing.T, url, tokenServer string) *process {
+		return startCamera(t, url, tokenServer, "1")
 	}, cameraChannels, false}
-	goCamera = program{"Go camera", func(t *testing.T, url string) *process {
+	nodeCamera = program{"Node camera", func(t *testing.T, url, tokenServer string) *process {
+		return start(t, "Node camera", append([]string{"FLEETWIRE_URL=" + url}, provisioned...), nodePath(t), "examples/node/camera.mjs",
+			tokenServer, "--device", "camera-001", "--interval", "0.02", "--count", "1")
+	}, cameraChannels, false}
+	goCamera = program{"Go camera", func(t *testing.T, url, _ string) *process {
 		return start(t, "Go camera", serviceEnv(url, keyID+":"+secret), built(t, "camera"), "-device", "camera-001", "-interval", "20ms", "-count", "1")
 	}, cameraChannels, true}
-	nodeIngester = program{"ingester", func(t *testing.T, url string) *process {
+	nodeIngester = program{"ingester", func(t *testing.T, url, _ string) *process {
 		return start(t, "ingester", serviceEnv(url, keyID+":"+secret), nodePath(t), "examples/node/ingester.mjs",
 			"--out", filepath.Join(t.TempDir(), "events.ndjson"))
 	}, []string{"devices/*/events"}, false}
+
+	cameras  = []program{pythonCamera, nodeCamera, goCamera}
+	programs = append(slices.Clone(cameras), nodeIngester)
 
 	cameraChannels = []string{"devices/camera-001/commands", "fleets/fleet-northeast/commands"}
 )
@@ -45,7 +54,7 @@ func TestComesBack(t *testing.T) {
 		end      func(t *testing.T, s *fakeSocket)
 		code     float64
 		longest  float64 // the longest wait, ms
-		newToken bool    // the ingester mints one for each connection anyway
+		newToken bool
 	}{
 		{"the node goes away", func(t *testing.T, s *fakeSocket) {
 			s.write(t, `{"type":"going_away","retryAfterMs":300}`)
@@ -70,12 +79,12 @@ func TestComesBack(t *testing.T) {
 		{"token expired", func(t *testing.T, s *fakeSocket) { s.closeWith(t, 4002, "") }, 4002, 0, true},
 		{"the network is cut", func(t *testing.T, s *fakeSocket) { s.cut(t) }, 1006, firstPause, false},
 	}
-	for _, p := range []program{pythonCamera, goCamera, nodeIngester} {
+	for _, p := range programs {
 		for _, tt := range tests {
 			t.Run(p.name+"/"+tt.name, func(t *testing.T) {
 				t.Parallel()
 				f := newFakeService(t)
-				running := p.start(t, f.url)
+				running := p.start(t, f.url, f.url)
 				s := f.accept(t, "token-1")
 				s.welcome(t, p.channels...)
 				running.awaitEvent(t, len(p.channels), "subscribed", nil)
@@ -85,7 +94,7 @@ func TestComesBack(t *testing.T) {
 					t.Errorf("it printed %s; want at most %v ms before the first retry", l.text, tt.longest)
 				}
 				token := "token-1"
-				if tt.newToken || p.name == nodeIngester.name {
+				if tt.newToken {
 					token = "token-2"
 				}
 				f.accept(t, token).welcome(t, p.channels...)
@@ -98,11 +107,11 @@ func TestComesBack(t *testing.T) {
 // TestWaitsForAPlace: where the plan's connections are used up an example stays
 // away for half a minute at least (docs/clients.md).
 func TestWaitsForAPlace(t *testing.T) {
-	for _, p := range []program{pythonCamera, goCamera, nodeIngester} {
+	for _, p := range programs {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
 			f := newFakeService(t)
-			running := p.start(t, f.url)
+			running := p.start(t, f.url, f.url)
 			f.accept(t, "token-1").closeWith(t, 4010, "full")
 			l := running.awaitEvent(t, 1, "disconnected", map[string]any{"code": 4010.0})
 			if wait, ok := l.fields["retryInMs"].(float64); !ok || wait < 30_000 {
@@ -114,12 +123,12 @@ func TestWaitsForAPlace(t *testing.T) {
 
 // TestStaysAway: after a close code that is final an example ends, and says why.
 func TestStaysAway(t *testing.T) {
-	for _, p := range []program{pythonCamera, goCamera, nodeIngester} {
+	for _, p := range programs {
 		for _, code := range []ws.StatusCode{4003, 4012, 4020} {
 			t.Run(p.name+"/"+strconv.Itoa(int(code)), func(t *testing.T) {
 				t.Parallel()
 				f := newFakeService(t)
-				running := p.start(t, f.url)
+				running := p.start(t, f.url, f.url)
 				f.accept(t, "token-1").closeWith(t, code, "final")
 				running.awaitEvent(t, 1, "stopped", map[string]any{"code": float64(code), "reason": "final"})
 				if exit := running.wait(t); exit != 1 {
@@ -138,11 +147,11 @@ func TestStaysAway(t *testing.T) {
 // TestRefusedTokens: a token that is refused is worth one new one, and one that has
 // expired another at once; what comes next waits, or is the end.
 func TestRefusedTokens(t *testing.T) {
-	for _, p := range []program{pythonCamera, goCamera, nodeIngester} {
+	for _, p := range programs {
 		t.Run(p.name+"/refused twice", func(t *testing.T) {
 			t.Parallel()
 			f := newFakeService(t)
-			running := p.start(t, f.url)
+			running := p.start(t, f.url, f.url)
 			for n := 1; n <= 2; n++ { // a welcome in between forgives
 				s := f.accept(t, fmt.Sprint("token-", n))
 				if n == 2 {
@@ -160,7 +169,7 @@ func TestRefusedTokens(t *testing.T) {
 		t.Run(p.name+"/expired again and again", func(t *testing.T) {
 			t.Parallel()
 			f := newFakeService(t)
-			running := p.start(t, f.url)
+			running := p.start(t, f.url, f.url)
 			longest := 0.0
 			for n := 1; n <= 3; n++ {
 				f.accept(t, fmt.Sprint("token-", n)).closeWith(t, 4002, "")
@@ -179,12 +188,12 @@ func TestRefusedTokens(t *testing.T) {
 
 // TestRetryAfter: an upgrade that is refused for now says when to come back.
 func TestRetryAfter(t *testing.T) {
-	for _, p := range []program{pythonCamera, goCamera, nodeIngester} {
+	for _, p := range programs {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
 			f := newFakeService(t)
 			f.busy.Store(true)
-			running := p.start(t, f.url)
+			running := p.start(t, f.url, f.url)
 			l := running.awaitEvent(t, 1, "disconnected", map[string]any{"code": 1006.0})
 			if wait, ok := l.fields["retryInMs"].(float64); !ok || wait < 20_000 || wait > 20_000+firstPause {
 				t.Errorf("it printed %s; want 20 s and a random part", l.text)
@@ -200,14 +209,14 @@ func TestRetryAfter(t *testing.T) {
 // A jittered wait may be short by luck, so it is their bound that is checked:
 // that a wait ever passes the first bound shows that it grows.
 func TestBacksOff(t *testing.T) {
-	for _, p := range []program{pythonCamera, goCamera, nodeIngester} {
+	for _, p := range programs {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
 			f := newFakeService(t)
-			running := p.start(t, f.url)
+			running := p.start(t, f.url, f.url)
 			bound := float64(firstPause)
 			for n := 1; n <= 15; n++ {
-				f.accept(t, tokenNumber(p, n)).cut(t)
+				f.accept(t, "token-1").cut(t)
 				l := running.awaitEvent(t, n, "disconnected", map[string]any{"code": 1006.0})
 				wait, ok := l.fields["retryInMs"].(float64)
 				if !ok || wait < 0 || wait > bound {
@@ -223,20 +232,13 @@ func TestBacksOff(t *testing.T) {
 	}
 }
 
-func tokenNumber(p program, attempt int) string {
-	if p.name == nodeIngester.name {
-		return fmt.Sprintf("token-%d", attempt)
-	}
-	return "token-1"
-}
-
 // TestCameraPublishesAfterBothAcks: an event that goes out before the command
 // channels are joined would let a command that answers it be missed.
 func TestCameraPublishesAfterBothAcks(t *testing.T) {
-	for _, p := range []program{pythonCamera, goCamera} {
+	for _, p := range cameras {
 		t.Run(p.name, func(t *testing.T) {
 			f := newFakeService(t)
-			running := p.start(t, f.url)
+			running := p.start(t, f.url, f.url)
 			s := f.accept(t, "token-1")
 			s.write(t, `{"type":"welcome","peerId":"me","expiresAt":null,"serverTime":1,"maxMessageSize":65536}`)
 			first, second := s.subscription(t, cameraChannels[0]), ""
@@ -259,8 +261,12 @@ func TestCameraPublishesAfterBothAcks(t *testing.T) {
 			}
 			s.write(t, `{"type":"ack","requestId":%q}`, second)
 			got := s.read(t)
-			if got.Type != "publish" || got.Channel != "devices/camera-001/events" || got.Data.Event != "motion" || got.Data.Seq != 1 {
-				t.Fatalf("it sent %+v; want motion event 1", got)
+			var event struct {
+				Event string
+				Seq   int
+			}
+			if err := json.Unmarshal(got.Data, &event); err != nil || got.Type != "publish" || got.Channel != "devices/camera-001/events" || event.Event != "motion" || event.Seq != 1 {
+				t.Fatalf("it sent %+v with %s; want motion event 1", got, got.Data)
 			}
 			s.write(t, `{"type":"error","requestId":%q,"code":"over_message_quota","message":"the plan is used up"}`, got.RequestID)
 			running.awaitEvent(t, 1, "error", map[string]any{"code": "over_message_quota"})
@@ -274,10 +280,10 @@ func TestCameraIgnoresWhatIsNoCommand(t *testing.T) {
 	strange := []string{`null`, `"reboot"`, `["cmd","reboot"]`, `{}`, `{"cmd":null}`, `{"cmd":{"cmd":"reboot"}}`, `{"cmd":"self-destruct"}`, `1e400`,
 		`{"cmd":"set-frame-rate"}`, `{"cmd":"set-frame-rate","fps":"12"}`, `{"cmd":"set-frame-rate","fps":true}`,
 		`{"cmd":"set-frame-rate","fps":0}`, `{"cmd":"set-frame-rate","fps":-1}`, `{"cmd":"set-frame-rate","fps":1e400}`}
-	for _, p := range []program{pythonCamera, goCamera} {
+	for _, p := range cameras {
 		t.Run(p.name, func(t *testing.T) {
 			f := newFakeService(t)
-			running := p.start(t, f.url)
+			running := p.start(t, f.url, f.url)
 			s := f.accept(t, "token-1")
 			s.welcome(t, cameraChannels...)
 			for _, data := range strange {
@@ -297,11 +303,11 @@ func TestCameraIgnoresWhatIsNoCommand(t *testing.T) {
 // libraries have limits of their own. Whatever comes, an example goes on.
 func TestSkipsWhatItCannotRead(t *testing.T) {
 	const depth = 20_000
-	for _, p := range []program{pythonCamera, goCamera, nodeIngester} {
+	for _, p := range programs {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
 			f := newFakeService(t)
-			running := p.start(t, f.url)
+			running := p.start(t, f.url, f.url)
 			s := f.accept(t, "token-1")
 			s.welcome(t, p.channels...)
 			channel, last, event := p.channels[0], p.channels[len(p.channels)-1], "reboot"
@@ -331,7 +337,7 @@ func TestSkipsWhatItCannotRead(t *testing.T) {
 // event it is says the channel, which the service has checked.
 func TestIngesterTrustsTheChannel(t *testing.T) {
 	f := newFakeService(t)
-	running := nodeIngester.start(t, f.url)
+	running := nodeIngester.start(t, f.url, f.url)
 	s := f.accept(t, "token-1")
 	s.welcome(t, nodeIngester.channels...)
 	s.write(t, `{"type":"message","channel":"devices/camera-007/events","from":"camera-007","data":{"device":"camera-001"}}`)

@@ -68,7 +68,7 @@ func tellStory(t *testing.T, a, b *service, key string) {
 	// One request each, to the device and to its fleet.
 	controlPlane(t, b.url, key, "reboot", "camera-001").to(t, "devices/camera-001/commands", 1)
 	controlPlane(t, b.url, key, "set-frame-rate", "fleet-northeast", "12").to(t, "fleets/fleet-northeast/commands", 1)
-	status, body := post(t, b.url+"/v1/channels/devices%2Fcamera-001%2Fcommands/commands", key, `{"data":{"cmd":"set-frame-rate","fps":7},"waitMs":20000}`)
+	status, body := call(t, "POST", b.url+cameraCommands, `{"data":{"cmd":"set-frame-rate","fps":7},"waitMs":20000}`)
 	if status != 200 || !strings.Contains(body, `"status":"succeeded","data":{"fps": 7},"attempt":1`) {
 		t.Errorf("the camera's answer: %d %s", status, body)
 	}
@@ -118,14 +118,14 @@ func tellStory(t *testing.T, a, b *service, key string) {
 	}
 }
 
-// post makes a request of a backend.
-func post(t *testing.T, url, key, body string) (status int, answer string) {
+// call makes a request of a backend.
+func call(t *testing.T, method, url, body string) (status int, answer string) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+	request, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
-	request.Header.Set("Authorization", "Bearer "+key)
+	request.Header.Set("Authorization", "Bearer "+keyID+":"+secret)
 	request.Header.Set("Content-Type", "application/json")
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {

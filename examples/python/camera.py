@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A camera: publishes motion events, obeys commands, comes back when cut off.
+"""A camera: publishes motion events, obeys commands and answers them, comes back when cut off.
 
     export FLEETWIRE_PROVISIONING_SECRET=...
     python3 camera.py http://127.0.0.1:8090 --device camera-001
@@ -29,6 +29,7 @@ FINAL = (4003, 4012, 4020)  # scope too wide, app suspended, disconnected by an 
 REFUSED, EXPIRED, PLAN_FULL, GOING_AWAY = 4001, 4002, 4010, 1001
 SILENCE = 75  # seconds: the service pings every 25, so a connection this quiet is dead
 SETTLED = 10  # seconds: after a connection that lasted so long, pauses are short again
+REMEMBERED = 1000  # commands: one that comes again is answered, and not done again
 LONGEST = 300  # seconds: what going_away or Retry-After may ask for
 
 
@@ -82,6 +83,8 @@ class Backoff:
 class Camera:
     def __init__(self, args):
         self.args, self.token, self.published, self.backoff = args, None, 0, Backoff()
+        self.answers = {}  # to the last commands, by their ids
+        self.unheard = set()  # those of them that the service has not acked
         self.url = "ws" + os.environ.get("FLEETWIRE_URL", "http://127.0.0.1:8080").rstrip("/")[4:] + "/v1"
 
     def run(self):
@@ -170,31 +173,57 @@ class Camera:
             say("welcome", peerId=frame["peerId"])
             self.unacked = {"sub-device": f"devices/{self.args.device}/commands", "sub-fleet": f"fleets/{self.fleet}/commands"}
             for request, channel in self.unacked.items():
-                self.send(type="subscribe", channel=channel, requestId=request)
+                self.send(type="subscribe", channel=channel, commands="confirm", requestId=request)
+            for command in list(self.unheard):  # whose acks may have been lost
+                self.answer(command)
         elif kind == "ack" and request in self.unacked:
             say("subscribed", channel=self.unacked.pop(request))
+        elif kind == "ack" and request.startswith("answer-"):
+            self.unheard.discard(request.removeprefix("answer-"))
         elif kind == "ack":
             say("published", seq=int(request.removeprefix("event-")))
-        elif kind == "message":
-            status, answer = self.obey(frame["channel"], frame["data"])
-            if isinstance(frame.get("command"), dict):  # somebody waits for what becomes of it
-                self.send(type="answer", command=frame["command"]["id"], status=status, data=answer)
+        elif kind == "message" and isinstance(frame.get("command"), dict):
+            self.command(frame["command"]["id"], frame["channel"], frame["data"])
+        elif kind == "message":  # nobody waits for what becomes of it
+            self.obey(frame["channel"], frame["data"], lambda progress: None)
         elif kind == "error":
+            if frame["code"] != "backend_error":  # else it is answered again on the next connection
+                self.unheard.discard(request.removeprefix("answer-"))
             say("error", code=frame["code"], message=frame["message"], requestId=request)
         elif kind == "going_away":  # the close follows; until then commands still come
             if frame["retryAfterMs"] > 0:  # counted from this frame
                 self.back_at = time.monotonic() + min(frame["retryAfterMs"] / 1000, LONGEST)
             say("going_away", retryAfterMs=frame["retryAfterMs"])
 
-    def obey(self, channel, data):
+    def command(self, command, channel, data):
+        """Does a command, unless it was done before, and answers it."""
+        if command not in self.answers:
+            self.send(type="answer", command=command, status="received")  # else it comes again, if the connection ends
+            status, answer = self.obey(channel, data, lambda progress: self.send(type="answer", command=command, status="running", data=progress))
+            self.answers[command] = {"status": status, "data": answer}
+            if len(self.answers) > REMEMBERED:
+                forgotten = next(iter(self.answers))
+                del self.answers[forgotten]
+                self.unheard.discard(forgotten)
+        self.answer(command)
+
+    def answer(self, command):
+        self.unheard.add(command)
+        self.send(type="answer", command=command, requestId="answer-" + command, **self.answers[command])
+
+    def obey(self, channel, data, progress):
         """Does what a command says, and returns how that went."""
-        command, fps = (data.get("cmd"), data.get("fps")) if isinstance(data, dict) else (None, None)
+        command, fps, version = (data.get("cmd"), data.get("fps"), data.get("version")) if isinstance(data, dict) else (None, None, None)
         if command == "reboot":
             say("reboot", channel=channel)
             return "succeeded", {"uptime": round(time.monotonic() - self.welcomed)}
         if command == "set-frame-rate" and type(fps) in (int, float) and 0 < fps <= 120:
             say("set-frame-rate", channel=channel, fps=fps)
             return "succeeded", {"fps": fps}
+        if command == "update" and isinstance(version, str) and version:
+            progress({"percent": 50})
+            say("update", channel=channel, version=version)
+            return "succeeded", {"version": version}
         say("unknown-command", channel=channel)
         return "rejected", "unknown command"
 

@@ -254,7 +254,7 @@ func (c *Client) dispatch() {
 		default:
 			matching = c.matching(matching[:0], i.message.Channel)
 			for _, s := range matching {
-				s.handler(*i.message)
+				s.take(*i.message)
 			}
 		}
 	}

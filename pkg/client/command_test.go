@@ -28,6 +28,7 @@ func TestCommands(t *testing.T) {
 	}
 	cancelled := make(chan error, 1)
 	started := make(chan string, 1)
+	plain := make(chan client.Message, 1)
 	check(cam.HandleCommands(ctx, channel, func(ctx context.Context, c client.Command) (any, error) {
 		switch string(c.Data) {
 		case `"progress"`:
@@ -45,7 +46,7 @@ func TestCommands(t *testing.T) {
 			return make([]int, protocol.MaxAnswerBytes), nil
 		}
 		return c.Data, nil
-	}, client.WithConfirm()))
+	}, client.WithConfirm(), client.WithMessages(func(m client.Message) { plain <- m })))
 
 	for data, want := range map[string]string{
 		`{"x": 1.0}`: `succeeded {"x": 1.0}`, `"progress"`: `succeeded 7`, `"fail"`: `failed "no lens"`, `"reject"`: `rejected "not now"`,
@@ -64,6 +65,9 @@ func TestCommands(t *testing.T) {
 	// Messages that are no commands are not for the handler.
 	_, err := backend.Publish(ctx, channel, "hang")
 	check(err)
+	if m := next(t, plain); string(m.Data) != `"hang"` || m.Channel != channel {
+		t.Errorf("the message %+v", m)
+	}
 
 	// The wait ends with ctx, and the command goes on.
 	short, stop := context.WithTimeout(ctx, 700*time.Millisecond)

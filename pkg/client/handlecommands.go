@@ -35,6 +35,12 @@ func (e *Rejected) Error() string { return e.Reason }
 // connection ends before the service knows that it was received (protocol §8.3).
 func WithConfirm() SubscribeOption { return func(s *subscription) { s.confirm = true } }
 
+// WithMessages hands the messages of the channel that are no commands to handler, as
+// Subscribe does. It is for HandleCommands, which drops them otherwise.
+func WithMessages(handler func(Message)) SubscribeOption {
+	return func(s *subscription) { s.messages = handler }
+}
+
 // HandleCommands subscribes to a channel as Subscribe does, and has handler do the
 // commands that come there, one after the other, on a goroutine of their own. The
 // answer is made of what handler returns: with a nil error "succeeded" and the value, which may be
@@ -45,7 +51,7 @@ func WithConfirm() SubscribeOption { return func(s *subscription) { s.confirm = 
 // command that comes again is not done again: its answer is. ctx of the handler ends with
 // Close, and with ErrCancelled when the command is cancelled while handler does it. A
 // command that is cancelled before its turn is not done, and answered with "rejected".
-// Messages of the channel that are no commands are not for handler.
+// Messages of the channel that are no commands are not for handler; see WithMessages.
 func (c *Client) HandleCommands(ctx context.Context, channelName string, handler func(context.Context, Command) (any, error), opts ...SubscribeOption) error {
 	if handler == nil {
 		return errors.New("client: HandleCommands needs a handler")

@@ -40,9 +40,18 @@ type subscription struct {
 	metadata bool
 	confirm  bool
 	handler  func(Message)
+	messages func(Message)  // takes what is no command, in handler's place; or nil
 	presence func(Presence) // or nil
 	result   chan error     // takes the first answer
 	answered bool           // the first answer came; guarded by Client.mu
+}
+
+func (s *subscription) take(m Message) {
+	if m.command == nil && s.messages != nil {
+		s.messages(m)
+		return
+	}
+	s.handler(m)
 }
 
 // Subscribe joins a channel, or with a pattern such as devices/*/events every

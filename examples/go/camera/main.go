@@ -28,11 +28,12 @@ type camera struct {
 	commands []string // the channels it obeys
 	interval time.Duration
 	count    int
+	started  time.Time
 	away     bool // it has been; report's
 }
 
 func main() {
-	var c camera
+	c := camera{started: time.Now()}
 	service := client.REST{
 		BaseURL:   cmp.Or(os.Getenv("FLEETWIRE_URL"), "http://127.0.0.1:8080"),
 		SecretKey: os.Getenv("FLEETWIRE_SECRET_KEY"),
@@ -77,7 +78,7 @@ func (c *camera) run(ctx context.Context, opt client.Options) (err error) {
 	}()
 	// Events wait for both: from then on no command is missed.
 	for _, channel := range c.commands {
-		if err := c.Subscribe(ctx, channel, obey); err != nil {
+		if err := c.HandleCommands(ctx, channel, c.command, client.WithConfirm(), client.WithMessages(c.message)); err != nil {
 			return c.why(err)
 		}
 		say("subscribed", "channel", channel)

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"fleetwire/pkg/client"
 	"fleetwire/pkg/protocol"
@@ -37,20 +39,38 @@ func (c *camera) report(s client.Change) {
 	}
 }
 
-func obey(m client.Message) {
+// command does a command, of which somebody wants to know what becomes.
+func (c *camera) command(ctx context.Context, cmd client.Command) (any, error) {
+	return c.obey(cmd.Channel, cmd.Data, func(data any) error { return cmd.Progress(ctx, data) })
+}
+
+// message does what a message says that nobody waits for.
+func (c *camera) message(m client.Message) {
+	_, _ = c.obey(m.Channel, m.Data, func(any) error { return nil })
+}
+
+func (c *camera) obey(channel string, data json.RawMessage, progress func(any) error) (any, error) {
 	var command struct {
-		Cmd string
-		FPS float64
+		Cmd, Version string
+		FPS          float64
 	}
-	_ = json.Unmarshal(m.Data, &command) // what is no command has no cmd
+	_ = json.Unmarshal(data, &command) // what is no command has no cmd
 	switch {
 	case command.Cmd == "reboot":
-		say("reboot", "channel", m.Channel)
+		say("reboot", "channel", channel)
+		return map[string]int{"uptime": int(time.Since(c.started).Seconds())}, nil
 	case command.Cmd == "set-frame-rate" && command.FPS > 0 && command.FPS <= 120:
-		say("set-frame-rate", "channel", m.Channel, "fps", command.FPS)
-	default:
-		say("unknown-command", "channel", m.Channel)
+		say("set-frame-rate", "channel", channel, "fps", command.FPS)
+		return map[string]float64{"fps": command.FPS}, nil
+	case command.Cmd == "update" && command.Version != "":
+		if err := progress(map[string]int{"percent": 50}); err != nil {
+			return nil, err
+		}
+		say("update", "channel", channel, "version", command.Version)
+		return map[string]string{"version": command.Version}, nil
 	}
+	say("unknown-command", "channel", channel)
+	return nil, &client.Rejected{Reason: "unknown command"}
 }
 
 // say prints one JSON object: {"event":…} and the given names and values.
