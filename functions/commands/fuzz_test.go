@@ -2,8 +2,10 @@ package commands
 
 import (
 	"net/http/httptest"
+	"slices"
 	"testing"
 
+	"fleetwire/functions/internal/api"
 	"fleetwire/functions/internal/apitest"
 	"fleetwire/pkg/command"
 	"fleetwire/pkg/protocol"
@@ -32,6 +34,32 @@ func FuzzReadNew(f *testing.F) {
 			(n.Rollout.PerMinute == 0 || n.TTL > 0) && n.Rollout.FailedPct <= 100 && n.Notify != n.Channel
 		if !within {
 			t.Errorf("%q is read as %+v", body, n)
+		}
+	})
+}
+
+// Whatever a query says, it is refused, or it asks for what there is.
+func FuzzReadQuery(f *testing.F) {
+	for _, query := range []string{
+		"", "waitMs=25000", "waitMs=-1", "waitMs=1&waitMs=2", "status=succeeded&limit=500&cursor=YQ", "status=sent", "status=", "limit=0", "limit=%31", "cursor=YR", "cursor=%FF", "a=b", "%zz", ";",
+	} {
+		f.Add(query)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		r := apitest.Request("GET", path, "")
+		r.URL.RawQuery = query
+		for _, known := range [][]command.Status{command.OfPeers, command.OfCommands} {
+			p, err := readPage(r, known)
+			if err == nil && (p.limit < 1 || p.limit > maxPage || p.status != "" && !slices.Contains(known, p.status) || p.after != "" && !protocol.ValidPeerID(p.after)) {
+				t.Errorf("%q is read as %+v", query, p)
+			}
+		}
+		values, err := api.ReadQuery(query, "waitMs")
+		if err != nil {
+			return
+		}
+		if wait, err := readWait(values); err == nil && (wait < 0 || wait > command.MaxWait.Milliseconds()) {
+			t.Errorf("%q waits %d ms", query, wait)
 		}
 	})
 }

@@ -29,6 +29,9 @@ func FuzzLink(f *testing.F) {
 	f.Add(protocol.AppendTextFrame(nil, protocol.AppendMessage(nil, "c", "a", []byte(`{}`), []byte(`{"n":1}`))))
 	f.Add(protocol.AppendTextFrame(protocol.PingFrame, protocol.AppendAck(nil, "1")))
 	f.Add(protocol.AppendCloseFrame(protocol.AppendTextFrame(nil, protocol.AppendGoingAway(nil, 5)), 4002, "expired"))
+	f.Add(protocol.AppendTextFrame(nil, []byte(`{"type":"message","channel":"c","from":"a","data":1,"command":{"id":"cmd_1","attempt":2,"timeoutMs":30000}}`)))
+	f.Add(protocol.AppendTextFrame(nil, []byte(`{"type":"message","data":1,"command":{"id":"\ud800","attempt":1e3,"timeoutMs":-9223372036854775808}}`)))
+	f.Add(protocol.AppendTextFrame(nil, []byte(`{"type":"command_cancelled","command":"cmd_1"}`)))
 	f.Add([]byte{0x01, 2, '{', '"', 0x89, 1, 'x', 0x80, 1, '}'})
 	f.Add([]byte{0x81, 127, 0xFF, 0, 0, 0, 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, wire []byte) {
@@ -43,6 +46,11 @@ func FuzzLink(f *testing.F) {
 			s, err := parseServerFrame(b)
 			if err != nil {
 				continue
+			}
+			if s.Command != nil {
+				if ref, err := parseCommandRef(s.Command); err == nil && ref.id == "" {
+					t.Errorf("%q is taken for a command", s.Command)
+				}
 			}
 			if s.Data != nil && (!json.Valid(s.Data) || !bytes.Contains(b, s.Data)) {
 				t.Errorf("%q has the data %q", b, s.Data)
