@@ -25,6 +25,8 @@ const commandID = "cmd_021qk5zb3d7mxw4yhj2v6ta5rncex"
 
 var someError = &protocol.Error{Code: protocol.InvalidChannel}
 
+var somePosition = protocol.Position{Epoch: strings.Repeat("Z", protocol.MaxEpochBytes), Offset: protocol.MaxOffset}
+
 var serverFrames = []serverFrame{
 	{"AppendWelcome", "welcome",
 		protocol.AppendWelcome(nil, protocol.Welcome{PeerID: "anon_1", ServerTime: 1767222000, MaxMessageSize: protocol.MaxFrameBytes}),
@@ -40,6 +42,11 @@ var serverFrames = []serverFrame{
 	{"AppendPresence", "presence", protocol.AppendPresence(nil, "a/b", nil, nil),
 		protocol.AppendPresence(nil, "ü", []protocol.PresencePeer{{PeerID: "p q", Metadata: `{"a":{}}`}, {PeerID: "q"}}, []protocol.PresencePeer{{PeerID: "r", Metadata: `{}`}})},
 	{"AppendRefreshed", "ack", protocol.AppendRefreshed(nil, "1", 1767225600, nil), protocol.AppendRefreshed(nil, "1", 1767225600, []string{"a/b", "devices/*"})},
+	{"AppendAckAt", "ack", protocol.AppendAckAt(nil, "1", protocol.Position{Epoch: "a"}), protocol.AppendAckAt(nil, "1", somePosition)},
+	{"AppendRecovered", "ack", protocol.AppendRecovered(nil, "1", protocol.Position{}, false), protocol.AppendRecovered(nil, "1", somePosition, true)},
+	{"AppendErrorAt", "error", protocol.AppendErrorAt(nil, "", &protocol.Error{Code: protocol.OffsetMismatch}, protocol.Position{Epoch: "a"}),
+		protocol.AppendErrorAt(nil, "1", protocol.Errorf(protocol.OffsetMismatch, "say"), somePosition)},
+	{"AppendGap", "gap", protocol.AppendGap(nil, "a/b", protocol.Position{Epoch: "a"}), protocol.AppendGap(nil, "ü", somePosition)},
 	{"AppendGoingAway", "going_away", protocol.AppendGoingAway(nil, 0), protocol.AppendGoingAway(nil, 1500)},
 	{"Pong", "pong", []byte(protocol.Pong), []byte(protocol.Pong)},
 }
@@ -126,6 +133,12 @@ func TestHostileServerFrames(t *testing.T) {
 		{"an ack without a requestId", "ack", `{"type":"ack"}`},
 		{"an ack for null", "ack", `{"type":"ack","requestId":null}`},
 		{"half a refresh's ack", "ack", `{"type":"ack","requestId":"1","expiresAt":1}`},
+		{"an epoch without an offset", "ack", `{"type":"ack","requestId":"1","epoch":"a"}`},
+		{"an offset without an epoch", "ack", `{"type":"ack","requestId":"1","offset":1}`},
+		{"an epoch that is no word", "ack", `{"type":"ack","requestId":"1","epoch":"a-b","offset":1}`},
+		{"a mismatch without an epoch", "error", `{"type":"error","code":"offset_mismatch","message":"x","offset":1}`},
+		{"a gap without a position", "gap", `{"type":"gap","channel":"a"}`},
+		{"a gap at no number", "gap", `{"type":"gap","channel":"a","epoch":"a","offset":"1"}`},
 		{"an error with a code of REST", "error", `{"type":"error","code":"rate_limited","message":"x"}`},
 		{"an error that says nothing", "error", `{"type":"error","code":"unknown_type","message":""}`},
 		{"a message from nobody", "message", `{"type":"message","channel":"a","data":1}`},

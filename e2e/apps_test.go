@@ -18,6 +18,12 @@ type (
 		Limits    limitsDoc `json:"limits"`
 		GraceMs   int       `json:"graceMs,omitempty"` // 0: the usual
 		Keys      []*keyDoc `json:"keys"`
+		History   []ruleDoc `json:"history,omitempty"`
+	}
+	ruleDoc struct {
+		Pattern string `json:"pattern"`
+		Size    int    `json:"size"`
+		TTLSec  int    `json:"ttlSec"`
 	}
 	planDoc struct {
 		Name        string `json:"name"`
@@ -55,6 +61,13 @@ func newApp(id string, keys ...*keyDoc) *appDoc {
 		Plan:   planDoc{Name: "test", Connections: 10_000, Messages: 1_000_000_000},
 		Limits: limitsDoc{1_000_000, 1_000_000, 1_000_000, 1_000_000, 1_000_000},
 	}
+}
+
+// remembering is an app whose channels log/** remember so many messages for an hour.
+func remembering(id string, size int, keys ...*keyDoc) *appDoc {
+	app := newApp(id, keys...)
+	app.History = []ruleDoc{{"log/**", size, 3600}}
+	return app
 }
 
 // newKey is a secret key for the patterns that may do everything but watch who is

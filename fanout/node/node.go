@@ -24,6 +24,7 @@ import (
 	"fleetwire/fanout/internal/hub"
 	"fleetwire/fanout/internal/members"
 	"fleetwire/fanout/internal/receiver"
+	"fleetwire/fanout/internal/replay"
 	"fleetwire/fanout/internal/session"
 	"fleetwire/fanout/internal/watchers"
 	"fleetwire/pkg/apps"
@@ -31,6 +32,7 @@ import (
 	"fleetwire/pkg/command"
 	"fleetwire/pkg/deadline"
 	"fleetwire/pkg/envelope"
+	"fleetwire/pkg/history"
 	"fleetwire/pkg/orders"
 	"fleetwire/pkg/presence"
 	"fleetwire/pkg/publish"
@@ -85,10 +87,11 @@ type Node struct {
 	watchers    *watchers.Watchers
 	store       *command.Store
 	commands    *commands.Dispatcher
+	replays     *replay.Reader
 	publisher   *publish.Service
 	inbox       *orders.Inbox
 	recorder    *peers.Recorder
-	resync      batch.Signal // wakes resyncStates
+	resync      batch.Signal // wakes resyncAll
 	deadlines   *deadline.Worker
 	limiter     *quota.RateLimiter
 	connections *quota.Connections
@@ -144,6 +147,7 @@ func New(opt Options) (*Node, error) {
 	n.hub = hub.New(n.receiver)
 	n.inbox = orders.NewInbox(orders.InboxOptions{Redis: opt.Redis, Keys: opt.Keys, Node: n.id, Close: n.hub.Disconnect, Show: n.show, Log: opt.Log})
 	n.newCommands(passed)
+	n.replays = replay.NewReader(replay.Options{Store: history.NewStore(opt.Redis, opt.Keys), Process: n.publisher.Process(), Log: opt.Log})
 	n.newRecorder(n.publisher.Process())
 	n.limiter = quota.NewRateLimiter(opt.Redis, opt.Keys)
 	n.limiter.Watch(n.health)
@@ -155,7 +159,7 @@ func New(opt Options) (*Node, error) {
 	n.receiver.OnRestored(n.restored)
 	n.hub.Precede(n.watchers.Precede)
 	n.sessionOptions = &session.Options{
-		Hub: n.hub, Publisher: n.publisher, Members: n.members, Watchers: n.watchers, Commands: n.commands,
+		Hub: n.hub, Publisher: n.publisher, Members: n.members, Watchers: n.watchers, Commands: n.commands, History: n.replays,
 		Directory: opt.Apps.Current, Now: opt.Now,
 		Conn: conn.Options{Loops: loops, Ticks: passed, Log: opt.Log},
 		Left: n.left, Ended: n.ended, Changed: n.changed, State: n.state, SetWill: n.recorder.SetWill,
@@ -257,7 +261,7 @@ func (n *Node) Run(ctx context.Context) error {
 	run(n.connections.Run)
 	run(n.inbox.Run)
 	run(n.deadlines.Run)
-	run(n.resyncStates)
+	run(n.resyncAll)
 	run(n.usage.Run)
 	recorded := make(chan struct{})
 	recording, stopRecording := context.WithCancel(inner)
@@ -268,6 +272,7 @@ func (n *Node) Run(ctx context.Context) error {
 	run(n.members.Run)
 	run(n.watchers.Run)
 	run(n.commands.Run)
+	run(n.replays.Run)
 	run(func(ctx context.Context) { n.receiver.Run(ctx, n.deliver) })
 	run(n.keepAlive)
 	run(n.reauthorize)

@@ -93,12 +93,12 @@ func (n *Node) show(app, peer string) []byte {
 // state is for session.Options.
 func (n *Node) state(s *session.Session, peer string) { n.recorder.State(s.Grant().App, peer, s.ID()) }
 
-// askStates has those that watch peers told of their states. It does not block.
-func (n *Node) askStates() { n.resync.Set() }
+// resyncSessions has connections sent what they may have missed. It does not block.
+func (n *Node) resyncSessions() { n.resync.Set() }
 
-// resyncStates has those that watch peers told of their states after each outage, until
+// resyncAll has connections sent what they may have missed after each outage, until
 // ctx ends.
-func (n *Node) resyncStates(ctx context.Context) {
+func (n *Node) resyncAll(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -106,7 +106,7 @@ func (n *Node) resyncStates(ctx context.Context) {
 		case <-n.resync:
 		}
 		for _, s := range n.sessions.all() {
-			s.AskStates()
+			s.Restored()
 		}
 	}
 }

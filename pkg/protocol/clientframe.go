@@ -47,16 +47,21 @@ func parseFrameType(name []byte) FrameType {
 // frame has them.
 type ClientFrame struct {
 	Type                  FrameType
-	RequestID             string // 1–128 bytes; "" when the frame has none
-	Channel               string // subscribe, unsubscribe, publish, will: as sent, not checked against the rules for names
-	IncludeSenderMetadata bool   // subscribe
-	Commands              string // subscribe: Confirm, or ""
-	To                    string // send: a peer id as sent, not checked
-	Token                 string // refresh
-	Command               string // answer: the id as sent, not checked
-	Status                string // answer: one of AnswerStatuses
-	DelayMs               int64  // will: 0–MaxWillDelayMs
-	Data                  []byte // publish, send, answer, will: one JSON value, the very bytes that were sent; aliases Decode's input; nil: an answer without, or a will that is taken back
+	RequestID             string    // 1–128 bytes; "" when the frame has none
+	Channel               string    // subscribe, unsubscribe, publish, will: as sent, not checked against the rules for names
+	IncludeSenderMetadata bool      // subscribe
+	Commands              string    // subscribe: Confirm, or ""
+	Since                 *Position // subscribe: replay what came after it; nil: not asked for
+	Last                  int       // subscribe: replay so many of the newest, 1 to MaxLast; 0: not asked for
+	IdempotencyKey        string    // publish: 1–128 bytes; "" when the frame has none
+	IfOffset              *uint64   // publish: only if it is the channel's newest; nil: in any case
+	IfEpoch               string    // publish: with IfOffset, only in this epoch; "": in any
+	To                    string    // send: a peer id as sent, not checked
+	Token                 string    // refresh
+	Command               string    // answer: the id as sent, not checked
+	Status                string    // answer: one of AnswerStatuses
+	DelayMs               int64     // will: 0–MaxWillDelayMs
+	Data                  []byte    // publish, send, answer, will: one JSON value, the very bytes that were sent; aliases Decode's input; nil: an answer without, or a will that is taken back
 }
 
 // Decode reads one client frame into f, overwriting all of it (protocol §4.2). The whole of b is checked: it
@@ -69,7 +74,8 @@ type ClientFrame struct {
 //     requestId that is not a string of 1–128 bytes (all also with an unknown type);
 //   - UnknownType: a type that Decode does not know;
 //   - MalformedMessage: another field that this type of frame uses has the wrong JSON type; null is wrong too;
-//   - MalformedMessage: an answer with a status that is none, or with more than MaxAnswerBytes of data;
+//   - MalformedMessage: an answer with a status that is none, or with more than MaxAnswerBytes of data; a subscribe
+//     with since and last; a position, count or idempotencyKey out of its bounds; ifEpoch without ifOffset;
 //   - MalformedMessage: a will with a delayMs out of bounds, or with more than MaxWillBytes of data;
 //   - MissingData: a publish, send or will without data;
 //   - InvalidChannel, InvalidPeerID, InvalidToken, CommandNotFound: no channel, to, token or command, or one with
@@ -83,6 +89,7 @@ type ClientFrame struct {
 func Decode(b []byte, f *ClientFrame) *Error {
 	*f = ClientFrame{}
 	var typ, requestID, channel, includeSenderMetadata, commands, to, token, command, status, delay, data []byte
+	var since, last, idempotencyKey, ifOffset, ifEpoch []byte
 	var s scanner
 	s.open(b)
 	for s.next() {
@@ -97,6 +104,16 @@ func Decode(b []byte, f *ClientFrame) *Error {
 			includeSenderMetadata = s.value
 		case "commands":
 			commands = s.value
+		case "since":
+			since = s.value
+		case "last":
+			last = s.value
+		case "idempotencyKey":
+			idempotencyKey = s.value
+		case "ifOffset":
+			ifOffset = s.value
+		case "ifEpoch":
+			ifEpoch = s.value
 		case "command":
 			command = s.value
 		case "status":
@@ -146,10 +163,15 @@ func Decode(b []byte, f *ClientFrame) *Error {
 	case TypeRefresh:
 		return f.read("token", token, &f.Token, InvalidToken, nil)
 	case TypePublish:
+		if channel == nil || isString(channel) { // the first that is wrong is told
+			if err := f.readConditions(idempotencyKey, ifOffset, ifEpoch); err != nil {
+				return err
+			}
+		}
 		return f.read("channel", channel, &f.Channel, InvalidChannel, data)
 	case TypeSubscribe:
 		if channel != nil && !isString(channel) {
-			break // the first that is wrong is told
+			break // likewise
 		}
 		switch string(includeSenderMetadata) {
 		case "true":
@@ -159,6 +181,9 @@ func Decode(b []byte, f *ClientFrame) *Error {
 			return wrongType("includeSenderMetadata", includeSenderMetadata, "true or false")
 		}
 		if err := f.readCommands(commands); err != nil {
+			return err
+		}
+		if err := f.readStart(since, last); err != nil {
 			return err
 		}
 	case TypeAnswer:

@@ -11,9 +11,13 @@ import (
 func (f ClientFrame) equal(g ClientFrame) bool {
 	return f.Type == g.Type && f.RequestID == g.RequestID && f.Channel == g.Channel &&
 		f.IncludeSenderMetadata == g.IncludeSenderMetadata && f.Commands == g.Commands && f.To == g.To && f.Token == g.Token &&
-		f.Command == g.Command && f.Status == g.Status && f.DelayMs == g.DelayMs &&
+		f.Command == g.Command && f.Status == g.Status && f.DelayMs == g.DelayMs && f.Last == g.Last && f.IdempotencyKey == g.IdempotencyKey && f.IfEpoch == g.IfEpoch &&
+		same(f.Since, g.Since) && same(f.IfOffset, g.IfOffset) &&
 		bytes.Equal(f.Data, g.Data) && (f.Data == nil) == (g.Data == nil)
 }
+
+// same compares what may be missing.
+func same[T comparable](a, b *T) bool { return a == b || a != nil && b != nil && *a == *b }
 
 func TestDecode(t *testing.T) {
 	tests := []struct {
@@ -43,6 +47,15 @@ func TestDecode(t *testing.T) {
 			ClientFrame{Type: TypeAnswer, Command: "cmd_1", Status: "rejected", Data: []byte("null")}},
 		{"answer of 16 KiB", `{"type":"answer","command":"c","data":"` + strings.Repeat("x", 16<<10-2) + `"}`,
 			ClientFrame{Type: TypeAnswer, Command: "c", Status: "succeeded", Data: []byte(`"` + strings.Repeat("x", 16<<10-2) + `"`)}},
+		{"subscribe since a position", `{"type":"subscribe","channel":"a","since":{"v":1,"offset":9007199254740991,"epo\u0063h":"6H\u0071"}}`,
+			ClientFrame{Type: TypeSubscribe, Channel: "a", Since: &Position{"6Hq", MaxOffset}}},
+		{"subscribe since the first", `{"type":"subscribe","channel":"a","since":{"epoch":"` + strings.Repeat("z", 32) + `","offset":0}}`,
+			ClientFrame{Type: TypeSubscribe, Channel: "a", Since: &Position{strings.Repeat("z", 32), 0}}},
+		{"subscribe with the last", `{"type":"subscribe","channel":"a","last":1000}`, ClientFrame{Type: TypeSubscribe, Channel: "a", Last: 1000}},
+		{"publish under conditions", `{"type":"publish","channel":"a","data":1,"idempotencyKey":"\n","ifOffset":0,"ifEpoch":"0"}`,
+			ClientFrame{Type: TypePublish, Channel: "a", Data: []byte("1"), IdempotencyKey: "\n", IfOffset: new(uint64), IfEpoch: "0"}},
+		{"publish does not use what a subscribe uses", `{"type":"publish","channel":"a","data":1,"since":1,"last":"x"}`, ClientFrame{Type: TypePublish, Channel: "a", Data: []byte("1")}},
+		{"send and unsubscribe use no conditions", `{"type":"send","to":"p","data":1,"idempotencyKey":2,"ifOffset":-1,"ifEpoch":4}`, ClientFrame{Type: TypeSend, To: "p", Data: []byte("1")}},
 		{"publish does not use what answers use", `{"type":"publish","channel":"a","data":1,"commands":2,"command":3,"status":4}`, ClientFrame{Type: TypePublish, Channel: "a", Data: []byte("1")}},
 		{"answer does not use the channel", `{"type":"answer","command":"c","channel":1,"commands":2,"to":3}`, ClientFrame{Type: TypeAnswer, Command: "c", Status: "succeeded"}},
 		{"will", `{"type":"will","channel":"a","data":{"gone":true}}`, ClientFrame{Type: TypeWill, Channel: "a", Data: []byte(`{"gone":true}`)}},

@@ -41,6 +41,11 @@ func addSeeds(f *testing.F) {
 		`{"type":"will","channel":null,"delayMs":-1}`,
 		`{"type":"w\u0069ll","channel":"a","data":null,"delayMs":86400001}`,
 		`{"type":"will","channel":"a","delayMs":1e3,"data":"x"}`,
+		`{"type":"subscribe","channel":"a","since":{"epoch":"6H\u0071","offset":41,"epoch":"z"},"requestId":"s"}`,
+		`{"type":"subscribe","channel":"a","since":{"epoch":"a-b","offset":1e3},"last":0}`,
+		`{"type":"subscribe","channel":"devices/*","last":1000}`,
+		`{"type":"publish","channel":"a","data":1,"idempotencyKey":"k\ud800","ifOffset":9007199254740992,"ifEpoch":""}`,
+		`{"type":"publish","channel":"a","data":1,"idempotencyKey":"k","ifOffset":0,"ifEpoch":"6Hq"}`,
 		`{"requestId":"` + strings.Repeat("é", 64) + `","type":"publish","data":0}`,
 		`{"a":` + strings.Repeat(`[{"b":`, 70) + `0` + strings.Repeat(`}]`, 70) + `}`,
 	} {
@@ -206,6 +211,9 @@ func referenceDecode(b []byte) (frame *ClientFrame, code Code, requestID string)
 		}
 		frame.Commands = mode
 	}
+	if typ == "subscribe" && !referenceStart(fields, frame) || typ == "publish" && !referenceConditions(fields, frame) {
+		return nil, MalformedMessage, requestID
+	}
 	if typ == "publish" || typ == "send" || typ == "will" {
 		if frame.Data = fields["data"]; frame.Data == nil {
 			return nil, MissingData, requestID
@@ -215,6 +223,63 @@ func referenceDecode(b []byte) (frame *ClientFrame, code Code, requestID string)
 		return nil, missing, requestID
 	}
 	return frame, "", ""
+}
+
+var referenceEpoch = regexp.MustCompile(`^[A-Za-z0-9]{1,32}$`)
+
+// referenceOffset reads a whole number up to most.
+func referenceOffset(value json.RawMessage, most uint64) (n uint64, ok bool) {
+	return n, regexp.MustCompile(`^[0-9]+$`).Match(value) && json.Unmarshal(value, &n) == nil && n <= most
+}
+
+func referenceText(value json.RawMessage) (s string, ok bool) {
+	return s, value[0] == '"' && !referenceHalf(string(value)) && json.Unmarshal(value, &s) == nil
+}
+
+// referenceStart reads since and last.
+func referenceStart(fields map[string]json.RawMessage, frame *ClientFrame) bool {
+	since, hasSince := fields["since"]
+	last, hasLast := fields["last"]
+	switch {
+	case hasSince && hasLast:
+		return false
+	case hasLast:
+		n, ok := referenceOffset(last, 1000)
+		frame.Last = int(n)
+		return ok && n > 0
+	case !hasSince:
+		return true
+	}
+	var at map[string]json.RawMessage
+	if since[0] != '{' || json.Unmarshal(since, &at) != nil || at["epoch"] == nil || at["offset"] == nil {
+		return false
+	}
+	epoch, ok := referenceText(at["epoch"])
+	offset, whole := referenceOffset(at["offset"], 1<<53-1)
+	frame.Since = &Position{epoch, offset}
+	return ok && whole && referenceEpoch.MatchString(epoch)
+}
+
+// referenceConditions reads idempotencyKey, ifOffset and ifEpoch.
+func referenceConditions(fields map[string]json.RawMessage, frame *ClientFrame) bool {
+	var ok bool
+	if key := fields["idempotencyKey"]; key != nil {
+		if frame.IdempotencyKey, ok = referenceText(key); !ok || len(frame.IdempotencyKey) < 1 || len(frame.IdempotencyKey) > 128 {
+			return false
+		}
+	}
+	if offset := fields["ifOffset"]; offset != nil {
+		n, ok := referenceOffset(offset, 1<<53-1)
+		if !ok {
+			return false
+		}
+		frame.IfOffset = &n
+	}
+	if epoch := fields["ifEpoch"]; epoch != nil {
+		frame.IfEpoch, ok = referenceText(epoch)
+		return ok && frame.IfOffset != nil && referenceEpoch.MatchString(frame.IfEpoch)
+	}
+	return true
 }
 
 // FuzzDecode holds Decode to referenceDecode, and what the server makes of a frame to the rules for what it may send.

@@ -60,6 +60,14 @@ func (c *Conn) AppendPortion(p *Portion) (flush bool) {
 	return q.needFlush()
 }
 
+// Withdraw drops the frames of a portion that have not begun to be written.
+func (c *Conn) Withdraw(p *Portion) {
+	c.out.mu.Lock()
+	p.drop(len(p.Frames))
+	c.out.mu.Unlock()
+	c.Flush() // it counts as written
+}
+
 // flushPortions writes portions while nothing else is queued. It is called with the
 // queue locked.
 func (c *Conn) flushPortions() {

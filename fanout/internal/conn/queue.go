@@ -43,6 +43,25 @@ func (c *Conn) Append(frame []byte, sequence uint64) (queued, flush bool) {
 	return c.enqueue(frame)
 }
 
+// Claim says whether the connection was not given anything with this sequence, and has it
+// given nothing more with it.
+func (c *Conn) Claim(sequence uint64) bool {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	return c.out.isNew(sequence)
+}
+
+// Queue queues shared frames that were claimed before. flush is as in Append.
+func (c *Conn) Queue(frames [][]byte) (flush bool) {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	for _, frame := range frames {
+		_, needed := c.enqueue(frame)
+		flush = flush || needed
+	}
+	return flush
+}
+
 // isNew says whether the hub gives the connection this for the first time. It is
 // called with the queue locked.
 func (q *queue) isNew(sequence uint64) bool {

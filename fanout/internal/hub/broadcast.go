@@ -1,6 +1,9 @@
 package hub
 
-import "fleetwire/pkg/envelope"
+import (
+	"fleetwire/pkg/envelope"
+	"fleetwire/pkg/protocol"
+)
 
 // maxJoined bounds the frames that are joined into one buffer. A connection
 // whose buffer is partly written cannot be given anything else before its end.
@@ -106,14 +109,14 @@ func (p *progress) flush() {
 // receivers, so that their frames can be joined and queued as one.
 func (h *Hub) runLength(batch []envelope.Delivery) int {
 	first := &batch[0]
-	if first.Command != nil {
+	if first.Command != nil || first.Position.Offset != 0 {
 		return 1
 	}
 	size := len(first.Frame)
 	for i := 1; i < len(batch); i++ {
 		d := &batch[i]
 		size += len(d.Frame) + len(d.FromMetadata)
-		if d.Channel != first.Channel || d.App != first.App || d.Kind != first.Kind || d.Command != nil || size > maxJoined || d.Publisher != first.Publisher || d.Only != first.Only {
+		if d.Channel != first.Channel || d.App != first.App || d.Kind != first.Kind || d.Command != nil || d.Position.Offset != 0 || size > maxJoined || d.Publisher != first.Publisher || d.Only != first.Only {
 			return i
 		}
 	}
@@ -150,8 +153,16 @@ func (h *Hub) deliver(run []envelope.Delivery, dirty *[]Subscriber) (receivers i
 		// twice, once with and once without, gets it.
 		passes = []bool{true, false}
 	}
+	any := len(passes) == 1
+	if d.Position.Offset != 0 && a != nil {
+		// Followers know whether their connections have the message already, so they come
+		// before wildcards.
+		for _, metadata := range passes {
+			out.queue(a, metadata, any)
+		}
+		a = nil
+	}
 	for _, metadata := range passes {
-		any := len(passes) == 1
 		if a != nil {
 			out.queue(a, metadata, any)
 		}
@@ -183,19 +194,42 @@ type round struct {
 func (r *round) queue(a *audience, metadata, any bool) {
 	for i := range a.members {
 		m := &a.members[i]
-		if m.id == r.sender || r.only != 0 && m.id != r.only || (!any && m.Metadata != metadata) {
+		if !any && m.Metadata != metadata {
+			continue
+		}
+		if at := r.run[0].Position; at.Offset != 0 {
+			if f, ok := m.subscriber.(Follower); ok {
+				r.follow(f, metadata, at)
+				continue
+			}
+		}
+		if m.id == r.sender || r.only != 0 && m.id != r.only {
 			continue
 		}
 		if r.except != nil && r.except.find(m.subscriber) >= 0 {
 			continue
 		}
 		queued, flush := m.subscriber.Append(r.frames(metadata), r.hub.sequence)
-		if queued {
-			r.receivers++
-		}
-		if flush {
-			*r.dirty = append(*r.dirty, m.subscriber)
-		}
+		r.took(m.subscriber, queued, flush)
+	}
+}
+
+// follow hands on a remembered message. Its publisher is told that it was there.
+func (r *round) follow(f Follower, metadata bool, at protocol.Position) {
+	var frame []byte
+	if f.ID() != r.sender {
+		frame = r.frames(metadata)
+	}
+	queued, flush := f.AppendAt(frame, r.hub.sequence, at)
+	r.took(f, queued && frame != nil, flush)
+}
+
+func (r *round) took(s Subscriber, queued, flush bool) {
+	if queued {
+		r.receivers++
+	}
+	if flush {
+		*r.dirty = append(*r.dirty, s)
 	}
 }
 

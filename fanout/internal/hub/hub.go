@@ -34,6 +34,14 @@ type Subscriber interface {
 	Close(*protocol.CloseError) bool
 }
 
+// Follower is a Subscriber by name that is told where in the channel's history a message
+// is, and may drop or delay it (protocol §9). frame is nil if the subscriber's connection
+// has published it. The rest is as in Append.
+type Follower interface {
+	Subscriber
+	AppendAt(frame []byte, sequence uint64, at protocol.Position) (queued, flush bool)
+}
+
 // Interest is where the hub says what it wants to receive: the receiver.
 type Interest interface {
 	SetSubscribers(app, channelName string, n int, done func(error)) error

@@ -10,15 +10,18 @@ func (s *Session) askState(name string) {
 	}
 }
 
-// AskStates does so for every such channel that the connection is subscribed to: what
-// was published there may be lost.
-func (s *Session) AskStates() {
+// Restored has the connection sent what it may have missed in an outage: the states of the
+// peers that it watches, and what channels remember.
+func (s *Session) Restored() {
 	c := &s.scope
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, one := range c.subscriptions {
 		if one.pattern == nil {
 			s.askState(one.name)
+		}
+		if one.follower != nil {
+			one.follower.restored()
 		}
 	}
 }

@@ -37,7 +37,7 @@ func TestStatesAreAskedFor(t *testing.T) {
 	p.subscribe("_system/connectivity/a%2Fb", "_system/connectivity/%zz")
 	p.Want(alive)
 	asked("a/b")
-	p.session.AskStates()
+	p.session.Restored()
 	asked("a/b")
 	if n := w.interest.subscribersOf("_system/connectivity/a%2Fb"); n != 1 {
 		t.Errorf("%d subscribers", n)

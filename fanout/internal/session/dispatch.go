@@ -38,7 +38,7 @@ func (s *Session) dispatch(message []byte) {
 }
 
 func (s *Session) handlePublish(f *protocol.ClientFrame) *protocol.Error {
-	return s.submit(publish.Message{Channel: f.Channel}, f)
+	return s.submit(publish.Message{Channel: f.Channel, IdempotencyKey: f.IdempotencyKey, IfOffset: f.IfOffset, IfEpoch: f.IfEpoch}, f)
 }
 
 func (s *Session) handleSend(f *protocol.ClientFrame) *protocol.Error {
@@ -64,7 +64,7 @@ type unanswered Session
 
 func (u *unanswered) Published(r publish.Result) {
 	if r.Err != nil {
-		(*Session)(u).fail("", r.Err)
+		(*Session)(u).notPublished("", r)
 		(*Session)(u).Flush()
 	}
 }
@@ -78,14 +78,27 @@ type published struct {
 }
 
 func (p *published) Published(r publish.Result) {
-	if r.Err != nil {
-		p.session.fail(p.requestID, r.Err)
-	} else {
+	switch {
+	case r.Err != nil:
+		p.session.notPublished(p.requestID, r)
+	case r.Position != nil:
+		p.session.Send(func(dst []byte) []byte { return protocol.AppendAckAt(dst, p.requestID, *r.Position) })
+	default:
 		p.session.ack(p.requestID)
 	}
 }
 
 func (p *published) Flush() { p.session.Flush() }
+
+// notPublished tells why a message was refused. With an offset_mismatch comes the position
+// that the channel has instead.
+func (s *Session) notPublished(requestID string, r publish.Result) {
+	if r.Err.Code == protocol.OffsetMismatch && r.Position != nil {
+		s.Send(func(dst []byte) []byte { return protocol.AppendErrorAt(dst, requestID, r.Err, *r.Position) })
+		return
+	}
+	s.fail(requestID, r.Err)
+}
 
 // ack and fail queue an answer; it goes out with the next Flush.
 func (s *Session) ack(requestID string) {

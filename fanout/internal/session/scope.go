@@ -65,7 +65,7 @@ func (s *Session) regrant(v *coverage) (unsubscribed []string) {
 	for _, one := range slices.Clone(c.subscriptions) {
 		if !v.covers[one.name] {
 			c.subscriptions.take(one.name)
-			s.unsubscribe(one.name, one.pattern)
+			s.unsubscribe(one)
 			unsubscribed = append(unsubscribed, one.name)
 		} else {
 			s.regrantPresence(old, g, one.name, one.pattern)
@@ -123,7 +123,7 @@ func (s *Session) leave() {
 		c.expiry.Stop()
 	}
 	for _, one := range c.subscriptions {
-		s.unsubscribe(one.name, one.pattern)
+		s.unsubscribe(one)
 	}
 	c.subscriptions = nil
 	g := s.Grant()

@@ -310,7 +310,7 @@ func TestExpiryFarAhead(t *testing.T) {
 func TestSubscriptions(t *testing.T) {
 	var s subscriptions
 	for _, name := range []string{"a", "b", "c", "b"} {
-		s.put(name, nil)
+		s.put(subscription{name: name})
 	}
 	if len(s) != 3 || !s.has("b") || s.has("d") {
 		t.Errorf("%v", s)

@@ -30,6 +30,7 @@ type Options struct {
 	Members   Members
 	Watchers  Watchers
 	Commands  Commands
+	History   Histories
 	// Verify says what a token grants that is to replace a live connection's, which
 	// came with this Origin header.
 	Verify func(token, origin string) (*auth.Grant, *protocol.CloseError)

@@ -23,18 +23,24 @@ import (
 //	waiting     commands that wait for the peer in the channel
 //	askState    instead of both, for a peer's connectivity: it comes as a message
 //
-// A step that sends what was published before, such as a replay, belongs between
-// snapshot and waiting. Until all are done, live messages must wait: register gives the
-// hub an arrival as the Subscriber in the channel.
+// Until all are done, live messages must wait: register gives the hub an arrival as the
+// Subscriber in the channel. In a channel that remembers it is a follower, which has the
+// steps from the ack on, with the replay between snapshot and waiting.
 type subscribing struct {
 	session   *Session
 	requestID string
 	name      string           // the channel, or the pattern as asked for
 	pattern   *channel.Pattern // nil: a channel
 	options   hub.Options
-	arrival   *arrival // with a channel
+	arrival   *arrival  // in a channel that remembers nothing
+	follower  *follower // in one that remembers
 	grant     *auth.Grant
 	renewed   bool // the connection is subscribed already
+
+	since     *protocol.Position // replay what came after it
+	last      int                // replay so many
+	owed      bool               // with them comes all that the peer has yet to get
+	recovered bool               // with owed: what Redis said of since
 
 	missing atomic.Int32          // confirmations
 	failed  atomic.Pointer[error] // one of them
@@ -46,22 +52,31 @@ type subscribing struct {
 func (s *Session) handleSubscribe(f *protocol.ClientFrame) *protocol.Error {
 	s.scope.mu.Lock()
 	defer s.scope.mu.Unlock()
-	w := &subscribing{session: s, requestID: f.RequestID, name: f.Channel, options: hub.Options{Metadata: f.IncludeSenderMetadata, Confirms: f.Commands == protocol.Confirm}, grant: s.Grant()}
+	w := &subscribing{
+		session: s, requestID: f.RequestID, name: f.Channel, grant: s.Grant(), since: f.Since, last: f.Last,
+		options: hub.Options{Metadata: f.IncludeSenderMetadata, Confirms: f.Commands == protocol.Confirm},
+	}
 	if refused := w.authorize(); refused != nil {
 		return refused
 	}
 	if err := w.register(); err != nil {
 		return notSubscribed(err, "Redis does not answer")
 	}
-	s.scope.subscriptions.put(w.name, w.pattern)
+	s.scope.subscriptions.put(subscription{w.name, w.pattern, w.follower})
 	return nil
 }
+
+// replays says whether the subscribe asks for what the channel remembers.
+func (w *subscribing) replays() bool { return w.since != nil || w.last > 0 }
 
 // authorize is called with the scope locked.
 func (w *subscribing) authorize() (refused *protocol.Error) {
 	if channel.IsPattern(w.name) {
 		if w.options.Confirms {
 			return protocol.Errorf(protocol.MalformedMessage, `commands are handed to subscribers by name; subscribe to %.60q without "commands"`, w.name)
+		}
+		if w.replays() {
+			return protocol.Errorf(protocol.MalformedMessage, "a channel is replayed to subscribers by name; subscribe to %.60q without since and last", w.name)
 		}
 		w.pattern, refused = w.grant.CheckPattern(apps.ActionSubscribe, w.name)
 	} else {
@@ -97,17 +112,35 @@ func (w *subscribing) register() error {
 	w.missing.Store(2)
 	err := s.opt.Members.Join(app, w.name, w.grant.Peer, s.ID(), w.grant.PeerMetadata, w.confirmListed)
 	if err == nil {
-		w.arrival = newArrival(s)
-		err = s.opt.Hub.Subscribe(w.arrival, app, w.name, w.options, w.confirm)
-		if err != nil {
-			w.arrival.Release(&w.arrival.live)
-			if !w.renewed {
-				s.opt.Members.Leave(app, w.name, w.grant.Peer, s.ID())
-			}
+		err = w.registerSubscriber()
+		if err != nil && !w.renewed {
+			s.opt.Members.Leave(app, w.name, w.grant.Peer, s.ID())
 		}
 	}
 	if err != nil && watches && !w.renewed {
 		s.unwatch(w.grant, w.name, nil)
+	}
+	return err
+}
+
+// registerSubscriber gives the hub who gets the channel's messages.
+func (w *subscribing) registerSubscriber() error {
+	s, app := w.session, w.grant.App
+	if app.HistoryOf(w.name) != nil {
+		if w.follower = s.scope.subscriptions.follower(w.name); w.follower == nil {
+			w.follower = &follower{Session: s, name: w.name}
+		}
+		w.follower.asked()
+		err := s.opt.Hub.Subscribe(w.follower, app.ID, w.name, w.options, w.confirm)
+		if err != nil {
+			w.follower.unasked()
+		}
+		return err
+	}
+	w.arrival = newArrival(s)
+	err := s.opt.Hub.Subscribe(w.arrival, app.ID, w.name, w.options, w.confirm)
+	if err != nil {
+		w.arrival.Release(&w.arrival.live)
 	}
 	return err
 }
@@ -155,7 +188,17 @@ func (w *subscribing) confirm(err error) {
 
 // confirmed does the steps that follow when all is confirmed.
 func (w *subscribing) confirmed() {
-	w.session.ack(w.requestID)
+	if w.follower != nil {
+		w.follower.ask(w)
+		return
+	}
+	if w.since == nil {
+		w.session.ack(w.requestID)
+	} else if w.requestID != "" {
+		w.session.Send(func(dst []byte) []byte {
+			return protocol.AppendRecovered(dst, w.requestID, protocol.Position{}, false)
+		})
+	}
 	if channel.NamesConnectivity(w.name) {
 		w.session.askState(w.name)
 		return
@@ -185,11 +228,13 @@ func (w *subscribing) undo() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.subscriptions.take(w.name)
-	w.session.unsubscribe(w.name, w.pattern)
+	w.session.unsubscribe(subscription{w.name, w.pattern, w.follower})
 	if w.arrival != nil {
 		w.arrival.Release(&w.arrival.live)
 	}
 }
+
+var errNoHistory = errors.New("the channel's position could not be read")
 
 // notSubscribed answers a subscribe that failed with err. otherwise says what happened
 // unless err does.

@@ -9,6 +9,8 @@ type subscriptions []subscription
 type subscription struct {
 	name    string           // channel or pattern as asked for
 	pattern *channel.Pattern // nil: a channel
+	// follower is what the hub knows as the Subscriber in a channel that remembers.
+	follower *follower
 }
 
 func (s subscriptions) find(name string) int {
@@ -22,24 +24,37 @@ func (s subscriptions) find(name string) int {
 
 func (s subscriptions) has(name string) bool { return s.find(name) >= 0 }
 
-// put adds a subscription, unless it is there.
-func (s *subscriptions) put(name string, pattern *channel.Pattern) {
-	if !s.has(name) {
-		*s = append(*s, subscription{name, pattern})
+// put adds a subscription, or has it in the place of the one of that name.
+func (s *subscriptions) put(one subscription) {
+	i := s.find(one.name)
+	if i < 0 {
+		*s = append(*s, one)
+		return
 	}
+	if was := (*s)[i].follower; was != nil && was != one.follower {
+		was.stop()
+	}
+	(*s)[i] = one
+}
+
+func (s subscriptions) follower(name string) *follower {
+	if i := s.find(name); i >= 0 {
+		return s[i].follower
+	}
+	return nil
 }
 
 // take takes a subscription out, and says whether it was there.
-func (s *subscriptions) take(name string) (pattern *channel.Pattern, there bool) {
+func (s *subscriptions) take(name string) (taken subscription, there bool) {
 	i := s.find(name)
 	if i < 0 {
-		return nil, false
+		return subscription{}, false
 	}
 	all := *s
-	pattern = all[i].pattern
+	taken = all[i]
 	last := len(all) - 1
 	all[i] = all[last]
 	all[last] = subscription{}
 	*s = all[:last]
-	return pattern, true
+	return taken, true
 }

@@ -18,8 +18,8 @@ func (s *Session) handleUnsubscribe(f *protocol.ClientFrame) *protocol.Error {
 	}
 	c := &s.scope
 	c.mu.Lock()
-	if pattern, ok := c.subscriptions.take(f.Channel); ok {
-		s.unsubscribe(f.Channel, pattern)
+	if one, ok := c.subscriptions.take(f.Channel); ok {
+		s.unsubscribe(one)
 	}
 	c.mu.Unlock()
 	s.ack(f.RequestID)
@@ -27,18 +27,21 @@ func (s *Session) handleUnsubscribe(f *protocol.ClientFrame) *protocol.Error {
 }
 
 // unsubscribe undoes the register step of a subscribe. It is called with the scope locked.
-func (s *Session) unsubscribe(name string, pattern *channel.Pattern) {
-	g := s.Grant()
-	if pattern != nil {
-		s.opt.Hub.UnsubscribePattern(s, g.App.ID, pattern)
+func (s *Session) unsubscribe(one subscription) {
+	g, name := s.Grant(), one.name
+	if one.follower != nil {
+		one.follower.stop()
+	}
+	if one.pattern != nil {
+		s.opt.Hub.UnsubscribePattern(s, g.App.ID, one.pattern)
 	} else {
 		s.opt.Hub.Unsubscribe(s, g.App.ID, name)
 	}
 	if channel.NamesConnectivity(name) {
 		return
 	}
-	if pattern == nil {
+	if one.pattern == nil {
 		s.opt.Members.Leave(g.App.ID, name, g.Peer, s.ID())
 	}
-	s.unwatch(g, name, pattern)
+	s.unwatch(g, name, one.pattern)
 }

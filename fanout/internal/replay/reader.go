@@ -1,0 +1,210 @@
+package replay
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/batch"
+	"fleetwire/pkg/history"
+	"fleetwire/pkg/protocol"
+)
+
+const (
+	// tripTime bounds a trip to Redis.
+	tripTime = 1500 * time.Millisecond
+	// tryAgain is how long a read waits that Redis did not answer.
+	tryAgain = 250 * time.Millisecond
+	// maxReads bounds the reads of one trip, so that Redis is never busy with one for
+	// long, and a node never holds much of what it brings.
+	maxReads = 256
+	// maxPage bounds a page, but for one message that is larger.
+	maxPage = 64 << 10
+)
+
+// Store keeps what is remembered: history.Store.
+type Store interface {
+	Read(ctx context.Context, reads []*history.Read) error
+}
+
+// Options set a Reader up.
+type Options struct {
+	Store   Store
+	Process uint64 // the publisher of this process (envelope.ID)
+	Log     *slog.Logger
+}
+
+// Request is what a connection wants to read of a channel: its position, and with Since
+// or Last a page. A channel that remembers nothing has an empty position.
+type Request struct {
+	Connection uint64
+	App        *apps.App
+	Channel    string
+	Since      *protocol.Position
+	Last       int
+	// Done takes what was read, on Run's goroutine. It must not block. With held, the
+	// page lives on until Release; the connection gets no other until then.
+	Done func(*Page) (held bool)
+}
+
+// Reader reads for the connections of one node, once Run runs. It is safe for concurrent
+// use.
+type Reader struct {
+	opt  Options
+	wake batch.Signal
+
+	mu     sync.Mutex
+	events []func() // for Run's goroutine
+
+	// Owned by Run's goroutine.
+	due   []*Request
+	later []*Request
+	turns map[uint64]*turn // by connection, of those that read, or hold a page
+}
+
+// turn is a connection's only page, and the requests that wait for the next one.
+type turn struct{ waiting []*Request }
+
+// NewReader returns a Reader.
+func NewReader(opt Options) *Reader {
+	return &Reader{opt: opt, wake: batch.NewSignal(), turns: map[uint64]*turn{}}
+}
+
+// Read reads for a connection. It never blocks.
+func (r *Reader) Read(q *Request) { r.post(func() { r.ask(q) }) }
+
+// Again reads anew, in a while, what Redis did not answer.
+func (r *Reader) Again(q *Request) { r.post(func() { r.later = append(r.later, q) }) }
+
+// Release says that a connection's page is written, or was dropped. then is called on
+// Run's goroutine.
+func (r *Reader) Release(connection uint64, then func()) {
+	r.post(func() {
+		r.release(connection)
+		then()
+	})
+}
+
+func (r *Reader) post(event func()) {
+	r.mu.Lock()
+	r.events = append(r.events, event)
+	r.mu.Unlock()
+	r.wake.Set()
+}
+
+// Run reads until ctx ends.
+func (r *Reader) Run(ctx context.Context) {
+	var again <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.wake:
+		case <-again:
+			again = nil
+			for _, q := range batch.Take(&r.later, len(r.later)) {
+				r.ask(q)
+			}
+		}
+		for r.takeEvents() || len(r.due) > 0 {
+			if ctx.Err() != nil {
+				return
+			}
+			r.trip(ctx)
+		}
+		if again == nil && len(r.later) > 0 {
+			again = time.After(tryAgain)
+		}
+	}
+}
+
+// takeEvents sees to what has come, and says whether anything has.
+func (r *Reader) takeEvents() bool {
+	r.mu.Lock()
+	events := r.events
+	r.events = nil
+	r.mu.Unlock()
+	for _, event := range events {
+		event()
+	}
+	return len(events) > 0
+}
+
+// ask has the request ride the next trip, unless its connection has a page.
+func (r *Reader) ask(q *Request) {
+	if q.wantsPage() {
+		if t := r.turns[q.Connection]; t != nil {
+			t.waiting = append(t.waiting, q)
+			return
+		}
+		r.turns[q.Connection] = &turn{}
+	}
+	r.due = append(r.due, q)
+}
+
+func (q *Request) wantsPage() bool { return q.Since != nil || q.Last > 0 }
+
+// release ends a connection's turn. The next one is that of the request that has waited
+// longest.
+func (r *Reader) release(connection uint64) {
+	t := r.turns[connection]
+	if len(t.waiting) == 0 {
+		delete(r.turns, connection)
+		return
+	}
+	r.due = append(r.due, batch.Take(&t.waiting, 1)[0])
+}
+
+// pageKey is what requests have to have in common to share a page.
+type pageKey struct {
+	app     *apps.App
+	channel string
+	since   protocol.Position
+	last    int
+}
+
+func (q *Request) key() pageKey {
+	k := pageKey{app: q.App, channel: q.Channel, last: q.Last}
+	if q.Since != nil {
+		k.since = *q.Since
+	}
+	return k
+}
+
+// trip makes one trip to Redis.
+func (r *Reader) trip(ctx context.Context) {
+	due := batch.Take(&r.due, maxReads)
+	if len(due) == 0 {
+		return
+	}
+	pages := make(map[pageKey]*Page, len(due))
+	reads := make([]*history.Read, 0, len(due))
+	for _, q := range due {
+		if key := q.key(); pages[key] == nil {
+			p := &Page{process: r.opt.Process}
+			p.App, p.Channel, p.Since, p.Last, p.MaxBytes = q.App, q.Channel, q.Since, q.Last, maxPage
+			pages[key] = p
+			if q.App.HistoryOf(q.Channel) != nil {
+				reads = append(reads, &p.Read)
+			}
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, tripTime)
+	defer cancel()
+	err := r.opt.Store.Read(ctx, reads)
+	if err != nil {
+		r.opt.Log.Warn("the node could not read what channels remember", "channels", len(reads), "err", err)
+	}
+	for _, p := range pages {
+		p.Err = cmp.Or(p.Err, err)
+	}
+	for i, q := range due {
+		if held := q.Done(pages[q.key()]); !held && q.wantsPage() {
+			r.release(q.Connection)
+		}
+		due[i] = nil
+	}
+}
