@@ -19,6 +19,7 @@ import (
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/command"
+	"fleetwire/pkg/history"
 	"fleetwire/pkg/presence"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
@@ -27,7 +28,7 @@ import (
 )
 
 const appsDocument = `{"apps":[
- {"id":"app_api","keys":[
+ {"id":"app_api","history":[{"pattern":"devices/*/state","size":1,"ttlSec":60}],"keys":[
   {"id":"sk_live_full","secret":"0123456789abcdef0123456789abcdef","channelPatterns":["devices/**"],"actions":["publish","subscribe","presence","send"]},
   {"id":"sk_live_idle","secret":"0123456789abcdef0123456789abcdef","channelPatterns":["devices/**"],"actions":[]}]},
  {"id":"app_paused","suspended":true,"keys":[
@@ -73,10 +74,12 @@ func (b backend) Publish(ctx context.Context, m publish.Message) publish.Result 
 	case "":
 	case "quota":
 		return publish.Result{Err: protocol.Errorf(protocol.OverMessageQuota, ""), RetryAfter: time.Hour}
+	case "offset_mismatch":
+		return publish.Result{Err: protocol.Errorf(protocol.OffsetMismatch, ""), Position: &position, Current: &remembered[0]}
 	default:
 		return publish.Result{Err: protocol.Errorf(protocol.Code(b.door), "")}
 	}
-	return publish.Result{Subscribers: 3}
+	return publish.Result{Subscribers: 3, Position: &position}
 }
 
 func (b backend) Submit(m publish.Message, done publish.Completion) *protocol.Error {
@@ -101,6 +104,22 @@ func (backend) Top(_ context.Context, _ string, _ usage.Kind, _ *channel.Pattern
 	}
 	return page, nil
 }
+
+// What is remembered.
+var (
+	position   = protocol.Position{Epoch: "6Hq2x0vW", Offset: 42}
+	remembered = []history.Message{{Offset: 42, At: 1767222000123, From: "camera-001", Data: []byte(`{"on":true}`)}}
+)
+
+// memory stands for what channels remember.
+type memory struct{}
+
+func (memory) Read(_ context.Context, reads []*history.Read) error {
+	reads[0].Position, reads[0].Recovered, reads[0].Messages = position, true, remembered
+	return nil
+}
+
+func (memory) Forget(context.Context, *apps.App, string) error { return nil }
 
 func (backend) list(_ context.Context, _, _, after string, _ int) (presence.Page, error) {
 	page := presence.Page{Members: []presence.Member{{Peer: "camera-001", Metadata: `{"name":"Hall"}`}, {Peer: "camera-002"}}}
@@ -222,7 +241,7 @@ func (r request) send() answer {
 		panic(err)
 	}
 	handler := routes.New(routes.Config{
-		Apps: apps.NewStore(directory), Limiter: r.backend, Publisher: r.backend, Connections: r.backend, Revocations: r.backend, Members: r.backend.list, Registry: r.backend, Shower: r.backend, Commands: commands{r.backend},
+		Apps: apps.NewStore(directory), Limiter: r.backend, Publisher: r.backend, Connections: r.backend, Revocations: r.backend, Members: r.backend.list, Registry: r.backend, Shower: r.backend, Commands: commands{r.backend}, History: memory{},
 		Usage: r.backend, Log: slog.New(slog.DiscardHandler),
 	})
 	target := r.target
@@ -245,8 +264,11 @@ func (r request) send() answer {
 // good has a request for each operation, one that succeeds and uses every field.
 var good = []request{
 	{path: "/v1/tokens", method: "post", body: `{"peerId":"camera-001","channels":["devices/camera-001/*"],"permissions":["publish"],"expiresInSec":60,"metadata":{"a":1},"peerMetadata":{}}`},
-	{path: "/v1/channels/{channel}/publish", method: "post", target: "/v1/channels/devices%2Fcamera-001%2Fcommands/publish", body: `{"data":{"cmd":"reboot"},"from":"operator-3","peerMetadata":{"name":"x"}}`},
-	{path: "/v1/publish", method: "post", body: `{"messages":[{"channel":"devices/a","data":{"cmd":"reboot"},"from":"operator-3","peerMetadata":{"name":"x"}},{"channel":"fleets/a","data":1}]}`},
+	{path: "/v1/channels/{channel}/publish", method: "post", target: "/v1/channels/devices%2Fcamera-001%2Fcommands/publish", body: `{"data":{"cmd":"reboot"},"from":"operator-3","peerMetadata":{"name":"x"},"idempotencyKey":"k","ifOffset":0,"ifEpoch":"6Hq2"}`},
+	{path: "/v1/publish", method: "post", body: `{"messages":[{"channel":"devices/a","data":{"cmd":"reboot"},"from":"operator-3","peerMetadata":{"name":"x"},"idempotencyKey":"k","ifOffset":0,"ifEpoch":"6Hq2"},{"channel":"fleets/a","data":1}]}`},
+	{path: "/v1/channels/{channel}/messages", method: "get", target: "/v1/channels/devices%2Fa%2Fstate/messages?since=6Hq2:41&limit=2"},
+	{path: "/v1/channels/{channel}/messages", method: "get", target: "/v1/channels/devices%2Fa%2Fstate/messages?last=1"},
+	{path: "/v1/channels/{channel}/messages", method: "delete", target: "/v1/channels/devices%2Fa%2Fstate/messages"},
 	{path: "/v1/channels/{channel}/peers", method: "get", target: "/v1/channels/devices%2Fcamera-001%2Fcommands/peers"},
 	{path: "/v1/channels/{channel}/peers", method: "get", target: "/v1/channels/devices%2Fcamera-001%2Fcommands/peers?limit=2&cursor=YQ"},
 	{path: "/v1/channels/{channel}/peers", method: "get", target: "/v1/channels/devices%2Fcamera-001%2Fcommands/peers?limit=0"},
@@ -278,6 +300,15 @@ var bad = []request{
 	{path: "/v1/channels/{channel}/publish", method: "post", target: "/v1/channels/devices%2Fx/publish", key: idleKey, body: `{"data":1}`},
 	{path: "/v1/channels/{channel}/publish", method: "post", target: "/v1/channels/devices%2Fx/publish", body: `{"data":1}`, backend: backend{door: "quota"}},
 	{path: "/v1/channels/{channel}/publish", method: "post", target: "/v1/channels/devices%2Fx/publish", body: `{"data":1}`, backend: backend{door: "offset_mismatch"}},
+	{path: "/v1/channels/{channel}/publish", method: "post", target: "/v1/channels/devices%2Fx/publish", body: `{"data":1}`, backend: backend{door: "idempotency_conflict"}},
+	{path: "/v1/channels/{channel}/messages", method: "get", target: "/v1/channels/devices%2F../messages"},
+	{path: "/v1/channels/{channel}/messages", method: "get", target: "/v1/channels/_system%2Fx/messages"},
+	{path: "/v1/channels/{channel}/messages", method: "get", target: "/v1/channels/fleets%2Fx/messages"},
+	{path: "/v1/channels/{channel}/messages", method: "get", target: "/v1/channels/devices%2Fx/messages", key: idleKey},
+	{path: "/v1/channels/{channel}/messages", method: "delete", target: "/v1/channels/devices%2F../messages"},
+	{path: "/v1/channels/{channel}/messages", method: "delete", target: "/v1/channels/_system%2Fx/messages"},
+	{path: "/v1/channels/{channel}/messages", method: "delete", target: "/v1/channels/fleets%2Fx/messages"},
+	{path: "/v1/channels/{channel}/messages", method: "delete", target: "/v1/channels/devices%2Fx/messages", key: idleKey},
 	{path: "/v1/channels/{channel}/peers", method: "get", target: "/v1/channels/devices%2F../peers"},
 	{path: "/v1/channels/{channel}/peers", method: "get", target: "/v1/channels/_system%2Fx/peers"},
 	{path: "/v1/channels/{channel}/peers", method: "get", target: "/v1/channels/fleets%2Fx/peers"},

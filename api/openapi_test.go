@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"fleetwire/functions/history"
 	"fleetwire/functions/routes"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/channel"
@@ -81,6 +82,11 @@ func checkRESTLimits(d *document) []string {
 		{request("metadata", "x-maxBytes"), protocol.MaxMetadataBytes},
 		{request("peerMetadata", "x-maxBytes"), protocol.MaxPeerMetadataBytes},
 		{schema("PublishRequest", "properties", "peerMetadata", "x-maxBytes"), protocol.MaxPeerMetadataBytes},
+		{schema("PublishRequest", "properties", "idempotencyKey", "maxLength"), protocol.MaxIdempotencyKeyBytes},
+		{schema("PublishRequest", "properties", "ifOffset", "maximum"), protocol.MaxOffset},
+		{schema("Epoch", "pattern"), fmt.Sprintf("^[A-Za-z0-9]{1,%d}$", protocol.MaxEpochBytes)},
+		{schema("Offset", "maximum"), protocol.MaxOffset},
+		{schema("RememberedMessages", "properties", "messages", "maxItems"), history.MaxPage},
 		{schema("PublishManyRequest", "properties", "messages", "maxItems"), protocol.MaxPublishMessages},
 		{schema("PublishManyRequest", "properties", "messages", "items", "properties", "peerMetadata", "x-maxBytes"), protocol.MaxPeerMetadataBytes},
 		{schema("PublishedMany", "properties", "results", "maxItems"), protocol.MaxPublishMessages},

@@ -9,6 +9,7 @@ import (
 	"fleetwire/fanout/node"
 	"fleetwire/functions/routes"
 	"fleetwire/pkg/command"
+	"fleetwire/pkg/history"
 	"fleetwire/pkg/orders"
 	"fleetwire/pkg/presence"
 	"fleetwire/pkg/registry"
@@ -35,6 +36,7 @@ func NewNode(opt node.Options, rest bool) (*node.Node, error) {
 		Members: func(ctx context.Context, app, channel, after string, limit int) (presence.Page, error) {
 			return presence.List(ctx, opt.Redis, opt.Keys, app, channel, after, limit)
 		},
+		History: history.NewStore(opt.Redis, opt.Keys),
 		Commands: command.NewService(command.ServiceOptions{
 			Store: store, Waits: waits, Redis: opt.Redis, Keys: opt.Keys, Up: n.Up, Usage: n.Usage(), Log: opt.Log, Now: opt.Now,
 		}),

@@ -98,7 +98,7 @@ func readFields(body api.Object) (n command.New, wait int64, err error) {
 	}
 	n.TTL, n.Timeout, n.Expect = time.Duration(ttl)*time.Millisecond, time.Duration(timeout)*time.Millisecond, int(expect)
 	for name, into := range map[string]*string{"idempotencyKey": &n.IdempotencyKey, "collapseKey": &n.CollapseKey} {
-		if *into, err = keyOf(body, name); err != nil {
+		if *into, err = body.Key(name, command.MaxKeyBytes); err != nil {
 			return n, 0, err
 		}
 	}
@@ -132,15 +132,6 @@ func from(body api.Object) (string, error) {
 			"from %s will not do; it must be 1–%d printable ASCII characters", api.Quote(from), protocol.MaxPeerIDBytes)
 	}
 	return from, nil
-}
-
-// keyOf reads an idempotency or collapse key.
-func keyOf(body api.Object, name string) (string, error) {
-	key, given, err := body.String(name, protocol.InvalidRequest)
-	if err == nil && given && (key == "" || len(key) > command.MaxKeyBytes) {
-		err = protocol.Errorf(protocol.InvalidRequest, "%s is %d bytes long; it must be 1 to %d bytes", name, len(key), command.MaxKeyBytes)
-	}
-	return key, err
 }
 
 // readRollout reads the pace of hand-over.

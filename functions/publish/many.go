@@ -28,14 +28,9 @@ func (h *handler) many(w http.ResponseWriter, r *http.Request, key *apps.Key) er
 		return err
 	}
 	waiting := newResults(len(items))
+	messages := make([]publish.Message, len(items))
 	for i, item := range items {
 		m, err := readItem(item, key)
-		if err == nil {
-			waiting.channels[i] = m.Channel
-			if refused := h.publisher.Submit(m, &place{waiting, i}); refused != nil {
-				err = refused
-			}
-		}
 		if err != nil {
 			refused, ok := errors.AsType[*protocol.Error](err)
 			if !ok {
@@ -43,12 +38,23 @@ func (h *handler) many(w http.ResponseWriter, r *http.Request, key *apps.Key) er
 			}
 			waiting.come <- numbered{i, publish.Result{Err: refused}}
 		}
+		messages[i], waiting.channels[i] = m, m.Channel
+	}
+	// All at once, so that they share round trips.
+	for i, m := range messages {
+		if m.Grant == nil {
+			continue // it was refused
+		}
+		if refused := h.publisher.Submit(m, &place{waiting, i}); refused != nil {
+			waiting.come <- numbered{i, publish.Result{Err: refused}}
+		}
 	}
 	api.Write(w, http.StatusOK, waiting.append(r.Context(), nil))
 	return nil
 }
 
-// readItem finds all that is wrong with a message without the door.
+// readItem finds all that is wrong with a message without the door. With an error, the
+// message is empty.
 func readItem(item []byte, key *apps.Key) (m publish.Message, err error) {
 	if len(item) > protocol.MaxBodyBytes {
 		return m, protocol.Errorf(protocol.InvalidRequest, "the message is %d bytes long; at most %d are allowed", len(item), protocol.MaxBodyBytes)
@@ -58,14 +64,17 @@ func readItem(item []byte, key *apps.Key) (m publish.Message, err error) {
 		return m, err
 	}
 	if m, err = readMessage(o, key); err != nil {
-		return m, err
+		return publish.Message{}, err
 	}
 	name, given, err := o.String("channel", protocol.InvalidChannel)
 	if err == nil && !given {
 		err = protocol.Errorf(protocol.InvalidChannel, "channel is missing; it must be the name of a channel")
 	}
+	if err != nil {
+		return publish.Message{}, err
+	}
 	m.Channel = name
-	return m, err
+	return m, nil
 }
 
 // results collects what becomes of the messages of one request.
@@ -122,7 +131,11 @@ collect:
 
 func appendResult(b []byte, channel string, r *publish.Result) []byte {
 	if r.Err != nil {
-		return protocol.AppendErrorBody(b, r.Err)
+		b = protocol.AppendErrorBody(b, r.Err)
+		if r.Err.Code == protocol.OffsetMismatch { // without the message, which could be 100 times 32 KiB
+			b = append(api.AppendPosition(b[:len(b)-1], *r.Position), '}')
+		}
+		return b
 	}
 	return appendPublished(b, channel, r)
 }

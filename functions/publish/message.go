@@ -14,7 +14,7 @@ import (
 const defaultFrom = "server"
 
 // fields are those of a message in a body.
-var fields = []string{"data", "from", "peerMetadata"}
+var fields = []string{"data", "from", "peerMetadata", "idempotencyKey", "ifOffset", "ifEpoch"}
 
 // readOne finds all that is wrong with a request of one message without asking Redis.
 func (h *handler) readOne(w http.ResponseWriter, r *http.Request, key *apps.Key) (m publish.Message, err error) {
@@ -55,11 +55,39 @@ func readMessage(body api.Object, key *apps.Key) (m publish.Message, err error) 
 		return m, protocol.Errorf(protocol.InvalidPeerID,
 			"from %s will not do; it must be 1–%d printable ASCII characters", api.Quote(from), protocol.MaxPeerIDBytes)
 	}
-	return publish.Message{
+	m = publish.Message{
 		Grant:            auth.KeyGrant(key, from, metadata),
 		From:             from,
 		FromMetadata:     metadata,
 		Data:             data,
 		CountSubscribers: true,
-	}, nil
+	}
+	return m, readConditions(body, &m)
+}
+
+// readConditions reads what the message asks for beside being published (protocol §9).
+func readConditions(body api.Object, m *publish.Message) (err error) {
+	if m.IdempotencyKey, err = body.Key("idempotencyKey", protocol.MaxIdempotencyKeyBytes); err != nil {
+		return err
+	}
+	const absent = -1
+	offset, err := body.Int("ifOffset", "messages", 0, protocol.MaxOffset, absent)
+	if err != nil {
+		return err
+	}
+	if offset != absent {
+		n := uint64(offset)
+		m.IfOffset = &n
+	}
+	epoch, given, err := body.String("ifEpoch", protocol.InvalidRequest)
+	switch {
+	case err != nil || !given:
+		return err
+	case !protocol.ValidEpoch(epoch):
+		return protocol.Errorf(protocol.InvalidRequest, "ifEpoch %s will not do; it must be 1 to %d letters and digits, as an answer with epoch has it", api.Quote(epoch), protocol.MaxEpochBytes)
+	case offset == absent:
+		return protocol.Errorf(protocol.InvalidRequest, "ifEpoch is there without ifOffset; an epoch alone is no condition")
+	}
+	m.IfEpoch = epoch
+	return nil
 }

@@ -39,10 +39,11 @@ type Publisher interface {
 
 // New makes the handler of both routes. A body with one message is
 //
-//	{"data", "from"? = "server", "peerMetadata"?}
+//	{"data", "from"? = "server", "peerMetadata"?, "idempotencyKey"?, "ifOffset"?, "ifEpoch"?}
 //
 // where data is any JSON value, null included, delivered byte for byte. The
-// answer is 200 {"channel":"…","subscribers":<connections subscribed by name>}.
+// answer is 200 {"channel":"…","subscribers":<connections subscribed by name>}, with the
+// message's "epoch" and "offset" in a channel that remembers (protocol §9).
 // Errors in the body (400 invalid_request, missing_data, invalid_peer_id) come
 // before those of the channel, and those of the door last.
 //
@@ -86,6 +87,8 @@ func (h *handler) one(w http.ResponseWriter, r *http.Request, key *apps.Key) err
 	case result.Err == nil:
 		api.Write(w, http.StatusOK, appendPublished(nil, m.Channel, &result))
 		return nil
+	case result.Err.Code == protocol.OffsetMismatch:
+		return mismatch(&m, &result)
 	case result.Err.Code == protocol.RateLimited:
 		h.over.Note(key, h.Time())
 		return api.RateLimited(w, key, result.RetryAfter)
@@ -99,5 +102,18 @@ func (h *handler) one(w http.ResponseWriter, r *http.Request, key *apps.Key) err
 func appendPublished(b []byte, channel string, r *publish.Result) []byte {
 	b = protocol.AppendString(append(b, `{"channel":`...), channel)
 	b = strconv.AppendInt(append(b, `,"subscribers":`...), r.Subscribers, 10)
+	if r.Position != nil {
+		b = api.AppendPosition(b, *r.Position)
+	}
 	return append(b, '}')
+}
+
+// mismatch is the error for a message whose condition does not hold. It has the position and,
+// for a key that may subscribe, the message that came first.
+func mismatch(m *publish.Message, r *publish.Result) error {
+	members := api.AppendPosition(nil, *r.Position)
+	if r.Current != nil && m.Grant.Check(apps.ActionSubscribe, m.Channel) == nil {
+		members = api.AppendMessage(append(members, `,"newest":`...), r.Current)
+	}
+	return api.WithMembers(r.Err, members)
 }

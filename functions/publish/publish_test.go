@@ -146,15 +146,15 @@ func TestRefusedRequests(t *testing.T) {
 		answer             string
 	}{
 		{"no data", path, `{}`, 400, `{"error":"missing_data","message":"data is missing; it may be any JSON value, null included"}`},
-		{"no body", path, ``, 400, `{"error":"invalid_request","message":"the body must be a JSON object with the fields data, from, peerMetadata: `},
-		{"data in another case", path, `{"Data":1}`, 400, `{"error":"invalid_request","message":"there is no field \"Data\"; the fields are data, from, peerMetadata"}`},
+		{"no body", path, ``, 400, `{"error":"invalid_request","message":"the body must be a JSON object with the fields data, from, peerMetadata, idempotencyKey, ifOffset, ifEpoch: `},
+		{"data in another case", path, `{"Data":1}`, 400, `{"error":"invalid_request","message":"there is no field \"Data\"; the fields are data, from, peerMetadata, idempotencyKey, ifOffset, ifEpoch"}`},
 		{"data twice", path, `{"data":1,"data":2}`, 400, `{"error":"invalid_request","message":"data is there twice; send it once"}`},
 		{"data is no JSON", path, `{"data":undefined}`, 400, `{"error":"invalid_request","message":"the body must be a JSON object`},
 		{"data with invalid UTF-8", path, "{\"data\":\"\xc3\"}", 400, `{"error":"invalid_request","message":"the body must be a JSON object`},
 		{"number as from", path, `{"data":1,"from":7}`, 400, `{"error":"invalid_request","message":"from is a number; it must be a string"}`},
 		{"null from", path, `{"data":1,"from":null}`, 400, `{"error":"invalid_request","message":"from is null; it must be a string"}`},
 		{"half a character in from", path, `{"data":1,"from":"a\ud800"}`, 400, `{"error":"invalid_peer_id","message":"from has half a character in it `},
-		{"data of 129 levels", path, `{"data":` + strings.Repeat("[", 129) + strings.Repeat("]", 129) + `}`, 400, `{"error":"invalid_request","message":"the body must be a JSON object with the fields data, from, peerMetadata: broken JSON at byte 136: nested too deep, expected at most 128 levels"}`},
+		{"data of 129 levels", path, `{"data":` + strings.Repeat("[", 129) + strings.Repeat("]", 129) + `}`, 400, `{"error":"invalid_request","message":"the body must be a JSON object with the fields data, from, peerMetadata, idempotencyKey, ifOffset, ifEpoch: broken JSON at byte 136: nested too deep, expected at most 128 levels"}`},
 		{"peerMetadata of 17 levels", path, `{"data":1,"peerMetadata":{"k":` + strings.Repeat("[", 16) + strings.Repeat("]", 16) + `}}`, 400, `{"error":"invalid_request","message":"peerMetadata is nested too deep; at most 16 levels are allowed"}`},
 		{"empty from", path, `{"data":1,"from":""}`, 400, `{"error":"invalid_peer_id","message":"from \"\" will not do; it must be 1–128 printable ASCII characters"}`},
 		{"long from", path, `{"data":1,"from":"` + strings.Repeat("f", 129) + `"}`, 400, `{"error":"invalid_peer_id","message":"from \"` + strings.Repeat("f", 80) + `…\" will not do; `},

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fleetwire/functions/commands"
+	"fleetwire/functions/history"
 	"fleetwire/functions/internal/api"
 	"fleetwire/functions/peers"
 	"fleetwire/functions/publish"
@@ -33,6 +34,7 @@ type Config struct {
 	Members     peers.Members     // who is in a channel; nil: the route is not served
 	Registry    peers.Registry    // the peers of an app; nil: its routes are not served
 	Shower      peers.Shower      // asks nodes about connections; required with Registry
+	History     history.Store     // what channels remember; nil: its routes are not served
 	Commands    commands.Commands // nil: the routes of commands are not served
 	Usage       usage.Reader      // nil: the usage routes are not served
 	Observe     Observer          // nil: requests are not observed
@@ -42,13 +44,16 @@ type Config struct {
 
 // All lists every route, so that a deployment can be held against it.
 func All() []Route {
-	return []Route{tokens.Route, publish.Route, publish.ManyRoute, commands.CreateRoute, commands.ListRoute, commands.AnswersRoute, commands.ReadRoute, commands.CancelRoute, peers.ListRoute, peers.AllRoute, peers.OneRoute, peers.DisconnectRoute, usage.Route, usage.ChannelsRoute, usage.PeersRoute}
+	return []Route{tokens.Route, publish.Route, publish.ManyRoute, history.ReadRoute, history.ForgetRoute, commands.CreateRoute, commands.ListRoute, commands.AnswersRoute, commands.ReadRoute, commands.CancelRoute, peers.ListRoute, peers.AllRoute, peers.OneRoute, peers.DisconnectRoute, usage.Route, usage.ChannelsRoute, usage.PeersRoute}
 }
 
 // New makes the handler of all routes ([api.Router]).
 func New(c Config) http.Handler {
 	shared := api.Config{Apps: c.Apps, Limiter: c.Limiter, Log: c.Log, Now: c.Now}
 	endpoints := append([]*api.Endpoint{tokens.New(shared)}, publish.Endpoints(shared, c.Publisher)...)
+	if c.History != nil {
+		endpoints = append(endpoints, history.Endpoints(shared, c.History)...)
+	}
 	if c.Commands != nil {
 		endpoints = append(endpoints, commands.Endpoints(shared, commands.Config{Commands: c.Commands})...)
 	}

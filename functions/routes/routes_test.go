@@ -15,6 +15,7 @@ import (
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/command"
+	"fleetwire/pkg/history"
 	"fleetwire/pkg/presence"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
@@ -69,6 +70,13 @@ func (strangers) Show(context.Context, string, string, []string) ([]json.RawMess
 	return nil, nil
 }
 
+// oblivious remembers nothing.
+type oblivious struct{}
+
+func (oblivious) Read(context.Context, []*history.Read) error { return history.ErrForgetful }
+
+func (oblivious) Forget(context.Context, *apps.App, string) error { return history.ErrForgetful }
+
 // alone is who is in every channel.
 func alone(_ context.Context, app, name, _ string, _ int) (presence.Page, error) {
 	return presence.Page{Members: []presence.Member{{Peer: app + " " + name}}}, nil
@@ -105,12 +113,12 @@ func handler(t *testing.T) (http.Handler, *apitest.Log) {
 	t.Helper()
 	config, log := apitest.Config(t)
 	return routes.New(routes.Config{
-		Apps: config.Apps, Limiter: config.Limiter, Publisher: echo{}, Usage: blank{}, Connections: empty{}, Revocations: empty{}, Members: alone, Registry: strangers{}, Shower: strangers{}, Commands: unknown{}, Log: config.Log, Now: config.Now,
+		Apps: config.Apps, Limiter: config.Limiter, Publisher: echo{}, Usage: blank{}, Connections: empty{}, Revocations: empty{}, Members: alone, Registry: strangers{}, Shower: strangers{}, Commands: unknown{}, History: oblivious{}, Log: config.Log, Now: config.Now,
 	}), log
 }
 
 func TestDispatch(t *testing.T) {
-	const nothing = `{"error":"not_found","message":"nothing is served at this path; there is POST /v1/tokens, POST /v1/channels/{channel}/publish, POST /v1/publish, POST /v1/channels/{channel}/commands, GET /v1/channels/{channel}/commands, GET /v1/commands/{id}/answers, GET /v1/commands/{id}, DELETE /v1/commands/{id}, GET /v1/channels/{channel}/peers, GET /v1/peers, GET /v1/peers/{peer}, DELETE /v1/peers/{peer}, GET /v1/usage, GET /v1/usage/channels, GET /v1/usage/peers"}`
+	const nothing = `{"error":"not_found","message":"nothing is served at this path; there is POST /v1/tokens, POST /v1/channels/{channel}/publish, POST /v1/publish, GET /v1/channels/{channel}/messages, DELETE /v1/channels/{channel}/messages, POST /v1/channels/{channel}/commands, GET /v1/channels/{channel}/commands, GET /v1/commands/{id}/answers, GET /v1/commands/{id}, DELETE /v1/commands/{id}, GET /v1/channels/{channel}/peers, GET /v1/peers, GET /v1/peers/{peer}, DELETE /v1/peers/{peer}, GET /v1/usage, GET /v1/usage/channels, GET /v1/usage/peers"}`
 	tests := []struct {
 		method, target string
 		status         int
@@ -131,6 +139,9 @@ func TestDispatch(t *testing.T) {
 		{"GET", "/v1/usage/peers", 200, `{"peers":[],"cursor":null}`, ""},
 		{"GET", "/v1/channels/devices%2Fa/peers", 200, `{"channel":"devices/a","peers":[{"peerId":"app_demo devices/a"}],"cursor":null}`, ""},
 		{"GET", "/v1/channels/devices//publish/peers", 200, `{"channel":"devices//publish","peers":[{"peerId":"app_demo devices//publish"}],"cursor":null}`, ""},
+		{"GET", "/v1/channels/devices%2Fa/messages", 400, `{"error":"invalid_request","message":"channel \"devices/a\" remembers no messages`, ""},
+		{"DELETE", "/v1/channels/devices/a/messages/", 400, `{"error":"invalid_request","message":"channel \"devices/a\" remembers no messages`, ""},
+		{"POST", "/v1/channels/devices/a/messages", 405, `{"error":"method_not_allowed","message":"/v1/channels/{channel}/messages takes GET, HEAD, DELETE only"}`, "GET, HEAD, DELETE"},
 		{"POST", "/v1/channels/devices%2Fa/commands", 409, `{"error":"nobody_subscribed"`, ""},
 		{"GET", "/v1/channels/devices/a/commands/", 200, `{"channel":"devices/a","commands":[],"cursor":null}`, ""},
 		{"DELETE", "/v1/channels/devices/a/commands", 405, `{"error":"method_not_allowed","message":"/v1/channels/{channel}/commands takes POST, GET, HEAD only"}`, "POST, GET, HEAD"},

@@ -7,6 +7,8 @@ locals {
     { method = "POST", path = "/v1/tokens", function = "tokens" },
     { method = "POST", path = "/v1/channels/{channel}/publish", function = "publish" },
     { method = "POST", path = "/v1/publish", function = "publish" },
+    { method = "GET", path = "/v1/channels/{channel}/messages", function = "history" },
+    { method = "DELETE", path = "/v1/channels/{channel}/messages", function = "history" },
     { method = "POST", path = "/v1/channels/{channel}/commands", function = "commands" },
     { method = "GET", path = "/v1/channels/{channel}/commands", function = "commands" },
     { method = "GET", path = "/v1/commands/{id}/answers", function = "commands" },
@@ -29,7 +31,7 @@ locals {
   # A rule's place in the listener. Fixed for each function, so that a new one
   # moves no other: AWS refuses two rules with one priority, also on the way. A
   # function's further rules come right behind.
-  priorities = { tokens = 10, publish = 20, peers = 30, usage = 40, commands = 50 }
+  priorities = { tokens = 10, publish = 20, peers = 30, usage = 40, commands = 50, history = 60 }
 
   # The balancer's * is any run of characters, slashes too, so a channel matches
   # however its slashes arrive. Methods are not looked at: the function itself

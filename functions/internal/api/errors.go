@@ -20,6 +20,19 @@ type statusError struct {
 
 func (e *statusError) Error() string { return e.shown.Error() }
 
+// detailedError has further members in the body, behind those of every error.
+type detailedError struct {
+	shown   *protocol.Error
+	members []byte
+}
+
+func (e *detailedError) Error() string { return e.shown.Error() }
+
+func (e *detailedError) Unwrap() error { return e.shown }
+
+// WithMembers is e with further members in the body: JSON that begins with a comma.
+func WithMembers(e *protocol.Error, members []byte) error { return &detailedError{e, members} }
+
 // WriteError answers with err. This is the only place where the control plane
 // writes errors, so that they all look alike and none says more than it should:
 // of err's chain only a *protocol.Error is shown; without one the answer is 500
@@ -38,7 +51,11 @@ func WriteError(w http.ResponseWriter, r *http.Request, log *slog.Logger, err er
 		w.Header().Set("Accept", "application/json")
 		w.Header().Set("Accept-Encoding", "identity")
 	}
-	Write(w, status, protocol.AppendErrorBody(nil, shown))
+	body := protocol.AppendErrorBody(nil, shown)
+	if detailed, ok := errors.AsType[*detailedError](err); ok {
+		body = append(append(body[:len(body)-1], detailed.members...), '}')
+	}
+	Write(w, status, body)
 }
 
 func describe(err error) (status int, shown *protocol.Error) {

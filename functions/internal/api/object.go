@@ -182,6 +182,15 @@ func (o Object) Int(name, unit string, least, most, absent int64) (int64, error)
 	return n, nil
 }
 
+// Key reads a string of 1 to most bytes that the caller makes up; "": it is not there.
+func (o Object) Key(name string, most int) (string, error) {
+	key, given, err := o.String(name, protocol.InvalidRequest)
+	if err == nil && given && (key == "" || len(key) > most) {
+		err = protocol.Errorf(protocol.InvalidRequest, "%s is %d bytes long; it must be 1 to %d bytes", name, len(key), most)
+	}
+	return key, err
+}
+
 // Object reads an object of at most most bytes as compact JSON, and returns it
 // so. A null counts as absent; absent is nil.
 func (o Object) Object(name string, most int) ([]byte, error) {

@@ -177,6 +177,36 @@ override_resource {
 }
 
 override_resource {
+  target = aws_lb_target_group.function["history"]
+  values = {
+    arn        = "arn:aws:elasticloadbalancing:eu-central-1:111122223333:targetgroup/fleetwire-history/0000000000000006"
+    arn_suffix = "targetgroup/fleetwire-history/0000000000000006"
+  }
+}
+
+override_resource {
+  target = aws_lambda_function.this["history"]
+  values = {
+    arn = "arn:aws:lambda:eu-central-1:111122223333:function:fleetwire-history"
+  }
+}
+
+override_resource {
+  target = aws_iam_role.function["history"]
+  values = {
+    arn = "arn:aws:iam::111122223333:role/fleetwire-history-function"
+    id  = "fleetwire-history-function"
+  }
+}
+
+override_resource {
+  target = aws_cloudwatch_log_group.function["history"]
+  values = {
+    arn = "arn:aws:logs:eu-central-1:111122223333:log-group:/aws/lambda/fleetwire-history"
+  }
+}
+
+override_resource {
   target = aws_cloudwatch_log_group.nodes
   values = {
     arn = "arn:aws:logs:eu-central-1:111122223333:log-group:/ecs/fleetwire-nodes"
