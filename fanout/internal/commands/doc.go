@@ -10,7 +10,8 @@
 //
 // The receiver brings a command to each node that has subscribers of its channel. The
 // node claims it for the peers that are subscribed by name, all in one script. Of a
-// peer's connections, the one that subscribed to the channel last gets it. Redis has
+// peer's connections on the node, the one that subscribed to the channel last gets it; of
+// several nodes, the first that claims. Redis has
 // recorded the hand-over before the frame is queued. A frame whose TTL ends while it is
 // queued is dropped (conn.Portion).
 //
