@@ -21,7 +21,8 @@ const (
 	// Connected: the service has said welcome.
 	Connected
 	// Live: every subscription that there was before the connection has been renewed
-	// or refused. Messages published in between are lost; this is when to ask for them.
+	// or refused. Messages published in between are lost, but those of channels that
+	// remember; this is when to ask for them.
 	Live
 	// GoingAway: the service will close the connection; it works until then.
 	GoingAway
@@ -238,6 +239,8 @@ func (c *Client) dispatch() {
 			return
 		case i.change != nil:
 			c.opt.OnState(*i.change)
+		case i.gap != nil:
+			c.opt.OnGap(*i.gap)
 		case i.err != nil:
 			c.opt.OnError(i.err)
 		case i.presence != nil:

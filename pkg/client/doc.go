@@ -29,9 +29,18 @@
 //
 // [Client.Subscribe] returns when the subscription is live on all nodes. From then
 // on it is renewed on each new connection; [Live] says when all are. Delivery is
-// at most once: what is published while the client is away is not kept for it.
+// at most once: what is published while the client is away is not kept for it, but in
+// channels that remember (protocol §9). There a subscription by name goes on where it was,
+// [Last] and [Since] say where it begins, and Options.OnGap hears what is lost.
 // [WithPresence] says who else is there, [Client.Send] reaches one peer, and
 // Options.OnDirect hears what others send to this one.
+//
+// # Publishing that is safe to repeat
+//
+// All publishes of [REST] carry an idempotency key, so a request whose answer is lost is
+// sent again and published once. [Client.PublishMessage] does so if it is given a key.
+// With Outgoing.If a message is published only if no other one came first, as the next
+// version of a document that several write.
 //
 // # Commands
 //

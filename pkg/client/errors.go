@@ -41,6 +41,11 @@ type Error struct {
 	// another try is safe; with protocol.OutcomeUnknown it may have been done, and
 	// another try may do it twice. "" with every other code.
 	Outcome protocol.Outcome
+	// Position, of an offset_mismatch, is the channel's newest one; else nil. Newest is the
+	// message there, if the answer has it: that of REST.PublishMessage, for a key that may
+	// subscribe.
+	Position *Position
+	Newest   *Message
 }
 
 // Error is for people.
@@ -89,17 +94,35 @@ const maxAnswerBytes = 1 << 20
 func refusal(status int, header http.Header, body io.Reader) *Error {
 	e := &Error{Status: status, RetryAfter: retryAfter(header.Get("Retry-After"), time.Now())}
 	text, _ := io.ReadAll(io.LimitReader(body, maxAnswerBytes)) // what can't be read is not ours
-	var answer struct {
-		Error   protocol.Code
-		Message string
-		Outcome protocol.Outcome
-	}
+	var answer refused
 	if err := json.Unmarshal(text, &answer); err == nil && answer.Error != "" {
-		e.Code, e.Message, e.Outcome = answer.Error, answer.Message, answer.Outcome
+		answer.describe(e)
 	} else {
 		e.Message = "an answer that is not the service's; is the URL right?"
 	}
 	return e
+}
+
+// refused is an error as REST writes it (protocol §5).
+type refused struct {
+	Error   protocol.Code
+	Message string
+	Outcome protocol.Outcome
+	Epoch   string
+	Offset  uint64
+	Newest  *keptMessage
+}
+
+func (r *refused) describe(e *Error) {
+	e.Code, e.Message, e.Outcome = r.Error, r.Message, r.Outcome
+	if r.Epoch == "" {
+		return
+	}
+	e.Position = &Position{Epoch: r.Epoch, Offset: r.Offset}
+	if r.Newest != nil {
+		m := r.Newest.message("", r.Epoch)
+		e.Newest = &m
+	}
 }
 
 // retryAfter reads a Retry-After header (RFC 9110 §10.2.3).

@@ -23,6 +23,12 @@ type Message struct {
 	// (what is sent to a peer always has it) and the sender has some; else nil.
 	SenderMetadata json.RawMessage
 
+	// Position is where the message stands in its channel, if that remembers its messages
+	// (protocol §9); else it is zero. The epoch is known to subscriptions by name.
+	Position Position
+	Replayed bool      // it was published before the subscription, or while the client was away
+	At       time.Time // when it was published; only of REST's
+
 	// Missed counts the messages and presence changes, of all subscriptions, that came
 	// right before this one and were dropped because too many waited for the handlers.
 	Missed int
@@ -62,6 +68,17 @@ type serverFrame struct {
 	ExpiresAt, ServerTime, MaxMessageSize, RetryAfterMs   int64
 	Joined, Left                                          []Member
 	Unsubscribed                                          []string // nil: it is not the ack of a refresh
+	Epoch                                                 string   // "": no position
+	Offset                                                uint64
+	Recovered, Replayed                                   bool
+}
+
+// position is nil if the frame has none.
+func (f *serverFrame) position() *Position {
+	if f.Epoch == "" {
+		return nil
+	}
+	return &Position{Epoch: f.Epoch, Offset: f.Offset}
 }
 
 func parseServerFrame(b []byte) (f serverFrame, err error) {
@@ -108,6 +125,14 @@ func parseServerFrame(b []byte) (f serverFrame, err error) {
 			return number(name, value, &f.MaxMessageSize)
 		case "retryAfterMs":
 			return number(name, value, &f.RetryAfterMs)
+		case "epoch":
+			return text(name, value, &f.Epoch)
+		case "offset":
+			return number(name, value, &f.Offset)
+		case "recovered":
+			f.Recovered = string(value) == "true"
+		case "replayed":
+			f.Replayed = string(value) == "true"
 		}
 		return nil
 	})
@@ -126,12 +151,12 @@ func text(name string, value []byte, to *string) error {
 	return nil
 }
 
-func number(name string, value []byte, to *int64) error {
+func number[T int64 | uint64](name string, value []byte, to *T) error {
 	n, err := strconv.ParseInt(string(value), 10, 64)
-	if err != nil {
+	if err != nil || n < 0 && T(n) > 0 {
 		return fmt.Errorf("%s is not a whole number", name)
 	}
-	*to = n
+	*to = T(n)
 	return nil
 }
 

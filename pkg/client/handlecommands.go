@@ -206,7 +206,7 @@ func (c *Client) answer(ctx context.Context, id, status string, data any) error 
 		}
 		rest += `,"data":`
 	}
-	if err := c.deliver(ctx, frame(protocol.TypeAnswer, "command", id, rest, raw)); err != nil {
+	if _, err := c.deliver(ctx, frame(protocol.TypeAnswer, "command", id, rest, raw), false); err != nil {
 		return fmt.Errorf("client: answer %q to command %s: %w", status, id, err)
 	}
 	return nil

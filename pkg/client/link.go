@@ -58,10 +58,10 @@ type link struct {
 	left atomic.Bool // the client has ended it, since the service did not in time
 
 	mu        sync.Mutex
-	requests  uint64                 // ids given so far
-	waiting   map[string]func(error) // nil once the connection has ended
-	failed    error                  // why writing failed
-	lastWords []byte                 // a close frame, for the writer's end
+	requests  uint64                      // ids given so far
+	waiting   map[string]func(ack, error) // nil once the connection has ended
+	failed    error                       // why writing failed
+	lastWords []byte                      // a close frame, for the writer's end
 }
 
 // pulse moves the read deadline with each sign of life, pings included.
@@ -82,7 +82,7 @@ func (p *pulse) Read(b []byte) (int, error) {
 func newLink(conn *pulse, in io.Reader, framesPerSecond int) *link {
 	l := &link{
 		conn: conn, pace: rate.NewLimiter(rate.Limit(framesPerSecond), framesPerSecond),
-		out: make(chan []byte, outFrames), live: make(chan struct{}), expires: make(chan time.Time, 1), waiting: map[string]func(error){},
+		out: make(chan []byte, outFrames), live: make(chan struct{}), expires: make(chan time.Time, 1), waiting: map[string]func(ack, error){},
 	}
 	l.in = wsutil.Reader{
 		Source: in, State: ws.StateClientSide, MaxMessageSize: maxFrameBytes,
@@ -273,11 +273,17 @@ func (l *link) send(ctx context.Context, body []byte) error {
 	}
 }
 
+// An ack is what the service says when it has done what a frame asks for.
+type ack struct {
+	at        *Position // of a channel that remembers; else nil
+	recovered bool
+}
+
 // request sends a frame with a requestId. answered is called once, unless forget
-// comes first: with nil for an ack, an *Error, or an ErrConnectionLost. When request
+// comes first: with an ack, an *Error, or an ErrConnectionLost. When request
 // returns an error, the frame was not sent, and answered is called only if the link
 // has ended.
-func (l *link) request(ctx context.Context, frame []byte, answered func(error)) (id string, err error) {
+func (l *link) request(ctx context.Context, frame []byte, answered func(ack, error)) (id string, err error) {
 	l.mu.Lock()
 	if l.waiting == nil {
 		l.mu.Unlock()
@@ -308,13 +314,13 @@ func (l *link) forget(id string) bool {
 }
 
 // answer calls the request's function; false if there is no such request.
-func (l *link) answer(id string, err error) bool {
+func (l *link) answer(id string, a ack, err error) bool {
 	l.mu.Lock()
 	answered, ok := l.waiting[id]
 	delete(l.waiting, id)
 	l.mu.Unlock()
 	if ok {
-		answered(err)
+		answered(a, err)
 	}
 	return ok
 }
@@ -329,6 +335,6 @@ func (l *link) over(err error) {
 	// A write that is stuck must not hold up the end.
 	_ = l.conn.SetWriteDeadline(time.Now().Add(farewell))
 	for _, answered := range waiting {
-		answered(err)
+		answered(ack{}, err)
 	}
 }

@@ -23,10 +23,39 @@ func (c *Client) Publish(ctx context.Context, channel string, data any) error {
 	if err != nil {
 		return err
 	}
-	if err := c.deliver(ctx, f); err != nil {
+	if _, err := c.deliver(ctx, f, false); err != nil {
 		return fmt.Errorf("client: publish to %q: %w", channel, err)
 	}
 	return nil
+}
+
+// PublishMessage is Publish with conditions, and says where the message stands in a channel
+// that remembers. From and Metadata must not be set: they are the peer's own. With an
+// IdempotencyKey the message is sent again on the next connection if its answer is lost.
+func (c *Client) PublishMessage(ctx context.Context, m Outgoing) (Published, error) {
+	if m.From != "" || m.Metadata != nil {
+		return Published{}, errors.New("client: publish: From and Metadata are a backend's; a connection publishes as its own peer")
+	}
+	if err := m.check(); err != nil {
+		return Published{}, err
+	}
+	raw, err := encode(m.Data)
+	if err != nil {
+		return Published{}, err
+	}
+	asked, err := encode(m.asked())
+	if err != nil {
+		return Published{}, err
+	}
+	rest := ""
+	if len(asked) > len("{}") {
+		rest = "," + string(asked[1:len(asked)-1])
+	}
+	a, err := c.deliver(ctx, frame(protocol.TypePublish, "channel", m.Channel, rest+`,"data":`, raw), m.IdempotencyKey != "")
+	if err != nil {
+		return Published{}, fmt.Errorf("client: publish to %q: %w", m.Channel, err)
+	}
+	return published(0, a.at), nil
 }
 
 // Send sends data to all connections of a peer, on any node (protocol §4.2), and
@@ -40,25 +69,26 @@ func (c *Client) Send(ctx context.Context, peer string, data any) error {
 	if err != nil {
 		return err
 	}
-	if err := c.deliver(ctx, frame(protocol.TypeSend, "to", peer, `,"data":`, raw)); err != nil {
+	if _, err := c.deliver(ctx, frame(protocol.TypeSend, "to", peer, `,"data":`, raw), false); err != nil {
 		return fmt.Errorf("client: send to %q: %w", peer, err)
 	}
 	return nil
 }
 
 // deliver sends a message on the first connection that takes it, and waits for its
-// answer.
-func (c *Client) deliver(ctx context.Context, f []byte) error {
+// answer. again: a message whose answer is lost may be sent once more.
+func (c *Client) deliver(ctx context.Context, f []byte, again bool) (ack, error) {
 	for {
 		l, err := c.live(ctx)
 		if err != nil {
-			return err
+			return ack{}, err
 		}
 		if err := l.fits(f); err != nil {
-			return err
+			return ack{}, err
 		}
-		if err := c.ask(ctx, l, f); !errors.Is(err, errNotSent) {
-			return err
+		a, err := c.ask(ctx, l, f)
+		if !errors.Is(err, errNotSent) && !(again && errors.Is(err, ErrConnectionLost)) {
+			return a, err
 		} // else on the next connection
 	}
 }
@@ -117,17 +147,21 @@ func (l *link) fits(f []byte) error {
 }
 
 // ask sends a frame and waits for its answer.
-func (c *Client) ask(ctx context.Context, l *link, f []byte) error {
-	answer := make(chan error, 1)
-	id, err := l.request(ctx, f, func(err error) { answer <- err })
+func (c *Client) ask(ctx context.Context, l *link, f []byte) (ack, error) {
+	type answer struct {
+		ack
+		err error
+	}
+	answered := make(chan answer, 1)
+	id, err := l.request(ctx, f, func(a ack, err error) { answered <- answer{a, err} })
 	if err != nil {
-		return err
+		return ack{}, err
 	}
 	select {
-	case err := <-answer:
-		return err
+	case a := <-answered:
+		return a.ack, a.err
 	case <-ctx.Done():
 		l.forget(id)
-		return ctx.Err()
+		return ack{}, ctx.Err()
 	}
 }

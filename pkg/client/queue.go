@@ -15,12 +15,13 @@ const (
 	maxNotices = 256
 )
 
-// An item waits to be told to the program: a message, a presence, a change or an
+// An item waits to be told to the program: a message, a presence, a change, a gap or an
 // error.
 type item struct {
 	message  *Message
 	presence *Presence
 	change   *Change
+	gap      *Gap
 	err      error
 }
 

@@ -65,7 +65,7 @@ func (c *Client) refreshOnce(l *link) error {
 	if err != nil {
 		return err
 	}
-	if err := c.ask(l.ctx, l, frame(protocol.TypeRefresh, "token", token, "", nil)); err != nil {
+	if _, err := c.ask(l.ctx, l, frame(protocol.TypeRefresh, "token", token, "", nil)); err != nil {
 		return err
 	}
 	c.token = token

@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"time"
 
-	"fleetwire/pkg/channel"
 	"fleetwire/pkg/protocol"
 )
 
@@ -81,59 +80,6 @@ func (r *REST) Tokens(req TokenRequest) func(context.Context) (string, error) {
 		token, _, err := r.MintToken(ctx, req)
 		return token, err
 	}
-}
-
-// A PublishOption changes what REST.Publish sends.
-type PublishOption func(body map[string]any) error
-
-// From is who the message says it is from: 1 to 128 printable ASCII characters; not
-// given, it is "server".
-func From(peer string) PublishOption {
-	return func(body map[string]any) error {
-		body["from"] = peer
-		return nil
-	}
-}
-
-// WithMetadata is a JSON object, up to 4 KiB, for the subscribers that ask for their
-// senders' metadata.
-func WithMetadata(object any) PublishOption {
-	return func(body map[string]any) error { return addObject(body, "peerMetadata", object) }
-}
-
-// Publish sends data, as Client.Publish takes it, to all subscribers of a channel,
-// and returns how many connections are subscribed to it by name: with 0 no
-// connection was there to hear it.
-func (r *REST) Publish(ctx context.Context, channelName string, data any, opts ...PublishOption) (subscribers int64, err error) {
-	if err := channel.ValidateName(channelName); err != nil {
-		return 0, fmt.Errorf("client: publish: %w", &Error{Code: protocol.InvalidChannel, Message: err.Error()})
-	}
-	raw, err := encode(data)
-	if err != nil {
-		return 0, err
-	}
-	body := map[string]any{}
-	for _, o := range opts {
-		if err := o(body); err != nil {
-			return 0, err
-		}
-	}
-	// encoding/json would compact the data.
-	rest, err := encode(body)
-	if err != nil {
-		return 0, err
-	}
-	sent := append([]byte(`{"data":`), raw...)
-	if len(body) > 0 {
-		sent = append(append(sent, ','), rest[1:]...)
-	} else {
-		sent = append(sent, '}')
-	}
-	var answer struct{ Subscribers int64 }
-	if err := r.post(ctx, "/channels/"+url.PathEscape(channelName)+"/publish", protocol.MaxBodyBytes, json.RawMessage(sent), &answer); err != nil {
-		return 0, fmt.Errorf("client: publish to %q: %w", channelName, err)
-	}
-	return answer.Subscribers, nil
 }
 
 // Disconnect closes all connections of a peer, on every node, and returns how many

@@ -193,7 +193,8 @@ func TestRESTAgainstOthers(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			server := httptest.NewServer(tt.answer)
 			defer server.Close()
-			_, err := (&client.REST{BaseURL: server.URL, SecretKey: secretKey, HTTPClient: server.Client()}).Publish(background(t), "devices/a", 1)
+			// What is no publish is not sent again.
+			_, err := (&client.REST{BaseURL: server.URL, SecretKey: secretKey, HTTPClient: server.Client()}).Disconnect(background(t), "a", false)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("the error is %v, want %q", err, tt.want)
 			}

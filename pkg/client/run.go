@@ -140,7 +140,10 @@ func (c *Client) handle(l *link, b []byte) {
 		if f.Type == "direct" {
 			f.Channel = ""
 		}
-		m := &Message{Channel: f.Channel, From: f.From, Data: f.Data, SenderMetadata: f.FromMetadata}
+		m := &Message{Channel: f.Channel, From: f.From, Data: f.Data, SenderMetadata: f.FromMetadata, Replayed: f.Replayed}
+		if f.Offset > 0 {
+			m.Position = Position{Epoch: c.came(l, f.Channel, f.Offset), Offset: f.Offset}
+		}
 		if f.Command != nil {
 			if m.command, err = parseCommandRef(f.Command); err != nil {
 				c.opt.Log.Warn("took a command for a message, for it is not the protocol's", "err", err)
@@ -152,16 +155,18 @@ func (c *Client) handle(l *link, b []byte) {
 		if id, err := protocol.DecodeString(f.Command); err == nil {
 			c.known.cancel(id)
 		}
+	case "gap":
+		c.gap(l, f.Channel, f.position())
 	case "presence":
 		c.enqueue(item{presence: &Presence{Channel: f.Channel, Joined: f.Joined, Left: f.Left}})
 	case "ack":
 		if f.Unsubscribed != nil {
 			c.refreshed(l, f)
 		}
-		l.answer(f.RequestID, nil)
+		l.answer(f.RequestID, ack{f.position(), f.Recovered}, nil)
 	case "error":
-		refused := &Error{Code: protocol.Code(f.Code), Message: f.Message, Outcome: protocol.Outcome(f.Outcome)}
-		if !l.answer(f.RequestID, refused) && f.RequestID == "" {
+		refused := &Error{Code: protocol.Code(f.Code), Message: f.Message, Outcome: protocol.Outcome(f.Outcome), Position: f.position()}
+		if !l.answer(f.RequestID, ack{}, refused) && f.RequestID == "" {
 			c.report(refused)
 		}
 	case "going_away":

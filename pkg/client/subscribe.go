@@ -43,7 +43,9 @@ type subscription struct {
 	messages func(Message)  // takes what is no command, in handler's place; or nil
 	presence func(Presence) // or nil
 	result   chan error     // takes the first answer
+	last     int            // how many of the newest to begin with
 	answered bool           // the first answer came; guarded by Client.mu
+	place    place          // likewise
 }
 
 func (s *subscription) take(m Message) {
@@ -105,6 +107,12 @@ func newSubscription(name string, handler func(Message), opts []SubscribeOption)
 	for _, o := range opts {
 		o(s)
 	}
+	if s.pattern != nil && (s.last != 0 || s.place.at != nil) {
+		return nil, errors.New("client: subscribe: Last and Since need a channel's name; a pattern replays nothing")
+	}
+	if s.last < 0 || s.last > protocol.MaxLast {
+		return nil, fmt.Errorf("client: subscribe: Last(%d): it must be 1 to %d messages", s.last, protocol.MaxLast)
+	}
 	return s, nil
 }
 
@@ -150,7 +158,7 @@ func (c *Client) Unsubscribe(ctx context.Context, channelOrPattern string) error
 	if !there || l == nil {
 		return nil // the next connection will not have it
 	}
-	err := c.ask(ctx, l, frame(protocol.TypeUnsubscribe, "channel", channelOrPattern, "", nil))
+	_, err := c.ask(ctx, l, frame(protocol.TypeUnsubscribe, "channel", channelOrPattern, "", nil))
 	if err == nil || errors.Is(err, errNotSent) || errors.Is(err, ErrConnectionLost) {
 		return nil
 	}
@@ -195,7 +203,7 @@ func (c *Client) correct(l *link, name string) {
 		c.sendSubscribe(l.ctx, l, s, nil)
 		return
 	}
-	_, _ = l.request(l.ctx, frame(protocol.TypeUnsubscribe, "channel", name, "", nil), func(error) {}) // if it fails, so has the connection
+	_, _ = l.request(l.ctx, frame(protocol.TypeUnsubscribe, "channel", name, "", nil), func(ack, error) {}) // if it fails, so has the connection
 }
 
 // renew sends the subscriptions on a new connection, and tells when all of them have
@@ -230,14 +238,15 @@ func (c *Client) sendSubscribe(ctx context.Context, l *link, s *subscription, se
 	if s.confirm {
 		rest += `,"commands":"confirm"`
 	}
+	rest += c.start(s)
 	// An error is the connection's end (the next one renews it) or ctx's (who waits
 	// for it sees that too).
-	_, _ = l.request(ctx, frame(protocol.TypeSubscribe, "channel", s.channel, rest, nil), func(err error) {
-		c.subscribeAnswered(l, s, err, settled)
+	_, _ = l.request(ctx, frame(protocol.TypeSubscribe, "channel", s.channel, rest, nil), func(a ack, err error) {
+		c.subscribeAnswered(l, s, a, err, settled)
 	})
 }
 
-func (c *Client) subscribeAnswered(l *link, s *subscription, err error, settled func()) {
+func (c *Client) subscribeAnswered(l *link, s *subscription, a ack, err error, settled func()) {
 	if errors.Is(err, ErrConnectionLost) {
 		return
 	}
@@ -245,7 +254,14 @@ func (c *Client) subscribeAnswered(l *link, s *subscription, err error, settled 
 	current := c.subs[s.channel] == s
 	first := !s.answered
 	s.answered = true
+	var gap *Gap
+	if err == nil {
+		gap = s.placed(l, a)
+	}
 	c.mu.Unlock()
+	if gap != nil && current {
+		c.missed(*gap)
+	}
 	switch {
 	case first:
 		s.result <- err
