@@ -78,6 +78,7 @@ type Client struct {
 	latest  error         // why the last attempt failed; only the connecting goroutine sets it
 	subs    map[string]*subscription
 	order   []*subscription // the same, oldest first
+	will    will
 
 	known   known
 	working sync.WaitGroup // goroutines that do commands
@@ -123,6 +124,7 @@ func start(opt Options, jitter func(time.Duration) time.Duration) (*Client, erro
 		opt: opt, address: u.String(), queue: newQueue(opt.QueueBytes),
 		ended: make(chan struct{}), away: make(chan struct{}),
 		backoff: backoff{jitter: jitter}, changed: make(chan struct{}), subs: map[string]*subscription{},
+		will: will{turn: make(chan struct{}, 1)},
 	}
 	c.ctx, c.close = context.WithCancel(context.Background())
 	go func() {

@@ -49,6 +49,12 @@
 // what it returns, over as many connections as that takes. With [WithConfirm] a command
 // that was under way when the connection ended comes again.
 //
+// # Will
+//
+// [Client.SetWill] has the service publish a message when this peer is gone and does not
+// come back (protocol §4.7). The client sets it anew on each connection; [Client.Close]
+// ends the connection so that it is not published.
+//
 // # Your functions
 //
 // All functions that a program hands to a Client (handlers, OnState, OnError) are

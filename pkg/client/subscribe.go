@@ -206,9 +206,10 @@ func (c *Client) correct(l *link, name string) {
 	_, _ = l.request(l.ctx, frame(protocol.TypeUnsubscribe, "channel", name, "", nil), func(ack, error) {}) // if it fails, so has the connection
 }
 
-// renew sends the subscriptions on a new connection, and tells when all of them have
+// renew sends the will and the subscriptions on a new connection, and tells when all of them have
 // been answered.
 func (c *Client) renew(l *link, subs []*subscription) {
+	c.renewWill(l)
 	live := func() {
 		c.tell(Change{State: Live})
 		close(l.live)
