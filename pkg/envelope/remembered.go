@@ -14,7 +14,7 @@ import (
 // Redis keeps the position:
 //
 //	byte  0      version, 7
-//	then         EPOCH OFFSET AT DAY\n
+//	then         EPOCH,OFFSET,AT,DAY\n
 //	bytes 0–7    id of the publishing process
 //	bytes 8–15   number of the message within that process
 //	bytes 16–23  connection that published it, within that process; 0: none
@@ -75,12 +75,12 @@ func ParseRemembered(e []byte) (r Remembered, err error) {
 	return r, nil
 }
 
-// parsePlace reads EPOCH OFFSET AT DAY.
+// parsePlace reads EPOCH,OFFSET,AT,DAY.
 func parsePlace(line string) (p protocol.Position, at int64, err error) {
 	var fields [4]string
 	n := 0
 	for i, start := 0, 0; i <= len(line); i++ {
-		if i < len(line) && line[i] != ' ' {
+		if i < len(line) && line[i] != ',' {
 			continue
 		}
 		if n == len(fields) {

@@ -1,9 +1,9 @@
 -- What a channel remembers, for scripts to begin with. All keys of a channel lie in its
 -- bucket, and a script works on channels of one app:
 --
---	LAST channel    the position: '\7EPOCH OFFSET AT DAY\n' and behind it the newest message
+--	LAST channel    the position: '\7EPOCH,OFFSET,AT,DAY\n' and behind it the newest message
 --	                (pkg/envelope/remembered.go), if the channel has one message at most, or
---	                '\7EPOCH OFFSET AT DAY BYTES\n', and then BYTES are those of the list
+--	                '\7EPOCH,OFFSET,AT,DAY,BYTES\n', and then BYTES are those of the list
 --	LIST channel    the messages, oldest first, as LAST has one. The newest is the one
 --	                with the offset in LAST, whatever they say themselves
 --	INDEX           zset of the bucket's channels: when the oldest message expires, or
@@ -14,12 +14,15 @@
 -- AT is when the newest message was published (ms), and never before the one before it.
 -- DAY is when Redis drops the position, in days since 1970. The first 8 characters of an
 -- EPOCH stand for the generation of the server that it began on.
+--
+-- Publishing is made of this, so it makes few strings, and turns few numbers into text:
+-- times and days are texts of the same length, and compared as such.
 local DAY, POSITION_LIFE = 86400000, 30 * 86400000
 local CHANNEL_BYTES = 200
 
-local now, generation, asked, seed, most, width
+local now, clock, generation, asked, seed, most, width
 local LAST, LIST, INDEX, BYTES, DUE, IDS
-local grown, touched, dropped = {}, {}, 0
+local grown, touched, dropped, lives = {}, {}, 0, {}
 
 -- ask_generation asks Redis for its generation. A server gets another when it starts, and
 -- when it is promoted.
@@ -30,10 +33,11 @@ local function ask_generation()
   generation, asked = string.sub(redis.sha1hex(run .. id), 1, 8), true
 end
 
--- setup takes what Go's Scope.setup has put behind ARGV[i - 1], and returns where the next
--- argument is. clock is Redis's clock in ms.
-local function setup(i, clock)
-  now, generation, seed, most, width = clock, ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
+-- setup takes what Go's AppendSetup has put into ARGV from i on, and returns where the next
+-- argument is. ms is Redis's clock.
+local function setup(i, ms)
+  now, clock = ms, string.format('%d', ms)
+  generation, seed, most, width = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
   LAST, LIST, INDEX, BYTES, DUE, IDS = unpack(ARGV, i + 4, i + 9)
   if generation == '' then
     ask_generation()
@@ -41,8 +45,30 @@ local function setup(i, clock)
   return i + 10
 end
 
+-- life_of is about a TTL, a text in ms: how long messages live, and until which day
+-- positions do: a day longer than they must, so that this is told to Redis once a day.
+local function life_of(ttl)
+  local life = lives[ttl]
+  if not life then
+    local ms = tonumber(ttl)
+    local day = math.floor((now + ms + POSITION_LIFE) / DAY) + 2
+    life = {ms = ms, ends = day * DAY, day = string.format('%d', day), tail = ''}
+    life.tail = ',' .. clock .. ',' .. life.day
+    lives[ttl] = life
+  end
+  return life
+end
+
+local function name_of(c)
+  return string.sub(c.key, width + #LAST + 1)
+end
+
+local function bucket_of(c)
+  return string.sub(c.key, 1, width)
+end
+
 local function list_of(c)
-  return string.sub(c.key, 1, width) .. LIST .. string.sub(c.key, width + #LAST + 1)
+  return bucket_of(c) .. LIST .. name_of(c)
 end
 
 -- bytes_of is what a message takes, in steps: so most do not change the sum.
@@ -50,70 +76,88 @@ local function bytes_of(message)
   return 64 + #message - #message % 64
 end
 
-local function place_of(message)
-  local offset, at = string.match(message, '^\7%w+ (%d+) (%d+)')
-  return tonumber(offset), tonumber(at)
+local function at_of(message)
+  return tonumber(string.match(message, '^\7%w+,%d+,(%d+)'))
 end
 
--- open reads a channel. key and value are those of LAST, ttl is in ms.
-local function open(key, size, ttl, value)
-  local c = {key = key, size = size, ttl = ttl}
-  local epoch, offset, at, day, bytes, start = string.match(value or '', '^\7(%w+) (%d+) (%d+) (%d+) ?(%d*)\n()')
-  if epoch then
-    c.epoch, c.offset, c.at, c.day = epoch, tonumber(offset), tonumber(at), tonumber(day)
-    if start <= #value then
-      c.message, c.start, c.bytes = value, start, bytes_of(value)
-    else
-      c.bytes = tonumber(bytes)
-    end
-    if string.sub(epoch, 1, 8) ~= generation then
-      if not asked then
-        ask_generation()
-      end
-      if string.sub(epoch, 1, 8) ~= generation then
-        -- Redis may have lost messages that it had acknowledged. What is there begins anew.
-        c.epoch, c.dirty = generation .. seed, true
-        c.offset = c.message and 1 or math.min(redis.call('LLEN', list_of(c)), size)
-      end
-    end
-    return c
+-- begin_again begins a new epoch for what the channel has, if Redis is not the one on which
+-- its epoch began: that may have lost messages that it had acknowledged.
+local function begin_again(c)
+  if not asked then
+    ask_generation()
   end
-  c.epoch, c.offset, c.at, c.day, c.bytes, c.fresh, c.dirty = generation .. seed, 0, now, 0, 0, true, true
+  if string.sub(c.epoch, 1, 8) ~= generation then
+    c.epoch, c.dirty = generation .. seed, true
+    c.offset = c.message and 1 or math.min(redis.call('LLEN', list_of(c)), c.size)
+  end
+end
+
+-- open reads a channel. key and value are those of LAST.
+local function open(key, size, life, value)
+  local epoch, offset, at, day, bytes, start
+  if value then
+    epoch, offset, at, day, bytes, start = string.match(value, '^\7(%w+),(%d+),(%d+),(%d+),?(%d*)\n()')
+  end
+  if not epoch then
+    return {
+      key = key, size = size, life = life, epoch = generation .. seed, offset = 0, at = clock, day = '', bytes = 0,
+      message = false, start = false, pushed = false, dirty = true, fresh = true,
+    }
+  end
+  local c = {
+    key = key, size = size, life = life, epoch = epoch, offset = tonumber(offset), at = at, day = day, bytes = 0,
+    message = false, start = false, pushed = false, dirty = false, fresh = false,
+  }
+  if bytes == '' then
+    c.message, c.start, c.bytes = value, start, bytes_of(value)
+  else
+    c.bytes = tonumber(bytes)
+  end
+  if string.sub(epoch, 1, 8) ~= generation then
+    begin_again(c)
+  end
   return c
 end
 
--- day_of is until when the channel's position is kept: for a day longer than it must be, so
--- that this is told to Redis once a day.
-local function day_of(c)
-  return math.floor((now + c.ttl + POSITION_LIFE) / DAY) + 2
+-- place_of is 'EPOCH,OFFSET', and tail_of what follows it.
+local function place_of(c, offset)
+  return c.epoch .. ',' .. string.format('%d', offset)
 end
 
--- compose makes the channel's next message of a record. push has the channel remember it.
-local function compose(c, record)
-  return '\7' .. c.epoch .. ' ' .. c.offset + 1 .. ' ' .. math.max(now, c.at) .. ' ' .. day_of(c) .. '\n' .. record
-end
-
-local function push(c, message)
-  c.offset, c.at = c.offset + 1, math.max(now, c.at)
-  if c.size == 1 then
-    dropped = dropped + (c.message and 1 or 0)
-    c.replaced = c.replaced or not c.message
-    c.message, c.start = message, nil
-  else
-    c.pushed = c.pushed or {c.message}
-    c.pushed[#c.pushed + 1] = message
-    c.message = nil
+local function tail_of(c)
+  if c.at > clock then -- Redis's clock was set back
+    return ',' .. c.at .. ',' .. c.life.day
   end
-  c.dirty = true
+  return c.life.tail
+end
+
+-- push has the channel remember a message that begins with its next place.
+local function push(c, message)
+  c.offset, c.dirty = c.offset + 1, true
+  if c.at < clock then
+    c.at = clock
+  end
+  if c.size > 1 then
+    c.pushed = c.pushed or {c.message or nil}
+    c.pushed[#c.pushed + 1], c.message = message, false
+    return
+  end
+  if c.message then
+    dropped = dropped + 1
+  else
+    redis.call('DEL', list_of(c))
+  end
+  c.message, c.start = message, false
 end
 
 local function touch(bucket, after)
   touched[#touched + 1] = math.max(0, after) .. ' ' .. bucket
 end
 
--- listed puts a channel into the index that is not there, or with a later time.
+-- listed puts a channel into the index that is not there, or with a later time. It says
+-- whether it was not.
 local function listed(bucket, c, at)
-  local added = redis.call('ZADD', bucket .. INDEX, 'LT', at, string.sub(c.key, width + #LAST + 1))
+  local added = redis.call('ZADD', bucket .. INDEX, 'LT', at, name_of(c))
   -- A process may have died before its Touch: then the next one touches.
   if redis.call('ZADD', bucket .. DUE, 'LT', 'CH', at, 'ttl') == 1 or
     tonumber(redis.call('ZSCORE', bucket .. DUE, 'ttl')) < now - 60000 then
@@ -123,7 +167,7 @@ local function listed(bucket, c, at)
 end
 
 -- save_list appends what was pushed, and returns the bytes of the list.
-local function save_list(c, day)
+local function save_list(c)
   local list, bytes = list_of(c), 0
   if c.fresh then
     redis.call('DEL', list)
@@ -142,10 +186,15 @@ local function save_list(c, day)
       dropped = dropped + 1
     end
   end
-  if length == #c.pushed or day ~= c.day then
-    redis.call('PEXPIREAT', list, day * DAY)
+  if length == #c.pushed or c.life.day ~= c.day then
+    redis.call('PEXPIREAT', list, c.life.ends)
   end
   return bytes
+end
+
+-- grow accounts for what a bucket's channels take more, or less.
+local function grow(bucket, delta)
+  grown[bucket] = (grown[bucket] or 0) + delta
 end
 
 -- save writes what has changed.
@@ -153,59 +202,58 @@ local function save(c)
   if not c.dirty then
     return
   end
-  local bucket, day, bytes, value = string.sub(c.key, 1, width), day_of(c), c.bytes, nil
-  if c.message then
-    value = c.message
-    if c.start then -- it was there before its epoch
-      value = '\7' .. c.epoch .. ' ' .. c.offset .. ' ' .. c.at .. ' ' .. day .. '\n' .. string.sub(value, c.start)
-    elseif c.replaced then
-      redis.call('DEL', list_of(c))
+  local value, bytes = c.message, c.bytes
+  if not value then
+    if c.pushed then
+      bytes = save_list(c)
     end
+    value = '\7' .. place_of(c, c.offset) .. tail_of(c) .. ',' .. string.format('%d', bytes) .. '\n'
+  elseif c.start then -- it was there before its epoch
+    value = '\7' .. place_of(c, c.offset) .. ',' .. c.at .. ',' .. c.life.day .. '\n' .. string.sub(value, c.start)
     bytes = bytes_of(value)
   else
-    if c.cleared then
-      bytes = 0
-    elseif c.pushed then
-      bytes = save_list(c, day)
-    end
-    value = '\7' .. c.epoch .. ' ' .. c.offset .. ' ' .. c.at .. ' ' .. day .. ' ' .. bytes .. '\n'
+    bytes = bytes_of(value)
   end
-  if day == c.day then
+  if c.life.day == c.day then
     redis.call('SET', c.key, value, 'KEEPTTL')
   else
-    redis.call('SET', c.key, value, 'PXAT', day * DAY)
+    redis.call('SET', c.key, value, 'PXAT', c.life.ends)
   end
-  local delta = bytes - c.bytes
-  if c.cleared then
-    redis.call('ZADD', bucket .. INDEX, day * DAY, string.sub(c.key, width + #LAST + 1))
-  elseif c.bytes == 0 and (bytes > 0 or c.fresh) and listed(bucket, c, bytes > 0 and now + c.ttl or day * DAY) then
-    delta = delta + CHANNEL_BYTES
+  if c.bytes == bytes and not c.fresh then
+    return
   end
-  if delta ~= 0 then
-    grown[bucket] = (grown[bucket] or 0) + delta
+  local bucket = bucket_of(c)
+  grow(bucket, bytes - c.bytes)
+  if c.bytes == 0 and listed(bucket, c, bytes > 0 and now + c.life.ms or c.life.ends) then
+    grow(bucket, CHANNEL_BYTES)
   end
+end
+
+-- clear drops all messages at once, and leaves the position.
+local function clear(c)
+  local bucket = bucket_of(c)
+  redis.call('DEL', list_of(c))
+  redis.call('SET', c.key, '\7' .. place_of(c, c.offset) .. ',' .. c.at .. ',' .. c.life.day .. ',0\n', 'PXAT', c.life.ends)
+  redis.call('ZADD', bucket .. INDEX, c.life.ends, name_of(c))
+  grow(bucket, -c.bytes)
 end
 
 -- account adds up what all buckets have grown by, once everything is saved.
 local function account()
   for bucket, delta in pairs(grown) do
-    local total = redis.call('INCRBY', bucket .. BYTES, delta)
-    if delta > 0 and total > most and redis.call('ZADD', bucket .. DUE, 'NX', now + 1000, 'bytes') == 1 then
-      touch(bucket, 1000)
+    if delta ~= 0 then
+      local total = redis.call('INCRBY', bucket .. BYTES, delta)
+      if delta > 0 and total > most and redis.call('ZADD', bucket .. DUE, 'NX', now + 1000, 'bytes') == 1 then
+        touch(bucket, 1000)
+      end
     end
   end
 end
 
 -- newest is the channel's newest message, unless it has expired or is forgotten.
 local function newest(c)
-  if c.at + c.ttl <= now then
+  if tonumber(c.at) + c.life.ms <= now then
     return nil
   end
   return c.message or c.pushed and c.pushed[#c.pushed] or redis.call('LINDEX', list_of(c), -1) or nil
-end
-
--- clear drops all messages, and leaves the position.
-local function clear(c)
-  redis.call('DEL', list_of(c))
-  c.message, c.cleared, c.dirty = nil, c.bytes > 0, true
 end

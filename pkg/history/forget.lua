@@ -5,9 +5,7 @@
 local at = setup(1, due_time())
 local value = redis.call('GET', KEYS[1])
 if value then
-  local c = open(KEYS[1], tonumber(ARGV[at]), tonumber(ARGV[at + 1]), value)
-  clear(c)
-  save(c)
+  clear(open(KEYS[1], tonumber(ARGV[at]), life_of(ARGV[at + 1]), value))
   account()
 end
 return {asked and generation or ''}

@@ -8,11 +8,11 @@
 -- messages follow (else 0), the offset of the first message that follows, the generation if
 -- it was asked for, in how many ms to look into the bucket (''; not), then the messages}.
 local at = setup(1, due_time())
-local size, ttl = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+local size, life = tonumber(ARGV[at]), life_of(ARGV[at + 1])
 local epoch, behind, last = ARGV[at + 2], tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
 local limit, room = tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
 
-local c = open(KEYS[1], size, ttl, redis.call('GET', KEYS[1]))
+local c = open(KEYS[1], size, life, redis.call('GET', KEYS[1]))
 local bytes = c.bytes
 save(c)
 account()
@@ -28,8 +28,7 @@ end
 -- expired says whether the message with the offset has.
 local function expired(offset)
   local message = c.message or redis.call('LINDEX', list, offset - c.offset - 1)
-  local _, published = place_of(message)
-  return published + ttl <= now
+  return at_of(message) + life.ms <= now
 end
 
 -- The messages that are there are those from first on. They expire in order.

@@ -16,7 +16,8 @@
 -- what the keys of the nodes' counts begin with.
 -- limited: which are over their rate; room: how many the cap lets through.
 -- It appends to reply for each message, if it is not -1 to -3 as in publish.lua: -4, its
--- key was used with another body; 'p,NODES,SUBSCRIBERS,EPOCH,OFFSET', it was published,
+-- key was used with another body; 'p,1,EPOCH,OFFSET', it was published ('p,0': to no
+-- node); 's,SUBSCRIBERS,EPOCH,OFFSET', it was published, and had a key or a condition;
 -- 'r,SUBSCRIBERS,EPOCH,OFFSET', it repeats one that was; 'm,EPOCH,OFFSET', the newest
 -- message is another one. Behind all messages come: 'c I MESSAGE', the newest message
 -- for an 'm'; 't MS BUCKET', nodes must look into the bucket (pkg/deadline); 'g
@@ -31,7 +32,7 @@ for c = 1, count do
   local size = tonumber(ARGV[at + 1])
   local channel = {size = 0}
   if size > 0 then
-    channel = open(KEYS[base + c - 1], size, tonumber(ARGV[at + 2]), values[c])
+    channel = open(KEYS[base + c - 1], size, life_of(ARGV[at + 2]), values[c])
   end
   channel.topic, channels[c] = ARGV[at], channel
   at = at + 3
@@ -52,7 +53,7 @@ local function declined(i, channel, at)
     if message then
       extra[#extra + 1] = 'c ' .. i .. ' ' .. message
     end
-    return 'm,' .. channel.epoch .. ',' .. channel.offset
+    return 'm,' .. place_of(channel, channel.offset)
   end
 end
 
@@ -73,25 +74,27 @@ end
 local function deliver(channel, record, at)
   local message, place = record, '-,0'
   if channel.size > 0 then
-    message = compose(channel, record)
+    place = place_of(channel, channel.offset + 1)
+    message = '\7' .. place .. tail_of(channel) .. '\n' .. record
   end
-  local nodes, subscribers = redis.pcall('PUBLISH', channel.topic, message), 0
+  local nodes = redis.pcall('PUBLISH', channel.topic, message)
   if type(nodes) ~= 'number' then
     return -3
   end
   if channel.size > 0 then
     push(channel, message)
-    place = channel.epoch .. ',' .. channel.offset
   end
   if at then
+    local subscribers = 0
     if nodes > 0 and ARGV[at + 4] ~= '0' then
       subscribers = count_subscribers(KEYS[tonumber(ARGV[at + 4])], ARGV[at + 5], ARGV[at + 6])
     end
     if ARGV[at + 2] ~= '' then
       remember_id(at, subscribers, place)
     end
+    return 's,' .. subscribers .. ',' .. place
   end
-  return 'p,' .. nodes .. ',' .. subscribers .. ',' .. place
+  return nodes > 0 and 'p,1,' .. place or 'p,0,' .. place
 end
 
 for i = 1, n do

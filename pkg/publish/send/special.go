@@ -87,9 +87,12 @@ func (o *Outgoing) read(outcome string) (err error) {
 		return n
 	}
 	switch {
-	case fields[0] == "p" && len(fields) == 5:
-		o.Accepted, o.nodes, o.Subscribers = true, number(1), number(2)
-		o.Position = protocol.Position{Epoch: fields[3], Offset: uint64(number(4))}
+	case fields[0] == "p" && len(fields) == 4:
+		o.Accepted, o.nodes = true, number(1)
+		o.Position = protocol.Position{Epoch: fields[2], Offset: uint64(number(3))}
+	case fields[0] == "s" && len(fields) == 4:
+		o.Accepted, o.Subscribers = true, number(1)
+		o.Position = protocol.Position{Epoch: fields[2], Offset: uint64(number(3))}
 	case fields[0] == "r" && len(fields) == 4:
 		o.Repeated, o.Subscribers = true, number(1)
 		o.Position = protocol.Position{Epoch: fields[2], Offset: uint64(number(3))}

@@ -1,0 +1,96 @@
+package send
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/channel"
+	"fleetwire/pkg/envelope"
+	"fleetwire/pkg/quota"
+	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/redisconn/redistest"
+	"fleetwire/pkg/rediskeys"
+)
+
+// BenchmarkRemember compares what channels that remember cost with those that do not, for
+// 1,000 devices that publish 200 bytes each.
+func BenchmarkRemember(b *testing.B) {
+	const devices = 1000
+	data := []byte(fmt.Sprintf(`{"temperature":21.5,"text":"%0170d"}`, 1))
+	pattern, err := channel.Compile("devices/**")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, n := range []int{1, 10, 100, 512} {
+		for _, size := range []int{0, 1, 100} {
+			b.Run(fmt.Sprintf("%d messages/size %d", n, size), func(b *testing.B) {
+				rdb := redistest.Start(b).Client()
+				from := New(rdb, rediskeys.Namespace{}, redisconn.NewHealth(slog.New(slog.DiscardHandler)))
+				app := &apps.App{ID: "app", HistoryBytes: 1 << 30}
+				rule := &apps.HistoryRule{Pattern: pattern, Size: size, TTL: time.Hour}
+				counter := quota.Counter{Key: "fw:{app}:messages:bench", Limit: 1 << 50, ExpiresAt: time.Now().Add(time.Hour)}
+				next := 0
+				publish := func() {
+					batch := Batch{Counter: counter, App: app}
+					for range n {
+						m := &envelope.Message{App: "app", Channel: fmt.Sprintf("devices/%d/events", next%devices), From: "p", Data: data}
+						next++
+						if size == 0 {
+							batch.Messages = append(batch.Messages, from.Prepare(m))
+						} else {
+							batch.Messages = append(batch.Messages, from.PrepareRemembered(m, rule))
+						}
+					}
+					if err := from.Send(context.Background(), []Batch{batch}); err != nil {
+						b.Fatal(err)
+					}
+				}
+				for range max(1, size) * devices / n {
+					publish()
+				}
+				redisBefore, ownBefore := redisCPU(b, rdb), ownCPU(b)
+				for b.Loop() {
+					publish()
+				}
+				there, here := redisCPU(b, rdb)-redisBefore, ownCPU(b)-ownBefore
+				b.ReportMetric(there/float64(b.N*n), "redis-cpu-µs/message")
+				b.ReportMetric((there+here)/float64(b.N*n), "cpu-µs/message")
+			})
+		}
+	}
+}
+
+var usedCPU = regexp.MustCompile(`used_cpu_(?:user|sys):([0-9.]+)`)
+
+// redisCPU is the CPU time that Redis has used, in µs: it depends less on what else the
+// machine does than the time of its commands.
+func redisCPU(b *testing.B, rdb *redis.Client) (us float64) {
+	b.Helper()
+	for _, found := range usedCPU.FindAllStringSubmatch(rdb.Info(context.Background(), "cpu").Val(), -1) {
+		seconds, err := strconv.ParseFloat(found[1], 64)
+		if err != nil {
+			b.Fatal(err)
+		}
+		us += seconds * 1e6
+	}
+	return us
+}
+
+// ownCPU is the CPU time that this process has used, in µs.
+func ownCPU(b *testing.B) float64 {
+	b.Helper()
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		b.Fatal(err)
+	}
+	return float64(used.Utime.Nano()+used.Stime.Nano()) / 1000
+}
