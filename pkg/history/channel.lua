@@ -1,5 +1,6 @@
 -- What a channel remembers, for scripts to begin with. All keys of a channel lie in its
--- bucket, and a script works on channels of one app:
+-- bucket, and a script works on channels of one app. Go has put the names of keys before
+-- this, without the bucket that they begin with:
 --
 --	LAST channel    the position: '\7EPOCH,OFFSET,AT,DAY\n' and behind it the newest message
 --	                (pkg/envelope/remembered.go), if the channel has one message at most, or
@@ -9,7 +10,10 @@
 --	INDEX           zset of the bucket's channels: when the oldest message expires, or
 --	                earlier (ms); of a channel without messages, when its position does
 --	BYTES           what the bucket's channels take
---	DUE             zset of the bucket's deadlines: 'ttl', 'bytes', 'keys' (pkg/deadline)
+--	DUE             zset of the bucket's deadlines (pkg/deadline): 'ttl', messages expire;
+--	                'bytes' and 'keys', the app may have too many of them; 'rules', the
+--	                app's document has changed
+--	IDS             zset of the idempotency keys of publishes, by when they were used (ms)
 --
 -- AT is when the newest message was published (ms), and never before the one before it.
 -- DAY is when Redis drops the position, in days since 1970. The first 8 characters of an
@@ -21,7 +25,6 @@ local DAY, POSITION_LIFE = 86400000, 30 * 86400000
 local CHANNEL_BYTES = 200
 
 local now, clock, generation, asked, seed, most, width
-local LAST, LIST, INDEX, BYTES, DUE, IDS
 local grown, touched, dropped, lives = {}, {}, 0, {}
 
 -- ask_generation asks Redis for its generation. A server gets another when it starts, and
@@ -38,11 +41,10 @@ end
 local function setup(i, ms)
   now, clock = ms, string.format('%d', ms)
   generation, seed, most, width = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
-  LAST, LIST, INDEX, BYTES, DUE, IDS = unpack(ARGV, i + 4, i + 9)
   if generation == '' then
     ask_generation()
   end
-  return i + 10
+  return i + 4
 end
 
 -- life_of is about a TTL, a text in ms: how long messages live, and until which day

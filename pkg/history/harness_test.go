@@ -27,6 +27,11 @@ var keys rediskeys.Namespace
 // appOf is an app whose channels remember by these rules of the apps document.
 func appOf(t testing.TB, rules string) *apps.App {
 	t.Helper()
+	return directoryOf(t, rules).Apps()[0]
+}
+
+func directoryOf(t testing.TB, rules string) *apps.Directory {
+	t.Helper()
 	doc := `{"apps":[{"id":"app","historyBytes":1048576,"history":[` + rules + `],` +
 		`"plan":{"maxConcurrentConnections":1,"maxMessagesPerPeriod":1000000},` +
 		`"keys":[{"id":"sk_a","secret":"0123456789abcdef0123456789abcdef","channelPatterns":["**"],"actions":["publish"]}]}]}`
@@ -34,7 +39,7 @@ func appOf(t testing.TB, rules string) *apps.App {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return dir.Apps()[0]
+	return dir
 }
 
 // process publishes and reads as a node or a function does.

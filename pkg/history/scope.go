@@ -3,6 +3,7 @@ package history
 import (
 	"crypto/rand"
 	_ "embed"
+	"fmt"
 	"sync"
 	"time"
 
@@ -11,11 +12,13 @@ import (
 	"fleetwire/pkg/rediskeys"
 )
 
+//go:embed channel.lua
+var channelLua string
+
 // Lua has the functions that append to what a channel remembers, and read it, for the
 // script of pkg/publish/send.
-//
-//go:embed channel.lua
-var Lua string
+var Lua = fmt.Sprintf("local LAST, LIST, INDEX, BYTES, DUE, IDS = %q, %q, %q, %q, %q, %q\n",
+	none.Last(""), none.History(""), none.HistoryIndex(), none.HistoryBytes(), none.Due(string(deadline.History)), none.IdempotencyIndex()) + channelLua
 
 // buckets is how many buckets an app has.
 const buckets = 256
@@ -59,8 +62,7 @@ func (g *Generation) Forget() {
 
 // AppendSetup appends the arguments of the function setup of channel.lua.
 func (g *Generation) AppendSetup(args []any, keys rediskeys.Namespace, app *apps.App) []any {
-	return append(args, g.known(), randomText(), app.HistoryBytes/buckets, len(keys.Bucket(app.ID, "")),
-		none.Last(""), none.History(""), none.HistoryIndex(), none.HistoryBytes(), none.Due(string(deadline.History)), none.IdempotencyIndex())
+	return append(args, g.known(), randomText(), app.HistoryBytes/buckets, len(keys.Bucket(app.ID, "")))
 }
 
 // none makes the parts of keys behind the bucket.

@@ -120,6 +120,10 @@ type Options struct {
 	Now    func() time.Time
 	// Observe is called with the outcome of each message: "ok" or its error code.
 	Observe func(result string)
+	// Remembered is called with the bytes of each message that its channel remembers, Evicted
+	// with how many others made room for them. nil: nothing is.
+	Remembered func(bytes int)
+	Evicted    func(why history.Eviction, messages int)
 	// Usage counts each message that Redis has taken: usage.Recorder. nil:
 	// none are counted.
 	Usage Usage
@@ -168,12 +172,17 @@ func New(opt Options) *Service {
 	if opt.Health != nil {
 		up = opt.Health.Up
 	}
-	return newService(opt, send.New(opt.Redis, opt.Keys, opt.Health), up)
+	to := send.New(opt.Redis, opt.Keys, opt.Health)
+	to.Evicted = opt.Evicted
+	return newService(opt, to, up)
 }
 
 func newService(opt Options, to sender, up func() bool) *Service {
 	if opt.Observe == nil {
 		opt.Observe = func(string) {}
+	}
+	if opt.Remembered == nil {
+		opt.Remembered = func(int) {}
 	}
 	if opt.Usage == nil {
 		opt.Usage = uncounted{}
@@ -395,6 +404,9 @@ func (s *Service) result(it *item, failed error) (r Result) {
 		r.Subscribers = o.Subscribers
 		if o.Accepted {
 			s.opt.Usage.Published(it.app.ID, it.channel, it.from, it.bytes)
+			if r.Position != nil {
+				s.opt.Remembered(it.bytes)
+			}
 		}
 		if it.to != "" && !o.Found {
 			r.Err = protocol.Errorf(protocol.PeerNotFound, "no peer %q is connected", it.to)

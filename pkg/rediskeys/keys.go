@@ -70,6 +70,10 @@ func (n Namespace) EndedCommands(app string) string { return n.app(app, "command
 // EndedCommandBytes is how large all of them are.
 func (n Namespace) EndedCommandBytes(app string) string { return n.app(app, "commands-ended:bytes") }
 
+// HistoryRules tells which of the app's channels remember what, as nodes have seen to
+// it last.
+func (n Namespace) HistoryRules(app string) string { return n.app(app, "history-rules") }
+
 func (n Namespace) app(app, rest string) string { return n.Prefix() + ":{" + app + "}:" + rest }
 
 // Bucket is what the keys of some channels, or peers, of an app begin with. They

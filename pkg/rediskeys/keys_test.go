@@ -59,6 +59,7 @@ var catalogue = []struct {
 	{"Idempotency", "fw:{app.TAG}:idempotency:ID", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).Idempotency(second) }},
 	{"EndedCommands", "fw:{app}:commands-ended", func(n Namespace, app, _, _ string) string { return n.EndedCommands(app) }},
 	{"EndedCommandBytes", "fw:{app}:commands-ended:bytes", func(n Namespace, app, _, _ string) string { return n.EndedCommandBytes(app) }},
+	{"HistoryRules", "fw:{app}:history-rules", func(n Namespace, app, _, _ string) string { return n.HistoryRules(app) }},
 	{"Leases", "fw:presence:{leases}", func(n Namespace, _, _, _ string) string { return n.Leases() }},
 	{"DeadLeases", "fw:presence:{leases}:dead", func(n Namespace, _, _, _ string) string { return n.DeadLeases() }},
 	{"LeaseBuckets", "fw:presence:{leases}:buckets:ID", func(n Namespace, _, name, _ string) string { return n.LeaseBuckets(name) }},

@@ -25,6 +25,9 @@ type Metrics struct {
 	closes      *prometheus.CounterVec
 	refusals    *prometheus.CounterVec
 	redis       *prometheus.HistogramVec
+
+	remembered, rememberedBytes prometheus.Counter
+	evictions                   *prometheus.CounterVec
 }
 
 // NewMetrics returns metrics of their own registry, so that a process can have
@@ -41,6 +44,15 @@ func NewMetrics() *Metrics {
 		wills: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "fleetwire_wills_total", Help: "Wills that this node took when they were due, by result: ok or an error code of the protocol.",
 		}, []string{"result"}),
+		remembered: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "fleetwire_history_messages_total", Help: "Messages of this node that channels remember.",
+		}),
+		rememberedBytes: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "fleetwire_history_bytes_total", Help: "Bytes of data of these messages.",
+		}),
+		evictions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "fleetwire_history_evictions_total", Help: "Messages that this node had channels forget, by reason: size, ttl, bytes or rules.",
+		}, []string{"reason"}),
 		closes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "fleetwire_closes_total", Help: "Connections ended, by who ended them (server, peer, network) and close code (0 with network, other for a peer's own from 3000 on).",
 		}, []string{"by", "code"}),
@@ -52,7 +64,7 @@ func NewMetrics() *Metrics {
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2},
 		}, []string{"kind", "outcome"}),
 	}
-	m.registry.MustRegister(m.connections, m.publishes, m.wills, m.closes, m.refusals, m.redis,
+	m.registry.MustRegister(m.connections, m.publishes, m.wills, m.closes, m.refusals, m.redis, m.remembered, m.rememberedBytes, m.evictions,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -130,6 +142,17 @@ func (m *Metrics) Published(result string) { m.publishes.WithLabelValues(result)
 
 // WillDue counts a will that was due by what became of it.
 func (m *Metrics) WillDue(result string) { m.wills.WithLabelValues(result).Inc() }
+
+// Remembered counts a message that its channel remembers.
+func (m *Metrics) Remembered(bytes int) {
+	m.remembered.Inc()
+	m.rememberedBytes.Add(float64(bytes))
+}
+
+// Evicted counts messages that channels remember no more.
+func (m *Metrics) Evicted(reason string, messages int) {
+	m.evictions.WithLabelValues(reason).Add(float64(messages))
+}
 
 // RedisHook measures the round trips of a go-redis client.
 func (m *Metrics) RedisHook() redis.Hook { return redisHook{m.redis} }

@@ -17,7 +17,7 @@
 -- limited: which are over their rate; room: how many the cap lets through.
 -- It appends to reply for each message, if it is not -1 to -3 as in publish.lua: -4, its
 -- key was used with another body; 'p,1,EPOCH,OFFSET', it was published ('p,0': to no
--- node); 's,SUBSCRIBERS,EPOCH,OFFSET', it was published, and had a key or a condition;
+-- node); 's,SUBSCRIBERS,EPOCH,OFFSET', it was published, and had a key;
 -- 'r,SUBSCRIBERS,EPOCH,OFFSET', it repeats one that was; 'm,EPOCH,OFFSET', the newest
 -- message is another one. Behind all messages come: 'c I MESSAGE', the newest message
 -- for an 'm'; 't MS BUCKET', nodes must look into the bucket (pkg/deadline); 'g
@@ -84,14 +84,12 @@ local function deliver(channel, record, at)
   if channel.size > 0 then
     push(channel, message)
   end
-  if at then
+  if at and ARGV[at + 2] ~= '' then
     local subscribers = 0
     if nodes > 0 and ARGV[at + 4] ~= '0' then
       subscribers = count_subscribers(KEYS[tonumber(ARGV[at + 4])], ARGV[at + 5], ARGV[at + 6])
     end
-    if ARGV[at + 2] ~= '' then
-      remember_id(at, subscribers, place)
-    end
+    remember_id(at, subscribers, place)
     return 's,' .. subscribers .. ',' .. place
   end
   return nodes > 0 and 'p,1,' .. place or 'p,0,' .. place

@@ -34,6 +34,10 @@ type Sender struct {
 	name     string // process, in keys
 	sequence atomic.Uint64
 
+	// Evicted is told how many messages made room for others. It is set before the first
+	// Send. nil: nothing is told.
+	Evicted func(why history.Eviction, messages int)
+
 	mu      sync.Mutex // guards:
 	clock   clock
 	epochs  history.Generation

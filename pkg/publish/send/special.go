@@ -137,6 +137,10 @@ func (sender *Sender) heed(ctx context.Context, s *sending, sent time.Time) {
 		switch n.kind {
 		case "g":
 			sender.epochs.Learn(n.text, sent)
+		case "d":
+			if n, err := strconv.Atoi(n.text); err == nil && sender.Evicted != nil {
+				sender.Evicted(history.EvictedBySize, n)
+			}
 		case "t":
 			ms, bucket, _ := strings.Cut(n.text, " ")
 			after, _ := strconv.ParseInt(ms, 10, 64)

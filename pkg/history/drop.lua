@@ -1,0 +1,98 @@
+-- Drops messages of channels of one bucket. deadline.lua and channel.lua stand before this.
+-- KEYS[1] INDEX
+-- ARGV: what setup takes; '' to drop what has expired, or until when what is dropped was
+-- published (ms); 1 if positions of that time are dropped, too, of channels that have no
+-- messages; then for each channel its name, its size (0: it remembers no more, and
+-- everything is dropped) and its TTL (ms)
+-- Returns the bytes of the bucket, and for each channel how many messages were dropped,
+-- and when its oldest message was published; without messages when the last was, negative;
+-- 0, the channel is gone.
+local at = setup(1, due_time())
+local bucket = string.sub(KEYS[1], 1, width)
+local reply = {0}
+
+local function forget(c, name)
+  redis.call('DEL', c.key, list_of(c))
+  redis.call('ZREM', KEYS[1], name)
+  grow(bucket, -CHANNEL_BYTES - c.bytes)
+end
+
+-- drop_list drops messages of a list up to a time. It returns how many were dropped, the
+-- bytes of the list, and when its oldest message was published (nil: it is empty).
+local function drop_list(c, cutoff)
+  local list, bytes, gone = list_of(c), c.bytes, 0
+  local function pop(n)
+    for _, message in ipairs(redis.call('LPOP', list, n)) do
+      bytes = bytes - bytes_of(message)
+    end
+  end
+  local length = redis.call('LLEN', list)
+  if length > c.size then
+    pop(length - c.size)
+  end
+  while true do
+    local some, old = redis.call('LRANGE', list, 0, 15), 0
+    while some[old + 1] and at_of(some[old + 1]) <= cutoff do
+      old = old + 1
+    end
+    if old > 0 then
+      pop(old)
+      gone = gone + old
+    end
+    if #some == 0 then
+      return gone, 0, nil
+    elseif old < #some then
+      return gone, bytes, at_of(some[old + 1])
+    end
+  end
+end
+
+-- drop drops messages of a channel up to a time.
+local function drop(c, cutoff)
+  if c.message then
+    if at_of(c.message) > cutoff then
+      return 0, c.bytes, at_of(c.message)
+    end
+    c.message = false
+    return 1, 0, nil
+  end
+  return drop_list(c, cutoff)
+end
+
+local function settle(name, size, ttl, cutoff, positions)
+  local key = bucket .. LAST .. name
+  local value = redis.call('GET', key)
+  if not value then
+    forget({key = key, bytes = 0}, name)
+    return 0, 0
+  elseif size == 0 then
+    local c = open(key, 1000, life_of('1'), value)
+    local count = c.message and 1 or redis.call('LLEN', list_of(c))
+    forget(c, name)
+    return count, 0
+  end
+  local c = open(key, size, life_of(ttl), value)
+  local gone, bytes, oldest = drop(c, cutoff or now - c.life.ms)
+  if not oldest and positions and tonumber(c.at) <= cutoff then
+    forget(c, name)
+    return gone, 0
+  end
+  if not c.message and (bytes ~= c.bytes or c.dirty) then
+    redis.call('SET', key, '\7' .. place_of(c, c.offset) .. ',' .. c.at .. ',' .. c.day .. ',' .. string.format('%d', bytes) .. '\n', 'KEEPTTL')
+    grow(bucket, bytes - c.bytes)
+  else
+    save(c)
+  end
+  redis.call('ZADD', KEYS[1], oldest and oldest + c.life.ms or tonumber(c.day) * DAY, name)
+  return gone, oldest or -tonumber(c.at)
+end
+
+local cutoff, positions = tonumber(ARGV[at]), ARGV[at + 1] == '1'
+for i = at + 2, #ARGV, 3 do
+  local gone, oldest = settle(ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], cutoff, positions)
+  reply[#reply + 1] = gone
+  reply[#reply + 1] = oldest
+end
+account()
+reply[1] = tonumber(redis.call('GET', bucket .. BYTES) or 0)
+return reply
