@@ -93,6 +93,7 @@ type Node struct {
 	recorder    *peers.Recorder
 	resync      batch.Signal // wakes resyncAll
 	deadlines   *deadline.Worker
+	sweeper     *history.Sweeper
 	limiter     *quota.RateLimiter
 	connections *quota.Connections
 	usage       *usage.Recorder
@@ -142,7 +143,7 @@ func New(opt Options) (*Node, error) {
 	opt.Redis.AddHook(n.metrics.RedisHook())
 	n.health = redisconn.NewHealth(opt.Log)
 	n.usage = usage.NewRecorder(usage.RecorderOptions{Redis: opt.Redis, Keys: opt.Keys, Now: opt.Now, Log: opt.Log})
-	n.publisher = publish.New(publish.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Usage: n.usage, Log: opt.Log, Now: opt.Now, Observe: n.metrics.Published})
+	n.publisher = publish.New(publish.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Usage: n.usage, Log: opt.Log, Now: opt.Now, Observe: n.metrics.Published, Remembered: n.metrics.Remembered, Evicted: n.evicted})
 	n.receiver = receiver.New(receiver.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Node: n.id, Process: n.publisher.Process()})
 	n.hub = hub.New(n.receiver)
 	n.inbox = orders.NewInbox(orders.InboxOptions{Redis: opt.Redis, Keys: opt.Keys, Node: n.id, Close: n.hub.Disconnect, Show: n.show, Log: opt.Log})
@@ -261,6 +262,7 @@ func (n *Node) Run(ctx context.Context) error {
 	run(n.connections.Run)
 	run(n.inbox.Run)
 	run(n.deadlines.Run)
+	run(n.sweeper.Run)
 	run(n.resyncAll)
 	run(n.usage.Run)
 	recorded := make(chan struct{})

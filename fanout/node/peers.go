@@ -10,11 +10,13 @@ import (
 	"fleetwire/fanout/internal/session"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/deadline"
+	"fleetwire/pkg/history"
 	peers "fleetwire/pkg/registry"
 )
 
 // newRecorder makes what tells Redis which peers are online here, and the worker that
-// sees to deadlines: of peers that are not online any more, and of commands.
+// sees to deadlines: of peers that are not online any more, of commands, and of messages
+// that channels remember.
 func (n *Node) newRecorder(process uint64) {
 	n.recorder = peers.NewRecorder(peers.RecorderOptions{
 		Redis: n.opt.Redis, Keys: n.opt.Keys, Node: n.id, Process: process, Directory: n.opt.Apps.Current, Connections: n.online, Log: n.opt.Log,
@@ -24,10 +26,16 @@ func (n *Node) newRecorder(process uint64) {
 	})
 	handlers := n.recorder.Handlers()
 	handlers[deadline.Commands] = n.store.Due
+	n.sweeper = history.NewSweeper(history.SweeperOptions{Redis: n.opt.Redis, Keys: n.opt.Keys, Directory: n.opt.Apps.Current, Evicted: n.evicted})
+	handlers[deadline.History] = n.sweeper.Due
 	n.deadlines = deadline.New(deadline.Options{
 		Redis: n.opt.Redis, Keys: n.opt.Keys, Handlers: handlers, Apps: n.appIDs, Log: n.opt.Log,
 	})
 	n.sessions.came = func(s *session.Session) { n.recorder.Came(came(s)) }
+}
+
+func (n *Node) evicted(why history.Eviction, messages int) {
+	n.metrics.Evicted(string(why), messages)
 }
 
 func (n *Node) appIDs() []string {

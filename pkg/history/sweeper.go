@@ -6,7 +6,6 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 
 	"github.com/redis/go-redis/v9"
@@ -42,7 +41,6 @@ type SweeperOptions struct {
 	Keys  rediskeys.Namespace
 	// Directory is the apps document in force.
 	Directory func() *apps.Directory
-	Log       *slog.Logger
 	// Evicted is told how many messages were dropped, and why. nil: nothing is.
 	Evicted func(why Eviction, messages int)
 }

@@ -3,7 +3,6 @@ package history_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"maps"
 	"strings"
 	"testing"
@@ -29,7 +28,7 @@ type sweeping struct {
 func newSweeping(t testing.TB, rdb *redis.Client, rules string) *sweeping {
 	s := &sweeping{process: newProcess(t, rdb, nil), evicted: map[history.Eviction]int{}}
 	s.Sweeper = history.NewSweeper(history.SweeperOptions{
-		Redis: rdb, Keys: keys, Log: slog.New(slog.DiscardHandler),
+		Redis: rdb, Keys: keys,
 		Directory: func() *apps.Directory { return s.document },
 		Evicted:   func(why history.Eviction, n int) { s.evicted[why] += n },
 	})
