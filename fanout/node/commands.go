@@ -39,6 +39,7 @@ func (n *Node) reap(ctx context.Context, identity string, bucket rediskeys.Bucke
 // restored is called when deliveries may have been missed.
 func (n *Node) restored() {
 	n.watchers.Restored()
+	n.history.Doubt()
 	n.resyncSessions()
 	n.commands.Restored()
 }

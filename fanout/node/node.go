@@ -87,6 +87,7 @@ type Node struct {
 	watchers    *watchers.Watchers
 	store       *command.Store
 	commands    *commands.Dispatcher
+	history     *history.Store
 	replays     *replay.Reader
 	publisher   *publish.Service
 	inbox       *orders.Inbox
@@ -148,7 +149,8 @@ func New(opt Options) (*Node, error) {
 	n.hub = hub.New(n.receiver)
 	n.inbox = orders.NewInbox(orders.InboxOptions{Redis: opt.Redis, Keys: opt.Keys, Node: n.id, Close: n.hub.Disconnect, Show: n.show, Log: opt.Log})
 	n.newCommands(passed)
-	n.replays = replay.NewReader(replay.Options{Store: history.NewStore(opt.Redis, opt.Keys), Process: n.publisher.Process(), Log: opt.Log})
+	n.history = history.NewStore(opt.Redis, opt.Keys)
+	n.replays = replay.NewReader(replay.Options{Store: n.history, Process: n.publisher.Process(), Log: opt.Log})
 	n.newRecorder(n.publisher.Process())
 	n.limiter = quota.NewRateLimiter(opt.Redis, opt.Keys)
 	n.limiter.Watch(n.health)

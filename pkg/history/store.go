@@ -66,6 +66,9 @@ func NewStore(rdb redis.UniversalClient, keys rediskeys.Namespace) *Store {
 	return &Store{redis: rdb, keys: keys}
 }
 
+// Doubt has the next Read ask whether Redis is another one by now: the link was lost.
+func (s *Store) Doubt() { s.generation.Forget() }
+
 // Read reads of all channels in one round trip. Each Read has its own error; the first of
 // them is returned.
 func (s *Store) Read(ctx context.Context, reads []*Read) error {

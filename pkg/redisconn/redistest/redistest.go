@@ -27,6 +27,7 @@ type Server struct {
 	process *exec.Cmd
 	secured *secured // nil: without TLS
 	cluster bool
+	dir     string // where it keeps what it saves
 }
 
 // Start starts a redis-server that keeps nothing on disk. Where there is none to
@@ -79,8 +80,22 @@ func (s *Server) Restart() {
 	}
 }
 
-func (s *Server) launch() error {
+// RestartWithData is Restart with the data that the server had.
+func (s *Server) RestartWithData() {
+	s.t.Helper()
+	if err := s.Client().Save(context.Background()).Err(); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.launchIn(s.dir); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *Server) launch() error { return s.launchIn(s.t.TempDir()) }
+
+func (s *Server) launchIn(dir string) error {
 	s.Stop()
+	s.dir = dir
 	args := []string{"--port", strconv.Itoa(s.port)}
 	opt := &redis.Options{Addr: s.Addr(), MaxRetries: 200, MinRetryBackoff: 10 * time.Millisecond, MaxRetryBackoff: 50 * time.Millisecond}
 	if s.secured != nil {
@@ -91,7 +106,7 @@ func (s *Server) launch() error {
 		args = append(args, "--cluster-enabled", "yes")
 	}
 	s.process = exec.Command("redis-server", append(args, "--bind", "127.0.0.1",
-		"--save", "", "--appendonly", "no", "--daemonize", "no", "--dir", s.t.TempDir())...)
+		"--save", "", "--appendonly", "no", "--daemonize", "no", "--dir", dir)...)
 	if err := s.process.Start(); err != nil {
 		s.process = nil
 		return fmt.Errorf("redis-server does not start: %w", err)
