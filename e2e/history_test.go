@@ -113,3 +113,157 @@ func TestHistoryOnSockets(t *testing.T) {
 		}
 	})
 }
+
+// A fleet comes back at once, and each device recovers the messages of its own channel and
+// those of the fleet's: all, and none twice.
+func TestFleetRecovers(t *testing.T) {
+	const fleet, each1, each2 = 300, 10, 3
+	key := newKey("comeback", "**")
+	s := startTwoNodes(t, remembering("app_comeback", 20, key))
+	join := func(d *socket, channel string, since position) (ack told, err error) {
+		if err := d.write(`{` + joining(channel, sinceOf(since)) + `,"requestId":"s"}`); err != nil {
+			return ack, err
+		}
+		if ack, err = d.hears(); err == nil && (ack.Type != "ack" || since.Epoch != "" && !ack.Recovered) {
+			err = fmt.Errorf("%s joins with %+v", d.welcome.PeerID, ack)
+		}
+		return ack, err
+	}
+	devices, own := make([]*socket, fleet), make([]position, fleet)
+	var all position
+	each(t, fleet, func(i int) error {
+		d, err := s.nodes[i%2].tryEnter(t, "token="+key.token(fmt.Sprint("device-", i), nil))
+		if err != nil {
+			return err
+		}
+		devices[i] = d
+		ack, err := join(d, fmt.Sprint("log/", i), position{})
+		own[i] = ack.position
+		return err
+	})
+	watcher := s.first().connect(t, key.token("watcher", nil))
+	all = watcher.answer(joining("log/fleet", "")).position
+	each(t, fleet, func(i int) error { return devices[i].conn.Close() })
+	writer := s.last().connect(t, key.token("writer", nil))
+	for i := range fleet {
+		for k := range each1 {
+			writer.send(fmt.Sprintf(`{"type":"publish","channel":"log/%d","data":%d}`, i, k))
+		}
+	}
+	for k := range each2 {
+		writer.publishes("log/fleet", fmt.Sprint(k))
+	}
+	each(t, fleet, func(i int) error {
+		d, err := s.nodes[(i+1)%2].tryEnter(t, "token="+key.token(fmt.Sprint("device-", i), nil))
+		if err != nil {
+			return err
+		}
+		for _, c := range []struct {
+			channel  string
+			since    position
+			messages int
+		}{{fmt.Sprint("log/", i), own[i], each1}, {"log/fleet", all, each2}} {
+			if _, err := join(d, c.channel, c.since); err != nil {
+				return err
+			}
+			for k := range c.messages {
+				if err := d.wants(remembered(c.channel, "writer", fmt.Sprint(k), c.since.Offset+k+1, replayed)); err != nil {
+					return err
+				}
+			}
+		}
+		if err := d.write(`{"type":"ping"}`); err != nil {
+			return err
+		}
+		return d.wants(`{"type":"pong"}`)
+	})
+}
+
+// sinceOf is since, and nothing without an epoch.
+func sinceOf(p position) string {
+	if p.Epoch == "" {
+		return ""
+	}
+	return since(p)
+}
+
+// publishes publishes to a channel that remembers.
+func (s *socket) publishes(channel, data string) position {
+	s.t.Helper()
+	return s.answer(`"type":"publish","channel":` + quoted(channel) + `,"data":` + data).position
+}
+
+// A publish on a socket is taken only where its sender thinks the channel is, and once
+// however often it is repeated.
+func TestConditionsOnSockets(t *testing.T) {
+	key := newKey("twin", "**")
+	onEachRedis(t, []*appDoc{remembering("app_twin", 1, key)}, func(t *testing.T, s *system) {
+		reader := s.last().connect(t, key.token("reader", nil)).subscribes("log/twin")
+		w := s.first().connect(t, key.token("writer", nil))
+		first := w.publishes("log/twin", `1,"ifOffset":0`)
+		reader.expect(remembered("log/twin", "writer", "1", 1, ""))
+		mismatch := func(fields, says string, at position) {
+			t.Helper()
+			id := w.request(`"type":"publish","channel":"log/twin","data":2,` + fields)
+			head := `{"type":"error","requestId":"` + id + `","code":"offset_mismatch","message":"`
+			tail := fmt.Sprintf(`","epoch":%q,"offset":%d}`, at.Epoch, at.Offset)
+			if got := w.next(); !strings.HasPrefix(got, head) || !strings.HasSuffix(got, tail) || !strings.Contains(got, says) {
+				t.Errorf("got %s\nwant %s…%s…%s", got, head, says, tail)
+			}
+		}
+		mismatch(`"ifOffset":0`, "is 1 and not 0", first)
+		mismatch(`"ifOffset":2`, "is 1 and not 2", first)
+		mismatch(`"ifOffset":1,"ifEpoch":"another"`, "epoch", first)
+		w.send(`{"type":"publish","channel":"log/twin","data":2,"ifOffset":7}`) // errors come without a requestId, too
+		if f, err := w.hears(); err != nil || f.Code != "offset_mismatch" || f.position != first {
+			t.Errorf("without a requestId: %+v, %v", f, err)
+		}
+		second := w.publishes("log/twin", fmt.Sprintf(`2,"ifOffset":1,"ifEpoch":%q`, first.Epoch))
+		reader.expect(remembered("log/twin", "writer", "2", 2, ""))
+		if second != (position{first.Epoch, 2}) {
+			t.Errorf("published at %+v", second)
+		}
+		once := w.publishes("log/twin", `3,"idempotencyKey":"k"`)
+		for range 3 {
+			if again := w.publishes("log/twin", `3,"idempotencyKey":"k"`); again != once {
+				t.Errorf("repeated at %+v, published at %+v", again, once)
+			}
+		}
+		reader.expect(remembered("log/twin", "writer", "3", 3, ""))
+		w.expectError(w.request(`"type":"publish","channel":"log/twin","data":4,"idempotencyKey":"k"`), "idempotency_conflict")
+		w.expectError(w.request(`"type":"publish","channel":"elsewhere","data":4,"ifOffset":0`), "malformed_message", "remembers")
+		w.acked(`"type":"publish","channel":"elsewhere","data":4,"idempotencyKey":"k"`)
+		reader.alive()
+	})
+}
+
+// HOSTILE: a peer that reads nothing asks for all that a channel has, while that goes on. It
+// is sent what its socket takes, and costs no more; others notice nothing.
+func TestSlowReplay(t *testing.T) {
+	key := newKey("slow", "**")
+	s := startTwoNodes(t, remembering("app_slow", 1000, key))
+	large := quoted(strings.Repeat("x", 30_000))
+	w := s.first().connect(t, key.token("writer", nil))
+	for range 400 { // 12 MB
+		w.publishes("log/large", large)
+	}
+	slow := s.last().connect(t, key.token("slow", nil))
+	ack := slow.answer(joining("log/large", `,"last":1000`))
+	quick := s.last().connect(t, key.token("quick", nil))
+	quick.answer(joining("log/large", ""))
+	for i := range 100 { // three times what a connection may have unsent
+		at := w.publishes("log/large", large)
+		quick.expect(remembered("log/large", "writer", large, at.Offset, ""))
+		if i%10 == 0 {
+			quick.alive()
+		}
+	}
+	for i := range 500 {
+		more := ""
+		if i < ack.Offset {
+			more = replayed
+		}
+		slow.expect(remembered("log/large", "writer", large, i+1, more))
+	}
+	slow.alive()
+}

@@ -142,6 +142,9 @@ func (p *Pool) advance(c *conn) {
 				}
 				return
 			}
+			if c.step == len(steps) && c.spec.Opening.Took != nil {
+				c.spec.Opening.Took(c.gathered)
+			}
 			c.gathered = c.gathered[at+len(expected):]
 		}
 		if c.step == len(steps) {

@@ -31,6 +31,7 @@ const (
 	untilAll         = "all back after"
 	untilLast        = "until the last"
 	allConnected     = "all connected after"
+	untilRecovered   = "all recovered after"
 	errorCount       = "errors"
 	nodeShare        = "of the node's core"
 	redisShare       = "of Redis's core"
@@ -65,6 +66,8 @@ var Goals = append([]report.Goal{
 	{Text: "a slow reader: extra memory, MiB", Scenario: "slow", System: system.Fleetwire, Metric: slowMemory, Bound: 4},
 	{Text: "fleet reconnect: all back after, s", Scenario: "fleet", System: system.Nodes, Metric: untilAll, Bound: 15},
 	{Text: "fleet reconnect: errors", Scenario: "fleet", System: system.Nodes, Metric: errorCount, Bound: 0},
+	{Text: "10,000 devices come back and recover 10 messages each: all have them after, s", Scenario: "recover-10000", System: system.Nodes, Metric: untilRecovered, Bound: 3},
+	{Text: "10,000 devices come back and recover 10 messages each: messages lost", Scenario: "recover-10000", System: system.Nodes, Metric: lost, Bound: 0},
 	{Text: "90,000 devices on 5 nodes: one publish to all, s", Scenario: "devices-90000", System: system.Nodes, Metric: untilLast, Bound: 0.5},
 	{Text: "90,000 devices on 5 nodes: messages lost", Scenario: "devices-90000", System: system.Nodes, Metric: lost, Bound: 0},
 	{Text: "252,000 devices on 14 nodes: one publish to all, s", Scenario: "devices-252000", System: system.Nodes, Metric: untilLast, Bound: 1.8},

@@ -51,6 +51,8 @@ type size struct {
 
 	fleetCommands int // to all devices, one at a time
 
+	recovering int // devices
+
 	everyone  int // devices on all nodes
 	publishes int // to all of them, one at a time
 }
@@ -64,8 +66,8 @@ var full = size{
 	patterns: [3]int{10, 100, 1000},
 	fleet:    15_000, fleetLimit: 60 * time.Second,
 	hostile: 4 * time.Second, fans: 100, crowd: 1000,
-	fleetCommands: 10,
-	everyone:      usualDevices, publishes: 5,
+	fleetCommands: 10, recovering: 10_000,
+	everyone: usualDevices, publishes: 5,
 }
 
 // quick goes through everything in a minute. Its figures mean nothing.
@@ -78,8 +80,8 @@ var quick = size{
 	patterns: [3]int{5, 10, 20},
 	fleet:    200, fleetLimit: 20 * time.Second,
 	hostile: 200 * time.Millisecond, fans: 5, crowd: 20,
-	fleetCommands: 2,
-	everyone:      200, publishes: 2,
+	fleetCommands: 2, recovering: 200,
+	everyone: 200, publishes: 2,
 }
 
 var (
@@ -127,6 +129,7 @@ func All(small bool, devices int) []Scenario {
 		{"wildcard-100", "ingest with 100 wildcard subscribers, each with a pattern of its own", wildcardPeers, one(z.devices + z.patterns[1]), z.wildcards(z.patterns[1])},
 		{"wildcard-1000", "ingest with 1,000 wildcard subscribers, each with a pattern of its own", wildcardPeers, one(z.devices + z.patterns[2]), z.wildcards(z.patterns[2])},
 		{"fleet", "15,000 devices drop and come back at once, to two nodes (nats and mosquitto: one)", []string{system.Nodes, system.NATS, system.NATSNodes, system.CentrifugoNodes, system.Mosquitto}, one(z.fleet), z.fleetReconnect},
+		{"recover-10000", "10,000 devices come back at once to two nodes, and recover 10 messages each of a channel of their own", []string{system.Nodes}, one(z.recovering), z.recoverAll},
 		z.devicesScenario(devices),
 	}
 	for _, n := range z.nuisances() {

@@ -62,11 +62,13 @@ func appsDocument() []byte {
 			"keys": []any{map[string]any{"id": id, "secret": secret, "channelPatterns": []string{"**"}, "actions": actions}},
 		}
 	}
+	bench := app("bench", map[string]any{
+		"connectionMessagesPerSec": plenty, "connectionMessagesBurst": plenty,
+		"connectsPerAddressPerMin": plenty, "restPerSec": plenty, "restBurst": plenty,
+	}, "publish", "subscribe", "send") // the other systems have no presence either
+	bench["history"] = []any{map[string]any{"pattern": "remembered/**", "size": 100, "ttlSec": 3600}}
 	document, err := json.Marshal(map[string]any{"apps": []any{
-		app("bench", map[string]any{
-			"connectionMessagesPerSec": plenty, "connectionMessagesBurst": plenty,
-			"connectsPerAddressPerMin": plenty, "restPerSec": plenty, "restBurst": plenty,
-		}, "publish", "subscribe", "send"), // the other systems have no presence either
+		bench,
 		app("hostile", map[string]any{"connectsPerAddressPerMin": plenty}, "publish", "subscribe", "presence", "send"),
 	}})
 	if err != nil {

@@ -15,6 +15,8 @@ type Step struct {
 type Opening struct {
 	Upgrade []byte // the HTTP request
 	Steps   []Step // then, until the subscriptions are live
+	// Took, if not nil, gets what has come by the end of the last step. It must not keep it.
+	Took func(payload []byte)
 }
 
 // A Dialect is one system's protocol. Channels and patterns are named as in

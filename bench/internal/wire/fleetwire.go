@@ -50,6 +50,40 @@ func (Fleetwire) OpenWith(token string, subscribes []string) Opening {
 	return o
 }
 
+// Remember opens a connection that publishes so many messages into a channel that
+// remembers. position gets that of the last one.
+func (f Fleetwire) Remember(device, channel string, body []byte, messages int, position func(protocol.Position)) Opening {
+	o := f.Open(device, []string{channel}, nil)
+	var frames []byte
+	for i := range messages {
+		id := ""
+		if i == messages-1 {
+			id = `,"requestId":"last"`
+		}
+		frames = append(frames, ClientFrame(OpText, fmt.Appendf(nil, `{"type":"publish","channel":%q,"data":%s%s}`, channel, body, id))...)
+	}
+	o.Steps = append(o.Steps, Step{frames, `"requestId":"last"`})
+	o.Took = func(payload []byte) {
+		var at protocol.Position
+		if i := bytes.Index(payload, []byte(`{"type":"ack"`)); i >= 0 {
+			_ = json.Unmarshal(payload[i:], &at) // without a position, nothing is recovered
+		}
+		position(at)
+	}
+	return o
+}
+
+// Recover opens a connection that is subscribed to the channel, and replayed all that came
+// behind the position.
+func (f Fleetwire) Recover(device, channel string, since protocol.Position) Opening {
+	o := f.Open(device, nil, []string{channel})
+	at, _ := json.Marshal(since)
+	subscribe := &o.Steps[len(o.Steps)-1]
+	subscribe.Send = ClientFrame(OpText, fmt.Appendf(nil, `{"type":"subscribe","channel":%q,"since":%s,"requestId":"s0"}`, channel, at))
+	subscribe.Expect = `"recovered":true}`
+	return o
+}
+
 // Publish asks for no ack: NATS and MQTT at QoS 0 give none.
 func (Fleetwire) Publish(channel string, body []byte) *Message {
 	return framed(OpText, fmt.Appendf(nil, `{"type":"publish","channel":%q,"data":%s}`, channel, body))
