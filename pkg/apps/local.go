@@ -13,7 +13,13 @@ type (
 		Suspended bool      `json:"suspended"`
 		Plan      planOut   `json:"plan"`
 		Limits    limitsOut `json:"limits"`
+		History   []ruleOut `json:"history"`
 		Keys      []keyOut  `json:"keys"`
+	}
+	ruleOut struct {
+		Pattern string `json:"pattern"`
+		Size    int    `json:"size"`
+		TTLSec  int    `json:"ttlSec"`
 	}
 	planOut struct {
 		Name                     string `json:"name"`
@@ -40,8 +46,8 @@ type (
 
 // NewLocalDocument makes the document that localdev writes at its first start:
 // one app, app_local, with a fresh secret key that may do everything and a
-// fresh publishable key, whose id is public, to subscribe to public/**. Its limits leave room for a load test
-// from a single address. It contains a secret: write it for its owner alone.
+// fresh publishable key, whose id is public, to subscribe to public/**. Some channels remember their messages. Its limits
+// leave room for a load test from a single address. It contains a secret: write it for its owner alone.
 func NewLocalDocument() []byte {
 	limits := DefaultLimits()
 	limits.ConnectsPerAddressPerMin = 100_000
@@ -57,6 +63,9 @@ func NewLocalDocument() []byte {
 			MaxMessagesPerPeriod:     DefaultPlan().MaxMessagesPerPeriod,
 		},
 		Limits: limitsOut(limits),
+		History: []ruleOut{ // as docs/recipes.md has them
+			{"devices/*/desired", 1, 604800}, {"devices/*/reported", 1, 604800}, {"devices/*/state", 1, 604800}, {"fleets/*/log", 100, 86400},
+		},
 		Keys: []keyOut{
 			{ID: id, Secret: secret, ChannelPatterns: []string{"**"}, Actions: AllActions.List()},
 			{ID: GeneratePublishableID(), ChannelPatterns: []string{"public/**"}, Actions: []Action{ActionSubscribe}},
