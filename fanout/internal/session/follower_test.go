@@ -165,6 +165,12 @@ func TestReplayComesBeforeCommands(t *testing.T) {
 	}
 }
 
+func (p *peer) follower() *follower {
+	p.session.scope.mu.Lock()
+	defer p.session.scope.mu.Unlock()
+	return p.session.scope.subscriptions.follower(logA)
+}
+
 // HOSTILE: a channel gets more while its subscriber waits than a node may keep. The node
 // lets go of it, and reads it when the subscriber can have it.
 func TestHeldMessagesHaveABound(t *testing.T) {
@@ -176,7 +182,7 @@ func TestHeldMessagesHaveABound(t *testing.T) {
 	large := `"` + strings.Repeat("x", 20_000) + `"`
 	for range 200 { // four times what a connection may have unsent
 		w.deliver(m.publish(logA, "sender", 0, large))
-		f := p.session.scope.subscriptions.follower(logA)
+		f := p.follower()
 		f.mu.Lock()
 		if f.heldBytes > maxHeld+len(large) || len(f.held) > 4 {
 			t.Fatalf("%d bytes of %d messages are held", f.heldBytes, len(f.held))
@@ -225,11 +231,7 @@ func TestSubscribesWaitForTheirAnswers(t *testing.T) {
 		p.asks(fmt.Sprint(i), `,"last":1`)
 	}
 	<-m.asked
-	f := func() *follower {
-		p.session.scope.mu.Lock()
-		defer p.session.scope.mu.Unlock()
-		return p.session.scope.subscriptions.follower(logA)
-	}()
+	f := p.follower()
 	for deadline := time.Now().Add(conntest.Patience); ; time.Sleep(time.Millisecond) {
 		f.mu.Lock()
 		pending, paused := f.pending, f.paused

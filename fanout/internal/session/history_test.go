@@ -136,7 +136,7 @@ func remembering(t *testing.T, size int) (*world, *memory) {
 	return w, m
 }
 
-// close has reads wait until one is let through, or open.
+// close has each Read wait until it is let through, or open is called.
 func (m *memory) close() {
 	m.mu.Lock()
 	m.gate = make(chan struct{})
@@ -152,13 +152,7 @@ func (m *memory) open() {
 	m.mu.Unlock()
 }
 
-// letOne lets one Read through, which has come to the gate or will.
-func (m *memory) letOne() {
-	<-m.asked
-	m.gate <- struct{}{}
-}
-
-// reader is a grant for a peer in channels that remember.
+// remembers is a grant for a peer in channels that remember.
 func (w *world) remembers(peer string) *auth.Grant {
 	pattern, err := channel.Compile("devices/log/*")
 	check(w.t, err)
