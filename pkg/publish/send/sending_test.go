@@ -16,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
+	"fleetwire/pkg/apps"
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn"
@@ -33,6 +34,7 @@ type behindProxy struct {
 	proxy  *redistest.Proxy
 	direct *redis.Client
 	heard  *redis.PubSub
+	rule   *apps.HistoryRule // by which the channels of batch remember; nil: they do not
 }
 
 func newBehindProxy(t *testing.T) *behindProxy {
@@ -67,8 +69,14 @@ func (b *behindProxy) listen() {
 // and counts two.
 func (b *behindProxy) batch(app string, data ...string) Batch {
 	batch := Batch{Counter: quota.Counter{Key: "fw:{" + app + "}:messages:test", Limit: 1000, ExpiresAt: time.Now().Add(time.Hour)}}
+	batch.App = &apps.App{ID: app, HistoryBytes: apps.DefaultHistoryBytes}
 	for _, d := range data {
-		batch.Messages = append(batch.Messages, b.Prepare(&envelope.Message{App: app, Channel: "c", From: "p", Data: []byte(d)}))
+		m := &envelope.Message{App: app, Channel: "c", From: "p", Data: []byte(d)}
+		if b.rule != nil {
+			batch.Messages = append(batch.Messages, b.PrepareRemembered(m, b.rule))
+		} else {
+			batch.Messages = append(batch.Messages, b.Prepare(m))
+		}
 	}
 	batch.Rates = []Rate{{Bucket: quota.Bucket{Key: "fw:{" + app + "}:rest:key", PerSec: 1, Burst: 1000}, Messages: []int{0}}}
 	return batch
@@ -117,7 +125,11 @@ func (b *behindProxy) delivered() string {
 		}
 		_, app, _, _ := rediskeys.Namespace{}.ParseTopic(m.Channel)
 		_, data, _ := strings.Cut(m.Payload, `"data":"`)
-		all = append(all, app+" "+strings.TrimSuffix(data, `"}`))
+		data = strings.TrimSuffix(data, `"}`)
+		if r, err := envelope.ParseRemembered([]byte(m.Payload)); err == nil {
+			data = strings.Trim(string(r.Data), `"`)
+		}
+		all = append(all, app+" "+data)
 	}
 }
 
@@ -182,10 +194,45 @@ func answerTo(mark string, hook redistest.Hook) (up, down redistest.Hook) {
 // counted once, takes one token, and its sender hears of it.
 func TestConnectionBreaks(t *testing.T) {
 	b := newBehindProxy(t)
-	for i, test := range []struct {
-		name string
-		pass func() (up, down redistest.Hook)
-	}{
+	for i, test := range b.breaks() {
+		t.Run(test.name, func(t *testing.T) {
+			b.t = t
+			b.breaksOnce(fmt.Sprint("app", i), test.pass)
+		})
+	}
+}
+
+// TestConnectionBreaksRemembered: so it is with messages that channels remember, and each
+// has the position that its sender hears.
+func TestConnectionBreaksRemembered(t *testing.T) {
+	b := newBehindProxy(t)
+	b.rule = &apps.HistoryRule{Size: 100, TTL: time.Hour}
+	for i, test := range b.breaks() {
+		t.Run(test.name, func(t *testing.T) {
+			b.t = t
+			app := fmt.Sprint("app", i)
+			b.breaksOnce(app, test.pass)
+			kept := b.direct.LRange(context.Background(), b.keys.Bucket(app, "c").History("c"), 0, -1).Val()
+			if len(kept) != 4 {
+				t.Errorf("%d messages are remembered, want 4", len(kept))
+			}
+			for i, k := range kept {
+				if r, err := envelope.ParseRemembered([]byte(k)); err != nil || r.Position.Offset != uint64(i+1) {
+					t.Errorf("message %d is remembered at %v %v", i, r.Position, err)
+				}
+			}
+		})
+	}
+}
+
+type breaking struct {
+	name string
+	pass func() (up, down redistest.Hook)
+}
+
+// breaks are the ways in which a connection breaks.
+func (b *behindProxy) breaks() []breaking {
+	return []breaking{
 		{"after the answer", func() (up, down redistest.Hook) { return answerTo("MARK", cut) }},
 		{"before the request", func() (up, down redistest.Hook) { return once("MARK", cut), nil }},
 		{"in the middle of the request", func() (up, down redistest.Hook) { return once("MARK", half), nil }},
@@ -210,30 +257,34 @@ func TestConnectionBreaks(t *testing.T) {
 				return nil, true
 			})
 		}},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			b.t = t
-			app := fmt.Sprint("app", i)
-			b.publish(app, `"0"`)
-			b.proxy.Pass(test.pass())
-			one, other := b.batch(app, `"MARK-1"`, `"2"`), b.batch(app+"-other", `"3"`)
-			if err := b.within(5*time.Second, one, other); err != nil {
-				t.Error(err)
-			}
-			b.proxy.Pass(nil, nil)
-			b.all(one, true, false)
-			b.all(other, true, false)
-			b.publish(app, `"4"`)
-			if got := b.delivered(); got != strings.ReplaceAll("? 0,? MARK-1,? 2,?-other 3,? 4", "?", app) {
-				t.Errorf("delivered %s", got)
-			}
-			if got := b.used(app); got != "4 messages, 3 tokens" {
-				t.Errorf("used %s", got)
-			}
-			if got := b.used(app + "-other"); got != "1 messages, 1 tokens" {
-				t.Errorf("the other app used %s", got)
-			}
-		})
+	}
+}
+
+func (b *behindProxy) breaksOnce(app string, pass func() (up, down redistest.Hook)) {
+	t := b.t
+	b.publish(app, `"0"`)
+	b.proxy.Pass(pass())
+	one, other := b.batch(app, `"MARK-1"`, `"2"`), b.batch(app+"-other", `"3"`)
+	if err := b.within(5*time.Second, one, other); err != nil {
+		t.Error(err)
+	}
+	b.proxy.Pass(nil, nil)
+	b.all(one, true, false)
+	b.all(other, true, false)
+	b.publish(app, `"4"`)
+	if got := b.delivered(); got != strings.ReplaceAll("? 0,? MARK-1,? 2,?-other 3,? 4", "?", app) {
+		t.Errorf("delivered %s", got)
+	}
+	if got := b.used(app); got != "4 messages, 3 tokens" {
+		t.Errorf("used %s", got)
+	}
+	if got := b.used(app + "-other"); got != "1 messages, 1 tokens" {
+		t.Errorf("the other app used %s", got)
+	}
+	for i, o := range append(append([]*Outgoing{}, one.Messages...), other.Messages...) {
+		if want := []uint64{2, 3, 1}[i]; b.rule != nil && (o.Position.Offset != want || o.Position.Epoch == "") {
+			t.Errorf("message %d is told to be at %v, want %d", i, o.Position, want)
+		}
 	}
 }
 
