@@ -186,7 +186,7 @@ func (b commands) Create(ctx context.Context, n command.New, wait time.Duration)
 	return endedCommand, nil
 }
 
-func (commands) Read(_ context.Context, _, id string) (*command.Command, error) {
+func (commands) find(id string) (*command.Command, error) {
 	for _, c := range []*command.Command{endedCommand, openCommand, foreignCommand} {
 		if c.ID == id {
 			return c, nil
@@ -195,15 +195,23 @@ func (commands) Read(_ context.Context, _, id string) (*command.Command, error) 
 	return nil, command.ErrNotFound
 }
 
-func (b commands) Wait(ctx context.Context, _ *apps.Key, id string, _ time.Duration) (*command.Command, error) {
-	return b.Read(ctx, "", id)
+func (b commands) Channel(_ context.Context, _, id string) (string, error) {
+	c, err := b.find(id)
+	if err != nil {
+		return "", err
+	}
+	return c.Channel, nil
 }
 
-func (b commands) Cancel(ctx context.Context, _, id string) (*command.Command, error) {
+func (b commands) Wait(_ context.Context, _ *apps.Key, id string, _ time.Duration) (*command.Command, error) {
+	return b.find(id)
+}
+
+func (b commands) Cancel(_ context.Context, _, id string) (*command.Command, error) {
 	if id == endedCommand.ID {
 		return nil, command.ErrFinal
 	}
-	return b.Read(ctx, "", id)
+	return b.find(id)
 }
 
 func (commands) List(context.Context, string, string, command.Status, string, int) (command.Page, error) {

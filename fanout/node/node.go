@@ -323,7 +323,7 @@ func (n *Node) Run(ctx context.Context) error {
 	<-recorded
 	stop()
 	parts.Wait()
-	n.store.Wait()
+	n.store.Finish()
 	for _, end := range n.ends {
 		end()
 	}

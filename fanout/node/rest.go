@@ -11,6 +11,10 @@ func (n *Node) CountRequests() func(route, method string, status int, took time.
 	return n.metrics.CountRequests()
 }
 
+// CountCommands adds the metric of a control plane's commands, and returns what counts one
+// (telemetry.Metrics.CountCommands).
+func (n *Node) CountCommands() func(result string) { return n.metrics.CountCommands() }
+
 // leavingWhileDraining has each answer close its connection while the node drains.
 // A proxy or a backend that keeps connections open so finds another node for its
 // next request, instead of a closed connection when this node ends.

@@ -12,7 +12,6 @@ import (
 
 	"fleetwire/functions/internal/api"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/auth"
 	"fleetwire/pkg/command"
 )
 
@@ -28,7 +27,7 @@ var (
 // Commands is what keeps them: [command.Service].
 type Commands interface {
 	Create(ctx context.Context, n command.New, wait time.Duration) (*command.Command, *command.Refusal)
-	Read(ctx context.Context, app, id string) (*command.Command, error)
+	Channel(ctx context.Context, app, id string) (string, error)
 	Wait(ctx context.Context, key *apps.Key, id string, wait time.Duration) (*command.Command, error)
 	Cancel(ctx context.Context, app, id string) (*command.Command, error)
 	List(ctx context.Context, app, channel string, status command.Status, after string, limit int) (command.Page, error)
@@ -68,14 +67,6 @@ func Endpoints(c api.Config, needs Config) []*api.Endpoint {
 // New makes the handler of all routes.
 func New(c api.Config, needs Config) http.Handler {
 	return api.NewRouter(c, nil, Endpoints(c, needs)...)
-}
-
-// allowed says whether the key may know of a command.
-func allowed(key *apps.Key, c *command.Command) error {
-	if auth.KeyGrant(key, "", nil).Check(apps.ActionPublish, c.Channel) != nil {
-		return command.Explain(command.ErrNotFound)
-	}
-	return nil
 }
 
 // wait cuts what a request asks for to what it gets.

@@ -40,16 +40,19 @@ func (f *fake) Create(_ context.Context, n command.New, wait time.Duration) (*co
 	return f.command, f.refusal
 }
 
-func (f *fake) Read(_ context.Context, app, id string) (*command.Command, error) {
-	f.asked = append(f.asked, "read "+app+" "+id)
+func (f *fake) Channel(_ context.Context, app, id string) (string, error) {
+	f.asked = append(f.asked, "channel "+app+" "+id)
 	if f.err != nil {
-		return nil, f.err
+		return "", f.err
 	}
-	return f.command, nil
+	return f.command.Channel, nil
 }
 
 func (f *fake) Wait(_ context.Context, _ *apps.Key, id string, wait time.Duration) (*command.Command, error) {
-	f.asked, f.waits = append(f.asked, "wait "+id), append(f.waits, wait)
+	f.asked = append(f.asked, "wait "+id)
+	if wait > 0 {
+		f.waits = append(f.waits, wait)
+	}
 	return f.command, f.err
 }
 
@@ -287,7 +290,7 @@ func TestRead(t *testing.T) {
 		waits   int
 	}{
 		{"/v1/commands/cmd_1", ended, 200, endedBody, 0},
-		{"/v1/commands/cmd_1?waitMs=5000", ended, 200, endedBody, 0},
+		{"/v1/commands/cmd_1?waitMs=5000", ended, 200, endedBody, 1},
 		{"/v1/commands/cmd_2", waiting(), 200, waitingBody, 0},
 		{"/v1/commands/cmd_2?waitMs=0", waiting(), 200, waitingBody, 0},
 		{"/v1/commands/cmd_2?waitMs=25000", waiting(), 202, waitingBody, 1},
@@ -304,7 +307,7 @@ func TestCancel(t *testing.T) {
 	ended, endedBody := example()
 	f := &fake{command: ended}
 	apitest.Want(t, do(t, f, "DELETE", "/v1/commands/cmd%5F1", ""), 200, endedBody)
-	if len(f.asked) != 2 || f.asked[0] != "read app_demo cmd_1" || f.asked[1] != "cancel app_demo cmd_1" {
+	if len(f.asked) != 2 || f.asked[0] != "channel app_demo cmd_1" || f.asked[1] != "cancel app_demo cmd_1" {
 		t.Errorf("asked %v", f.asked)
 	}
 }
@@ -336,8 +339,8 @@ func TestReadingRefuses(t *testing.T) {
 		{"a status of peers", "GET", path + "?status=sent", fake{}, 400, `{"error":"invalid_request","message":"status is \"sent\"; it must be one of [\"waiting\" \"active\" \"succeeded\" \"failed\" \"rejected\" \"timed_out\" \"mixed\" \"expired\" \"cancelled\" \"superseded\" \"aborted\"]"}`},
 		{"an empty status", "GET", path + "?status=", fake{}, 400, `{"error":"invalid_request","message":"status is \"\"`},
 		{"no limit", "GET", path + "?limit=0", fake{}, 400, `{"error":"invalid_request","message":"limit is \"0\"; it must be a whole number of entries from 1 to 500, in plain digits"}`},
-		{"a cursor of another path", "GET", path + "?cursor=YWJj", fake{}, 400, `{"error":"invalid_request","message":"the cursor is not one`},
-		{"a cursor that is none", "GET", "/v1/commands/cmd_2/answers?cursor=!", fake{}, 400, `{"error":"invalid_request","message":"the cursor is not one`},
+		{"a cursor of another path", "GET", path + "?cursor=YWJj", fake{}, 400, `{"error":"invalid_request","message":"invalid cursor: `},
+		{"a cursor that is none", "GET", "/v1/commands/cmd_2/answers?cursor=!", fake{}, 400, `{"error":"invalid_request","message":"invalid cursor: `},
 		{"a list outside", "GET", "/v1/channels/public%2Fa/commands", fake{}, 403, `{"error":"channel_not_authorized"`},
 		{"another method", "PUT", "/v1/commands/cmd_2", fake{}, 405, `{"error":"method_not_allowed"`},
 		{"a method of the other path", "DELETE", path, fake{}, 405, `{"error":"method_not_allowed"`},
@@ -377,7 +380,7 @@ func TestPages(t *testing.T) {
 	f = &fake{command: waiting(), answers: command.AnswersPage{Answers: ended.Answers[:1], Next: `a"`}}
 	apitest.Want(t, do(t, f, "GET", "/v1/commands/cmd_2/answers?status=succeeded&limit=1&cursor=YQ", ""), 200,
 		`{"answers":[{"peer":"a\"","status":"succeeded","data":[ 1 ],"attempt":1,"sentAt":1767222000130,"answeredAt":1767222000310}],"cursor":"YSI"}`)
-	if want := []any{"read app_demo cmd_2", "app_demo", "cmd_2", command.Succeeded, "a", 1}; !same(f.asked, want) {
+	if want := []any{"channel app_demo cmd_2", "app_demo", "cmd_2", command.Succeeded, "a", 1}; !same(f.asked, want) {
 		t.Errorf("asked %v, want %v", f.asked, want)
 	}
 	apitest.Want(t, do(t, &fake{command: waiting()}, "GET", "/v1/commands/cmd_2/answers", ""), 200, `{"answers":[],"cursor":null}`)

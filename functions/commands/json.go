@@ -3,6 +3,7 @@ package commands
 import (
 	"strconv"
 
+	"fleetwire/functions/internal/api"
 	"fleetwire/pkg/command"
 	"fleetwire/pkg/protocol"
 )
@@ -81,7 +82,7 @@ func appendCursor(b []byte, next string) []byte {
 	if next == "" {
 		return append(b, `,"cursor":null}`...)
 	}
-	return append(appendString(append(b, ','), "cursor", cursorEncoding.EncodeToString([]byte(next))), '}')
+	return append(appendString(append(b, ','), "cursor", api.Cursor(next)), '}')
 }
 
 func appendString(b []byte, name, value string) []byte {

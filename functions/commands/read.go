@@ -1,7 +1,6 @@
 package commands
 
 import (
-	"encoding/base64"
 	"net/http"
 	"net/url"
 	"slices"
@@ -30,14 +29,13 @@ func (h *handler) read(w http.ResponseWriter, r *http.Request, key *apps.Key) er
 	if err != nil {
 		return err
 	}
-	c, err := h.find(r, key)
+	id, err := h.find(r, key)
 	if err != nil {
 		return err
 	}
-	if wait > 0 && !c.Ended() {
-		if c, err = h.commands.Wait(r.Context(), key, c.ID, h.wait(wait)); err != nil {
-			return command.Explain(err)
-		}
+	c, err := h.commands.Wait(r.Context(), key, id, h.wait(wait))
+	if err != nil {
+		return command.Explain(err)
 	}
 	answer(w, c, wait > 0)
 	return nil
@@ -48,11 +46,12 @@ func (h *handler) cancel(w http.ResponseWriter, r *http.Request, key *apps.Key) 
 	if _, err := api.ReadQuery(r.URL.RawQuery); err != nil {
 		return err
 	}
-	c, err := h.find(r, key)
+	id, err := h.find(r, key)
 	if err != nil {
 		return err
 	}
-	if c, err = h.commands.Cancel(r.Context(), key.App.ID, c.ID); err != nil {
+	c, err := h.commands.Cancel(r.Context(), key.App.ID, id)
+	if err != nil {
 		return command.Explain(err)
 	}
 	answer(w, c, false)
@@ -65,11 +64,11 @@ func (h *handler) answers(w http.ResponseWriter, r *http.Request, key *apps.Key)
 	if err != nil {
 		return err
 	}
-	c, err := h.find(r, key)
+	id, err := h.find(r, key)
 	if err != nil {
 		return err
 	}
-	page, err := h.commands.Answers(r.Context(), key.App.ID, c.ID, p.status, p.after, p.limit)
+	page, err := h.commands.Answers(r.Context(), key.App.ID, id, p.status, p.after, p.limit)
 	if err != nil {
 		return command.Explain(err)
 	}
@@ -84,7 +83,7 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request, key *apps.Key) er
 		return err
 	}
 	if _, err := strconv.ParseUint(p.after, 10, 64); err != nil && p.after != "" {
-		return wrongCursor()
+		return api.WrongCursor()
 	}
 	name, err := api.Channel(r)
 	if err != nil {
@@ -101,17 +100,19 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request, key *apps.Key) er
 	return nil
 }
 
-// find reads the command in the path, if the key may know of it.
-func (h *handler) find(r *http.Request, key *apps.Key) (*command.Command, error) {
-	id, err := url.PathUnescape(r.PathValue("id"))
-	if err != nil {
-		return nil, command.Explain(command.ErrNotFound)
+// find is the id of the command in the path, if the key may know of it.
+func (h *handler) find(r *http.Request, key *apps.Key) (id string, err error) {
+	if id, err = url.PathUnescape(r.PathValue("id")); err != nil {
+		return "", command.Explain(command.ErrNotFound)
 	}
-	c, err := h.commands.Read(r.Context(), key.App.ID, id)
+	channel, err := h.commands.Channel(r.Context(), key.App.ID, id)
 	if err != nil {
-		return nil, command.Explain(err)
+		return "", command.Explain(err)
 	}
-	return c, allowed(key, c)
+	if auth.KeyGrant(key, "", nil).Check(apps.ActionPublish, channel) != nil {
+		return "", command.Explain(command.ErrNotFound)
+	}
+	return id, nil
 }
 
 func readWait(query url.Values) (int64, error) {
@@ -144,24 +145,6 @@ func readPage(r *http.Request, known []command.Status) (p page, err error) {
 	if p.status = command.Status(query.Get("status")); query.Has("status") && !slices.Contains(known, p.status) {
 		return p, protocol.Errorf(protocol.InvalidRequest, "status is %s; it must be one of %q", api.Quote(string(p.status)), known)
 	}
-	p.after, err = parseCursor(query.Get("cursor"))
+	p.after, err = api.ReadCursor(query)
 	return p, err
-}
-
-// cursorEncoding survives a URL's query unescaped.
-var cursorEncoding = base64.RawURLEncoding.Strict()
-
-func parseCursor(cursor string) (after string, err error) {
-	if cursor == "" {
-		return "", nil
-	}
-	b, err := cursorEncoding.DecodeString(cursor)
-	if err != nil || !protocol.ValidPeerID(string(b)) {
-		return "", wrongCursor()
-	}
-	return string(b), nil
-}
-
-func wrongCursor() error {
-	return protocol.Errorf(protocol.InvalidRequest, "the cursor is not one that this path has given; leave it out to begin at the top")
 }

@@ -2,7 +2,6 @@ package peers
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -71,26 +70,10 @@ func newListing(name string, page presence.Page) listing {
 		}
 	}
 	if page.Next != "" {
-		cursor := cursorEncoding.EncodeToString([]byte(page.Next))
+		cursor := api.Cursor(page.Next)
 		l.Cursor = &cursor
 	}
 	return l
-}
-
-// cursorEncoding survives a URL's query unescaped. A cursor is the peer id that the
-// page before ended with.
-var cursorEncoding = base64.RawURLEncoding.Strict()
-
-func parseCursor(cursor string) (after string, err error) {
-	if cursor == "" {
-		return "", nil
-	}
-	peer, err := cursorEncoding.DecodeString(cursor)
-	if err != nil || !protocol.ValidPeerID(string(peer)) {
-		return "", protocol.Errorf(protocol.InvalidRequest,
-			"invalid cursor: repeat the cursor of the page before exactly as it came, or leave it out to begin at the top")
-	}
-	return string(peer), nil
 }
 
 type listQuery struct {
@@ -112,7 +95,7 @@ func readList(r *http.Request, key *apps.Key) (q listQuery, err error) {
 	if q.limit, err = api.ReadLimit(values, presence.MaxPage, presence.MaxPage); err != nil {
 		return q, err
 	}
-	if q.after, err = parseCursor(values.Get("cursor")); err != nil {
+	if q.after, err = api.ReadCursor(values); err != nil {
 		return q, err
 	}
 	if refused := auth.KeyGrant(key, "", nil).Check(apps.ActionPresence, name); refused != nil {

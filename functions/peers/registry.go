@@ -70,7 +70,7 @@ func NewAll(c api.Config, known Registry) *api.Endpoint {
 			answer.Peers = []registry.Peer{}
 		}
 		if page.Next != "" {
-			cursor := cursorEncoding.EncodeToString([]byte(page.Next))
+			cursor := api.Cursor(page.Next)
 			answer.Cursor = &cursor
 		}
 		return api.WriteJSON(w, answer)
@@ -90,7 +90,7 @@ func readAll(r *http.Request) (q registry.Query, err error) {
 	if q.Limit, err = api.ReadLimit(values, registry.MaxPage, registry.MaxPage); err != nil {
 		return q, err
 	}
-	if q.After, err = parseCursor(values.Get("cursor")); err != nil {
+	if q.After, err = api.ReadCursor(values); err != nil {
 		return q, err
 	}
 	if q.Prefix = values.Get("prefix"); q.Prefix != "" && !protocol.ValidPeerID(q.Prefix) {

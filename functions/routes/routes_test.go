@@ -89,8 +89,8 @@ func (unknown) Create(context.Context, command.New, time.Duration) (*command.Com
 	return nil, &command.Refusal{Error: protocol.Errorf(protocol.NobodySubscribed, "")}
 }
 
-func (unknown) Read(context.Context, string, string) (*command.Command, error) {
-	return nil, command.ErrNotFound
+func (unknown) Channel(context.Context, string, string) (string, error) {
+	return "", command.ErrNotFound
 }
 
 func (unknown) Wait(context.Context, *apps.Key, string, time.Duration) (*command.Command, error) {

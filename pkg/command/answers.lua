@@ -1,12 +1,12 @@
 -- Reads what peers have answered to a command. state.lua stands before this.
 -- ARGV, behind those of all scripts: [3] id, [4] the peer behind which to begin, [5] at
 -- most how many peers, [6] bytes, [7] status that they have ('': any)
--- Returns {ended, more, records, the peer to go on behind}, without the rest if there is
--- no such command. more is 1 if not everything that is due was seen to.
+-- Returns {ended, records, the peer to go on behind}, without the rest if there is no such
+-- command.
 local c = command(ARGV[3])
 if not c then
   return {ended}
 end
 save(c)
 local flat, next = records(c.id, ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7])
-return {ended, c.more and 1 or 0, flat, next}
+return {ended, flat, next}

@@ -41,7 +41,7 @@ func BenchmarkScripts(b *testing.B) {
 		{"answer", func(i int) error {
 			return w.store.Answer(ctx, []*Answer{{App: "app", Peer: "cam-1", ID: ids[i], Status: Succeeded, Data: []byte(`{"uptime":3}`)}})
 		}},
-		{"retain", func(int) error { w.store.Wait(); return nil }},
+		{"retain", func(int) error { w.store.Finish(); return nil }},
 	}
 	used := make([]float64, len(steps))
 	for b.Loop() {
@@ -109,7 +109,7 @@ func BenchmarkQueued(b *testing.B) {
 			})
 		}
 		running.Wait()
-		w.store.Wait()
+		w.store.Finish()
 	}
 	empty := memory(b, w.rdb)
 	for b.Loop() {

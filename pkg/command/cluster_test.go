@@ -5,13 +5,14 @@ import (
 	"testing"
 	"time"
 
+	"fleetwire/pkg/deadline"
 	"fleetwire/pkg/redisconn/redistest"
 )
 
 // All that the scripts touch lies in one slot, also what they do not declare.
 func TestOnACluster(t *testing.T) {
 	w := newWorld(t, redistest.StartCluster(t).Client())
-	w.store.scripts = newScripts("#!lua\n" + testClock)
+	w.store.scripts = newScripts("#!lua\n" + testClock + deadline.Lua)
 	walk(w, rand.Uint64(), 300)
 	if page, err := w.store.List(t.Context(), "app", channel, "", "", 500); err != nil || len(page.Commands) == 0 {
 		t.Errorf("%d commands, %v", len(page.Commands), err)
@@ -21,7 +22,7 @@ func TestOnACluster(t *testing.T) {
 	w.claim(id, false, "a")
 	w.pass(1000)
 	w.due()
-	w.store.Wait()
+	w.store.Finish()
 	if n := len(w.store.opt.Publisher.(*told).messages); n == 0 {
 		t.Error("no snapshot was taken")
 	}

@@ -77,7 +77,7 @@ func TestBudget(t *testing.T) {
 			id := w.create(func(n *New) { large(n); n.IdempotencyKey = fmt.Sprint(i) })
 			w.claim(id, false, "a")
 			w.answer(id, "a", Succeeded, "")
-			w.store.Wait() // so that the order is known
+			w.store.Finish() // so that the order is known
 			ended = append(ended, id)
 		}
 		page, err := w.store.List(ctx, "app", channel, "", "", 500)
@@ -122,7 +122,7 @@ func TestEndedCommandsExpire(t *testing.T) {
 		id := w.create(func(n *New) { n.IdempotencyKey = fmt.Sprint(i); n.TTL = time.Minute })
 		w.claim(id, true, "a")
 		w.answer(id, "a", Succeeded, "1")
-		w.store.Wait()
+		w.store.Finish()
 	}
 	commands := 0
 	for _, key := range w.rdb.Keys(context.Background(), "*").Val() {

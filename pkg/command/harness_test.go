@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"fleetwire/pkg/apps"
+	"fleetwire/pkg/deadline"
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/redisconn/redistest"
 	"fleetwire/pkg/rediskeys"
@@ -26,7 +27,7 @@ local now = tonumber(redis.call('GET', KEYS[7] .. ':clock'))
 local micros = now * 1000
 `
 
-var byTestClock = newScripts(testClock)
+var byTestClock = newScripts(testClock + deadline.Lua)
 
 // world is a Store on a Redis of its own, whose clock the test moves.
 type world struct {
@@ -52,7 +53,7 @@ func newWorld(t testing.TB, rdb *redis.Client) *world {
 	w := &world{t: t, rdb: rdb}
 	w.store = NewStore(Options{Redis: rdb, Keys: w.keys, Apps: apps.NewStore(dir), Log: slog.New(slog.DiscardHandler)})
 	w.store.scripts = byTestClock
-	t.Cleanup(w.store.Wait)
+	t.Cleanup(w.store.Finish)
 	w.key, _ = dir.Key("sk_a")
 	w.pass(begin)
 	return w
@@ -129,6 +130,16 @@ func (w *world) claim(id string, confirms bool, peers ...string) *Claim {
 		for i, p := range peers {
 			for _, h := range w.claim("", confirms, p).HandedOver {
 				h.Peer = i
+				c.HandedOver = append(c.HandedOver, h)
+			}
+		}
+		return c
+	}
+	const atOnce = 120 // as nodes do
+	if id != "" && len(peers) > atOnce {
+		for at := 0; at < len(peers); at += atOnce {
+			for _, h := range w.claim(id, confirms, peers[at:min(at+atOnce, len(peers))]...).HandedOver {
+				h.Peer += at
 				c.HandedOver = append(c.HandedOver, h)
 			}
 		}

@@ -83,7 +83,7 @@ func (s *Store) Answers(ctx context.Context, app, id string, status Status, afte
 		if err != nil {
 			return AnswersPage{}, err
 		}
-		answers, err := parseAnswers(r.list(1))
+		answers, err := parseAnswers(r.list(0))
 		if err != nil {
 			return AnswersPage{}, fmt.Errorf("command %s: %w", id, err)
 		}
@@ -94,7 +94,7 @@ func (s *Store) Answers(ctx context.Context, app, id string, status Status, afte
 			}
 			page.Answers, size = append(page.Answers, a), size+a.size()
 		}
-		page.Next = r.text(2)
+		page.Next = r.text(1)
 		if page.Next == "" || len(page.Answers) >= limit || size >= MaxPageBytes*9/10 {
 			break
 		}

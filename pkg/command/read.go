@@ -3,9 +3,12 @@ package command
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/redis/go-redis/v9"
 
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/redisconn"
@@ -38,6 +41,26 @@ func (s *Store) Read(ctx context.Context, app, id, wokenBy string) (*Command, er
 		return parseView(p.bucket, v)
 	}
 	return nil, fmt.Errorf("command %s: peers still fall due after %d runs", id, settleRuns)
+}
+
+// Channel is the channel of a command. It costs less than Read.
+func (s *Store) Channel(ctx context.Context, app, id string) (string, error) {
+	p, ok := placeOf(s.opt.Keys, app, id)
+	if !ok {
+		return "", ErrNotFound
+	}
+	fixed, err := s.opt.Redis.HGet(ctx, p.bucket.Command(p.local), "fixed").Result()
+	if errors.Is(err, redis.Nil) {
+		return "", ErrNotFound
+	}
+	if err != nil {
+		return "", err
+	}
+	var c Command
+	if err := c.parseFixed(fixed); err != nil {
+		return "", fmt.Errorf("command %s: %w", id, err)
+	}
+	return c.Channel, nil
 }
 
 // Cancel ends the command as cancelled. With ErrFinal it has ended before.

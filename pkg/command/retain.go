@@ -12,9 +12,8 @@ import (
 	"fleetwire/pkg/rediskeys"
 )
 
-// Bounds of a round trip that sees to the budget of ended commands.
+// How commands that have ended are counted.
 const (
-	retainTime  = 1500 * time.Millisecond
 	maxRetained = 100
 	// retainLater is how long commands that have ended wait for others, as no caller waits for
 	// that. One that goes alone costs Redis twenty times as much.
@@ -77,7 +76,7 @@ func (s *Store) retainSoon(hurry <-chan struct{}) {
 		if len(some) == 0 {
 			return
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), retainTime)
+		ctx, cancel := context.WithTimeout(context.Background(), tripTime)
 		if err := s.retainAll(ctx, some); err != nil {
 			s.complain(err)
 		}
@@ -89,7 +88,7 @@ func (s *Store) retainSoon(hurry <-chan struct{}) {
 // they do when another deadline there is over.
 func (s *Store) look(b rediskeys.Bucket) {
 	s.retaining.all.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), retainTime)
+		ctx, cancel := context.WithTimeout(context.Background(), tripTime)
 		defer cancel()
 		touch := deadline.Touch(s.opt.Keys, deadline.Set{Kind: deadline.Commands, Bucket: b})
 		_ = redisconn.Exec(ctx, s.opt.Redis, []*redisconn.Call{touch})
@@ -104,9 +103,9 @@ func (s *Store) complain(err error) {
 	}
 }
 
-// Wait waits until everything is done that calls have left to be done behind them. A
-// process that may be frozen calls it before it answers.
-func (s *Store) Wait() {
+// Finish does what calls have left to be done behind them. A process that may be frozen calls
+// it before it answers.
+func (s *Store) Finish() {
 	r := &s.retaining
 	r.mu.Lock()
 	if r.hurry != nil {

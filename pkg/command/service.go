@@ -16,8 +16,8 @@ import (
 	"fleetwire/pkg/rediskeys"
 )
 
-// stepTime bounds a round trip to Redis.
-const stepTime = 1500 * time.Millisecond
+// tripTime bounds a round trip to Redis.
+const tripTime = 1500 * time.Millisecond
 
 // Usage counts what channels and senders cost: usage.Recorder.
 type Usage interface {
@@ -33,8 +33,8 @@ type ServiceOptions struct {
 	// Up says whether Redis is there; nil: it is tried.
 	Up    func() bool
 	Usage Usage // nil: no usage is counted
-	// Observe is called with the outcome of each command that is to be created: "ok" or its
-	// error code; nil: it is not observed.
+	// Observe is called with the outcome of each command that is to be created: the status
+	// with which it is answered, or its error code; nil: it is not observed.
 	Observe func(result string)
 	Log     *slog.Logger
 	Now     func() time.Time // nil: time.Now
@@ -73,7 +73,7 @@ func (s *Service) Create(ctx context.Context, n New, wait time.Duration) (*Comma
 	if refusal != nil {
 		s.opt.Observe(string(refusal.Code))
 	} else {
-		s.opt.Observe("ok")
+		s.opt.Observe(string(c.Status))
 	}
 	return c, refusal
 }
@@ -95,7 +95,7 @@ func (s *Service) create(ctx context.Context, n New, wait time.Duration) (*Comma
 			n.WokenBy = s.opt.Waits.Process()
 		}
 	}
-	step, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTime)
+	step, cancel := context.WithTimeout(context.WithoutCancel(ctx), tripTime)
 	id, repeated, err := s.opt.Store.Create(step, n)
 	cancel()
 	if err != nil || repeated {
@@ -125,7 +125,7 @@ func (s *Service) instead(ctx context.Context, n *New, wait time.Duration, count
 	if refusal.Code != protocol.OverMessageQuota {
 		return nil, refusal
 	}
-	step, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTime)
+	step, cancel := context.WithTimeout(context.WithoutCancel(ctx), tripTime)
 	defer cancel()
 	id, err := s.opt.Store.repeats(step, n)
 	if err != nil || id == "" {
@@ -145,7 +145,7 @@ func (s *Service) admit(ctx context.Context, n *New) (quota.Counter, *Refusal) {
 		b := quota.RESTBucket(s.opt.Keys, key)
 		bucket = &b
 	}
-	step, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTime)
+	step, cancel := context.WithTimeout(context.WithoutCancel(ctx), tripTime)
 	defer cancel()
 	next, err := quota.Admit(step, s.opt.Redis, counter, bucket)
 	switch {
@@ -169,7 +169,7 @@ func (s *Service) giveBack(ctx context.Context, counter quota.Counter, err error
 	if err != nil && unexpected(err) != nil && !redisconn.Undone(err) {
 		return
 	}
-	step, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTime)
+	step, cancel := context.WithTimeout(context.WithoutCancel(ctx), tripTime)
 	defer cancel()
 	if err := counter.GiveBack(step, s.opt.Redis); err != nil {
 		s.opt.Log.Warn("a message is counted that was not sent", "err", err)
@@ -243,9 +243,16 @@ func (s *Service) begin(ctx context.Context, key *apps.Key, id string, wait time
 	return c, waiting, nil
 }
 
+// Channel is Store.Channel.
+func (s *Service) Channel(ctx context.Context, app, id string) (string, error) {
+	step, cancel := context.WithTimeout(context.WithoutCancel(ctx), tripTime)
+	defer cancel()
+	return s.opt.Store.Channel(step, app, id)
+}
+
 // Read is the command as it is now.
 func (s *Service) Read(ctx context.Context, app, id string) (*Command, error) {
-	step, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTime)
+	step, cancel := context.WithTimeout(context.WithoutCancel(ctx), tripTime)
 	defer cancel()
 	return s.opt.Store.Read(step, app, id, "")
 }

@@ -1,5 +1,5 @@
 -- What all scripts of commands share: how a command is kept, and how it changes.
--- clock.lua stands before this. An id here is that of the command without the part
+-- deadline.lua and clock.lua stand before this. An id here is that of the command without the part
 -- that names the bucket.
 -- KEYS of every script: what the names of the bucket's keys begin with, in this order,
 -- and [7] the bucket's deadlines.

@@ -3,10 +3,13 @@ package command
 import (
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"fleetwire/pkg/protocol"
 )
 
 // The way that most commands go.
@@ -214,4 +217,18 @@ func TestForeignAnswers(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Each state that an answer can give is one of a peer, and the other way round, but for those
+// that Redis alone decides.
+func TestAnswersGiveStatesOfPeers(t *testing.T) {
+	var given []Status
+	for _, s := range OfPeers {
+		if s != Sent && s != TimedOut {
+			given = append(given, s)
+		}
+	}
+	if fmt.Sprint(given) != fmt.Sprint(protocol.AnswerStatuses) {
+		t.Errorf("answers give %v, and peers have %v", protocol.AnswerStatuses, given)
+	}
 }

@@ -51,7 +51,7 @@ var (
 	//go:embed retain.lua
 	retainLua string
 
-	retainScript = redis.NewScript(retainLua)
+	retainScript = redis.NewScript(deadline.Lua + clockLua + retainLua)
 )
 
 // Errors of a Store. Any other means that Redis did not do it, or did not say
@@ -64,14 +64,15 @@ var (
 	ErrFinal    = errors.New("the command has ended")
 )
 
-// scripts are all scripts, by one clock.
+// scripts are all scripts, by one clock: that is Lua which stands before state.lua, deadline.Lua
+// included.
 type scripts struct {
 	create, claim, answer, end, takeBack, read, answers, list, forget, tell, pace *redis.Script
 }
 
 func newScripts(clock string) *scripts {
 	script := func(parts ...string) *redis.Script {
-		text := clock + deadline.Lua + stateLua
+		text := clock + stateLua
 		for _, part := range parts {
 			text += part
 		}
@@ -83,7 +84,7 @@ func newScripts(clock string) *scripts {
 	}
 }
 
-var byRedisClock = newScripts(clockLua)
+var byRedisClock = newScripts(deadline.Lua + clockLua)
 
 // Options set a Store up.
 type Options struct {

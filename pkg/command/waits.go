@@ -234,11 +234,8 @@ func (o *Wait) Until(ctx context.Context, most time.Duration, was *Command) (*Co
 	return was, nil
 }
 
-// readTime bounds the last reading of a request whose time is over.
-const readTime = 1500 * time.Millisecond
-
 func (o *Wait) read(ctx context.Context) (*Command, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tripTime)
 	defer cancel()
 	return o.waits.look(ctx, o)
 }

@@ -24,7 +24,7 @@ const (
 
 // Lua has the functions that an owner's script calls, for it to begin with:
 //
-//	due_time()                → Redis's clock, in ms
+//	due_time(), due_micros()  → Redis's clock, in ms and in µs
 //	due_set(key, id, at)      sets or moves the deadline of id, to a time of due_time
 //	due_clear(key, id)        drops it, if there is one
 //	due_passed(key, id, now)  → whether id has a deadline that is over

@@ -1,11 +1,12 @@
 -- What is due in a bucket, for scripts to begin with. key is what rediskeys.Bucket.Due
 -- names, and lies in the slot of the script. Times are in ms since 1970.
 
--- due_time is Redis's clock.
-local function due_time()
+-- due_micros is Redis's clock, in µs since 1970; due_time the same in ms.
+local function due_micros()
   local t = redis.call('TIME')
-  return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+  return t[1] * 1000000 + t[2]
 end
+local function due_time() return math.floor(due_micros() / 1000) end
 
 -- due_set sets or moves the deadline of id. A Touch goes before the script.
 local function due_set(key, id, at)

@@ -34,6 +34,16 @@ func (m *Metrics) CountRequests() func(route, method string, status int, took ti
 	}
 }
 
+// CountCommands adds the metric of the commands that a control plane is asked for, and returns
+// what counts one by its result. It may be called once.
+func (m *Metrics) CountCommands() func(result string) {
+	total := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "fleetwire_commands_total", Help: "Commands that REST requests asked for, by result: the command's status when the request was answered, or an error code.",
+	}, []string{"result"})
+	m.registry.MustRegister(total)
+	return func(result string) { total.WithLabelValues(result).Inc() }
+}
+
 var methods = []string{http.MethodGet, http.MethodPost, http.MethodDelete, http.MethodHead, http.MethodPut, http.MethodPatch, http.MethodOptions}
 
 func methodLabel(method string) string {

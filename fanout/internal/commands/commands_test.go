@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"fleetwire/fanout/internal/hub"
 	"fleetwire/pkg/command"
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/protocol"
@@ -238,6 +239,36 @@ func TestRestored(t *testing.T) {
 		time.Sleep(lookAgain)
 		w.did("look c", "claim  for a")
 		a.has("one")
+	})
+}
+
+// It goes on where Redis did not answer.
+func TestRestoredGoesOn(t *testing.T) {
+	inBubble(t, func(w *world) {
+		a := w.device("a", false)
+		for i := range maxLooks {
+			if err := w.hub.Subscribe(a, "app", fmt.Sprint("c", i), hub.Options{}, func(error) {}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.awayAt = maxLooks + 1
+		w.d.Restored()
+		looks := func() int {
+			synctest.Wait()
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			n := len(w.calls)
+			w.calls = nil
+			return n
+		}
+		if n := looks(); n != maxLooks+1 {
+			t.Errorf("%d channels are looked at until Redis is away", n)
+		}
+		w.set(false)
+		time.Sleep(lookAgain)
+		if n := looks(); n != 1 {
+			t.Errorf("%d channels are looked at when it is back, want the last alone", n)
+		}
 	})
 }
 

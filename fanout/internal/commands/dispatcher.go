@@ -90,9 +90,11 @@ type Dispatcher struct {
 	takeBacks []takeBack
 	cancelled []envelope.Delivery
 	lookAll   bool
+	// everywhere are channels of which is yet to be found out whether commands wait there.
+	everywhere []hub.ChannelName
 	// Redis did not answer these; they wait for the next tick.
 	notTaken []takeBack
-	again    bool // lookAll
+	again    bool // everywhere
 
 	dirty []Receiver // have to be flushed
 }

@@ -36,6 +36,7 @@ type world struct {
 
 	mu      sync.Mutex
 	away    bool
+	awayAt  int                                           // the call from which on it is, until set; 0: none
 	calls   []string                                      // of the store
 	waiting []string                                      // ids of commands that wait, of any channel
 	held    map[string]bool                               // "id peer" that StillHeld says of
@@ -78,7 +79,7 @@ func (w *world) did(want ...string) {
 
 func (w *world) note(format string, args ...any) error {
 	w.calls = append(w.calls, fmt.Sprintf(format, args...))
-	if w.away {
+	if w.away || w.awayAt > 0 && len(w.calls) >= w.awayAt {
 		return errAway
 	}
 	return nil
@@ -86,7 +87,7 @@ func (w *world) note(format string, args ...any) error {
 
 func (w *world) set(away bool) {
 	w.mu.Lock()
-	w.away = away
+	w.away, w.awayAt = away, 0
 	w.mu.Unlock()
 }
 

@@ -42,7 +42,7 @@ func TestReconnectsAroundTheEndOfTTLs(t *testing.T) {
 	key, _ := directory.Key("sk_a")
 	rdb := redistest.Start(t).Client()
 	store := command.NewStore(command.Options{Redis: rdb, Apps: apps.NewStore(directory), Log: slog.New(slog.DiscardHandler)})
-	t.Cleanup(store.Wait)
+	t.Cleanup(store.Finish)
 	nodes := []*world{node(t, store, "n1"), node(t, store, "n2")}
 	var made sync.Mutex // devices are made one after the other
 	var done atomic.Int64

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"fleetwire/fanout/internal/conn"
+	"fleetwire/fanout/internal/hub"
 	"fleetwire/pkg/batch"
 	"fleetwire/pkg/command"
 	"fleetwire/pkg/envelope"
@@ -16,7 +17,7 @@ type takeBack struct {
 }
 
 func (d *Dispatcher) hasWork() bool {
-	return len(d.looks)+len(d.claims)+len(d.takeBacks)+len(d.cancelled) > 0 || d.lookAll
+	return len(d.looks)+len(d.claims)+len(d.takeBacks)+len(d.cancelled) > 0 || d.lookAll || len(d.everywhere) > 0 && !d.again
 }
 
 // trips asks Redis for some of what there is to ask.
@@ -27,8 +28,12 @@ func (d *Dispatcher) trips(ctx context.Context) {
 		d.takeAllBack(ctx)
 	}
 	if d.lookAll {
-		d.lookAll = false
-		d.lookEverywhere(ctx)
+		d.lookAll, d.again, d.everywhere = false, false, d.opt.Subscribers.Channels()
+	}
+	if !d.again {
+		if some := batch.Take(&d.everywhere, maxLooks); len(some) > 0 {
+			d.lookIn(ctx, some)
+		}
 	}
 	if looks := batch.Take(&d.looks, maxLooks); len(looks) > 0 {
 		d.lookFor(ctx, looks)
@@ -83,27 +88,23 @@ func (d *Dispatcher) lookFor(ctx context.Context, lines []*line) {
 	}
 }
 
-// lookEverywhere has all subscribers claim what waits for them.
-func (d *Dispatcher) lookEverywhere(ctx context.Context) {
-	channels := d.opt.Subscribers.Channels()
-	for len(channels) > 0 {
-		n := min(len(channels), maxLooks)
-		queues := make([]command.Queue, n)
-		for i, c := range channels[:n] {
-			queues[i] = command.Queue{App: c.App, Channel: c.Name}
+// lookIn has the subscribers of channels claim what waits for them. If Redis does not say, it
+// is asked for these again at the next tick, before the others.
+func (d *Dispatcher) lookIn(ctx context.Context, channels []hub.ChannelName) {
+	queues := make([]command.Queue, len(channels))
+	for i, c := range channels {
+		queues[i] = command.Queue{App: c.App, Channel: c.Name}
+	}
+	wait, err := d.opt.Store.AnyWait(ctx, queues)
+	if err != nil {
+		d.opt.Log.Warn("the node does not know whether commands wait for its subscribers, it tries again", "err", err)
+		d.everywhere, d.again = append(channels, d.everywhere...), true
+		return
+	}
+	for i, c := range channels {
+		if wait[i] {
+			d.haveClaim(c.App, c.Name)
 		}
-		wait, err := d.opt.Store.AnyWait(ctx, queues)
-		if err != nil {
-			d.opt.Log.Warn("the node does not know whether commands wait for its subscribers, it tries again", "err", err)
-			d.again = true
-			return
-		}
-		for i, c := range channels[:n] {
-			if wait[i] {
-				d.haveClaim(c.App, c.Name)
-			}
-		}
-		channels = channels[n:]
 	}
 }
 
@@ -145,7 +146,7 @@ func (d *Dispatcher) takeAllBack(ctx context.Context) {
 // tick sees to what waits for time to pass.
 func (d *Dispatcher) tick(ctx context.Context) {
 	d.takeBacks, d.notTaken = append(d.takeBacks, d.notTaken...), nil
-	d.lookAll, d.again = d.lookAll || d.again, false
+	d.again = false
 	blocked := map[string][]*line{}
 	for _, l := range d.lines {
 		switch {

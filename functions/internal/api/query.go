@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/base64"
 	"maps"
 	"net/url"
 	"slices"
@@ -46,4 +47,30 @@ func ReadLimit(values url.Values, usual, most int) (int, error) {
 			Quote(text), most)
 	}
 	return n, nil
+}
+
+// cursorEncoding survives a URL's query unescaped.
+var cursorEncoding = base64.RawURLEncoding.Strict()
+
+// Cursor is the cursor of a page behind the entry with that name: a peer's id, or other
+// printable ASCII.
+func Cursor(last string) string { return cursorEncoding.EncodeToString([]byte(last)) }
+
+// ReadCursor reads what a page begins behind; "": it is the first.
+func ReadCursor(values url.Values) (after string, err error) {
+	cursor := values.Get("cursor")
+	if cursor == "" {
+		return "", nil
+	}
+	last, err := cursorEncoding.DecodeString(cursor)
+	if err != nil || !protocol.ValidPeerID(string(last)) {
+		return "", WrongCursor()
+	}
+	return string(last), nil
+}
+
+// WrongCursor is the answer to a cursor that no page has given.
+func WrongCursor() error {
+	return protocol.Errorf(protocol.InvalidRequest,
+		"invalid cursor: repeat the cursor of the page before exactly as it came, or leave it out to begin at the top")
 }

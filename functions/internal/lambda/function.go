@@ -74,7 +74,7 @@ func run(all []func()) {
 func (s Services) Commands() *command.Service {
 	store := command.NewStore(command.Options{Redis: s.Redis, Keys: s.Keys, Apps: s.API.Apps, Log: s.log})
 	waits := command.NewWaits(store, s.Redis, s.log)
-	s.hooks.answered = append(s.hooks.answered, store.Wait)
+	s.hooks.answered = append(s.hooks.answered, store.Finish)
 	s.hooks.replaced = append(s.hooks.replaced, waits.Close)
 	return command.NewService(command.ServiceOptions{
 		Store: store, Waits: waits, Redis: s.Redis, Keys: s.Keys, Usage: s.usage, Log: s.log, Now: time.Now,
