@@ -96,16 +96,22 @@ func (n *node) connections() (all []Came) {
 
 // connect begins a connection, and returns how to end it.
 func (n *node) connect(peer, metadata string) (end func(code int, reason Reason)) {
+	_, end = n.begin(peer, metadata)
+	return end
+}
+
+// begin is connect that returns the connection, too.
+func (n *node) begin(peer, metadata string) (c Came, end func(code int, reason Reason)) {
 	n.mu.Lock()
 	n.last++
-	c := Came{App: n.app, Peer: peer, Connection: n.last, Epoch: new(atomic.Uint64), Will: new(atomic.Pointer[Will])}
+	c = Came{App: n.app, Peer: peer, Connection: n.last, Epoch: new(atomic.Uint64), Will: new(atomic.Pointer[Will])}
 	if metadata != "" {
 		c.Metadata = []byte(metadata)
 	}
 	n.conns[c.Connection] = c
 	n.mu.Unlock()
 	n.Came(c)
-	return func(code int, reason Reason) {
+	return c, func(code int, reason Reason) {
 		n.mu.Lock()
 		delete(n.conns, c.Connection)
 		n.mu.Unlock()
