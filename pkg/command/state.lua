@@ -277,7 +277,7 @@ local function settle(c)
   end
   for i, peer in ipairs(peers) do
     -- A rollout stops at the first moment at which too many had failed.
-    if c.paced and i > 1 and due[2 * i] ~= due[2 * i - 2] then
+    if c.paced and i > 1 and math.ceil(due[2 * i]) ~= math.ceil(due[2 * i - 2]) then -- until_open lies before its ms
       conclude(c)
     end
     local r = parse(get(c, peer))
