@@ -33,6 +33,8 @@
 local life = 600 -- of [2], in seconds
 local function keep_batch(...)
   redis.call('HSET', KEYS[2], 'n', ARGV[1], ...)
+end
+local function expire_batch()
   redis.call('EXPIRE', KEYS[2], life)
 end
 local t = redis.call('TIME')
@@ -59,6 +61,7 @@ if ARGV[5] ~= '' then
   known = known and last >= tonumber(heard) and now < deadline + life * 500000
   if #ARGV == 7 or now > deadline or not known then
     keep_batch('void', ARGV[1])
+    expire_batch()
     return {known and 2 or 3, now}
   end
 end
@@ -98,10 +101,11 @@ end
 uncount(uncounted)
 if not all or uncounted > 0 or string.find(ARGV[6], 'exact', 1, true) then
   keep_batch('said', ARGV[1] .. ' ' .. table.concat(reply, ' ', 3))
-elseif last == 0 or ARGV[6] ~= '' then
-  keep_batch()
 else
-  redis.call('HSET', KEYS[2], 'n', ARGV[1])
+  keep_batch()
+end
+if last == 0 or ARGV[6] ~= '' then
+  expire_batch()
 end
 for _, more in ipairs(extra) do
   reply[#reply + 1] = more
