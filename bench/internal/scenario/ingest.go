@@ -79,10 +79,16 @@ func (t *trial) newFleet(devices, parts int) (*fleet, error) {
 // eventsOf is the channel that a device of a site publishes to, or the pattern that
 // means all of them.
 func (t *trial) eventsOf(site int, device string) string {
+	separator := "/"
 	if _, bare := t.system.Dialect.(wire.Centrifugo); bare {
 		device = "all" // it has no wildcards: the devices share a channel
+		separator = ":"
 	}
-	return fmt.Sprintf("sites/site-%04d/%s/events", site, device)
+	name := fmt.Sprintf("sites/site-%04d/%s/events", site, device)
+	if t.remembering != "" {
+		name = t.remembering + separator + name
+	}
+	return name
 }
 
 // publish sends the nth message: the devices take turns.
@@ -106,6 +112,15 @@ func (f *fleet) due(n int) []int64 {
 }
 
 func (z size) ingest(t *trial) error { return z.saturate(t, 1, window) }
+
+// remember is ingest into channels that remember, as systems are configured for names that
+// begin so.
+func (z size) remember(prefix string) func(*trial) error {
+	return func(t *trial) error {
+		t.remembering = prefix
+		return z.saturate(t, 1, window)
+	}
+}
 
 func (z size) flood(t *trial) error { return z.saturate(t, 1, unbounded) }
 

@@ -112,6 +112,8 @@ func All(small bool, devices int) []Scenario {
 		{"burst", "5,000 messages a second offered to 1,000 subscribers, for 2 s", fastPeers, one(z.few + 1), z.burstAt(z.burstRate)},
 		{"burst-10k", "10,000 messages a second offered to 1,000 subscribers, for 2 s", fastPeers, one(z.few + 1), z.burstAt(2 * z.burstRate)},
 		{"ingest", "1,000 devices publish as fast as they are heard, at most 8,192 messages under way, to one wildcard", withEmbedded(peers), one(z.devices + 1), z.ingest},
+		{"ingest-last", "ingest into channels that remember one message", []string{system.Fleetwire, system.Centrifugo}, one(z.devices + 1), z.remember(system.Last)},
+		{"ingest-history", "ingest into channels that remember 100 messages", []string{system.Fleetwire, system.Centrifugo}, one(z.devices + 1), z.remember(system.Remembered)},
 		{"ingest-nodes", "the same with the devices on one node and the ingester on another", clusters, one(z.devices + 1), z.ingest},
 		{"ingest-flood", "1,000 devices publish as fast as their sockets take it to one wildcard", fastPeers, one(z.devices + 1), z.flood},
 		{"ingest-10k", "1,000 devices publish 10,000 messages a second to one wildcard", withEmbedded(peers), one(z.devices + 1), z.steadyIngest},

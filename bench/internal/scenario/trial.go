@@ -35,6 +35,8 @@ type trial struct {
 	system *system.System
 	result *report.System
 	pool   *load.Pool
+
+	remembering string // what the names of channels begin with; "": they remember nothing
 }
 
 func (t *trial) metric(name, unit string, value float64) { t.result.Add(t.rep, name, unit, value) }

@@ -52,6 +52,13 @@ func NewEnv(dir string) (*Env, error) {
 	return e, os.WriteFile(e.apps, document, 0o600)
 }
 
+// Channels whose names begin with Last or Remembered, and a slash, remember one message or
+// 100. With Centrifugo these are namespaces.
+const (
+	Last       = "last"
+	Remembered = "remembered"
+)
+
 func appsDocument() []byte {
 	const plenty = 1_000_000_000
 	app := func(name string, limits map[string]any, actions ...string) map[string]any {
@@ -66,7 +73,10 @@ func appsDocument() []byte {
 		"connectionMessagesPerSec": plenty, "connectionMessagesBurst": plenty,
 		"connectsPerAddressPerMin": plenty, "restPerSec": plenty, "restBurst": plenty,
 	}, "publish", "subscribe", "send") // the other systems have no presence either
-	bench["history"] = []any{map[string]any{"pattern": "remembered/**", "size": 100, "ttlSec": 3600}}
+	bench["history"] = []any{
+		map[string]any{"pattern": Last + "/**", "size": 1, "ttlSec": 3600},
+		map[string]any{"pattern": Remembered + "/**", "size": 100, "ttlSec": 3600},
+	}
 	document, err := json.Marshal(map[string]any{"apps": []any{
 		bench,
 		app("hostile", map[string]any{"connectsPerAddressPerMin": plenty}, "publish", "subscribe", "presence", "send"),

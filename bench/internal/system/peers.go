@@ -85,7 +85,10 @@ func centrifugoConfig(address, redis string) []byte {
 			"token":         object{"hmac_secret_key": centrifugoTokenKey},
 			"ping_interval": "24h", "pong_timeout": "-1s",
 		},
-		"channel":     object{"without_namespace": object{"allow_subscribe_for_client": true, "allow_publish_for_client": true}},
+		"channel": object{
+			"without_namespace": object{"allow_subscribe_for_client": true, "allow_publish_for_client": true},
+			"namespaces":        []any{namespace(Last, 1), namespace(Remembered, 100)},
+		},
 		"http_api":    object{"key": centrifugoAPIKey},
 		"health":      object{"enabled": true},
 		"usage_stats": object{"disabled": true},
@@ -94,6 +97,13 @@ func centrifugoConfig(address, redis string) []byte {
 		panic(err) // strings and numbers
 	}
 	return text
+}
+
+func namespace(name string, size int) map[string]any {
+	return map[string]any{
+		"name": name, "history_size": size, "history_ttl": "1h",
+		"allow_subscribe_for_client": true, "allow_publish_for_client": true,
+	}
 }
 
 func (e *Env) startMosquitto(s *System) error {
