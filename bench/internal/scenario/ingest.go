@@ -115,10 +115,10 @@ func (z size) ingest(t *trial) error { return z.saturate(t, 1, window) }
 
 // remember is ingest into channels that remember, as systems are configured for names that
 // begin so.
-func (z size) remember(prefix string) func(*trial) error {
+func remember(prefix string, ingest func(*trial) error) func(*trial) error {
 	return func(t *trial) error {
 		t.remembering = prefix
-		return z.saturate(t, 1, window)
+		return ingest(t)
 	}
 }
 
