@@ -59,7 +59,8 @@ func TestRefresh(t *testing.T) {
 		if at := time.Since(f.begin) - 899_100*time.Millisecond; (at - (10*time.Hour - refreshLead/2)).Abs() > 2*time.Second {
 			t.Errorf("exchanged again after %v", at)
 		}
-		// A lost connection is made again with the token of now.
+		// A lost connection is made again with the token of now, once the client has it.
+		synctest.Wait()
 		_ = p.Close()
 		if p = f.accept(); p.bearer != "token-3" {
 			t.Errorf("connected with %s, want token-3", p.bearer)
