@@ -31,11 +31,11 @@
 -- send says. All that may be missing of a batch that is sent again: then all was
 -- published.
 local life = 600 -- of [2], in seconds
-local function keep_batch(...)
+local function keep_batch(expires, ...)
   redis.call('HSET', KEYS[2], 'n', ARGV[1], ...)
-end
-local function expire_batch()
-  redis.call('EXPIRE', KEYS[2], life)
+  if expires then
+    redis.call('EXPIRE', KEYS[2], life)
+  end
 end
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
@@ -60,8 +60,7 @@ if ARGV[5] ~= '' then
   local known = type(info) == 'string' and string.match(info, 'run_id:(%x+)') == run
   known = known and last >= tonumber(heard) and now < deadline + life * 500000
   if #ARGV == 7 or now > deadline or not known then
-    keep_batch('void', ARGV[1])
-    expire_batch()
+    keep_batch(true, 'void', ARGV[1])
     return {known and 2 or 3, now}
   end
 end
@@ -74,10 +73,9 @@ if ARGV[7] ~= '' then
   rates, n = string.match(ARGV[7], '^(%d+) (%d+)$')
   rates, n = tonumber(rates), tonumber(n)
 end
-local at, limited, refused = hold_rates(8, rates, now, reply)
-n = n or (#ARGV - at + 1) / 2
-local room = count_messages(n - refused)
-local all, before, uncounted, extra = room == n, #reply, 0, {}
+local at, limited, room
+at, n, limited, room = admit(8, rates, n, now, reply)
+local all, before, uncounted, extra = room == n, #reply, 0, nil
 if ARGV[7] ~= '' then
   uncounted, extra = send(at, 3 + rates, n, limited, room, now, reply)
   all = false
@@ -98,16 +96,19 @@ else
     at = at + 2
   end
 end
-uncount(uncounted)
-if not all or uncounted > 0 or string.find(ARGV[6], 'exact', 1, true) then
-  keep_batch('said', ARGV[1] .. ' ' .. table.concat(reply, ' ', 3))
+if uncounted > 0 then
+  redis.call('DECRBY', KEYS[1], uncounted)
+  all = false
+end
+local expires = last == 0 or ARGV[6] ~= ''
+if not all or ARGV[6] ~= '' and string.find(ARGV[6], 'exact', 1, true) then
+  keep_batch(expires, 'said', ARGV[1] .. ' ' .. table.concat(reply, ' ', 3))
 else
-  keep_batch()
+  keep_batch(expires)
 end
-if last == 0 or ARGV[6] ~= '' then
-  expire_batch()
-end
-for _, more in ipairs(extra) do
-  reply[#reply + 1] = more
+if extra then
+  for _, more in ipairs(extra) do
+    reply[#reply + 1] = more
+  end
 end
 return reply
