@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
-	"go.uber.org/goleak"
 
 	"fleetwire/pkg/program"
 	"fleetwire/pkg/redisconn/redistest"
@@ -39,7 +38,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	goleak.VerifyTestMain(m)
+	redistest.VerifyTestMain(m)
 }
 
 // One clear line that names the flag, for all that can be wrong at the start.

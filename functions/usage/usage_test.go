@@ -9,8 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"fleetwire/functions/internal/apitest"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/channel"
@@ -20,7 +18,7 @@ import (
 	"fleetwire/pkg/usage"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { redistest.VerifyTestMain(m) }
 
 var _ Reader = (*usage.Reader)(nil)
 

@@ -8,13 +8,12 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
 
 	"fleetwire/pkg/embedded"
 	"fleetwire/pkg/redisconn/redistest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { redistest.VerifyTestMain(m) }
 
 // patience is only waited out by a test that fails.
 const patience = 10 * time.Second

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
 
 	"fleetwire/pkg/embedded"
 	"fleetwire/pkg/redisconn/redistest"
@@ -19,7 +18,7 @@ import (
 // out by a test that fails.
 const patience = 10 * time.Second
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { redistest.VerifyTestMain(m) }
 
 // keys name what the tests have in Redis.
 var keys rediskeys.Namespace

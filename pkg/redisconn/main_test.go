@@ -1,9 +1,9 @@
-package redisconn
+package redisconn_test
 
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"fleetwire/pkg/redisconn/redistest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { redistest.VerifyTestMain(m) }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
 
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
@@ -21,7 +20,7 @@ import (
 	"fleetwire/pkg/rediskeys"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { redistest.VerifyTestMain(m) }
 
 var keys rediskeys.Namespace
 

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
 
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/protocol"
@@ -17,7 +16,7 @@ import (
 	"fleetwire/pkg/rediskeys"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { redistest.VerifyTestMain(m) }
 
 var app = &apps.App{ID: "app"}
 

@@ -13,17 +13,16 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"fleetwire/fanout/internal/conn"
 	"fleetwire/fanout/internal/hub"
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/command"
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/protocol"
+	"fleetwire/pkg/redisconn/redistest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { redistest.VerifyTestMain(m) }
 
 var errAway = errors.New("redis is away")
 

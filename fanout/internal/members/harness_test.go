@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
 
 	"fleetwire/pkg/presence"
 	"fleetwire/pkg/redisconn"
@@ -20,7 +19,7 @@ import (
 	"fleetwire/pkg/registry"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { redistest.VerifyTestMain(m) }
 
 // keys name what the tests have in Redis.
 var keys rediskeys.Namespace

@@ -6,13 +6,12 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
 
 	"fleetwire/fanout/internal/receiver/receivertest"
 	"fleetwire/pkg/redisconn/redistest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { redistest.VerifyTestMain(m) }
 
 func TestConformance(t *testing.T) {
 	t.Run("redis", func(t *testing.T) {

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
 
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/envelope"
@@ -24,7 +23,7 @@ import (
 	"fleetwire/pkg/rediskeys"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { redistest.VerifyTestMain(m) }
 
 // behindProxy is a Sender whose way to a real Redis can be cut and held.
 type behindProxy struct {
