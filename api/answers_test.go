@@ -105,7 +105,7 @@ func (backend) Top(_ context.Context, _ string, _ usage.Kind, _ *channel.Pattern
 	return page, nil
 }
 
-// What is remembered.
+// A channel's memory: its position and messages.
 var (
 	position   = protocol.Position{Epoch: "6Hq2x0vW", Offset: 42}
 	remembered = []history.Message{{Offset: 42, At: 1767222000123, From: "camera-001", Data: []byte(`{"on":true}`)}}

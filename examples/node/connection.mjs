@@ -81,7 +81,7 @@ function session(token, take) {
   });
 }
 
-// What to do when a connection has ended.
+// The state that decides how long to wait when a connection has ended.
 const backoff = { failures: 0, refused: false, expired: false };
 
 // Random, so that not everyone who lost a node comes back at once; 1 s, doubled to 60 s.

@@ -57,7 +57,7 @@
 //
 // # Your functions
 //
-// All functions that a program hands to a Client (handlers, OnState, OnError) are
+// All functions that a program hands to a Client (handlers, OnState, OnError, OnGap) are
 // called on one goroutine of the Client's own, one after the other, messages in
 // the order in which they came. (HandleCommands has a goroutine for each handler.)
 // They may call any method of the Client. A slow

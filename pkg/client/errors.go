@@ -25,7 +25,8 @@ var (
 	ErrNotConnected = errors.New("client: not connected")
 
 	// ErrTooLarge: the frame would be over the service's bound (64 KiB, protocol
-	// §4.2), or the request's body (32 KiB, and 128 KiB to mint, §5). Nothing was sent.
+	// §4.2), the data of a will or an answer over 4 KiB, or the request's body over its
+	// bound (32 KiB, 128 KiB to mint, 256 KiB to publish many, §5). Nothing was sent.
 	ErrTooLarge = errors.New("client: too large")
 )
 

@@ -34,8 +34,8 @@ type Options struct {
 	OnState func(Change)
 
 	// OnError hears of refusals that no call returns:
-	// a message of PublishNoAck, or the renewal of a subscription after a reconnect
-	// (which is tried again on the next connection). These are logged as well.
+	// a message of PublishNoAck, or the renewal of a subscription or of the will after a
+	// reconnect (which is tried again on the next connection). These are logged as well.
 	OnError func(error)
 
 	// OnGap hears where messages of a channel that remembers (protocol §9) did not come to

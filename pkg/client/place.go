@@ -86,8 +86,8 @@ func (s *subscription) placed(l *link, a ack) (gap *Gap) {
 		p.at = &after
 		return nil
 	}
-	// What is still there follows, if anything is. If the connection ends before it came,
-	// it is in the gap, too.
+	// The messages that are still remembered follow, if there are any. If the connection ends
+	// before they come, they are in the gap, too.
 	p.at = a.at
 	if owed > 0 && unchanged {
 		return nil // fewer were there than were asked for

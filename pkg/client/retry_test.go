@@ -212,7 +212,7 @@ func TestCommandWaits(t *testing.T) {
 	})
 }
 
-// What is no list of the service's is an error, after what came before it.
+// A page that is no list of the service's is an error, after the entries of earlier pages.
 func TestListsOfOthers(t *testing.T) {
 	for _, body := range []string{`{}`, `[]`, `{"peers":1,"cursor":null}`, `{"peers":[{"peerId":1}],"cursor":null}`, `{"peers":[],"cursor":1}`, `{"peers":[{"lastSeenAt":"now"}],"cursor":null}`} {
 		backend := answered(t, func(n int, _ string, asked map[string]any) (*http.Response, error) {

@@ -97,7 +97,7 @@ func TestWillRefused(t *testing.T) {
 	})
 }
 
-// What cannot be a will is refused without asking.
+// The client refuses an invalid will without asking the service.
 func TestWillThatCannotBe(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fake) {
 		c := f.client()

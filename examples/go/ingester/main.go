@@ -79,7 +79,7 @@ func run(ctx context.Context, channel, path string) error {
 		Token: service.Tokens(client.TokenRequest{Peer: "ingester", Channels: []string{channel}, Permissions: []string{"subscribe"}}),
 		OnGap: func(g client.Gap) {
 			fmt.Printf("{\"event\":\"gap\",\"after\":%d,\"until\":%d}\n", g.After.Offset, g.Until.Offset)
-			// What is still remembered follows; the file says that something is missing.
+			// The line without data marks the gap. The messages that are still remembered follow.
 			store(record{Position: g.After})
 		},
 		QueueBytes: 64 << 20, // room for all that the channel remembers
