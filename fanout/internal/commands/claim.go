@@ -103,7 +103,7 @@ func (d *Dispatcher) write(t *target, p *conn.Portion) {
 		return
 	}
 	if l != nil {
-		p.Written = func(all bool) { d.post(func() { d.written(l, all) }) }
+		p.Written = func(all bool) { d.events.Add(func() { d.written(l, all) }) }
 	}
 	if t.receiver.AppendPortion(p) {
 		d.dirty = append(d.dirty, t.receiver)

@@ -71,10 +71,9 @@ type Options struct {
 type Dispatcher struct {
 	opt     Options
 	answers *answers
-	wake    batch.Signal
+	events  *batch.Events // for Run's goroutine
 
 	mu       sync.Mutex
-	events   []func() // for Run's goroutine
 	identity string
 
 	unconfirmed atomic.Int64 // len(handed)
@@ -102,7 +101,7 @@ type Dispatcher struct {
 // NewDispatcher returns a Dispatcher.
 func NewDispatcher(opt Options) *Dispatcher {
 	d := &Dispatcher{
-		opt: opt, wake: batch.NewSignal(),
+		opt: opt, events: batch.NewEvents(),
 		lines: map[lineKey]*line{}, ofConnection: map[uint64][]*line{}, handed: map[handedKey]*line{},
 	}
 	d.answers = newAnswers(opt.Store, d.answered)
@@ -121,11 +120,11 @@ func (d *Dispatcher) SetIdentity(identity string) {
 func (d *Dispatcher) Deliver(delivery envelope.Delivery) {
 	switch delivery.Command.Stage {
 	case envelope.CommandCreated:
-		d.post(func() { d.created(&delivery) })
+		d.events.Add(func() { d.created(&delivery) })
 	case envelope.CommandTakenBack:
-		d.post(func() { d.takenBack(&delivery) })
+		d.events.Add(func() { d.takenBack(&delivery) })
 	case envelope.CommandCancelled:
-		d.post(func() { d.cancelled = append(d.cancelled, delivery) })
+		d.events.Add(func() { d.cancelled = append(d.cancelled, delivery) })
 	}
 }
 
@@ -133,16 +132,16 @@ func (d *Dispatcher) Deliver(delivery envelope.Delivery) {
 // written, or there is nothing, or Redis does not answer; not if the connection ends
 // before. It must not block.
 func (d *Dispatcher) Enter(r Receiver, app, channel string, confirms bool, done func()) {
-	d.post(func() { d.enter(r, lineKey{r.ID(), channel}, app, confirms, done) })
+	d.events.Add(func() { d.enter(r, lineKey{r.ID(), channel}, app, confirms, done) })
 }
 
 // Left says that a connection has ended. Its unconfirmed hand-overs are taken back.
 func (d *Dispatcher) Left(connection uint64) {
-	d.post(func() { d.left(connection) })
+	d.events.Add(func() { d.left(connection) })
 }
 
 // Restored says that deliveries may have been missed.
-func (d *Dispatcher) Restored() { d.post(func() { d.lookAll = true }) }
+func (d *Dispatcher) Restored() { d.events.Add(func() { d.lookAll = true }) }
 
 // Answer takes what a peer says of a command, and tells by. It never blocks.
 func (d *Dispatcher) Answer(a command.Answer, by Answerer) { d.answers.add(a, by) }
@@ -152,20 +151,13 @@ func (d *Dispatcher) answered(all []*answer) {
 	if d.unconfirmed.Load() == 0 {
 		return
 	}
-	d.post(func() {
+	d.events.Add(func() {
 		for _, a := range all {
 			if l := d.handed[handedKey{a.App, a.Peer, a.ID}]; l != nil && a.Err == nil {
 				d.free(l)
 			}
 		}
 	})
-}
-
-func (d *Dispatcher) post(event func()) {
-	d.mu.Lock()
-	d.events = append(d.events, event)
-	d.mu.Unlock()
-	d.wake.Set()
 }
 
 // Run hands over until ctx ends.
@@ -181,25 +173,13 @@ func (d *Dispatcher) Run(ctx context.Context) {
 			return
 		case <-tick.C:
 			d.tick(ctx)
-		case <-d.wake:
+		case <-d.events.Signal:
 		}
-		for d.takeEvents() || d.hasWork() {
+		for d.events.Run() || d.hasWork() {
 			if ctx.Err() != nil {
 				return
 			}
 			d.trips(ctx)
 		}
 	}
-}
-
-// takeEvents sees to what has come, and says whether anything has.
-func (d *Dispatcher) takeEvents() bool {
-	d.mu.Lock()
-	events := d.events
-	d.events = nil
-	d.mu.Unlock()
-	for _, event := range events {
-		event()
-	}
-	return len(events) > 0
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
-	"sync"
 	"time"
 
 	"fleetwire/pkg/apps"
@@ -53,11 +52,8 @@ type Request struct {
 // Reader reads for the connections of one node, once Run runs. It is safe for concurrent
 // use.
 type Reader struct {
-	opt  Options
-	wake batch.Signal
-
-	mu     sync.Mutex
-	events []func() // for Run's goroutine
+	opt    Options
+	events *batch.Events // for Run's goroutine
 
 	// Owned by Run's goroutine.
 	due   []*Request
@@ -70,29 +66,22 @@ type turn struct{ waiting []*Request }
 
 // NewReader returns a Reader.
 func NewReader(opt Options) *Reader {
-	return &Reader{opt: opt, wake: batch.NewSignal(), turns: map[uint64]*turn{}}
+	return &Reader{opt: opt, events: batch.NewEvents(), turns: map[uint64]*turn{}}
 }
 
 // Read reads for a connection. It never blocks.
-func (r *Reader) Read(q *Request) { r.post(func() { r.ask(q) }) }
+func (r *Reader) Read(q *Request) { r.events.Add(func() { r.ask(q) }) }
 
 // Again reads anew, in a while, what Redis did not answer.
-func (r *Reader) Again(q *Request) { r.post(func() { r.later = append(r.later, q) }) }
+func (r *Reader) Again(q *Request) { r.events.Add(func() { r.later = append(r.later, q) }) }
 
 // Release says that a connection's page is written, or was dropped. then is called on
 // Run's goroutine.
 func (r *Reader) Release(connection uint64, then func()) {
-	r.post(func() {
+	r.events.Add(func() {
 		r.release(connection)
 		then()
 	})
-}
-
-func (r *Reader) post(event func()) {
-	r.mu.Lock()
-	r.events = append(r.events, event)
-	r.mu.Unlock()
-	r.wake.Set()
 }
 
 // Run reads until ctx ends.
@@ -102,14 +91,14 @@ func (r *Reader) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-r.wake:
+		case <-r.events.Signal:
 		case <-again:
 			again = nil
 			for _, q := range batch.Take(&r.later, len(r.later)) {
 				r.ask(q)
 			}
 		}
-		for r.takeEvents() || len(r.due) > 0 {
+		for r.events.Run() || len(r.due) > 0 {
 			if ctx.Err() != nil {
 				return
 			}
@@ -119,18 +108,6 @@ func (r *Reader) Run(ctx context.Context) {
 			again = time.After(tryAgain)
 		}
 	}
-}
-
-// takeEvents sees to what has come, and says whether anything has.
-func (r *Reader) takeEvents() bool {
-	r.mu.Lock()
-	events := r.events
-	r.events = nil
-	r.mu.Unlock()
-	for _, event := range events {
-		event()
-	}
-	return len(events) > 0
 }
 
 // ask has the request ride the next trip, unless its connection has a page.

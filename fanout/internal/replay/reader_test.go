@@ -135,7 +135,7 @@ func TestReadsShareTrips(t *testing.T) {
 	for i := range want {
 		want[i] = fmt.Sprintf("%d log/a 1 of E9 <nil>", i)
 	}
-	w.post(func() { // while this goes on
+	w.events.Add(func() { // while this goes on
 		for i := range want {
 			w.Read(w.request(uint64(i), "log/a", 5, false))
 		}
@@ -150,7 +150,7 @@ func TestReadsShareTrips(t *testing.T) {
 
 func TestTripsAreBounded(t *testing.T) {
 	w := newWorld(t)
-	w.post(func() {
+	w.events.Add(func() {
 		for i := range 600 {
 			w.Read(w.request(uint64(i), fmt.Sprintf("log/%d", i), 1, false))
 		}
