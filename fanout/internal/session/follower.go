@@ -188,12 +188,11 @@ func (f *follower) Entering() bool {
 
 // entered goes on when the commands that wait for the peer are sent.
 func (f *follower) entered() {
-	f.mu.Lock()
-	if f.commands == commandsAsked {
-		f.commands = commandsOver
-	}
-	f.mu.Unlock()
-	f.goOn(func() {})
+	f.goOn(func() {
+		if f.commands == commandsAsked {
+			f.commands = commandsOver
+		}
+	})
 }
 
 // goOn does what comes next, after change.
