@@ -184,10 +184,11 @@ func TestHeldMessagesHaveABound(t *testing.T) {
 		w.deliver(m.publish(logA, "sender", 0, large))
 		f := p.follower()
 		f.mu.Lock()
-		if f.heldBytes > maxHeld+len(large) || len(f.held) > 4 {
-			t.Fatalf("%d bytes of %d messages are held", f.heldBytes, len(f.held))
-		}
+		bytes, messages := f.heldBytes, len(f.held)
 		f.mu.Unlock()
+		if bytes > maxHeld+len(large) || messages > 4 {
+			t.Fatalf("%d bytes of %d messages are held", bytes, messages)
+		}
 	}
 	w.commands.enter()
 	for i := range 200 {
