@@ -60,8 +60,8 @@ func (s *story) over() bool {
 	}
 }
 
-// writeOn publishes over a socket, some messages ahead of their acks. What is refused is
-// not tried again.
+// writeOn publishes over a socket, some messages ahead of their acks. It does not retry
+// messages that are refused.
 func (s *story) writeOn(n *node, name string) {
 	w := n.connect(s.t, s.key.token(name, nil))
 	s.writers.Go(func() {
@@ -110,12 +110,17 @@ func (s *story) writeOver(n *node) {
 // reader follows the story, and knows up to where it has it.
 type reader struct {
 	*socket
-	story *story
-	at    position
-	gaps  []position
+	story    *story
+	at       position
+	replayed int // the offset up to which messages are replayed
+	gaps     []position
 }
 
-func (r *reader) use(s *socket) { r.socket = s }
+// enter connects the reader to a node, under a name.
+func (r *reader) enter(n *node, name string) (err error) {
+	r.socket, err = n.tryEnter(r.story.t, "token="+r.story.key.token(name, nil))
+	return err
+}
 
 // join subscribes, and reads all that is replayed. fields are as since makes them.
 func (r *reader) join(fields string) (ack told, err error) {
@@ -126,6 +131,10 @@ func (r *reader) join(fields string) (ack told, err error) {
 	}
 	if ack, err = r.hears(); err != nil || ack.Type != "ack" || ack.RequestID != "join" {
 		return ack, fmt.Errorf("the answer to a subscribe is %+v, %w", ack, err)
+	}
+	r.replayed = 0
+	if fields != "" {
+		r.replayed = ack.Offset
 	}
 	switch {
 	case ack.Recovered:
@@ -140,8 +149,7 @@ func (r *reader) join(fields string) (ack told, err error) {
 	return ack, r.hear(ack.position)
 }
 
-// hear reads up to a position. What it hears, and asked for, is behind the ack's position
-// not replayed.
+// hear reads up to a position.
 func (r *reader) hear(upTo position) error {
 	for r.at.Offset < upTo.Offset || r.at.Epoch != upTo.Epoch {
 		f, err := r.hears()
@@ -155,13 +163,15 @@ func (r *reader) hear(upTo position) error {
 	return nil
 }
 
+// take takes the next message, or a gap. Messages that the reader asked for are replayed up
+// to the ack's position, and live behind it.
 func (r *reader) take(f told) error {
 	switch {
 	case f.Type == "gap" && f.Channel == r.story.channel:
 		r.at = f.position
 		r.gaps = append(r.gaps, f.position)
 		return nil
-	case f.Type != "message" || r.at.Offset >= 0 && f.Offset != r.at.Offset+1:
+	case f.Type != "message" || r.at.Offset >= 0 && f.Offset != r.at.Offset+1 || f.Replayed != (f.Offset <= r.replayed):
 		return fmt.Errorf("%s: got %+v with %s behind %+v", r.welcome.PeerID, f, f.Data, r.at)
 	}
 	r.at.Offset = f.Offset
@@ -200,7 +210,10 @@ func TestJoinsAtFullRate(t *testing.T) {
 		story.writeOn(s.last(), "two")
 		story.writeOver(s.last())
 		each(t, 20, func(i int) error {
-			r := &reader{socket: s.nodes[i%len(s.nodes)].connect(t, key.token(fmt.Sprint("reader-", i), nil)), story: story}
+			r := &reader{story: story}
+			if err := r.enter(s.nodes[i%len(s.nodes)], fmt.Sprint("reader-", i)); err != nil {
+				return err
+			}
 			for round := range rounds {
 				fields, was := "", r.at
 				switch {
@@ -239,28 +252,35 @@ func TestNodeKilledUnderSubscribers(t *testing.T) {
 	story := newStory(t, key)
 	writer := stays.connect(t, key.token("writer", nil))
 	last := position{}
-	publish := func(n int) {
+	publish := func(n int) error {
 		for range n {
-			last = writer.publishes(story.channel, "1")
+			if err := writer.write(`{"type":"publish","channel":"log/story","data":1,"requestId":"p"}`); err != nil {
+				return err
+			}
+			ack, err := writer.hears()
+			if err != nil || ack.Type != "ack" {
+				return fmt.Errorf("the answer to a publish is %+v, %v", ack, err)
+			}
+			last = ack.position
 		}
+		return nil
 	}
 	readers := make([]*reader, 20)
 	each(t, len(readers), func(i int) error {
-		readers[i] = &reader{socket: dies.connect(t, key.token(fmt.Sprint("reader-", i), nil)), story: story}
+		readers[i] = &reader{story: story}
+		if err := readers[i].enter(dies, fmt.Sprint("reader-", i)); err != nil {
+			return err
+		}
 		_, err := readers[i].join(`,"last":1`)
 		return err
 	})
-	publish(100)
-	if err := p.cmd.Process.Kill(); err != nil {
+	if err := errors.Join(publish(100), p.cmd.Process.Kill(), publish(100)); err != nil {
 		t.Fatal(err)
 	}
-	publish(100)
-	published := make(chan struct{})
-	go func() {
-		defer close(published)
-		publish(300)
-	}()
-	each(t, len(readers), func(i int) error {
+	each(t, len(readers)+1, func(i int) error {
+		if i == len(readers) {
+			return publish(300)
+		}
 		r := readers[i]
 		for {
 			f, err := r.hears()
@@ -271,14 +291,15 @@ func TestNodeKilledUnderSubscribers(t *testing.T) {
 				return err
 			}
 		}
-		r.use(stays.connect(t, key.token(r.welcome.PeerID, nil)))
+		if err := r.enter(stays, r.welcome.PeerID); err != nil {
+			return err
+		}
 		ack, err := r.join(since(r.at))
 		if err == nil && !ack.Recovered {
 			err = errors.New("not recovered")
 		}
 		return err
 	})
-	<-published
 	each(t, len(readers), func(i int) error { return readers[i].hear(last) })
 }
 
