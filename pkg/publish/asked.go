@@ -8,14 +8,11 @@ import (
 	"fleetwire/pkg/publish/send"
 )
 
-// MaxIdempotencyKeyBytes bounds Message.IdempotencyKey.
-const MaxIdempotencyKeyBytes = 128
-
 // checkAsked checks the message's key and condition.
 func (m *Message) checkAsked() *protocol.Error {
 	switch {
-	case len(m.IdempotencyKey) > MaxIdempotencyKeyBytes:
-		return m.invalid("idempotencyKey is %d bytes long; at most %d are allowed", len(m.IdempotencyKey), MaxIdempotencyKeyBytes)
+	case len(m.IdempotencyKey) > protocol.MaxIdempotencyKeyBytes:
+		return m.invalid("idempotencyKey is %d bytes long; at most %d are allowed", len(m.IdempotencyKey), protocol.MaxIdempotencyKeyBytes)
 	case m.IfOffset == nil && m.IfEpoch != "":
 		return m.invalid("ifEpoch needs ifOffset beside it: the offset of the channel's newest message in that epoch")
 	case m.IfOffset != nil && m.Grant.App.HistoryOf(m.Channel) == nil:

@@ -64,7 +64,7 @@ type Message struct {
 
 	// CountSubscribers asks for Result.Subscribers.
 	CountSubscribers bool
-	// IdempotencyKey, 1 to MaxIdempotencyKeyBytes bytes, has the message published once in
+	// IdempotencyKey, 1 to protocol.MaxIdempotencyKeyBytes bytes, has the message published once in
 	// 10 minutes, however often it comes (protocol §9). "": none. A message with the key
 	// of another one of the channel is refused with idempotency_conflict.
 	IdempotencyKey string
