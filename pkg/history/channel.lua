@@ -160,10 +160,11 @@ end
 -- whether it was not.
 local function listed(bucket, c, at)
   local added = redis.call('ZADD', bucket .. INDEX, 'LT', at, name_of(c))
+  local moved = redis.call('ZADD', bucket .. DUE, 'LT', 'CH', at, 'ttl') == 1
+  local first = moved and at or tonumber(redis.call('ZSCORE', bucket .. DUE, 'ttl'))
   -- A process may have died before its Touch: then the next one touches.
-  if redis.call('ZADD', bucket .. DUE, 'LT', 'CH', at, 'ttl') == 1 or
-    tonumber(redis.call('ZSCORE', bucket .. DUE, 'ttl')) < now - 60000 then
-    touch(bucket, at - now)
+  if moved or first < now - 60000 then
+    touch(bucket, first - now)
   end
   return added == 1
 end

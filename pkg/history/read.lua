@@ -57,7 +57,12 @@ elseif last > 0 then
   start = math.max(first, c.offset - last + 1)
 end
 
-local reply = {c.epoch, tostring(c.offset), recovered, 0, tostring(start), asked and generation or '', touched[1] and string.match(touched[1], '^%d+') or ''}
+local look -- the soonest
+for _, t in ipairs(touched) do
+  look = math.min(look or math.huge, tonumber(string.match(t, '^%d+')))
+end
+
+local reply = {c.epoch, tostring(c.offset), recovered, 0, tostring(start), asked and generation or '', look and string.format('%d', look) or ''}
 local stop = math.min(c.offset, start + limit - 1)
 while start <= stop and room > 0 do
   local some = {c.message}

@@ -330,3 +330,53 @@ func TestIdempotencyKeysAreBounded(t *testing.T) {
 		t.Error("the one just used is gone")
 	}
 }
+
+// beside is another channel of the same bucket.
+func beside(prefix, channel string) string {
+	for i := 0; ; i++ {
+		if c := fmt.Sprint(prefix, i); keys.Bucket("app", c) == keys.Bucket("app", channel) {
+			return c
+		}
+	}
+}
+
+// looked fails the test unless nodes look into the channel's bucket within a minute.
+func (s *sweeping) looked(channel string) {
+	s.t.Helper()
+	at, err := s.rdb.ZScore(context.Background(), keys.DueIndex(), "history "+string(keys.Bucket("app", channel))).Result()
+	if soon := time.Now().Add(time.Minute); err != nil || time.UnixMilli(int64(at)).After(soon) {
+		s.t.Errorf("nodes look at %v (%v), want before %v", time.UnixMilli(int64(at)), err, soon)
+	}
+}
+
+// A process died before it told nodes of a deadline, and the deadline has passed. The next
+// channel of the bucket has nodes look at once, however late its own deadline is.
+func TestOverdueDeadlineIsToldAgain(t *testing.T) {
+	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+		s := newSweeping(t, rdb, `{"pattern":"**","size":1,"ttlSec":600}`)
+		for _, begin := range []func(channel string){
+			func(c string) { s.publish(c, "1") },
+			func(c string) { s.read(history.Read{Channel: c}) },
+		} {
+			rdb.FlushAll(context.Background())
+			s.publish("c", "1")
+			rdb.Del(context.Background(), keys.DueIndex())
+			passed := float64(time.Now().Add(-61 * time.Second).UnixMilli())
+			rdb.ZAdd(context.Background(), keys.Bucket("app", "c").Due("history"), redis.Z{Score: passed, Member: "ttl"})
+			begin(beside("next", "c"))
+			s.looked("c")
+		}
+	})
+}
+
+// A position that comes first of its bucket to expire, in weeks, and passes the budget has
+// nodes look at once.
+func TestReadOverTheBudget(t *testing.T) {
+	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+		s := newSweeping(t, rdb, `{"pattern":"c","size":1,"ttlSec":864000},{"pattern":"**","size":1,"ttlSec":60}`)
+		s.read(history.Read{Channel: "c"})
+		rdb.Set(context.Background(), keys.Bucket("app", "c").HistoryBytes(), 1<<20, 0)
+		s.read(history.Read{Channel: beside("next", "c")})
+		s.looked("c")
+	})
+}
