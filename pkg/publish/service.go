@@ -396,7 +396,7 @@ func (s *Service) publish(items []*item) {
 // result is what became of the item's message. failed says why not everything was done.
 func (s *Service) result(it *item, failed error) (r Result) {
 	o := it.outgoing
-	if o.Position.Epoch != "" && o.Position.Epoch != "-" {
+	if o.Position.Epoch != "" {
 		r.Position = &o.Position
 	}
 	switch {

@@ -58,8 +58,8 @@ type Outgoing struct {
 	Subscribers int64
 	// Found, of a direct message: the peer has a connection on some node.
 	Found bool
-	// Position is that of the message, in a channel that remembers; with Mismatch that
-	// of the channel's newest message.
+	// Position is that of the message, in a channel that remembers, else empty; with
+	// Mismatch that of the channel's newest message.
 	Position protocol.Position
 	// Repeated: the message with the same key was published before, with this Position and
 	// these Subscribers. This one was not, and is not counted. Nor is it with the next two.

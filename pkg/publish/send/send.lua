@@ -19,7 +19,8 @@
 -- key was used with another body; 'p,1,EPOCH,OFFSET', it was published ('p,0': to no
 -- node); 's,SUBSCRIBERS,EPOCH,OFFSET', it was published, and had a key;
 -- 'r,SUBSCRIBERS,EPOCH,OFFSET', it repeats one that was; 'm,EPOCH,OFFSET', the newest
--- message is another one. Behind all messages come: 'c I MESSAGE', the newest message
+-- message is another one. Of a channel that does not remember, EPOCH is '-' and OFFSET 0.
+-- Behind all messages come: 'c I MESSAGE', the newest message
 -- for an 'm'; 't MS BUCKET', nodes must look into the bucket (pkg/deadline); 'g
 -- GENERATION' of the server; 'd N', so many made room for others.
 local idempotency_life, most_ids = 600000, 390

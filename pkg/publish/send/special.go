@@ -86,19 +86,22 @@ func (o *Outgoing) read(outcome string) (err error) {
 		}
 		return n
 	}
+	// position reads EPOCH and OFFSET, or "-" and 0 of a channel that does not remember.
+	position := func(i int) (p protocol.Position) {
+		if offset := number(i + 1); fields[i] != "-" {
+			p = protocol.Position{Epoch: fields[i], Offset: uint64(offset)}
+		}
+		return p
+	}
 	switch {
 	case fields[0] == "p" && len(fields) == 4:
-		o.Accepted, o.nodes = true, number(1)
-		o.Position = protocol.Position{Epoch: fields[2], Offset: uint64(number(3))}
+		o.Accepted, o.nodes, o.Position = true, number(1), position(2)
 	case fields[0] == "s" && len(fields) == 4:
-		o.Accepted, o.Subscribers = true, number(1)
-		o.Position = protocol.Position{Epoch: fields[2], Offset: uint64(number(3))}
+		o.Accepted, o.Subscribers, o.Position = true, number(1), position(2)
 	case fields[0] == "r" && len(fields) == 4:
-		o.Repeated, o.Subscribers = true, number(1)
-		o.Position = protocol.Position{Epoch: fields[2], Offset: uint64(number(3))}
+		o.Repeated, o.Subscribers, o.Position = true, number(1), position(2)
 	case fields[0] == "m" && len(fields) == 3:
-		o.Mismatch = true
-		o.Position = protocol.Position{Epoch: fields[1], Offset: uint64(number(2))}
+		o.Mismatch, o.Position = true, position(1)
 	default:
 		err = fmt.Errorf("publish.lua returned %q for a message", outcome)
 	}
