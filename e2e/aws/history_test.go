@@ -9,7 +9,8 @@ import (
 	"fleetwire/pkg/redisconn/redistest"
 )
 
-// What the publish function takes, alone or among many, the history function reads and forgets.
+// The publish function takes messages, alone and several at once. The history function reads them,
+// and forgets them.
 func TestHistory(t *testing.T) {
 	redis := redistest.Start(t)
 	publish := start(t, environment(t, redis.URL()), bootstrap(t, "publish", hostArch))

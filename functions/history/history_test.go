@@ -213,8 +213,7 @@ func (p page) numbers(t *testing.T) (first, last int) {
 	return first, last
 }
 
-// Everything at once: what is published over REST is read page by page, forgotten, and
-// offsets go on.
+// Messages that were published over REST are read page by page, and forgotten. Offsets go on.
 func TestOnRedis(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	config, _ := apitest.Config(t)

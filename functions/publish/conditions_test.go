@@ -19,8 +19,7 @@ import (
 	"fleetwire/pkg/rediskeys"
 )
 
-// What is asked for beside publishing goes to the door, and each wrong field is refused
-// before it.
+// The handler hands keys and conditions to the door, and refuses wrong ones itself.
 func TestConditionsInTheBody(t *testing.T) {
 	zero, most := uint64(0), uint64(protocol.MaxOffset)
 	for _, tt := range []struct {
@@ -79,7 +78,7 @@ func TestConditionsInTheBody(t *testing.T) {
 	}
 }
 
-// What the door says of positions is in the answer.
+// The answer has the positions that the door returns.
 func TestPositionsInTheAnswer(t *testing.T) {
 	at := &protocol.Position{Epoch: "6Hq2", Offset: 41}
 	mismatch := publish.Result{

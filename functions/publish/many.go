@@ -53,7 +53,7 @@ func (h *handler) many(w http.ResponseWriter, r *http.Request, key *apps.Key) er
 	return nil
 }
 
-// readItem finds all that is wrong with a message without the door. With an error, the
+// readItem reads one of many messages. The door checks its channel later. With an error, the
 // message is empty.
 func readItem(item []byte, key *apps.Key) (m publish.Message, err error) {
 	if len(item) > protocol.MaxBodyBytes {

@@ -116,7 +116,7 @@ func TestWhatTheDoorAnswersToMany(t *testing.T) {
 	w := apitest.Do(New(config, d), r)
 	apitest.Want(t, w, 200, `{"results":[{"error":"over_message_quota","message":"used up"},{"error":"channel_not_authorized","message":"the key's patterns do not cover the channel"},{"channel":"devices/3","subscribers":3}]}`)
 
-	// A caller that goes is told of what is not known.
+	// If the caller goes, the answer says which outcomes are not known.
 	ctx, cancel := context.WithCancel(context.Background())
 	d.done, d.answer = nil, func() {
 		d.done[1].Published(publish.Result{Subscribers: 3})

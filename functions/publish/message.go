@@ -16,7 +16,7 @@ const defaultFrom = "server"
 // fields are those of a message in a body.
 var fields = []string{"data", "from", "peerMetadata", "idempotencyKey", "ifOffset", "ifEpoch"}
 
-// readOne finds all that is wrong with a request of one message without asking Redis.
+// readOne reads a request of one message, and makes all checks that do not need Redis.
 func (h *handler) readOne(w http.ResponseWriter, r *http.Request, key *apps.Key) (m publish.Message, err error) {
 	body, err := api.ReadObject(w, r, protocol.MaxBodyBytes, fields...)
 	if err != nil {

@@ -1,6 +1,6 @@
--- What a channel remembers, for scripts to begin with. All keys of a channel lie in its
--- bucket, and a script works on channels of one app. Go has put the names of keys before
--- this, without the bucket that they begin with:
+-- Functions that read what a channel remembers, and append to it, for scripts to begin with.
+-- All keys of a channel lie in its bucket, and a script works on channels of one app. Go has
+-- put the names of keys before this, without the bucket that they begin with:
 --
 --	LAST channel    the position: '\7EPOCH,OFFSET,AT,DAY\n' and behind it the newest message
 --	                (pkg/envelope/remembered.go), if the channel has one message at most, or

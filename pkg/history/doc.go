@@ -1,8 +1,8 @@
 // Package history keeps the last messages of channels that remember (protocol §9).
 //
-// What a channel remembers lies in its bucket (channel.lua). pkg/publish/send appends to
-// it in the script that counts and publishes a message, so the offset that subscribers see
-// is the stored one. A Store reads and forgets. A Sweeper frees what has expired, and what
+// The messages and the position of a channel lie in its bucket (channel.lua).
+// pkg/publish/send appends to them in the script that counts and publishes a message, so the
+// offset that subscribers see is the stored one. A Store reads and forgets. A Sweeper frees what has expired, and what
 // an app has no room for.
 //
 // A position is an epoch and an offset. An epoch begins with characters that stand for the
