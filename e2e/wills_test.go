@@ -267,7 +267,7 @@ func TestWillOfAPeerThatIsBack(t *testing.T) {
 	})
 }
 
-// What a will may be is checked when it is set, like a publish.
+// A node checks a will when the peer sets it, as it checks a publish.
 func TestWillIsRefused(t *testing.T) {
 	key := newKey("refused", "devices/**").only("publish", "subscribe")
 	mute := newKey("mute", "devices/**").only("subscribe")

@@ -89,7 +89,7 @@ type Dispatcher struct {
 	takeBacks []takeBack
 	cancelled []envelope.Delivery
 	lookAll   bool
-	// everywhere are channels of which is yet to be found out whether commands wait there.
+	// everywhere has the channels in which the node has yet to look for waiting commands.
 	everywhere []hub.ChannelName
 	// Redis did not answer these; they wait for the next tick.
 	notTaken []takeBack

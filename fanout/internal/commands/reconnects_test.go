@@ -32,7 +32,8 @@ func node(t *testing.T, store *command.Store, identity string) *world {
 
 // Devices connect to two nodes, again and again, until the TTLs of what waits for them are over.
 // Redis's records tell what was handed over, and when: nothing after its TTL, nothing twice, or
-// only as often as a device that confirms was handed it. It does not matter when who comes.
+// only as often as a device that confirms was handed it. The order in which devices come does
+// not matter.
 func TestReconnectsAroundTheEndOfTTLs(t *testing.T) {
 	const reconnects, devices, each = 10_000, 40, 3
 	directory, err := apps.Parse([]byte(reconnectApps))

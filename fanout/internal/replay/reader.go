@@ -15,10 +15,10 @@ import (
 const (
 	// tripTime bounds a trip to Redis.
 	tripTime = 1500 * time.Millisecond
-	// tryAgain is how long a read waits that Redis did not answer.
+	// tryAgain is the pause before a read that Redis did not answer is tried again.
 	tryAgain = 250 * time.Millisecond
 	// maxReads bounds the reads of one trip, so that Redis is never busy with one for
-	// long, and a node never holds much of what it brings.
+	// long, and a node never holds many of the answers.
 	maxReads = 256
 	// maxPage bounds a page, but for one message that is larger.
 	maxPage = 64 << 10
@@ -72,7 +72,7 @@ func NewReader(opt Options) *Reader {
 // Read reads for a connection. It never blocks.
 func (r *Reader) Read(q *Request) { r.events.Add(func() { r.ask(q) }) }
 
-// Again reads anew, in a while, what Redis did not answer.
+// Again tries a read again, after a pause, that Redis did not answer.
 func (r *Reader) Again(q *Request) { r.events.Add(func() { r.later = append(r.later, q) }) }
 
 // Release says that a connection's page is written, or was dropped. then is called on

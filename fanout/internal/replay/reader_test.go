@@ -187,7 +187,7 @@ func TestOnePageAConnection(t *testing.T) {
 	w.want(t, "1 log/g 1 of E9 <nil>")
 }
 
-// What Redis does not answer is told, and can be asked again.
+// Requests that Redis does not answer are told so, and can be asked again.
 func TestReadAgain(t *testing.T) {
 	w := newWorld(t)
 	w.store.err = errors.New("away")

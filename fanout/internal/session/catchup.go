@@ -6,7 +6,7 @@ import (
 	"fleetwire/pkg/protocol"
 )
 
-// ask has a subscribe answered when its turn comes, which Redis has confirmed.
+// ask queues a subscribe that Redis has confirmed. It is answered when its turn comes.
 func (f *follower) ask(w *subscribing) {
 	f.goOn(func() {
 		f.metadata, f.confirms = w.options.Metadata, w.options.Confirms
@@ -195,8 +195,8 @@ func (f *follower) caughtUp(p *replay.Page) (held bool) {
 	return held
 }
 
-// lose goes on behind a position. What was published before it and is not held is lost to
-// the peer, which is told if it has asked for history.
+// lose goes on behind a position. The peer loses the messages before it that are not held,
+// and is told so if it has asked for history.
 func (f *follower) lose(to protocol.Position) {
 	for i := len(f.held) - 1; i >= 0; i-- {
 		if f.held[i].at == to {

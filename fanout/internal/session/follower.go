@@ -21,8 +21,8 @@ type Histories interface {
 
 // follower is the session as the hub's Subscriber in a channel that remembers (protocol
 // §9), for as long as it is subscribed by name. It knows up to which position the peer was
-// sent all, and sends the next message alone. Whatever lies between, after a subscribe or
-// an outage, it reads from Redis (catchup.go). Live messages wait meanwhile.
+// sent all, and sends the next message alone. After a subscribe or an outage it reads the
+// messages between from Redis (catchup.go). Live messages wait meanwhile.
 //
 // mu may be held while the queue of the connection is locked, or an event is left to
 // another goroutine. Its holder must not lock the scope.
@@ -206,7 +206,7 @@ func (f *follower) goOn(change func()) {
 	}
 }
 
-// restored has what the peer may have missed in an outage be read.
+// restored reads the messages that the peer may have missed in an outage.
 func (f *follower) restored() { f.goOn(func() { f.behind = true }) }
 
 // stop gives the subscription up. Subscribes that wait were carried out, and undone.

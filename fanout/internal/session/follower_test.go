@@ -47,7 +47,7 @@ func TestRefill(t *testing.T) {
 	}
 }
 
-// What is forgotten by then is told to those that have asked for history once.
+// Peers that have asked for history once are told of messages that are forgotten by then.
 func TestGap(t *testing.T) {
 	for fields, want := range map[string][]want{"": nil, since("E1", 2): {gap("E1", 7)}} {
 		w, m := remembering(t, 5)
@@ -60,7 +60,7 @@ func TestGap(t *testing.T) {
 	}
 }
 
-// What the node has got itself fills a gap as far as it goes.
+// Messages that the node holds make a gap smaller.
 func TestGapIsAsSmallAsCanBe(t *testing.T) {
 	w, m := remembering(t, 1)
 	p := follows(w, m, since("E1", 2))
@@ -73,8 +73,7 @@ func TestGapIsAsSmallAsCanBe(t *testing.T) {
 	p.wants(one(gap("E1", 5)), live(6, 9))
 }
 
-// A new epoch is a gap, too: what is there may be what the peer has had under other
-// offsets.
+// A new epoch is a gap, too: the peer may have had its messages under other offsets.
 func TestGapOfAnEpoch(t *testing.T) {
 	w, m := remembering(t, 10)
 	p := follows(w, m, since("E1", 2))
@@ -198,7 +197,7 @@ func TestHeldMessagesHaveABound(t *testing.T) {
 }
 
 // Subscribing again answers with the position, and replays again if that is asked for.
-// What the subscription owes comes all the same.
+// Messages that the subscription owes come all the same.
 func TestSubscribeAgain(t *testing.T) {
 	w, m := remembering(t, 10)
 	p := follows(w, m, "")
@@ -257,7 +256,7 @@ func TestSubscribesWaitForTheirAnswers(t *testing.T) {
 	p.Want(alive)
 }
 
-// An unsubscribe ends the replay: what of it was not written does not come.
+// An unsubscribe ends the replay: the messages that were not written do not come.
 func TestUnsubscribeDuringTheReplay(t *testing.T) {
 	w, m := remembering(t, 100)
 	m.misses(1, 5)

@@ -228,8 +228,8 @@ func since(epoch string, offset int) string {
 
 func one(w want) []want { return []want{w} }
 
-// Protocol §9: the ack says where the channel is, what it remembers follows, and then
-// what is published.
+// Protocol §9: the ack says where the channel is. The messages that the channel remembers
+// follow, and then live ones.
 func TestReplay(t *testing.T) {
 	for _, tt := range []struct {
 		name, fields string
@@ -302,8 +302,8 @@ func TestWildcardsReplayNothing(t *testing.T) {
 	p.wants(live(1, 2))
 }
 
-// What is published while the node reads comes once: as replayed, or live, and in order.
-// What reaches the node late, though it was replayed, does not come again.
+// Messages that are published while the node reads come once, in order: as replayed, or
+// live. A message that was replayed does not come again when it reaches the node late.
 func TestReplayMeetsLive(t *testing.T) {
 	w, m := remembering(t, 100)
 	m.misses(1, 5)

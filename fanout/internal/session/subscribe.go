@@ -123,7 +123,8 @@ func (w *subscribing) register() error {
 	return err
 }
 
-// registerSubscriber gives the hub who gets the channel's messages.
+// registerSubscriber gives the hub the Subscriber in the channel: a follower if the channel
+// remembers, else an arrival.
 func (w *subscribing) registerSubscriber() error {
 	s, app := w.session, w.grant.App
 	if app.HistoryOf(w.name) != nil {

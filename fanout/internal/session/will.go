@@ -14,8 +14,8 @@ import (
 // Will is what is published when the peer is gone (pkg/registry); only setting it changes it.
 func (s *Session) Will() *atomic.Pointer[registry.Will] { return &s.will }
 
-// handleWill sets the will or takes it back (protocol §4.7), and answers when Redis has
-// that.
+// handleWill sets the will or takes it back (protocol §4.7). It answers when Redis has
+// recorded that.
 func (s *Session) handleWill(f *protocol.ClientFrame) *protocol.Error {
 	c := &s.scope
 	c.mu.Lock()
@@ -47,8 +47,8 @@ func (s *Session) setWill(g *auth.Grant, w *registry.Will, done func(*protocol.E
 	return s.opt.SetWill(registry.SetWill{App: g.App, Peer: g.Peer, Connection: s.ID(), Will: w, Current: &s.will, Done: done})
 }
 
-// renewWill brings the will under another credential, with the scope locked. One that this
-// does not cover is taken back, of which the peer gets an error.
+// renewWill brings the will under another credential, with the scope locked. If that does not
+// cover the will, the session takes it back, and the peer gets an error.
 func (s *Session) renewWill(g *auth.Grant) {
 	old := s.will.Load()
 	if old == nil {

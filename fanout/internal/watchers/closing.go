@@ -10,8 +10,8 @@ import (
 const large = 100
 
 // closing is a window that is being closed. If there is much to encode, the lock is free
-// meanwhile: the loops of all connections would wait for that. What changes then is for
-// the next window, also for those who get a snapshot in this one.
+// meanwhile: the loops of all connections would wait for that. Changes that come then are
+// for the next window, also for those who get a snapshot in this one.
 type closing struct {
 	changes   changes           // for those who watch the channel by name
 	announced changes           // for those who watch one of the patterns that match

@@ -8,8 +8,8 @@ import (
 	"fleetwire/pkg/protocol"
 )
 
-// joining are the small channels (see few) that peers have joined, and that is not shown
-// yet: it waits for the end of the window. For each channel there are few peers at most.
+// joining has, by peer, the small channels (see few) that the peer has joined in a window
+// that is open, so that its join is not shown yet. A channel has few such peers at most.
 type joining map[joiningKey][]*view
 
 type joiningKey struct{ app, peer string }

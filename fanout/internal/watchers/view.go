@@ -36,8 +36,8 @@ type view struct {
 	pending []presence.Announcement // to be applied
 	applied int                     // changes of the first of them, already
 
-	// What has changed in the window, for those who watch the channel by name and for
-	// those who watch patterns; joined are peers that are in Watchers.joining.
+	// The changes in the window, for those who watch the channel by name and for those
+	// who watch patterns; joined are peers that are in Watchers.joining.
 	changes   changes
 	announced changes
 	joined    []string

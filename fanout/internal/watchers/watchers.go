@@ -84,8 +84,8 @@ type Watchers struct {
 	settling time.Duration // see the constant
 
 	// mu is what the loops of all connections wait for, and the goroutine that delivers.
-	// No member of a channel may add to the time that it is held: what is done for all of
-	// them is done without, or in parts. See closing, replace and applyNext.
+	// No member of a channel may add to the time that it is held: work for all members is
+	// done without it, or in parts. See closing, replace and applyNext.
 	mu           sync.Mutex
 	views        map[presence.ChannelID]*view
 	watching     map[watcherKey]*watching
