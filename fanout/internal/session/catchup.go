@@ -11,7 +11,23 @@ func (f *follower) ask(w *subscribing) {
 	f.goOn(func() {
 		f.metadata, f.confirms = w.options.Metadata, w.options.Confirms
 		f.asks = append(f.asks, w)
+		if f.left {
+			f.dismiss()
+		}
 	})
+}
+
+// dismiss answers the subscribes that wait, of a subscription that has ended. Unless it
+// could not begin, they were carried out, and undone.
+func (f *follower) dismiss() {
+	for _, w := range f.asks {
+		if f.refused {
+			f.fail(w.requestID, notSubscribed(errNoHistory, "Redis does not answer"))
+		} else {
+			f.ack(w.requestID)
+		}
+	}
+	f.asks = nil
 }
 
 // maxAsks is how many subscribes to one channel may wait for their answers. The
@@ -163,15 +179,8 @@ func (f *follower) failed(w *subscribing) (then func()) {
 		f.fail(w.requestID, protocol.Errorf(protocol.BackendError, "Redis does not answer; nothing is replayed, and the subscription goes on as it was; try again"))
 		return func() {}
 	}
-	asks := f.asks
-	f.asks = nil
-	f.settle(len(asks))
-	return func() {
-		w.undo()
-		for _, w := range asks {
-			f.fail(w.requestID, notSubscribed(errNoHistory, "Redis does not answer"))
-		}
-	}
+	f.left, f.refused = true, true
+	return w.undo
 }
 
 // caughtUp sends the page, which comes behind what the peer was sent.

@@ -44,6 +44,7 @@ type follower struct {
 	behind   bool           // there may be messages that were neither sent nor held
 	commands commandStage   // of what waits for the peer
 	left     bool           // it is not subscribed any more
+	refused  bool           // nor was it: Redis did not answer the first read
 
 	held      []heldMessage
 	heldBytes int
@@ -209,18 +210,16 @@ func (f *follower) goOn(change func()) {
 // restored reads the messages that the peer may have missed in an outage.
 func (f *follower) restored() { f.goOn(func() { f.behind = true }) }
 
-// stop gives the subscription up. Subscribes that wait were carried out, and undone.
+// stop gives the subscription up.
 func (f *follower) stop() {
 	f.mu.Lock()
 	f.left = true
-	asks, portion := f.asks, f.portion
-	f.asks, f.portion = nil, nil
+	portion := f.portion
+	f.portion = nil
 	f.dropHeld()
+	f.dismiss()
 	f.settle(f.pending)
 	f.mu.Unlock()
-	for _, w := range asks {
-		f.ack(w.requestID)
-	}
 	if portion != nil {
 		f.Withdraw(portion)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"fleetwire/fanout/internal/conn/conntest"
 	"fleetwire/pkg/envelope"
+	"fleetwire/pkg/protocol"
 )
 
 // follows connects a peer that is subscribed and has had everything up to 3.
@@ -274,6 +275,38 @@ func TestUnsubscribeDuringTheReplay(t *testing.T) {
 	p.wants(one(ackAt("again", "E1", 6)), replayed(6, 6))
 	if got := w.interest.subscribersOf(logA); got != 1 {
 		t.Errorf("%d subscribers", got)
+	}
+}
+
+// A subscribe is answered also if the unsubscribe comes before Redis has confirmed it.
+func TestUnsubscribeBeforeTheSubscription(t *testing.T) {
+	w, _ := remembering(t, 10)
+	w.interest.set(nil, true)
+	p := w.connect(w.remembers("device-1"))
+	p.asks("r", `,"last":1`)
+	p.Write(text(`{"type":"unsubscribe","channel":"` + logA + `","requestId":"u"}`))
+	p.Want(anAck("u"))
+	w.interest.release(nil)
+	p.Want(anAck("r"), alive)
+}
+
+// Subscribes that Redis confirms after the read of the first one has failed are refused, too.
+func TestSubscribesBehindAFailedRead(t *testing.T) {
+	w, m := remembering(t, 10)
+	m.err = errors.New("away")
+	m.close()
+	p := w.connect(w.remembers("device-1"))
+	p.asks("r", "")
+	<-m.asked
+	w.interest.set(nil, true)
+	p.asks("late", "")
+	p.Want(alive)
+	m.gate <- struct{}{}
+	p.Want(anError(protocol.BackendError, "r"))
+	w.interest.release(nil)
+	p.Want(anError(protocol.BackendError, "late"), alive)
+	if n := w.interest.subscribersOf(logA); n != 0 {
+		t.Errorf("%d subscribers", n)
 	}
 }
 
