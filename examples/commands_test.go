@@ -53,11 +53,10 @@ func TestCommands(t *testing.T) {
 				t.Fatal(err)
 			}
 			lost := s.command(t, 202, `{"cmd":"update","version":"lost"}`, 600_000, 0)
-			for begin := time.Now(); lost.Counts.Sent == 0; lost = s.read(t, lost.ID, 0) {
+			for begin := time.Now(); lost.Counts.Sent == 0; lost = s.read(t, lost.ID, 10) { // the service waits 10 ms
 				if time.Since(begin) > patience {
 					t.Fatalf("the command was not handed over: %+v", lost)
 				}
-				time.Sleep(10 * time.Millisecond)
 			}
 			if err := camera.cmd.Process.Kill(); err != nil {
 				t.Fatal(err)
@@ -120,10 +119,7 @@ func TestAnswersOnTheWire(t *testing.T) {
 	for _, p := range cameras {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
-			f := newFakeService(t)
-			running := p.start(t, f.url, f.url)
-			s := f.accept(t, "token-1")
-			s.welcome(t, p.channels...)
+			f, running, s := p.connected(t)
 			s.ack(t, s.read(t)) // the only event
 			s.hand(t, "cmd_1", 1, `{"cmd":"update","version":"v1"}`)
 			s.answer(t, "cmd_1", "received", "")

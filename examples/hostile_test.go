@@ -21,6 +21,16 @@ type program struct {
 	oneByOne bool     // it subscribes when the subscription before is acked
 }
 
+// connected starts the program with a fake service, on which it is welcomed and subscribed.
+func (p program) connected(t *testing.T) (*fakeService, *process, *fakeSocket) {
+	t.Helper()
+	f := newFakeService(t)
+	running := p.start(t, f.url, f.url)
+	s := f.accept(t, "token-1")
+	s.welcome(t, p.channels...)
+	return f, running, s
+}
+
 // The longest pauses before the first retry and before any, in ms (docs/clients.md §4).
 const firstPause, longestPause = 1000, 60_000
 
@@ -83,10 +93,7 @@ func TestComesBack(t *testing.T) {
 		for _, tt := range tests {
 			t.Run(p.name+"/"+tt.name, func(t *testing.T) {
 				t.Parallel()
-				f := newFakeService(t)
-				running := p.start(t, f.url, f.url)
-				s := f.accept(t, "token-1")
-				s.welcome(t, p.channels...)
+				f, running, s := p.connected(t)
 				running.awaitEvent(t, len(p.channels), "subscribed", nil)
 				tt.end(t, s)
 				l := running.awaitEvent(t, 1, "disconnected", map[string]any{"code": tt.code})
@@ -282,10 +289,7 @@ func TestCameraIgnoresWhatIsNoCommand(t *testing.T) {
 		`{"cmd":"set-frame-rate","fps":0}`, `{"cmd":"set-frame-rate","fps":-1}`, `{"cmd":"set-frame-rate","fps":1e400}`}
 	for _, p := range cameras {
 		t.Run(p.name, func(t *testing.T) {
-			f := newFakeService(t)
-			running := p.start(t, f.url, f.url)
-			s := f.accept(t, "token-1")
-			s.welcome(t, cameraChannels...)
+			_, running, s := p.connected(t)
 			for _, data := range strange {
 				s.write(t, `{"type":"message","channel":%q,"from":"x","data":%s}`, cameraChannels[1], data)
 			}
@@ -306,10 +310,7 @@ func TestSkipsWhatItCannotRead(t *testing.T) {
 	for _, p := range programs {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
-			f := newFakeService(t)
-			running := p.start(t, f.url, f.url)
-			s := f.accept(t, "token-1")
-			s.welcome(t, p.channels...)
+			_, running, s := p.connected(t)
 			channel, last, event := p.channels[0], p.channels[len(p.channels)-1], "reboot"
 			if p.name == nodeIngester.name {
 				channel, last, event = "devices/a/events", "devices/b/events", "persisted"
@@ -336,10 +337,7 @@ func TestSkipsWhatItCannotRead(t *testing.T) {
 // TestIngesterTrustsTheChannel: a device may write any id into its data; whose
 // event it is says the channel, which the service has checked.
 func TestIngesterTrustsTheChannel(t *testing.T) {
-	f := newFakeService(t)
-	running := nodeIngester.start(t, f.url, f.url)
-	s := f.accept(t, "token-1")
-	s.welcome(t, nodeIngester.channels...)
+	_, running, s := nodeIngester.connected(t)
 	s.write(t, `{"type":"message","channel":"devices/camera-007/events","from":"camera-007","data":{"device":"camera-001"}}`)
 	running.awaitEvent(t, 1, "persisted", map[string]any{"device": "camera-007", "channel": "devices/camera-007/events"})
 }
