@@ -93,7 +93,7 @@ const (
 	// waitAtOnce is how long one request waits for the end of a command. It is within the
 	// time that the default HTTP client gives a request.
 	waitAtOnce = 10 * time.Second
-	// createTries is how often a command is sent whose answer is lost.
+	// createTries is how often a command or a message is sent whose answer is lost.
 	createTries = 5
 	// retryRequest is the pause before a request is repeated, at least; up to as much again
 	// is random.
@@ -145,17 +145,26 @@ func (r *REST) create(ctx context.Context, channelName string, data any, opt Com
 	if opt.IdempotencyKey == "" {
 		opt.IdempotencyKey = rand.Text()
 	}
-	for try := 1; ; try++ {
+	err = untilAnswered(ctx, func() error {
 		body, err := opt.body(data, wait(ctx))
 		if err != nil {
-			return c, err
+			return err
 		}
-		err = r.post(ctx, "/channels/"+url.PathEscape(channelName)+"/commands", protocol.MaxBodyBytes, body, &c)
+		return r.post(ctx, "/channels/"+url.PathEscape(channelName)+"/commands", protocol.MaxBodyBytes, body, &c)
+	})
+	return c, err
+}
+
+// untilAnswered makes a request with an idempotency key until there is an answer, but not
+// without end.
+func untilAnswered(ctx context.Context, request func() error) error {
+	for try := 1; ; try++ {
+		err := request()
 		if err == nil || try == createTries || !passing(err) || ctx.Err() != nil {
-			return c, err
+			return err
 		}
 		if pauseAfter(ctx, err); ctx.Err() != nil {
-			return c, fmt.Errorf("%w; the last attempt: %w", ctx.Err(), err)
+			return fmt.Errorf("%w; the last attempt: %w", ctx.Err(), err)
 		}
 	}
 }
@@ -214,10 +223,6 @@ func wait(ctx context.Context) time.Duration {
 }
 
 func (o *CommandOptions) body(data any, wait time.Duration) (json.RawMessage, error) {
-	raw, err := encode(data)
-	if err != nil {
-		return nil, err
-	}
 	for name, d := range map[string]time.Duration{"TTL": o.TTL, "Timeout": o.Timeout} {
 		if d < 0 || d%time.Millisecond != 0 {
 			return nil, fmt.Errorf("client: %s of a command is %v; it must be whole milliseconds, and not negative", name, d)
@@ -226,7 +231,7 @@ func (o *CommandOptions) body(data any, wait time.Duration) (json.RawMessage, er
 	if o.Expect < 0 {
 		return nil, fmt.Errorf("client: Expect of a command is %d; it must not be negative", o.Expect)
 	}
-	rest, err := encode(struct {
+	return withData(data, struct {
 		From           string   `json:"from,omitempty"`
 		WaitMs         int64    `json:"waitMs"`
 		TTLMs          int64    `json:"ttlMs,omitempty"`
@@ -237,10 +242,4 @@ func (o *CommandOptions) body(data any, wait time.Duration) (json.RawMessage, er
 		Notify         string   `json:"notify,omitempty"`
 		Rollout        *Rollout `json:"rollout,omitempty"`
 	}{o.From, wait.Milliseconds(), o.TTL.Milliseconds(), o.Timeout.Milliseconds(), o.Expect, o.IdempotencyKey, o.CollapseKey, o.Notify, o.Rollout})
-	if err != nil {
-		return nil, err
-	}
-	// encoding/json would compact the data.
-	body := append([]byte(`{"data":`), raw...)
-	return append(append(body, ','), rest[1:]...), nil
 }

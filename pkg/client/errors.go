@@ -114,13 +114,17 @@ type refused struct {
 	Newest  *keptMessage
 }
 
+// position is nil if the answer has none.
+func (r *refused) position() *Position {
+	if r.Epoch == "" {
+		return nil
+	}
+	return &Position{Epoch: r.Epoch, Offset: r.Offset}
+}
+
 func (r *refused) describe(e *Error) {
 	e.Code, e.Message, e.Outcome = r.Error, r.Message, r.Outcome
-	if r.Epoch == "" {
-		return
-	}
-	e.Position = &Position{Epoch: r.Epoch, Offset: r.Offset}
-	if r.Newest != nil {
+	if e.Position = r.position(); e.Position != nil && r.Newest != nil {
 		m := r.Newest.message("", r.Epoch)
 		e.Newest = &m
 	}

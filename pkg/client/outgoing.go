@@ -75,10 +75,6 @@ func (m *Outgoing) body(opts []PublishOption) (json.RawMessage, error) {
 	if err := m.check(); err != nil {
 		return nil, err
 	}
-	raw, err := encode(m.Data)
-	if err != nil {
-		return nil, err
-	}
 	fields := m.asked()
 	if m.From != "" {
 		fields["from"] = m.From
@@ -94,11 +90,20 @@ func (m *Outgoing) body(opts []PublishOption) (json.RawMessage, error) {
 	if fields["idempotencyKey"] == nil {
 		fields["idempotencyKey"] = rand.Text()
 	}
+	return withData(m.Data, fields)
+}
+
+// withData is the JSON of an object with at least one field, and of data before it, which
+// encoding/json alone would compact.
+func withData(data, fields any) (json.RawMessage, error) {
+	raw, err := encode(data)
+	if err != nil {
+		return nil, err
+	}
 	rest, err := encode(fields)
 	if err != nil {
 		return nil, err
 	}
-	// encoding/json would compact the data.
 	body := append([]byte(`{"data":`), raw...)
 	return append(append(body, ','), rest[1:]...), nil
 }
@@ -146,11 +151,7 @@ type publishAnswer struct {
 }
 
 func (a *publishAnswer) published() Published {
-	p := Published{Subscribers: a.Subscribers}
-	if a.Epoch != "" {
-		p.Position = Position{Epoch: a.Epoch, Offset: a.Offset}
-	}
-	return p
+	return published(a.Subscribers, a.position())
 }
 
 func (r *REST) publish(ctx context.Context, m *Outgoing, opts []PublishOption) (Published, error) {
@@ -159,7 +160,10 @@ func (r *REST) publish(ctx context.Context, m *Outgoing, opts []PublishOption) (
 		return Published{}, err
 	}
 	var answer publishAnswer
-	if err := r.postAgain(ctx, "/channels/"+url.PathEscape(m.Channel)+"/publish", protocol.MaxBodyBytes, body, &answer); err != nil {
+	err = untilAnswered(ctx, func() error {
+		return r.post(ctx, "/channels/"+url.PathEscape(m.Channel)+"/publish", protocol.MaxBodyBytes, body, &answer)
+	})
+	if err != nil {
 		return Published{}, fmt.Errorf("client: publish to %q: %w", m.Channel, err)
 	}
 	return answer.published(), nil
@@ -192,7 +196,11 @@ func (r *REST) PublishMany(ctx context.Context, messages []Outgoing) ([]PublishR
 		sent = append(append(sent, ','), body[1:]...)
 	}
 	var answer struct{ Results []publishAnswer }
-	if err := r.postAgain(ctx, "/publish", protocol.MaxPublishBodyBytes, json.RawMessage(append(sent, "]}"...)), &answer); err != nil {
+	sent = append(sent, "]}"...)
+	err := untilAnswered(ctx, func() error {
+		return r.post(ctx, "/publish", protocol.MaxPublishBodyBytes, json.RawMessage(sent), &answer)
+	})
+	if err != nil {
 		return nil, fmt.Errorf("client: publish %d messages: %w", len(messages), err)
 	}
 	if len(answer.Results) != len(messages) {
@@ -210,17 +218,4 @@ func (r *REST) PublishMany(ctx context.Context, messages []Outgoing) ([]PublishR
 		results[i].Err = fmt.Errorf("client: publish to %q: %w", messages[i].Channel, refused)
 	}
 	return results, nil
-}
-
-// postAgain posts a body with idempotency keys until there is an answer.
-func (r *REST) postAgain(ctx context.Context, path string, most int, body json.RawMessage, answer any) error {
-	for try := 1; ; try++ {
-		err := r.post(ctx, path, most, body, answer)
-		if err == nil || try == createTries || !passing(err) || ctx.Err() != nil {
-			return err
-		}
-		if pauseAfter(ctx, err); ctx.Err() != nil {
-			return fmt.Errorf("%w; the last attempt: %w", ctx.Err(), err)
-		}
-	}
 }
