@@ -20,9 +20,6 @@ var channelLua string
 var Lua = fmt.Sprintf("local LAST, LIST, INDEX, BYTES, DUE, IDS = %q, %q, %q, %q, %q, %q\n",
 	none.Last(""), none.History(""), none.HistoryIndex(), none.HistoryBytes(), none.Due(string(deadline.History)), none.IdempotencyIndex()) + channelLua
 
-// buckets is how many buckets an app has.
-const buckets = 256
-
 // generationLife is how long a process goes by what it knows of Redis's generation.
 const generationLife = time.Second
 
@@ -62,7 +59,7 @@ func (g *Generation) Forget() {
 
 // AppendSetup appends the arguments of the function setup of channel.lua.
 func (g *Generation) AppendSetup(args []any, keys rediskeys.Namespace, app *apps.App) []any {
-	return append(args, g.known(), randomText(), app.HistoryBytes/buckets, len(keys.Bucket(app.ID, "")))
+	return append(args, g.known(), randomText(), app.HistoryBytes/rediskeys.BucketsPerApp, len(keys.Bucket(app.ID, "")))
 }
 
 // none makes the parts of keys behind the bucket.

@@ -120,7 +120,7 @@ func (n Namespace) BucketOf(app, tag string) (b Bucket, ok bool) {
 	return Bucket(n.app(app+"."+tag, "")), true
 }
 
-func isTag(s string) bool { return len(s) == tagBytes && tags[slot(s)/(slots/buckets)] == s }
+func isTag(s string) bool { return len(s) == tagBytes && tags[slot(s)/(slots/BucketsPerApp)] == s }
 
 // Answers is the list of the nodes' answers to one order to close a peer's
 // connections.

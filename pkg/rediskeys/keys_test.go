@@ -237,8 +237,8 @@ func TestBuckets(t *testing.T) {
 		}
 	}
 	slices.Sort(all)
-	if got := len(slices.Compact(all)); got != buckets {
-		t.Errorf("%d, want %d", got, buckets)
+	if got := len(slices.Compact(all)); got != BucketsPerApp {
+		t.Errorf("%d, want %d", got, BucketsPerApp)
 	}
 }
 

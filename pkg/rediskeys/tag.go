@@ -12,8 +12,10 @@ import (
 // in 256 different 256ths of the slots: CRC16 is linear, so an app's id moves all
 // of them by the same XOR.
 
+// BucketsPerApp is how many buckets the channels, and the peers, of an app lie in.
+const BucketsPerApp = 256
+
 const (
-	buckets  = 256 // of an app's channels, and of its peers
 	tagBytes = 3
 	// anyTag matches every tag in a glob, and nothing else that can stand there.
 	anyTag = "???"
@@ -22,10 +24,10 @@ const (
 // tags has each bucket's tag: the least number whose slot is in the bucket's 256th.
 var tags = chooseTags()
 
-func chooseTags() (tags [buckets]string) {
+func chooseTags() (tags [BucketsPerApp]string) {
 	for n := 999; n >= 0; n-- {
 		tag := fmt.Sprintf("%03d", n)
-		tags[slot(tag)/(slots/buckets)] = tag
+		tags[slot(tag)/(slots/BucketsPerApp)] = tag
 	}
 	return tags
 }

@@ -32,8 +32,8 @@ func TestTagsSpread(t *testing.T) {
 		for _, tag := range tags {
 			taken[slot(app+"."+tag)] = tag
 		}
-		if len(taken) != buckets {
-			t.Fatalf("%s: %d buckets lie in %d slots", app, buckets, len(taken))
+		if len(taken) != BucketsPerApp {
+			t.Fatalf("%s: %d buckets lie in %d slots", app, BucketsPerApp, len(taken))
 		}
 		for _, masters := range []int{2, 3, 4, 5, 6, 8, 12, 16} {
 			of := make([]int, masters)
@@ -41,8 +41,8 @@ func TestTagsSpread(t *testing.T) {
 				of[s*masters/slots]++
 			}
 			for master, n := range of {
-				if least := buckets / masters; n < least-1 || n > least+2 {
-					t.Errorf("%s: master %d of %d has %d of %d buckets", app, master, masters, n, buckets)
+				if least := BucketsPerApp / masters; n < least-1 || n > least+2 {
+					t.Errorf("%s: master %d of %d has %d of %d buckets", app, master, masters, n, BucketsPerApp)
 				}
 			}
 		}
@@ -66,11 +66,11 @@ func TestNamesSpread(t *testing.T) {
 		}
 		chi := 0.0
 		for _, tag := range tags {
-			d := float64(of[tag]) - names/buckets
-			chi += d * d / (names / buckets)
+			d := float64(of[tag]) - names/BucketsPerApp
+			chi += d * d / (names / BucketsPerApp)
 		}
-		if chi > 2*buckets { // by chance it is 255 ± 23
-			t.Errorf("%s: χ² = %.0f over %d buckets", kind, chi, buckets)
+		if chi > 2*BucketsPerApp { // by chance it is 255 ± 23
+			t.Errorf("%s: χ² = %.0f over %d buckets", kind, chi, BucketsPerApp)
 		}
 	}
 }

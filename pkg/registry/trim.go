@@ -24,7 +24,6 @@ const (
 	// the longest unseen takes a look at all.
 	manyPeers  = 10_000
 	trimShare  = 100
-	bucketsOf  = 256
 	trimAtOnce = 500 // peers of one step
 )
 
@@ -40,7 +39,7 @@ func newTrims() trims { return trims{full: map[string]bool{}, trimmed: batch.New
 // counted takes how many peers one of the app's buckets has. Names spread evenly, so
 // while none has its share the app is not full.
 func (t *trims) counted(app *apps.App, n int64) {
-	if n*bucketsOf <= app.Peers.MaxRemembered {
+	if n*rediskeys.BucketsPerApp <= app.Peers.MaxRemembered {
 		return
 	}
 	t.trimming.Lock()
