@@ -1,7 +1,6 @@
 package envelope
 
 import (
-	"encoding/binary"
 	"fmt"
 	"strconv"
 	"strings"
@@ -60,14 +59,8 @@ func EncodeCommand(id ID, c Command, m *Message) []byte {
 
 // EncodeCancelled makes the envelope that says that a command was cancelled. id is random.
 func EncodeCancelled(id ID, command string) []byte {
-	e := make([]byte, envelopeHeaderSize, 256)
-	e[0] = cancelledVersion
-	binary.BigEndian.PutUint64(e[1:], id.Process)
-	binary.BigEndian.PutUint64(e[9:], id.Sequence)
-	about := command + " 0 0"
-	binary.BigEndian.PutUint16(e[29:], uint16(len(about)))
-	e = append(e, about...)
 	body := protocol.AppendCommandCancelled(nil, command)
+	e := begin(cancelledVersion, id, []byte(command+" 0 0"), len(body))
 	return append(protocol.AppendTextHeader(e, len(body)), body...)
 }
 

@@ -88,14 +88,9 @@ const maxTextHeader = 10
 // Encode builds the envelope of a message. The frame around its parts takes
 // less than 64 bytes.
 func Encode(id ID, m *Message) []byte {
-	e := make([]byte, envelopeHeaderSize, envelopeHeaderSize+len(m.FromMetadata)+maxTextHeader+64+len(m.Channel)+len(m.From)+len(m.Data))
-	e[0] = envelopeVersion
-	binary.BigEndian.PutUint64(e[1:], id.Process)
-	binary.BigEndian.PutUint64(e[9:], id.Sequence)
+	e := begin(envelopeVersion, id, m.FromMetadata, 64+len(m.Channel)+len(m.From)+len(m.Data))
 	binary.BigEndian.PutUint64(e[17:], m.Connection)
 	binary.BigEndian.PutUint32(e[25:], uint32(len(m.Data)))
-	binary.BigEndian.PutUint16(e[29:], uint16(len(m.FromMetadata)))
-	e = append(e, m.FromMetadata...)
 
 	// The body is written behind room for the longest header, and moved up to the
 	// header that it turns out to need.
@@ -108,6 +103,16 @@ func Encode(id ID, m *Message) []byte {
 	}
 	body := e[at+maxTextHeader:]
 	return append(protocol.AppendTextHeader(e[:at], len(body)), body...)
+}
+
+// begin is an envelope up to its frame, with room for a frame whose body has so many bytes.
+func begin(version byte, id ID, metadata []byte, body int) []byte {
+	e := make([]byte, envelopeHeaderSize, envelopeHeaderSize+len(metadata)+maxTextHeader+body)
+	e[0] = version
+	binary.BigEndian.PutUint64(e[1:], id.Process)
+	binary.BigEndian.PutUint64(e[9:], id.Sequence)
+	binary.BigEndian.PutUint16(e[29:], uint16(len(metadata)))
+	return append(e, metadata...)
 }
 
 // Decode reads an envelope without copying: the delivery's slices alias e, but for the
