@@ -72,6 +72,25 @@ func TestExecRunsEachOnceInOrder(t *testing.T) {
 	})
 }
 
+// Calls that may run twice run after those before them, also if Redis knew them and not those.
+func TestExecInOrder(t *testing.T) {
+	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := t.Context()
+		if err := push.Load(ctx, rdb).Err(); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"acbc", "abc"} { // the second time, Redis knows both scripts
+			rdb.Del(ctx, "list")
+			if err := redisconn.ExecInOrder(ctx, rdb, []*redisconn.Call{call(push, "list", "a"), call(add, "list", "b"), call(push, "list", "c")}); err != nil {
+				t.Fatal(err)
+			}
+			if got := list(t, rdb); got != want {
+				t.Errorf("ran %q, want %s", got, want)
+			}
+		}
+	})
+}
+
 func TestExecNothing(t *testing.T) {
 	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
 		if err := redisconn.Exec(context.Background(), rdb, nil); err != nil {

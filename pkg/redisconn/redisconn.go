@@ -74,25 +74,36 @@ type Call struct {
 }
 
 // Exec runs the calls in order in one round trip. A script that Redis does not
-// know yet (after a restart or a failover) did not run; it is sent again
-// whole. Each call's Reply has its own error; Exec returns the first of them.
+// know yet (after a restart or a failover) did not run; Exec sends it again
+// whole, so it runs after the others. Each call's Reply has its own error; Exec returns the
+// first of them.
 func Exec(ctx context.Context, rdb redis.UniversalClient, calls []*Call) error {
+	return exec(ctx, rdb, calls, false)
+}
+
+// ExecInOrder is Exec for calls that may run twice. It sends all calls again that stand behind
+// a script that Redis does not know, so that each runs after those before it.
+func ExecInOrder(ctx context.Context, rdb redis.UniversalClient, calls []*Call) error {
+	return exec(ctx, rdb, calls, true)
+}
+
+func exec(ctx context.Context, rdb redis.UniversalClient, calls []*Call, inOrder bool) error {
 	err := pipeline(ctx, rdb, calls, func(p redis.Pipeliner, c *Call) *redis.Cmd {
 		return c.Script.EvalSha(ctx, p, c.Keys, c.Args...)
 	})
 	if err == nil {
 		return nil
 	}
-	var missing []*Call
+	var again []*Call
 	for _, c := range calls {
-		if redis.HasErrorPrefix(c.Reply.Err(), "NOSCRIPT") {
-			missing = append(missing, c)
+		if redis.HasErrorPrefix(c.Reply.Err(), "NOSCRIPT") || inOrder && len(again) > 0 {
+			again = append(again, c)
 		}
 	}
-	if len(missing) == 0 {
+	if len(again) == 0 {
 		return err
 	}
-	_ = pipeline(ctx, rdb, missing, func(p redis.Pipeliner, c *Call) *redis.Cmd {
+	_ = pipeline(ctx, rdb, again, func(p redis.Pipeliner, c *Call) *redis.Cmd {
 		return c.Script.Eval(ctx, p, c.Keys, c.Args...)
 	})
 	for _, c := range calls {

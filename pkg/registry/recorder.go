@@ -314,7 +314,7 @@ func (r *Recorder) send(ctx context.Context, changes []change, identity, former 
 	} else {
 		calls = calls[1:]
 	}
-	if err := redisconn.Exec(ctx, r.opt.Redis, calls); err != nil {
+	if err := redisconn.ExecInOrder(ctx, r.opt.Redis, calls); err != nil {
 		return err
 	}
 	for i := range changes {

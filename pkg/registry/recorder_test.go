@@ -52,6 +52,22 @@ func TestAPeerComesAndGoes(t *testing.T) {
 	})
 }
 
+// After a restart or a failover Redis may know some scripts and not others. An end stays behind
+// its connection.
+func TestOrderWhereRedisKnowsSomeScripts(t *testing.T) {
+	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+		n := start(t, rdb, "", directory(t, "")) // without an identity nothing is sent
+		n.connect("p", "")(1006, Lost)
+		check(t, rdb.ScriptFlush(t.Context()).Err())
+		check(t, wentScript.Load(t.Context(), rdb).Err())
+		n.Identified("aa")
+		n.settled()
+		if p, ok := see(t, rdb, n.app, "p"); !ok || len(p.holders) != 0 || p.LastDisconnect == nil {
+			t.Errorf("after its only connection has ended: %v %+v", ok, p)
+		}
+	})
+}
+
 // A peer with several connections, also on two nodes, is offline after the last.
 func TestSeveralConnections(t *testing.T) {
 	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {

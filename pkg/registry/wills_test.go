@@ -50,7 +50,7 @@ func (n *node) willDue(result string) {
 	n.due[result]++
 }
 
-// wills are those that were published since the last call, as text.
+// published are the wills that were published since the last call, as text.
 func (n *node) published() (all []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -409,7 +409,8 @@ func TestWillOfANodeThatDiesWithIt(t *testing.T) {
 	})
 }
 
-// A will that is set while Redis is away is told later, and its setter hears that now.
+// A will that is set while Redis is away counts once Redis is back, and its setter hears at
+// once that this comes later.
 func TestWillWhileRedisIsAway(t *testing.T) {
 	server := redistest.Start(t)
 	n := start(t, server.Client(), "aa", directory(t, ""))
@@ -427,11 +428,16 @@ func TestWillWhileRedisIsAway(t *testing.T) {
 		t.Errorf("told is %v", err)
 	}
 	server.Restart()
-	end(1006, Lost)
 	n.settled()
 	if len(told) != 0 {
 		t.Errorf("told again: %v", <-told)
 	}
+	n.Identified("bb") // as Redis has lost the lease
+	n.settled()
+	end(1006, Lost)
+	n.settled()
+	n.passWills("p")
+	n.wantWills("lost", "p to devices/a: 1")
 }
 
 // HOSTILE: wills that wait for Redis are bounded, and one beyond changes nothing.
@@ -564,7 +570,7 @@ func TestWillsOfForgottenPeers(t *testing.T) {
 	})
 }
 
-// What Redis has is what was set, byte for byte.
+// Redis keeps a will byte for byte.
 func TestWillsAreKeptWhole(t *testing.T) {
 	for _, w := range []Will{
 		{Channel: "devices/a", Data: []byte("{\n\"a\": \"\\n\"\n}"), Key: "sk_app"},
