@@ -3,10 +3,8 @@
 package scenario
 
 import (
-	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"fleetwire/bench/internal/load"
@@ -83,28 +81,15 @@ func (z size) commandMany(callers int) func(*trial) error {
 		if err != nil {
 			return err
 		}
-		times := make([][]time.Duration, callers)
-		failures := make([]error, callers)
-		began := load.Now()
-		used, err := t.used(func() error {
-			var running sync.WaitGroup
-			for i := range callers {
-				running.Go(func() {
-					times[i], failures[i] = work(t.system.REST, t.commandTo(deviceChannel(i)), ended(1), began+z.load)
-				})
-			}
-			running.Wait()
-			return errors.Join(failures...)
-		})
+		times, took, used, err := z.together(t, callers, ended(1), func(i int) *wire.Message { return t.commandTo(deviceChannel(i)) })
 		if err != nil {
 			return err
 		}
-		took := load.Now() - began
 		all := slices.Concat(times...)
 		t.metric(commandsPerSec, "", float64(len(all))/took.Seconds())
 		t.charge(cpuPerCommand, used, int64(len(all)))
 		t.latencies(all)
-		slices.Sort(devices)
+		slices.Sort(devices) // into the order of the callers
 		due := make([]int64, callers)
 		for i := range times {
 			due[i] = int64(len(times[i]))

@@ -34,23 +34,10 @@ func (z size) rest(workers int) func(*trial) error {
 
 		before := t.pool.Received(audience)
 		start := t.pool.Delivered()
-		times := make([][]time.Duration, workers)
-		failures := make([]error, workers)
-		began := load.Now()
-		used, err := t.used(func() error {
-			var running sync.WaitGroup
-			for i := range workers {
-				running.Go(func() {
-					times[i], failures[i] = work(t.system.REST, dialect.REST(command, wire.Body(bodySize)), nil, began+z.load)
-				})
-			}
-			running.Wait()
-			return errors.Join(failures...)
-		})
+		times, took, used, err := z.together(t, workers, nil, func(int) *wire.Message { return dialect.REST(command, wire.Body(bodySize)) })
 		if err != nil {
 			return err
 		}
-		took := load.Now() - began
 		all := slices.Concat(times...)
 		if _, err := t.awaitAll(start + int64(len(all))); err != nil {
 			return err
@@ -61,6 +48,23 @@ func (z size) rest(workers int) func(*trial) error {
 		t.tally(audience, each(1, int64(len(all))), before)
 		return nil
 	}
+}
+
+// together has workers make requests at the same time, each its own (work). It returns how
+// long each request of each worker took, and all of it.
+func (z size) together(t *trial, workers int, expect []byte, request func(worker int) *wire.Message) (times [][]time.Duration, took time.Duration, used cost, err error) {
+	times = make([][]time.Duration, workers)
+	failures := make([]error, workers)
+	began := load.Now()
+	used, err = t.used(func() error {
+		var running sync.WaitGroup
+		for i := range workers {
+			running.Go(func() { times[i], failures[i] = work(t.system.REST, request(i), expect, began+z.load) })
+		}
+		running.Wait()
+		return errors.Join(failures...)
+	})
+	return times, load.Now() - began, used, err
 }
 
 // restFlood has a worker publish by HTTP beside devices that publish as fast as their
@@ -105,8 +109,8 @@ func (z size) restFlood(t *trial) error {
 	return nil
 }
 
-// work makes requests until the time, and returns how long each took. What is expected is in
-// every answer.
+// work makes requests until the time, and returns how long each took. Every answer must
+// contain expect.
 func work(address string, m *wire.Message, expect []byte, until time.Duration) (times []time.Duration, err error) {
 	backend, err := load.DialREST(address)
 	if err != nil {
