@@ -2,7 +2,6 @@ package command
 
 import (
 	"context"
-	"fleetwire/pkg/apps"
 	"fmt"
 	"regexp"
 	"slices"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/pkg/apps"
 	"fleetwire/pkg/redisconn/redistest"
 )
 

@@ -421,8 +421,8 @@ func claims(w *world, m *model, r *rand.Rand, c *Claim, of []*modelCommand) {
 	}
 }
 
-// What was found once: peers that were handed a command again time out at the same moment as
-// others, and end a rollout together with them.
+// A walk found this once: peers that were handed a command again time out at the same moment
+// as others, and end a rollout together with them.
 func TestModelRegressions(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world) { walk(w, 160048328847897096, 150) })
 }

@@ -106,7 +106,7 @@ func (s *Store) settle(ctx context.Context, bucket rediskeys.Bucket, locals []st
 	return nil
 }
 
-// parseView reads what view in state.lua returns.
+// parseView reads what view in view.lua returns.
 func parseView(b rediskeys.Bucket, v reply) (*Command, error) {
 	c := &Command{ID: place{b, v.text(0)}.id(), More: v.text(6) != ""}
 	err := c.parseFixed(v.text(1))
@@ -187,7 +187,7 @@ func parseState(text string) (status Status, c Counts, err error) {
 	return Status(fields[0]), c, nil
 }
 
-// parseAnswers reads what records in state.lua returns.
+// parseAnswers reads what records in view.lua returns.
 func parseAnswers(flat reply) ([]PeerAnswer, error) {
 	answers := make([]PeerAnswer, 0, len(flat)/3)
 	for i := 0; i+2 < len(flat); i += 3 {

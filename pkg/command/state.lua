@@ -65,8 +65,8 @@ end
 local fixed_form = '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+ %d+ %d+)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)'
 local state_form = '^(%S+) (%d+) (%d) (%d+) (%d+) (%d+ %d+ %d) (%d+ %d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)(.*)$'
 
--- load reads a command, and one field more of its hash, if it is named. What is seldom looked
--- at stays text.
+-- load reads a command, and one field more of its hash, if it is named. Parts that are seldom
+-- looked at stay text.
 local function load(id, field)
   local v = redis.call('HMGET', COMMAND .. id, 'fixed', 'state', field or 'state')
   if not v[1] then

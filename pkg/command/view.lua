@@ -33,10 +33,10 @@ local function records(id, after, limit, bytes, status)
   return flat, ''
 end
 
--- view is a command as Go reads it: its id, the fields fixed, state and payload, 1 if not
--- everything that is due was seen to, the first records, and the peer to go on behind.
 local most_shown, most_shown_bytes = 20, 262144 -- records that come with a command
 
+-- view is a command as Go reads it: its id, the fields fixed, state and payload, 1 if
+-- peers that are due are left for another run, the first records, and the peer to go on behind.
 local function view(c)
   local flat, next = {}, ''
   if finished(c) + pending(c) > 0 then

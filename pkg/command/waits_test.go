@@ -128,7 +128,7 @@ func TestWaitsAreBoundedPerKey(t *testing.T) {
 	}
 }
 
-// What Redis says of the end is what a reader sees: nothing has to be read.
+// Redis tells all of the end that a reader would see: nothing has to be read.
 func TestTheEndIsTold(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world) {
 		waits := newTestWaits(t, w)
