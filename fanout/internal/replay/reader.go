@@ -1,7 +1,6 @@
 package replay
 
 import (
-	"cmp"
 	"context"
 	"log/slog"
 	"time"
@@ -24,7 +23,7 @@ const (
 	maxPage = 64 << 10
 )
 
-// Store keeps what is remembered: history.Store.
+// Store keeps what is remembered: history.Store. Each read has its own error.
 type Store interface {
 	Read(ctx context.Context, reads []*history.Read) error
 }
@@ -174,9 +173,6 @@ func (r *Reader) trip(ctx context.Context) {
 	err := r.opt.Store.Read(ctx, reads)
 	if err != nil {
 		r.opt.Log.Warn("the node could not read what channels remember", "channels", len(reads), "err", err)
-	}
-	for _, p := range pages {
-		p.Err = cmp.Or(p.Err, err)
 	}
 	for i, q := range due {
 		if held := q.Done(pages[q.key()]); !held && q.wantsPage() {

@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,11 +25,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type store struct {
 	gate  chan struct{} // each trip takes one first
 	mu    sync.Mutex
-	trips [][]string // channels
-	err   error      // of the next trip
+	trips [][]string       // channels
+	errs  map[string]error // of the next trip's reads, by channel
 }
 
-func (s *store) Read(ctx context.Context, reads []*history.Read) error {
+func (s *store) Read(ctx context.Context, reads []*history.Read) (err error) {
 	select {
 	case <-s.gate:
 	case <-ctx.Done():
@@ -48,8 +49,12 @@ func (s *store) Read(ctx context.Context, reads []*history.Read) error {
 		}
 	}
 	s.trips = append(s.trips, channels)
-	err := s.err
-	s.err = nil
+	errs := s.errs
+	s.errs = nil
+	for _, r := range reads {
+		r.Err = errs[r.Channel]
+		err = cmp.Or(err, r.Err)
+	}
 	return err
 }
 
@@ -190,7 +195,7 @@ func TestOnePageAConnection(t *testing.T) {
 // Requests that Redis does not answer are told so, and can be asked again.
 func TestReadAgain(t *testing.T) {
 	w := newWorld(t)
-	w.store.err = errors.New("away")
+	w.store.errs = map[string]error{"log/a": errors.New("away")}
 	q := w.request(1, "log/a", 1, false)
 	told := q.Done
 	q.Done = func(p *Page) bool {
@@ -202,6 +207,19 @@ func TestReadAgain(t *testing.T) {
 	w.let(2)
 	w.Read(q)
 	w.want(t, "1 log/a 1 of E9 away", "1 log/a 1 of E9 <nil>")
+}
+
+// A channel that cannot be read is the affair of those who read it.
+func TestAnErrorIsOfOneChannel(t *testing.T) {
+	w := newWorld(t)
+	w.store.errs = map[string]error{"log/a": errors.New("broken")}
+	w.events.Add(func() {
+		w.Read(w.request(1, "log/a", 1, false))
+		w.Read(w.request(2, "log/b", 1, false))
+		w.Read(w.request(3, "elsewhere", 1, false)) // remembers nothing
+	})
+	w.let(1)
+	w.want(t, "1 log/a 1 of E9 broken", "2 log/b 1 of E9 <nil>", "3 elsewhere 0 of 0 <nil>")
 }
 
 // The frames of a page are made once for all who share it.

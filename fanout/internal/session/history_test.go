@@ -86,6 +86,9 @@ func (m *memory) Read(_ context.Context, reads []*history.Read) error {
 	defer m.mu.Unlock()
 	m.reads = append(m.reads, reads...)
 	if m.err != nil {
+		for _, r := range reads {
+			r.Err = m.err
+		}
 		return m.err
 	}
 	for _, r := range reads {
