@@ -328,28 +328,29 @@ func TestReplayMeetsLive(t *testing.T) {
 func TestReplayInPages(t *testing.T) {
 	w, m := remembering(t, 1000)
 	m.misses(1, 300)
+	const remembered, published = 250, 100
 	large := func(i int) string { return fmt.Sprintf(`"%d%s"`, i, string(slices.Repeat([]byte("x"), 30_000))) }
-	for i := range 100 {
+	for i := range remembered {
 		m.publish("devices/log/b", "sender", 0, large(i+1))
 	}
 	p := w.connect(w.remembers("device-1"))
-	p.Write(text(`{"type":"subscribe","channel":"devices/log/b","requestId":"r","last":100}`))
-	p.Want(ackAt("r", "E1", 100))
-	// The socket is full by now, or will be. Live messages are more than any connection
-	// may have unsent.
-	for i := range 100 {
-		w.deliver(m.publish("devices/log/b", "sender", 0, large(i+101)))
+	p.Write(text(`{"type":"subscribe","channel":"devices/log/b","requestId":"r","last":250}`))
+	p.Want(ackAt("r", "E1", remembered))
+	// The socket is full by now, or will be: the replay is more than a kernel takes by
+	// itself. Live messages are more than any connection may have unsent.
+	for i := range published {
+		w.deliver(m.publish("devices/log/b", "sender", 0, large(remembered+i+1)))
 	}
-	for i := range 200 {
+	for i := range remembered + published {
 		more := ""
-		if i < 100 {
+		if i < remembered {
 			more = `,"replayed":true`
 		}
 		p.Want(aText(fmt.Sprintf(`{"type":"message","channel":"devices/log/b","from":"sender","data":%s,"offset":%d%s}`, large(i+1), i+1, more)))
 	}
 	p.Want(alive)
-	w.deliver(m.publish("devices/log/b", "sender", 0, "201"))
-	p.Want(aText(`{"type":"message","channel":"devices/log/b","from":"sender","data":201,"offset":201}`), alive)
+	w.deliver(m.publish("devices/log/b", "sender", 0, `"end"`))
+	p.Want(aText(`{"type":"message","channel":"devices/log/b","from":"sender","data":"end","offset":351}`), alive)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, r := range m.reads {
