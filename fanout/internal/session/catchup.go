@@ -18,11 +18,11 @@ func (f *follower) ask(w *subscribing) {
 }
 
 // dismiss answers the subscribes that wait, of a subscription that has ended. Unless it
-// could not begin, they were carried out, and undone.
+// was refused, they were carried out, and undone.
 func (f *follower) dismiss() {
 	for _, w := range f.asks {
-		if f.refused {
-			f.fail(w.requestID, notSubscribed(errNoHistory, "Redis does not answer"))
+		if f.refused != nil {
+			f.fail(w.requestID, f.refused)
 		} else {
 			f.ack(w.requestID)
 		}
@@ -179,8 +179,9 @@ func (f *follower) failed(w *subscribing) (then func()) {
 		f.fail(w.requestID, protocol.Errorf(protocol.BackendError, "Redis does not answer; nothing is replayed, and the subscription goes on as it was; try again"))
 		return func() {}
 	}
-	f.left, f.refused = true, true
-	return w.undo
+	why := notSubscribed(errNoHistory, "Redis does not answer")
+	f.left, f.refused = true, why
+	return func() { w.undo(why) }
 }
 
 // caughtUp sends the page, which comes behind what the peer was sent.

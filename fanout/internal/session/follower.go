@@ -38,13 +38,13 @@ type follower struct {
 	metadata bool
 	confirms bool
 
-	asks     []*subscribing // that wait for their answer
-	busy     bool           // a read is under way, or its page is being written
-	portion  *conn.Portion  // the page
-	behind   bool           // there may be messages that were neither sent nor held
-	commands commandStage   // of what waits for the peer
-	left     bool           // it is not subscribed any more
-	refused  bool           // nor was it: Redis did not answer the first read
+	asks     []*subscribing  // that wait for their answer
+	busy     bool            // a read is under way, or its page is being written
+	portion  *conn.Portion   // the page
+	behind   bool            // there may be messages that were neither sent nor held
+	commands commandStage    // of what waits for the peer
+	left     bool            // it is not subscribed any more
+	refused  *protocol.Error // with left: why; nil: the peer has unsubscribed
 
 	held      []heldMessage
 	heldBytes int
@@ -209,6 +209,13 @@ func (f *follower) goOn(change func()) {
 
 // restored reads the messages that the peer may have missed in an outage.
 func (f *follower) restored() { f.goOn(func() { f.behind = true }) }
+
+// refuse says why the subscription ends. stop follows.
+func (f *follower) refuse(why *protocol.Error) {
+	f.mu.Lock()
+	f.left, f.refused = true, why
+	f.mu.Unlock()
+}
 
 // stop gives the subscription up.
 func (f *follower) stop() {

@@ -310,6 +310,44 @@ func TestSubscribesBehindAFailedRead(t *testing.T) {
 	}
 }
 
+// A subscribe fails late and takes nothing from the subscription that the peer has by then.
+func TestSubscribeFailsAfterTheUnsubscribe(t *testing.T) {
+	w, m := remembering(t, 10)
+	m.misses(1, 1)
+	p := w.connect(w.remembers("device-1"))
+	w.interest.set(nil, true)
+	p.asks("late", "")
+	p.Write(text(`{"type":"unsubscribe","channel":"` + logA + `","requestId":"u"}`))
+	p.Want(anAck("u"), alive)
+	w.interest.set(nil, false)
+	p.asks("again", "")
+	p.wants(one(ackAt("again", "E1", 1)))
+	w.interest.release(errors.New("lost"))
+	p.Want(anError(protocol.BackendError, "late"), alive)
+	w.happens(m, 2, 2)
+	p.wants(live(2, 2))
+}
+
+// A subscribe fails, and the subscription with it. One that waits for its read is refused,
+// too.
+func TestSubscribesFailTogether(t *testing.T) {
+	w, m := remembering(t, 10)
+	m.close()
+	p := w.connect(w.remembers("device-1"))
+	p.asks("first", `,"last":1`)
+	<-m.asked
+	w.interest.set(nil, true)
+	p.asks("second", `,"last":1`)
+	p.Want(alive)
+	w.interest.release(errors.New("lost"))
+	p.Want(anError(protocol.BackendError, "first"), anError(protocol.BackendError, "second"), alive)
+	m.open()
+	p.Want(alive)
+	if n := w.interest.subscribersOf(logA); n != 0 {
+		t.Errorf("%d subscribers", n)
+	}
+}
+
 // Redis does not answer: a new subscription is refused, one that is there goes on, and a
 // refill is tried again.
 func TestHistoryIsNotRead(t *testing.T) {

@@ -179,8 +179,9 @@ func (w *subscribing) confirm(err error) {
 		return
 	}
 	if failed := w.failed.Load(); failed != nil {
-		w.undo()
-		w.session.fail(w.requestID, notSubscribed(*failed, "the connection to Redis was lost"))
+		why := notSubscribed(*failed, "the connection to Redis was lost")
+		w.undo(why)
+		w.session.fail(w.requestID, why)
 	} else {
 		w.confirmed()
 	}
@@ -223,11 +224,17 @@ func (w *subscribing) snapshot() {
 	}
 }
 
-// undo takes the subscription back.
-func (w *subscribing) undo() {
+// undo takes the subscription back. Other subscribes to it that wait are refused, too.
+func (w *subscribing) undo(why *protocol.Error) {
 	c := &w.session.scope
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if w.follower != nil {
+		if c.subscriptions.follower(w.name) != w.follower {
+			return // the peer has unsubscribed, and may have subscribed again
+		}
+		w.follower.refuse(why)
+	}
 	c.subscriptions.take(w.name)
 	w.session.unsubscribe(subscription{w.name, w.pattern, w.follower})
 	if w.arrival != nil {
