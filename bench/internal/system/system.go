@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"fleetwire/bench/internal/wire"
@@ -40,8 +41,21 @@ type System struct {
 	redis   *process   // nil: there is none
 }
 
+// startAttempts bounds how often a system is started whose address another process took
+// between being found free and being used.
+const startAttempts = 5
+
 // Start starts a system afresh, of so many nodes if its name ends in nodes. Stop it.
-func (e *Env) Start(name string, nodes int) (*System, error) {
+func (e *Env) Start(name string, nodes int) (s *System, err error) {
+	for range startAttempts {
+		if s, err = e.startOnce(name, nodes); err == nil || !strings.Contains(err.Error(), "ddress already in use") {
+			break
+		}
+	}
+	return s, err
+}
+
+func (e *Env) startOnce(name string, nodes int) (*System, error) {
 	s := &System{Name: name}
 	var err error
 	switch name {

@@ -5,6 +5,7 @@ package system
 import (
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -108,6 +109,26 @@ func TestAServerThatDoesNotStartSaysWhy(t *testing.T) {
 	}
 	if _, err := e.start("absent", nil, "/nonexistent/server"); err == nil {
 		t.Error("a program that is not there starts")
+	}
+}
+
+// Another process may take an address between its being found free and being used.
+func TestASystemWhoseAddressIsTakenIsStartedAgain(t *testing.T) {
+	for said, want := range map[string]int{"Error: Address already in use": startAttempts, "no such option": 1} {
+		dir := t.TempDir()
+		starts := filepath.Join(dir, "starts")
+		script := "#!/bin/sh\necho >> " + starts + "\necho " + said + "\nexit 1\n"
+		if err := os.WriteFile(filepath.Join(dir, "mosquitto"), []byte(script), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("PATH", dir)
+		_, err := (&Env{Dir: dir}).Start(Mosquitto, 1)
+		if err == nil || !strings.Contains(err.Error(), said) {
+			t.Errorf("%v", err)
+		}
+		if got, _ := os.ReadFile(starts); len(got) != want {
+			t.Errorf("%q: started %d times, want %d", said, len(got), want)
+		}
 	}
 }
 
