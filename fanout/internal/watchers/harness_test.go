@@ -326,6 +326,7 @@ func (o *watcher) read(frame []byte) {
 		}
 		if o.stable != "" && strings.HasPrefix(l.PeerID, o.stable) {
 			o.t.Errorf("connection %d: %s is shown to leave %s, though it is there", o.id, l.PeerID, p.Channel)
+			trace("connection %d is shown %s", o.id, p.line)
 		}
 		delete(shown, l.PeerID)
 	}

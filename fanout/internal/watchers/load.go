@@ -26,6 +26,12 @@ type loadAsked struct {
 	round int
 }
 
+// lost is a view that Redis has lost, and until when it settles.
+type lost struct {
+	view  *view
+	until time.Time
+}
+
 // loadQueue has the views to load: those of each app, and the apps that have some,
 // the next one first. An app is loaded by one loader at a time. It is no batch.Batcher,
 // since apps take turns, and one that has had too much read waits.
@@ -228,14 +234,14 @@ func (ws *Watchers) retries() (wait time.Duration) {
 		wait = sooner(wait, loadRetry)
 	}
 	for len(ws.lost) > 0 {
-		v := ws.lost[0]
-		if left := time.Until(v.settled); left > 0 {
+		next := ws.lost[0]
+		if left := time.Until(next.until); left > 0 {
 			wait = sooner(wait, left)
 			break
 		}
 		ws.lost = ws.lost[1:]
-		if v.heard {
-			ws.load(v)
+		if next.view.heard && next.view.settled.Equal(next.until) { // it was not put off
+			ws.load(next.view)
 			wait = 1 // at once
 		}
 	}

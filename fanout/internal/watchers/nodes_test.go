@@ -37,19 +37,47 @@ type fleetNode struct {
 
 var fleetNodes int
 
+// traced is what nodes were told, for a test that fails.
+var traced struct {
+	sync.Mutex
+	lines []string
+}
+
+func trace(format string, args ...any) {
+	traced.Lock()
+	defer traced.Unlock()
+	traced.lines = append(traced.lines, time.Now().Format("05.000000 ")+fmt.Sprintf(format, args...))
+}
+
+// showTrace has a test that fails say what its nodes were told at last.
+func showTrace(t testing.TB) {
+	traced.lines = nil
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(strings.Join(traced.lines[max(0, len(traced.lines)-400):], "\n"))
+		}
+	})
+}
+
 func startFleetNode(t testing.TB, rdb *redis.Client) *fleetNode {
 	t.Helper()
 	fleetNodes++
+	name := fmt.Sprint("node-", fleetNodes)
 	log := slog.New(slog.DiscardHandler)
 	health := redisconn.NewHealth(log)
 	n := &fleetNode{redis: rdb}
-	n.receiver = receiver.New(receiver.Options{Redis: rdb, Health: health, Log: log, Node: fmt.Sprint("node-", fleetNodes)})
+	n.receiver = receiver.New(receiver.Options{Redis: rdb, Health: health, Log: log, Node: name})
 	n.members = members.NewTracker(members.Options{Redis: rdb, Health: health, Log: log, Lease: 2500 * time.Millisecond})
 	n.watchers = New(Options{Interest: n.receiver, Log: log, Load: func(ctx context.Context, ids []presence.ChannelID) ([]presence.State, error) {
-		return presence.Load(ctx, rdb, rediskeys.Namespace{}, ids)
+		states, err := presence.Load(ctx, rdb, rediskeys.Namespace{}, ids)
+		trace("%s loaded %v: %v %v", name, ids, states, err)
+		return states, err
 	}})
 	n.watchers.settling = 5 * time.Second // twice the lease
-	n.receiver.OnRestored(n.watchers.Restored)
+	n.receiver.OnRestored(func() {
+		trace("%s: the link is back", name)
+		n.watchers.Restored()
+	})
 	ctx, cancel := context.WithCancel(context.Background())
 	var parts sync.WaitGroup
 	parts.Go(func() { n.members.Run(ctx) })
@@ -58,6 +86,7 @@ func startFleetNode(t testing.TB, rdb *redis.Client) *fleetNode {
 		n.receiver.Run(ctx, func(batch []envelope.Delivery) (finished int) {
 			for i := range batch {
 				if batch[i].Kind == envelope.KindPresence {
+					trace("%s heard of %s: %q", name, batch[i].Channel, batch[i].Frame)
 					n.watchers.Announced(batch[i : i+1])
 				}
 			}
@@ -218,6 +247,7 @@ func TestNodesAgainstAModel(t *testing.T) {
 			} else {
 				client = redistest.Start(t).Client
 			}
+			showTrace(t) // after the nodes have ended
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)
 			s := &simulation{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), model: model{}, watchers: make([][]*watcher, 3)}
@@ -235,6 +265,7 @@ func TestNodesAgainstAModel(t *testing.T) {
 			}
 			s.settle("the beginning")
 			run := func(what string, trouble func()) {
+				trace("next: %s", what)
 				for i := range 120 {
 					if i == 60 {
 						trouble()

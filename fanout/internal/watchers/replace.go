@@ -47,16 +47,29 @@ func (ws *Watchers) ifAsked(a loadAsked, do func()) bool {
 // settles says whether peers that are not in Redis stay in the view.
 func (ws *Watchers) settles(v *view, version presence.Version) bool {
 	now := time.Now()
-	if v.version.Incarnation != version.Incarnation && len(v.members) > 0 && v.settled.IsZero() {
-		v.settled = now.Add(ws.settling)
-		ws.lost = append(ws.lost, v)
-		ws.loading.Set()
+	if v.version.Incarnation != version.Incarnation && len(v.members) > 0 {
+		ws.lose(v, now)
 	}
 	settling := now.Before(v.settled)
 	if !settling {
 		v.settled = time.Time{}
 	}
 	return settling
+}
+
+// lose has the peers of a view that Redis has lost stay for a while. If Redis loses them
+// again meanwhile they stay for longer, but a channel that is empty now and then does not
+// keep them for ever.
+func (ws *Watchers) lose(v *view, now time.Time) {
+	if v.settled.IsZero() {
+		v.settledAtLast = now.Add(2 * ws.settling)
+	}
+	v.settled = now.Add(ws.settling)
+	if v.settled.After(v.settledAtLast) {
+		v.settled = v.settledAtLast
+	}
+	ws.lost = append(ws.lost, lost{v, v.settled})
+	ws.loading.Set()
 }
 
 // loadedAs ends that the view is asked for. Announcements that have waited come next, and

@@ -30,6 +30,8 @@ type view struct {
 	// settled is until when no peer is shown to leave (see settling); zero: a peer
 	// that is not in Redis has left.
 	settled time.Time
+	// settledAtLast is until when settled may be put off.
+	settledAtLast time.Time
 
 	asked   bool                    // it must be loaded
 	queued  bool                    // in Watchers.toLoad

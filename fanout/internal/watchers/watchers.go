@@ -96,7 +96,7 @@ type Watchers struct {
 	refused      []*view // that Redis refused to read; to try again at retryRefused
 	retryRefused time.Time
 	unsure       []*view // which Redis may not have heard of
-	lost         []*view // that settle, the first to be settled first
+	lost         []lost  // that settle, the first to be settled first
 	joining      joining
 	closed       *sync.Cond // a window is
 	flushing     batch.Signal

@@ -512,6 +512,27 @@ func TestLeavingOneOfTwoNodesAfterRedisIsEmptied(t *testing.T) {
 	})
 }
 
+// Redis loses everything once more before it was told everything again.
+func TestRedisIsEmptiedTwice(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.do("c", "+a", "+gone")
+		o := w.watcher(1)
+		w.watch(o, "c")
+		pass()
+		o.want("c: +a +gone")
+		for range 2 {
+			w.set(func() { clear(w.channels) })
+			w.do("c", "+x")
+			time.Sleep(settling - time.Second)
+		}
+		o.want("c: +x")
+		w.do("c", "+a") // in the time that there is since the second
+		time.Sleep(2 * time.Second)
+		o.want("c: -gone")
+		w.wantTruth(o, "c")
+	})
+}
+
 // A channel that is empty now and then does not keep those who were lost.
 func TestSettlingEnds(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
