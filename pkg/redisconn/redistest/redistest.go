@@ -27,6 +27,7 @@ type Server struct {
 	process *exec.Cmd
 	secured *secured // nil: without TLS
 	cluster bool
+	bus     int    // the port of a cluster's node for other nodes
 	dir     string // where it keeps what it saves
 }
 
@@ -42,7 +43,7 @@ func Start(t testing.TB) *Server {
 // several slots, declared or not.
 func StartCluster(t testing.TB) *Server {
 	t.Helper()
-	s := started(t, &Server{cluster: true})
+	s := started(t, &Server{cluster: true, bus: freePort(t)})
 	rdb := s.Client()
 	if err := rdb.ClusterAddSlotsRange(context.Background(), 0, 16383).Err(); err != nil {
 		t.Fatal(err)
@@ -91,6 +92,15 @@ func (s *Server) RestartWithData() {
 	}
 }
 
+// Resume starts a server again where it was: without data, but a node of a cluster knows
+// which one it is.
+func (s *Server) Resume() {
+	s.t.Helper()
+	if err := s.launchIn(s.dir); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 func (s *Server) launch() error { return s.launchIn(s.t.TempDir()) }
 
 func (s *Server) launchIn(dir string) error {
@@ -102,8 +112,9 @@ func (s *Server) launchIn(dir string) error {
 		args = s.secured.arguments(s.port)
 		opt.TLSConfig = s.secured.admin
 	}
-	if s.cluster { // its bus takes the port above by 10,000, which freePort leaves room for
-		args = append(args, "--cluster-enabled", "yes")
+	if s.cluster {
+		args = append(args, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(s.bus), "--cluster-node-timeout", "500",
+			"--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0")
 	}
 	s.process = exec.Command("redis-server", append(args, "--bind", "127.0.0.1",
 		"--save", "", "--appendonly", "no", "--daemonize", "no", "--dir", dir)...)

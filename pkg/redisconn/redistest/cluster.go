@@ -1,0 +1,270 @@
+package redistest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/rediskeys"
+)
+
+const (
+	slots = 16384
+	// clusterPatience is far more than a cluster takes to agree; only a test that fails
+	// waits for it.
+	clusterPatience = 30 * time.Second
+)
+
+// Cluster is a Redis Cluster of the test's own.
+type Cluster struct {
+	t     testing.TB
+	Nodes []*Server // the masters, as they were at the beginning, then their replicas
+
+}
+
+// StartClusterOf starts a Redis Cluster of masters, which share the slots evenly, with
+// replicas each. A master that is gone is replaced within about a second.
+func StartClusterOf(t testing.TB, masters, replicas int) *Cluster {
+	t.Helper()
+	c := &Cluster{t: t}
+	for range masters * (1 + replicas) {
+		c.Nodes = append(c.Nodes, c.start())
+	}
+	ctx := context.Background()
+	for i := range masters {
+		rdb := c.Nodes[i].Client()
+		from, to := i*slots/masters, (i+1)*slots/masters-1
+		c.must(rdb.Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err())
+		c.must(rdb.ClusterAddSlotsRange(ctx, from, to).Err())
+	}
+	for _, s := range c.Nodes[1:] {
+		c.meet(s)
+	}
+	for i, s := range c.Nodes[masters:] {
+		c.Replicate(s, c.Nodes[i%masters])
+	}
+	c.Settled()
+	return c
+}
+
+// start starts a node that is in no cluster yet.
+func (c *Cluster) start() *Server {
+	c.t.Helper()
+	return started(c.t, &Server{cluster: true, bus: freePort(c.t)})
+}
+
+// Add starts a master without slots, and has the others meet it. Migrate gives it slots.
+func (c *Cluster) Add() *Server {
+	c.t.Helper()
+	s := c.start()
+	c.Nodes = append(c.Nodes, s)
+	c.meet(s)
+	c.Settled()
+	return s
+}
+
+func (c *Cluster) meet(s *Server) {
+	c.t.Helper()
+	c.must(s.Client().Do(context.Background(), "CLUSTER", "MEET", "127.0.0.1", c.Nodes[0].port, c.Nodes[0].bus).Err())
+}
+
+// Replicate makes a node a replica of a master, once it knows the master.
+func (c *Cluster) Replicate(replica, master *Server) {
+	c.t.Helper()
+	id := master.clusterID()
+	rdb := replica.Client()
+	Eventually(c.t, clusterPatience, "a node is a replica", func() bool {
+		return rdb.ClusterReplicate(context.Background(), id).Err() == nil
+	})
+}
+
+func (s *Server) clusterID() string {
+	s.t.Helper()
+	id, err := s.Client().Do(context.Background(), "CLUSTER", "MYID").Text()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return id
+}
+
+// Settled waits until all nodes that run know each other, all slots are served, and all
+// replicas follow their masters.
+func (c *Cluster) Settled() {
+	c.t.Helper()
+	for _, s := range c.Nodes {
+		if s.process == nil {
+			continue
+		}
+		rdb := s.Client()
+		Eventually(c.t, clusterPatience, "the cluster is up, as "+s.Addr()+" sees it", func() bool {
+			ctx := context.Background()
+			if !strings.Contains(rdb.ClusterInfo(ctx).Val(), "cluster_state:ok") {
+				return false
+			}
+			running := 0
+			for line := range strings.Lines(rdb.ClusterNodes(ctx).Val()) {
+				fields := strings.Fields(line)
+				if strings.Contains(fields[2], "handshake") {
+					return false
+				}
+				if !strings.Contains(fields[2], "fail") {
+					running++
+				}
+			}
+			replication := rdb.Info(ctx, "replication").Val()
+			follows := strings.Contains(replication, "role:master") || strings.Contains(replication, "master_link_status:up")
+			return running == c.running() && follows
+		})
+	}
+}
+
+func (c *Cluster) running() (n int) {
+	for _, s := range c.Nodes {
+		if s.process != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// URL is what -redis takes: the addresses of all nodes.
+func (c *Cluster) URL() string {
+	addresses := make([]string, len(c.Nodes))
+	for i, s := range c.Nodes {
+		addresses[i] = s.Addr()
+	}
+	return "redis://" + strings.Join(addresses, ",")
+}
+
+// Master is the node that has the key's slot.
+func (c *Cluster) Master(key string) *Server {
+	c.t.Helper()
+	slot := rediskeys.Slot(key)
+	var found *Server
+	Eventually(c.t, clusterPatience, fmt.Sprintf("a node has the slot of %q", key), func() bool {
+		for _, s := range c.Nodes {
+			if s.process != nil && s.has(slot) {
+				found = s
+			}
+		}
+		return found != nil
+	})
+	return found
+}
+
+// has says whether the node is the master of a slot, by its own account.
+func (s *Server) has(slot int) bool {
+	ranges, _ := s.Client().ClusterSlots(context.Background()).Result()
+	return slices.ContainsFunc(ranges, func(r redis.ClusterSlot) bool {
+		return slot >= r.Start && slot <= r.End && r.Nodes[0].Addr == s.Addr()
+	})
+}
+
+func (c *Cluster) at(addr string) *Server {
+	c.t.Helper()
+	i := slices.IndexFunc(c.Nodes, func(s *Server) bool { return s.Addr() == addr })
+	if i < 0 {
+		c.t.Fatalf("%s is no node of the cluster", addr)
+	}
+	return c.Nodes[i]
+}
+
+// Replica is a replica of the master.
+func (c *Cluster) Replica(master *Server) *Server {
+	c.t.Helper()
+	id := master.clusterID()
+	for line := range strings.Lines(master.Client().ClusterNodes(context.Background()).Val()) {
+		fields := strings.Fields(line)
+		if fields[3] == id && !strings.Contains(fields[2], "fail") {
+			addr, _, _ := strings.Cut(fields[1], "@")
+			return c.at(addr)
+		}
+	}
+	c.t.Fatalf("%s has no replica", master.Addr())
+	return nil
+}
+
+// Failover makes a replica of the master the master, as planned maintenance does, and
+// waits until it is. It returns the new master.
+func (c *Cluster) Failover(master *Server) *Server {
+	c.t.Helper()
+	replica := c.Replica(master)
+	rdb := replica.Client()
+	c.must(rdb.ClusterFailover(context.Background()).Err())
+	Eventually(c.t, clusterPatience, "the replica is the master", func() bool {
+		return strings.Contains(rdb.Info(context.Background(), "replication").Val(), "role:master")
+	})
+	return replica
+}
+
+// Migrate moves the slot of a key, with all keys in it, to another master while
+// everything goes on.
+func (c *Cluster) Migrate(key string, to *Server) {
+	c.t.Helper()
+	ctx := context.Background()
+	slot := rediskeys.Slot(key)
+	from := c.Master(key)
+	if from == to {
+		return
+	}
+	source, target := from.Client(), to.Client()
+	c.must(target.Do(ctx, "CLUSTER", "SETSLOT", slot, "IMPORTING", from.clusterID()).Err())
+	c.must(source.Do(ctx, "CLUSTER", "SETSLOT", slot, "MIGRATING", to.clusterID()).Err())
+	for {
+		keys, err := source.ClusterGetKeysInSlot(ctx, slot, 100).Result()
+		c.must(err)
+		if len(keys) == 0 {
+			break
+		}
+		args := []any{"MIGRATE", "127.0.0.1", strconv.Itoa(to.port), "", 0, 5000, "KEYS"}
+		for _, k := range keys {
+			args = append(args, k)
+		}
+		c.must(source.Do(ctx, args...).Err())
+	}
+	id := to.clusterID()
+	c.must(target.Do(ctx, "CLUSTER", "SETSLOT", slot, "NODE", id).Err())
+	c.must(source.Do(ctx, "CLUSTER", "SETSLOT", slot, "NODE", id).Err())
+	Eventually(c.t, clusterPatience, "the slot is at the other master", func() bool { return c.Master(key) == to })
+}
+
+// Flush empties all masters.
+func (c *Cluster) Flush() {
+	c.t.Helper()
+	for _, s := range c.Nodes {
+		if s.process == nil {
+			continue
+		}
+		rdb := s.Client()
+		if strings.Contains(rdb.Info(context.Background(), "replication").Val(), "role:master") {
+			c.must(rdb.FlushAll(context.Background()).Err())
+		}
+	}
+}
+
+// Client is a client of the whole cluster, closed with the test. It fails the test if a
+// script gets keys in several slots.
+func (c *Cluster) Client() *redis.ClusterClient {
+	c.t.Helper()
+	addresses := make([]string, len(c.Nodes))
+	for i, s := range c.Nodes {
+		addresses[i] = s.Addr()
+	}
+	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addresses, Protocol: 2, DisableIdentity: true, ContextTimeoutEnabled: true})
+	rdb.AddHook(oneSlot{c.t})
+	c.t.Cleanup(func() { _ = rdb.Close() })
+	return rdb
+}
+
+func (c *Cluster) must(err error) {
+	c.t.Helper()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}

@@ -1,0 +1,65 @@
+package redistest
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// What tests of others rely on: keys stay where they are looked for, whatever becomes of
+// the masters.
+func TestCluster(t *testing.T) {
+	c := StartClusterOf(t, 3, 1)
+	rdb := c.Client()
+	ctx := context.Background()
+	key := func(i int) string { return fmt.Sprintf("k{%d}", i) }
+	for i := range 50 {
+		if err := rdb.Set(ctx, key(i), i, 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	keeps := func(after string) {
+		t.Helper()
+		for i := range 50 {
+			Eventually(t, clusterPatience, fmt.Sprintf("after %s %s is there", after, key(i)), func() bool {
+				n, err := rdb.Get(ctx, key(i)).Int()
+				if err != nil {
+					rdb.ReloadState(ctx)
+				}
+				return err == nil && n == i
+			})
+		}
+	}
+	first := c.Master(key(1))
+	if second := c.Failover(first); c.Master(key(1)) != second {
+		t.Error("the replica has no slots after a failover")
+	}
+	keeps("a failover")
+	c.Settled()
+
+	other := c.Add()
+	c.Migrate(key(1), other)
+	if c.Master(key(1)) != other {
+		t.Error("the slot was not migrated")
+	}
+	keeps("resharding")
+
+	dying := c.Master(key(2))
+	replica := c.Replica(dying)
+	if err := dying.Client().Wait(ctx, 1, clusterPatience).Err(); err != nil {
+		t.Fatal(err)
+	}
+	dying.Stop()
+	Eventually(t, clusterPatience, "the replica of a dead master is the master", func() bool {
+		return strings.Contains(replica.Client().Info(ctx, "replication").Val(), "role:master")
+	})
+	keeps("a crash")
+	dying.Resume()
+	c.Settled()
+	keeps("the return of the dead")
+	c.Flush()
+	if n, err := rdb.DBSize(ctx).Result(); err != nil || n != 0 {
+		t.Errorf("%d keys are left, %v", n, err)
+	}
+}
