@@ -63,3 +63,29 @@ func TestCluster(t *testing.T) {
 		t.Errorf("%d keys are left, %v", n, err)
 	}
 }
+
+// Each test that shares the cluster finds it empty.
+func TestSharedCluster(t *testing.T) {
+	ctx := context.Background()
+	var addr string
+	for range 2 {
+		c := SharedCluster(t)
+		if addr != "" && addr != c.Nodes[0].Addr() {
+			t.Error("it is another one")
+		}
+		addr = c.Nodes[0].Addr()
+		rdb := c.Client()
+		if n, err := rdb.DBSize(ctx).Result(); err != nil || n != 0 {
+			t.Errorf("%d keys, %v", n, err)
+		}
+		if err := rdb.Set(ctx, "k", "v", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	EndShared()
+	if pid := SharedCluster(t).Nodes[0].Addr(); pid == addr {
+		t.Error("EndShared leaves it")
+	}
+}
+
+func TestMain(m *testing.M) { VerifyTestMain(m) }

@@ -54,11 +54,16 @@ func StartCluster(t testing.TB) *Server {
 	return s
 }
 
-func started(t testing.TB, s *Server) *Server {
+func needServer(t testing.TB) {
 	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		t.Skip("SKIPPED: needs redis-server ≥ 7.0.9 (make test installs it where it may; else: apt-get install redis-server, or brew install redis)")
 	}
+}
+
+func started(t testing.TB, s *Server) *Server {
+	t.Helper()
+	needServer(t)
 	s.t = t
 	t.Cleanup(s.Stop)
 	// Other tests look for a free port at the same time.
