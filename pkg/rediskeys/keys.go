@@ -198,6 +198,11 @@ func (b Bucket) IdempotencyIndex() string { return string(b) + "idempotency-inde
 // Idempotency is what became of a request; id stands for its idempotency key.
 func (b Bucket) Idempotency(id string) string { return string(b) + "idempotency:" + id }
 
+// Wildcards is a key that stands while a node wants all messages of a kind of the
+// bucket's channels: on a Redis Cluster, which has no PSUBSCRIBE for sharded topics,
+// messages are published to AllTopic, too, while it does.
+func (b Bucket) Wildcards(kind Kind) string { return string(b) + "wildcards:" + kindNames[kind] }
+
 // The keys of the deployment as a whole.
 
 // DueIndex is the sorted set of the buckets that have deadlines, by when to look there.
@@ -228,3 +233,9 @@ func (n Namespace) Epoch() string { return n.Prefix() + ":epoch" }
 
 // Probe is a key that a node writes to find out whether Redis works.
 func (n Namespace) Probe(node string) string { return n.Prefix() + ":probe:" + node }
+
+// ProbeIn is Probe on a Redis Cluster, where each master is probed with a key in one of
+// its slots.
+func (n Namespace) ProbeIn(slot int, node string) string {
+	return n.Prefix() + ":probe:" + braced(slot) + node
+}

@@ -57,6 +57,8 @@ var catalogue = []struct {
 	{"HistoryBytes", "fw:{app.TAG}:history-bytes", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).HistoryBytes() }},
 	{"IdempotencyIndex", "fw:{app.TAG}:idempotency-index", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).IdempotencyIndex() }},
 	{"Idempotency", "fw:{app.TAG}:idempotency:ID", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).Idempotency(second) }},
+	{"Wildcards", "fw:{app.TAG}:wildcards:msg", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).Wildcards(Messages) }},
+	{"Wildcards", "fw:{app.TAG}:wildcards:presence", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).Wildcards(Presence) }},
 	{"EndedCommands", "fw:{app}:commands-ended", func(n Namespace, app, _, _ string) string { return n.EndedCommands(app) }},
 	{"EndedCommandBytes", "fw:{app}:commands-ended:bytes", func(n Namespace, app, _, _ string) string { return n.EndedCommandBytes(app) }},
 	{"HistoryRules", "fw:{app}:history-rules", func(n Namespace, app, _, _ string) string { return n.HistoryRules(app) }},
@@ -66,12 +68,16 @@ var catalogue = []struct {
 	{"Inbox", "fw:inbox:NODE", func(n Namespace, _, name, _ string) string { return n.Inbox(name) }},
 	{"Epoch", "fw:epoch", func(n Namespace, _, _, _ string) string { return n.Epoch() }},
 	{"Probe", "fw:probe:NODE", func(n Namespace, _, name, _ string) string { return n.Probe(name) }},
+	{"ProbeIn", "fw:probe:{N}NODE", func(n Namespace, _, name, _ string) string { return n.ProbeIn(probeSlot, name) }},
 }
+
+// probeSlot is the slot that the test's probe is in.
+const probeSlot = 7
 
 // placeholders are what stands in capitals in a documented name, and what may
 // stand there.
 var placeholders = map[string]string{
-	"{app}": `\{[A-Za-z0-9_-]+\}`, "{app.TAG}": `\{[A-Za-z0-9_-]+\.[0-9]{3}\}`, "{leases}": `\{leases\}`, "{index}": `\{index\}`,
+	"{app}": `\{[A-Za-z0-9_-]+\}`, "{app.TAG}": `\{[A-Za-z0-9_-]+\.[0-9]{3}\}`, "{leases}": `\{leases\}`, "{index}": `\{index\}`, "{N}": `\{[0-9]+\}`,
 	"PERIOD": `[0-9]{4}-[0-9]{2}`, "RANKING": `(channels|peers)`, "KIND": `[0-9a-z]+`, "KEY": `[!-9;-~]+`, "ADDRESS": `.+`, "ID": `[0-9A-Za-z]+`, "NODE": `[0-9a-z-]+`, "CHANNEL": `(?s).+`,
 }
 
@@ -105,12 +111,13 @@ func TestCatalogueIsWhole(t *testing.T) {
 			}
 		}
 	}
-	listed := []string{"Prefix", "Topic", "TopicsIn", "Glob", "ProbeTopic", "WakeTopic", "Tag"}
+	listed := []string{"Prefix", "Topic", "TopicsIn", "Glob", "ProbeTopic", "ProbeTopicIn", "AllTopic", "WakeTopic", "Tag"}
 	for _, key := range catalogue {
 		listed = append(listed, key.method)
 	}
 	slices.Sort(methods)
 	slices.Sort(listed)
+	listed = slices.Compact(listed)
 	if !slices.Equal(methods, listed) {
 		t.Errorf("there are %q, and the tests know %q", methods, listed)
 	}
@@ -144,8 +151,15 @@ func TestOperationsGuide(t *testing.T) {
 		topic := (Namespace{}).Topic(kind, "app", name)
 		want = append(want, strings.NewReplacer("fw:0:", "fw:DB:", tagOf(name), "TAG").Replace(topic))
 	}
-	want = append(want, strings.Replace((Namespace{}).ProbeTopic("NODE"), "fw:0:", "fw:DB:", 1))
-	want = append(want, strings.NewReplacer("fw:0:", "fw:DB:", tagOf("CHANNEL"), "TAG").Replace((Namespace{}).WakeTopic((Namespace{}).Bucket("app", "CHANNEL"), "PROCESS")))
+	inBucket := strings.NewReplacer("fw:0:", "fw:DB:", tagOf("CHANNEL"), "TAG", braced(probeSlot), "{N}")
+	bucket := (Namespace{}).Bucket("app", "CHANNEL")
+	for _, topic := range []string{
+		(Namespace{}).AllTopic(bucket, Messages), (Namespace{}).AllTopic(bucket, Presence),
+		(Namespace{}).ProbeTopic("NODE"), (Namespace{}).ProbeTopicIn(probeSlot, "NODE"),
+		(Namespace{}).WakeTopic(bucket, "PROCESS"),
+	} {
+		want = append(want, inBucket.Replace(topic))
+	}
 	slices.Sort(documented)
 	slices.Sort(want)
 	if !slices.Equal(documented, want) {
@@ -163,7 +177,7 @@ func TestKeysAreAsDocumented(t *testing.T) {
 			first, second = "c", first
 		}
 		got := key.build(Namespace{}, "app", first, second)
-		if got := strings.Replace(got, "{app."+tagOf(first)+"}", "{app.TAG}", 1); got != key.doc {
+		if got := strings.NewReplacer("{app."+tagOf(first)+"}", "{app.TAG}", braced(probeSlot), "{N}").Replace(got); got != key.doc {
 			t.Errorf("%s built %s, want %s", key.method, got, key.doc)
 		}
 	}
@@ -190,14 +204,18 @@ func keyIsTold(t *testing.T, which int, app, name, second string) {
 	}
 	built := key.build(Namespace{}, app, name, second)
 	for _, other := range catalogue {
-		if forms[other.doc].MatchString(built) != (other.method == key.method) {
-			t.Errorf("%s built %q, which is of the form %s: %v", key.method, built, other.doc, other.method != key.method)
+		if forms[other.doc].MatchString(built) != (other.doc == key.doc) {
+			t.Errorf("%s built %q, which is of the form %s: %v", key.method, built, other.doc, other.doc != key.doc)
 		}
 	}
 	// A cluster takes what is in the first braces for the slot.
 	if _, rest, ok := strings.Cut(built, "{"); ok {
 		tag, _, _ := strings.Cut(rest, "}")
-		if tag != app && tag != "leases" && tag != "index" && tag != app+"."+tagOf(name) {
+		if key.method == "ProbeIn" {
+			if Slot(built) != probeSlot {
+				t.Errorf("%s built %q, whose slot is %d, not %d", key.method, built, Slot(built), probeSlot)
+			}
+		} else if tag != app && tag != "leases" && tag != "index" && tag != app+"."+tagOf(name) {
 			t.Errorf("%s built %q, whose slot is that of %q", key.method, built, tag)
 		}
 	}
@@ -264,6 +282,19 @@ func TestParseBucket(t *testing.T) {
 	for _, foreign := range []string{"", "fw:{app}:", "app." + tag, "{app." + tag + "}:", "fw:{app.1}:", "fw:{app.999}:", "fw:{." + tag + "}:", "fw:{app." + tag + "}", "fw:{app." + tag + "}:x", "x:{app." + tag + "}:"} {
 		if _, app, err := n.ParseBucket(foreign); err == nil {
 			t.Errorf("%q is of the app %q", foreign, app)
+		}
+	}
+}
+
+// There is a probe for every slot, so that every master can be probed.
+func TestEverySlotHasAProbe(t *testing.T) {
+	var n Namespace
+	for slot := 0; slot < Slots; slot += 511 { // and the last
+		if got := Slot(n.ProbeIn(slot, "node")); got != slot {
+			t.Errorf("the key for slot %d is in %d", slot, got)
+		}
+		if got := Slot(n.ProbeTopicIn(slot, "node")); got != slot {
+			t.Errorf("the topic for slot %d is in %d", slot, got)
 		}
 	}
 }

@@ -1,6 +1,9 @@
 package rediskeys
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // Slot is where a Redis Cluster puts a key: by what stands in its first braces, if that
 // is anything, else by all of it.
@@ -11,4 +14,16 @@ func Slot(key string) int {
 		}
 	}
 	return slot(key)
+}
+
+// Slots is how many slots a Redis Cluster has.
+const Slots = slots
+
+// braced is a tag in braces that lies in the slot.
+func braced(in int) string {
+	for n := 0; ; n++ { // the least such number is below 110,000
+		if tag := strconv.Itoa(n); slot(tag) == in {
+			return "{" + tag + "}"
+		}
+	}
 }

@@ -44,6 +44,17 @@ func (n Namespace) ProbeTopic(node string) string {
 	return string(append(append(n.appendTopics(nil), "probe:"...), node...))
 }
 
+// ProbeTopicIn is ProbeTopic on a Redis Cluster, in the slot of ProbeIn.
+func (n Namespace) ProbeTopicIn(slot int, node string) string {
+	return n.ProbeTopic(braced(slot) + node)
+}
+
+// AllTopic is the topic on a Redis Cluster of all messages of a kind of the bucket's
+// channels, for wildcards (Wildcards). Each message has the channel's name and a
+// newline before it. The topic is that of a channel without a name, so that a script
+// can tell it from a channel's.
+func (n Namespace) AllTopic(b Bucket, kind Kind) string { return n.TopicsIn(b, kind) }
+
 // WakeTopic is the topic on which a process hears which commands of a bucket have
 // ended for whose end it waits; without a process, what those topics begin with.
 func (n Namespace) WakeTopic(b Bucket, process string) string {
@@ -59,39 +70,60 @@ func (n Namespace) appendSlot(dst []byte, kind Kind, app, tag string) []byte {
 
 // ParseTopic undoes Topic. It is not ok if Topic returns no such string.
 func (n Namespace) ParseTopic(topic string) (kind Kind, app, name string, ok bool) {
+	kind, app, tag, name, ok := n.parse(topic)
+	if !ok || name == "" || tag != tagOf(name) {
+		return 0, "", "", false
+	}
+	return kind, app, name, true
+}
+
+// ParseAllTopic undoes AllTopic for a message that came on it: it finds the name of the
+// message's channel, and the message. It is not ok if the topic is no AllTopic, or that of
+// another bucket than the channel's.
+func (n Namespace) ParseAllTopic(topic, payload string) (kind Kind, app, name, message string, ok bool) {
+	kind, app, tag, none, ok := n.parse(topic)
+	if !ok || none != "" {
+		return 0, "", "", "", false
+	}
+	name, message, ok = strings.Cut(payload, "\n")
+	if !ok || name == "" || tag != tagOf(name) {
+		return 0, "", "", "", false
+	}
+	return kind, app, name, message, true
+}
+
+// parse takes a topic apart.
+func (n Namespace) parse(topic string) (kind Kind, app, tag, name string, ok bool) {
 	rest, ok := strings.CutPrefix(topic, n.Prefix())
 	if !ok || rest == "" || rest[0] != ':' {
-		return 0, "", "", false
+		return 0, "", "", "", false
 	}
 	var room [24]byte
 	database := strconv.AppendInt(room[:0], int64(n.database), 10)
 	if rest, ok = strings.CutPrefix(rest[1:], string(database)); !ok || rest == "" || rest[0] != ':' {
-		return 0, "", "", false
+		return 0, "", "", "", false
 	}
 	rest = rest[1:]
 	for kind = range kinds {
 		if after, found := strings.CutPrefix(rest, kindNames[kind]); found {
 			if after, found = strings.CutPrefix(after, ":{"); found {
-				app, name, ok = parseSlot(after)
-				return kind, app, name, ok
+				app, tag, name, ok = parseSlot(after)
+				return kind, app, tag, name, ok
 			}
 		}
 	}
-	return 0, "", "", false
+	return 0, "", "", "", false
 }
 
 // parseSlot reads what follows the brace: app.TAG}:NAME.
-func parseSlot(s string) (app, name string, ok bool) {
+func parseSlot(s string) (app, tag, name string, ok bool) {
 	end := strings.IndexByte(s, '.')
-	if end <= 0 || !isAppID(s[:end]) || len(s) <= end+1+tagBytes+2 {
-		return "", "", false
+	if end <= 0 || !isAppID(s[:end]) || len(s) < end+1+tagBytes+2 {
+		return "", "", "", false
 	}
 	app, s = s[:end], s[end+1:]
 	tag, separator, name := s[:tagBytes], s[tagBytes:tagBytes+2], s[tagBytes+2:]
-	if separator != "}:" || tag != tagOf(name) {
-		return "", "", false
-	}
-	return app, name, true
+	return app, tag, name, separator == "}:"
 }
 
 // isAppID goes by the alphabet of app ids (protocol §7).

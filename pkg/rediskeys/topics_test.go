@@ -93,6 +93,33 @@ func TestTopicsIn(t *testing.T) {
 	}
 }
 
+// A message on the topic of all channels of a bucket is told by the name before it.
+func TestAllTopics(t *testing.T) {
+	for _, kind := range []Kind{Messages, Presence} {
+		for _, name := range hostileNames {
+			var n Namespace
+			all := n.AllTopic(n.Bucket("app", name), kind)
+			for _, message := range []string{"", "m", "two\nlines", "\n"} {
+				gotKind, app, gotName, got, ok := n.ParseAllTopic(all, name+"\n"+message)
+				if !ok || gotKind != kind || app != "app" || gotName != name || got != message {
+					t.Errorf("%q of %q comes back as kind %d, %q of %q in %q, %v", message, name, gotKind, got, gotName, app, ok)
+				}
+			}
+			if _, _, _, ok := n.ParseTopic(all); ok {
+				t.Errorf("%s is taken for the topic of a channel", all)
+			}
+			if _, _, _, _, ok := n.ParseAllTopic(n.Topic(kind, "app", name), name+"\nm"); ok {
+				t.Errorf("the topic of %q is taken for that of all channels", name)
+			}
+			for _, foreign := range []string{"", "m", name, "\nm", "another name\nm"} {
+				if _, _, name, _, ok := n.ParseAllTopic(all, foreign); ok && n.AllTopic(n.Bucket("app", name), kind) != all {
+					t.Errorf("%q on %s is of %q", foreign, all, name)
+				}
+			}
+		}
+	}
+}
+
 // What travels is read without an allocation, and named with one.
 func TestTopicAllocates(t *testing.T) {
 	var n Namespace
