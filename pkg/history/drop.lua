@@ -4,9 +4,9 @@
 -- published (ms); 1 if positions of that time are dropped, too, of channels that have no
 -- messages; then for each channel its name, its size (0: it remembers no more, and
 -- everything is dropped) and its TTL (ms)
--- Returns the bytes of the bucket, and for each channel how many messages were dropped,
--- and when its oldest message was published; without messages when the last was, negative;
--- 0, the channel is gone.
+-- Returns the bytes of the bucket, and for each channel how many messages were dropped, how
+-- many others because they were over its size, and when its oldest message was published;
+-- without messages when the last was, negative; 0, the channel is gone.
 local at = setup(1, due_time())
 local bucket = string.sub(KEYS[1], 1, width)
 local reply = {0}
@@ -18,9 +18,10 @@ local function forget(c, name)
 end
 
 -- drop_list drops messages of a list up to a time. It returns how many were dropped, the
--- bytes of the list, and when its oldest message was published (nil: it is empty).
+-- bytes of the list, when its oldest message was published (nil: it is empty), and how many
+-- others were over its size.
 local function drop_list(c, cutoff)
-  local list, bytes, gone = list_of(c), c.bytes, 0
+  local list, bytes, gone, over = list_of(c), c.bytes, 0, 0
   local function pop(n)
     for _, message in ipairs(redis.call('LPOP', list, n)) do
       bytes = bytes - bytes_of(message)
@@ -28,7 +29,8 @@ local function drop_list(c, cutoff)
   end
   local length = redis.call('LLEN', list)
   if length > c.size then
-    pop(length - c.size)
+    over = length - c.size
+    pop(over)
   end
   while true do
     local some, old = redis.call('LRANGE', list, 0, 15), 0
@@ -40,9 +42,9 @@ local function drop_list(c, cutoff)
       gone = gone + old
     end
     if #some == 0 then
-      return gone, 0, nil
+      return gone, 0, nil, over
     elseif old < #some then
-      return gone, bytes, at_of(some[old + 1])
+      return gone, bytes, at_of(some[old + 1]), over
     end
   end
 end
@@ -51,10 +53,10 @@ end
 local function drop(c, cutoff)
   if c.message then
     if at_of(c.message) > cutoff then
-      return 0, c.bytes, at_of(c.message)
+      return 0, c.bytes, at_of(c.message), 0
     end
     c.message = false
-    return 1, 0, nil
+    return 1, 0, nil, 0
   end
   return drop_list(c, cutoff)
 end
@@ -64,18 +66,18 @@ local function settle(name, size, ttl, cutoff, positions)
   local value = redis.call('GET', key)
   if not value then
     forget({key = key, bytes = 0}, name)
-    return 0, 0
+    return 0, 0, 0
   elseif size == 0 then
     local c = open(key, 1000, life_of('1'), value)
     local count = c.message and 1 or redis.call('LLEN', list_of(c))
     forget(c, name)
-    return count, 0
+    return count, 0, 0
   end
   local c = open(key, size, life_of(ttl), value)
-  local gone, bytes, oldest = drop(c, cutoff or now - c.life.ms)
+  local gone, bytes, oldest, over = drop(c, cutoff or now - c.life.ms)
   if not oldest and positions and tonumber(c.at) <= cutoff then
     forget(c, name)
-    return gone, 0
+    return gone, over, 0
   end
   if not c.message and (bytes ~= c.bytes or c.dirty) then
     redis.call('SET', key, '\7' .. place_of(c, c.offset) .. ',' .. c.at .. ',' .. c.day .. ',' .. string.format('%d', bytes) .. '\n', 'KEEPTTL')
@@ -84,14 +86,14 @@ local function settle(name, size, ttl, cutoff, positions)
     save(c)
   end
   redis.call('ZADD', KEYS[1], oldest and oldest + c.life.ms or tonumber(c.day) * DAY, name)
-  return gone, oldest or -tonumber(c.at)
+  return gone, over, oldest or -tonumber(c.at)
 end
 
 local cutoff, positions = tonumber(ARGV[at]), ARGV[at + 1] == '1'
 for i = at + 2, #ARGV, 3 do
-  local gone, oldest = settle(ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], cutoff, positions)
-  reply[#reply + 1] = gone
-  reply[#reply + 1] = oldest
+  for _, number in ipairs({settle(ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], cutoff, positions)}) do
+    reply[#reply + 1] = number
+  end
 end
 account()
 reply[1] = tonumber(redis.call('GET', bucket .. BYTES) or 0)

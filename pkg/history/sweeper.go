@@ -201,7 +201,7 @@ func (s *Sweeper) drop(ctx context.Context, app *apps.App, drops []drop, why Evi
 	results := make([]dropped, len(drops))
 	for i, d := range drops {
 		reply, err := calls[i].Reply.Int64Slice()
-		if err == nil && len(reply) != 1+2*len(d.channels) {
+		if err == nil && len(reply) != 1+3*len(d.channels) {
 			err = fmt.Errorf("drop.lua returned %d numbers for %d channels", len(reply), len(d.channels))
 		}
 		if err != nil {
@@ -209,8 +209,10 @@ func (s *Sweeper) drop(ctx context.Context, app *apps.App, drops []drop, why Evi
 		}
 		results[i].bytes = reply[0]
 		for j, name := range d.channels {
-			s.evicted(app, name, why, int(reply[1+2*j]))
-			results[i].oldest = append(results[i].oldest, reply[2+2*j])
+			of := reply[1+3*j:]
+			s.evicted(app, name, why, int(of[0]))
+			s.evicted(app, name, EvictedBySize, int(of[1]))
+			results[i].oldest = append(results[i].oldest, of[2])
 		}
 	}
 	return results, nil

@@ -268,6 +268,26 @@ func TestRulesChange(t *testing.T) {
 	})
 }
 
+// Messages that a smaller size leaves no room for are counted as such, and beside those that
+// have expired.
+func TestSmallerSizeIsCounted(t *testing.T) {
+	m, rdb := redistest.Embedded(t)
+	now := time.UnixMilli(1_767_222_000_000)
+	m.SetTime(now)
+	s := newSweeping(t, rdb, `{"pattern":"c","size":10,"ttlSec":60}`)
+	for i := range 10 {
+		s.publish("c", fmt.Sprint(i+1))
+		now = now.Add(10 * time.Second)
+		m.SetTime(now)
+	}
+	s.use(`{"pattern":"c","size":8,"ttlSec":60}`)
+	s.sweep("rules", "c")
+	s.want(s.last("c", 9), "10: 6=6 7=7 8=8 9=9 10=10")
+	if want := (map[history.Eviction]int{history.EvictedBySize: 2, history.EvictedByTTL: 3}); !maps.Equal(s.evicted, want) {
+		t.Errorf("evicted %v, want %v", s.evicted, want)
+	}
+}
+
 // That the rules have changed is seen once for all nodes.
 func TestRulesAreFollowed(t *testing.T) {
 	_, rdb := redistest.Embedded(t)
