@@ -13,7 +13,10 @@
 --	DUE             zset of the bucket's deadlines (pkg/deadline): 'ttl', messages expire;
 --	                'bytes' and 'keys', the app may have too many of them; 'rules', the
 --	                app's document has changed
---	IDS             zset of the idempotency keys of publishes, by when they were used (ms)
+--	IDS             zset of the idempotency keys of publishes, by when they were used (ms),
+--	                each for IDS_LIFE ms; with more than MOST_IDS the app may have too many
+--	CHANNEL_BYTES   what a channel counts that has no messages
+--	POSITION_LIFE   how long a position outlives its messages (ms)
 --
 -- AT is when the newest message was published (ms), and never before the one before it.
 -- DAY is when Redis drops the position, in days since 1970. The first 8 characters of an
@@ -21,8 +24,7 @@
 --
 -- Publishing is made of this, so it makes few strings, and turns few numbers into text:
 -- times and days are texts of the same length, and compared as such.
-local DAY, POSITION_LIFE = 86400000, 30 * 86400000
-local CHANNEL_BYTES = 200
+local DAY = 86400000
 
 local now, clock, generation, asked, seed, most, width
 local grown, touched, dropped, lives = {}, {}, 0, {}

@@ -18,7 +18,19 @@ var channelLua string
 // Lua has the functions that append to what a channel remembers, and read it, for the
 // script of pkg/publish/send.
 var Lua = fmt.Sprintf("local LAST, LIST, INDEX, BYTES, DUE, IDS = %q, %q, %q, %q, %q, %q\n",
-	none.Last(""), none.History(""), none.HistoryIndex(), none.HistoryBytes(), none.Due(string(deadline.History)), none.IdempotencyIndex()) + channelLua
+	none.Last(""), none.History(""), none.HistoryIndex(), none.HistoryBytes(), none.Due(string(deadline.History)), none.IdempotencyIndex()) +
+	fmt.Sprintf("local CHANNEL_BYTES, POSITION_LIFE, IDS_LIFE, MOST_IDS = %d, %d, %d, %d\n",
+		positionBytes, positionLife.Milliseconds(), idempotencyLife.Milliseconds(), maxIdempotencyKeys/rediskeys.BucketsPerApp) + channelLua
+
+const (
+	// positionBytes is what a channel counts that has no messages.
+	positionBytes = 200
+	// positionLife is how long a position outlives its messages (protocol §9).
+	positionLife = 30 * 24 * time.Hour
+
+	maxIdempotencyKeys = 100_000 // of an app
+	idempotencyLife    = 10 * time.Minute
+)
 
 // generationLife is how long a process goes by what it knows of Redis's generation.
 const generationLife = time.Second

@@ -18,13 +18,8 @@ const (
 	trimShare = 100
 	// bucketsAtOnce is how many buckets a round trip looks at whole.
 	bucketsAtOnce = 16
-	// positionBytes is CHANNEL_BYTES of channel.lua.
-	positionBytes = 200
-	// positionLife is POSITION_LIFE of channel.lua, and the day that it adds at most.
-	positionLife = 32 * 24 * time.Hour
-
-	maxIdempotencyKeys = 100_000
-	idempotencyLife    = 10 * time.Minute
+	// twoDays is what channel.lua adds to the life of a position at most.
+	twoDays = 48 * time.Hour
 )
 
 // trim drops the oldest messages of an app that are over its budget. Positions of channels
@@ -117,7 +112,7 @@ func (t *trimming) add(b rediskeys.Bucket, name string, score int64, now time.Ti
 	case rule == nil:
 		t.messages = append(t.messages, entry{b, name, 0})
 	case score > now.Add(rule.TTL).UnixMilli():
-		t.positions = append(t.positions, entry{b, name, score - (rule.TTL + positionLife).Milliseconds()})
+		t.positions = append(t.positions, entry{b, name, score - (rule.TTL + positionLife + twoDays).Milliseconds()})
 	default:
 		t.messages = append(t.messages, entry{b, name, score - rule.TTL.Milliseconds()})
 	}

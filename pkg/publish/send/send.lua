@@ -23,8 +23,6 @@
 -- Behind all messages come: 'c I MESSAGE', the newest message
 -- for an 'm'; 't MS BUCKET', nodes must look into the bucket (pkg/deadline); 'g
 -- GENERATION' of the server; 'd N', so many made room for others.
-local idempotency_life, most_ids = 600000, 390
-
 at = setup(at, math.floor(micros / 1000))
 local channels, count = {}, tonumber(ARGV[at])
 local values = redis.call('MGET', unpack(KEYS, base, base + count - 1))
@@ -62,11 +60,11 @@ end
 local function remember_id(at, subscribers, place)
   local key = KEYS[tonumber(ARGV[at + 3])]
   local bucket = string.sub(key, 1, width)
-  keep(key, ARGV[at + 2], subscribers .. ',' .. place, idempotency_life)
-  redis.call('ZREMRANGEBYSCORE', bucket .. IDS, '-inf', now - idempotency_life)
+  keep(key, ARGV[at + 2], subscribers .. ',' .. place, IDS_LIFE)
+  redis.call('ZREMRANGEBYSCORE', bucket .. IDS, '-inf', now - IDS_LIFE)
   redis.call('ZADD', bucket .. IDS, now, string.sub(key, width + 1))
-  redis.call('PEXPIRE', bucket .. IDS, idempotency_life)
-  if redis.call('ZCARD', bucket .. IDS) > most_ids and redis.call('ZADD', bucket .. DUE, 'NX', now + 1000, 'keys') == 1 then
+  redis.call('PEXPIRE', bucket .. IDS, IDS_LIFE)
+  if redis.call('ZCARD', bucket .. IDS) > MOST_IDS and redis.call('ZADD', bucket .. DUE, 'NX', now + 1000, 'keys') == 1 then
     touch(bucket, 1000)
   end
 end
