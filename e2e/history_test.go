@@ -114,6 +114,48 @@ func TestHistoryOnSockets(t *testing.T) {
 	})
 }
 
+// A DELETE between two subscribes: what a device has of before is not taken for all there
+// was, and offsets go on. Subscribers that are there go on as they were.
+func TestDeleteBetweenSubscribes(t *testing.T) {
+	key := newKey("forget", "**")
+	onEachRedis(t, []*appDoc{remembering("app_forget", 5, key)}, func(t *testing.T, s *system) {
+		stays := s.last().connect(t, key.token("stays", nil)).subscribes("log/a")
+		d := s.first().connect(t, key.token("device", nil))
+		before := d.answer(joining("log/a", `,"last":5`)).position
+		w := s.last().connect(t, key.token("writer", nil))
+		for i := range 3 {
+			w.publishes("log/a", fmt.Sprint(i+1))
+			for _, r := range []*socket{d, stays} {
+				r.expect(remembered("log/a", "writer", fmt.Sprint(i+1), i+1, ""))
+			}
+		}
+		d.unsubscribe("log/a")
+		if a, err := s.last().call("DELETE", "/v1/channels/log%2Fa/messages", key.credential(), ""); err != nil || a.status != 200 {
+			t.Fatalf("DELETE: %d %s, %v", a.status, a.body, err)
+		}
+		for _, c := range []struct {
+			fields    string
+			recovered bool
+		}{{`,"last":5`, false}, {since(position{before.Epoch, 2}), false}, {since(position{before.Epoch, 3}), true}} {
+			if got := d.answer(joining("log/a", c.fields)); got.Recovered != c.recovered || got.position != (position{before.Epoch, 3}) {
+				t.Errorf("%s: %+v", c.fields, got)
+			}
+			d.alive() // and nothing is replayed
+		}
+		w.publishes("log/a", "4")
+		for _, r := range []*socket{d, stays} {
+			r.expect(remembered("log/a", "writer", "4", 4, ""))
+		}
+		for offset, recovered := range map[int]bool{2: false, 3: true} {
+			if got := d.answer(joining("log/a", since(position{before.Epoch, offset}))); got.Recovered != recovered || got.Offset != 4 {
+				t.Errorf("since %d, behind the DELETE: %+v", offset, got)
+			}
+			d.expect(remembered("log/a", "writer", "4", 4, replayed))
+		}
+		stays.alive()
+	})
+}
+
 // A fleet comes back at once, and each device recovers the messages of its own channel and
 // those of the fleet's: all, and none twice.
 func TestFleetRecovers(t *testing.T) {
