@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -33,11 +36,15 @@ type countChange struct {
 	subscribers int32
 }
 
-// counts writes this node's counts. Only the goroutine of keepLink uses it.
+// counts writes this node's counts.
 type counts struct {
-	redis redis.UniversalClient
-	keys  rediskeys.Namespace
-	log   *slog.Logger
+	redis  redis.UniversalClient
+	keys   rediskeys.Namespace
+	log    *slog.Logger
+	health *redisconn.Health
+	mu     *sync.Mutex // Receiver.mu; it guards all below turn
+	turn   sync.Mutex  // has one shard write at a time, as each builds on what was written before
+
 	// identity is what Redis keeps them under; "": it is not known yet. Other nodes
 	// remove those of an identity whose lease has expired, in the buckets noted with
 	// the lease.
@@ -55,18 +62,17 @@ type counts struct {
 	unwritten map[rediskeys.Bucket]bool
 	retry     time.Time
 
-	health *redisconn.Health
 	logged time.Time
 }
 
-func newCounts(opt Options) counts {
-	return counts{
-		redis: opt.Redis, keys: opt.Keys, log: opt.Log, health: opt.Health,
+func newCounts(r *Receiver) *counts {
+	return &counts{
+		redis: r.opt.Redis, keys: r.opt.Keys, log: r.opt.Log, health: r.opt.Health, mu: &r.mu,
 		leased: map[rediskeys.Bucket]bool{}, stale: map[string]struct{}{}, unwritten: map[rediskeys.Bucket]bool{},
 	}
 }
 
-// forget makes the next write begin every bucket anew.
+// forget makes the next write begin every bucket anew. It is called with mu held.
 func (c *counts) forget() {
 	for b := range c.leased {
 		c.stale[b.Subscribers(c.identity)] = struct{}{}
@@ -75,20 +81,43 @@ func (c *counts) forget() {
 	clear(c.unwritten)
 }
 
-// rename has everything written under another identity.
+// rename has everything written under another identity. It is called with mu held.
 func (c *counts) rename(identity string) {
 	c.forget()
 	c.identity = identity
 }
 
+// write has Redis keep these counts.
 func (c *counts) write(ctx context.Context, changes []countChange) error {
+	c.turn.Lock()
+	defer c.turn.Unlock()
+	c.mu.Lock()
 	if len(changes) == 0 && len(c.stale) == 0 {
+		c.mu.Unlock()
 		return nil
 	}
 	p := c.redis.Pipeline()
-	for hash := range c.stale {
+	stale := slices.Collect(maps.Keys(c.stale))
+	for _, hash := range stale {
 		p.Del(ctx, hash)
 	}
+	c.queue(ctx, p, changes)
+	c.mu.Unlock()
+	err := exec(ctx, p)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
+		c.refused(changes)
+		return c.failed(err)
+	}
+	for _, hash := range stale {
+		delete(c.stale, hash)
+	}
+	return nil
+}
+
+// queue puts the commands for these counts into a pipeline. It is called with mu held.
+func (c *counts) queue(ctx context.Context, p redis.Pipeliner, changes []countChange) {
 	for _, change := range changes {
 		key := change.of.key
 		name, b := key.name, c.keys.Bucket(key.app, key.name)
@@ -109,15 +138,9 @@ func (c *counts) write(ctx context.Context, changes []countChange) error {
 			c.lease(ctx, p, b)
 		}
 	}
-	if err := exec(ctx, p); err != nil {
-		c.refused(changes)
-		return c.failed(err)
-	}
-	clear(c.stale)
-	return nil
 }
 
-// refused notes what may not have been written.
+// refused notes what may not have been written. It is called with mu held.
 func (c *counts) refused(changes []countChange) {
 	if c.health.Up() {
 		c.retry = time.Now().Add(countsRetry)
@@ -131,7 +154,8 @@ func (c *counts) refused(changes []countChange) {
 }
 
 // takeUnwritten takes the buckets that must be written again as Redis refused them, or
-// returns nil: it is not time. There are none if only stale hashes must be removed.
+// returns nil: it is not time. There are none if only stale hashes must be removed. It is
+// called with mu held.
 func (c *counts) takeUnwritten() (refused map[rediskeys.Bucket]bool) {
 	switch {
 	case !c.health.Up():
@@ -153,9 +177,6 @@ func (c *counts) takeUnwritten() (refused map[rediskeys.Bucket]bool) {
 // release removes the counts of a node that has stopped from Redis; if it
 // can't, their leases expire. forget has been called.
 func (c *counts) release() {
-	if len(c.stale) == 0 {
-		return
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	_ = c.write(ctx, nil)
@@ -168,7 +189,7 @@ func exec(ctx context.Context, p redis.Pipeliner) error {
 
 // failed passes on an error that the link to Redis must be made anew for. A
 // Redis that answers but takes no counts (it is out of memory) still carries
-// messages.
+// messages. It is called with mu held.
 func (c *counts) failed(err error) error {
 	if err == nil || redisconn.Unreachable(err) || errors.Is(err, context.Canceled) {
 		return err
@@ -191,6 +212,10 @@ func (c *counts) lease(ctx context.Context, p redis.Pipeliner, b rediskeys.Bucke
 // node has subscribers there (Redis was emptied, or failed over to a replica
 // that did not have it yet) must be written again whole.
 func (c *counts) renew(ctx context.Context) (gone map[rediskeys.Bucket]bool, err error) {
+	c.turn.Lock()
+	defer c.turn.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	now := time.Now()
 	if c.renewed.IsZero() {
 		c.renewed = now
@@ -205,7 +230,10 @@ func (c *counts) renew(ctx context.Context) (gone map[rediskeys.Bucket]bool, err
 	for b := range c.leased {
 		renewals[b] = c.lease(ctx, p, b)
 	}
-	if err := c.failed(exec(ctx, p)); err != nil {
+	c.mu.Unlock()
+	err = exec(ctx, p)
+	c.mu.Lock()
+	if err = c.failed(err); err != nil {
 		return nil, err
 	}
 	gone = map[rediskeys.Bucket]bool{}
@@ -224,7 +252,10 @@ func (c *counts) renew(ctx context.Context) (gone map[rediskeys.Bucket]bool, err
 // tendCounts extends the leases of the counts, and has those written again that Redis has
 // refused or lost.
 func (r *Receiver) tendCounts(ctx context.Context) error {
-	r.recount(r.counts.takeUnwritten())
+	r.mu.Lock()
+	unwritten := r.counts.takeUnwritten()
+	r.mu.Unlock()
+	r.recount(unwritten)
 	gone, err := r.counts.renew(ctx)
 	r.recount(gone)
 	return err
@@ -236,11 +267,14 @@ func (r *Receiver) followIdentity() {
 		return
 	}
 	r.counts.rename(r.identity)
-	for _, s := range r.wanted {
-		if s.key.counted() {
-			s.counted = 0
-			r.markChanged(s)
+	for _, sh := range r.shards {
+		for _, s := range sh.wanted {
+			if s.key.counted() {
+				s.counted = 0
+				sh.markChanged(s)
+			}
 		}
+		sh.wake.Set()
 	}
 }
 
@@ -251,12 +285,14 @@ func (r *Receiver) recount(buckets map[rediskeys.Bucket]bool) {
 		return
 	}
 	r.mu.Lock()
-	for _, s := range r.wanted {
-		if s.counted > 0 && buckets[r.opt.Keys.Bucket(s.key.app, s.key.name)] {
-			s.counted = 0
-			r.markChanged(s)
+	defer r.mu.Unlock()
+	for _, sh := range r.shards {
+		for _, s := range sh.wanted {
+			if s.counted > 0 && buckets[r.opt.Keys.Bucket(s.key.app, s.key.name)] {
+				s.counted = 0
+				sh.markChanged(s)
+			}
 		}
+		sh.wake.Set()
 	}
-	r.mu.Unlock()
-	r.wake.Set()
 }

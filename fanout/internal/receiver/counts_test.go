@@ -200,8 +200,8 @@ func TestRefusedCountsAreWrittenLater(t *testing.T) {
 	d.settle()
 	d.set(a, 2, nil)
 	d.set("other", 3, nil)
-	commands, counted := d.receiver.commandsFor(d.receiver.changed)
-	d.receiver.changed = nil
+	commands, counted := d.shard.commandsFor(d.shard.changed)
+	d.shard.changed = nil
 	if len(commands) > 0 || len(counted) != 2 {
 		t.Fatalf("%v and %v are to be sent, want two counts", commands, counted)
 	}
@@ -220,7 +220,7 @@ func TestRefusedCountsAreWrittenLater(t *testing.T) {
 		}
 	}
 	tend()
-	if len(d.receiver.changed) > 0 {
+	if len(d.shard.changed) > 0 {
 		t.Error("a Redis that works otherwise is asked again at once")
 	}
 	d.receiver.counts.retry = time.Now()

@@ -7,16 +7,17 @@ import (
 
 // flush sends all changes that have gathered: the subscriptions first, then the
 // subscriber counts while Redis works on those.
-func (r *Receiver) flush(ctx context.Context, l *link) error {
+func (sh *shard) flush(ctx context.Context, l *link) error {
+	r := sh.r
 	r.mu.Lock()
-	if r.link == nil {
+	if sh.link == nil {
 		r.mu.Unlock()
 		return nil // up will mark everything as changed
 	}
 	r.followIdentity()
-	changed := r.changed
-	r.changed = nil
-	commands, counted := r.commandsFor(changed)
+	changed := sh.changed
+	sh.changed = nil
+	commands, counted := sh.commandsFor(changed)
 	r.mu.Unlock()
 
 	for _, c := range commands {
@@ -34,7 +35,7 @@ func (r *Receiver) flush(ctx context.Context, l *link) error {
 		c.of.counted = c.subscribers
 	}
 	for _, s := range changed {
-		completed = r.takeCompleted(completed, s)
+		completed = sh.takeCompleted(completed, s)
 	}
 	r.mu.Unlock()
 	completeAll(completed)
@@ -43,12 +44,12 @@ func (r *Receiver) flush(ctx context.Context, l *link) error {
 
 // commandsFor returns the commands and the counts that make Redis follow what has
 // changed. It is called with r.mu held.
-func (r *Receiver) commandsFor(changed []*subscription) (commands []command, counted []countChange) {
+func (sh *shard) commandsFor(changed []*subscription) (commands []command, counted []countChange) {
 	topics := map[verb][]string{}
 	for _, s := range changed {
 		s.changed = false
 		s.sent, s.covered = s.subscribers, int32(len(s.waiting))
-		if s.key.counted() && s.counted != s.sent && r.counts.identity != "" {
+		if s.key.counted() && s.counted != s.sent && sh.r.counts.identity != "" {
 			counted = append(counted, countChange{s, s.sent})
 		}
 		wanted := s.sent > 0

@@ -27,109 +27,15 @@ const (
 	topicsPerCommand = 500
 )
 
-// keepLink keeps the link to Redis up until ctx ends. A lost link is made anew and
-// everything wanted is subscribed again.
-func (r *Receiver) keepLink(ctx context.Context) {
-	var pauses backoff
-	for ctx.Err() == nil {
-		l := &link{receiver: r}
-		err := l.run(ctx)
-		r.down()
-		if ctx.Err() != nil {
-			break
-		}
-		r.lost(err)
-		r.opt.Health.Look() // if Redis is gone, commands need not find out one by one
-		lived := time.Duration(0)
-		if !l.proven.IsZero() {
-			lived = time.Since(l.proven)
-		}
-		if pause := pauses.next(lived); pause > 0 {
-			r.pause(ctx, pause)
-		}
-	}
-	r.counts.release()
-}
-
-// proven says whether the link is up and delivers. It is called with r.mu held.
-func (r *Receiver) proven() bool { return r.link != nil && !r.link.proven.IsZero() }
-
-// up marks everything that is wanted as yet to be sent.
-func (r *Receiver) up(l *link) {
-	r.mu.Lock()
-	r.link = l
-	r.missed = len(r.wanted) > 0
-	for _, s := range r.wanted {
-		if !s.starting {
-			s.starting = true
-			r.unconfirmed++
-		}
-		r.markChanged(s)
-	}
-	r.mu.Unlock()
-	r.wake.Set()
-}
-
-// down forgets what Redis was sent, and refuses the calls that wait for it.
-func (r *Receiver) down() {
-	r.mu.Lock()
-	r.link = nil
-	r.unconfirmed = 0
-	r.counts.forget()
-	clear(r.refusals)
-	var waiting []func(error)
-	for topic, s := range r.wanted {
-		waiting = append(waiting, s.waiting...)
-		if s.subscribers == 0 && !s.changed {
-			delete(r.wanted, topic)
-		}
-		// What is wanted stays; nothing of it has been sent.
-		*s = subscription{key: s.key, topic: s.topic, subscribers: s.subscribers, changed: s.changed}
-	}
-	r.mu.Unlock()
-	for _, done := range waiting {
-		done(ErrDown)
-	}
-}
-
-// lost reports, once for each outage, that the link was lost.
-func (r *Receiver) lost(err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.trouble == nil {
-		r.opt.Log.Warn("the link to redis is down, subscriptions will be renewed", "err", err)
-	}
-	r.trouble = err
-}
-
-// backoff is the pauses between attempts to connect; it holds the next.
-type backoff time.Duration
-
-// next is the pause behind a link that worked for as long as lived.
-func (b *backoff) next(lived time.Duration) time.Duration {
-	pause := time.Duration(*b)
-	if lived > linkRetry {
-		pause = 0
-	}
-	*b = backoff(min(max(2*pause, linkRetry), linkRetryMax))
-	return pause
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
-}
-
 // link is one connection that subscribes.
 type link struct {
-	receiver *Receiver
-	pubsub   *redis.PubSub
-	sent     commands
-	fail     context.CancelCauseFunc // ends run with an error
+	r      *Receiver
+	shard  *shard
+	pubsub *redis.PubSub
+	sent   commands
+	fail   context.CancelCauseFunc // ends run with an error
 
-	// Under receiver.mu.
+	// Under Receiver.mu.
 	proven time.Time // when the first probe came in
 	probe  awaitedProbe
 	denied error // Redis lets this link subscribe no more
@@ -139,9 +45,9 @@ type link struct {
 func (l *link) run(ctx context.Context) error {
 	ctx, l.fail = context.WithCancelCause(redisconn.DialOnce(ctx))
 	defer l.fail(nil)
-	l.pubsub = l.receiver.opt.Redis.Subscribe(ctx)
+	l.pubsub = l.shard.prober.redis.Subscribe(ctx)
 	defer func() { _ = l.pubsub.Close() }()
-	if err := l.send(ctx, subscribe, l.receiver.prober.topic); err != nil {
+	if err := l.send(ctx, subscribe, l.shard.prober.topic); err != nil {
 		return err
 	}
 	received := make(chan struct{})
@@ -185,8 +91,8 @@ func (l *link) receive(ctx context.Context) error {
 func (l *link) take(m *redis.Message) error {
 	var d envelope.Delivery
 	var ok bool
-	if d.Kind, d.App, d.Channel, ok = l.receiver.opt.Keys.ParseTopic(m.Channel); !ok {
-		if m.Channel == l.receiver.prober.topic {
+	if d.Kind, d.App, d.Channel, ok = l.r.opt.Keys.ParseTopic(m.Channel); !ok {
+		if m.Channel == l.shard.prober.topic {
 			l.probeReceived(m.Payload)
 		}
 		return nil
@@ -197,17 +103,17 @@ func (l *link) take(m *redis.Message) error {
 		d.ID.Sequence = announcementID(m)
 	default:
 		if err := d.Decode(bytesOf(m.Payload)); err != nil {
-			l.receiver.opt.Log.Warn("a message on a fleetwire channel in redis is not from fleetwire, dropped", "channel", d.Channel, "err", err)
+			l.r.opt.Log.Warn("a message on a fleetwire channel in redis is not from fleetwire, dropped", "channel", d.Channel, "err", err)
 			return nil
 		}
-		if d.ID.Process != l.receiver.opt.Process {
+		if d.ID.Process != l.r.opt.Process {
 			if d.Only != 0 {
 				return nil // for a connection elsewhere
 			}
 			d.Publisher = 0
 		}
 	}
-	return l.receiver.inbox.add(d)
+	return l.r.inbox.add(d)
 }
 
 // bytesOf gives a string's bytes without copying them. They must not be
@@ -220,13 +126,13 @@ func (l *link) confirmed(v verb, topic string) error {
 		return err
 	}
 	switch topic {
-	case l.receiver.prober.topic:
+	case l.shard.prober.topic:
 		if l.allowed() {
-			l.receiver.up(l)
-			l.receiver.opt.Health.Look() // which sends a probe
+			l.shard.up(l)
+			l.r.opt.Health.Look() // which sends a probe
 		}
 	default:
-		l.receiver.confirm(topic)
+		l.shard.confirm(topic)
 	}
 	return nil
 }
@@ -242,34 +148,34 @@ func (l *link) refused(err error) error {
 	if !ok {
 		return err
 	}
-	if c.topics[0] == l.receiver.prober.topic {
+	if c.topics[0] == l.shard.prober.topic {
 		return l.deny(err)
 	}
-	l.receiver.refuse(c.topics, err)
+	l.shard.refuse(c.topics, err)
 	return nil
 }
 
 // deny takes Redis's refusal to subscribe to the probe's topic. A link that is up
 // goes on delivering what it is subscribed to; the next probe fails with it.
 func (l *link) deny(err error) error {
-	l.receiver.mu.Lock()
-	up := l.receiver.link == l
+	l.r.mu.Lock()
+	up := l.shard.link == l
 	l.denied = err
-	l.receiver.mu.Unlock()
+	l.r.mu.Unlock()
 	if !up {
 		return err
 	}
-	l.receiver.opt.Health.Look()
+	l.r.opt.Health.Look()
 	return nil
 }
 
 // allowed takes Redis's confirmation of the probe's topic, and says whether it is
 // the first.
 func (l *link) allowed() (first bool) {
-	l.receiver.mu.Lock()
-	defer l.receiver.mu.Unlock()
+	l.r.mu.Lock()
+	defer l.r.mu.Unlock()
 	l.denied = nil
-	return l.receiver.link != l
+	return l.shard.link != l
 }
 
 // ofRedis says whether a reply is about Redis as a whole rather than about the
@@ -293,15 +199,15 @@ func (l *link) follow(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-tick.C:
-			l.receiver.retryRefused()
+			l.shard.retryRefused()
 			if err = l.probeOverdue(); err == nil {
-				err = l.send(ctx, subscribe, l.receiver.prober.topic)
+				err = l.send(ctx, subscribe, l.shard.prober.topic)
 			}
 			if err == nil {
-				err = l.receiver.tendCounts(ctx)
+				err = l.r.tendCounts(ctx)
 			}
-		case <-l.receiver.wake:
-			err = l.receiver.flush(ctx, l)
+		case <-l.shard.wake:
+			err = l.shard.flush(ctx, l)
 		}
 		if err != nil {
 			return err

@@ -73,13 +73,16 @@ type awaitedProbe struct {
 	since  time.Time
 }
 
+// probe says whether Redis works.
+func (r *Receiver) probe(ctx context.Context) error { return r.shards[0].probe(ctx) }
+
 // probe says whether Redis works, by one probe. The link subscribes on its own
 // (linkCheck). Whether the probe comes in over the link decides about the link
 // alone (Live).
-func (r *Receiver) probe(ctx context.Context) error {
-	number := r.prober.sent.Add(1)
-	l := r.awaitProbe(number)
-	receivers, err := r.prober.send(ctx, number)
+func (sh *shard) probe(ctx context.Context) error {
+	number := sh.prober.sent.Add(1)
+	l := sh.awaitProbe(number)
+	receivers, err := sh.prober.send(ctx, number)
 	if l == nil {
 		return err
 	}
@@ -95,10 +98,10 @@ func (r *Receiver) probe(ctx context.Context) error {
 
 // awaitProbe returns the link that is to deliver the probe, or nil while there is
 // none.
-func (r *Receiver) awaitProbe(number uint64) *link {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	l := r.link
+func (sh *shard) awaitProbe(number uint64) *link {
+	sh.r.mu.Lock()
+	defer sh.r.mu.Unlock()
+	l := sh.link
 	if l != nil && l.probe.number == 0 {
 		l.probe = awaitedProbe{number, time.Now()}
 	}
@@ -108,8 +111,8 @@ func (r *Receiver) awaitProbe(number uint64) *link {
 // cancelProbe takes back awaitProbe for a probe that was not published, as far as is
 // known.
 func (l *link) cancelProbe(number uint64) {
-	l.receiver.mu.Lock()
-	defer l.receiver.mu.Unlock()
+	l.r.mu.Lock()
+	defer l.r.mu.Unlock()
 	if l.probe.number == number {
 		l.probe = awaitedProbe{}
 	}
@@ -117,16 +120,16 @@ func (l *link) cancelProbe(number uint64) {
 
 // denial is Redis's refusal to let the link subscribe; nil: it may.
 func (l *link) denial() error {
-	l.receiver.mu.Lock()
-	defer l.receiver.mu.Unlock()
+	l.r.mu.Lock()
+	defer l.r.mu.Unlock()
 	return l.denied
 }
 
 // probeOverdue says whether a probe should have come in by now.
 func (l *link) probeOverdue() error {
-	l.receiver.mu.Lock()
-	defer l.receiver.mu.Unlock()
-	if l.probe.number != 0 && time.Since(l.probe.since) > l.receiver.patience {
+	l.r.mu.Lock()
+	defer l.r.mu.Unlock()
+	if l.probe.number != 0 && time.Since(l.probe.since) > l.r.patience {
 		return errProbeLost
 	}
 	return nil
@@ -135,22 +138,22 @@ func (l *link) probeOverdue() error {
 // probeReceived takes a probe that has come in over the link.
 func (l *link) probeReceived(payload string) {
 	number, err := strconv.ParseUint(payload, 10, 64)
-	r := l.receiver
-	r.mu.Lock()
-	if err != nil || r.link != l || l.probe.number == 0 || number < l.probe.number {
-		r.mu.Unlock()
+	sh := l.shard
+	sh.r.mu.Lock()
+	if err != nil || sh.link != l || l.probe.number == 0 || number < l.probe.number {
+		sh.r.mu.Unlock()
 		return
 	}
 	l.probe = awaitedProbe{}
 	var completed []completion
 	if l.proven.IsZero() {
 		l.proven = time.Now()
-		if r.trouble != nil {
-			r.trouble = nil
-			r.opt.Log.Info("the link to redis is up again")
+		if sh.trouble != nil {
+			sh.trouble = nil
+			sh.r.opt.Log.Info("the link to redis is up again")
 		}
-		completed = r.takeRestored(completed)
+		completed = sh.takeRestored(completed)
 	}
-	r.mu.Unlock()
+	sh.r.mu.Unlock()
 	completeAll(completed)
 }

@@ -26,7 +26,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"fleetwire/pkg/batch"
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/redisconn"
@@ -51,46 +50,33 @@ type Options struct {
 }
 
 // Receiver receives for a node, once Run runs. Callers change what it is to
-// receive; one goroutine (link.go) makes Redis follow, many changes at a time.
+// receive; a goroutine for each shard makes Redis follow, many changes at a time.
 type Receiver struct {
 	opt    Options
 	inbox  *inbox
-	prober *prober
-	wake   batch.Signal                         // there are changes to send
 	pause  func(context.Context, time.Duration) // sleep, or a test's
-	counts counts                               // of the goroutine of link.go
+	counts *counts
 
 	restored func() // or nil
 
-	mu              sync.Mutex               // guards:
-	wanted          map[string]*subscription // by topic or glob
-	changed         []*subscription
+	mu              sync.Mutex // guards all below, and what the shards and counts say that it guards
+	shards          []*shard
 	globs           globs
 	identity        string // under which counts are kept; "": it is not known yet
-	link            *link  // once it is ready, until it is lost
-	trouble         error  // why the last link was lost, until the next is proven
-	unconfirmed     int    // subscriptions that Redis has yet to confirm since the link came up
-	missed          bool   // call restored when all of them are, and the link is proven
-	refusals        map[string]*subscription
 	refusalReported time.Time
 	patience        time.Duration // probePatience, or what a test sets
 }
 
 // New returns a Receiver.
 func New(opt Options) *Receiver {
-	return &Receiver{
-		opt:      opt,
-		inbox:    newInbox(),
-		prober:   newProber(opt.Redis, opt.Keys, opt.Node),
-		wake:     batch.NewSignal(),
-		pause:    sleep,
-		counts:   newCounts(opt),
-		wanted:   map[string]*subscription{},
-		globs:    newGlobs(),
-		refusals: map[string]*subscription{},
-		patience: probePatience,
-	}
+	r := &Receiver{opt: opt, inbox: newInbox(), pause: sleep, globs: newGlobs(), patience: probePatience}
+	r.counts = newCounts(r)
+	r.shards = []*shard{newShard(r, newProber(opt.Redis, opt.Keys, opt.Node))}
+	return r
 }
+
+// shardOf is the shard that the topic is published on.
+func (r *Receiver) shardOf(string) *shard { return r.shards[0] }
 
 // SetSubscribers says how many connections of this node are subscribed to the
 // channel by name. While there is at least one, the channel's messages come in.
@@ -153,7 +139,16 @@ func (r *Receiver) SetIdentity(identity string) {
 	r.mu.Lock()
 	r.identity = identity
 	r.mu.Unlock()
-	r.wake.Set()
+	r.wakeShards()
+}
+
+// wakeShards has every shard send what has changed.
+func (r *Receiver) wakeShards() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, sh := range r.shards {
+		sh.wake.Set()
+	}
 }
 
 // Live says whether the link to Redis is up and a probe came in on it, and
@@ -162,7 +157,12 @@ func (r *Receiver) SetIdentity(identity string) {
 func (r *Receiver) Live() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.proven() && r.unconfirmed == 0
+	for _, sh := range r.shards {
+		if !sh.proven() || sh.unconfirmed > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // Trouble is why the link to Redis was lost, until it is proven to work again;
@@ -170,7 +170,12 @@ func (r *Receiver) Live() bool {
 func (r *Receiver) Trouble() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.trouble
+	for _, sh := range r.shards {
+		if sh.trouble != nil {
+			return sh.trouble
+		}
+	}
+	return nil
 }
 
 // OnRestored has f called each time that the link to Redis has come up and
@@ -184,6 +189,7 @@ func (r *Receiver) Run(ctx context.Context, deliver Deliver) {
 	var parts sync.WaitGroup
 	parts.Go(func() { r.inbox.run(ctx, deliver) })
 	parts.Go(func() { r.opt.Health.Run(ctx, r.probe) })
-	r.keepLink(ctx)
+	r.shards[0].keepLink(ctx)
+	r.counts.release()
 	parts.Wait()
 }

@@ -43,10 +43,18 @@ func (e *RefusedError) Error() string {
 func (r *Receiver) Refused() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for topic, s := range r.refusals {
-		return fmt.Sprintf("redis refuses %d of the subscriptions, such as %s: %s", len(r.refusals), topic, s.refusal.err.Words)
+	refused, example, words := 0, "", ""
+	for _, sh := range r.shards {
+		refused += len(sh.refusals)
+		for topic, s := range sh.refusals {
+			example, words = topic, s.refusal.err.Words
+			break
+		}
 	}
-	return ""
+	if refused == 0 {
+		return ""
+	}
+	return fmt.Sprintf("redis refuses %d of the subscriptions, such as %s: %s", refused, example, words)
 }
 
 // refusal is that Redis refused a topic.
@@ -57,31 +65,31 @@ type refusal struct {
 
 // refuse takes an error reply to a command. Redis refuses a command whole because
 // of one topic and does not say which: each is then asked for alone.
-func (r *Receiver) refuse(topics []string, err error) {
-	r.mu.Lock()
+func (sh *shard) refuse(topics []string, err error) {
+	sh.r.mu.Lock()
 	var completed []completion
 	for _, topic := range topics {
-		s := r.wanted[topic]
+		s := sh.wanted[topic]
 		if s == nil || s.confirmed == s.asked {
 			continue
 		}
 		if s.confirmed++; s.confirmed < s.asked || !s.subscribed {
-			completed = r.takeCompleted(completed, s)
+			completed = sh.takeCompleted(completed, s)
 			continue // a later command says what holds
 		}
 		s.subscribed = false
 		if len(topics) > 1 {
 			s.alone = true
-			r.markChanged(s)
+			sh.markChanged(s)
 			continue
 		}
 		s.refusal = &refusal{&RefusedError{err.Error(), s.key.pattern}, time.Now()}
-		r.refusals[topic] = s
-		r.reportRefusal(s, err)
-		completed = r.takeCompleted(completed, s)
+		sh.refusals[topic] = s
+		sh.r.reportRefusal(s, err)
+		completed = sh.takeCompleted(completed, s)
 	}
-	r.mu.Unlock()
-	r.wake.Set()
+	sh.r.mu.Unlock()
+	sh.wake.Set()
 	completeAll(completed)
 }
 
@@ -98,25 +106,25 @@ func (r *Receiver) reportRefusal(s *subscription, err error) {
 
 // retryRefused forgets refusals that are over, and has those asked for again that
 // connections still want.
-func (r *Receiver) retryRefused() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+func (sh *shard) retryRefused() {
+	sh.r.mu.Lock()
+	defer sh.r.mu.Unlock()
 	retried := 0
-	for topic, s := range r.refusals {
+	for topic, s := range sh.refusals {
 		age := time.Since(s.refusal.at)
 		switch {
 		case s.subscribers == 0 && age >= refusalKept:
 			s.refusal = nil
-			delete(r.refusals, topic)
-			r.forgetUnwanted(s)
+			delete(sh.refusals, topic)
+			sh.forgetUnwanted(s)
 		case s.subscribers > 0 && age >= refusalRetry && retried < retriedRefusals:
 			retried++
 			s.refusal, s.alone = nil, true
-			delete(r.refusals, topic)
-			r.markChanged(s)
+			delete(sh.refusals, topic)
+			sh.markChanged(s)
 		}
 	}
 	if retried > 0 {
-		r.wake.Set()
+		sh.wake.Set()
 	}
 }

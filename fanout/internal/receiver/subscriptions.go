@@ -33,8 +33,8 @@ type subscription struct {
 	// confirmations since the link came up: while they differ, one is under way.
 	asked, confirmed int32
 	subscribed       bool // the last command asked for was a SUBSCRIBE
-	changed          bool // in Receiver.changed
-	starting         bool // counted in Receiver.unconfirmed
+	changed          bool // in shard.changed
+	starting         bool // counted in shard.unconfirmed
 	waiting          []func(error)
 	covered          int32    // how many of waiting came before the changes were last sent
 	alone            bool     // to be asked for in a command of its own: it may be the one that Redis refuses
@@ -71,7 +71,8 @@ func (r *Receiver) setPattern(kind envelope.Kind, app, asked string, wanted bool
 
 // wantedBy is called with r.mu held.
 func (r *Receiver) wantedBy(key subscriptionKey) int {
-	if s := r.wanted[r.topicOf(key)]; s != nil {
+	topic := r.topicOf(key)
+	if s := r.shardOf(topic).wanted[topic]; s != nil {
 		return int(s.subscribers)
 	}
 	return 0
@@ -79,32 +80,8 @@ func (r *Receiver) wantedBy(key subscriptionKey) int {
 
 // change is called with r.mu held.
 func (r *Receiver) change(key subscriptionKey, n int, done func(error)) error {
-	if done != nil && !r.proven() {
-		return ErrDown
-	}
 	topic := r.topicOf(key)
-	s := r.wanted[topic]
-	if s != nil && s.refusal != nil && done != nil {
-		if time.Since(s.refusal.at) < refusalKept {
-			return s.refusal.err
-		}
-		s.refusal, s.alone = nil, true
-		delete(r.refusals, topic)
-	}
-	if s == nil {
-		if n == 0 && done == nil {
-			return nil
-		}
-		s = &subscription{key: key, topic: topic}
-		r.wanted[topic] = s
-	}
-	s.subscribers = int32(n)
-	r.markChanged(s)
-	if done != nil {
-		s.waiting = append(s.waiting, done)
-	}
-	r.wake.Set()
-	return nil
+	return r.shardOf(topic).change(key, topic, n, done)
 }
 
 func (r *Receiver) topicOf(key subscriptionKey) string {
@@ -114,10 +91,39 @@ func (r *Receiver) topicOf(key subscriptionKey) string {
 	return r.opt.Keys.Topic(key.kind, key.app, key.name)
 }
 
-func (r *Receiver) markChanged(s *subscription) {
+// change is called with r.mu held.
+func (sh *shard) change(key subscriptionKey, topic string, n int, done func(error)) error {
+	if done != nil && !sh.proven() {
+		return ErrDown
+	}
+	s := sh.wanted[topic]
+	if s != nil && s.refusal != nil && done != nil {
+		if time.Since(s.refusal.at) < refusalKept {
+			return s.refusal.err
+		}
+		s.refusal, s.alone = nil, true
+		delete(sh.refusals, topic)
+	}
+	if s == nil {
+		if n == 0 && done == nil {
+			return nil
+		}
+		s = &subscription{key: key, topic: topic}
+		sh.wanted[topic] = s
+	}
+	s.subscribers = int32(n)
+	sh.markChanged(s)
+	if done != nil {
+		s.waiting = append(s.waiting, done)
+	}
+	sh.wake.Set()
+	return nil
+}
+
+func (sh *shard) markChanged(s *subscription) {
 	if !s.changed {
 		s.changed = true
-		r.changed = append(r.changed, s)
+		sh.changed = append(sh.changed, s)
 	}
 }
 
@@ -146,7 +152,7 @@ func completeAll(all []completion) {
 // that is settled. Later calls wait for the next time, lest a channel that many
 // join one after the other keeps the first waiting. It forgets s if nothing is
 // wanted of it any more.
-func (r *Receiver) takeCompleted(to []completion, s *subscription) []completion {
+func (sh *shard) takeCompleted(to []completion, s *subscription) []completion {
 	if !s.settled() {
 		return to
 	}
@@ -161,42 +167,42 @@ func (r *Receiver) takeCompleted(to []completion, s *subscription) []completion 
 	s.covered = 0
 	if s.starting {
 		s.starting = false
-		r.unconfirmed--
-		to = r.takeRestored(to)
+		sh.unconfirmed--
+		to = sh.takeRestored(to)
 	}
-	r.forgetUnwanted(s)
+	sh.forgetUnwanted(s)
 	return to
 }
 
 // takeRestored appends restored, when everything comes in again.
-func (r *Receiver) takeRestored(to []completion) []completion {
-	if !r.missed || r.unconfirmed > 0 || !r.proven() {
+func (sh *shard) takeRestored(to []completion) []completion {
+	if !sh.missed || sh.unconfirmed > 0 || !sh.proven() {
 		return to
 	}
-	r.missed = false
-	if r.restored == nil {
+	sh.missed = false
+	if sh.r.restored == nil {
 		return to
 	}
-	return append(to, completion{func(error) { r.restored() }, nil})
+	return append(to, completion{func(error) { sh.r.restored() }, nil})
 }
 
-func (r *Receiver) forgetUnwanted(s *subscription) {
-	if s.subscribers == 0 && !s.changed && s.refusal == nil && r.wanted[s.topic] == s {
-		delete(r.wanted, s.topic)
+func (sh *shard) forgetUnwanted(s *subscription) {
+	if s.subscribers == 0 && !s.changed && s.refusal == nil && sh.wanted[s.topic] == s {
+		delete(sh.wanted, s.topic)
 	}
 }
 
 // confirm takes Redis's confirmation of a SUBSCRIBE or UNSUBSCRIBE.
-func (r *Receiver) confirm(topic string) {
-	r.mu.Lock()
+func (sh *shard) confirm(topic string) {
+	sh.r.mu.Lock()
 	var completed []completion
-	if s := r.wanted[topic]; s != nil && s.confirmed < s.asked {
+	if s := sh.wanted[topic]; s != nil && s.confirmed < s.asked {
 		s.confirmed++
 		if s.subscribed && s.confirmed == s.asked {
 			s.alone = false
 		}
-		completed = r.takeCompleted(completed, s)
+		completed = sh.takeCompleted(completed, s)
 	}
-	r.mu.Unlock()
+	sh.r.mu.Unlock()
 	completeAll(completed)
 }

@@ -26,6 +26,7 @@ var keys rediskeys.Namespace
 type driver struct {
 	t        *testing.T
 	receiver *Receiver
+	shard    *shard
 	redis    *redis.Client
 	pubsub   *redis.PubSub
 	link     *link
@@ -35,6 +36,7 @@ func newDriver(t *testing.T, rdb *redis.Client) *driver {
 	log := slog.New(slog.DiscardHandler)
 	d := &driver{t: t, redis: rdb}
 	d.receiver = New(Options{Redis: rdb, Health: redisconn.NewHealth(log), Log: log, Node: "node"})
+	d.shard = d.receiver.shards[0]
 	d.receiver.SetIdentity("node")
 	d.up()
 	t.Cleanup(d.down)
@@ -43,8 +45,8 @@ func newDriver(t *testing.T, rdb *redis.Client) *driver {
 
 func (d *driver) up() {
 	d.pubsub = d.redis.Subscribe(context.Background())
-	d.link = &link{receiver: d.receiver, pubsub: d.pubsub, proven: time.Now()}
-	d.receiver.up(d.link)
+	d.link = &link{r: d.receiver, shard: d.shard, pubsub: d.pubsub, proven: time.Now()}
+	d.shard.up(d.link)
 }
 
 // down loses the link. Redis has read everything before, so that no command
@@ -66,13 +68,13 @@ func (d *driver) down() {
 		}
 		_ = d.pubsub.Close()
 		d.pubsub = nil
-		d.receiver.down()
+		d.shard.down()
 	}
 }
 
 func (d *driver) flush() {
 	d.t.Helper()
-	if err := d.receiver.flush(context.Background(), d.link); err != nil {
+	if err := d.shard.flush(context.Background(), d.link); err != nil {
 		d.t.Fatalf("flush: %v", err)
 	}
 }
@@ -80,7 +82,7 @@ func (d *driver) flush() {
 // unconfirmed is how many commands Redis has yet to confirm.
 func (d *driver) unconfirmed() int {
 	n := 0
-	for _, i := range d.receiver.wanted {
+	for _, i := range d.shard.wanted {
 		n += int(i.asked - i.confirmed)
 	}
 	return n
@@ -102,7 +104,7 @@ func (d *driver) confirm() {
 // settle goes on until Redis does and has confirmed everything.
 func (d *driver) settle() {
 	d.t.Helper()
-	for len(d.receiver.changed) > 0 || d.unconfirmed() > 0 {
+	for len(d.shard.changed) > 0 || d.unconfirmed() > 0 {
 		d.flush()
 		for d.unconfirmed() > 0 {
 			d.confirm()
@@ -199,12 +201,12 @@ func TestForgottenOnlyWhenRedisHasConfirmedIt(t *testing.T) {
 	d.set("c", 0, nil)
 	d.flush()
 	d.confirm()
-	if len(d.receiver.wanted) != 1 {
+	if len(d.shard.wanted) != 1 {
 		t.Error("forgotten while the UNSUBSCRIBE was under way: its confirmation would count for the next SUBSCRIBE")
 	}
 	d.confirm()
-	if len(d.receiver.wanted) != 0 {
-		t.Errorf("%d subscriptions are kept though nothing is wanted", len(d.receiver.wanted))
+	if len(d.shard.wanted) != 0 {
+		t.Errorf("%d subscriptions are kept though nothing is wanted", len(d.shard.wanted))
 	}
 }
 
@@ -223,9 +225,9 @@ func TestPatternComesBackWhileTelling(t *testing.T) {
 	d.settle()
 	first.expect(t, "settled", 1, nil)
 	rdb.AddHook(onPipeline(func([]redis.Cmder) error {
-		for len(d.receiver.wanted) == 2 {
+		for len(d.shard.wanted) == 2 {
 			d.confirm()
-			if len(d.receiver.wanted) == 1 { // that was the PUNSUBSCRIBE
+			if len(d.shard.wanted) == 1 { // that was the PUNSUBSCRIBE
 				add(again.done)
 				break
 			}
@@ -237,8 +239,8 @@ func TestPatternComesBackWhileTelling(t *testing.T) {
 	d.flush()
 	d.settle()
 	again.expect(t, "settled", 1, nil)
-	if got := rdb.PubSubNumPat(context.Background()).Val(); got != 1 || len(d.receiver.wanted) != 2 {
-		t.Errorf("%d patterns in Redis and %d subscriptions kept, want 1 and 2", got, len(d.receiver.wanted))
+	if got := rdb.PubSubNumPat(context.Background()).Val(); got != 1 || len(d.shard.wanted) != 2 {
+		t.Errorf("%d patterns in Redis and %d subscriptions kept, want 1 and 2", got, len(d.shard.wanted))
 	}
 }
 
@@ -278,7 +280,7 @@ func TestLinkLostWhileTelling(t *testing.T) {
 	}))
 	var before, during, after answer
 	d.set("c", 1, before.done)
-	if err := d.receiver.flush(context.Background(), d.link); !errors.Is(err, lost) {
+	if err := d.shard.flush(context.Background(), d.link); !errors.Is(err, lost) {
 		t.Fatalf("flush: %v, want the error of the pipeline", err)
 	}
 	d.set("d", 1, during.done)
@@ -408,8 +410,8 @@ func anyOrder(t *testing.T, rdb *redis.Client, seed uint64) {
 			t.Errorf("change %d: done was called %d times, want once", i, a.calls)
 		}
 	}
-	if !d.receiver.Live() || d.receiver.unconfirmed != 0 {
-		t.Errorf("not live: %d subscriptions seem to be missing", d.receiver.unconfirmed)
+	if !d.receiver.Live() || d.shard.unconfirmed != 0 {
+		t.Errorf("not live: %d subscriptions seem to be missing", d.shard.unconfirmed)
 	}
 	keys, globs := 0, int64(0)
 	for name, n := range want {
@@ -432,8 +434,8 @@ func anyOrder(t *testing.T, rdb *redis.Client, seed uint64) {
 			t.Errorf("%s: Redis counts %d subscribers, want %d", name, d.subscribers(name), n)
 		}
 	}
-	if len(d.receiver.wanted) != keys || len(d.receiver.changed) != 0 {
-		t.Errorf("%d subscriptions and %d changes are kept, want %d and 0", len(d.receiver.wanted), len(d.receiver.changed), keys)
+	if len(d.shard.wanted) != keys || len(d.shard.changed) != 0 {
+		t.Errorf("%d subscriptions and %d changes are kept, want %d and 0", len(d.shard.wanted), len(d.shard.changed), keys)
 	}
 	expectLeases(t, rdb)
 }
@@ -470,8 +472,8 @@ func TestManySubscriptionsAtOnce(t *testing.T) {
 		d.set(strconv.Itoa(i), 0, nil)
 	}
 	d.settle()
-	if len(d.receiver.wanted) != 0 {
-		t.Errorf("%d subscriptions are kept, want none", len(d.receiver.wanted))
+	if len(d.shard.wanted) != 0 {
+		t.Errorf("%d subscriptions are kept, want none", len(d.shard.wanted))
 	}
 }
 

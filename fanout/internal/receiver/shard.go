@@ -1,0 +1,129 @@
+package receiver
+
+import (
+	"context"
+	"time"
+
+	"fleetwire/pkg/batch"
+)
+
+// shard is what a node receives from one Redis: over one link, which its goroutine
+// (keepLink) keeps up.
+type shard struct {
+	r      *Receiver
+	prober *prober
+	wake   batch.Signal // there are changes to send
+
+	// Under Receiver.mu.
+	wanted      map[string]*subscription // by topic or glob
+	changed     []*subscription
+	link        *link // once it is ready, until it is lost
+	trouble     error // why the last link was lost, until the next is proven
+	unconfirmed int   // subscriptions that Redis has yet to confirm since the link came up
+	missed      bool  // call restored when all of them are, and the link is proven
+	refusals    map[string]*subscription
+}
+
+func newShard(r *Receiver, p *prober) *shard {
+	return &shard{r: r, prober: p, wake: batch.NewSignal(), wanted: map[string]*subscription{}, refusals: map[string]*subscription{}}
+}
+
+// keepLink keeps the link to Redis up until ctx ends. A lost link is made anew and
+// everything wanted is subscribed again.
+func (sh *shard) keepLink(ctx context.Context) {
+	var pauses backoff
+	for ctx.Err() == nil {
+		l := &link{r: sh.r, shard: sh}
+		err := l.run(ctx)
+		sh.down()
+		if ctx.Err() != nil {
+			break
+		}
+		sh.lost(err)
+		sh.r.opt.Health.Look() // if Redis is gone, commands need not find out one by one
+		lived := time.Duration(0)
+		if !l.proven.IsZero() {
+			lived = time.Since(l.proven)
+		}
+		if pause := pauses.next(lived); pause > 0 {
+			sh.r.pause(ctx, pause)
+		}
+	}
+}
+
+// proven says whether the link is up and delivers. It is called with r.mu held.
+func (sh *shard) proven() bool { return sh.link != nil && !sh.link.proven.IsZero() }
+
+// up marks everything that is wanted as yet to be sent.
+func (sh *shard) up(l *link) {
+	sh.r.mu.Lock()
+	sh.link = l
+	sh.missed = len(sh.wanted) > 0
+	for _, s := range sh.wanted {
+		sh.start(s)
+	}
+	sh.r.mu.Unlock()
+	sh.wake.Set()
+}
+
+// start has a subscription sent that is missing since the link came up. It is called
+// with r.mu held.
+func (sh *shard) start(s *subscription) {
+	if !s.starting {
+		s.starting = true
+		sh.unconfirmed++
+	}
+	sh.markChanged(s)
+}
+
+// down forgets what Redis was sent, and refuses the calls that wait for it.
+func (sh *shard) down() {
+	sh.r.mu.Lock()
+	sh.link = nil
+	sh.unconfirmed = 0
+	sh.r.counts.forget()
+	clear(sh.refusals)
+	var waiting []func(error)
+	for topic, s := range sh.wanted {
+		waiting = append(waiting, s.waiting...)
+		if s.subscribers == 0 && !s.changed {
+			delete(sh.wanted, topic)
+		}
+		// What is wanted stays; nothing of it has been sent.
+		*s = subscription{key: s.key, topic: s.topic, subscribers: s.subscribers, changed: s.changed}
+	}
+	sh.r.mu.Unlock()
+	for _, done := range waiting {
+		done(ErrDown)
+	}
+}
+
+// lost reports, once for each outage, that the link was lost.
+func (sh *shard) lost(err error) {
+	sh.r.mu.Lock()
+	defer sh.r.mu.Unlock()
+	if sh.trouble == nil {
+		sh.r.opt.Log.Warn("the link to redis is down, subscriptions will be renewed", "err", err)
+	}
+	sh.trouble = err
+}
+
+// backoff is the pauses between attempts to connect; it holds the next.
+type backoff time.Duration
+
+// next is the pause behind a link that worked for as long as lived.
+func (b *backoff) next(lived time.Duration) time.Duration {
+	pause := time.Duration(*b)
+	if lived > linkRetry {
+		pause = 0
+	}
+	*b = backoff(min(max(2*pause, linkRetry), linkRetryMax))
+	return pause
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
