@@ -10,11 +10,11 @@ import (
 
 // A message that its channel remembers travels to Redis as a record, without a frame:
 // only there it gets its position. pkg/history/channel.lua keeps and publishes it behind a
-// line that tells the position, when that was by Redis's clock (ms), and until which day
-// Redis keeps the position:
+// line that tells the position, when that was by Redis's clock (ms), and for how long the
+// channel remembers (s):
 //
 //	byte  0      version, 7
-//	then         EPOCH,OFFSET,AT,DAY\n
+//	then         EPOCH,OFFSET,AT,TTL\n
 //	bytes 0–7    id of the publishing process
 //	bytes 8–15   number of the message within that process
 //	bytes 16–23  connection that published it, within that process; 0: none
@@ -75,7 +75,7 @@ func ParseRemembered(e []byte) (r Remembered, err error) {
 	return r, nil
 }
 
-// parsePlace reads EPOCH,OFFSET,AT,DAY.
+// parsePlace reads EPOCH,OFFSET,AT,TTL.
 func parsePlace(line string) (p protocol.Position, at int64, err error) {
 	var fields [4]string
 	n := 0

@@ -2,9 +2,9 @@
 -- All keys of a channel lie in its bucket, and a script works on channels of one app. Go has
 -- put the names of keys before this, without the bucket that they begin with:
 --
---	LAST channel    the position: '\7EPOCH,OFFSET,AT,DAY\n' and behind it the newest message
+--	LAST channel    the position: '\7EPOCH,OFFSET,AT,TTL\n' and behind it the newest message
 --	                (pkg/envelope/remembered.go), if the channel has one message at most, or
---	                '\7EPOCH,OFFSET,AT,DAY,BYTES\n', and then BYTES are those of the list
+--	                '\7EPOCH,OFFSET,AT,TTL,BYTES\n', and then BYTES are those of the list
 --	LIST channel    the messages, oldest first, as LAST has one. The newest is the one
 --	                with the offset in LAST, whatever they say themselves
 --	INDEX           zset of the bucket's channels: when the oldest message expires, or
@@ -19,11 +19,12 @@
 --	POSITION_LIFE   how long a position outlives its messages (ms)
 --
 -- AT is when the newest message was published (ms), and never before the one before it.
--- DAY is when Redis drops the position, in days since 1970. The first 8 characters of an
--- EPOCH stand for the generation of the server that it began on.
+-- TTL is for how long (s) the messages were kept when that was last written. By a longer one
+-- they live longer, but for those that have expired by it. The first 8 characters of an EPOCH
+-- stand for the generation of the server that it began on.
 --
 -- Publishing is made of this, so it makes few strings, and turns few numbers into text:
--- times and days are texts of the same length, and compared as such.
+-- times are texts of the same length, and compared as such.
 local DAY = 86400000
 
 local now, clock, generation, asked, seed, most, width
@@ -49,15 +50,17 @@ local function setup(i, ms)
   return i + 4
 end
 
--- life_of is about a TTL, a text in ms: how long messages live, and until which day
--- positions do: a day longer than they must, so that this is told to Redis once a day.
+-- life_of is about a TTL, a text in ms: how long messages live, and when Redis drops the
+-- positions: a day later than it may, so that this is told to Redis once a day. It was for a
+-- position that was written since, with the same TTL.
 local function life_of(ttl)
   local life = lives[ttl]
   if not life then
     local ms = tonumber(ttl)
-    local day = math.floor((now + ms + POSITION_LIFE) / DAY) + 2
-    life = {ms = ms, ends = day * DAY, day = string.format('%d', day), tail = ''}
-    life.tail = ',' .. clock .. ',' .. life.day
+    local stays = ms + POSITION_LIFE
+    local today = math.floor((now + stays) / DAY) * DAY
+    life = {ms = ms, ends = today + 2 * DAY, since = string.format('%d', today - stays), ttl = string.format('%d', ms / 1000), tail = ''}
+    life.tail = ',' .. clock .. ',' .. life.ttl
     lives[ttl] = life
   end
   return life
@@ -84,6 +87,43 @@ local function at_of(message)
   return tonumber(string.match(message, '^\7%w+,%d+,(%d+)'))
 end
 
+-- drop_old drops messages of a list up to a time. It returns how many, their bytes, and
+-- when the oldest was published that is left (nil: none is).
+local function drop_old(list, cutoff)
+  local gone, bytes = 0, 0
+  while true do
+    local some, old = redis.call('LRANGE', list, 0, 15), 0
+    while some[old + 1] and at_of(some[old + 1]) <= cutoff do
+      old = old + 1
+      bytes = bytes + bytes_of(some[old])
+    end
+    if old > 0 then
+      redis.call('LPOP', list, old)
+      gone = gone + old
+    end
+    if old < #some then
+      return gone, bytes, at_of(some[old + 1])
+    elseif #some == 0 then
+      return gone, bytes, nil
+    end
+  end
+end
+
+-- change_life goes over to another TTL. What has expired by the one before is gone, though
+-- by the new one it may not have.
+local function change_life(c, before)
+  local cutoff = now - before * 1000
+  c.dirty, c.kept = true, false
+  if cutoff <= now - c.life.ms then
+    return
+  elseif not c.message then
+    local gone, bytes, oldest = drop_old(list_of(c), cutoff)
+    c.expired, c.bytes = gone, oldest and c.bytes - bytes or 0
+  elseif at_of(c.message) <= cutoff then
+    c.expired, c.bytes, c.message = 1, 0, false
+  end
+end
+
 -- begin_again begins a new epoch for what the channel has, if Redis is not the one on which
 -- its epoch began: that may have lost messages that it had acknowledged.
 local function begin_again(c)
@@ -96,26 +136,32 @@ local function begin_again(c)
   end
 end
 
--- open reads a channel. key and value are those of LAST.
+-- open reads a channel. key and value are those of LAST. Its bytes are those of its messages,
+-- was is what they are accounted for with; kept: Redis keeps its keys for long enough;
+-- expired, so many messages are found to be.
 local function open(key, size, life, value)
-  local epoch, offset, at, day, bytes, start
+  local epoch, offset, at, ttl, bytes, start
   if value then
-    epoch, offset, at, day, bytes, start = string.match(value, '^\7(%w+),(%d+),(%d+),(%d+),?(%d*)\n()')
+    epoch, offset, at, ttl, bytes, start = string.match(value, '^\7(%w+),(%d+),(%d+),(%d+),?(%d*)\n()')
   end
   if not epoch then
     return {
-      key = key, size = size, life = life, epoch = generation .. seed, offset = 0, at = clock, day = '', bytes = 0,
-      message = false, start = false, pushed = false, dirty = true, fresh = true,
+      key = key, size = size, life = life, epoch = generation .. seed, offset = 0, at = clock, kept = false, bytes = 0, was = 0,
+      message = false, start = false, pushed = false, dirty = true, fresh = true, expired = 0,
     }
   end
   local c = {
-    key = key, size = size, life = life, epoch = epoch, offset = tonumber(offset), at = at, day = day, bytes = 0,
-    message = false, start = false, pushed = false, dirty = false, fresh = false,
+    key = key, size = size, life = life, epoch = epoch, offset = tonumber(offset), at = at, kept = at >= life.since, bytes = 0, was = 0,
+    message = false, start = false, pushed = false, dirty = false, fresh = false, expired = 0,
   }
   if bytes == '' then
     c.message, c.start, c.bytes = value, start, bytes_of(value)
   else
     c.bytes = tonumber(bytes)
+  end
+  c.was = c.bytes
+  if ttl ~= life.ttl then
+    change_life(c, tonumber(ttl))
   end
   if string.sub(epoch, 1, 8) ~= generation then
     begin_again(c)
@@ -130,7 +176,7 @@ end
 
 local function tail_of(c)
   if c.at > clock then -- Redis's clock was set back
-    return ',' .. c.at .. ',' .. c.life.day
+    return ',' .. c.at .. ',' .. c.life.ttl
   end
   return c.life.tail
 end
@@ -191,7 +237,7 @@ local function save_list(c)
       dropped = dropped + 1
     end
   end
-  if length == #c.pushed or c.life.day ~= c.day then
+  if length == #c.pushed or not c.kept then
     redis.call('PEXPIREAT', list, c.life.ends)
   end
   return bytes
@@ -212,24 +258,24 @@ local function save(c)
     if c.pushed then
       bytes = save_list(c)
     end
-    value = '\7' .. place_of(c, c.offset) .. tail_of(c) .. ',' .. string.format('%d', bytes) .. '\n'
-  elseif c.start then -- it was there before its epoch
-    value = '\7' .. place_of(c, c.offset) .. ',' .. c.at .. ',' .. c.life.day .. '\n' .. string.sub(value, c.start)
+    value = '\7' .. place_of(c, c.offset) .. ',' .. c.at .. ',' .. c.life.ttl .. ',' .. string.format('%d', bytes) .. '\n'
+  elseif c.start then -- it was there before its epoch, or its TTL
+    value = '\7' .. place_of(c, c.offset) .. ',' .. c.at .. ',' .. c.life.ttl .. '\n' .. string.sub(value, c.start)
     bytes = bytes_of(value)
   else
     bytes = bytes_of(value)
   end
-  if c.life.day == c.day then
+  if c.kept then
     redis.call('SET', c.key, value, 'KEEPTTL')
   else
     redis.call('SET', c.key, value, 'PXAT', c.life.ends)
   end
-  if c.bytes == bytes and not c.fresh then
+  if c.was == bytes and not c.fresh then
     return
   end
   local bucket = bucket_of(c)
-  grow(bucket, bytes - c.bytes)
-  if c.bytes == 0 and listed(bucket, c, bytes > 0 and now + c.life.ms or c.life.ends) then
+  grow(bucket, bytes - c.was)
+  if c.was == 0 and listed(bucket, c, bytes > 0 and now + c.life.ms or c.life.ends) then
     grow(bucket, CHANNEL_BYTES)
   end
 end
@@ -238,9 +284,9 @@ end
 local function clear(c)
   local bucket = bucket_of(c)
   redis.call('DEL', list_of(c))
-  redis.call('SET', c.key, '\7' .. place_of(c, c.offset) .. ',' .. c.at .. ',' .. c.life.day .. ',0\n', 'PXAT', c.life.ends)
+  redis.call('SET', c.key, '\7' .. place_of(c, c.offset) .. ',' .. c.at .. ',' .. c.life.ttl .. ',0\n', 'PXAT', c.life.ends)
   redis.call('ZADD', bucket .. INDEX, c.life.ends, name_of(c))
-  grow(bucket, -c.bytes)
+  grow(bucket, -c.was)
 end
 
 -- account adds up what all buckets have grown by, once everything is saved.

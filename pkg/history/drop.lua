@@ -14,39 +14,22 @@ local reply = {0}
 local function forget(c, name)
   redis.call('DEL', c.key, list_of(c))
   redis.call('ZREM', KEYS[1], name)
-  grow(bucket, -CHANNEL_BYTES - c.bytes)
+  grow(bucket, -CHANNEL_BYTES - c.was)
 end
 
 -- drop_list drops messages of a list up to a time. It returns how many were dropped, the
 -- bytes of the list, when its oldest message was published (nil: it is empty), and how many
 -- others were over its size.
 local function drop_list(c, cutoff)
-  local list, bytes, gone, over = list_of(c), c.bytes, 0, 0
-  local function pop(n)
-    for _, message in ipairs(redis.call('LPOP', list, n)) do
+  local list = list_of(c)
+  local bytes, over = c.bytes, math.max(0, redis.call('LLEN', list) - c.size)
+  if over > 0 then
+    for _, message in ipairs(redis.call('LPOP', list, over)) do
       bytes = bytes - bytes_of(message)
     end
   end
-  local length = redis.call('LLEN', list)
-  if length > c.size then
-    over = length - c.size
-    pop(over)
-  end
-  while true do
-    local some, old = redis.call('LRANGE', list, 0, 15), 0
-    while some[old + 1] and at_of(some[old + 1]) <= cutoff do
-      old = old + 1
-    end
-    if old > 0 then
-      pop(old)
-      gone = gone + old
-    end
-    if #some == 0 then
-      return gone, 0, nil, over
-    elseif old < #some then
-      return gone, bytes, at_of(some[old + 1]), over
-    end
-  end
+  local gone, freed, oldest = drop_old(list, cutoff)
+  return gone, oldest and bytes - freed or 0, oldest, over
 end
 
 -- drop drops messages of a channel up to a time.
@@ -65,7 +48,7 @@ local function settle(name, size, ttl, cutoff, positions)
   local key = bucket .. LAST .. name
   local value = redis.call('GET', key)
   if not value then
-    forget({key = key, bytes = 0}, name)
+    forget({key = key, was = 0}, name)
     return 0, 0, 0
   elseif size == 0 then
     local c = open(key, 1000, life_of('1'), value)
@@ -75,17 +58,15 @@ local function settle(name, size, ttl, cutoff, positions)
   end
   local c = open(key, size, life_of(ttl), value)
   local gone, bytes, oldest, over = drop(c, cutoff or now - c.life.ms)
+  gone = gone + c.expired
   if not oldest and positions and tonumber(c.at) <= cutoff then
     forget(c, name)
     return gone, over, 0
   end
-  if not c.message and (bytes ~= c.bytes or c.dirty) then
-    redis.call('SET', key, '\7' .. place_of(c, c.offset) .. ',' .. c.at .. ',' .. c.day .. ',' .. string.format('%d', bytes) .. '\n', 'KEEPTTL')
-    grow(bucket, bytes - c.bytes)
-  else
-    save(c)
-  end
-  redis.call('ZADD', KEYS[1], oldest and oldest + c.life.ms or tonumber(c.day) * DAY, name)
+  c.kept = c.kept or not c.dirty
+  c.bytes, c.dirty = bytes, c.dirty or bytes ~= c.was
+  save(c)
+  redis.call('ZADD', KEYS[1], oldest and oldest + c.life.ms or now + math.max(1000, redis.call('PTTL', key)), name)
   return gone, over, oldest or -tonumber(c.at)
 end
 

@@ -150,7 +150,6 @@ func (p *play) advance(d time.Duration) {
 
 // change puts another rule in force. All nodes have seen to it before anything else happens.
 func (p *play) change() {
-	p.sweep("ttl", p.channels...) // or what has expired could be there again by a longer TTL
 	for _, c := range p.channels {
 		p.of(c)
 	}

@@ -268,6 +268,70 @@ func TestRulesChange(t *testing.T) {
 	})
 }
 
+// A longer TTL counts for the messages that are there. What had expired does not come back,
+// swept or not, and by whatever the channel is looked at first.
+func TestLongerTTL(t *testing.T) {
+	for _, size := range []int{1, 3} {
+		for name, look := range map[string]func(s *sweeping){
+			"read":    func(s *sweeping) { s.last("c", 9) },
+			"publish": func(s *sweeping) { s.publish("c", "4") },
+			"sweep":   func(s *sweeping) { s.sweep("rules", "c") },
+		} {
+			t.Run(fmt.Sprintf("%s of size %d", name, size), func(t *testing.T) {
+				m, rdb := redistest.Embedded(t)
+				now := time.UnixMilli(1_767_222_000_000)
+				pass := func(d time.Duration) {
+					now = now.Add(d)
+					m.FastForward(d)
+					m.SetTime(now)
+				}
+				pass(0)
+				rule := func(ttl int) string { return fmt.Sprintf(`{"pattern":"c","size":%d,"ttlSec":%d}`, size, ttl) }
+				s := newSweeping(t, rdb, rule(60))
+				at := s.publish("c", "1")
+				pass(30 * time.Second)
+				s.publish("c", "2")
+				s.publish("c", "3")
+				pass(31 * time.Second)
+				s.use(rule(600))
+				look(s)
+				pass(500 * time.Second)
+				want := map[bool]string{
+					true:  "3: 2=2 3=3",
+					false: "4: 2=2 3=3 4=4",
+				}[name != "publish"]
+				if size == 1 {
+					want = map[bool]string{true: "3: 3=3", false: "4: 4=4"}[name != "publish"]
+				}
+				s.want(s.last("c", 9), want)
+				if size > 1 {
+					s.want(s.since("c", at), "recovered "+want)
+				}
+				// A shorter one counts at once, and what has expired by it is gone.
+				s.use(rule(100))
+				if s.last("c", 9); name == "sweep" {
+					s.sweep("rules", "c")
+				}
+				s.use(rule(6000))
+				look(s)
+				s.want(s.last("c", 9), map[bool]string{true: "3:", false: "5: 5=4"}[name != "publish"])
+				if name == "publish" {
+					return
+				}
+				s.sweep("ttl", "c")
+				if got := s.bytes(); got != 200 {
+					t.Errorf("a position alone takes %d bytes, want 200", got)
+				}
+				pass(34 * 24 * time.Hour)
+				s.sweep("ttl", "c")
+				if left := s.left(); len(left) > 0 || s.due("c") != "[]" {
+					t.Errorf("left %q, deadlines %s", left, s.due("c"))
+				}
+			})
+		}
+	}
+}
+
 // Messages that a smaller size leaves no room for are counted as such, and beside those that
 // have expired.
 func TestSmallerSizeIsCounted(t *testing.T) {
