@@ -51,7 +51,7 @@ var (
 	//go:embed retain.lua
 	retainLua string
 
-	retainScript = redis.NewScript(deadline.Lua + clockLua + retainLua)
+	retainScript = redisconn.NewScript(deadline.Lua + clockLua + retainLua)
 )
 
 // Errors of a Store. Any other means that Redis did not do it, or did not say
@@ -67,16 +67,16 @@ var (
 // scripts are all scripts, by one clock: that is Lua which stands before state.lua, deadline.Lua
 // included.
 type scripts struct {
-	create, claim, answer, end, takeBack, read, answers, list, forget, tell, pace *redis.Script
+	create, claim, answer, end, takeBack, read, answers, list, forget, tell, pace *redisconn.Script
 }
 
 func newScripts(clock string) *scripts {
-	script := func(parts ...string) *redis.Script {
+	script := func(parts ...string) *redisconn.Script {
 		text := clock + stateLua
 		for _, part := range parts {
 			text += part
 		}
-		return redis.NewScript(text)
+		return redisconn.NewScript(text)
 	}
 	return &scripts{
 		create: script(idempotency.Lua, createLua), claim: script(claimLua), answer: script(answerLua), end: script(viewLua, endLua),
@@ -126,7 +126,7 @@ func (s *Store) exec(ctx context.Context, buckets []rediskeys.Bucket, after time
 }
 
 // call makes a call of a script of a bucket, with what all scripts are given.
-func (s *Store) call(script *redis.Script, b rediskeys.Bucket, args ...any) *redisconn.Call {
+func (s *Store) call(script *redisconn.Script, b rediskeys.Bucket, args ...any) *redisconn.Call {
 	return &redisconn.Call{
 		Script: script,
 		Keys: append(make([]string, 0, 9), b.Command(""), b.CommandPeers(""), b.CommandDue(""), b.CommandQueue(""),

@@ -4,8 +4,6 @@ import (
 	_ "embed"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
@@ -44,10 +42,10 @@ var (
 	//go:embed settle.lua
 	settleLua string
 
-	touchScript  = redis.NewScript(Lua + touchLua)
-	lookScript   = redis.NewScript(Lua + lookLua)
-	peekScript   = redis.NewScript(Lua + peekLua)
-	settleScript = redis.NewScript(Lua + settleLua)
+	touchScript  = redisconn.NewScript(Lua + touchLua)
+	lookScript   = redisconn.NewScript(Lua + lookLua)
+	peekScript   = redisconn.NewScript(Lua + peekLua)
+	settleScript = redisconn.NewScript(Lua + settleLua)
 )
 
 // Set is a deadline that a script is about to set.

@@ -26,9 +26,9 @@ const patience = 10 * time.Second
 // An owner as the package doc has it: its record is the hash fired, with how often an
 // id was seen to.
 var (
-	setScript   = redis.NewScript(Lua + `due_set(KEYS[1], ARGV[1], due_time() + tonumber(ARGV[2])) return 1`)
-	clearScript = redis.NewScript(Lua + `due_clear(KEYS[1], ARGV[1]) return 1`)
-	fireScript  = redis.NewScript(Lua + `
+	setScript   = redisconn.NewScript(Lua + `due_set(KEYS[1], ARGV[1], due_time() + tonumber(ARGV[2])) return 1`)
+	clearScript = redisconn.NewScript(Lua + `due_clear(KEYS[1], ARGV[1]) return 1`)
+	fireScript  = redisconn.NewScript(Lua + `
 		local now = due_time()
 		for _, id in ipairs(ARGV) do
 		  if due_passed(KEYS[1], id, now) then
@@ -71,7 +71,8 @@ func (o *owner) due(name string) string { return keys.Bucket("app", name).Due(st
 
 func (o *owner) clear(name string) {
 	o.t.Helper()
-	if err := clearScript.Run(o.t.Context(), o.rdb, []string{o.due(name)}, name).Err(); err != nil {
+	call := &redisconn.Call{Script: clearScript, Keys: []string{o.due(name)}, Args: []any{name}}
+	if err := redisconn.Exec(o.t.Context(), o.rdb, []*redisconn.Call{call}); err != nil {
 		o.t.Error(err)
 	}
 }

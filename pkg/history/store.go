@@ -27,7 +27,7 @@ var (
 	forgetScript = script(forgetLua)
 )
 
-func script(lua string) *redis.Script { return redis.NewScript(deadline.Lua + Lua + lua) }
+func script(lua string) *redisconn.Script { return redisconn.NewScript(deadline.Lua + Lua + lua) }
 
 // maxPage bounds the bytes of a Read: no further message is added from there on.
 const maxPage = 256 << 10
@@ -122,7 +122,7 @@ func (s *Store) readCall(r *Read, rule *apps.HistoryRule) *redisconn.Call {
 	return call
 }
 
-func (s *Store) call(script *redis.Script, app *apps.App, channel string, rule *apps.HistoryRule) *redisconn.Call {
+func (s *Store) call(script *redisconn.Script, app *apps.App, channel string, rule *apps.HistoryRule) *redisconn.Call {
 	args := s.generation.AppendSetup(make([]any, 0, 20), s.keys, app)
 	return &redisconn.Call{
 		Script: script, Keys: []string{s.keys.Bucket(app.ID, channel).Last(channel)},

@@ -26,10 +26,10 @@ var (
 	//go:embed keys.lua
 	keysLua string
 
-	expiredScript = redis.NewScript(deadline.Lua + expiredLua)
+	expiredScript = redisconn.NewScript(deadline.Lua + expiredLua)
 	dropScript    = script(dropLua)
-	markedScript  = redis.NewScript(deadline.Lua + markedLua)
-	keysScript    = redis.NewScript(deadline.Lua + keysLua)
+	markedScript  = redisconn.NewScript(deadline.Lua + markedLua)
+	keysScript    = redisconn.NewScript(deadline.Lua + keysLua)
 )
 
 // dropAtOnce is how many channels of a bucket one script sees to.

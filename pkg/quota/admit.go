@@ -14,7 +14,7 @@ import (
 //go:embed admit.lua
 var admitLua string
 
-var admitScript = redis.NewScript(BucketLua + admitLua)
+var admitScript = redisconn.NewScript(BucketLua + admitLua)
 
 // Why Admit does not admit a message.
 var (

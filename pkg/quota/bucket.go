@@ -4,8 +4,6 @@ import (
 	_ "embed"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
@@ -24,7 +22,7 @@ var BucketLua string
 //go:embed rates.lua
 var ratesLua string
 
-var ratesScript = redis.NewScript(BucketLua + ratesLua)
+var ratesScript = redisconn.NewScript(BucketLua + ratesLua)
 
 // Bucket is a token bucket in Redis. It begins full.
 type Bucket struct {

@@ -29,7 +29,7 @@ const (
 var (
 	//go:embed connections.lua
 	connectionsLua    string
-	connectionsScript = redis.NewScript(connectionsLua)
+	connectionsScript = redisconn.NewScript(connectionsLua)
 
 	// ErrConnectionLimit: the app's plan allows no further connection (close 4010).
 	ErrConnectionLimit = errors.New("the app's concurrent-connection limit is reached")

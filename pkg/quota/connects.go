@@ -17,7 +17,7 @@ const connectWindow = 60 * time.Second
 var (
 	//go:embed connects.lua
 	connectsLua    string
-	connectsScript = redis.NewScript(connectsLua)
+	connectsScript = redisconn.NewScript(connectsLua)
 )
 
 // connect is one connect that asks to pass.

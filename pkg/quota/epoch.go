@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
@@ -23,7 +21,7 @@ const (
 //go:embed epoch.lua
 var epochLua string
 
-var epochScript = redis.NewScript(epochLua)
+var epochScript = redisconn.NewScript(epochLua)
 
 // clockSlack is how far Redis's clock may run from the node's own between two looks
 // before it counts as set.

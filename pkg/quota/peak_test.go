@@ -8,6 +8,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/pkg/apps"
+	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/redisconn/redistest"
 )
 
@@ -26,7 +27,7 @@ func peakOf(t *testing.T, rdb *redis.Client, app *apps.App) int {
 func (l *ledger) state(app *apps.App, held int64) {
 	l.t.Helper()
 	call := l.call(app.ID, held, Unlimited, 0, true, nil)
-	if err := call.Script.Eval(context.Background(), l.rdb, call.Keys, call.Args...).Err(); err != nil {
+	if err := redisconn.Exec(context.Background(), l.rdb, []*redisconn.Call{call}); err != nil {
 		l.t.Fatal(err)
 	}
 }
@@ -107,7 +108,7 @@ func TestPeakOfTheNextPeriod(t *testing.T) {
 		call := l.call("app", held, Unlimited, 0, true, nil)
 		peak, expires := Peak(keys, "app", now)
 		call.Keys[2], call.Args[4] = peak, expires.Unix()
-		if err := call.Script.Eval(context.Background(), rdb, call.Keys, call.Args...).Err(); err != nil {
+		if err := redisconn.Exec(context.Background(), rdb, []*redisconn.Call{call}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -14,12 +14,12 @@ import (
 
 var (
 	// push appends to a list, so that what ran, how often and in what order can be read.
-	push = redis.NewScript(`redis.call('RPUSH', KEYS[1], ARGV[1]) return ARGV[1]`)
+	push = redisconn.NewScript(`redis.call('RPUSH', KEYS[1], ARGV[1]) return ARGV[1]`)
 	// add is another script that does the same.
-	add = redis.NewScript(`return redis.call('RPUSH', KEYS[1], ARGV[1]) and ARGV[1]`)
+	add = redisconn.NewScript(`return redis.call('RPUSH', KEYS[1], ARGV[1]) and ARGV[1]`)
 )
 
-func call(script *redis.Script, key, arg string) *redisconn.Call {
+func call(script *redisconn.Script, key, arg string) *redisconn.Call {
 	return &redisconn.Call{Script: script, Keys: []string{key}, Args: []any{arg}}
 }
 
@@ -59,7 +59,7 @@ func TestExecRunsEachOnceInOrder(t *testing.T) {
 		if err := rdb.ScriptFlush(ctx).Err(); err != nil {
 			t.Fatal(err)
 		}
-		if err := push.Load(ctx, rdb).Err(); err != nil {
+		if err := push.For(rdb).Load(ctx, rdb).Err(); err != nil {
 			t.Fatal(err)
 		}
 		rdb.Del(ctx, "list")
@@ -76,7 +76,7 @@ func TestExecRunsEachOnceInOrder(t *testing.T) {
 func TestExecInOrder(t *testing.T) {
 	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := t.Context()
-		if err := push.Load(ctx, rdb).Err(); err != nil {
+		if err := push.For(rdb).Load(ctx, rdb).Err(); err != nil {
 			t.Fatal(err)
 		}
 		for _, want := range []string{"acbc", "abc"} { // the second time, Redis knows both scripts
@@ -105,11 +105,11 @@ func TestExecOneFails(t *testing.T) {
 	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := context.Background()
 		rdb.Set(ctx, "text", "x", 0)
-		if err := push.Load(ctx, rdb).Err(); err != nil {
+		if err := push.For(rdb).Load(ctx, rdb).Err(); err != nil {
 			t.Fatal(err)
 		}
-		for _, failing := range []*redis.Script{push, add} {
-			for _, others := range []*redis.Script{push, add} {
+		for _, failing := range []*redisconn.Script{push, add} {
+			for _, others := range []*redisconn.Script{push, add} {
 				rdb.Del(ctx, "list")
 				calls := []*redisconn.Call{call(failing, "text", "x"), call(others, "list", "a"), call(failing, "text", "x"), call(others, "list", "b")}
 				err := redisconn.Exec(ctx, rdb, calls)
@@ -125,7 +125,7 @@ func TestExecOneFails(t *testing.T) {
 					}
 				}
 				rdb.ScriptFlush(ctx)
-				push.Load(ctx, rdb)
+				push.For(rdb).Load(ctx, rdb)
 			}
 		}
 	})

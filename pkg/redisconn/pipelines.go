@@ -17,7 +17,12 @@ const maxShared = 1024
 // what a small pipeline costs, here and in Redis, is the round trip. The AutoPipeliner of
 // go-redis does not do that: it shares round trips among single commands, and sends
 // pipelines by themselves to keep the callers' deadlines.
-type pipelines struct{ trips batch.Batcher[queued] }
+type pipelines struct {
+	trips batch.Batcher[queued]
+	// ofNode: the pipelines are shares of those of a cluster's client, which would take an
+	// error of the hook for that of all commands. Each has its own.
+	ofNode bool
+}
 
 // queued is a pipeline that waits for its round trip.
 type queued struct {
@@ -26,7 +31,7 @@ type queued struct {
 }
 
 func newPipelines() *pipelines {
-	return &pipelines{batch.Batcher[queued]{
+	return &pipelines{trips: batch.Batcher[queued]{
 		Run:     runPipelines,
 		Most:    maxShared,
 		Size:    func(q queued) int { return len(q.cmds) },
@@ -52,6 +57,9 @@ func (s *pipelines) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pr
 				err = fmt.Errorf("%w: %w", errNotSent, err)
 			}
 			failAll(cmds, err)
+		}
+		if s.ofNode {
+			return nil
 		}
 		return firstError(cmds)
 	}

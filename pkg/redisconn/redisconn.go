@@ -5,7 +5,6 @@
 package redisconn
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"time"
@@ -62,63 +61,4 @@ func Open(url string, security TLS) (*redis.Client, error) {
 	rdb.AddHook(newPipelines())
 	rdb.AddHook(handshake{})
 	return rdb, nil
-}
-
-// Call is one run of a Lua script within a shared round trip.
-type Call struct {
-	Script *redis.Script
-	Keys   []string
-	Args   []any
-	// Reply holds the result after Exec.
-	Reply *redis.Cmd
-}
-
-// Exec runs the calls in order in one round trip. A script that Redis does not
-// know yet (after a restart or a failover) did not run; Exec sends it again
-// whole, so it runs after the others. Each call's Reply has its own error; Exec returns the
-// first of them.
-func Exec(ctx context.Context, rdb redis.UniversalClient, calls []*Call) error {
-	return exec(ctx, rdb, calls, false)
-}
-
-// ExecInOrder is Exec for calls that may run twice. It sends all calls again that stand behind
-// a script that Redis does not know, so that each runs after those before it.
-func ExecInOrder(ctx context.Context, rdb redis.UniversalClient, calls []*Call) error {
-	return exec(ctx, rdb, calls, true)
-}
-
-func exec(ctx context.Context, rdb redis.UniversalClient, calls []*Call, inOrder bool) error {
-	err := pipeline(ctx, rdb, calls, func(p redis.Pipeliner, c *Call) *redis.Cmd {
-		return c.Script.EvalSha(ctx, p, c.Keys, c.Args...)
-	})
-	if err == nil {
-		return nil
-	}
-	var again []*Call
-	for _, c := range calls {
-		if redis.HasErrorPrefix(c.Reply.Err(), "NOSCRIPT") || inOrder && len(again) > 0 {
-			again = append(again, c)
-		}
-	}
-	if len(again) == 0 {
-		return err
-	}
-	_ = pipeline(ctx, rdb, again, func(p redis.Pipeliner, c *Call) *redis.Cmd {
-		return c.Script.Eval(ctx, p, c.Keys, c.Args...)
-	})
-	for _, c := range calls {
-		if err := c.Reply.Err(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func pipeline(ctx context.Context, rdb redis.UniversalClient, calls []*Call, queue func(redis.Pipeliner, *Call) *redis.Cmd) error {
-	p := rdb.Pipeline()
-	for _, c := range calls {
-		c.Reply = queue(p, c)
-	}
-	_, err := p.Exec(ctx)
-	return err
 }

@@ -5,15 +5,18 @@ import (
 	"strings"
 )
 
-// Slot is where a Redis Cluster puts a key: by what stands in its first braces, if that
-// is anything, else by all of it.
-func Slot(key string) int {
+// Slot is where a Redis Cluster puts a key.
+func Slot(key string) int { return slot(hashed(key)) }
+
+// hashed is the part of a key that its slot depends on: what stands in its first braces, if
+// that is anything, else all of it.
+func hashed(key string) string {
 	if _, rest, ok := strings.Cut(key, "{"); ok {
 		if tag, _, ends := strings.Cut(rest, "}"); ends && tag != "" {
-			key = tag
+			return tag
 		}
 	}
-	return slot(key)
+	return key
 }
 
 // Slots is how many slots a Redis Cluster has.
@@ -26,4 +29,10 @@ func braced(in int) string {
 			return "{" + tag + "}"
 		}
 	}
+}
+
+// Never is a key that never is, in the slot of a key.
+func Never(key string) string {
+	prefix, _, _ := strings.Cut(key, ":")
+	return prefix + ":{" + hashed(key) + "}never"
 }

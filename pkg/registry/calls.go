@@ -7,8 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/deadline"
@@ -55,7 +53,7 @@ var (
 	dueScript     = script(willsLua + dueLua)
 )
 
-func script(lua string) *redis.Script { return redis.NewScript(deadline.Lua + recordLua + lua) }
+func script(lua string) *redisconn.Script { return redisconn.NewScript(deadline.Lua + recordLua + lua) }
 
 // Lease is how long what a silent node holds stays: its members and its connections.
 // The peers of a node that died leave within 10 s (protocol §4.3): another node asks

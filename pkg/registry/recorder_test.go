@@ -59,7 +59,7 @@ func TestOrderWhereRedisKnowsSomeScripts(t *testing.T) {
 		n := start(t, rdb, "", directory(t, "")) // without an identity nothing is sent
 		n.connect("p", "")(1006, Lost)
 		check(t, rdb.ScriptFlush(t.Context()).Err())
-		check(t, wentScript.Load(t.Context(), rdb).Err())
+		check(t, wentScript.For(rdb).Load(t.Context(), rdb).Err())
 		n.Identified("aa")
 		n.settled()
 		if p, ok := see(t, rdb, n.app, "p"); !ok || len(p.holders) != 0 || p.LastDisconnect == nil {

@@ -30,7 +30,7 @@ const margin = 2 * protocol.ClockLeeway
 var (
 	//go:embed revoke.lua
 	revokeLua    string
-	revokeScript = redis.NewScript(revokeLua)
+	revokeScript = redisconn.NewScript(revokeLua)
 )
 
 // List is the revocations of all apps. It is safe for concurrent use.

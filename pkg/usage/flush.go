@@ -6,8 +6,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn"
 )
@@ -30,7 +28,7 @@ const (
 var (
 	//go:embed add.lua
 	addLua    string
-	addScript = redis.NewScript(addLua)
+	addScript = redisconn.NewScript(addLua)
 )
 
 // batch is figures with a number. It stays as it is until Redis has confirmed it,

@@ -35,7 +35,7 @@ const (
 var (
 	//go:embed top.lua
 	topLua    string
-	topScript = redis.NewScript(topLua)
+	topScript = redisconn.NewScript(topLua)
 )
 
 // Entry is what one channel or peer cost.

@@ -17,11 +17,11 @@ import (
 var (
 	//go:embed change.lua
 	changeLua    string
-	changeScript = redis.NewScript(changeLua)
+	changeScript = redisconn.NewScript(changeLua)
 
 	//go:embed lease.lua
 	leaseLua    string
-	leaseScript = redis.NewScript(leaseLua)
+	leaseScript = redisconn.NewScript(leaseLua)
 )
 
 var errNotRun = errors.New("what came before it failed")

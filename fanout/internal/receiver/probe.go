@@ -32,7 +32,7 @@ const (
 //go:embed probe.lua
 var probeLua string
 
-var probeScript = redis.NewScript(probeLua)
+var probeScript = redisconn.NewScript(probeLua)
 
 var (
 	errOtherServer = errors.New("redis does not deliver to this node's link what it is given to publish; the link leads to another server, as after a failover")

@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/history"
 	"fleetwire/pkg/idempotency"
@@ -27,7 +25,7 @@ var (
 	//go:embed publish.lua
 	publishLua string
 
-	publishScript = redis.NewScript(quota.BucketLua + admitLua +
+	publishScript = redisconn.NewScript(quota.BucketLua + admitLua +
 		"local function send(at, base, n, limited, room, micros, reply)\n" +
 		history.Lua + idempotency.Lua + subscribersLua + sendLua + "end\n" + publishLua)
 )

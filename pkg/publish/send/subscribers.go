@@ -3,8 +3,6 @@ package send
 import (
 	_ "embed"
 
-	"github.com/redis/go-redis/v9"
-
 	"fleetwire/pkg/redisconn"
 )
 
@@ -16,7 +14,7 @@ var subscribersLua string
 
 // KEYS[1] the set of nodes that have subscribers in the channel's bucket; ARGV: the channel,
 // and what precedes a node's name in the key of its counts.
-var subscribersScript = redis.NewScript(subscribersLua + "return count_subscribers(KEYS[1], ARGV[1], ARGV[2])")
+var subscribersScript = redisconn.NewScript(subscribersLua + "return count_subscribers(KEYS[1], ARGV[1], ARGV[2])")
 
 // countCalls count the subscribers of channels on all nodes: of each once, however
 // many messages want to know.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
 
@@ -256,7 +257,7 @@ func (c *Cluster) Client() *redis.ClusterClient {
 	for i, s := range c.Nodes {
 		addresses[i] = s.Addr()
 	}
-	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addresses, Protocol: 2, DisableIdentity: true, ContextTimeoutEnabled: true})
+	rdb := redisconn.NewCluster(&redis.ClusterOptions{Addrs: addresses, Protocol: 2, DisableIdentity: true, ContextTimeoutEnabled: true})
 	rdb.AddHook(oneSlot{c.t})
 	c.t.Cleanup(func() { _ = rdb.Close() })
 	return rdb

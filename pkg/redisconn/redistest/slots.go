@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,8 +14,8 @@ import (
 	"fleetwire/pkg/rediskeys"
 )
 
-// oneSlot is a hook that fails the test if a script gets keys that a Redis Cluster
-// would not have in one slot.
+// oneSlot is a hook that fails the test if a script, another command or a transaction gets
+// keys that a Redis Cluster would not have in one slot.
 type oneSlot struct{ t testing.TB }
 
 func (h oneSlot) DialHook(next redis.DialHook) redis.DialHook {
@@ -30,6 +31,9 @@ func (h oneSlot) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 
 func (h oneSlot) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if len(cmds) > 0 && cmds[0].Name() == "multi" {
+			h.check(cmds...)
+		}
 		for _, cmd := range cmds {
 			h.check(cmd)
 		}
@@ -37,39 +41,91 @@ func (h oneSlot) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 	}
 }
 
-func (h oneSlot) check(cmd redis.Cmder) {
-	if err := ScriptInOneSlot(cmd.Args()); err != nil {
+func (h oneSlot) check(cmds ...redis.Cmder) {
+	all := make([][]any, len(cmds))
+	for i, cmd := range cmds {
+		all[i] = cmd.Args()
+	}
+	if err := InOneSlot(all...); err != nil {
 		h.t.Error(err)
 	}
 }
 
-// ScriptInOneSlot says what keys of a call of a script lie in different slots. For other
-// commands it is nil.
-func ScriptInOneSlot(args []any) error {
-	if len(args) < 4 {
+// InOneSlot says what keys of a command, or of several that make a transaction, lie in
+// different slots.
+func InOneSlot(cmds ...[]any) error {
+	var all []string
+	for _, args := range cmds {
+		all = append(all, keysOf(args)...)
+	}
+	if len(all) == 0 || countsAndPublishes(all[0]) {
 		return nil
 	}
-	name, _ := args[0].(string)
-	n, isNumber := args[2].(int)
-	if !strings.HasPrefix(strings.ToLower(name), "eval") || !isNumber {
-		return nil
-	}
-	first := fmt.Sprint(args[3])
-	if countsAndPublishes(first) {
-		return nil
-	}
-	for _, key := range args[3 : 3+n] {
-		if rediskeys.Slot(fmt.Sprint(key)) != rediskeys.Slot(first) {
-			return fmt.Errorf("a script has keys in two slots, which a Redis Cluster refuses: %q and %q", first, key)
+	for _, key := range all {
+		if rediskeys.Slot(key) != rediskeys.Slot(all[0]) {
+			return fmt.Errorf("%v has keys in two slots, which a Redis Cluster refuses: %q and %q", cmds[0][0], all[0], key)
 		}
 	}
 	return nil
 }
 
-// countsAndPublishes says, by its first key, that a script is that of pkg/publish/send. On
-// one server it counts a message in the app's slot, and remembers it in the channel's slot, in
-// one step. On a Redis Cluster these have to be two steps, and its Lua is written so that
-// they can be: admit.lua and send.lua.
+// Commands of which all arguments are keys, those of which the last is none, and those of
+// which the first two are; with a number, the keys follow it.
+var (
+	keysAlone = []string{"del", "unlink", "exists", "touch", "mget", "watch", "sunion", "sinter", "sdiff", "sunionstore", "sinterstore", "sdiffstore", "pfcount", "pfmerge"}
+	keysFirst = []string{"blpop", "brpop", "bzpopmin", "bzpopmax"}
+	twoKeys   = []string{"rename", "renamenx", "smove", "lmove", "blmove", "rpoplpush", "brpoplpush", "copy", "zrangestore"}
+	numbered  = map[string]int{"zunion": 1, "zinter": 1, "zdiff": 1, "sintercard": 1, "zunionstore": 2, "zinterstore": 2, "zdiffstore": 2}
+	keyless   = []string{"multi", "exec", "ping", "time", "info", "hello", "auth", "client", "cluster", "config", "script", "select", "publish", "wait", "keys", "scan", "dbsize", "flushall", "acl", "debug", "command", "pubsub", "save", "asking", "readonly", "psync", "subscribe", "psubscribe", "migrate", "replicaof", "failover", "role", "sentinel", "memory", "shutdown"}
+)
+
+// keysOf are the keys of a command.
+func keysOf(args []any) []string {
+	text := make([]string, len(args))
+	for i, arg := range args {
+		text[i] = fmt.Sprint(arg)
+	}
+	name := strings.ToLower(text[0])
+	from := func(number int) []string { // keys that a number precedes
+		if len(text) <= number {
+			return nil
+		}
+		n := 0
+		_, _ = fmt.Sscan(text[number], &n)
+		return text[number+1 : min(len(text), number+1+n)]
+	}
+	switch {
+	case len(text) < 2 || slices.Contains(keyless, name):
+		return nil
+	case strings.HasPrefix(name, "eval") || strings.HasPrefix(name, "fcall"):
+		return from(2)
+	case slices.Contains(keysAlone, name):
+		return text[1:]
+	case slices.Contains(keysFirst, name):
+		return text[1 : len(text)-1]
+	case slices.Contains(twoKeys, name):
+		return text[1:min(3, len(text))]
+	case numbered[name] == 1:
+		return from(1)
+	case numbered[name] == 2:
+		return append(text[1:2], from(2)...)
+	case name == "mset" || name == "msetnx":
+		var keys []string
+		for i := 1; i < len(text); i += 2 {
+			keys = append(keys, text[i])
+		}
+		return keys
+	case name == "xread" || name == "xreadgroup":
+		streams := text[slices.IndexFunc(text, func(s string) bool { return strings.EqualFold(s, "streams") })+1:]
+		return streams[:len(streams)/2]
+	default:
+		return text[1:2]
+	}
+}
+
+// countsAndPublishes says, by its first key, that a script is that of pkg/publish/send for one
+// server. It counts a message in the app's slot, and remembers it in the channel's slot, in
+// one step. On a Redis Cluster these are two steps.
 func countsAndPublishes(first string) bool {
 	return publishes.MatchString(first)
 }

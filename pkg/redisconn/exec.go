@@ -1,0 +1,124 @@
+package redisconn
+
+import (
+	"context"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/rediskeys"
+)
+
+// Call is one run of a Lua script within a shared round trip.
+type Call struct {
+	Script *Script
+	Keys   []string
+	Args   []any
+	// Reply holds the result after Exec.
+	Reply *redis.Cmd
+}
+
+// Exec runs the calls in order in one round trip. A script that Redis does not
+// know yet (after a restart or a failover) did not run; Exec sends it again
+// whole, so it runs after the others. Each call's Reply has its own error; Exec returns the
+// first of them.
+//
+// On a Redis Cluster each master gets its calls in order, all at the same time; what one
+// call failed with says nothing of the others. A call never runs while its slot moves to
+// another master: Exec sends it again until it has moved, for at most 1.5 s.
+func Exec(ctx context.Context, rdb redis.UniversalClient, calls []*Call) error {
+	return exec(ctx, rdb, calls, false)
+}
+
+// ExecInOrder is Exec for calls that may run twice. It sends all calls again that stand behind
+// a script that Redis does not know, so that each runs after those before it.
+func ExecInOrder(ctx context.Context, rdb redis.UniversalClient, calls []*Call) error {
+	return exec(ctx, rdb, calls, true)
+}
+
+func exec(ctx context.Context, rdb redis.UniversalClient, calls []*Call, inOrder bool) error {
+	err := pipeline(ctx, rdb, calls, func(p redis.Pipeliner, c *Call) *redis.Cmd {
+		return c.Script.For(rdb).EvalSha(ctx, p, c.keys(rdb), c.Args...)
+	})
+	if err == nil {
+		return nil
+	}
+	var again []*Call
+	for _, c := range calls {
+		if redis.HasErrorPrefix(c.Reply.Err(), "NOSCRIPT") || inOrder && len(again) > 0 {
+			again = append(again, c)
+		}
+	}
+	if len(again) == 0 {
+		return err
+	}
+	_ = pipeline(ctx, rdb, again, func(p redis.Pipeliner, c *Call) *redis.Cmd {
+		return c.Script.For(rdb).Eval(ctx, p, c.keys(rdb), c.Args...)
+	})
+	for _, c := range calls {
+		if err := c.Reply.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func pipeline(ctx context.Context, rdb redis.UniversalClient, calls []*Call, queue func(redis.Pipeliner, *Call) *redis.Cmd) error {
+	p := rdb.Pipeline()
+	for _, c := range calls {
+		c.Reply = queue(p, c)
+	}
+	_, err := p.Exec(ctx)
+	return err
+}
+
+// keys are those that a script is given. While a slot moves, its keys lie on two masters, and
+// a script could end in the middle when it comes to one that is not here. Redis Cluster runs
+// no script then of which one key that it is told of is there and another is not, and one
+// that never is is added to all; Script takes it out again.
+func (c *Call) keys(rdb redis.UniversalClient) []string {
+	if len(c.Keys) == 0 || !IsCluster(rdb) {
+		return c.Keys
+	}
+	return append(c.Keys[:len(c.Keys):len(c.Keys)], rediskeys.Never(c.Keys[0]))
+}
+
+// Script is a Lua script in two variants. On one server, topics are those of PUBLISH; on a
+// Redis Cluster those that have a slot are those of SPUBLISH.
+type Script struct{ server, cluster *redis.Script }
+
+// NewScript returns the script of a source, which is written for one server. The variant
+// for a cluster has 'SPUBLISH' in place of 'PUBLISH', but for lines that end with
+// "-- to all nodes". Lines that begin with "--cluster " are in that variant alone.
+func NewScript(src string) *Script {
+	var server, cluster strings.Builder
+	cluster.WriteString("KEYS[#KEYS] = nil\n") // Call.keys
+	for line := range strings.Lines(src) {
+		if code, only := strings.CutPrefix(strings.TrimLeft(line, " "), "--cluster "); only {
+			cluster.WriteString(code)
+			continue
+		}
+		server.WriteString(line)
+		if !strings.HasSuffix(strings.TrimRight(line, "\n"), "-- to all nodes") {
+			line = strings.ReplaceAll(line, "'PUBLISH'", "'SPUBLISH'")
+		}
+		cluster.WriteString(line)
+	}
+	return &Script{redis.NewScript(server.String()), redis.NewScript(cluster.String())}
+}
+
+// For is the variant for the server, or cluster, that rdb is a client of.
+func (s *Script) For(rdb redis.UniversalClient) *redis.Script {
+	if IsCluster(rdb) {
+		return s.cluster
+	}
+	return s.server
+}
+
+// Publish publishes a message to a topic that has a slot.
+func Publish(ctx context.Context, rdb redis.UniversalClient, topic string, payload any) error {
+	if IsCluster(rdb) {
+		return rdb.SPublish(ctx, topic, payload).Err()
+	}
+	return rdb.Publish(ctx, topic, payload).Err()
+}
