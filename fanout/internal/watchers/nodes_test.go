@@ -49,12 +49,20 @@ func trace(format string, args ...any) {
 	traced.lines = append(traced.lines, time.Now().Format("05.000000 ")+fmt.Sprintf(format, args...))
 }
 
+// traceWriter traces what a node logs.
+type traceWriter struct{ node string }
+
+func (w traceWriter) Write(line []byte) (int, error) {
+	trace("%s logs %s", w.node, line)
+	return len(line), nil
+}
+
 // showTrace has a test that fails say what its nodes were told at last.
 func showTrace(t testing.TB) {
 	traced.lines = nil
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Log(strings.Join(traced.lines[max(0, len(traced.lines)-400):], "\n"))
+			t.Log(strings.Join(traced.lines[max(0, len(traced.lines)-1000):], "\n"))
 		}
 	})
 }
@@ -63,7 +71,7 @@ func startFleetNode(t testing.TB, rdb *redis.Client) *fleetNode {
 	t.Helper()
 	fleetNodes++
 	name := fmt.Sprint("node-", fleetNodes)
-	log := slog.New(slog.DiscardHandler)
+	log := slog.New(slog.NewTextHandler(traceWriter{name}, nil))
 	health := redisconn.NewHealth(log)
 	n := &fleetNode{redis: rdb}
 	n.receiver = receiver.New(receiver.Options{Redis: rdb, Health: health, Log: log, Node: name})
@@ -124,10 +132,12 @@ func (s *simulation) connection() uint64 { s.last++; return s.last }
 func (s *simulation) join(node int, channel, peer string) {
 	id := s.connection()
 	done := make(chan error, 1)
-	err := s.nodes[node].members.Join(app, channel, peer, id, nil, func(_ presence.Version, err error) { done <- err })
+	var version presence.Version
+	err := s.nodes[node].members.Join(app, channel, peer, id, nil, func(v presence.Version, err error) { version = v; done <- err })
 	if err == nil {
 		err = <-done
 	}
+	trace("%s joins %s on %d: %v, %v", peer, channel, node, version, err)
 	if err != nil {
 		s.nodes[node].members.Leave(app, channel, peer, id)
 		return // Redis is away just now
@@ -139,6 +149,7 @@ func (s *simulation) join(node int, channel, peer string) {
 }
 
 func (s *simulation) leave(channel, peer string, id uint64) {
+	trace("%s leaves %s on %d", peer, channel, s.model[channel][peer][id])
 	s.nodes[s.model[channel][peer][id]].members.Leave(app, channel, peer, id)
 	delete(s.model[channel][peer], id)
 	if len(s.model[channel][peer]) == 0 {
@@ -235,6 +246,15 @@ func (s *simulation) settle(after string) {
 	}
 }
 
+// end lets everybody leave: the nodes are about to be stopped, one after the other.
+func (s *simulation) end() {
+	for _, o := range slices.Concat(s.watchers...) {
+		o.mu.Lock()
+		o.stable = ""
+		o.mu.Unlock()
+	}
+}
+
 // Whatever happens, everybody who watches ends up knowing what is, nothing is
 // shown twice, and nobody is shown to leave who never left.
 func TestNodesAgainstAModel(t *testing.T) {
@@ -290,6 +310,7 @@ func TestNodesAgainstAModel(t *testing.T) {
 					}
 				})
 			}
+			s.end()
 		})
 	}
 }
