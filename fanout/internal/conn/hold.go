@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"sync/atomic"
 	"time"
 
 	"fleetwire/pkg/protocol"
@@ -21,7 +22,8 @@ type held struct {
 	timeout *time.Timer // runs while there are frames
 	over    bool        // frames pass: some waited for too long, or they were too much
 	firm    bool        // neither time nor size lets them pass
-	next    *held       // of the same connection
+	void    *atomic.Bool
+	next    *held // of the same connection
 }
 
 // Hold has the frames of h wait for one thing more, until Release.
@@ -37,11 +39,12 @@ func (c *Conn) Hold(h *Hold) {
 }
 
 // HoldFirmly is Hold for frames that pass before Release only if the connection is closed
-// in order. If they are too much, it is closed as a slow one.
-func (c *Conn) HoldFirmly(h *Hold) {
+// in order. If they are too much, it is closed as a slow one. Once void is true they are
+// dropped instead; none is queued behind what is queued then.
+func (c *Conn) HoldFirmly(h *Hold, void *atomic.Bool) {
 	c.Hold(h)
 	c.out.mu.Lock()
-	h.held.firm = true
+	h.held.firm, h.held.void = true, void
 	c.out.mu.Unlock()
 }
 
@@ -109,6 +112,9 @@ func (c *Conn) release(w *held) (flush bool) {
 	w.over = true
 	if w.timeout != nil {
 		w.timeout.Stop()
+	}
+	if w.void != nil && w.void.Load() {
+		w.frames = nil
 	}
 	for _, frame := range w.frames {
 		_, needed := c.enqueue(frame)

@@ -154,7 +154,7 @@ func TestFirmHold(t *testing.T) {
 	w := newWorld(t)
 	p := w.connect()
 	var h Hold
-	p.conn.HoldFirmly(&h)
+	p.conn.HoldFirmly(&h, nil)
 	large := messageOf(protocol.MaxFrameBytes)
 	for i := range 3 {
 		if _, flush := p.conn.AppendBehind(&h, framed(large), uint64(i+1)); flush {
@@ -167,7 +167,7 @@ func TestFirmHold(t *testing.T) {
 	}
 	p.Want(aText(large), aText(large), aText(large), alive)
 
-	p.conn.HoldFirmly(&h)
+	p.conn.HoldFirmly(&h, nil)
 	for i := 0; p.conn.out.closeSent() == nil; i++ {
 		if i > protocol.UnsentBytesLimit/len(large) {
 			t.Fatal("more than the bound is held")

@@ -1,6 +1,10 @@
 package session
 
-import "fleetwire/fanout/internal/conn"
+import (
+	"sync/atomic"
+
+	"fleetwire/fanout/internal/conn"
+)
 
 // arrival is the session as the hub's Subscriber in a channel that it has just subscribed
 // to by name: until what waits for the peer there is sent, live messages wait.
@@ -9,9 +13,10 @@ type arrival struct {
 	live conn.Hold
 }
 
-func newArrival(s *Session) *arrival {
+// newArrival returns an arrival whose messages are dropped once void is true.
+func newArrival(s *Session, void *atomic.Bool) *arrival {
 	e := &arrival{Session: s}
-	s.HoldFirmly(&e.live)
+	s.HoldFirmly(&e.live, void)
 	return e
 }
 

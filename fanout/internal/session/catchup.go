@@ -181,7 +181,7 @@ func (f *follower) failed(w *subscribing) (then func()) {
 	}
 	why := notSubscribed(errNoHistory, "Redis does not answer")
 	f.left, f.refused = true, why
-	return func() { w.undo(why) }
+	return func() { w.giveUp(why) }
 }
 
 // caughtUp sends the page, which comes behind what the peer was sent.

@@ -34,6 +34,7 @@ type subscribing struct {
 	options   hub.Options
 	arrival   *arrival  // in a channel that remembers nothing
 	follower  *follower // in one that remembers
+	standing  *standing // of the subscription
 	grant     *auth.Grant
 	renewed   bool // the connection is subscribed already
 
@@ -59,10 +60,14 @@ func (s *Session) handleSubscribe(f *protocol.ClientFrame) *protocol.Error {
 	if refused := w.authorize(); refused != nil {
 		return refused
 	}
+	if w.standing = s.scope.subscriptions.standing(w.name); w.standing == nil {
+		w.standing = &standing{}
+	}
 	if err := w.register(); err != nil {
 		return notSubscribed(err, "Redis does not answer")
 	}
-	s.scope.subscriptions.put(subscription{w.name, w.pattern, w.follower})
+	w.standing.pending.Add(1)
+	s.scope.subscriptions.put(subscription{w.name, w.pattern, w.follower, w.standing})
 	return nil
 }
 
@@ -138,7 +143,7 @@ func (w *subscribing) registerSubscriber() error {
 		}
 		return err
 	}
-	w.arrival = newArrival(s)
+	w.arrival = newArrival(s, &w.standing.ended)
 	err := s.opt.Hub.Subscribe(w.arrival, app.ID, w.name, w.options, w.confirm)
 	if err != nil {
 		w.arrival.Release(&w.arrival.live)
@@ -179,10 +184,10 @@ func (w *subscribing) confirm(err error) {
 		return
 	}
 	if failed := w.failed.Load(); failed != nil {
-		why := notSubscribed(*failed, "the connection to Redis was lost")
-		w.undo(why)
-		w.session.fail(w.requestID, why)
+		w.undo(*failed)
 	} else {
+		w.standing.confirmed.Store(true)
+		w.standing.pending.Add(-1)
 		w.confirmed()
 	}
 	w.session.Flush()
@@ -224,22 +229,49 @@ func (w *subscribing) snapshot() {
 	}
 }
 
-// undo takes the subscription back. Other subscribes to it that wait are refused, too.
-func (w *subscribing) undo(why *protocol.Error) {
+// undo answers a subscribe that Redis has not confirmed, and takes the subscription back,
+// unless it stands by another subscribe, or one that is yet to be confirmed.
+func (w *subscribing) undo(err error) {
+	c := &w.session.scope
+	c.mu.Lock()
+	w.standing.pending.Add(-1)
+	goesOn := w.standing.confirmed.Load() && !w.standing.ended.Load()
+	switch {
+	case w.standing.ended.Load(): // the peer has unsubscribed, and may have subscribed again
+	case goesOn || w.standing.pending.Load() > 0:
+		if w.follower != nil {
+			w.follower.unasked()
+		}
+	default:
+		one, _ := c.subscriptions.take(w.name)
+		w.session.unsubscribe(one)
+	}
+	c.mu.Unlock()
+	then := "not subscribed"
+	switch {
+	case goesOn && w.arrival != nil: // behind those of earlier subscribes, for the order of messages
+		w.waiting()
+		fallthrough
+	case goesOn:
+		then = "the subscription goes on as it was"
+	case w.arrival != nil:
+		w.arrival.over(w.grant.App.ID, w.name)
+	}
+	w.session.fail(w.requestID, failedTo(then, err, "the connection to Redis was lost"))
+}
+
+// giveUp ends the subscription of a follower that could not begin. Subscribes that wait for
+// it are refused.
+func (w *subscribing) giveUp(why *protocol.Error) {
 	c := &w.session.scope
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if w.follower != nil {
-		if c.subscriptions.follower(w.name) != w.follower {
-			return // the peer has unsubscribed, and may have subscribed again
-		}
-		w.follower.refuse(why)
+	if c.subscriptions.follower(w.name) != w.follower {
+		return // the peer has unsubscribed, and may have subscribed again
 	}
-	c.subscriptions.take(w.name)
-	w.session.unsubscribe(subscription{w.name, w.pattern, w.follower})
-	if w.arrival != nil {
-		w.arrival.Release(&w.arrival.live)
-	}
+	w.follower.refuse(why)
+	one, _ := c.subscriptions.take(w.name)
+	w.session.unsubscribe(one)
 }
 
 var errNoHistory = errors.New("the channel's position could not be read")
@@ -247,9 +279,14 @@ var errNoHistory = errors.New("the channel's position could not be read")
 // notSubscribed answers a subscribe that failed with err. otherwise says what happened
 // unless err does.
 func notSubscribed(err error, otherwise string) *protocol.Error {
+	return failedTo("not subscribed", err, otherwise)
+}
+
+// failedTo is notSubscribed, and then says what became of it.
+func failedTo(then string, err error, otherwise string) *protocol.Error {
 	var refused *receiver.RefusedError
 	if errors.As(err, &refused) {
-		return protocol.Errorf(protocol.BackendError, "%v; not subscribed", refused)
+		return protocol.Errorf(protocol.BackendError, "%v; %s", refused, then)
 	}
-	return protocol.Errorf(protocol.BackendError, "%s; not subscribed, try again", otherwise)
+	return protocol.Errorf(protocol.BackendError, "%s; %s, try again", otherwise, then)
 }

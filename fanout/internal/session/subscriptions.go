@@ -1,6 +1,10 @@
 package session
 
-import "fleetwire/pkg/channel"
+import (
+	"sync/atomic"
+
+	"fleetwire/pkg/channel"
+)
 
 // subscriptions are what a connection has subscribed to: protocol.MaxSubscriptions
 // at most, and mostly one or two, for which a map would be ten times as large.
@@ -11,6 +15,15 @@ type subscription struct {
 	pattern *channel.Pattern // nil: a channel
 	// follower is what the hub knows as the Subscriber in a channel that remembers.
 	follower *follower
+	standing *standing
+}
+
+// standing is what became of the subscribes that a subscription stands by: several, if the
+// peer subscribes again while it lasts.
+type standing struct {
+	pending   atomic.Int32 // that Redis has yet to confirm
+	confirmed atomic.Bool  // one is
+	ended     atomic.Bool  // the subscription is over; a later one of its name has its own
 }
 
 func (s subscriptions) find(name string) int {
@@ -40,6 +53,13 @@ func (s *subscriptions) put(one subscription) {
 func (s subscriptions) follower(name string) *follower {
 	if i := s.find(name); i >= 0 {
 		return s[i].follower
+	}
+	return nil
+}
+
+func (s subscriptions) standing(name string) *standing {
+	if i := s.find(name); i >= 0 {
+		return s[i].standing
 	}
 	return nil
 }

@@ -29,6 +29,7 @@ func (s *Session) handleUnsubscribe(f *protocol.ClientFrame) *protocol.Error {
 // unsubscribe undoes the register step of a subscribe. It is called with the scope locked.
 func (s *Session) unsubscribe(one subscription) {
 	g, name := s.Grant(), one.name
+	one.standing.ended.Store(true)
 	if one.follower != nil {
 		one.follower.stop()
 	}
