@@ -60,7 +60,7 @@ type Options struct {
 	// /healthz, /readyz and /metrics. Ops "" serves none of these.
 	Listen, Ops string
 	Apps        *apps.Store
-	Redis       *redis.Client
+	Redis       redis.UniversalClient
 	// Keys name what the node has in Redis.
 	Keys rediskeys.Namespace
 	// TrustedProxies are the networks whose X-Forwarded-For is believed.

@@ -24,7 +24,7 @@ type RedisOptions struct {
 // OpenRedis connects to Redis and checks that it works. keys name what is in it,
 // with the prefix and in the database of the URL. An error names the flag that it
 // is about, and never shows the URL.
-func OpenRedis(ctx context.Context, opt RedisOptions) (rdb *redis.Client, keys rediskeys.Namespace, err error) {
+func OpenRedis(ctx context.Context, opt RedisOptions) (rdb redis.UniversalClient, keys rediskeys.Namespace, err error) {
 	rdb, err = redisconn.Open(opt.URL, opt.TLS)
 	var setting *redisconn.SettingError
 	switch {
@@ -34,7 +34,7 @@ func OpenRedis(ctx context.Context, opt RedisOptions) (rdb *redis.Client, keys r
 		return nil, keys, fmt.Errorf("-redis: %w", err)
 	}
 	warnTLS(rdb, opt)
-	if keys, err = rediskeys.New(opt.Prefix, rdb.Options().DB); err != nil {
+	if keys, err = rediskeys.New(opt.Prefix, redisconn.Database(rdb)); err != nil {
 		err = fmt.Errorf("-redis-prefix: %w", err)
 	} else if err = receiver.Check(ctx, rdb, keys); err != nil {
 		err = fmt.Errorf("-redis: %w", redisconn.Advise(rdb, err))
@@ -46,8 +46,8 @@ func OpenRedis(ctx context.Context, opt RedisOptions) (rdb *redis.Client, keys r
 	return rdb, keys, nil
 }
 
-func warnTLS(rdb *redis.Client, opt RedisOptions) {
-	if config := rdb.Options().TLSConfig; config != nil && config.InsecureSkipVerify {
+func warnTLS(rdb redis.UniversalClient, opt RedisOptions) {
+	if redisconn.Unverified(rdb) {
 		opt.Log.Warn("the certificate of redis is not verified, as its URL says skip_verify=true: whoever is in between can pose as redis")
 	}
 	if opt.TLS.Key == "" {

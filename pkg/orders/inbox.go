@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
 
@@ -25,7 +26,7 @@ const (
 
 // InboxOptions set an Inbox up.
 type InboxOptions struct {
-	Redis *redis.Client
+	Redis redis.UniversalClient
 	Keys  rediskeys.Namespace
 	// Node is the name under which the node holds connections (quota.NewConnections).
 	Node string
@@ -56,9 +57,7 @@ func NewInbox(opt InboxOptions) *Inbox {
 // of its own, as it mostly waits, and so that it learns by itself when that is lost:
 // no order depends on the link that messages come by.
 func (in *Inbox) Run(ctx context.Context) {
-	opt := *in.opt.Redis.Options()
-	opt.PoolSize = 1
-	rdb := redis.NewClient(&opt)
+	rdb := redisconn.Own(in.opt.Redis)
 	defer func() { _ = rdb.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = rdb.Close() })() // ends a look that waits
 	for ctx.Err() == nil {
@@ -84,7 +83,7 @@ func (in *Inbox) Run(ctx context.Context) {
 }
 
 // look waits for orders, carries them out, answers them and drops them.
-func (in *Inbox) look(ctx context.Context, rdb *redis.Client) error {
+func (in *Inbox) look(ctx context.Context, rdb redis.UniversalClient) error {
 	ctx, cancel := context.WithTimeout(ctx, readLimit)
 	defer cancel()
 	// Always from the start: what is there has not been dropped yet.

@@ -15,12 +15,31 @@ const (
 	// each time, up to mostPause, until ioTimeout has passed.
 	leastPause = 5 * time.Millisecond
 	mostPause  = 50 * time.Millisecond
+	// topologyAge is after how long a client asks again which node has which slots, if
+	// nothing gave it a reason before.
+	topologyAge = 30 * time.Second
+	// topologyPatience bounds how long one node is asked, since the next may answer.
+	topologyPatience = 300 * time.Millisecond
 )
 
 // IsCluster says whether rdb is a client of a Redis Cluster.
 func IsCluster(rdb redis.UniversalClient) bool {
 	_, is := rdb.(*redis.ClusterClient)
 	return is
+}
+
+// newCluster returns a client of the Redis Cluster that the addresses are nodes of.
+func newCluster(addrs []string, opt *redis.Options) *redis.ClusterClient {
+	return NewCluster(&redis.ClusterOptions{
+		Addrs: addrs, ClientName: opt.ClientName, Dialer: opt.Dialer, Protocol: opt.Protocol, Username: opt.Username, Password: opt.Password,
+		DialTimeout: opt.DialTimeout, DialerRetries: opt.DialerRetries,
+		ReadTimeout: opt.ReadTimeout, WriteTimeout: opt.WriteTimeout, ContextTimeoutEnabled: opt.ContextTimeoutEnabled,
+		MaxConcurrentDials: opt.MaxConcurrentDials, PoolFIFO: opt.PoolFIFO, PoolSize: opt.PoolSize, PoolTimeout: opt.PoolTimeout,
+		MinIdleConns: opt.MinIdleConns, MaxIdleConns: opt.MaxIdleConns, MaxActiveConns: opt.MaxActiveConns,
+		ConnMaxIdleTime: opt.ConnMaxIdleTime, ConnMaxLifetime: opt.ConnMaxLifetime, ConnMaxLifetimeJitter: opt.ConnMaxLifetimeJitter,
+		PipelinePoolSize: opt.PipelinePoolSize, PipelineReadBufferSize: opt.PipelineReadBufferSize, PipelineWriteBufferSize: opt.PipelineWriteBufferSize,
+		TLSConfig: opt.TLSConfig, DisableIdentity: opt.DisableIdentity, MaintNotificationsConfig: opt.MaintNotificationsConfig,
+	})
 }
 
 // NewCluster returns a client of a Redis Cluster. Pipelines of callers that wait for the same
@@ -31,17 +50,43 @@ func IsCluster(rdb redis.UniversalClient) bool {
 // here, and what a node refused because it has not got the slot is sent again by redirects.
 func NewCluster(opt *redis.ClusterOptions) *redis.ClusterClient {
 	opt.MaxRedirects, opt.MaxRetries = -1, -1
+	// Routing policies would ask Redis for all of COMMAND, and refuse PING and DEL in a pipeline.
+	opt.DisableRoutingPolicies = true
+	opt.ClusterStateReloadInterval = topologyAge
 	rdb := redis.NewClusterClient(opt)
+	rdb.SetCommandInfoResolver(nil)
 	r := &redirects{cluster: rdb}
 	rdb.OnNewNode(func(node *redis.Client) {
 		r.nodes.Store(node.Options().Addr, node)
 		trips := newPipelines()
 		trips.ofNode = true
 		node.AddHook(trips)
-		node.AddHook(handshake{})
+		node.AddHook(handshake{clusterNode})
+		node.AddHook(topology{})
 	})
 	rdb.AddHook(r)
 	return rdb
+}
+
+// topology is a hook of a node's client that bounds how long it waits for the node's word
+// on which node has which slots.
+type topology struct{}
+
+func (topology) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (topology) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (topology) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if cmd.Name() == "cluster" {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, topologyPatience)
+			defer cancel()
+		}
+		return next(ctx, cmd)
+	}
 }
 
 // redirects is a hook that sends commands where they belong that a node has refused because
@@ -55,6 +100,7 @@ func (r *redirects) DialHook(next redis.DialHook) redis.DialHook { return next }
 
 func (r *redirects) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
+		place(cmd)
 		err := next(ctx, cmd)
 		if err == nil {
 			return nil
@@ -69,12 +115,23 @@ func (r *redirects) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 
 func (r *redirects) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
+		for _, cmd := range cmds {
+			place(cmd)
+		}
 		err := next(ctx, cmds)
 		if err == nil || len(cmds) == 0 || cmds[0].Name() == "multi" {
 			return err
 		}
 		r.follow(ctx, cmds, func(ctx context.Context, cmds []redis.Cmder) { _ = next(ctx, cmds) })
 		return firstError(cmds)
+	}
+}
+
+// place has a PUBLISH go to the master of its topic's slot, where a SUBSCRIBE of one topic
+// goes, too. Any node would do; go-redis would take one that may be down.
+func place(cmd redis.Cmder) {
+	if cmd.Name() == "publish" {
+		cmd.SetFirstKeyPos(1)
 	}
 }
 

@@ -1,5 +1,7 @@
 package redisconn
 
+import "github.com/redis/go-redis/v9"
+
 // Pipelines is the hook that has pipelines share round trips.
 type Pipelines = pipelines
 
@@ -8,6 +10,26 @@ var NewPipelines = newPipelines
 
 // Waiting is how many pipelines wait for the round trip under way to end.
 func (s *pipelines) Waiting() int { return s.trips.Waiting() }
+
+// Location is what a URL says.
+type Location struct {
+	Options  *redis.Options
+	Addrs    []string
+	Sentinel string // the primary's name, user and password for Sentinels
+}
+
+// Locate reads a URL.
+func Locate(url string) (Location, error) {
+	l, err := locate(url)
+	if err != nil {
+		return Location{}, err
+	}
+	shown := Location{Options: l.opt, Addrs: l.addrs}
+	if s := l.sentinel; s != nil {
+		shown.Sentinel = s.primary + " " + s.user + " " + s.password
+	}
+	return shown, nil
+}
 
 // HideAddress is what the dial hook does with an error.
 var HideAddress = hideAddress

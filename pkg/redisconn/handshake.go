@@ -20,12 +20,19 @@ func (e *TurnedAway) Error() string { return e.Words }
 
 // handshake is a hook that keeps Redis's words when it refuses a connection.
 // go-redis takes any error that HELLO is answered with for a server that does not
-// know the command, goes on without it, and then reports a closed connection.
-type handshake struct{}
+// know the command, goes on without it, and then reports a closed connection. And it
+// refuses a Redis of another form than the client is for.
+type handshake struct{ want form }
 
-func (handshake) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+func (h handshake) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		err := next(ctx, cmd)
+		if hello, ok := cmd.(*redis.MapStringInterfaceCmd); ok && err == nil && cmd.Name() == "hello" {
+			if err = h.want.check(hello); err != nil {
+				cmd.SetErr(err)
+			}
+			return err
+		}
 		var reply redis.Error
 		if err == nil || cmd.Name() != "hello" || !errors.As(err, &reply) || strings.HasPrefix(err.Error(), "ERR unknown command") {
 			return err

@@ -5,8 +5,8 @@
 package redisconn
 
 import (
-	"errors"
-	"strings"
+	"context"
+	"fmt"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -19,6 +19,8 @@ const (
 	// that has stopped answering; the REST answer is 503 after that.
 	dialTimeout = time.Second
 	ioTimeout   = 1500 * time.Millisecond
+	// askPatience bounds the question whether one address is of a cluster.
+	askPatience = time.Second
 )
 
 func init() {
@@ -27,21 +29,52 @@ func init() {
 	logging.Disable()
 }
 
-// Open reads a URL such as redis://user:password@host:6379/0 (rediss:// for
-// TLS, unix:// for a socket) and returns a client for it, whose pipelines share
-// round trips when they wait at the same time. It does not connect.
+// Open reads a URL and returns a client for it, whose pipelines share round trips when
+// they wait at the same time: a *redis.Client for redis://user:password@host:6379/0 and
+// unix://path, and for a primary that Sentinels name
+// (redis+sentinel://host:26379,host:26379/mymaster); a *redis.ClusterClient for nodes of a
+// cluster (redis://host:6379,host:6379), or one address that turns out to be one's.
+// rediss:// and rediss+sentinel:// are for TLS.
+//
+// One address is asked once, for at most a second, whether it is of a cluster. If it does not
+// answer it is taken for one server, and if it is a cluster, connections fail with a
+// FormError. Open connects to nothing else.
+//
 // An error never contains the URL, which may hold a password; about a part of
 // security it is a SettingError.
-func Open(url string, security TLS) (*redis.Client, error) {
-	if !strings.HasPrefix(url, "redis://") && !strings.HasPrefix(url, "rediss://") && !strings.HasPrefix(url, "unix://") {
-		return nil, errors.New("the Redis URL must begin with redis://, rediss:// (TLS) or unix://, as in redis://127.0.0.1:6379/0")
+func Open(url string, security TLS) (redis.UniversalClient, error) {
+	return OpenWithin(askPatience, url, security)
+}
+
+// OpenWithin is Open that asks for at most as long as patience.
+func OpenWithin(patience time.Duration, url string, security TLS) (redis.UniversalClient, error) {
+	l, err := open(url, security)
+	switch {
+	case err != nil:
+		return nil, err
+	case l.sentinel != nil:
+		return newFailover(l), nil
+	case l.cluster():
+		return newCluster(l.addrs, l.opt), nil
 	}
-	opt, err := redis.ParseURL(url)
-	if err != nil || opt.DB < 0 { // go-redis takes a negative number for 0
-		// err quotes parts of the URL, and what it takes for a port or a path can be
-		// a password with a slash in it.
-		return nil, errors.New("the Redis URL cannot be read; want redis://[user:password@]host:port[/database number], with characters such as / ? # % [ in the password written as %2F %3F %23 %25 %5B")
+	rdb := newClient(l.opt, oneServer)
+	if !isCluster(rdb, patience) {
+		return rdb, nil
 	}
+	_ = rdb.Close()
+	if l.opt.DB != 0 {
+		return nil, errDatabase
+	}
+	return newCluster(l.addrs, l.opt), nil
+}
+
+// open reads a URL, and sets what does not depend on it.
+func open(url string, security TLS) (*location, error) {
+	l, err := locate(url)
+	if err != nil {
+		return nil, err
+	}
+	opt := l.opt
 	if err := security.apply(opt); err != nil {
 		return nil, err
 	}
@@ -57,8 +90,44 @@ func Open(url string, security TLS) (*redis.Client, error) {
 	opt.DialerRetries = 1
 	opt.DisableIdentity = true
 	opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	return l, nil
+}
+
+func newClient(opt *redis.Options, want form) *redis.Client {
 	rdb := redis.NewClient(opt)
 	rdb.AddHook(newPipelines())
-	rdb.AddHook(handshake{})
-	return rdb, nil
+	rdb.AddHook(handshake{want})
+	return rdb
+}
+
+// isCluster asks a Redis. The connection stays for the pipelines that follow.
+func isCluster(rdb *redis.Client, patience time.Duration) bool {
+	ctx, cancel := context.WithTimeout(Alone(context.Background()), patience)
+	defer cancel()
+	_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error { return p.Ping(ctx).Err() })
+	return BecameCluster(err)
+}
+
+// Own returns a client of the same Redis with a connection of its own (to each node), for
+// one who mostly waits, and closes the client to end that.
+func Own(rdb redis.UniversalClient) redis.UniversalClient {
+	switch rdb := rdb.(type) {
+	case *redis.ClusterClient:
+		opt := *rdb.Options()
+		opt.PoolSize = 1
+		return NewCluster(&opt)
+	case *redis.Client:
+		opt := *rdb.Options()
+		opt.PoolSize = 1
+		return newClient(&opt, anyForm)
+	}
+	panic(fmt.Sprintf("redisconn: %T is no client of Open", rdb))
+}
+
+// Database is the number of the client's database.
+func Database(rdb redis.UniversalClient) int {
+	if one, ok := rdb.(*redis.Client); ok {
+		return one.Options().DB
+	}
+	return 0
 }

@@ -17,52 +17,70 @@ import (
 
 func TestOpen(t *testing.T) {
 	for _, test := range []struct {
-		name, url, addr, user, password string
-		db                              int
-		tls                             bool
+		name, url, addrs, user, password string
+		db                               int
+		tls                              bool
+		sentinel                         string // its primary, user and password
 	}{
-		{name: "host and port", url: "redis://127.0.0.1:6379", addr: "127.0.0.1:6379"},
-		{name: "no port", url: "redis://redis.internal", addr: "redis.internal:6379"},
-		{name: "database", url: "redis://h:1/7", addr: "h:1", db: 7},
-		{name: "password", url: "redis://:s3cret@h:1", addr: "h:1", password: "s3cret"},
-		{name: "user and escaped password", url: "redis://u:a%2Fb%3Fc%23d%25e%40f@h:1/2", addr: "h:1", user: "u", password: "a/b?c#d%e@f", db: 2},
-		{name: "TLS", url: "rediss://u:p@h:1", addr: "h:1", user: "u", password: "p", tls: true},
-		{name: "socket", url: "unix://u:p@/run/redis.sock?db=3", addr: "/run/redis.sock", user: "u", password: "p", db: 3},
+		{name: "host and port", url: "redis://127.0.0.1:6379", addrs: "127.0.0.1:6379"},
+		{name: "no port", url: "redis://redis.internal", addrs: "redis.internal:6379"},
+		{name: "database", url: "redis://h:1/7", addrs: "h:1", db: 7},
+		{name: "password", url: "redis://:s3cret@h:1", addrs: "h:1", password: "s3cret"},
+		{name: "user and escaped password", url: "redis://u:a%2Fb%3Fc%23d%25e%40f@h:1/2", addrs: "h:1", user: "u", password: "a/b?c#d%e@f", db: 2},
+		{name: "TLS", url: "rediss://u:p@h:1", addrs: "h:1", user: "u", password: "p", tls: true},
+		{name: "socket", url: "unix://u:p@/run/redis.sock?db=3", addrs: "/run/redis.sock", user: "u", password: "p", db: 3},
+		{name: "a comma in a password", url: "redis://u:a,b@h:1", addrs: "h:1", user: "u", password: "a,b"},
+		{name: "seeds", url: "redis://h1:1,h2,h3:3", addrs: "h1:1 h2:6379 h3:3"},
+		{name: "one seed twice", url: "redis://h1:1,h2:2,h1:1/0", addrs: "h1:1 h2:2"},
+		{name: "seeds, TLS and password", url: "rediss://u:a%2Cb%40c%2Fd@h1:1,[::1]:2?pool_size=3", addrs: "h1:1 [::1]:2", user: "u", password: "a,b@c/d", tls: true},
+		{name: "Sentinel", url: "redis+sentinel://h1:1,h2/mymaster", addrs: "h1:1 h2:26379", sentinel: "mymaster  "},
+		{name: "Sentinel, with all", url: "rediss+sentinel://u:p%23@h1:1,h2:2/my.primary-1?db=4&sentinel_user=s%2Fu&sentinel_password=%25%40%26&pool_size=3",
+			addrs: "h1:1 h2:2", user: "u", password: "p#", db: 4, tls: true, sentinel: "my.primary-1 s/u %@&"},
+		{name: "one Sentinel, with a password", url: "redis+sentinel://h1/m?sentinel_password=p", addrs: "h1:26379", sentinel: "m  p"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			rdb, err := redisconn.Open(test.url, redisconn.TLS{})
+			l, err := redisconn.Locate(test.url)
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer rdb.Close()
-			opt := rdb.Options()
-			if opt.Addr != test.addr || opt.Username != test.user || opt.Password != test.password || opt.DB != test.db || (opt.TLSConfig != nil) != test.tls {
-				t.Errorf("got %s, %s, %s, %d, TLS %v", opt.Addr, opt.Username, opt.Password, opt.DB, opt.TLSConfig != nil)
+			opt := l.Options
+			if got := strings.Join(l.Addrs, " "); got != test.addrs || opt.Username != test.user || opt.Password != test.password || opt.DB != test.db || (opt.TLSConfig != nil) != test.tls || l.Sentinel != test.sentinel {
+				t.Errorf("got %s, %s, %s, %d, TLS %v, Sentinel %q", got, opt.Username, opt.Password, opt.DB, opt.TLSConfig != nil, l.Sentinel)
+			}
+			if opt.TLSConfig != nil && opt.TLSConfig.ServerName != "" {
+				t.Errorf("all servers must have a certificate of %s", opt.TLSConfig.ServerName)
 			}
 		})
 	}
 }
 
-// A negative number would separate topics and not keys.
-func TestNegativeDatabase(t *testing.T) {
-	for _, url := range []string{"redis://h:1/-1", "redis://h:1?db=-2"} {
-		if rdb, err := redisconn.Open(url, redisconn.TLS{}); err == nil {
-			t.Errorf("%s opens database %d", url, rdb.Options().DB)
-			_ = rdb.Close()
+func TestURLsThatAreRefused(t *testing.T) {
+	for url, want := range map[string]string{
+		"redis://h:1/-1":                                           "cannot be read", // would separate topics and not keys
+		"redis://h:1?db=-2":                                        "cannot be read",
+		"redis://h1:1,h2:2/1":                                      "has a database number",
+		"redis://h1:1,h2:2?db=3":                                   "has a database number",
+		"redis://h1:1,,h2:2":                                       "cannot be read",
+		"redis://h1:1,h2:port":                                     "cannot be read",
+		"redis://h1:1,h2:2?what=1":                                 "cannot be read",
+		"redis+sentinel://h1:1":                                    "must end in the name",
+		"redis+sentinel://h1:1/?db=0":                              "must end in the name",
+		"redis+sentinel://h1:1/a/b":                                "must end in the name",
+		"redis+sentinel:///mymaster":                               "cannot be read",
+		"redis+sentinel://h1:1/m?db=x":                             "cannot be read",
+		"redis+sentinel://h1/m?sentinel_user=u&sentinel_password=": "sentinel_user without",
+		"redis-sentinel://h1/m":                                    "must begin with",
+		"sentinel://h1/m":                                          "must begin with",
+		"":                                                         "must begin with",
+	} {
+		if _, err := redisconn.Open(url, redisconn.TLS{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", url, err, want)
 		}
 	}
 }
 
 // TestNothingIsRetried: a publish that is sent twice is delivered twice.
 func TestNothingIsRetried(t *testing.T) {
-	rdb, err := redisconn.Open("redis://h:1?max_retries=5", redisconn.TLS{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rdb.Close()
-	if got := rdb.Options().MaxRetries; got != 0 {
-		t.Errorf("%d retries, want none", got)
-	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -80,13 +98,14 @@ func TestNothingIsRetried(t *testing.T) {
 			_ = c.Close() // without an answer
 		}
 	}()
-	rdb, err = redisconn.Open("redis://"+l.Addr().String(), redisconn.TLS{})
+	rdb, err := redisconn.Open("redis://"+l.Addr().String()+"?max_retries=5", redisconn.TLS{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer rdb.Close()
-	if err := rdb.Incr(context.Background(), "n").Err(); err == nil || connections.Load() != 1 {
-		t.Errorf("the command was tried %d times (%v), want once", connections.Load(), err)
+	asked := connections.Load() // whether it is a cluster
+	if err := rdb.Incr(context.Background(), "n").Err(); err == nil || connections.Load() != asked+1 {
+		t.Errorf("the command was tried %d times (%v), want once", connections.Load()-asked, err)
 	}
 }
 
@@ -100,12 +119,13 @@ func TestPasswordInErrors(t *testing.T) {
 		for _, shape := range []string{
 			"redis://:%s@h:6379/0", "redis://u:%s@h:6379", "rediss://%s@h:6379", "redis://:%s@h:6379/notanumber", "redis://:%s@h:port",
 			"unix://u:%s@/run/redis.sock", "redis://:%s", "redis://h:6379/%s", "redis://h:6379?%s", "redis://h:6379?db=%s", "redis://h:6379?dial_timeout=%s",
-			"redis://u:12/%s@h:6379", "redis://[%s@h:6379", "%s", "redis:%s", "http://:%s@h:6379", " redis://:%s@h", "REDIS://:%s@h:6379",
+			"redis://u:12/%s@h:6379", "redis://[%s@h:6379", "redis://:%s@h1:6379,h2:6379", "redis://:%s@h1:6379,h2:6379/3", "redis://h1:1,%s", "redis://h1:1,h2:%s",
+			"redis+sentinel://:%s@h1:1,h2/m", "redis+sentinel://h1:1/%s", "redis+sentinel://h1:1/m/%s", "redis+sentinel://h1/m?sentinel_password=%s", "redis+sentinel://h1/m?sentinel_user=%s",
+			"rediss+sentinel://h1,%s/m", "redis+sentinel://%s", "%s", "redis:%s", "http://:%s@h:6379", " redis://:%s@h", "REDIS://:%s@h:6379",
 		} {
 			url := fmt.Sprintf(shape, password)
-			rdb, err := redisconn.Open(url, redisconn.TLS{})
+			_, err := redisconn.Locate(url)
 			if err == nil {
-				_ = rdb.Close()
 				continue
 			}
 			refused++
@@ -115,7 +135,7 @@ func TestPasswordInErrors(t *testing.T) {
 					break
 				}
 			}
-			if !strings.Contains(err.Error(), "Redis URL") || !strings.Contains(err.Error(), "redis://") {
+			if !strings.Contains(err.Error(), "Redis URL") || !strings.Contains(err.Error(), "redis://") && !strings.Contains(err.Error(), "redis+sentinel://") {
 				t.Errorf("the error does not say what is wrong and what would be right: %v", err)
 			}
 		}

@@ -194,14 +194,14 @@ func shown(path string) string {
 
 // Advise adds to an error of rdb's connections what would help, where TLS is, or may
 // be, why they fail.
-func Advise(rdb *redis.Client, err error) error {
+func Advise(rdb redis.UniversalClient, err error) error {
 	var (
 		unknown x509.UnknownAuthorityError
 		host    x509.HostnameError
 		record  tls.RecordHeaderError
 		shake   *handshakeError
 	)
-	secure := rdb.Options().TLSConfig != nil
+	secure := tlsOf(rdb) != nil
 	closed := errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 	var advice string
 	switch {
@@ -219,4 +219,20 @@ func Advise(rdb *redis.Client, err error) error {
 		return err
 	}
 	return fmt.Errorf("%w; %s", err, advice)
+}
+
+// Unverified says whether a client takes any certificate for Redis's.
+func Unverified(rdb redis.UniversalClient) bool {
+	config := tlsOf(rdb)
+	return config != nil && config.InsecureSkipVerify
+}
+
+func tlsOf(rdb redis.UniversalClient) *tls.Config {
+	switch rdb := rdb.(type) {
+	case *redis.Client:
+		return rdb.Options().TLSConfig
+	case *redis.ClusterClient:
+		return rdb.Options().TLSConfig
+	}
+	return nil
 }

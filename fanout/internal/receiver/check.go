@@ -28,7 +28,7 @@ const (
 // Check does once, before anything relies on Redis, what a node does with it:
 // subscribe, write, run a script, publish, and receive what was published. It takes
 // 2.5 s at most. The error has Redis's own words.
-func Check(ctx context.Context, rdb *redis.Client, keys rediskeys.Namespace) error {
+func Check(ctx context.Context, rdb redis.UniversalClient, keys rediskeys.Namespace) error {
 	ctx, cancel := context.WithTimeout(ctx, checkPatience)
 	defer cancel()
 	var loading error
@@ -53,7 +53,7 @@ func Check(ctx context.Context, rdb *redis.Client, keys rediskeys.Namespace) err
 	}
 }
 
-func check(ctx context.Context, rdb *redis.Client, probe *prober) error {
+func check(ctx context.Context, rdb redis.UniversalClient, probe *prober) error {
 	if err := checkVersion(ctx, rdb); err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ const (
 // Services is what a function's handler is built from.
 type Services struct {
 	API       api.Config
-	Redis     *redis.Client
+	Redis     redis.UniversalClient
 	Keys      rediskeys.Namespace // of what is in Redis
 	Publisher *publish.Service    // the door for messages
 
@@ -113,7 +113,7 @@ type function struct {
 	read    time.Time // when that was, or when the secrets were read last
 	apps    *apps.Document
 	url     string // of rdb
-	rdb     *redis.Client
+	rdb     redis.UniversalClient
 	handler http.Handler // nil until there is a configuration
 	hooks   *hooks       // of handler
 }
@@ -218,7 +218,7 @@ func (f *function) connect(url string) error {
 	if err != nil {
 		return err
 	}
-	keys, err := f.settings.keys(rdb.Options().DB)
+	keys, err := f.settings.keys(redisconn.Database(rdb))
 	if err != nil {
 		return err
 	}
@@ -261,7 +261,7 @@ func withIdleLimit(url string) string {
 	return url + "?" + option + idleLimit
 }
 
-func services(store *apps.Store, rdb *redis.Client, keys rediskeys.Namespace, recorder *usage.Recorder, hooks *hooks, log *slog.Logger) Services {
+func services(store *apps.Store, rdb redis.UniversalClient, keys rediskeys.Namespace, recorder *usage.Recorder, hooks *hooks, log *slog.Logger) Services {
 	return Services{
 		API:   api.Config{Apps: store, Limiter: quota.NewRateLimiter(rdb, keys), Log: log},
 		Redis: rdb,

@@ -253,14 +253,7 @@ func (c *Cluster) Flush() {
 // script gets keys in several slots.
 func (c *Cluster) Client() *redis.ClusterClient {
 	c.t.Helper()
-	addresses := make([]string, len(c.Nodes))
-	for i, s := range c.Nodes {
-		addresses[i] = s.Addr()
-	}
-	rdb := redisconn.NewCluster(&redis.ClusterOptions{Addrs: addresses, Protocol: 2, DisableIdentity: true, ContextTimeoutEnabled: true})
-	rdb.AddHook(oneSlot{c.t})
-	c.t.Cleanup(func() { _ = rdb.Close() })
-	return rdb
+	return Open(c.t, c.URL(), redisconn.TLS{}).(*redis.ClusterClient)
 }
 
 func (c *Cluster) must(err error) {

@@ -168,12 +168,23 @@ func (s *Server) URL() string {
 	return "redis://" + s.Addr()
 }
 
-// Client is a client of the server, closed with the test.
+// Client is a client of the server alone, closed with the test.
 func (s *Server) Client() *redis.Client {
+	if s.cluster {
+		return s.node()
+	}
 	if s.secured != nil {
 		return SecureClient(s.t, s.URL(), s.secured.tls)
 	}
 	return Client(s.t, s.URL())
+}
+
+// node is a client of one node of a cluster, which does not follow where the node sends it.
+func (s *Server) node() *redis.Client {
+	rdb := redis.NewClient(&redis.Options{Addr: s.Addr(), Protocol: 2, MaxRetries: -1, DisableIdentity: true, ContextTimeoutEnabled: true})
+	rdb.AddHook(oneSlot{s.t})
+	s.t.Cleanup(func() { _ = rdb.Close() })
+	return rdb
 }
 
 // Embedded starts an embedded Redis. Its clock stands still but for FastForward.
@@ -187,8 +198,8 @@ func Embedded(t testing.TB) (*embedded.Redis, *redis.Client) {
 	return m, Client(t, "redis://"+m.Addr())
 }
 
-// Client opens a client of its own on the URL, closed with the test. It fails the test
-// if a script gets keys that a Redis Cluster would not have in one slot.
+// Client opens a client of its own on the URL of one server, closed with the test. It fails
+// the test if a script gets keys that a Redis Cluster would not have in one slot.
 func Client(t testing.TB, url string) *redis.Client {
 	t.Helper()
 	return SecureClient(t, url, redisconn.TLS{})
@@ -196,6 +207,16 @@ func Client(t testing.TB, url string) *redis.Client {
 
 // SecureClient is a Client by rediss://.
 func SecureClient(t testing.TB, url string, security redisconn.TLS) *redis.Client {
+	t.Helper()
+	rdb, ok := Open(t, url, security).(*redis.Client)
+	if !ok {
+		t.Fatalf("%s is a cluster; open it with Open", url)
+	}
+	return rdb
+}
+
+// Open is a Client for any form of URL.
+func Open(t testing.TB, url string, security redisconn.TLS) redis.UniversalClient {
 	t.Helper()
 	rdb, err := redisconn.Open(url, security)
 	if err != nil {
