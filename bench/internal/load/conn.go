@@ -18,6 +18,7 @@ type state uint8
 
 const (
 	unused      state = iota
+	waiting           // until it is opened again
 	connecting        // until the socket is writable
 	upgrading         // until the end of the HTTP response
 	subscribing       // during the opening's steps
@@ -32,9 +33,11 @@ type conn struct {
 	spec     *Spec
 	state    state
 	step     int
+	tries    int // that came before
 	frames   wire.Frames
 	received int64
-	gathered []byte // what has come of the step's answer, of a close frame, or of one to answer
+	gathered []byte // what has come of the step's answer, or of a frame to answer
+	closing  []byte // of a close frame
 }
 
 var marker = []byte{wire.Marker}
@@ -42,7 +45,7 @@ var marker = []byte{wire.Marker}
 // serve does what a connection's events ask.
 func (p *Pool) serve(c *conn, events uint32) {
 	switch c.state {
-	case unused, dead:
+	case unused, waiting, dead:
 	case connecting:
 		if code, err := syscall.GetsockoptInt(c.fd, syscall.SOL_SOCKET, syscall.SO_ERROR); err != nil || code != 0 {
 			p.fail(c, fmt.Errorf("connect: %w", syscall.Errno(code)))
@@ -89,7 +92,7 @@ func (p *Pool) take(c *conn, b []byte) {
 	}
 	came := 0
 	var now time.Duration
-	for len(b) > 0 && c.state != dead {
+	for len(b) > 0 && c.state != dead && c.state != waiting {
 		opcode, payload, rest, done, ok, err := c.frames.Next(b)
 		if err != nil {
 			p.fail(c, err)
@@ -164,13 +167,17 @@ func (p *Pool) control(c *conn, opcode byte, payload []byte, done bool) {
 		}
 		return
 	}
-	c.gathered = append(c.gathered, payload...)
+	c.closing = append(c.closing, payload...)
 	if !done {
 		return
 	}
 	why := errors.New("closed by the server without a code")
-	if len(c.gathered) >= 2 {
-		why = fmt.Errorf("closed by the server: %d %s", binary.BigEndian.Uint16(c.gathered), c.gathered[2:])
+	if len(c.closing) >= 2 {
+		code := binary.BigEndian.Uint16(c.closing)
+		if p.postpone(c, code) {
+			return
+		}
+		why = fmt.Errorf("closed by the server: %d %s", code, c.closing[2:])
 	}
 	p.fail(c, why)
 }
@@ -203,7 +210,7 @@ func (p *Pool) fail(c *conn, why error) {
 		return
 	}
 	was := c.state
-	c.state, c.gathered = dead, nil
+	c.state, c.gathered, c.closing = dead, nil, nil
 	_ = syscall.EpollCtl(p.epoll, syscall.EPOLL_CTL_DEL, c.fd, nil)
 	_ = syscall.Shutdown(c.fd, syscall.SHUT_RDWR)
 	if was == ready {

@@ -31,6 +31,7 @@ type Opened struct {
 	Ready    []int // their numbers in the pool
 	Failed   int
 	Problems map[string]int // why, and how many
+	Retries  int            // how often a server asked for another try (1013), and got it
 	Took     time.Duration
 }
 

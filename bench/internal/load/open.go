@@ -61,13 +61,9 @@ func (p *Pool) openNext(o *opening) {
 	spec := &o.specs[o.next]
 	o.next++
 	c := &p.conns[p.used]
-	*c = conn{number: p.used, spec: spec, state: connecting}
+	*c = conn{number: p.used, spec: spec}
 	p.used++
-	if err := p.connect(c); err != nil {
-		c.fd = -1
-		c.state = unused
-		p.failed(err)
-	}
+	p.begin(c)
 }
 
 // connect begins to connect. The source addresses differ, for there are only

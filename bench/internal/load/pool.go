@@ -29,6 +29,7 @@ type Pool struct {
 	total    int64
 	samples  []time.Duration
 	problems map[string]int
+	retries  []retry
 
 	delivered atomic.Int64 // total, for others to read
 	target    atomic.Int64 // reached is sent to when total gets there
@@ -82,7 +83,7 @@ func (p *Pool) do(task func()) {
 func (p *Pool) loop() {
 	events := make([]syscall.EpollEvent, 512)
 	for {
-		n, err := syscall.EpollWait(p.epoll, events, -1)
+		n, err := syscall.EpollWait(p.epoll, events, p.reopen())
 		if err != nil && err != syscall.EINTR {
 			panic(fmt.Sprintf("epoll_wait: %v", err))
 		}
@@ -208,12 +209,19 @@ func (p *Pool) Listen(number int) {
 // has room again for as many as at first.
 func (p *Pool) Drop() { p.do(p.dropAll) }
 
+// release closes the connection's socket.
+func (p *Pool) release(c *conn) {
+	if c.state != waiting {
+		_ = syscall.Close(c.fd)
+	}
+}
+
 func (p *Pool) dropAll() {
 	for i := range p.used {
 		if c := &p.conns[i]; c.state != unused {
-			_ = syscall.Close(c.fd)
+			p.release(c)
 			*c = conn{}
 		}
 	}
-	p.used = 0
+	p.used, p.retries = 0, nil
 }

@@ -6,11 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -156,13 +157,26 @@ func TestADeviceAnswers(t *testing.T) {
 
 func frame(f ws.Frame) []byte { return ws.MustCompileFrame(f) }
 
-func TestWhyAConnectionDidNotOpen(t *testing.T) {
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
+// bound is an address that no program listens on, and none can as long as the test runs.
+func bound(t *testing.T) string {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	nobody := closed.Addr().String()
-	_ = closed.Close()
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	at, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("127.0.0.1:%d", at.(*syscall.SockaddrInet4).Port)
+}
+
+func TestWhyAConnectionDidNotOpen(t *testing.T) {
+	nobody := bound(t)
 	for _, tt := range []struct {
 		name, address, want string
 	}{
@@ -188,6 +202,35 @@ func TestWhyAConnectionDidNotOpen(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A server that asks to be tried again is, after a pause, and not for ever. Another code is
+// final.
+func TestTriedAgainLater(t *testing.T) {
+	const refusals = 3
+	later := frame(ws.NewCloseFrame(ws.NewCloseFrameBody(1013, "try again later")))
+	var asked atomic.Int32
+	address := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) <= refusals {
+			hijacked(append(frame(ws.NewTextFrame([]byte("something"))), later...)).ServeHTTP(w, r)
+			return
+		}
+		hijacked(frame(ws.NewTextFrame([]byte("welcome")))).ServeHTTP(w, r)
+	}))
+	spec := load.Spec{Address: address, Refusal: "-ERR", Opening: wire.Opening{
+		Upgrade: wire.Floor{}.Open("", nil, nil).Upgrade, Steps: []wire.Step{{Expect: "welcome"}}}}
+	p, ctx := newPool(t, 3)
+	opened, err := p.Open(ctx, []load.Spec{spec, spec}, 2)
+	if err != nil || opened.Failed > 0 || len(opened.Ready) != 2 || opened.Retries != refusals {
+		t.Fatalf("%+v, %v; want both open, after %d retries", opened, err, refusals)
+	}
+	asked.Store(-1000)
+	waits, stop := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer stop()
+	if opened, err = p.Open(waits, []load.Spec{spec}, 1); !errors.Is(err, context.DeadlineExceeded) || opened.Failed > 0 || opened.Retries != 1 {
+		t.Errorf("%+v, %v; want a pause", opened, err)
+	}
+	p.Drop() // and what waits is forgotten
 }
 
 func TestStepsInOneWrite(t *testing.T) {
