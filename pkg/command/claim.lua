@@ -63,7 +63,9 @@ local function handed(c)
     redis.call('PEXPIRE', DUE .. c.id, most_kept)
     -- The first hand-over: wildcard subscribers see it, as a message of its own.
     local payload = redis.call('HGET', COMMAND .. c.id, 'payload')
-    redis.pcall('PUBLISH', TOPICS .. channel, '\3' .. payload:sub(2, 9) .. '\128' .. payload:sub(11))
+    local message = '\3' .. payload:sub(2, 9) .. '\128' .. payload:sub(11)
+    redis.pcall('PUBLISH', TOPICS .. channel, message)
+    --cluster to_wildcards(TOPICS .. channel, message)
   end
 end
 

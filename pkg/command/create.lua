@@ -68,6 +68,7 @@ end
 -- the right.
 if there > 0 then
   redis.call('PUBLISH', TOPICS .. channel, ARGV[5])
+  --cluster to_wildcards(TOPICS .. channel, ARGV[5])
 end
 
 for _, other in ipairs(collapsed) do

@@ -19,6 +19,7 @@ if ARGV[4] == 'cancel' then
     close(c)
     if finished(c) + pending(c) > 0 then
       redis.pcall('PUBLISH', TOPICS .. c.channel, ARGV[5])
+      --cluster to_wildcards(TOPICS .. c.channel, ARGV[5])
     end
     finish(c, 'cancelled')
   end

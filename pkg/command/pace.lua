@@ -10,7 +10,9 @@ else
   if in_pace(c) then
     -- The number differs from that of all other envelopes of the command.
     local payload = redis.call('HGET', COMMAND .. id, 'payload')
-    redis.pcall('PUBLISH', TOPICS .. c.channel, payload:sub(1, 9) .. '\130' .. string.format('%07x', micros % 268435456) .. payload:sub(18))
+    local again = payload:sub(1, 9) .. '\130' .. string.format('%07x', micros % 268435456) .. payload:sub(18)
+    redis.pcall('PUBLISH', TOPICS .. c.channel, again)
+    --cluster to_wildcards(TOPICS .. c.channel, again)
   end
   deadline('p' .. id, now + math.max(pace_step, math.floor(60000 / pace(c))))
 end

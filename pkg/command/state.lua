@@ -309,7 +309,7 @@ local function wake(c)
     said = string.format('%s%d %d %d\n', said, #c.fixed, #c.text, #c.last) .. c.fixed .. c.text .. c.last .. record
   end
   for process in c.wake:gmatch('[^ ]+') do
-    redis.pcall('PUBLISH', WAKE .. process, said)
+    redis.pcall('PUBLISH', WAKE .. process, said) -- to all nodes
   end
 end
 

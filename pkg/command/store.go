@@ -72,7 +72,7 @@ type scripts struct {
 
 func newScripts(clock string) *scripts {
 	script := func(parts ...string) *redisconn.Script {
-		text := clock + stateLua
+		text := rediskeys.WildcardsLua + clock + stateLua
 		for _, part := range parts {
 			text += part
 		}

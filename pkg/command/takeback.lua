@@ -23,8 +23,10 @@ local function publish(id, c, peer)
   local length = payload:byte(30) * 256 + payload:byte(31)
   local about = payload:sub(32, 31 + length) .. ' ' .. peer
   published, bytes = published + 1, bytes + #payload
-  redis.pcall('PUBLISH', TOPICS .. c.channel, '\5' .. payload:sub(2, 9) .. '\129' .. string.format('%07x', (micros + published) % 268435456)
-    .. payload:sub(18, 29) .. string.char(math.floor(#about / 256), #about % 256) .. about .. payload:sub(32 + length))
+  local message = '\5' .. payload:sub(2, 9) .. '\129' .. string.format('%07x', (micros + published) % 268435456)
+    .. payload:sub(18, 29) .. string.char(math.floor(#about / 256), #about % 256) .. about .. payload:sub(32 + length)
+  redis.pcall('PUBLISH', TOPICS .. c.channel, message)
+  --cluster to_wildcards(TOPICS .. c.channel, message)
 end
 
 local function take_back(id, peer)

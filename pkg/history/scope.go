@@ -7,8 +7,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/deadline"
+	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
 
@@ -35,43 +38,67 @@ const (
 // generationLife is how long a process goes by what it knows of Redis's generation.
 const generationLife = time.Second
 
+// maxGenerations bounds of how many buckets a process knows one: of 64 apps.
+const maxGenerations = 64 * rediskeys.BucketsPerApp
+
 // Generation is what a process knows of the generation of its Redis. Its zero value knows
-// nothing.
+// nothing. On a Redis Cluster each master has its own. A bucket can move from one to another
+// at any time, so it is known by bucket there.
 type Generation struct {
-	mu    sync.Mutex
+	mu sync.Mutex
+	of map[rediskeys.Bucket]generation // "": of the one server
+}
+
+type generation struct {
 	value string
 	asked time.Time
 }
 
 // known is "" if a script has to ask.
-func (g *Generation) known() string {
+func (g *Generation) known(at rediskeys.Bucket) string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if time.Since(g.asked) >= generationLife {
-		return ""
+	if of := g.of[at]; time.Since(of.asked) < generationLife {
+		return of.value
 	}
-	return g.value
+	return ""
 }
 
-// Learn takes what a script has asked for, at an instant before it ran.
-func (g *Generation) Learn(value string, before time.Time) {
+// Learn takes what a script has asked for, at an instant before it ran. It was told at the
+// same place as setup was.
+func (g *Generation) Learn(at rediskeys.Bucket, value string, before time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if before.After(g.asked) {
-		g.value, g.asked = value, before
+	if len(g.of) > maxGenerations {
+		g.of = nil
+	}
+	if g.of == nil {
+		g.of = map[rediskeys.Bucket]generation{}
+	}
+	if before.After(g.of[at].asked) {
+		g.of[at] = generation{value, before}
 	}
 }
 
-// Forget has the next script ask: there may be another Redis behind a new connection.
+// Forget has the next scripts ask: there may be another Redis behind a new connection.
 func (g *Generation) Forget() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.value, g.asked = "", time.Time{}
+	g.of = nil
 }
 
-// AppendSetup appends the arguments of the function setup of channel.lua.
-func (g *Generation) AppendSetup(args []any, keys rediskeys.Namespace, app *apps.App) []any {
-	return append(args, g.known(), randomText(), app.HistoryBytes/rediskeys.BucketsPerApp, len(keys.Bucket(app.ID, "")))
+// AppendSetup appends the arguments of the function setup of channel.lua, for a script that
+// runs at a place: PlaceOf a bucket.
+func (g *Generation) AppendSetup(args []any, keys rediskeys.Namespace, app *apps.App, at rediskeys.Bucket) []any {
+	return append(args, g.known(at), randomText(), app.HistoryBytes/rediskeys.BucketsPerApp, len(keys.Bucket(app.ID, "")))
+}
+
+// PlaceOf is where a script of a bucket runs: on one server all are at the same place.
+func PlaceOf(rdb redis.UniversalClient, b rediskeys.Bucket) rediskeys.Bucket {
+	if redisconn.IsCluster(rdb) {
+		return b
+	}
+	return ""
 }
 
 // none makes the parts of keys behind the bucket.

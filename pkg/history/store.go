@@ -123,9 +123,10 @@ func (s *Store) readCall(r *Read, rule *apps.HistoryRule) *redisconn.Call {
 }
 
 func (s *Store) call(script *redisconn.Script, app *apps.App, channel string, rule *apps.HistoryRule) *redisconn.Call {
-	args := s.generation.AppendSetup(make([]any, 0, 20), s.keys, app)
+	in := s.keys.Bucket(app.ID, channel)
+	args := s.generation.AppendSetup(make([]any, 0, 20), s.keys, app, PlaceOf(s.redis, in))
 	return &redisconn.Call{
-		Script: script, Keys: []string{s.keys.Bucket(app.ID, channel).Last(channel)},
+		Script: script, Keys: []string{in.Last(channel)},
 		Args: append(args, rule.Size, rule.TTL.Milliseconds()),
 	}
 }
@@ -160,7 +161,7 @@ func (s *Store) fill(r *Read, call *redisconn.Call, sent time.Time) (touch *dead
 		next++
 	}
 	if generation, _ := reply[5].(string); generation != "" {
-		s.generation.Learn(generation, sent)
+		s.generation.Learn(PlaceOf(s.redis, s.keys.Bucket(r.App.ID, r.Channel)), generation, sent)
 	}
 	if after, _ := reply[6].(string); after != "" {
 		ms, _ := strconv.ParseInt(after, 10, 64)
@@ -189,7 +190,7 @@ func (s *Store) Forget(ctx context.Context, app *apps.App, channel string) error
 	}
 	reply, err := call.Reply.StringSlice()
 	if err == nil && len(reply) == 1 && reply[0] != "" {
-		s.generation.Learn(reply[0], sent)
+		s.generation.Learn(PlaceOf(s.redis, s.keys.Bucket(app.ID, channel)), reply[0], sent)
 	}
 	return err
 }

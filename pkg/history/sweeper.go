@@ -177,7 +177,7 @@ type dropped struct {
 func (s *Sweeper) drop(ctx context.Context, app *apps.App, drops []drop, why Eviction) ([]dropped, error) {
 	calls := make([]*redisconn.Call, len(drops))
 	for i, d := range drops {
-		args := s.generation.AppendSetup(nil, s.opt.Keys, app)
+		args := s.generation.AppendSetup(nil, s.opt.Keys, app, PlaceOf(s.opt.Redis, d.bucket))
 		cutoff, positions := "", 0
 		if d.cutoff != 0 {
 			cutoff = fmt.Sprint(d.cutoff)

@@ -14,7 +14,13 @@ import (
 //go:embed admit.lua
 var admitLua string
 
-var admitScript = redisconn.NewScript(BucketLua + admitLua)
+//go:embed giveback.lua
+var giveBackLua string
+
+var (
+	admitScript    = redisconn.NewScript(BucketLua + admitLua)
+	giveBackScript = redisconn.NewScript(giveBackLua)
+)
 
 // Why Admit does not admit a message.
 var (
@@ -53,6 +59,10 @@ func Admit(ctx context.Context, rdb redis.UniversalClient, counter Counter, buck
 
 // GiveBack uncounts a message that was admitted and then not sent.
 func (c Counter) GiveBack(ctx context.Context, rdb redis.UniversalClient) error {
-	_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error { return p.Decr(ctx, c.Key).Err() })
-	return err
+	return redisconn.Exec(ctx, rdb, []*redisconn.Call{c.GiveBackCall(1)})
+}
+
+// GiveBackCall uncounts messages that were admitted and then not sent.
+func (c Counter) GiveBackCall(messages int) *redisconn.Call {
+	return &redisconn.Call{Script: giveBackScript, Keys: []string{c.Key}, Args: []any{messages}}
 }

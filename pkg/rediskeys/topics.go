@@ -1,9 +1,21 @@
 package rediskeys
 
 import (
+	_ "embed"
 	"strconv"
 	"strings"
 )
+
+// WildcardsLua has the function
+//
+//	to_wildcards(topic, message)
+//
+// for scripts to begin with that publish. On a Redis Cluster it publishes the message to
+// the AllTopic of the topic's bucket while there is the key Wildcards. It is in the
+// variant of a script for a cluster alone (redisconn.NewScript), and so must its calls be.
+//
+//go:embed wildcards.lua
+var WildcardsLua string
 
 // Kind is what a topic carries.
 type Kind uint8

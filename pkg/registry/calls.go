@@ -53,7 +53,9 @@ var (
 	dueScript     = script(willsLua + dueLua)
 )
 
-func script(lua string) *redisconn.Script { return redisconn.NewScript(deadline.Lua + recordLua + lua) }
+func script(lua string) *redisconn.Script {
+	return redisconn.NewScript(rediskeys.WildcardsLua + deadline.Lua + recordLua + lua)
+}
 
 // Lease is how long what a silent node holds stays: its members and its connections.
 // The peers of a node that died leave within 10 s (protocol §4.3): another node asks

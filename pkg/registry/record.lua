@@ -66,7 +66,9 @@ local function publish(topics, channel, r, version, id, only)
   end
   local body = '{"type":"message","channel":"' .. channel .. '","from":"_system","data":' .. data .. '}'
   local header = #body < 126 and string.char(129, #body) or ('\129\126' .. two(#body))
-  redis.call('PUBLISH', topics .. channel, string.char(version) .. id .. only .. '\0\0' .. two(#data) .. '\0\0' .. header .. body)
+  local message = string.char(version) .. id .. only .. '\0\0' .. two(#data) .. '\0\0' .. header .. body
+  redis.call('PUBLISH', topics .. channel, message)
+  --cluster to_wildcards(topics .. channel, message)
 end
 
 -- drop_record forgets a peer.

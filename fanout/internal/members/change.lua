@@ -130,6 +130,7 @@ for c = 2, #KEYS, 2 do
   end
   if announcement then
     redis.call('PUBLISH', topics .. name, announcement)
+    --cluster to_wildcards(topics .. name, announcement)
   end
   reply[#reply + 1] = version or ''
   reply[#reply + 1] = cursor -- or nothing

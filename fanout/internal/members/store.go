@@ -17,7 +17,7 @@ import (
 var (
 	//go:embed change.lua
 	changeLua    string
-	changeScript = redisconn.NewScript(changeLua)
+	changeScript = redisconn.NewScript(rediskeys.WildcardsLua + changeLua)
 
 	//go:embed lease.lua
 	leaseLua    string

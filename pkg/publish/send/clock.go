@@ -27,6 +27,8 @@ type clock struct {
 	least  int64     // microseconds since 1970 that Redis's clock showed at least
 	at     time.Time // at this instant here
 	server string    // run_id of the Redis it is; "" if it does not say
+	ofNode bool      // of a cluster
+	node   string    // its id there; "" if it does not say
 }
 
 // learn takes what Redis's clock showed at some instant between two of ours.
@@ -47,15 +49,22 @@ func (c *clock) deadline(t time.Time) int64 {
 
 var runID = regexp.MustCompile(`(?m)^run_id:([0-9a-f]+)`)
 
+// isKnown: and no connection was made since.
+func (c *clock) isKnown() bool { return c.known && c.dialed == c.dials.Load() }
+
 // ask asks Redis for its time, if it is not known or a connection was made since:
 // there may be another Redis behind it. It says whether it did.
 func (c *clock) ask(ctx context.Context, rdb redis.UniversalClient) (asked bool, err error) {
-	if c.known && c.dialed == c.dials.Load() {
+	if c.isKnown() {
 		return false, nil
 	}
 	sent := time.Now()
 	p := rdb.Pipeline()
 	shown, info := p.Time(ctx), p.Info(ctx, "server")
+	var node *redis.StringCmd
+	if c.ofNode {
+		node = p.ClusterMyID(ctx)
+	}
 	_, _ = p.Exec(ctx) // a Redis that lets us not have INFO is asked again in no other way
 	if err := shown.Err(); err != nil {
 		return true, err
@@ -63,6 +72,9 @@ func (c *clock) ask(ctx context.Context, rdb redis.UniversalClient) (asked bool,
 	c.known, c.server = false, ""
 	if found := runID.FindStringSubmatch(info.Val()); found != nil {
 		c.server = found[1]
+	}
+	if c.ofNode {
+		c.node = node.Val()
 	}
 	c.learn(sent, time.Now(), shown.Val().UnixMicro())
 	c.dialed = c.dials.Load()

@@ -71,6 +71,7 @@ type Outgoing struct {
 	Mismatch bool
 	Current  *history.Message
 
+	admitted  bool // by the rates and the cap, and to be published, on a Redis Cluster
 	kind      envelope.Kind
 	app, name string // the channel or the peer
 	topic     string
@@ -108,8 +109,8 @@ func (sender *Sender) outgoing(m *envelope.Message) (*Outgoing, envelope.ID) {
 func (o *Outgoing) Size() int { return len(o.topic) + len(o.payload) }
 
 // Send holds the batches against their rates, counts and publishes them in one
-// round trip, and fills in what became of each message. None is published after
-// ctx's deadline. If Redis's answer is lost, Send asks for it, for a moment
+// round trip (on a Redis Cluster in two), and fills in what became of each message.
+// None is published after ctx's deadline. If Redis's answer is lost, Send asks for it, for a moment
 // longer than the deadline.
 // With an error, what is Accepted was published nevertheless: one app's batch can
 // fail alone.

@@ -80,6 +80,8 @@ local function deliver(channel, record, at)
   if type(nodes) ~= 'number' then
     return -3
   end
+  --cluster to_wildcards(channel.topic, message)
+  --cluster nodes = 1
   if channel.size > 0 then
     push(channel, message)
   end
@@ -116,6 +118,7 @@ for i = 1, n do
       else
         outcome = redis.pcall('PUBLISH', ARGV[at], ARGV[at + 1])
         outcome = type(outcome) == 'number' and outcome or -3
+        --cluster to_wildcards(ARGV[at], ARGV[at + 1])
       end
       uncounted = uncounted + (outcome == -3 and 1 or 0)
     end

@@ -5,8 +5,8 @@
 //
 //   - At most once. A message that Redis took reaches every node that is
 //     subscribed at that moment.
-//   - In order. Messages given to Send in order go out in that order, per app.
-//     Callers make one call at a time (pkg/publish does).
+//   - In order. Messages given to Send in order go out in that order, per app; on a
+//     Redis Cluster, per channel. Callers make one call at a time (pkg/publish does).
 //
 // fanout/internal/receiver is the other end.
 package send
@@ -38,8 +38,11 @@ type Sender struct {
 	// Send. nil: nothing is told.
 	Evicted func(why history.Eviction, messages int)
 
-	mu      sync.Mutex // guards:
-	clock   clock
+	cluster *redis.ClusterClient // or nil
+
+	mu      sync.Mutex               // guards:
+	clock   clock                    // of the one server
+	clocks  map[*redis.Client]*clock // of the masters of a cluster
 	epochs  history.Generation
 	batches int64          // the number of the last batch
 	ran     map[string]ran // app id → its last batch that Redis answered
@@ -51,7 +54,7 @@ func New(rdb redis.UniversalClient, keys rediskeys.Namespace, health *redisconn.
 	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
 	s := &Sender{redis: rdb, keys: keys, health: health, process: binary.BigEndian.Uint64(id[:]), ran: map[string]ran{}}
 	s.name = strconv.FormatUint(s.process, 36)
-	if rdb != nil { // else it only prepares
+	if s.cluster, _ = rdb.(*redis.ClusterClient); s.cluster == nil && rdb != nil { // else it only prepares
 		rdb.AddHook(&s.clock)
 	}
 	return s

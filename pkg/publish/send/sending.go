@@ -25,10 +25,14 @@ var (
 	//go:embed publish.lua
 	publishLua string
 
-	publishScript = redisconn.NewScript(quota.BucketLua + admitLua +
-		"local function send(at, base, n, limited, room, micros, reply)\n" +
-		history.Lua + idempotency.Lua + subscribersLua + sendLua + "end\n" + publishLua)
+	publishScript = redisconn.NewScript(quota.BucketLua + admitLua + sendFunction(specialLua) + publishLua)
+	specialLua    = history.Lua + idempotency.Lua + subscribersLua + sendLua
 )
+
+// sendFunction makes a body the function that publish.lua and deliver.lua call.
+func sendFunction(body string) string {
+	return "local function send(at, base, n, limited, room, micros, reply)\n" + body + "end\n"
+}
 
 // Answers of publish.lua for a batch, and in place of a number of nodes.
 const (
@@ -76,9 +80,11 @@ type sending struct {
 	counts countCalls
 	tries  int
 
-	special bool   // some of its messages are (Outgoing.special)
+	clock   *clock // of the Redis that has the app's slot
+	special bool   // some of its messages are (Outgoing.special), and are published with it
 	notes   []note // what Redis said besides
 
+	admits   bool   // it is only admitted, and published in another step
 	underWay bool   // it may have reached Redis, which has not answered
 	server   string // the Redis that it was sent to first
 	heard    int64  // the number that this process had heard of before
@@ -95,48 +101,76 @@ func (sender *Sender) send(ctx context.Context, batches []Batch) error {
 	if !ok {
 		deadline = time.Now().Add(publishTime)
 	}
-	asked, err := sender.clock.ask(ctx, sender.redis)
-	if err != nil {
-		sender.observe(err)
-		return err // nothing was sent
-	}
-	if asked {
-		sender.epochs.Forget()
-	}
 	all := make([]*sending, 0, len(batches))
 	for _, batch := range batches {
 		if len(batch.Messages) > 0 {
-			all = append(all, sender.newSending(batch))
+			all = append(all, &sending{Batch: batch, app: batch.Messages[0].app})
 		}
 	}
-	open := all
-	var answered error
+	if err := sender.findClocks(ctx, all); err != nil {
+		sender.observe(err)
+		return err // nothing was sent
+	}
+	open := unsettled(all)
+	for _, s := range open {
+		sender.begin(s)
+	}
+	sender.observe(sender.run(ctx, deadline, open))
+	if sender.cluster != nil {
+		sender.observe(sender.deliver(ctx, deadline, all))
+	}
+	return sender.finish(all)
+}
+
+// run runs publish.lua until the outcome of each batch is known, or cannot be. The error says
+// whether Redis has answered.
+func (sender *Sender) run(ctx context.Context, deadline time.Time, open []*sending) (answered error) {
 	for range maxTries {
 		answered = sender.try(ctx, open, deadline, false)
-		if open = unsettled(open); len(open) == 0 || !time.Now().Before(deadline) || redisconn.NotSent(answered) {
+		if open = unsettled(open); len(open) == 0 || !time.Now().Before(deadline) || noneSent(open) {
 			break
 		}
 	}
 	open = slices.DeleteFunc(open, func(s *sending) bool { return !s.underWay })
-	if len(open) > 0 && !redisconn.NotSent(answered) {
+	if len(open) > 0 && !noneSent(open) {
 		asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
 		answered = sender.try(redisconn.Alone(asking), open, deadline, true)
 		cancel()
 	}
-	sender.observe(answered)
-	return sender.finish(all)
+	return answered
 }
 
-func (sender *Sender) newSending(batch Batch) *sending {
+// noneSent says that the last try of each batch was not sent: there is no connection.
+func noneSent(open []*sending) bool {
+	return !slices.ContainsFunc(open, func(s *sending) bool { return !redisconn.NotSent(s.call.Reply.Err()) })
+}
+
+// findClocks finds out by which clock each batch goes.
+func (sender *Sender) findClocks(ctx context.Context, all []*sending) error {
+	if sender.cluster != nil {
+		return sender.findMasters(ctx, all)
+	}
+	asked, err := sender.clock.ask(ctx, sender.redis)
+	if asked && err == nil {
+		sender.epochs.Forget()
+	}
+	for _, s := range all {
+		s.clock = &sender.clock
+	}
+	return err
+}
+
+// begin gives the batch its number.
+func (sender *Sender) begin(s *sending) {
 	sender.batches++
-	s := &sending{Batch: batch, app: batch.Messages[0].app, number: sender.batches, server: sender.clock.server}
-	s.special = slices.ContainsFunc(batch.Messages, (*Outgoing).special)
+	s.number, s.server = sender.batches, s.clock.server
+	s.admits = sender.cluster != nil
+	s.special = !s.admits && slices.ContainsFunc(s.Messages, (*Outgoing).special)
 	s.renew = true
 	if last, ok := sender.ran[s.app]; ok && time.Since(last.at) < sentLife/2 {
 		s.heard = last.number
 		s.renew = time.Since(last.renewed) > sentLife/4
 	}
-	return s
 }
 
 func unsettled(all []*sending) (open []*sending) {
@@ -153,14 +187,15 @@ func unsettled(all []*sending) (open []*sending) {
 // The error says whether Redis has answered.
 func (sender *Sender) try(ctx context.Context, open []*sending, deadline time.Time, ask bool) error {
 	calls := make([]*redisconn.Call, 0, 2*len(open))
-	until := sender.clock.deadline(deadline)
 	for _, s := range open {
-		sender.prepare(s, until, ask)
+		sender.prepare(s, s.clock.deadline(deadline), ask)
 		calls = append(calls, s.call)
 	}
 	for _, s := range open {
-		s.counts = sender.subscribersCalls(s.counting())
-		calls = append(calls, s.counts.calls...)
+		if !s.admits {
+			s.counts = sender.subscribersCalls(counting(s.Messages))
+			calls = append(calls, s.counts.calls...)
+		}
 	}
 	sent := time.Now()
 	err := redisconn.Exec(ctx, sender.redis, calls)
@@ -170,14 +205,16 @@ func (sender *Sender) try(ctx context.Context, open []*sending, deadline time.Ti
 		if !replied {
 			continue
 		}
-		sender.clock.learn(sent, received, shown)
-		sender.heed(ctx, s, sent)
+		s.clock.learn(sent, received, shown)
+		sender.heed(ctx, s.notes, "", sent)
 		if s.settled {
 			sender.remember(s, received)
-		} else if sender.clock.deadline(deadline) <= shown {
+		} else if s.clock.deadline(deadline) <= shown {
 			s.settled = true // late by a clock that is known well
 		}
-		s.counts.read(s.counting())
+		if !s.admits {
+			s.counts.read(counting(s.Messages))
+		}
 	}
 	return err
 }
@@ -194,14 +231,18 @@ func (sender *Sender) prepare(s *sending, deadline int64, ask bool) {
 	if s.renew {
 		keep = "renew"
 	}
-	if slices.ContainsFunc(s.Messages, func(o *Outgoing) bool { return o.kind == envelope.KindPeer }) {
+	if !s.admits && slices.ContainsFunc(s.Messages, func(o *Outgoing) bool { return o.kind == envelope.KindPeer }) {
 		keep = "exact renew"
 	}
 	keys := append(make([]string, 0, 2+len(s.Rates)), s.Counter.Key, sentKey)
 	args := append(make([]any, 0, 7+4*len(s.Rates)+2*len(s.Messages)),
 		s.number, deadline, s.Counter.Limit, s.Counter.ExpiresAt.Unix(), before, keep, "")
+	script := publishScript
+	if s.admits {
+		script = admitScript
+	}
 	if !ask {
-		if s.special {
+		if s.special || s.admits {
 			args[6] = strconv.Itoa(len(s.Rates)) + " " + strconv.Itoa(len(s.Messages))
 		}
 		for _, r := range s.Rates {
@@ -211,20 +252,22 @@ func (sender *Sender) prepare(s *sending, deadline int64, ask bool) {
 				args = append(args, i+1)
 			}
 		}
-		if s.special {
-			keys, args = sender.appendSpecial(s, keys, args)
-		} else {
+		switch {
+		case s.admits: // which publishes in another step
+		case s.special:
+			keys, args = sender.appendSpecial(s.App, s.Messages, "", keys, args)
+		default:
 			for _, o := range s.Messages {
 				args = append(args, o.topic, o.payload)
 			}
 		}
 	}
-	s.call = &redisconn.Call{Script: publishScript, Keys: keys, Args: args}
+	s.call = &redisconn.Call{Script: script, Keys: keys, Args: args}
 }
 
-// counting is the messages whose subscribers are counted.
-func (s *sending) counting() (counting []*Outgoing) {
-	for _, o := range s.Messages {
+// counting is those of the messages whose subscribers are counted.
+func counting(messages []*Outgoing) (counting []*Outgoing) {
+	for _, o := range messages {
 		if o.CountSubscribers && o.IdempotencyKey == "" {
 			counting = append(counting, o)
 		}
@@ -269,24 +312,45 @@ func number(v any) int64 {
 
 // fill fills in what became of the messages of a batch that ran.
 func (s *sending) fill(outcomes []any) error {
-	if len(outcomes) == 0 && s.tries > 1 { // all was published
+	if len(outcomes) == 0 && s.tries > 1 { // all was published, or admitted
 		for _, o := range s.Messages {
-			o.Accepted, o.nodes = true, 1
+			o.admitted, o.Accepted, o.nodes = s.admits, !s.admits, 1
 		}
 		return nil
 	}
-	var err error
 	want := len(s.Rates) + len(s.Messages)
 	if len(outcomes) < want || len(outcomes) > want && !s.special {
 		s.unknown = true
 		return fmt.Errorf("publish.lua returned %d values for %d rates and messages", len(outcomes), want)
 	}
 	waits, outcomes, extra := outcomes[:len(s.Rates)], outcomes[len(s.Rates):want], outcomes[want:]
-	for i, o := range s.Messages {
+	var err error
+	if s.admits {
+		for i, o := range s.Messages {
+			outcome := number(outcomes[i])
+			o.admitted, o.OverRate, o.OverCap = outcome == 0, outcome == overRate, outcome == overCap
+		}
+	} else if s.unknown, err = fill(s.Messages, outcomes); s.unknown {
+		return err
+	}
+	for i, r := range s.Rates {
+		for _, m := range r.Messages {
+			if o := s.Messages[m]; o.OverRate {
+				o.RetryAfter = time.Duration(number(waits[i])) * time.Millisecond
+			}
+		}
+	}
+	s.notes = notice(s.Messages, extra)
+	return err
+}
+
+// fill fills in the outcomes of messages that were published, or were not. With unknown, the
+// outcomes make no sense.
+func fill(messages []*Outgoing, outcomes []any) (unknown bool, err error) {
+	for i, o := range messages {
 		if text, ok := outcomes[i].(string); ok {
 			if err := o.read(text); err != nil {
-				s.unknown = true
-				return err
+				return true, err
 			}
 			continue
 		}
@@ -303,15 +367,7 @@ func (s *sending) fill(outcomes []any) error {
 			o.Accepted, o.nodes, o.Found = true, nodes, nodes > 0
 		}
 	}
-	for i, r := range s.Rates {
-		for _, m := range r.Messages {
-			if o := s.Messages[m]; o.OverRate {
-				o.RetryAfter = time.Duration(number(waits[i])) * time.Millisecond
-			}
-		}
-	}
-	s.notice(extra)
-	return err
+	return false, err
 }
 
 // remember keeps the last batch of each app, of apps that publish.
@@ -336,7 +392,8 @@ func (sender *Sender) finish(all []*sending) error {
 	for _, s := range all {
 		failed = cmp.Or(failed, s.err)
 		for _, o := range s.Messages {
-			o.Unknown = s.unknown || s.underWay && !s.settled
+			// What was admitted alone was not published.
+			o.Unknown = o.Unknown || !s.admits && (s.unknown || s.underWay && !s.settled)
 		}
 	}
 	return failed

@@ -50,7 +50,7 @@ func newBehindProxy(t *testing.T) *behindProxy {
 	return b
 }
 
-func newTestSender(rdb *redis.Client) *Sender {
+func newTestSender(rdb redis.UniversalClient) *Sender {
 	log := slog.New(slog.DiscardHandler)
 	return New(rdb, rediskeys.Namespace{}, redisconn.NewHealth(log))
 }
@@ -408,7 +408,8 @@ func TestRedisIsGone(t *testing.T) {
 // deadline has not passed (Redis's clock was set back).
 func TestOvertaken(t *testing.T) {
 	b := newBehindProxy(t)
-	s := b.newSending(b.batch("app", `"overtaken"`))
+	s := &sending{Batch: b.batch("app", `"overtaken"`), app: "app", clock: &b.clock}
+	b.begin(s)
 	b.publish("app", `"later"`)
 	if err := b.try(context.Background(), []*sending{s}, time.Now().Add(time.Minute), false); err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"fleetwire/pkg/apps"
 	"fleetwire/pkg/deadline"
 	"fleetwire/pkg/history"
 	"fleetwire/pkg/idempotency"
@@ -19,9 +20,10 @@ import (
 // idempotency key.
 func (o *Outgoing) special() bool { return o.rule != nil || o.IdempotencyKey != "" }
 
-// appendSpecial appends what send.lua takes for the batch.
-func (sender *Sender) appendSpecial(s *sending, keys []string, args []any) ([]string, []any) {
-	args = sender.epochs.AppendSetup(args, sender.keys, s.App)
+// appendSpecial appends what send.lua takes for messages of an app. at is where it runs
+// (history.PlaceOf).
+func (sender *Sender) appendSpecial(app *apps.App, messages []*Outgoing, at rediskeys.Bucket, keys []string, args []any) ([]string, []any) {
+	args = sender.epochs.AppendSetup(args, sender.keys, app, at)
 	counted := len(args)
 	args = append(args, 0)
 	// A channel may have come to remember, or ceased to, between two messages.
@@ -30,7 +32,7 @@ func (sender *Sender) appendSpecial(s *sending, keys []string, args []any) ([]st
 		so    bool
 	}
 	channels := map[remembering]int{} // its number
-	for _, o := range s.Messages {
+	for _, o := range messages {
 		c := remembering{o.topic, o.rule != nil}
 		if !o.special() || channels[c] > 0 {
 			continue
@@ -44,7 +46,7 @@ func (sender *Sender) appendSpecial(s *sending, keys []string, args []any) ([]st
 		args = append(args, o.topic, size, ttl)
 	}
 	args[counted] = len(channels)
-	for _, o := range s.Messages {
+	for _, o := range messages {
 		switch number := channels[remembering{o.topic, o.rule != nil}]; {
 		case !o.special():
 			args = append(args, o.topic, o.payload)
@@ -112,34 +114,34 @@ func (o *Outgoing) read(outcome string) (err error) {
 type note struct{ kind, text string }
 
 // notice reads the notes. Those about messages are filled in at once.
-func (s *sending) notice(extra []any) {
-	s.notes = s.notes[:0]
+func notice(messages []*Outgoing, extra []any) (notes []note) {
 	for _, e := range extra {
 		text, _ := e.(string)
 		kind, text, _ := strings.Cut(text, " ")
 		if kind != "c" {
-			s.notes = append(s.notes, note{kind, text})
+			notes = append(notes, note{kind, text})
 			continue
 		}
 		number, kept, _ := strings.Cut(text, " ")
 		i, err := strconv.Atoi(number)
-		if err != nil || i < 1 || i > len(s.Messages) {
+		if err != nil || i < 1 || i > len(messages) {
 			continue
 		}
-		o := s.Messages[i-1]
+		o := messages[i-1]
 		if m, err := history.ParseMessage([]byte(kept), o.Position.Offset); err == nil {
 			o.Current = &m
 		}
 	}
+	return notes
 }
 
-// heed does what the notes ask for.
-func (sender *Sender) heed(ctx context.Context, s *sending, sent time.Time) {
+// heed does what the notes of a place ask for.
+func (sender *Sender) heed(ctx context.Context, notes []note, at rediskeys.Bucket, sent time.Time) {
 	var sets []deadline.Set
-	for _, n := range s.notes {
+	for _, n := range notes {
 		switch n.kind {
 		case "g":
-			sender.epochs.Learn(n.text, sent)
+			sender.epochs.Learn(at, n.text, sent)
 		case "d":
 			if n, err := strconv.Atoi(n.text); err == nil && sender.Evicted != nil {
 				sender.Evicted(history.EvictedBySize, n)

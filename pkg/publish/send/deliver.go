@@ -1,0 +1,299 @@
+package send
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/envelope"
+	"fleetwire/pkg/quota"
+	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/rediskeys"
+)
+
+// On a Redis Cluster a message is admitted in its app's slot (publish.lua, with admitted.lua),
+// and then published in its channel's slot (deliver.lua). A message whose publishing is not
+// answered is not sent again: its outcome is unknown. What was admitted, and certainly not
+// published, is taken off the app's count.
+
+var (
+	//go:embed admitted.lua
+	admittedLua string
+	//go:embed deliver.lua
+	deliverLua string
+
+	admitScript   = redisconn.NewScript(quota.BucketLua + admitLua + sendFunction(admittedLua) + publishLua)
+	deliverScript = redisconn.NewScript(rediskeys.WildcardsLua + sendFunction(specialLua) + deliverLua)
+)
+
+// What deliver.lua returns of a delivery that did not run, beside batchLate.
+const otherNode = 2
+
+// A delivery that came to another node than it was meant for goes out again after a pause, so
+// often: its slot has moved, or its master has failed over.
+const (
+	maxDeliveries = 10
+	elsewhere     = 10 * time.Millisecond
+)
+
+var errMoved = errors.New("the messages' slot went from one redis node to another again and again, so none published them")
+
+// delivery is the admitted messages of one bucket.
+type delivery struct {
+	of       *sending
+	bucket   rediskeys.Bucket
+	messages []*Outgoing
+	special  bool
+
+	clock   *clock
+	call    *redisconn.Call
+	counts  countCalls
+	settled bool
+	err     error // why not everything was done
+}
+
+// deliver publishes what was admitted. The error says whether Redis has answered.
+func (sender *Sender) deliver(ctx context.Context, deadline time.Time, all []*sending) (answered error) {
+	open := sender.deliveries(all)
+	for try := 0; len(open) > 0 && time.Now().Before(deadline) && try < maxDeliveries; try++ {
+		if try > 1 {
+			time.Sleep(elsewhere)
+		}
+		if err := sender.publish(ctx, deadline, open); err != nil {
+			answered = err
+		}
+		open = slices.DeleteFunc(open, func(d *delivery) bool {
+			d.of.err = cmp.Or(d.of.err, d.err)
+			return d.settled
+		})
+	}
+	for _, d := range open {
+		d.of.err = cmp.Or(d.of.err, d.err, errLate)
+	}
+	sender.giveBack(ctx, all)
+	return answered
+}
+
+// deliveries sorts what was admitted by bucket, in order.
+func (sender *Sender) deliveries(all []*sending) (open []*delivery) {
+	of := map[rediskeys.Bucket]*delivery{}
+	for _, s := range all {
+		for _, o := range s.Messages {
+			if !o.admitted {
+				continue
+			}
+			b := sender.keys.Bucket(o.app, o.name)
+			d := of[b]
+			if d == nil {
+				d = &delivery{of: s, bucket: b}
+				of[b] = d
+				open = append(open, d)
+			}
+			d.messages, d.special = append(d.messages, o), d.special || o.special()
+		}
+	}
+	return open
+}
+
+// publish makes one round trip to all masters.
+func (sender *Sender) publish(ctx context.Context, deadline time.Time, open []*delivery) (answered error) {
+	keys := make([]string, len(open))
+	for i, d := range open {
+		keys[i] = d.bucket.Wildcards(rediskeys.Messages)
+	}
+	clocks, errs := sender.mastersOf(ctx, keys)
+	var calls []*redisconn.Call
+	var sent []*delivery
+	for i, d := range open {
+		if d.err = errs[i]; d.err != nil {
+			d.settled, answered = true, cmp.Or(answered, d.err)
+			continue
+		}
+		d.clock = clocks[i]
+		sender.prepareDelivery(d, keys[i], deadline)
+		calls, sent = append(append(calls, d.call), d.counts.calls...), append(sent, d)
+	}
+	if len(sent) == 0 {
+		return answered
+	}
+	before := time.Now()
+	if err := redisconn.Exec(ctx, sender.redis, calls); err != nil {
+		answered = cmp.Or(answered, err)
+	}
+	received := time.Now()
+	for _, d := range sent {
+		shown, notes, replied := d.read()
+		if !replied {
+			continue
+		}
+		if errors.Is(d.err, errMoved) {
+			d.clock.known = false // it asks which node it is
+			continue
+		}
+		d.clock.learn(before, received, shown)
+		sender.heed(ctx, notes, d.bucket, before)
+		if !d.settled && d.clock.deadline(deadline) <= shown {
+			d.settled = true // late by a clock that is known well
+		}
+		d.counts.read(counting(d.messages))
+	}
+	return answered
+}
+
+// prepareDelivery makes the call.
+func (sender *Sender) prepareDelivery(d *delivery, key string, deadline time.Time) {
+	keys := append(make([]string, 0, 4), key)
+	args := append(make([]any, 0, 3+2*len(d.messages)), d.clock.deadline(deadline), d.clock.node, "")
+	if d.special {
+		args[2] = strconv.Itoa(len(d.messages))
+		keys, args = sender.appendSpecial(d.of.App, d.messages, d.bucket, keys, args)
+	} else {
+		for _, o := range d.messages {
+			args = append(args, o.topic, o.payload)
+		}
+	}
+	d.call = &redisconn.Call{Script: deliverScript, Keys: keys, Args: args}
+	d.counts = sender.subscribersCalls(counting(d.messages))
+}
+
+// read reads what became of the delivery.
+func (d *delivery) read() (shown int64, notes []note, replied bool) {
+	reply, err := d.call.Reply.Slice()
+	if err == nil && (len(reply) < 2 || number(reply[0]) == batchRan && len(reply) < 2+len(d.messages)) {
+		err = fmt.Errorf("deliver.lua returned %d values for %d messages", len(reply), len(d.messages))
+	}
+	if err != nil {
+		d.err, d.settled = err, true
+		d.unknown(!redisconn.Undone(err))
+		return 0, nil, false
+	}
+	shown = number(reply[1])
+	switch number(reply[0]) {
+	case batchRan:
+		outcomes, extra := reply[2:2+len(d.messages)], reply[2+len(d.messages):]
+		unknown, err := fill(d.messages, outcomes)
+		d.err, d.settled = err, true
+		d.unknown(unknown)
+		for _, o := range d.messages {
+			if o.Accepted && o.kind != envelope.KindPeer {
+				o.nodes = 1 // their subscribers are counted from what nodes write
+			}
+		}
+		notes = notice(d.messages, extra)
+	case batchLate:
+		d.err = errLate
+	default:
+		d.err = errMoved
+	}
+	return shown, notes, true
+}
+
+func (d *delivery) unknown(is bool) {
+	for _, o := range d.messages {
+		o.Unknown = is
+	}
+}
+
+// giveBack takes what was admitted and not published off the counts. If that fails, an app
+// has fewer messages than its cap allows, and never more.
+func (sender *Sender) giveBack(ctx context.Context, all []*sending) {
+	var calls []*redisconn.Call
+	for _, s := range all {
+		n := 0
+		for _, o := range s.Messages {
+			if o.admitted && !o.Accepted && !o.Unknown {
+				n++
+			}
+		}
+		if n > 0 {
+			calls = append(calls, s.Counter.GiveBackCall(n))
+		}
+	}
+	if len(calls) > 0 {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
+		defer cancel()
+		_ = redisconn.Exec(ctx, sender.redis, calls)
+	}
+}
+
+// findMasters finds the clocks of the masters that admit the batches. Batches whose master
+// does not answer fail alone, unless all do.
+func (sender *Sender) findMasters(ctx context.Context, all []*sending) error {
+	keys := make([]string, len(all))
+	for i, s := range all {
+		keys[i] = s.Counter.Key
+	}
+	clocks, errs := sender.mastersOf(ctx, keys)
+	for i, s := range all {
+		s.clock, s.err = clocks[i], errs[i]
+		s.settled = s.err != nil
+		sender.observe(s.err)
+	}
+	if len(all) > 0 && len(unsettled(all)) == 0 {
+		return all[0].err
+	}
+	return nil
+}
+
+// mastersOf are the clocks of the masters of keys' slots. Those that are not known are asked,
+// all at the same time.
+func (sender *Sender) mastersOf(ctx context.Context, keys []string) ([]*clock, []error) {
+	clocks, errs := make([]*clock, len(keys)), make([]error, len(keys))
+	masters := make([]*redis.Client, len(keys))
+	asking := map[*redis.Client]error{}
+	for i, key := range keys {
+		if masters[i], errs[i] = sender.cluster.MasterForKey(ctx, key); errs[i] != nil {
+			continue
+		}
+		clocks[i] = sender.clockOf(masters[i])
+		if !clocks[i].isKnown() {
+			asking[masters[i]] = nil
+		}
+	}
+	if len(asking) == 0 {
+		return clocks, errs
+	}
+	var mu sync.Mutex
+	var done sync.WaitGroup
+	for _, master := range slices.Collect(maps.Keys(asking)) {
+		c := sender.clocks[master]
+		done.Go(func() {
+			_, err := c.ask(ctx, master)
+			mu.Lock()
+			asking[master] = err
+			mu.Unlock()
+		})
+	}
+	done.Wait()
+	sender.epochs.Forget()
+	for i, master := range masters {
+		errs[i] = cmp.Or(errs[i], asking[master])
+		if errs[i] != nil {
+			sender.cluster.ReloadState(ctx) // another may be the master by now
+		}
+	}
+	return clocks, errs
+}
+
+// clockOf is the clock of a node.
+func (sender *Sender) clockOf(node *redis.Client) *clock {
+	c := sender.clocks[node]
+	if c == nil {
+		if sender.clocks == nil || len(sender.clocks) > 1000 {
+			sender.clocks = map[*redis.Client]*clock{}
+		}
+		c = &clock{ofNode: true}
+		node.AddHook(c)
+		sender.clocks[node] = c
+	}
+	return c
+}

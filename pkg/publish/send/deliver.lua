@@ -1,0 +1,35 @@
+-- Publishes messages that were admitted to channels or peers of one bucket, on a Redis
+-- Cluster. The function send (send.lua) stands before this.
+-- KEYS: [1] a key of the bucket, then those of send
+-- ARGV: [1] the deadline (microseconds since 1970), [2] the id of the node by whose clock
+-- that is ('': it is not known), [3] '' or, if send publishes the messages, how many there
+-- are; then a Redis channel and a payload for each message, or what send takes
+-- Returns what became of them (0: this ran, 1: it came too late, 2: this is another node),
+-- and this node's clock in microseconds. If it ran: for each message how many nodes were
+-- subscribed here, -3 if Redis did not let us publish it, or what send says.
+local t = redis.call('TIME')
+local now = t[1] * 1000000 + t[2]
+if ARGV[2] ~= '' then
+  local id = redis.pcall('CLUSTER', 'MYID')
+  if type(id) == 'string' and id ~= ARGV[2] then
+    return {2, now}
+  end
+end
+if now > tonumber(ARGV[1]) then
+  return {1, now}
+end
+local reply = {0, now}
+if ARGV[3] == '' then
+  for at = 4, #ARGV, 2 do
+    local outcome = redis.pcall('PUBLISH', ARGV[at], ARGV[at + 1])
+    --cluster to_wildcards(ARGV[at], ARGV[at + 1])
+    reply[#reply + 1] = type(outcome) == 'number' and outcome or -3
+  end
+  return reply
+end
+local n = tonumber(ARGV[3])
+local _, extra = send(4, 2, n, {}, n, now, reply)
+for _, more in ipairs(extra) do
+  reply[#reply + 1] = more
+end
+return reply

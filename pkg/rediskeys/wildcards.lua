@@ -1,0 +1,9 @@
+--cluster local wildcards = {}
+--cluster local function to_wildcards(topic, message)
+--cluster   local all, prefix, kind, bucket, name = string.match(topic, '^(([^:]+):%d+:([^:]+):({[^}]+}:))(.*)$')
+--cluster   if kind == 'peer' then return end
+--cluster   if wildcards[all] == nil then
+--cluster     wildcards[all] = redis.call('EXISTS', prefix .. ':' .. bucket .. 'wildcards:' .. kind) == 1
+--cluster   end
+--cluster   if wildcards[all] then redis.pcall('SPUBLISH', all, name .. '\n' .. message) end
+--cluster end
