@@ -43,6 +43,15 @@ func (p *Proxy) Lead(target string) {
 	p.target = target
 }
 
+// Cut ends all connections that are open.
+func (p *Proxy) Cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.open {
+		_ = c.Close()
+	}
+}
+
 // Hook gets what comes through, piece by piece, and returns what goes on, and
 // whether the connection is cut behind that. It may block, and holds up its
 // connection and direction alone.
@@ -91,7 +100,13 @@ func (p *Proxy) accept() {
 }
 
 func (p *Proxy) carry(from, to net.Conn, up bool) {
-	defer func() { _, _ = from.Close(), to.Close() }()
+	defer func() {
+		_, _ = from.Close(), to.Close()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.open, from)
+		delete(p.open, to)
+	}()
 	buffer := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buffer)

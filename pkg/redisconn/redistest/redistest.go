@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -29,6 +30,7 @@ type Server struct {
 	cluster bool
 	bus     int    // the port of a cluster's node for other nodes
 	dir     string // where it keeps what it saves
+	env     []string
 }
 
 // Start starts a redis-server that keeps nothing on disk. Where there is none to
@@ -52,6 +54,12 @@ func StartCluster(t testing.TB) *Server {
 		return strings.Contains(rdb.ClusterInfo(context.Background()).Val(), "cluster_state:ok")
 	})
 	return s
+}
+
+// StartWith is Start with variables NAME=VALUE in the server's environment.
+func StartWith(t testing.TB, env ...string) *Server {
+	t.Helper()
+	return started(t, &Server{env: env})
 }
 
 func needServer(t testing.TB) {
@@ -123,6 +131,7 @@ func (s *Server) launchIn(dir string) error {
 	}
 	s.process = exec.Command("redis-server", append(args, "--bind", "127.0.0.1",
 		"--save", "", "--appendonly", "no", "--daemonize", "no", "--dir", dir)...)
+	s.process.Env = append(os.Environ(), s.env...)
 	if err := s.process.Start(); err != nil {
 		s.process = nil
 		return fmt.Errorf("redis-server does not start: %w", err)
@@ -225,6 +234,12 @@ func Open(t testing.TB, url string, security redisconn.TLS) redis.UniversalClien
 	rdb.AddHook(oneSlot{t})
 	t.Cleanup(func() { _ = rdb.Close() })
 	return rdb
+}
+
+// FreePort is for a server that a test starts, and starts again on the same port.
+func FreePort(t testing.TB) int {
+	t.Helper()
+	return freePort(t)
 }
 
 // freePort finds one below those that the system hands out by itself: there, a
