@@ -23,7 +23,7 @@ RESULTS             ?= bench/results.json
 PKG                 ?= ./...
 # What `make quick` leaves to `make test`: packages whose tests start programs,
 # browsers, terraform or whole builds.
-SLOW                ?= ^fleetwire/(api|bench|e2e|examples|infra|scripts)(/|$$)
+SLOW                ?= ^fleetwire/(api|bench|chaos|e2e|examples|infra|scripts)(/|$$)
 
 # Run through `go run` at a pinned version: the tool and what it needs stay out of go.mod.
 # The first time takes some minutes: it is large. Go keeps the program in its cache.
@@ -107,6 +107,14 @@ bench-peers: ## build what make bench measures beside Fleetwire: NATS 2.15 and C
 .PHONY: bench-plot
 bench-plot: ## draw docs/img/*.svg from the benchmark's results
 	$(GO) run ./bench -plot $(RESULTS) -out docs/img
+
+.PHONY: chaos
+chaos: ## inject faults under traffic, and keep the books (SEED=… replays, FORMS=server,replica)
+	$(GO) run ./chaos $(if $(SEED),-seed $(SEED)) $(if $(FORMS),-forms $(FORMS)) $(ARGS)
+
+.PHONY: chaos-table
+chaos-table: ## make chaos, and write its results into docs/operations.md
+	$(GO) run ./chaos $(if $(SEED),-seed $(SEED)) $(if $(FORMS),-forms $(FORMS)) -docs docs/operations.md $(ARGS)
 
 .PHONY: smoke
 smoke: ## try a deployment from outside (BASE_URL=… SK=…)

@@ -141,6 +141,8 @@ func TestRules(t *testing.T) {
 			change: map[string]string{"fanout/node/redis_test.go": "package node\n\nimport _ \"github.com/alicebob/miniredis/v2\"\n"}},
 		{name: "a product file imports testing", rule: "test code in tests", want: "pkg/quota/helper.go: imports testing",
 			change: map[string]string{"pkg/quota/helper.go": "package quota\n\nimport _ \"testing\"\n"}},
+		{name: "chaos imports testing",
+			change: map[string]string{"chaos/internal/stage/host.go": "// Package stage is sound.\npackage stage\n\nimport _ \"testing\"\n"}},
 		{name: "localdev imports a test package", rule: "test code in tests", want: "imports fleetwire/fanout/internal/receiver/receivertest",
 			change: map[string]string{"localdev/stack/redis.go": "package stack\n\nimport _ \"fleetwire/fanout/internal/receiver/receivertest\"\n"}},
 

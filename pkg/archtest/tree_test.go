@@ -28,10 +28,10 @@ func (f *file) isGo() bool { return strings.HasSuffix(f.path, ".go") }
 
 func (f *file) isTest() bool { return strings.HasSuffix(f.path, "_test.go") }
 
-// isTestCode: test files, and packages that exist for tests, whose names end
-// in "test" like the standard library's httptest.
+// isTestCode: test files, packages that exist for tests, whose names end in "test"
+// like the standard library's httptest, and chaos, a test that is a program.
 func (f *file) isTestCode() bool {
-	return f.isTest() || strings.HasSuffix(path.Base(f.dir), "test")
+	return f.isTest() || strings.HasSuffix(path.Base(f.dir), "test") || f.under("chaos")
 }
 
 // under tells whether the file lies in one of the directories or below.

@@ -1,0 +1,277 @@
+package books
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"fleetwire/chaos/internal/plan"
+	"fleetwire/pkg/protocol"
+)
+
+// scene is a run of one fault, from second 10 to second 20: a writer, a listener by name on
+// node 0, one to a channel that remembers, and a device that does commands.
+type scene struct {
+	*Books
+	plain, log    *Stream
+	rest          *Stream
+	named, recall *Listener
+}
+
+var zero = time.Unix(1_800_000_000, 0)
+
+func at(seconds float64) time.Time {
+	return zero.Add(time.Duration(seconds * float64(time.Second)))
+}
+
+func open(fault string, node int) *scene {
+	f, _ := plan.ByName(fault)
+	s := &scene{Books: New()}
+	s.Add(Period{Step: plan.Step{Fault: f, Node: node}, Start: at(10), Lifted: at(14), Live: at(15), End: at(20)})
+	s.plain, s.log = s.Stream("w", "plain", false, false), s.Stream("w", "log", true, false)
+	s.rest = s.Stream("b", "plain", false, true)
+	s.named = s.Listener("named", false, func(c string) bool { return c == "plain" })
+	s.recall = s.Listener("recall", true, func(c string) bool { return c == "log" })
+	s.named.Live(at(0), 0)
+	s.recall.Live(at(0), 0)
+	return s
+}
+
+// send is a message that is answered a tenth of a second later.
+func (s *scene) send(stream *Stream, seconds float64, o Outcome, p protocol.Position) int {
+	n := stream.Sent(at(seconds), 1, 0)
+	stream.Answered(n, at(seconds+0.1), o, p)
+	return n
+}
+
+func (s *scene) hear(seconds float64, n ...int) {
+	for _, n := range n {
+		s.named.Heard(at(seconds), "w", "plain", n, protocol.Position{})
+	}
+}
+
+func position(offset uint64) protocol.Position { return protocol.Position{Epoch: "e", Offset: offset} }
+
+// remember publishes messages 1 to n in second 5, and has the listener hear those that are
+// named.
+func (s *scene) remember(n int, heard ...uint64) {
+	for i := range n {
+		s.send(s.log, 5, Acked, position(uint64(i+1)))
+	}
+	for _, offset := range heard {
+		s.recall.Heard(at(6), "w", "log", int(offset)-1, position(offset))
+	}
+}
+
+// Each mutant is a fault of the service, fed to the books: they must report it, and nothing
+// else. Without one they must report nothing.
+func TestTheBooksFindEachMutant(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		fault  string
+		mutate func(*scene)
+		want   string // kinds that are found, "(…)" around those that are allowed
+	}{
+		{"all is well", "redis-killed", func(s *scene) {
+			s.hear(5, s.send(s.plain, 5, Acked, position(0)), s.send(s.plain, 12, Unknown, position(0)))
+			s.send(s.plain, 12, Refused, position(0))
+			s.remember(3, 1, 2, 3)
+			n := s.Command(at(5), "d")
+			s.Ran(n, at(5), "yes")
+			s.CommandEnded(n, at(5), "succeeded", "yes", false, nil)
+			c := s.Cap("app", 2, 1)
+			c.Opened()
+			c.Sent(Acked, false)
+			c.Sent(Acked, false)
+			c.Sent(Refused, true)
+			if found := c.Judge(at(5), 3, false); len(found) > 0 {
+				s.periods[0].Other = found
+			}
+		}, ""},
+		{"an acked message is lost", "redis-killed", func(s *scene) { s.send(s.plain, 5, Acked, position(0)) }, "lost"},
+		{"one is lost while Redis is away", "redis-killed", func(s *scene) { s.send(s.plain, 12, Acked, position(0)) }, "(lost)"},
+		{"one is lost behind the window", "redis-killed", func(s *scene) { s.send(s.plain, 15.6, Acked, position(0)) }, "lost"},
+		{"one is lost while a link is slow", "link-slow", func(s *scene) { s.send(s.plain, 12, Acked, position(0)) }, "lost"},
+		{"one is lost on another node", "link-deaf on node 1", func(s *scene) { s.send(s.plain, 12, Acked, position(0)) }, "lost"},
+		{"one is lost on the node itself", "link-deaf", func(s *scene) { s.send(s.plain, 12, Acked, position(0)) }, "(lost)"},
+		{"one is lost on a connection that ends", "redis-killed", func(s *scene) {
+			s.send(s.plain, 5, Acked, position(0))
+			s.named.Down(at(6))
+		}, ""},
+		{"one comes twice", "redis-killed", func(s *scene) {
+			n := s.send(s.plain, 5, Acked, position(0))
+			s.hear(5, n, n)
+		}, "doubled"},
+		{"one of REST comes twice after Redis lost its data", "redis-killed", func(s *scene) {
+			n := s.send(s.rest, 12, Acked, position(0))
+			s.named.Heard(at(16), "b", "plain", n, protocol.Position{})
+			s.named.Heard(at(17), "b", "plain", n, protocol.Position{})
+		}, "(doubled)"},
+		{"two come in the wrong order", "redis-killed", func(s *scene) {
+			a, b := s.send(s.plain, 5, Acked, position(0)), s.send(s.plain, 5.2, Acked, position(0))
+			s.hear(6, b, a)
+		}, "reordered"},
+		{"a refused one comes", "redis-killed", func(s *scene) { s.hear(13, s.send(s.plain, 12, Refused, position(0))) }, "undead"},
+		{"one is refused though nothing is wrong", "redis-killed", func(s *scene) { s.send(s.plain, 5, Refused, position(0)) }, "refused"},
+		{"one is refused on another node", "link-gone on node 1", func(s *scene) { s.send(s.plain, 12, Refused, position(0)) }, "refused"},
+		{"one has no answer while a link is slow", "link-slow", func(s *scene) { s.plain.Sent(at(12), 1, 0) }, "refused"},
+		{"one comes that nobody sent", "redis-killed", func(s *scene) { s.hear(5, 0) }, "invented"},
+		{"one comes of a writer that there is not", "redis-killed", func(s *scene) {
+			s.named.Heard(at(5), "x", "plain", 0, protocol.Position{})
+		}, "invented"},
+		{"one that is remembered is lost", "redis-stopped", func(s *scene) { s.remember(3, 1, 2) }, "lost"},
+		{"a hole in what is remembered", "redis-stopped", func(s *scene) { s.remember(3, 1, 3) }, "lost lost"},
+		{"what is remembered goes back", "redis-stopped", func(s *scene) { s.remember(3, 1, 3, 2, 3) }, "doubled lost reordered reordered"},
+		{"a gap that is told, and Redis has lost nothing", "redis-stopped", func(s *scene) {
+			s.remember(3, 1, 3)
+			s.recall.Missed(Gap{Channel: "log", After: position(1), Until: position(2), At: at(6)})
+		}, "gap"},
+		{"a gap that is told after a server was a replica", "redis-readonly", func(s *scene) {
+			s.remember(1, 1)
+			s.recall.Missed(Gap{Channel: "log", After: position(1), Until: protocol.Position{Epoch: "f", Offset: 1}, At: at(14)})
+		}, "(gap)"},
+		{"a gap that is told after Redis lost its data", "redis-killed", func(s *scene) {
+			s.remember(3, 1)
+			s.recall.Missed(Gap{Channel: "log", After: position(1), Until: protocol.Position{Epoch: "f"}, At: at(16)})
+		}, "(gap)"},
+		{"a gap over two epochs at once", "redis-killed", func(s *scene) {
+			s.remember(1, 1)
+			s.send(s.log, 14, Acked, protocol.Position{Epoch: "f", Offset: 1})
+			s.recall.Missed(Gap{Channel: "log", After: position(1), Until: protocol.Position{Epoch: "g", Offset: 1}, At: at(16)})
+		}, "(gap)"},
+		{"a gap that was told before another epoch", "redis-killed", func(s *scene) {
+			s.remember(1, 1)
+			s.recall.Missed(Gap{Channel: "log", After: position(1), Until: protocol.Position{Epoch: "g", Offset: 1}, At: at(12)})
+			s.send(s.log, 14, Acked, protocol.Position{Epoch: "f", Offset: 1})
+		}, "(gap) lost"},
+		{"a command fails until devices are known again", "redis-emptied", func(s *scene) {
+			s.CommandEnded(s.Command(at(16), "d"), at(16.1), "", "", true, nil)
+			s.CommandEnded(s.Command(at(18), "d"), at(18.1), "", "", true, nil)
+		}, "(failed) failed"},
+		{"all is remembered but what is too old", "redis-stopped", func(s *scene) {
+			s.remember(3, 1, 2, 3)
+			s.Remembers(at(19), "log", "e", []Memory{{2, "w", 1}, {3, "w", 2}})
+		}, ""},
+		{"one is not remembered", "redis-stopped", func(s *scene) {
+			s.remember(3, 1, 2, 3)
+			s.Remembers(at(19), "log", "e", []Memory{{1, "w", 0}, {3, "w", 2}})
+		}, "lost"},
+		{"another is remembered in its place", "redis-stopped", func(s *scene) {
+			s.remember(2, 1, 2)
+			s.Remembers(at(19), "log", "e", []Memory{{1, "w", 1}, {2, "w", 0}})
+		}, "lost lost"},
+		{"nothing is remembered", "redis-stopped", func(s *scene) {
+			s.remember(1, 1)
+			s.Remembers(at(19), "log", "e", nil)
+		}, "lost"},
+		{"one is remembered that was refused", "redis-stopped", func(s *scene) {
+			s.send(s.log, 12, Refused, position(0))
+			s.Remembers(at(19), "log", "e", []Memory{{1, "w", 0}})
+		}, "undead"},
+		{"one is remembered that nobody sent", "redis-stopped", func(s *scene) {
+			s.Remembers(at(19), "log", "e", []Memory{{1, "x", 0}})
+		}, "invented"},
+		{"a command is done twice", "redis-stopped", func(s *scene) {
+			n := s.Command(at(5), "d")
+			s.Ran(n, at(5), "yes")
+			s.Ran(n, at(6), "yes")
+			s.CommandEnded(n, at(6), "succeeded", "yes", false, nil)
+		}, "doubled"},
+		{"a command that was refused is done", "redis-stopped", func(s *scene) {
+			n := s.Command(at(5), "d")
+			s.Ran(n, at(5), "yes")
+			s.CommandEnded(n, at(6), "", "", true, nil)
+		}, "undead"},
+		{"an answer that the device did not give", "redis-stopped", func(s *scene) {
+			n := s.Command(at(5), "d")
+			s.Ran(n, at(5), "yes")
+			s.CommandEnded(n, at(6), "succeeded", "no", false, nil)
+		}, "invented"},
+		{"a command fails though nothing is wrong", "redis-stopped", func(s *scene) {
+			s.CommandEnded(s.Command(at(5), "d"), at(6), "timed_out", "", false, nil)
+		}, "failed"},
+		{"a command fails while Redis stands still", "redis-stopped", func(s *scene) {
+			s.CommandEnded(s.Command(at(11), "d"), at(12), "timed_out", "", false, nil)
+		}, "(failed)"},
+		{"a cap on messages is passed", "redis-stopped", func(s *scene) {
+			c := s.Cap("app", 1, 1)
+			c.Sent(Acked, false)
+			c.Sent(Acked, false)
+			s.periods[0].Other = c.Judge(at(19), 2, false)
+		}, "overrun"},
+		{"a cap on messages is passed after Redis lost its data", "redis-killed", func(s *scene) {
+			c := s.Cap("app", 1, 1)
+			c.Sent(Acked, false)
+			c.Sent(Acked, false)
+			s.periods[0].Other = c.Judge(at(19), 2, true)
+		}, "(overrun)"},
+		{"a cap on messages is passed by more than a new count allows", "redis-killed", func(s *scene) {
+			c := s.Cap("app", 1, 1)
+			for range 3 {
+				c.Sent(Acked, false)
+			}
+			s.periods[0].Other = c.Judge(at(19), 3, true)
+		}, "overrun"},
+		{"messages are dropped below the cap", "redis-stopped", func(s *scene) {
+			c := s.Cap("app", 2, 1)
+			c.Sent(Acked, false)
+			c.Sent(Refused, true)
+			s.periods[0].Other = c.Judge(at(19), 2, false)
+		}, "underrun"},
+		{"a usage that is not what was used", "redis-stopped", func(s *scene) {
+			c := s.Cap("app", 2, 1)
+			c.Sent(Acked, false)
+			s.periods[0].Other = c.Judge(at(19), 0, false)
+		}, "miscount"},
+		{"a cap on connections is passed", "redis-stopped", func(s *scene) {
+			c := s.Cap("app", 1, 1)
+			c.Opened()
+			c.Opened()
+			s.periods[0].Other = c.Judge(at(19), 0, false)
+		}, "overrun"},
+		{"a socket ends with Redis", "redis-killed", func(s *scene) { s.Closed(at(12), "w", 0, "1011") }, "closed"},
+		{"a socket ends with its node", "node-killed", func(s *scene) { s.Closed(at(12), "w", 0, "eof") }, "(closed)"},
+		{"a socket ends with another node", "node-killed on node 1", func(s *scene) { s.Closed(at(12), "w", 0, "eof") }, "closed"},
+		{"an answer is late", "redis-stopped", func(s *scene) { s.Took(at(12), at(16), 0, "the answer") }, "late"},
+		{"an answer of a node that stands still is late", "node-stopped", func(s *scene) { s.Took(at(12), at(16), 0, "the answer") }, "(late)"},
+		{"a ghost", "node-killed", func(s *scene) {
+			s.periods[0].Other = []Finding{{Kind: Ghost, At: at(19)}}
+		}, "ghost"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			fault, node, _ := strings.Cut(tt.fault, " on node ")
+			s := open(fault, len(node)) // "": 0; "1": 1
+			tt.mutate(s)
+			var got []string
+			for _, f := range s.Judge()[0].Findings {
+				text := string(f.Kind)
+				if f.Allowed {
+					text = "(" + text + ")"
+				}
+				got = append(got, text)
+			}
+			slices.Sort(got)
+			if strings.Join(got, " ") != tt.want {
+				t.Errorf("found %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// What a row counts belongs to the period in which it was sent.
+func TestARowHasWhatWasSentInIt(t *testing.T) {
+	s := open("redis-killed", 0)
+	f, _ := plan.ByName("redis-full")
+	s.Add(Period{Step: plan.Step{Fault: f}, Start: at(22), Lifted: at(23), Live: at(24), End: at(25)})
+	s.hear(5, s.send(s.plain, 5, Acked, position(0)))
+	s.send(s.plain, 12, Refused, position(0))
+	s.send(s.plain, 23, Unknown, position(0))
+	rows := s.Judge()
+	if a := rows[0]; a.Acked != 1 || a.Refused != 1 || a.Unknown != 0 || a.Deliveries != 1 {
+		t.Errorf("the first: %+v", a)
+	}
+	if b := rows[1]; b.Acked != 0 || b.Refused != 0 || b.Unknown != 1 || b.Deliveries != 0 {
+		t.Errorf("the second: %+v", b)
+	}
+}

@@ -1,0 +1,57 @@
+// Package report writes what trials came to: for a person, and as the table of
+// docs/operations.md.
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"fleetwire/chaos/internal/books"
+	"fleetwire/chaos/internal/trial"
+)
+
+// shown is how many findings of a row a person gets to read.
+const shown = 12
+
+// Write writes the rows, and what is wrong. It returns how many violations there are.
+func Write(w io.Writer, rows []trial.Row) (violations int) {
+	fmt.Fprintf(w, "%-8s %-17s %7s %7s %7s %9s %7s %7s", "form", "fault", "acked", "refused", "unknown", "commands", "live s", "right s")
+	for _, k := range books.Kinds {
+		fmt.Fprintf(w, " %s", k)
+	}
+	fmt.Fprintln(w)
+	for _, r := range rows {
+		fmt.Fprintf(w, "%-8s %-17s %7d %7d %7d %4d/%-4d %7.2f %7.2f", r.Form, r.Period.Step.Fault.Name, r.Acked, r.Refused, r.Unknown,
+			r.Succeeded, r.Commands, r.Live.Seconds(), r.Settled.Seconds())
+		for _, k := range books.Kinds {
+			fmt.Fprintf(w, " %*s", len(k), amount(r, k))
+		}
+		fmt.Fprintln(w)
+	}
+	for _, r := range rows {
+		found := r.Violations()
+		violations += len(found)
+		for i, f := range found {
+			if i == shown {
+				fmt.Fprintf(w, "VIOLATION %s %v: and %d more\n", r.Form, r.Period.Step, len(found)-shown)
+				break
+			}
+			fmt.Fprintf(w, "VIOLATION %s %v: %s, %+.3fs: %s\n", r.Form, r.Period.Step, f.Kind, f.At.Sub(r.Period.Start).Seconds(), f.Text)
+		}
+	}
+	return violations
+}
+
+// amount is how many findings of a kind a row has: those that are allowed, and behind an
+// exclamation mark those that are not.
+func amount(r trial.Row, k books.Kind) string {
+	text := "."
+	if n := r.Count(k, true); n > 0 {
+		text = fmt.Sprint(n)
+	}
+	if n := r.Count(k, false); n > 0 {
+		text = strings.TrimPrefix(text, ".") + fmt.Sprintf("!%d", n)
+	}
+	return text
+}

@@ -1,0 +1,189 @@
+package stage
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"fleetwire/chaos/internal/plan"
+	"fleetwire/pkg/redisconn/redistest"
+)
+
+// backends start Redis in each form, for so many nodes.
+var backends = map[plan.Form]func(t testing.TB, nodes int) backend{
+	plan.Server:  func(t testing.TB, nodes int) backend { return startDirect(t, nodes, false) },
+	plan.Replica: func(t testing.TB, nodes int) backend { return startDirect(t, nodes, true) },
+	plan.Cluster: startCluster,
+	plan.Clock:   startClocked,
+}
+
+// nowhere is an address at which nothing listens.
+const nowhere = "127.0.0.1:1"
+
+// direct is one server, or a primary and its replica. Each node reaches the primary through
+// a link of its own, which is led to another server as a virtual IP is.
+type direct struct {
+	t                testing.TB
+	primary, replica *redistest.Server // replica may be nil
+	links            []*redistest.Proxy
+}
+
+func startDirect(t testing.TB, nodes int, replicated bool) backend {
+	d := &direct{t: t, primary: redistest.Start(t)}
+	if replicated {
+		d.replica = redistest.Start(t)
+		for _, s := range []*redistest.Server{d.primary, d.replica} {
+			d.must(s.Client().ConfigSet(context.Background(), "repl-diskless-sync-delay", "0").Err())
+		}
+		d.follow(d.replica, d.primary)
+	}
+	for range nodes {
+		d.links = append(d.links, redistest.NewProxy(t, d.primary.Addr()))
+	}
+	return d
+}
+
+func (d *direct) url(node int) string { return d.links[node].URL() }
+
+func (d *direct) must(err error) {
+	d.t.Helper()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// follow makes a server the replica of another, and waits until it has its data.
+func (d *direct) follow(replica, of *redistest.Server) {
+	host, port, _ := strings.Cut(of.Addr(), ":")
+	d.must(replica.Client().ReplicaOf(context.Background(), host, port).Err())
+	d.awaitInfo(replica, "master_link_status:up")
+}
+
+func (d *direct) awaitInfo(s *redistest.Server, line string) {
+	rdb := s.Client()
+	redistest.Eventually(d.t, patience, s.Addr()+" says "+line, func() bool {
+		return strings.Contains(rdb.Info(context.Background(), "replication").Val(), line)
+	})
+}
+
+func (d *direct) inject(step plan.Step) lift {
+	ctx, link := context.Background(), d.links[step.Node]
+	switch step.Fault.Name {
+	case "link-cut":
+		link.Cut()
+		return then(func() {})
+	case "link-gone":
+		link.Lead(nowhere)
+		link.Cut()
+		return then(func() { link.Lead(d.primary.Addr()) })
+	case "link-deaf", "link-mute":
+		return then(d.hold(link, step.Fault.Name == "link-mute"))
+	case "link-slow":
+		slow := func(b []byte) ([]byte, bool) { time.Sleep(step.Delay); return b, false }
+		link.Pass(slow, slow)
+		return then(func() { link.Pass(nil, nil) })
+	case "redis-killed":
+		d.primary.Stop()
+		return func() func() {
+			d.primary.Restart()
+			return d.inSync
+		}
+	case "redis-stopped":
+		d.primary.Freeze()
+		return then(d.primary.Thaw)
+	case "redis-full":
+		return then(d.configure("maxmemory", "1", "0"))
+	case "redis-readonly":
+		rdb := d.primary.Client()
+		d.must(rdb.ReplicaOf(ctx, "127.0.0.1", "1").Err())
+		return then(func() { d.must(rdb.ReplicaOf(ctx, "NO", "ONE").Err()) })
+	case "redis-emptied":
+		d.must(d.primary.Client().FlushAll(ctx).Err())
+		return then(func() {})
+	case "redis-cut":
+		rdb := d.primary.Client()
+		for _, kind := range []string{"pubsub", "normal"} {
+			d.must(rdb.Do(ctx, "CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes").Err())
+		}
+		return then(func() {})
+	case "failover-planned", "failover-killed", "failover-stopped":
+		return d.failover(step.Fault.Name)
+	}
+	return nil
+}
+
+// then is a lift with nothing to mend.
+func then(f func()) lift {
+	return func() func() { f(); return func() {} }
+}
+
+// inSync waits until the replica, if there is one, has all that the primary has.
+func (d *direct) inSync() {
+	if d.replica != nil {
+		d.awaitInfo(d.replica, "master_link_status:up")
+	}
+}
+
+// hold lets nothing through in one direction, as a link on which TCP stays open.
+// What was sent meanwhile comes late, when the hold ends.
+func (d *direct) hold(link *redistest.Proxy, up bool) (lift func()) {
+	ended := make(chan struct{})
+	held := func(b []byte) ([]byte, bool) { <-ended; return b, false }
+	if up {
+		link.Pass(held, nil)
+	} else {
+		link.Pass(nil, held)
+	}
+	end := func() {
+		link.Pass(nil, nil)
+		select {
+		case <-ended:
+		default:
+			close(ended)
+		}
+	}
+	d.t.Cleanup(end)
+	return end
+}
+
+func (d *direct) configure(name, to, back string) (lift func()) {
+	rdb := d.primary.Client()
+	d.must(rdb.ConfigSet(context.Background(), name, to).Err())
+	return func() { d.must(rdb.ConfigSet(context.Background(), name, back).Err()) }
+}
+
+// failover makes the replica the primary, and leads all links to it. Those that are open
+// stay where they are.
+func (d *direct) failover(kind string) lift {
+	ctx, former, next := context.Background(), d.primary, d.replica
+	d.awaitInfo(next, "master_link_status:up")
+	promote := func() {
+		d.primary, d.replica = next, former
+		for _, l := range d.links {
+			l.Lead(next.Addr())
+		}
+	}
+	if kind == "failover-planned" {
+		host, port, _ := strings.Cut(next.Addr(), ":")
+		d.must(former.Client().Do(ctx, "FAILOVER", "TO", host, port, "TIMEOUT", strconv.Itoa(5000)).Err())
+		d.awaitInfo(next, "role:master")
+		promote()
+		return then(func() {})
+	}
+	end, back := former.Freeze, former.Thaw
+	if kind == "failover-killed" {
+		end, back = former.Stop, former.Restart
+	}
+	end()
+	return func() func() {
+		d.must(next.Client().ReplicaOf(ctx, "NO", "ONE").Err())
+		promote()
+		return func() {
+			back()
+			d.must(former.Client().ConfigSet(ctx, "repl-diskless-sync-delay", "0").Err())
+			d.follow(former, next)
+		}
+	}
+}

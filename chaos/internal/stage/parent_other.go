@@ -1,0 +1,8 @@
+//go:build !linux
+
+package stage
+
+import "syscall"
+
+// withParent does nothing: only Linux can have a process end with its parent.
+func withParent(*syscall.SysProcAttr) {}
