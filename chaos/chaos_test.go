@@ -61,6 +61,7 @@ func TestBadArgumentsAreNamed(t *testing.T) {
 		want string
 	}{
 		{[]string{"now"}, `"now"`},
+		{[]string{"-times", "0"}, "-times 0"},
 		{[]string{"-forms", "server,carrier-pigeon"}, "carrier-pigeon"},
 		{[]string{"-faults", "("}, "-faults"},
 		{[]string{"-faults", "^no such fault$"}, "-list lists them"},

@@ -48,6 +48,7 @@ func main() {
 
 type settings struct {
 	seed   uint64
+	times  int
 	forms  []plan.Form
 	faults *regexp.Regexp
 	slack  time.Duration
@@ -58,6 +59,7 @@ type settings struct {
 func parse(args []string) (s settings, err error) {
 	fs := flag.NewFlagSet("chaos", flag.ContinueOnError)
 	fs.Uint64Var(&s.seed, "seed", 0, "the seed of the plan; 0 takes one at random")
+	fs.IntVar(&s.times, "times", 1, "so many plans one after the other in each form: the seed's, and those of the seeds that follow")
 	forms := fs.String("forms", "", "forms of Redis, separated by commas: "+names(plan.Forms)+" (default all)")
 	faults := fs.String("faults", "", "inject the faults whose name matches the regular expression")
 	fs.DurationVar(&s.slack, "slack", 0, "what is added to the bounds of time, for a busy machine")
@@ -68,6 +70,9 @@ func parse(args []string) (s settings, err error) {
 	}
 	if fs.NArg() > 0 {
 		return s, fmt.Errorf("unexpected argument %q: everything is given by flags, see -h", fs.Arg(0))
+	}
+	if s.times < 1 {
+		return s, fmt.Errorf("-times %d: must be at least 1", s.times)
 	}
 	s.forms = plan.Forms
 	if *forms != "" {
@@ -121,7 +126,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	fmt.Fprintf(out, "seed %d\n", s.seed)
 	var rows []trial.Row
 	for _, form := range s.forms {
-		steps := slices.DeleteFunc(plan.Make(s.seed, form, nodes), func(p plan.Step) bool { return !s.faults.MatchString(p.Fault.Name) })
+		steps := s.plan(form)
 		if len(steps) == 0 {
 			continue
 		}
@@ -151,6 +156,14 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return fmt.Errorf("%d violations; the plan once more: make chaos SEED=%d", violations, s.seed)
 	}
 	return nil
+}
+
+// plan is what is tried in a form.
+func (s settings) plan(form plan.Form) (steps []plan.Step) {
+	for i := range s.times {
+		steps = append(steps, plan.Make(s.seed+uint64(i), form, nodes)...)
+	}
+	return slices.DeleteFunc(steps, func(p plan.Step) bool { return !s.faults.MatchString(p.Fault.Name) })
 }
 
 // document writes the rows into the table of a document.

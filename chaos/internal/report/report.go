@@ -5,7 +5,10 @@ package report
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
+	"time"
 
 	"fleetwire/chaos/internal/books"
 	"fleetwire/chaos/internal/trial"
@@ -29,6 +32,7 @@ func Write(w io.Writer, rows []trial.Row) (violations int) {
 		}
 		fmt.Fprintln(w)
 	}
+	writeLive(w, rows)
 	for _, r := range rows {
 		found := r.Violations()
 		violations += len(found)
@@ -41,6 +45,24 @@ func Write(w io.Writer, rows []trial.Row) (violations int) {
 		}
 	}
 	return violations
+}
+
+// writeLive says of each fault that came several times how long nodes took to deliver again.
+func writeLive(w io.Writer, rows []trial.Row) {
+	took := map[string][]time.Duration{}
+	for _, r := range rows {
+		key := fmt.Sprintf("%-8s %-17s", r.Form, r.Period.Step.Fault.Name)
+		took[key] = append(took[key], r.Live)
+	}
+	for _, key := range slices.Sorted(maps.Keys(took)) {
+		all := took[key]
+		if len(all) == 1 {
+			continue
+		}
+		slices.Sort(all)
+		at := func(part float64) float64 { return all[int(part*float64(len(all)-1)+0.5)].Seconds() }
+		fmt.Fprintf(w, "%s %3d times: live again after %.2f s (median), %.2f s (p99), %.2f s (at most)\n", key, len(all), at(0.5), at(0.99), at(1))
+	}
 }
 
 // amount is how many findings of a kind a row has: those that are allowed, and behind an

@@ -42,6 +42,24 @@ func TestWriteShowsSomeOfMany(t *testing.T) {
 	}
 }
 
+func TestWriteSaysHowLongItTookSeveralTimes(t *testing.T) {
+	var rows []trial.Row
+	for i := range 100 {
+		r := row(t, "failover-killed", plan.Replica)
+		r.Live = time.Duration(100-i) * 10 * time.Millisecond
+		rows = append(rows, r)
+	}
+	var out strings.Builder
+	Write(&out, rows)
+	if want := "100 times: live again after 0.51 s (median), 0.99 s (p99), 1.00 s (at most)"; !strings.Contains(out.String(), want) {
+		t.Errorf("no %q in\n%s", want, out.String())
+	}
+	table, err := Table(Begin+"\n"+End, rows)
+	if want := "| sockets stay; lost is what the replica had not got | 1.0 |"; err != nil || !strings.Contains(table, want) {
+		t.Errorf("no %q, %v:\n%s", want, err, table)
+	}
+}
+
 func TestTableKeepsWhatWasNotTried(t *testing.T) {
 	document := "before\n" + Begin + "\n" + End + "\nafter\n"
 	first, err := Table(document, []trial.Row{row(t, "redis-killed", plan.Server)})

@@ -45,8 +45,14 @@ func Table(document string, rows []trial.Row) (string, error) {
 			}
 		}
 	}
+	worst := map[string]trial.Row{} // of a fault that came several times
 	for _, r := range rows {
 		key := Key(r.Period.Step.Fault, r.Form)
+		if former, is := worst[key]; !is || r.Live > former.Live {
+			worst[key] = r
+		}
+	}
+	for key, r := range worst {
 		measured[key] = key + cells(r) + "\n"
 	}
 	var table strings.Builder

@@ -131,6 +131,11 @@ func (r *run) step(i int, step plan.Step) error {
 	p.Other = append(p.Other, ghosts...)
 	capped.Stop()
 	p.Other = append(p.Other, capped.Judge(step.Fault.Data)...)
+	for _, n := range r.stage.Nodes {
+		if !n.Running() {
+			return fmt.Errorf("node %d ended by itself; it said: %s", n.Index, n.LastWords())
+		}
+	}
 	p.End = time.Now()
 	r.books.Add(p)
 	r.rows = append(r.rows, row)
