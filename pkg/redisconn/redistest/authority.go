@@ -106,6 +106,11 @@ type secured struct {
 // with change, and wants client certificates of the authority if mutual.
 func (a *Authority) StartSecured(mutual bool, change func(*x509.Certificate)) *Server {
 	a.t.Helper()
+	return started(a.t, &Server{secured: a.secure(mutual, change)})
+}
+
+func (a *Authority) secure(mutual bool, change func(*x509.Certificate)) *secured {
+	a.t.Helper()
 	s := &secured{clients: "no", tls: redisconn.TLS{CA: a.File}}
 	s.cert, s.key = a.Issue(change)
 	s.tls.Cert, s.tls.Key = a.Issue(nil)
@@ -118,7 +123,7 @@ func (a *Authority) StartSecured(mutual bool, change func(*x509.Certificate)) *S
 	}
 	// It must see the server up that tests of wrong certificates start, too.
 	s.admin = &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{own}}
-	return started(a.t, &Server{secured: s})
+	return s
 }
 
 // arguments has the server trust the authority's clients.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
 
@@ -26,14 +25,20 @@ const (
 type Cluster struct {
 	t     testing.TB
 	Nodes []*Server // the masters, as they were at the beginning, then their replicas
-
+	guard Guard
 }
 
 // StartClusterOf starts a Redis Cluster of masters, which share the slots evenly, with
 // replicas each. A master that is gone is replaced within about a second.
 func StartClusterOf(t testing.TB, masters, replicas int) *Cluster {
 	t.Helper()
-	c := &Cluster{t: t}
+	return StartGuardedCluster(t, masters, replicas, Guard{})
+}
+
+// StartGuardedCluster is StartClusterOf with TLS and users.
+func StartGuardedCluster(t testing.TB, masters, replicas int, guard Guard) *Cluster {
+	t.Helper()
+	c := &Cluster{t: t, guard: guard}
 	for range masters * (1 + replicas) {
 		c.Nodes = append(c.Nodes, c.start())
 	}
@@ -57,7 +62,7 @@ func StartClusterOf(t testing.TB, masters, replicas int) *Cluster {
 // start starts a node that is in no cluster yet.
 func (c *Cluster) start() *Server {
 	c.t.Helper()
-	return started(c.t, &Server{cluster: true, bus: freePort(c.t)})
+	return started(c.t, c.guard.redis(&Server{cluster: true, bus: freePort(c.t)}))
 }
 
 // Add starts a master without slots, and has the others meet it. Migrate gives it slots.
@@ -140,7 +145,7 @@ func (c *Cluster) URL() string {
 	for i, s := range c.Nodes {
 		addresses[i] = s.Addr()
 	}
-	return "redis://" + strings.Join(addresses, ",")
+	return c.Nodes[0].scheme("redis") + strings.Join(addresses, ",")
 }
 
 // Master is the node that has the key's slot.
@@ -197,7 +202,9 @@ func (c *Cluster) Failover(master *Server) *Server {
 	c.t.Helper()
 	replica := c.Replica(master)
 	rdb := replica.Client()
-	c.must(rdb.ClusterFailover(context.Background()).Err())
+	Eventually(c.t, clusterPatience, "the replica begins to take over", func() bool { // not while its link is made
+		return rdb.ClusterFailover(context.Background()).Err() == nil
+	})
 	Eventually(c.t, clusterPatience, "the replica is the master", func() bool {
 		return strings.Contains(rdb.Info(context.Background(), "replication").Val(), "role:master")
 	})
@@ -253,7 +260,7 @@ func (c *Cluster) Flush() {
 // script gets keys in several slots.
 func (c *Cluster) Client() *redis.ClusterClient {
 	c.t.Helper()
-	return Open(c.t, c.URL(), redisconn.TLS{}).(*redis.ClusterClient)
+	return Open(c.t, c.URL(), c.Nodes[0].TLS()).(*redis.ClusterClient)
 }
 
 func (c *Cluster) must(err error) {

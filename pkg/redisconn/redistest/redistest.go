@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"strconv"
@@ -26,10 +27,14 @@ type Server struct {
 	t       testing.TB
 	port    int
 	process *exec.Cmd
-	secured *secured // nil: without TLS
+	frozen  bool
+	secured *secured      // nil: without TLS
+	user    *url.Userinfo // the only one that the server lets in; nil: everybody
 	cluster bool
-	bus     int    // the port of a cluster's node for other nodes
-	dir     string // where it keeps what it saves
+	bus     int       // the port of a cluster's node for other nodes
+	follows *Server   // of a replica: the primary
+	watches *Sentinel // of a Sentinel
+	dir     string    // where it keeps what it saves
 	env     []string
 }
 
@@ -119,23 +124,18 @@ func (s *Server) launch() error { return s.launchIn(s.t.TempDir()) }
 func (s *Server) launchIn(dir string) error {
 	s.Stop()
 	s.dir = dir
-	args := []string{"--port", strconv.Itoa(s.port)}
-	opt := &redis.Options{Addr: s.Addr(), MaxRetries: 200, MinRetryBackoff: 10 * time.Millisecond, MaxRetryBackoff: 50 * time.Millisecond}
-	if s.secured != nil {
-		args = s.secured.arguments(s.port)
-		opt.TLSConfig = s.secured.admin
+	args, err := s.arguments()
+	if err != nil {
+		return err
 	}
-	if s.cluster {
-		args = append(args, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(s.bus), "--cluster-node-timeout", "500",
-			"--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0")
-	}
-	s.process = exec.Command("redis-server", append(args, "--bind", "127.0.0.1",
-		"--save", "", "--appendonly", "no", "--daemonize", "no", "--dir", dir)...)
+	s.process = exec.Command("redis-server", args...)
 	s.process.Env = append(os.Environ(), s.env...)
 	if err := s.process.Start(); err != nil {
 		s.process = nil
 		return fmt.Errorf("redis-server does not start: %w", err)
 	}
+	opt := s.options()
+	opt.MaxRetries, opt.MinRetryBackoff, opt.MaxRetryBackoff = 200, 10*time.Millisecond, 50*time.Millisecond
 	rdb := redis.NewClient(opt)
 	defer rdb.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -150,47 +150,102 @@ func (s *Server) launchIn(dir string) error {
 	return nil
 }
 
+// arguments are those of the process.
+func (s *Server) arguments() ([]string, error) {
+	if s.watches != nil {
+		return s.sentinelArguments()
+	}
+	args := []string{"--port", strconv.Itoa(s.port)}
+	if s.secured != nil {
+		args = append(s.secured.arguments(s.port), "--tls-replication", "yes")
+	}
+	if s.cluster {
+		args = append(args, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(s.bus), "--cluster-node-timeout", "500",
+			"--cluster-replica-validity-factor", "0")
+		if s.secured != nil {
+			args = append(args, "--tls-cluster", "yes")
+		}
+	}
+	if s.follows != nil {
+		args = append(args, "--replicaof", "127.0.0.1", strconv.Itoa(s.follows.port))
+	}
+	if s.user != nil {
+		password, _ := s.user.Password()
+		args = append(args, "--masteruser", s.user.Username(), "--masterauth", password,
+			"--user", s.user.Username(), "on", ">"+password, "~*", "&*", "+@all", "--user", "default", "off")
+	}
+	return append(args, "--repl-diskless-sync-delay", "0", "--bind", "127.0.0.1",
+		"--save", "", "--appendonly", "no", "--daemonize", "no", "--dir", s.dir), nil
+}
+
+// options are those of a client that sees to the server, whatever its form is.
+func (s *Server) options() *redis.Options {
+	opt := &redis.Options{Addr: s.Addr(), Protocol: 2, MaxRetries: -1, DisableIdentity: true, ContextTimeoutEnabled: true}
+	if s.secured != nil {
+		opt.TLSConfig = s.secured.admin
+	}
+	if s.user != nil {
+		opt.Username = s.user.Username()
+		opt.Password, _ = s.user.Password()
+	}
+	return opt
+}
+
 // Stop kills the server, as a crash would.
 func (s *Server) Stop() {
 	if s.process != nil {
 		_ = s.process.Process.Kill()
 		_ = s.process.Wait()
-		s.process = nil
+		s.process, s.frozen = nil, false
 	}
 }
 
 // Freeze stops the server from answering while its connections stay open, until
 // Thaw: what a hung host looks like.
-func (s *Server) Freeze() { _ = s.process.Process.Signal(syscall.SIGSTOP) }
+func (s *Server) Freeze() {
+	s.frozen = true
+	_ = s.process.Process.Signal(syscall.SIGSTOP)
+}
 
 // Thaw ends Freeze.
-func (s *Server) Thaw() { _ = s.process.Process.Signal(syscall.SIGCONT) }
+func (s *Server) Thaw() {
+	s.frozen = false
+	_ = s.process.Process.Signal(syscall.SIGCONT)
+}
 
 // Addr is host:port.
 func (s *Server) Addr() string { return "127.0.0.1:" + strconv.Itoa(s.port) }
 
 // URL is what -redis takes.
 func (s *Server) URL() string {
+	return s.scheme("redis") + s.Addr()
+}
+
+// scheme is what a URL begins with, and the user.
+func (s *Server) scheme(of string) string {
 	if s.secured != nil {
-		return "rediss://" + s.Addr()
+		of = strings.Replace(of, "redis", "rediss", 1)
 	}
-	return "redis://" + s.Addr()
+	if s.user != nil {
+		return of + "://" + s.user.String() + "@"
+	}
+	return of + "://"
+}
+
+// TLS is what a client needs by rediss://.
+func (s *Server) TLS() redisconn.TLS {
+	if s.secured == nil {
+		return redisconn.TLS{}
+	}
+	return s.secured.tls
 }
 
 // Client is a client of the server alone, closed with the test.
 func (s *Server) Client() *redis.Client {
-	if s.cluster {
-		return s.node()
+	if !s.cluster && s.watches == nil {
+		return SecureClient(s.t, s.URL(), s.TLS())
 	}
-	if s.secured != nil {
-		return SecureClient(s.t, s.URL(), s.secured.tls)
-	}
-	return Client(s.t, s.URL())
-}
-
-// node is a client of one node of a cluster, which does not follow where the node sends it.
-func (s *Server) node() *redis.Client {
-	rdb := redis.NewClient(&redis.Options{Addr: s.Addr(), Protocol: 2, MaxRetries: -1, DisableIdentity: true, ContextTimeoutEnabled: true})
+	rdb := redis.NewClient(s.options()) // which does not follow where a node of a cluster sends it
 	rdb.AddHook(oneSlot{s.t})
 	s.t.Cleanup(func() { _ = rdb.Close() })
 	return rdb
