@@ -33,8 +33,12 @@ import (
 	"fleetwire/chaos/internal/trial"
 )
 
-// nodes is how many a run has.
-const nodes = 3
+const (
+	// nodes is how many a run has.
+	nodes = 3
+	// limit bounds a run of one plan in each form; it takes some minutes.
+	limit = 30 * time.Minute
+)
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -115,6 +119,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		}
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.times)*limit)
+	defer cancel()
 	dir, err := os.MkdirTemp("", "fleetwire-chaos-")
 	if err != nil {
 		return err
