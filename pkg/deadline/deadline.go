@@ -59,9 +59,9 @@ type Set struct {
 // that set them, in the same Exec.
 func Touch(keys rediskeys.Namespace, sets ...Set) *redisconn.Call {
 	call := &redisconn.Call{
-		Script: touchScript,
-		Keys:   []string{keys.DueIndex(), keys.DueTouched()},
-		Args:   make([]any, 0, 2*len(sets)),
+		Script: touchScript, Before: true,
+		Keys: []string{keys.DueIndex(), keys.DueTouched()},
+		Args: make([]any, 0, 2*len(sets)),
 	}
 	for _, s := range sets {
 		call.Args = append(call.Args, member(s.Kind, s.Bucket), max(0, s.After.Milliseconds()))

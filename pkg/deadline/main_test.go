@@ -41,7 +41,7 @@ var (
 
 type owner struct {
 	t    *testing.T
-	rdb  *redis.Client
+	rdb  redis.UniversalClient
 	kind Kind
 
 	mu     sync.Mutex
@@ -49,7 +49,7 @@ type owner struct {
 	leaves func(id string) error // why the owner does not see to it; nil: it does
 }
 
-func newOwner(t *testing.T, rdb *redis.Client, kind Kind) *owner {
+func newOwner(t *testing.T, rdb redis.UniversalClient, kind Kind) *owner {
 	return &owner{t: t, rdb: rdb, kind: kind, handed: map[string]int{}, leaves: func(string) error { return nil }}
 }
 

@@ -18,7 +18,7 @@ import (
 // Everything that falls due is seen to once, however many nodes look. The owner's
 // script refuses what comes early.
 func TestWhatFallsDueIsSeenTo(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		o := newOwner(t, rdb, Commands)
 		o.run()
 		o.run()
@@ -37,7 +37,7 @@ func TestWhatFallsDueIsSeenTo(t *testing.T) {
 	})
 }
 
-func scores(t *testing.T, rdb *redis.Client, key string) map[string]time.Time {
+func scores(t *testing.T, rdb redis.UniversalClient, key string) map[string]time.Time {
 	t.Helper()
 	all := map[string]time.Time{}
 	for _, z := range rdb.ZRangeWithScores(t.Context(), key, 0, -1).Val() {
@@ -48,7 +48,7 @@ func scores(t *testing.T, rdb *redis.Client, key string) map[string]time.Time {
 
 // A deadline that moved fires where it is now, and one that was cleared does not.
 func TestMovedAndCleared(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		o := newOwner(t, rdb, Grace)
 		o.set("later", 0)
 		o.set("later", time.Hour)
@@ -68,7 +68,7 @@ func TestMovedAndCleared(t *testing.T) {
 
 // What a handler leaves holds up nothing else in its bucket, and comes again.
 func TestLeftBehind(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		o := newOwner(t, rdb, Commands)
 		stubborn := map[string]bool{}
 		o.leaves = func(id string) error {
@@ -112,7 +112,7 @@ func TestLeftBehind(t *testing.T) {
 
 // A node dies with buckets in hand: another gets them when the lease ends.
 func TestDeadNode(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		o := newOwner(t, rdb, Will)
 		all := names("will", 20)
 		for _, name := range all {
@@ -132,7 +132,7 @@ func TestDeadNode(t *testing.T) {
 
 // A node looks into a bucket after a writer's Touch, and before its script.
 func TestLookBetweenTouchAndScript(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		o := newOwner(t, rdb, Commands)
 		w := o.worker(slog.New(slog.DiscardHandler))
 		touch := Touch(keys, Set{Commands, keys.Bucket("app", "c"), 0})
@@ -153,7 +153,7 @@ func TestLookBetweenTouchAndScript(t *testing.T) {
 
 // A bucket that has nothing more is forgotten once no script can be under way.
 func TestIndexIsEmptied(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		o := newOwner(t, rdb, Commands)
 		w := o.worker(slog.New(slog.DiscardHandler))
 		w.pace.flight = 0
@@ -171,7 +171,7 @@ func TestIndexIsEmptied(t *testing.T) {
 
 // The index is gone; what it led to is not.
 func TestLostIndex(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		o := newOwner(t, rdb, Commands)
 		all := names("command", 50)
 		for _, name := range all {
@@ -202,9 +202,7 @@ func TestRedisLosesItsData(t *testing.T) {
 	redistest.Eventually(t, patience, "Redis is back", func() bool { return o.rdb.Ping(t.Context()).Err() == nil })
 	o.set("after a restart", 0)
 	o.expect("after a restart")
-	if err := o.rdb.FlushAll(t.Context()).Err(); err != nil {
-		t.Fatal(err)
-	}
+	redistest.Empty(t, o.rdb)
 	o.set("after FLUSHALL", 0)
 	o.expect("after FLUSHALL")
 }
@@ -212,7 +210,7 @@ func TestRedisLosesItsData(t *testing.T) {
 // Kinds that this node does not know wait for one that does; what is no bucket at all
 // is dropped.
 func TestForeignEntries(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		o, other := newOwner(t, rdb, Commands), newOwner(t, rdb, Will)
 		log := &logged{}
 		w := o.worker(slog.New(slog.NewTextHandler(log, nil)))

@@ -29,11 +29,11 @@ func (p *process) otherEpoch(channel string, was protocol.Position, want string)
 
 // TestLostData: positions from before Redis lost its data are not taken for new ones.
 func TestLostData(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		p := newProcess(t, rdb, appOf(t, rules))
 		for _, channel := range []string{"one/a", "three/a"} {
 			was := p.publish(channel, "1")
-			rdb.FlushAll(context.Background())
+			redistest.Empty(t, rdb)
 			now := p.publish(channel, "2")
 			p.publish(channel, "3")
 			if now.Offset != 1 || now.Epoch == was.Epoch {
@@ -109,7 +109,7 @@ func TestDemotedAndPromoted(t *testing.T) {
 }
 
 // follow has a Redis replicate another one, and waits until it does.
-func follow(t *testing.T, rdb *redis.Client, addr string) {
+func follow(t *testing.T, rdb redis.UniversalClient, addr string) {
 	t.Helper()
 	host, port, _ := strings.Cut(addr, ":")
 	of := redistest.Client(t, "redis://"+addr)

@@ -46,12 +46,12 @@ func directoryOf(t testing.TB, rules string) *apps.Directory {
 type process struct {
 	t     testing.TB
 	app   *apps.App
-	rdb   *redis.Client
+	rdb   redis.UniversalClient
 	door  *publish.Service
 	store *history.Store
 }
 
-func newProcess(t testing.TB, rdb *redis.Client, app *apps.App) *process {
+func newProcess(t testing.TB, rdb redis.UniversalClient, app *apps.App) *process {
 	return &process{
 		t: t, app: app, rdb: rdb,
 		door:  publish.New(publish.Options{Redis: rdb, Keys: keys, Log: slog.New(slog.DiscardHandler), Now: time.Now}),

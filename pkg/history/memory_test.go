@@ -99,7 +99,7 @@ func measureMemory(b *testing.B, channels int, rules string, each int, name func
 }
 
 // used is the memory that Redis uses.
-func used(b *testing.B, rdb *redis.Client) float64 {
+func used(b *testing.B, rdb redis.UniversalClient) float64 {
 	b.Helper()
 	var n float64
 	for line := range strings.Lines(rdb.Info(context.Background(), "memory").Val()) {

@@ -117,13 +117,13 @@ func TestModel(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	for seed := range uint64(5) {
 		t.Run(fmt.Sprint("redis ", seed), func(t *testing.T) { // where time does not pass
-			rdb.FlushAll(context.Background())
+			redistest.Empty(t, rdb)
 			newPlay(t, rdb, seed).run()
 		})
 	}
 }
 
-func newPlay(t *testing.T, rdb *redis.Client, seed uint64) *play {
+func newPlay(t *testing.T, rdb redis.UniversalClient, seed uint64) *play {
 	return &play{
 		sweeping: newSweeping(t, rdb, ""),
 		model:    &model{now: time.UnixMilli(1_767_222_000_000), places: map[string]*remembered{}},

@@ -92,7 +92,7 @@ func TestRacingRepetitions(t *testing.T) {
 // A repetition is answered though the app has used all its messages, and takes no place of
 // others.
 func TestRepetitionAtTheCap(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		app := appOf(t, rules)
 		app.Plan.MaxMessagesPerPeriod = 2
 		p := newProcess(t, rdb, app)
@@ -126,7 +126,7 @@ func TestRepetitionAtTheCap(t *testing.T) {
 // TestRacingWriters: of 30 writers that each publish what follows the newest message, one
 // wins each version.
 func TestRacingWriters(t *testing.T) {
-	redistest.BothClients(t, func(t *testing.T, client func() *redis.Client) {
+	redistest.EverywhereClients(t, func(t *testing.T, client func() redis.UniversalClient) {
 		app := appOf(t, `{"pattern":"one/*","size":1,"ttlSec":60},{"pattern":"many/*","size":1000,"ttlSec":60}`)
 		var processes []*process
 		for range 3 {

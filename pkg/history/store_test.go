@@ -15,7 +15,7 @@ import (
 const rules = `{"pattern":"one/*","size":1,"ttlSec":60},{"pattern":"three/*","size":3,"ttlSec":60}`
 
 func TestRead(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		p := newProcess(t, rdb, appOf(t, rules))
 		for _, channel := range []string{"one/a", "three/a"} {
 			r := p.last(channel, 10)
@@ -55,7 +55,7 @@ func TestRead(t *testing.T) {
 }
 
 func TestReadPages(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		p := newProcess(t, rdb, appOf(t, `{"pattern":"**","size":40,"ttlSec":60}`))
 		for i := range 50 {
 			p.publish("c", string(rune('0'+i%10)))
@@ -92,7 +92,7 @@ func TestReadSeveral(t *testing.T) {
 }
 
 func TestIfOffset(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		p := newProcess(t, rdb, appOf(t, rules))
 		for _, channel := range []string{"one/a", "three/a"} {
 			put := func(offset uint64, epoch, data string) (protocol.Position, protocol.Code, string) {

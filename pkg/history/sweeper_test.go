@@ -25,7 +25,7 @@ type sweeping struct {
 	evicted  map[history.Eviction]int
 }
 
-func newSweeping(t testing.TB, rdb *redis.Client, rules string) *sweeping {
+func newSweeping(t testing.TB, rdb redis.UniversalClient, rules string) *sweeping {
 	s := &sweeping{process: newProcess(t, rdb, nil), evicted: map[history.Eviction]int{}}
 	s.Sweeper = history.NewSweeper(history.SweeperOptions{
 		Redis: rdb, Keys: keys,
@@ -134,7 +134,7 @@ func TestExpires(t *testing.T) {
 // A message to a channel that has been empty is swept in time, though the position would
 // stay for long.
 func TestExpiresAgain(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSweeping(t, rdb, rules)
 		for _, c := range []string{"one/a", "three/a"} {
 			index := keys.Bucket("app", c).HistoryIndex()
@@ -160,7 +160,7 @@ func TestExpiresAgain(t *testing.T) {
 }
 
 func TestBudget(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSweeping(t, rdb, `{"pattern":"one/*","size":1,"ttlSec":60},{"pattern":"many/*","size":1000,"ttlSec":600}`)
 		data := `"` + strings.Repeat("x", 10_000) + `"`
 		// One channel after the other, so the first of both kinds are the oldest.
@@ -234,7 +234,7 @@ func TestBudgetOfPositions(t *testing.T) {
 
 // Rules that change, and channels that remember no more.
 func TestRulesChange(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSweeping(t, rdb, `{"pattern":"c","size":1,"ttlSec":60}`)
 		at := s.publish("c", "1")
 		s.publish("c", "2")
@@ -436,13 +436,13 @@ func (s *sweeping) looked(channel string) {
 // A process died before it told nodes of a deadline, and the deadline has passed. The next
 // channel of the bucket has nodes look at once, however late its own deadline is.
 func TestOverdueDeadlineIsToldAgain(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSweeping(t, rdb, `{"pattern":"**","size":1,"ttlSec":600}`)
 		for _, begin := range []func(channel string){
 			func(c string) { s.publish(c, "1") },
 			func(c string) { s.read(history.Read{Channel: c}) },
 		} {
-			rdb.FlushAll(context.Background())
+			redistest.Empty(t, rdb)
 			s.publish("c", "1")
 			rdb.Del(context.Background(), keys.DueIndex())
 			passed := float64(time.Now().Add(-61 * time.Second).UnixMilli())
@@ -456,7 +456,7 @@ func TestOverdueDeadlineIsToldAgain(t *testing.T) {
 // A position that comes first of its bucket to expire, in weeks, and passes the budget has
 // nodes look at once.
 func TestReadOverTheBudget(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		s := newSweeping(t, rdb, `{"pattern":"c","size":1,"ttlSec":864000},{"pattern":"**","size":1,"ttlSec":60}`)
 		s.read(history.Read{Channel: "c"})
 		rdb.Set(context.Background(), keys.Bucket("app", "c").HistoryBytes(), 1<<20, 0)

@@ -86,7 +86,7 @@ func (t *trimming) list(ctx context.Context) error {
 	}
 	for some := range slices.Chunk(with, bucketsAtOnce) {
 		p := t.opt.Redis.Pipeline()
-		clock := p.Time(ctx)
+		clock := redisconn.Clock(ctx, t.opt.Redis, p, some[0].HistoryIndex())
 		all := make([]*redis.ZSliceCmd, len(some))
 		for i, b := range some {
 			all[i] = p.ZRangeWithScores(ctx, b.HistoryIndex(), 0, -1)

@@ -27,7 +27,7 @@ const lease = 5 * time.Second
 
 // hold has Redis know of a node that holds connections of the app, and was heard of
 // so long ago.
-func hold(t *testing.T, rdb *redis.Client, app, node string, silent time.Duration) {
+func hold(t *testing.T, rdb redis.UniversalClient, app, node string, silent time.Duration) {
 	t.Helper()
 	// An old epoch: nobody has to state anything again.
 	rdb.SetNX(t.Context(), keys.Epoch(), "epoch:1", 0)
@@ -43,7 +43,7 @@ func hold(t *testing.T, rdb *redis.Client, app, node string, silent time.Duratio
 
 // serve runs a node's inbox. What it is told to close it hands to closed, and says
 // that there were n connections.
-func serve(t *testing.T, rdb *redis.Client, node string, n int) (closed chan string) {
+func serve(t *testing.T, rdb redis.UniversalClient, node string, n int) (closed chan string) {
 	t.Helper()
 	closed = make(chan string, 1000)
 	in := NewInbox(InboxOptions{Redis: rdb, Keys: keys, Node: node, Log: slog.New(slog.DiscardHandler), Close: func(app, peer string) int {

@@ -17,7 +17,7 @@ import (
 )
 
 func TestAllNodesOfTheAppAnswer(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		closed := map[string]chan string{}
 		for node, n := range map[string]int{"one": 2, "two": 3, "three": 0, "others": 7} {
 			closed[node] = serve(t, rdb, node, n)
@@ -63,7 +63,7 @@ func TestAllNodesOfTheAppAnswer(t *testing.T) {
 // A node that holds connections of the app, lives, and is out of reach: what is
 // answered does not claim that all is closed, and the order waits for it.
 func TestAnOrderWaitsForANodeOutOfReach(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		serve(t, rdb, "one", 1)
 		hold(t, rdb, "app", "one", 0)
 		hold(t, rdb, "app", "away", 0)
@@ -81,7 +81,7 @@ func TestAnOrderWaitsForANodeOutOfReach(t *testing.T) {
 // Redis cannot tell a dead node from one that it does not hear of. When its lease has run
 // out it counts as dead; if it lives, it closes all the same.
 func TestSilentNodes(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		serve(t, rdb, "one", 1)
 		hold(t, rdb, "app", "one", 0)
 		hold(t, rdb, "app", "lately", lease+time.Second)
@@ -108,7 +108,7 @@ func TestSilentNodes(t *testing.T) {
 
 // Redis stood still for longer than a lease: nodes that live answer, and are waited for.
 func TestNodesThatRedisCouldNotHear(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		for node, n := range map[string]int{"one": 2, "two": 3} {
 			serve(t, rdb, node, n)
 			hold(t, rdb, "app", node, lease+10*time.Second)

@@ -12,7 +12,7 @@ import (
 
 // Nodes tell of a peer's connections, and close none.
 func TestShow(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		closed := serve(t, rdb, "one", 1)
 		serve(t, rdb, "two", 1)
 		s := NewSender(rdb, keys)

@@ -106,7 +106,7 @@ func TestClockStepped(t *testing.T) {
 
 // A connection that exchanges its token asks as one that connects, and takes no place.
 func TestHeldConnectionsAskAboutTokens(t *testing.T) {
-	redistest.BothClients(t, func(t *testing.T, client func() *redis.Client) {
+	redistest.EverywhereClients(t, func(t *testing.T, client func() redis.UniversalClient) {
 		rdb := client()
 		l := startLedger(t, rdb, "node")
 		app := appWith(1)

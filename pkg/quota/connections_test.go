@@ -24,11 +24,11 @@ import (
 type ledger struct {
 	*Connections
 	t     *testing.T
-	redis *redis.Client
+	redis redis.UniversalClient
 	stop  func()
 }
 
-func startLedger(t *testing.T, rdb *redis.Client, node string) *ledger {
+func startLedger(t *testing.T, rdb redis.UniversalClient, node string) *ledger {
 	c := NewConnections(rdb, keys, node)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
@@ -94,7 +94,7 @@ func (l *ledger) release(app *apps.App, n int) {
 }
 
 // counted is what Redis says an app has on all nodes.
-func counted(t *testing.T, rdb *redis.Client, app *apps.App) int {
+func counted(t *testing.T, rdb redis.UniversalClient, app *apps.App) int {
 	t.Helper()
 	all, err := rdb.HGetAll(context.Background(), "fw:{"+app.ID+"}:connections").Result()
 	if err != nil {
@@ -119,7 +119,7 @@ func appWith(connections int64) *apps.App {
 }
 
 func TestConnectionCapIsExact(t *testing.T) {
-	redistest.BothClients(t, func(t *testing.T, client func() *redis.Client) {
+	redistest.EverywhereClients(t, func(t *testing.T, client func() redis.UniversalClient) {
 		const limit, each = 137, 300
 		app, look := appWith(limit), client()
 		ledgers := []*ledger{startLedger(t, client(), "one"), startLedger(t, client(), "other")}
@@ -159,7 +159,7 @@ func TestConnectionCapIsExact(t *testing.T) {
 
 // TestConnectionsNeverOverTheCap: connects and ends without a pause, on two nodes.
 func TestConnectionsNeverOverTheCap(t *testing.T) {
-	redistest.BothClients(t, func(t *testing.T, client func() *redis.Client) {
+	redistest.EverywhereClients(t, func(t *testing.T, client func() redis.UniversalClient) {
 		const limit = 10
 		app, look := appWith(limit), client()
 		ledgers := []*ledger{startLedger(t, client(), "one"), startLedger(t, client(), "other")}
@@ -324,7 +324,7 @@ func TestLeaseIsRenewed(t *testing.T) {
 			stated.Store(held + wanted)
 			return wanted
 		}))
-		l := startLedger(t, rdb.(*redis.Client), "node")
+		l := startLedger(t, rdb.(redis.UniversalClient), "node")
 		l.take(appWith(9), 3)
 		<-time.After(time.Hour)
 		synctest.Wait()

@@ -14,13 +14,11 @@ import (
 // by the cap, which holds.
 func TestCapHoldsWhenRedisLosesItsData(t *testing.T) {
 	const limit = 40
-	for name, lose := range map[string]func(t *testing.T, s *redistest.Server, rdb *redis.Client){
-		"emptied": func(t *testing.T, _ *redistest.Server, rdb *redis.Client) {
-			if err := rdb.FlushAll(context.Background()).Err(); err != nil {
-				t.Fatal(err)
-			}
+	for name, lose := range map[string]func(t *testing.T, s *redistest.Server, rdb redis.UniversalClient){
+		"emptied": func(t *testing.T, _ *redistest.Server, rdb redis.UniversalClient) {
+			redistest.Empty(t, rdb)
 		},
-		"restarted empty": func(_ *testing.T, s *redistest.Server, _ *redis.Client) { s.Restart() },
+		"restarted empty": func(_ *testing.T, s *redistest.Server, _ redis.UniversalClient) { s.Restart() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
 
@@ -29,7 +30,7 @@ type Holder struct {
 func Holders(ctx context.Context, rdb redis.UniversalClient, keys rediskeys.Namespace, app string) ([]Holder, error) {
 	for first := true; ; first = false {
 		p := rdb.Pipeline()
-		clock := p.Time(ctx)
+		clock := redisconn.Clock(ctx, rdb, p, keys.ConnectionLeases(app))
 		leases := p.ZRangeWithScores(ctx, keys.ConnectionLeases(app), 0, -1)
 		epoch := p.Get(ctx, keys.Epoch())
 		if _, err := p.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {

@@ -12,7 +12,7 @@ import (
 )
 
 func TestStoppedNodeGivesBack(t *testing.T) {
-	redistest.BothClients(t, func(t *testing.T, client func() *redis.Client) {
+	redistest.EverywhereClients(t, func(t *testing.T, client func() redis.UniversalClient) {
 		app := appWith(5)
 		one, other := startLedger(t, client(), "one"), startLedger(t, client(), "other")
 		if got := one.take(app, 5); got != 5 {

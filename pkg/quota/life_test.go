@@ -12,7 +12,7 @@ import (
 )
 
 // tokenLife is how long the tokens of app live, by what Redis knows.
-func tokenLife(t *testing.T, rdb *redis.Client, app *apps.App) time.Duration {
+func tokenLife(t *testing.T, rdb redis.UniversalClient, app *apps.App) time.Duration {
 	t.Helper()
 	seconds, err := rdb.Get(t.Context(), keys.TokenLife(app.ID)).Int64()
 	if err != nil && !errors.Is(err, redis.Nil) {
@@ -24,7 +24,7 @@ func tokenLife(t *testing.T, rdb *redis.Client, app *apps.App) time.Duration {
 // Redis knows how long the longest token lives that was seen, of which revocations are
 // kept as long as they are needed.
 func TestTokenLife(t *testing.T) {
-	redistest.BothClients(t, func(t *testing.T, client func() *redis.Client) {
+	redistest.EverywhereClients(t, func(t *testing.T, client func() redis.UniversalClient) {
 		rdb := client()
 		l, other := startLedger(t, rdb, "node"), startLedger(t, client(), "other")
 		app := appWith(100)
@@ -66,7 +66,7 @@ func TestTokenLife(t *testing.T) {
 
 // A token that does not tell when it was issued may be of any age.
 func TestTokenLifeWithoutIssue(t *testing.T) {
-	redistest.BothClients(t, func(t *testing.T, client func() *redis.Client) {
+	redistest.EverywhereClients(t, func(t *testing.T, client func() redis.UniversalClient) {
 		rdb := client()
 		l := startLedger(t, rdb, "node")
 		app := appWith(100)
@@ -91,7 +91,7 @@ func TestTokenLifeWithoutIssue(t *testing.T) {
 // A token that lives longer than those that were known when its peer was revoked keeps
 // the revocation, refused or not.
 func TestRevocationsOutliveTheTokensThatAreSeen(t *testing.T) {
-	redistest.BothClients(t, func(t *testing.T, client func() *redis.Client) {
+	redistest.EverywhereClients(t, func(t *testing.T, client func() redis.UniversalClient) {
 		rdb := client()
 		l := startLedger(t, rdb, "node")
 		app := appWith(100)
@@ -129,7 +129,7 @@ func TestRevocationsOutliveTheTokensThatAreSeen(t *testing.T) {
 
 // Redis lost its data: nodes say again what they know of tokens that live on.
 func TestTokenLifeAfterALoss(t *testing.T) {
-	redistest.BothClients(t, func(t *testing.T, client func() *redis.Client) {
+	redistest.EverywhereClients(t, func(t *testing.T, client func() redis.UniversalClient) {
 		rdb := client()
 		l := startLedger(t, rdb, "node")
 		app := appWith(100)
@@ -137,9 +137,7 @@ func TestTokenLifeAfterALoss(t *testing.T) {
 		if err := l.apply(Applicant{App: app, Peer: "p", IssuedAt: now, ExpiresAt: now.Add(time.Hour)}); err != nil {
 			t.Fatal(err)
 		}
-		if err := rdb.FlushAll(t.Context()).Err(); err != nil {
-			t.Fatal(err)
-		}
+		redistest.Empty(t, rdb)
 		redistest.Eventually(t, patience, "Redis knows it again", func() bool { return tokenLife(t, rdb, app) == time.Hour })
 	})
 }
@@ -147,7 +145,7 @@ func TestTokenLifeAfterALoss(t *testing.T) {
 // The connections that a node holds expire from its first connect on, and a node that
 // always has connects keeps them.
 func TestHeldConnectionsAreRenewedAmongConnects(t *testing.T) {
-	redistest.BothClients(t, func(t *testing.T, client func() *redis.Client) {
+	redistest.EverywhereClients(t, func(t *testing.T, client func() redis.UniversalClient) {
 		rdb := client()
 		l := startLedger(t, rdb, "node")
 		app := appWith(1_000_000)

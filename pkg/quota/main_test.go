@@ -54,7 +54,7 @@ type wire struct {
 	lost      error         // takes the place of Redis's answer
 }
 
-func onWire(rdb *redis.Client) *wire {
+func onWire(rdb redis.UniversalClient) *wire {
 	w := &wire{held: make(chan struct{}, 1000)}
 	rdb.AddHook(w)
 	return w

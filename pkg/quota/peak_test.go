@@ -13,7 +13,7 @@ import (
 )
 
 // peakOf is the peak that Redis has of the running period.
-func peakOf(t *testing.T, rdb *redis.Client, app *apps.App) int {
+func peakOf(t *testing.T, rdb redis.UniversalClient, app *apps.App) int {
 	t.Helper()
 	key, _ := Peak(keys, app.ID, time.Now())
 	n, err := rdb.Get(context.Background(), key).Int()

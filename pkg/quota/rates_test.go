@@ -264,7 +264,7 @@ func TestConnectsOnRedis(t *testing.T) {
 // TestConnectsAreCountedTogether: those that wait at the same time are counted by
 // one script an app, each address by itself.
 func TestConnectsAreCountedTogether(t *testing.T) {
-	redistest.BothClients(t, func(t *testing.T, client func() *redis.Client) {
+	redistest.EverywhereClients(t, func(t *testing.T, client func() redis.UniversalClient) {
 		rdb := client()
 		w, l := onWire(rdb), NewRateLimiter(rdb, keys)
 		ctx := context.Background()
@@ -341,7 +341,7 @@ func TestConnectsOfTwoLimits(t *testing.T) {
 // TestChecksShareARoundTrip: what waits at the same time goes out together, and
 // what asks for the same bucket in one script.
 func TestChecksShareARoundTrip(t *testing.T) {
-	redistest.BothClients(t, func(t *testing.T, client func() *redis.Client) {
+	redistest.EverywhereClients(t, func(t *testing.T, client func() redis.UniversalClient) {
 		rdb := client()
 		w, l := onWire(rdb), NewRateLimiter(rdb, keys)
 		ctx, key := context.Background(), keyWith("k", 1, 1000)

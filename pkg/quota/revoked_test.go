@@ -16,7 +16,7 @@ import (
 )
 
 // revoke refuses the tokens that a peer was issued until the second at.
-func revoke(t *testing.T, rdb *redis.Client, app, peer string, at int64) {
+func revoke(t *testing.T, rdb redis.UniversalClient, app, peer string, at int64) {
 	t.Helper()
 	if err := revocation.NewList(rdb, keys).Revoke(context.Background(), &apps.App{ID: app}, peer, time.Unix(at, 700_000_000)); err != nil {
 		t.Fatal(err)
@@ -24,7 +24,7 @@ func revoke(t *testing.T, rdb *redis.Client, app, peer string, at int64) {
 }
 
 func TestRevokedTokens(t *testing.T) {
-	redistest.BothClients(t, func(t *testing.T, client func() *redis.Client) {
+	redistest.EverywhereClients(t, func(t *testing.T, client func() redis.UniversalClient) {
 		rdb := client()
 		l := startLedger(t, rdb, "node")
 		const at = 1_767_225_600
@@ -62,7 +62,7 @@ func TestRevokedTokens(t *testing.T) {
 // HOSTILE: the clock of who signed the token was fast, so that it seems to be from after
 // the revocation. It stays refused when its iat has come; a new token is good at once.
 func TestRevokedTokensFromTheFuture(t *testing.T) {
-	redistest.BothClients(t, func(t *testing.T, client func() *redis.Client) {
+	redistest.EverywhereClients(t, func(t *testing.T, client func() redis.UniversalClient) {
 		rdb := client()
 		l := startLedger(t, rdb, "node")
 		app := appWith(100)
@@ -128,7 +128,7 @@ func TestRevokedTokensFromTheFuture(t *testing.T) {
 // HOSTILE: whoever holds a revoked token connects without a pause, to an app that
 // has few places left. That must not keep others out.
 func TestRevokedTokensTakeNoPlace(t *testing.T) {
-	redistest.BothClients(t, func(t *testing.T, client func() *redis.Client) {
+	redistest.EverywhereClients(t, func(t *testing.T, client func() redis.UniversalClient) {
 		rdb := client()
 		w := onWire(rdb)
 		l := startLedger(t, rdb, "node")
@@ -174,7 +174,7 @@ func TestRevokedTokensTakeNoPlace(t *testing.T) {
 // TestAFleetAsksInParts: one run of the script is for as many as Redis, and its
 // Lua, can take at once.
 func TestAFleetAsksInParts(t *testing.T) {
-	redistest.BothClients(t, func(t *testing.T, client func() *redis.Client) {
+	redistest.EverywhereClients(t, func(t *testing.T, client func() redis.UniversalClient) {
 		rdb := client()
 		w := onWire(rdb)
 		l := startLedger(t, rdb, "node")

@@ -155,6 +155,9 @@ func (r *redirects) follow(ctx context.Context, cmds []redis.Cmder, again func(c
 		}
 		byNode := map[string][]refusal{}
 		for _, f := range refused {
+			if waits { // all of a slot go the same way, so that they stay in order
+				f.node = ""
+			}
 			byNode[f.node] = append(byNode[f.node], f)
 		}
 		var all sync.WaitGroup

@@ -2,6 +2,8 @@ package redisconn
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -14,6 +16,9 @@ type Call struct {
 	Script *Script
 	Keys   []string
 	Args   []any
+	// Before: those of other slots may run only when this one has. On one server the order
+	// of the calls is enough.
+	Before bool
 	// Reply holds the result after Exec.
 	Reply *redis.Cmd
 }
@@ -37,6 +42,38 @@ func ExecInOrder(ctx context.Context, rdb redis.UniversalClient, calls []*Call) 
 }
 
 func exec(ctx context.Context, rdb redis.UniversalClient, calls []*Call, inOrder bool) error {
+	if IsCluster(rdb) && slices.ContainsFunc(calls, isBefore) {
+		before, after := split(calls)
+		if err := trip(ctx, rdb, before, inOrder); err != nil {
+			for _, c := range after {
+				c.Reply = redis.NewCmd(ctx)
+				c.Reply.SetErr(fmt.Errorf("%w: %w", errNotSent, err))
+			}
+			return err
+		}
+		calls = after
+	}
+	return trip(ctx, rdb, calls, inOrder)
+}
+
+func isBefore(c *Call) bool { return c.Before }
+
+func split(calls []*Call) (before, after []*Call) {
+	for _, c := range calls {
+		if c.Before {
+			before = append(before, c)
+		} else {
+			after = append(after, c)
+		}
+	}
+	return before, after
+}
+
+// trip runs the calls in one round trip, and in another those that Redis does not know.
+func trip(ctx context.Context, rdb redis.UniversalClient, calls []*Call, inOrder bool) error {
+	if len(calls) == 0 {
+		return nil
+	}
 	err := pipeline(ctx, rdb, calls, func(p redis.Pipeliner, c *Call) *redis.Cmd {
 		return c.Script.For(rdb).EvalSha(ctx, p, c.keys(rdb), c.Args...)
 	})
@@ -113,6 +150,16 @@ func (s *Script) For(rdb redis.UniversalClient) *redis.Script {
 		return s.cluster
 	}
 	return s.server
+}
+
+// Clock reads the clock of the Redis that has a key, within a pipeline.
+func Clock(ctx context.Context, rdb redis.UniversalClient, p redis.Pipeliner, key string) *redis.TimeCmd {
+	if !IsCluster(rdb) {
+		return p.Time(ctx)
+	}
+	cmd := redis.NewTimeCmd(ctx, "eval", "return redis.call('TIME')", 1, key)
+	_ = p.Process(ctx, cmd) // the error is the pipeline's
+	return cmd
 }
 
 // Publish publishes a message to a topic that has a slot.

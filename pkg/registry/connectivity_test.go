@@ -31,7 +31,7 @@ type event struct {
 }
 
 // watch hears what is published on the connectivity of all peers of the app.
-func watch(t *testing.T, rdb *redis.Client) <-chan *redis.Message {
+func watch(t *testing.T, rdb redis.UniversalClient) <-chan *redis.Message {
 	t.Helper()
 	sub := rdb.PSubscribe(t.Context(), keys.Glob(envelope.KindMessages, "app", channel.ConnectivityPrefix+"*"))
 	t.Cleanup(func() { _ = sub.Close() })

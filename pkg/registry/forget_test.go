@@ -35,7 +35,7 @@ func (n *node) seen(peer string, ago time.Duration) {
 }
 
 // all are the ids of the peers that an app has in Redis.
-func all(t *testing.T, rdb *redis.Client) (ids []string) {
+func all(t *testing.T, rdb redis.UniversalClient) (ids []string) {
 	t.Helper()
 	for b := range keys.Buckets("app") {
 		peers, index := rdb.HKeys(t.Context(), b.Peers()).Val(), rdb.ZRange(t.Context(), b.PeerIndex(), 0, -1).Val()
@@ -57,7 +57,7 @@ func all(t *testing.T, rdb *redis.Client) (ids []string) {
 // Peers are forgotten when they were not seen for long, and not sooner. Until they are
 // cleared away, nobody sees them either.
 func TestForgotten(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		n := start(t, rdb, "aa", directory(t, `"rememberPeersSec":3600,`))
 		n.gone(append(namesOf(200), "anon_x")...)
 		n.connect("online", "")
@@ -95,7 +95,7 @@ func TestForgotten(t *testing.T) {
 
 // An app that remembers no peers has those that are online.
 func TestNotRemembered(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		n := start(t, rdb, "aa", directory(t, `"rememberPeersSec":0,`))
 		n.gone("p")
 		n.connect("q", "")
@@ -108,7 +108,7 @@ func TestNotRemembered(t *testing.T) {
 
 // Over the app's bound the longest unseen are forgotten, and none that is online.
 func TestTooMany(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		n := start(t, rdb, "aa", directory(t, `"maxRememberedPeers":100,`))
 		n.gone(namesOf(90)...)
 		for i := range 90 {

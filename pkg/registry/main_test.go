@@ -58,7 +58,7 @@ type node struct {
 }
 
 // start starts a node with an identity of its own.
-func start(t *testing.T, rdb *redis.Client, identity string, d *apps.Directory) *node {
+func start(t *testing.T, rdb redis.UniversalClient, identity string, d *apps.Directory) *node {
 	t.Helper()
 	app, _ := d.App("app")
 	n := &node{t: t, app: app, conns: map[uint64]Came{}, due: map[string]int{}}
@@ -129,7 +129,7 @@ func (n *node) settled() {
 }
 
 // see is what the registry has of a peer.
-func see(t *testing.T, rdb *redis.Client, app *apps.App, peer string) (Peer, bool) {
+func see(t *testing.T, rdb redis.UniversalClient, app *apps.App, peer string) (Peer, bool) {
 	t.Helper()
 	p, ok, err := NewReader(rdb, keys).Get(t.Context(), app, peer)
 	if err != nil {

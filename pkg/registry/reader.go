@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/pkg/apps"
+	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
 
@@ -104,7 +105,7 @@ func NewReader(rdb redis.UniversalClient, keys rediskeys.Namespace) *Reader {
 func (r *Reader) Get(ctx context.Context, app *apps.App, peer string) (found Peer, ok bool, err error) {
 	bucket := r.keys.Bucket(app.ID, peer)
 	p := r.rdb.Pipeline()
-	clock, value, leases := p.Time(ctx), p.HGet(ctx, bucket.Peers(), peer), p.ZRangeWithScores(ctx, r.keys.Leases(), 0, -1)
+	clock, value, leases := redisconn.Clock(ctx, r.rdb, p, bucket.Peers()), p.HGet(ctx, bucket.Peers(), peer), p.ZRangeWithScores(ctx, r.keys.Leases(), 0, -1)
 	if _, err := p.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return Peer{}, false, err
 	}
@@ -126,7 +127,7 @@ func (r *Reader) Get(ctx context.Context, app *apps.App, peer string) (found Pee
 // its limit, or none, and not be the last.
 func (r *Reader) List(ctx context.Context, app *apps.App, q Query) (Page, error) {
 	p := r.rdb.Pipeline()
-	clock, leases := p.Time(ctx), p.ZRangeWithScores(ctx, r.keys.Leases(), 0, -1)
+	clock, leases := redisconn.Clock(ctx, r.rdb, p, r.keys.Leases()), p.ZRangeWithScores(ctx, r.keys.Leases(), 0, -1)
 	if _, err := p.Exec(ctx); err != nil {
 		return Page{}, err
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 // pages lists everything, page by page.
-func pages(t *testing.T, rdb *redis.Client, app *apps.App, q Query) (ids []string) {
+func pages(t *testing.T, rdb redis.UniversalClient, app *apps.App, q Query) (ids []string) {
 	t.Helper()
 	r := NewReader(rdb, keys)
 	for range 2000 {
@@ -43,7 +43,7 @@ func pages(t *testing.T, rdb *redis.Client, app *apps.App, q Query) (ids []strin
 
 // Pages have every peer once, in order, by every limit and filter.
 func TestList(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		n := start(t, rdb, "aa", directory(t, `"rememberPeersSec":3600,`))
 		var want, online, old, fresh []string
 		p := rdb.Pipeline()
@@ -133,7 +133,7 @@ func TestLargePages(t *testing.T) {
 
 // A peer that is online was seen when its node was heard of.
 func TestLastSeen(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		n := start(t, rdb, "aa", directory(t, ""))
 		n.connect("p", "")
 		n.settled()

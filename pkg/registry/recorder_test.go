@@ -14,7 +14,7 @@ import (
 
 // A peer comes, goes, is back within its grace, and goes for good.
 func TestAPeerComesAndGoes(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		n := start(t, rdb, "aa", directory(t, ""))
 		if _, ok := see(t, rdb, n.app, "p"); ok {
 			t.Error("a peer that was never there is known")
@@ -55,7 +55,7 @@ func TestAPeerComesAndGoes(t *testing.T) {
 // After a restart or a failover Redis may know some scripts and not others. An end stays behind
 // its connection.
 func TestOrderWhereRedisKnowsSomeScripts(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		n := start(t, rdb, "", directory(t, "")) // without an identity nothing is sent
 		n.connect("p", "")(1006, Lost)
 		check(t, rdb.ScriptFlush(t.Context()).Err())
@@ -70,7 +70,7 @@ func TestOrderWhereRedisKnowsSomeScripts(t *testing.T) {
 
 // A peer with several connections, also on two nodes, is offline after the last.
 func TestSeveralConnections(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		d := directory(t, "")
 		one, two := start(t, rdb, "aa", d), start(t, rdb, "bb", d)
 		a := one.connect("p", "")
@@ -96,7 +96,7 @@ func TestSeveralConnections(t *testing.T) {
 
 // A change whose answer was lost is told again, and counts once.
 func TestToldTwice(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		n := start(t, rdb, "aa", directory(t, ""))
 		end := n.connect("p", "")
 		for _, c := range n.connections() {
@@ -119,7 +119,7 @@ func TestToldTwice(t *testing.T) {
 
 // A node takes another identity: its peers were never gone, and keep their epochs.
 func TestAnotherIdentity(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		n := start(t, rdb, "aa", directory(t, ""))
 		var ends []func(int, Reason)
 		for i := range 50 {
@@ -163,7 +163,7 @@ func namesOf(n int) (all []string) {
 
 // A node dies: another ends its connections. Peers that have others stay.
 func TestADeadNode(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		d := directory(t, "")
 		dead, lives := start(t, rdb, "dead", d), start(t, rdb, "de", d)
 		for i := range 300 {
@@ -199,14 +199,14 @@ func TestADeadNode(t *testing.T) {
 // Redis loses everything: a node states its connections again, under the epochs that
 // they had.
 func TestRedisLosesTheRegistry(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		n := start(t, rdb, "aa", directory(t, ""))
 		for range 4 {
 			n.connect("p", "")(1006, Lost)
 		}
 		n.connect("p", "")
 		n.settled()
-		rdb.FlushAll(t.Context())
+		redistest.Empty(t, rdb)
 		n.Identified("bb")
 		n.settled()
 		if p, ok := see(t, rdb, n.app, "p"); !ok || !p.Online || p.Epoch != 5 {
@@ -241,7 +241,7 @@ func TestToldLater(t *testing.T) {
 
 // How long a peer has to be back.
 func TestGrace(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		n := start(t, rdb, "aa", directory(t, `"graceMs":60000,`))
 		n.connect("drained", "")(1001, GoingAway)
 		n.connect("lost", "")(1006, Lost)

@@ -47,7 +47,7 @@ func (p *modelPeer) ends(clean bool, which func(*modelConnection) bool) {
 // willModel does the same at random to the model and to Redis, and compares.
 type willModel struct {
 	t     *testing.T
-	rdb   *redis.Client
+	rdb   redis.UniversalClient
 	rand  *rand.Rand
 	nodes []*node
 	peers map[string]*modelPeer
@@ -199,9 +199,9 @@ func (n *node) setOn(c Came, w *Will) {
 // Connects, wills, ends, deadlines, deaths of nodes and new identities, in any order, do
 // what the model does.
 func TestWillsAgainstAModel(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		for seed := range uint64(4) {
-			rdb.FlushAll(t.Context())
+			redistest.Empty(t, rdb)
 			d := directory(t, "")
 			m := &willModel{t: t, rdb: rdb, rand: rand.New(rand.NewPCG(13, seed)), peers: map[string]*modelPeer{}}
 			m.nodes = []*node{start(t, rdb, "i"+m.name(), d), start(t, rdb, "i"+m.name(), d)}

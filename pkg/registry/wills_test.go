@@ -124,7 +124,7 @@ func (n *node) wantNoWills(peer string) {
 
 // Every end but a clean close leaves the will.
 func TestWillByEnd(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		n := start(t, rdb, "aa", directory(t, ""))
 		type end struct {
 			code   int
@@ -160,7 +160,7 @@ func TestWillByEnd(t *testing.T) {
 
 // A peer that is back in time was never gone, or is not gone any more.
 func TestWillOfAPeerThatIsBack(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		n := start(t, rdb, "aa", directory(t, ""))
 		lost := func() {
 			end := n.connect("p", "")
@@ -251,7 +251,7 @@ func check(t testing.TB, err error) {
 // The will of the connection that ended last counts, and of those that a dead node had the
 // last that has one.
 func TestWillOfSeveralConnections(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		d := directory(t, "")
 		one, two := start(t, rdb, "aa", d), start(t, rdb, "bb", d)
 		a := one.connect("p", "")
@@ -288,7 +288,7 @@ func TestWillOfSeveralConnections(t *testing.T) {
 
 // A will is checked again when it is due.
 func TestWillIsCheckedWhenDue(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		d := directory(t, "")
 		n := start(t, rdb, "aa", d)
 		issued := time.Unix(1_700_000_000, 0)
@@ -338,7 +338,7 @@ func TestWillIsCheckedWhenDue(t *testing.T) {
 // A refusal ends a will; while Redis does not take the message it stays; what Redis may
 // have taken is not published again.
 func TestWillThatIsNotPublished(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		n := start(t, rdb, "aa", directory(t, ""))
 		lose := func() {
 			end := n.connect("p", "")
@@ -386,7 +386,7 @@ func TestWillThatIsNotPublished(t *testing.T) {
 
 // A node that dies with a will in hand has published it, or not: no other does.
 func TestWillOfANodeThatDiesWithIt(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		d := directory(t, "")
 		dies, lives := start(t, rdb, "aa", d), start(t, rdb, "bb", d)
 		end := dies.connect("p", "")
@@ -477,7 +477,7 @@ func TestWillsThatWaitAreBounded(t *testing.T) {
 // A node takes another identity, or Redis loses everything: wills are stated again with
 // their connections.
 func TestWillsAreStatedAgain(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		n := start(t, rdb, "aa", directory(t, ""))
 		end := n.connect("p", "")
 		n.set(will("1", 0))
@@ -491,7 +491,7 @@ func TestWillsAreStatedAgain(t *testing.T) {
 		}
 		n.passWills("p", "q")
 		n.wantWills("they are there")
-		rdb.FlushAll(t.Context())
+		redistest.Empty(t, rdb)
 		n.Identified("cc")
 		n.settled()
 		end(1006, Lost)
@@ -508,7 +508,7 @@ func TestWillsAreStatedAgain(t *testing.T) {
 // its peers were not gone, and the will of a connection that then ends in order is not
 // published.
 func TestWillOfANodeThatPaused(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		d := directory(t, "")
 		paused, other := start(t, rdb, "aa", d), start(t, rdb, "bb", d)
 		stays := paused.connect("p", "")
@@ -533,7 +533,7 @@ func TestWillOfANodeThatPaused(t *testing.T) {
 // A record stays until its will is due, also of a peer that is not to be remembered. A
 // peer that is too many takes its will along.
 func TestWillsOfForgottenPeers(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		n := start(t, rdb, "aa", directory(t, `"rememberPeersSec":0,`))
 		for _, peer := range []string{"p", "anon_1"} {
 			end := n.connect(peer, "")

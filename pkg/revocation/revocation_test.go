@@ -24,7 +24,7 @@ var app = &apps.App{ID: "app"}
 var keys rediskeys.Namespace
 
 func TestList(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		ctx := context.Background()
 		l := NewList(rdb, keys)
 		at := time.Unix(1_767_225_600, 700_000_000)
@@ -90,7 +90,7 @@ func TestRevocationsEnd(t *testing.T) {
 		{"endless ones were seen", 0, 80_000 * day, 80_000 * day},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+			redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 				ctx := t.Context()
 				l := NewList(rdb, keys)
 				app := &apps.App{ID: "app", Limits: apps.Limits{MaxTokenLifeSec: tt.limit}}
@@ -136,7 +136,7 @@ func TestRevocationsEnd(t *testing.T) {
 // HOSTILE: a key that revokes ever new peers does not fill Redis. Those that are
 // revoked can be revoked again, and stay.
 func TestRevocationsAreBounded(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		ctx := context.Background()
 		l := NewList(rdb, keys)
 		l.maxPeers = 3

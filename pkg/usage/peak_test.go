@@ -24,7 +24,7 @@ func acquire(t *testing.T, node *quota.Connections, app *apps.App) {
 }
 
 func TestPeak(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		app := demo(true, true)
 		now := thisPeriod()
 		ctx, cancel := context.WithCancel(context.Background())

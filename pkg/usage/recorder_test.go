@@ -18,7 +18,7 @@ import (
 )
 
 func TestFiguresByChannelAndPeer(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		r, log := newRecorder(t, rdb)
 		publish(r, "app_a", "devices/cam-1/events", "cam-1", 3, 100)
 		publish(r, "app_a", "devices/cam-2/events", "cam-2", 1, 5)
@@ -57,9 +57,7 @@ func TestFiguresByChannelAndPeer(t *testing.T) {
 func TestSumsAgreeWhateverGetsLost(t *testing.T) {
 	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
 		for seed := range uint64(4) {
-			if err := rdb.FlushAll(context.Background()).Err(); err != nil {
-				t.Fatal(err)
-			}
+			redistest.Empty(t, rdb)
 			sumsAgree(t, rdb, seed)
 		}
 	})
@@ -161,7 +159,7 @@ func TestMessagesGoToThePeriodTheyCameIn(t *testing.T) {
 }
 
 func TestEveryKeyExpires(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		ctx := context.Background()
 		now := thisPeriod()
 		r := NewRecorder(RecorderOptions{Redis: rdb, Now: func() time.Time { return now }})
@@ -240,7 +238,7 @@ func TestRedisThatWasRestarted(t *testing.T) {
 // What Redis refuses of one app, because something else is at its key, holds up
 // no other app, and is not lost.
 func TestRefusedBatchHoldsUpItsAppAlone(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		ctx := context.Background()
 		r, _ := newRecorder(t, rdb)
 		start, _ := quota.Period(thisPeriod())
@@ -275,7 +273,7 @@ func TestRefusedBatchHoldsUpItsAppAlone(t *testing.T) {
 
 // More apps and names than one round trip carries.
 func TestManyAppsInOneFlush(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		r, _ := newRecorder(t, rdb)
 		for i := range 3 * maxRoundBatches {
 			publish(r, fmt.Sprintf("app_%d", i), "c", "p", 1, i)

@@ -11,6 +11,7 @@ import (
 
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/quota"
+	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
 
@@ -66,7 +67,7 @@ func (r *Reader) Report(ctx context.Context, app *apps.App) (Report, error) {
 	start, end := quota.Period(now)
 
 	p := r.rdb.Pipeline()
-	clock := p.Time(ctx) // leases run by Redis's clock
+	clock := redisconn.Clock(ctx, r.rdb, p, r.keys.ConnectionLeases(app.ID)) // leases run by Redis's clock
 	leases := p.ZRangeWithScores(ctx, r.keys.ConnectionLeases(app.ID), 0, -1)
 	shares := p.HGetAll(ctx, r.keys.Connections(app.ID))
 	messages := p.Get(ctx, quota.Messages(r.keys, app, now).Key)

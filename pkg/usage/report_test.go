@@ -21,14 +21,14 @@ func demo(allowed, enabled bool) *apps.App {
 }
 
 // set puts a value where package quota counts.
-func set(t *testing.T, rdb *redis.Client, key string, value any) {
+func set(t *testing.T, rdb redis.UniversalClient, key string, value any) {
 	t.Helper()
 	if err := rdb.Set(context.Background(), key, value, 0).Err(); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func report(t *testing.T, rdb *redis.Client, app *apps.App, now time.Time) Report {
+func report(t *testing.T, rdb redis.UniversalClient, app *apps.App, now time.Time) Report {
 	t.Helper()
 	got, err := NewReader(rdb, keys, func() time.Time { return now }).Report(context.Background(), app)
 	if err != nil {
@@ -90,7 +90,7 @@ func TestOverages(t *testing.T) {
 // What package quota's ledger holds is what is reported, node by node, but for a
 // node whose lease has run out.
 func TestConcurrentConnections(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		app := demo(true, true)
 		now := thisPeriod()
 		if got := report(t, rdb, app, now); got.ConcurrentNow != 0 || got.PeakConcurrent != 0 {

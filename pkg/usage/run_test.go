@@ -140,7 +140,7 @@ func sumOf(entries []Entry) (sum Entry) {
 // One device makes up names without end: what Redis keeps has a bound, those who
 // publish much stay, and the sum is exact, also when replies are lost.
 func TestNamesWithoutEnd(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		trips, reading := 0, false
 		rdb.AddHook(&faults{next: func() fault {
 			trips++

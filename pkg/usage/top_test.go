@@ -20,7 +20,7 @@ import (
 )
 
 func TestPatterns(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		r, _ := newRecorder(t, rdb)
 		for i, name := range []string{"devices/a/events", "devices/b/events", "devices/a/b/events", "public", `st\*r`, `st*r`, "日本/é"} {
 			publish(r, "app_a", name, "", 10-i, 1)
@@ -64,7 +64,7 @@ func TestPatterns(t *testing.T) {
 }
 
 // fill makes a ranking of the period that now falls in.
-func fill(t testing.TB, rdb *redis.Client, app string, kind Kind, entries []redis.Z) string {
+func fill(t testing.TB, rdb redis.UniversalClient, app string, kind Kind, entries []redis.Z) string {
 	t.Helper()
 	start, _ := quota.Period(thisPeriod())
 	key := keys.Usage(app, periodName(start), string(kind))
@@ -78,7 +78,7 @@ func fill(t testing.TB, rdb *redis.Client, app string, kind Kind, entries []redi
 
 // Most of a fleet has the same count: the order among equals decides what a page holds.
 func TestPagesNeitherSkipNorRepeat(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		random := rand.New(rand.NewPCG(7, 7))
 		// Names that are hard to order: one begins another, bytes above 127, upper and lower case.
 		alphabet := []string{"a", "B", "é", "/", "日", "~", "_", "aa"}
@@ -122,7 +122,7 @@ func TestPagesNeitherSkipNorRepeat(t *testing.T) {
 // While messages come in between two pages, nothing comes twice, and what stayed
 // where it was is not skipped, not even when the cursor's own entry has moved or gone.
 func TestPagesWhileTheRankingChanges(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		ctx := context.Background()
 		for name, change := range map[string]func(key string) error{
 			"the cursor's entry moves up": func(key string) error { return rdb.ZIncrBy(ctx, key, 90, "c").Err() },
@@ -189,7 +189,7 @@ func TestRareMatchesAreFoundPageByPage(t *testing.T) {
 
 // A page is at most 512 KiB, though it be of the longest names, which JSON escapes.
 func TestPagesAreBounded(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		entries := make([]redis.Z, MaxLimit)
 		for i := range entries {
 			entries[i] = redis.Z{Score: 1e15, Member: fmt.Sprintf("%04d", i) + strings.Repeat(`"`, channel.MaxBytes-4)}
@@ -224,7 +224,7 @@ func TestPagesAreBounded(t *testing.T) {
 }
 
 func TestLastPageSaysSo(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		fill(t, rdb, "app_a", Channels, []redis.Z{{Score: 1, Member: "a"}, {Score: 1, Member: "b"}})
 		for _, pattern := range []string{"**", "*"} {
 			page, err := NewReader(rdb, keys, nil).Top(context.Background(), "app_a", Channels, compile(t, pattern), 2, "")
@@ -242,7 +242,7 @@ func TestLastPageSaysSo(t *testing.T) {
 // The largest count that a sorted set holds exactly survives its ways into and
 // out of scripts and cursors.
 func TestLargeCounts(t *testing.T) {
-	redistest.Both(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		const most = 1<<53 - 1
 		fill(t, rdb, "app_a", Peers, []redis.Z{{Score: most, Member: "a"}, {Score: most, Member: "b"}, {Score: most - 1, Member: "c"}, {Score: 1e15, Member: "d"}})
 		want := []Entry{{"b", most, 0}, {"a", most, 0}, {"c", most - 1, 0}, {"d", 1e15, 0}}

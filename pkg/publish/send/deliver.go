@@ -32,7 +32,7 @@ var (
 	deliverLua string
 
 	admitScript   = redisconn.NewScript(quota.BucketLua + admitLua + sendFunction(admittedLua) + publishLua)
-	deliverScript = redisconn.NewScript(rediskeys.WildcardsLua + sendFunction(specialLua) + deliverLua)
+	deliverScript = redisconn.NewScript(rediskeys.WildcardsLua + "local over = {}\n" + sendFunction(specialLua) + deliverLua)
 )
 
 // What deliver.lua returns of a delivery that did not run, beside batchLate.
@@ -83,12 +83,13 @@ func (sender *Sender) deliver(ctx context.Context, deadline time.Time, all []*se
 	return answered
 }
 
-// deliveries sorts what was admitted by bucket, in order.
+// deliveries sorts what was admitted by bucket, in order. What is over the cap goes along if
+// it may repeat another message, or have a condition that does not hold.
 func (sender *Sender) deliveries(all []*sending) (open []*delivery) {
 	of := map[rediskeys.Bucket]*delivery{}
 	for _, s := range all {
 		for _, o := range s.Messages {
-			if !o.admitted {
+			if !o.admitted && !(o.OverCap && o.asks()) {
 				continue
 			}
 			b := sender.keys.Bucket(o.app, o.name)
@@ -154,7 +155,13 @@ func (sender *Sender) prepareDelivery(d *delivery, key string, deadline time.Tim
 	keys := append(make([]string, 0, 4), key)
 	args := append(make([]any, 0, 3+2*len(d.messages)), d.clock.deadline(deadline), d.clock.node, "")
 	if d.special {
-		args[2] = strconv.Itoa(len(d.messages))
+		which := strconv.Itoa(len(d.messages))
+		for i, o := range d.messages {
+			if !o.admitted {
+				which += " " + strconv.Itoa(i+1)
+			}
+		}
+		args[2] = which
 		keys, args = sender.appendSpecial(d.of.App, d.messages, d.bucket, keys, args)
 	} else {
 		for _, o := range d.messages {
@@ -199,7 +206,7 @@ func (d *delivery) read() (shown int64, notes []note, replied bool) {
 
 func (d *delivery) unknown(is bool) {
 	for _, o := range d.messages {
-		o.Unknown = is
+		o.Unknown = is && o.admitted
 	}
 }
 
@@ -210,7 +217,8 @@ func (sender *Sender) giveBack(ctx context.Context, all []*sending) {
 	for _, s := range all {
 		n := 0
 		for _, o := range s.Messages {
-			if o.admitted && !o.Accepted && !o.Unknown {
+			refused := o.admitted && !o.Accepted && !o.Unknown
+			if refused || o.Repeated || o.Conflict || o.Mismatch {
 				n++
 			}
 		}

@@ -1,9 +1,10 @@
 -- Publishes messages that were admitted to channels or peers of one bucket, on a Redis
--- Cluster. The function send (send.lua) stands before this.
+-- Cluster. The function send (send.lua) stands before this, and before that the table over.
 -- KEYS: [1] a key of the bucket, then those of send
 -- ARGV: [1] the deadline (microseconds since 1970), [2] the id of the node by whose clock
 -- that is ('': it is not known), [3] '' or, if send publishes the messages, how many there
--- are; then a Redis channel and a payload for each message, or what send takes
+-- are, and which of them, from 1, are over the cap: those are not published, but may repeat
+-- others; then a Redis channel and a payload for each message, or what send takes
 -- Returns what became of them (0: this ran, 1: it came too late, 2: this is another node),
 -- and this node's clock in microseconds. If it ran: for each message how many nodes were
 -- subscribed here, -3 if Redis did not let us publish it, or what send says.
@@ -27,7 +28,10 @@ if ARGV[3] == '' then
   end
   return reply
 end
-local n = tonumber(ARGV[3])
+local n = tonumber(string.match(ARGV[3], '^%d+'))
+for i in string.gmatch(ARGV[3], ' (%d+)') do
+  over[tonumber(i)] = true
+end
 local _, extra = send(4, 2, n, {}, n, now, reply)
 for _, more in ipairs(extra) do
   reply[#reply + 1] = more

@@ -109,6 +109,7 @@ for i = 1, n do
     uncounted = uncounted + (outcome and 1 or 0)
   end
   if not outcome then
+    --cluster room = over[i] and 0 or 1
     if room <= 0 then
       outcome = -1
     else

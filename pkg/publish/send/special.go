@@ -20,6 +20,9 @@ import (
 // idempotency key.
 func (o *Outgoing) special() bool { return o.rule != nil || o.IdempotencyKey != "" }
 
+// asks says that the message has an idempotency key or a condition.
+func (o *Outgoing) asks() bool { return o.IdempotencyKey != "" || o.IfOffset != nil }
+
 // appendSpecial appends what send.lua takes for messages of an app. at is where it runs
 // (history.PlaceOf).
 func (sender *Sender) appendSpecial(app *apps.App, messages []*Outgoing, at rediskeys.Bucket, keys []string, args []any) ([]string, []any) {
@@ -50,7 +53,7 @@ func (sender *Sender) appendSpecial(app *apps.App, messages []*Outgoing, at redi
 		switch number := channels[remembering{o.topic, o.rule != nil}]; {
 		case !o.special():
 			args = append(args, o.topic, o.payload)
-		case o.IdempotencyKey == "" && o.IfOffset == nil:
+		case !o.asks():
 			args = append(args, number, o.payload)
 		default:
 			args = append(args, -number, o.payload)

@@ -1,6 +1,7 @@
 package redistest
 
 import (
+	"context"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -19,4 +20,36 @@ func BothClients(t *testing.T, test func(t *testing.T, client func() *redis.Clie
 		m, _ := Embedded(t)
 		test(t, func() *redis.Client { return Client(t, "redis://"+m.Addr()) })
 	})
+}
+
+// Everywhere runs a test on a real Redis, on an embedded one, and on a Redis Cluster.
+func Everywhere(t *testing.T, test func(t *testing.T, rdb redis.UniversalClient)) {
+	EverywhereClients(t, func(t *testing.T, client func() redis.UniversalClient) { test(t, client()) })
+}
+
+// EverywhereClients is Everywhere for a test that needs several clients; client opens one.
+func EverywhereClients(t *testing.T, test func(t *testing.T, client func() redis.UniversalClient)) {
+	BothClients(t, func(t *testing.T, client func() *redis.Client) {
+		test(t, func() redis.UniversalClient { return client() })
+	})
+	t.Run("cluster", func(t *testing.T) {
+		c := SharedCluster(t)
+		test(t, func() redis.UniversalClient { return c.Client() })
+	})
+}
+
+// Empty has a Redis, or all masters of a Redis Cluster, forget everything.
+func Empty(t testing.TB, rdb redis.UniversalClient) {
+	t.Helper()
+	flush := func(ctx context.Context, node *redis.Client) error { return node.FlushAll(ctx).Err() }
+	var err error
+	switch c := rdb.(type) {
+	case *redis.ClusterClient:
+		err = c.ForEachMaster(context.Background(), flush)
+	default:
+		err = c.FlushAll(context.Background()).Err()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
