@@ -30,8 +30,15 @@ type Claim struct {
 	// least. 0: MostClaimed alone bounds them.
 	MaxBytes, Most int
 
+	// Anyhow has the node take what is due to another one, on which the peer has subscribed
+	// later: that has not taken it.
+	Anyhow bool
+
 	// HandedOver is filled in: what has to be written, in the order of the commands.
 	HandedOver []HandedOver
+	// Elsewhere are the peers that could be handed something, and for which that was left to
+	// the nodes on which they have subscribed last: their indexes in Peers.
+	Elsewhere []int
 	// More: the peer can be handed more commands that wait.
 	More bool
 	// Err: nothing is known to be handed over. If Redis did hand it over, that times out,
@@ -101,7 +108,12 @@ func (s *Store) Claim(ctx context.Context, claims []*Claim) error {
 
 func (s *Store) claimCall(c *Claim) *redisconn.Call {
 	bytes, most := cmp.Or(c.MaxBytes, math.MaxInt32), min(cmp.Or(c.Most, MostClaimed), MostClaimed)
-	call := s.call(s.scripts.claim, c.place.bucket, c.place.local, c.Channel, c.Node, bytes, most)
+	anyhow := 0
+	if c.Anyhow {
+		anyhow = 1
+	}
+	call := s.call(s.scripts.claim, c.place.bucket, c.place.local, c.Channel, c.Node, bytes, most, anyhow)
+	call.Keys = append(call.Keys, c.place.bucket.LastJoined(c.Channel))
 	for _, p := range c.Peers {
 		confirms := 0
 		if p.Confirms {
@@ -116,6 +128,10 @@ func (s *Store) claimCall(c *Claim) *redisconn.Call {
 func (c *Claim) read(r reply) error {
 	c.More = r.number(0) == 1
 	for i := 1; i+5 < len(r); i += 6 {
+		if r.text(i+1) == "" {
+			c.Elsewhere = append(c.Elsewhere, int(r.number(i))-1)
+			continue
+		}
 		h := HandedOver{
 			Peer: int(r.number(i)) - 1, ID: place{c.place.bucket, r.text(i + 1)}.id(), Attempt: int(r.number(i + 2)),
 			ExpiresIn: time.Duration(r.number(i+3)) * time.Millisecond, Timeout: time.Duration(r.number(i+4)) * time.Millisecond,

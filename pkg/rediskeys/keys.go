@@ -139,6 +139,10 @@ func (b Bucket) Members(channel string) string { return string(b) + "presence:" 
 // MemberIndex is the sorted set of the ids of the peers in Members, by name.
 func (b Bucket) MemberIndex(channel string) string { return string(b) + "presence-index:" + channel }
 
+// LastJoined is the hash of the peers in Members that are on several nodes: on which they
+// joined last.
+func (b Bucket) LastJoined(channel string) string { return string(b) + "presence-last:" + channel }
+
 // Joined is the set of the bucket's channels in which an identity has members.
 func (b Bucket) Joined(identity string) string { return string(b) + "presence-of:" + identity }
 

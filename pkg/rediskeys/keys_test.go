@@ -36,6 +36,7 @@ var catalogue = []struct {
 	{"SubscriberNodes", "fw:{app.TAG}:nodes", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).SubscriberNodes() }},
 	{"Members", "fw:{app.TAG}:presence:CHANNEL", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).Members(name) }},
 	{"MemberIndex", "fw:{app.TAG}:presence-index:CHANNEL", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).MemberIndex(name) }},
+	{"LastJoined", "fw:{app.TAG}:presence-last:CHANNEL", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).LastJoined(name) }},
 	{"Joined", "fw:{app.TAG}:presence-of:ID", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).Joined(second) }},
 	{"Peers", "fw:{app.TAG}:peers", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).Peers() }},
 	{"PeerIndex", "fw:{app.TAG}:peers-index", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).PeerIndex() }},

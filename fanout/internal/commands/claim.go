@@ -2,6 +2,7 @@ package commands
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"fleetwire/fanout/internal/conn"
@@ -40,6 +41,7 @@ func (c *claim) add(t target) {
 func (d *Dispatcher) claimLive(l *line, delivery *envelope.Delivery) {
 	c := d.newClaim(delivery)
 	c.add(target{l.receiver, l})
+	c.Anyhow = l.takesAnyhow(d.opt.Ticks())
 	d.claims = append(d.claims, c)
 }
 
@@ -52,6 +54,7 @@ func (d *Dispatcher) claimWaiting(l *line) {
 	if l.confirms {
 		c.Most = 1
 	}
+	c.Anyhow = l.takesAnyhow(d.opt.Ticks())
 	d.claims = append(d.claims, c)
 }
 
@@ -87,6 +90,10 @@ func (d *Dispatcher) claimed(c *claim) {
 		portions[h.Peer].Frames = append(portions[h.Peer].Frames, conn.Perishable{Frame: frame, Until: until})
 	}
 	for i := range c.targets {
+		if slices.Contains(c.Elsewhere, i) {
+			d.askAgain(c, &c.targets[i]).anyhow = c.begun + patience
+			continue
+		}
 		d.write(&c.targets[i], portions[i])
 	}
 }
@@ -128,24 +135,30 @@ func (d *Dispatcher) notClaimed(c *claim) {
 		return
 	}
 	d.opt.Log.Warn("commands could not be claimed, the node tries again", "app", c.App, "channel", c.Channel, "err", c.Err)
-	for _, t := range c.targets {
-		l := t.line
-		if l == nil {
-			key := lineKey{t.receiver.ID(), c.Channel}
-			if l = d.lines[key]; l == nil {
-				l = d.newLine(t.receiver, key, c.App, false)
-				l.entered = true
-			}
-		}
-		if c.delivery == nil || c.TTL > 0 {
-			l.more = true
-		} else {
-			l.keep(c.delivery, c.begun+command.Grace)
-		}
-		if t.line != nil || !l.busy {
-			l.failed()
+	for i := range c.targets {
+		d.askAgain(c, &c.targets[i])
+	}
+}
+
+// askAgain has a target ask again at a later tick.
+func (d *Dispatcher) askAgain(c *claim, t *target) *line {
+	l := t.line
+	if l == nil {
+		key := lineKey{t.receiver.ID(), c.Channel}
+		if l = d.lines[key]; l == nil {
+			l = d.newLine(t.receiver, key, c.App, false)
+			l.entered = true
 		}
 	}
+	if c.delivery == nil || c.TTL > 0 {
+		l.more = true
+	} else {
+		l.keep(c.delivery, c.begun+command.Grace)
+	}
+	if t.line != nil || !l.busy {
+		l.failed()
+	}
+	return l
 }
 
 // frames makes the frames of commands, those that are the same once.

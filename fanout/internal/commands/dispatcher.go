@@ -20,6 +20,10 @@ const (
 	// lookAgain is how often lines that got no answer ask again, and those that wait for
 	// a peer look whether it has confirmed on another node.
 	lookAgain = time.Second
+	// patience is how long a node waits for another one, on which a peer has subscribed later,
+	// to hand it a command. It is told so by a tick: it waits for patience and lookAgain at
+	// most, which is less than command.Grace.
+	patience = lookAgain / 2
 	// maxClaims bounds the claims of one trip.
 	maxClaims = 200
 	// maxPeers bounds the peers of one claim. Redis is through with them in a millisecond.

@@ -40,6 +40,7 @@ type world struct {
 	waiting []string                                      // ids of commands that wait, of any channel
 	held    map[string]bool                               // "id peer" that StillHeld says of
 	claims  func(*command.Claim, int) *command.HandedOver // of the peer with that index; nil: it has it
+	others  bool                                          // another node is to hand over what this one does not take anyhow
 	outcome command.AnswerOutcome
 }
 
@@ -114,7 +115,17 @@ func (w *world) Claim(_ context.Context, claims []*command.Claim) error {
 			}
 			peers = append(peers, p.Peer+mode)
 		}
-		if c.Err = w.note("claim %s for %s", c.ID, strings.Join(peers, " ")); c.Err != nil {
+		anyhow := ""
+		if c.Anyhow {
+			anyhow = " anyhow"
+		}
+		if c.Err = w.note("claim %s for %s%s", c.ID, strings.Join(peers, " "), anyhow); c.Err != nil {
+			continue
+		}
+		if w.others && !c.Anyhow {
+			for i := range c.Peers {
+				c.Elsewhere = append(c.Elsewhere, i)
+			}
 			continue
 		}
 		if c.ID != "" {

@@ -16,12 +16,13 @@ type line struct {
 	confirms bool
 	done     []func() // of Enter
 
-	entered bool // Enter was called, or the subscription is not new
-	busy    bool // something is asked of Redis for it, or being written
-	retry   bool // Redis did not answer; wait for the next tick
-	look    bool // find out whether commands wait
-	more    bool // commands wait in Redis
-	left    bool // the connection has ended
+	entered bool          // Enter was called, or the subscription is not new
+	busy    bool          // something is asked of Redis for it, or being written
+	retry   bool          // Redis did not answer, or left it to another node; wait for the next tick
+	look    bool          // find out whether commands wait
+	more    bool          // commands wait in Redis
+	left    bool          // the connection has ended
+	anyhow  time.Duration // Ticks from which on it takes what is due to another node; 0: it does not
 	live    []live
 	handed  *handed // nil: the peer has confirmed what it was handed
 }
@@ -114,6 +115,13 @@ func (l *line) finish() {
 func (l *line) failed() {
 	l.busy, l.retry = false, true
 	l.finish()
+}
+
+// takesAnyhow says whether the next claim takes what is due to another node.
+func (l *line) takesAnyhow(now time.Duration) bool {
+	anyhow := l.anyhow != 0 && now >= l.anyhow
+	l.anyhow = 0
+	return anyhow
 }
 
 // keep keeps a command without a TTL for when its turn comes, which may be too late.

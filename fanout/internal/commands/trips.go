@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"slices"
 
 	"fleetwire/fanout/internal/conn"
 	"fleetwire/fanout/internal/hub"
@@ -150,8 +151,11 @@ func (d *Dispatcher) tick(ctx context.Context) {
 	blocked := map[string][]*line{}
 	for _, l := range d.lines {
 		switch {
-		case l.retry:
+		case l.retry && d.opt.Ticks() >= l.anyhow:
 			l.retry = false
+			if l.anyhow != 0 && !d.isSubscribed(l) {
+				l.more, l.live = false, nil
+			}
 			d.advance(l)
 		case !l.entered && l.isStale(d.opt.Ticks()):
 			d.forget(l)
@@ -164,6 +168,11 @@ func (d *Dispatcher) tick(ctx context.Context) {
 	for node, lines := range blocked {
 		d.checkHeld(ctx, node, lines)
 	}
+}
+
+// isSubscribed says whether the line's connection is still subscribed to its channel.
+func (d *Dispatcher) isSubscribed(l *line) bool {
+	return slices.ContainsFunc(d.opt.Subscribers.Named(l.app, l.channel), func(n hub.Named) bool { return n.Subscriber.ID() == l.connection })
 }
 
 // checkHeld frees lines whose peers have confirmed on another node, or whose commands

@@ -1,8 +1,9 @@
 -- Lets members of one node in and out of channels of one bucket, and announces
 -- what that changes over all nodes, in the same step, so that the order of
 -- announcements is the order of changes.
--- KEYS: [1] the set of the node's channels in the bucket, then for each channel its hash
---   and the sorted set of its peers' ids, all with score 0
+-- KEYS: [1] the set of the node's channels in the bucket, then for each channel its hash,
+--   the sorted set of its peers' ids, all with score 0, and a hash of those peers that are on
+--   several nodes: the one on which they joined last
 -- ARGV: the node, what the topics of announcements begin with, before the channel's name, the
 --   incarnation of channels that begin with this, then for each channel
 --   its name, whether the node now has members there (+), has none (-) or nothing changes in that (=),
@@ -14,7 +15,8 @@
 -- last of several that have ('end').
 --
 -- A hash has the channel's version in the field '' and for each peer the nodes it
--- is on, separated by commas, a newline, and its metadata.
+-- is on, separated by commas in the order in which it joined on them, a newline, and its
+-- metadata. Who joins again comes last; that is not announced.
 local node, topics = ARGV[1], ARGV[2]
 local most = 1000 -- fields of one command: Lua's stack is bounded
 local scanned, leave = 16, 100 -- with *: members to look at, roughly, and to let leave at most
@@ -37,8 +39,8 @@ local function call(command, key, fields)
   end
 end
 
-for c = 2, #KEYS, 2 do
-  local key, index = KEYS[c], KEYS[c + 1]
+for c = 2, #KEYS, 3 do
+  local key, index, last = KEYS[c], KEYS[c + 1], KEYS[c + 2]
   local name, has, n = ARGV[a], ARGV[a + 1], ARGV[a + 2]
   a = a + 3
 
@@ -74,7 +76,7 @@ for c = 2, #KEYS, 2 do
     version = table.remove(values, 1)
   end
 
-  local set, removed, added, lines = {}, {}, {}, {}
+  local set, removed, added, lines, ordered, alone = {}, {}, {}, {}, {}, {}
   for i, peer in ipairs(peers) do
     local nodes, was = '', nil
     if values[i] then
@@ -83,11 +85,14 @@ for c = 2, #KEYS, 2 do
     end
     local others = without(nodes)
     if metadata[i] then
-      if not others then
-        nodes = (nodes == '' and node) or (nodes .. ',' .. node)
-      end
-      if not others or was ~= metadata[i] then
+      local before = nodes
+      others = others or nodes
+      nodes = (others == '' and node) or (others .. ',' .. node)
+      if nodes ~= before or was ~= metadata[i] then
         set[#set + 1], set[#set + 2] = peer, nodes .. '\n' .. metadata[i]
+      end
+      if others ~= '' then
+        ordered[#ordered + 1], ordered[#ordered + 2] = peer, node
       end
       if not was then
         added[#added + 1], added[#added + 2] = '0', peer
@@ -100,6 +105,12 @@ for c = 2, #KEYS, 2 do
       lines[#lines + 1] = '-' .. peer .. '\t' .. was .. '\n'
     elseif others then
       set[#set + 1], set[#set + 2] = peer, others .. '\n' .. was
+      local behind = others:match(',([^,]*)$')
+      if behind then
+        ordered[#ordered + 1], ordered[#ordered + 2] = peer, behind
+      else
+        alone[#alone + 1] = peer
+      end
     end
   end
 
@@ -115,13 +126,15 @@ for c = 2, #KEYS, 2 do
     set[#set + 1], set[#set + 2] = '', version
   end
   if #removed > 0 and #set == 2 and redis.call('HLEN', key) == #removed + 1 then
-    redis.call('DEL', key, index) -- only the version would be left
+    redis.call('DEL', key, index, last) -- only the version would be left
     version = false
   else
     call('HDEL', key, removed)
     call('ZREM', index, removed)
     call('HSET', key, set)
     call('ZADD', index, added)
+    call('HSET', last, ordered)
+    call('HDEL', last, alone)
   end
   if has == '+' then
     redis.call('SADD', KEYS[1], name)

@@ -1,6 +1,7 @@
 package members
 
 import (
+	"bytes"
 	"container/heap"
 	"time"
 
@@ -78,7 +79,7 @@ func (t *Tracker) holdBack(m *member, now time.Time) bool {
 func (p *pace) reserve(m *member, at time.Duration) time.Duration {
 	id := m.channel.id
 	turn := p.member.reserve(memberName{id, m.peer}, at)
-	if m.connection != 0 {
+	if m.connection != 0 && !bytes.Equal(m.told, m.metadata) {
 		turn = max(turn, p.peer.reserve(peerName{id.App, m.peer}, at), p.app.reserve(id.App, at))
 	}
 	return turn

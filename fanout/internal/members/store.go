@@ -56,7 +56,7 @@ func (s *store) newChange(bucket rediskeys.Bucket, node string) *changeCall {
 	// Room for what mostly comes: one channel, with one change of three.
 	return &changeCall{bucket: bucket, Call: redisconn.Call{
 		Script: changeScript,
-		Keys:   append(make([]string, 0, 3), bucket.Joined(node)),
+		Keys:   append(make([]string, 0, 4), bucket.Joined(node)),
 		Args:   append(make([]any, 0, 9), node, s.keys.TopicsIn(bucket, rediskeys.Presence), time.Now().UnixMicro()),
 	}}
 }
@@ -69,7 +69,7 @@ func (c *changeCall) channel(name, has string, n int) {
 
 func (c *changeCall) about(name string) {
 	c.channels = append(c.channels, name)
-	c.Keys = append(c.Keys, c.bucket.Members(name), c.bucket.MemberIndex(name))
+	c.Keys = append(c.Keys, c.bucket.Members(name), c.bucket.MemberIndex(name), c.bucket.LastJoined(name))
 }
 
 func (c *changeCall) join(m presence.Member) { c.change("+", m.Peer, m.Metadata) }

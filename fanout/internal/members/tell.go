@@ -140,7 +140,7 @@ func (t *Tracker) put(r *round, c *attended, members []*member) (others []*membe
 		} else {
 			call.leave(m.peer)
 		}
-		m.told, m.sure, m.reserved = m.metadata, true, nil
+		m.told, m.sure, m.again, m.reserved = m.metadata, true, false, nil
 	}
 	call.channels = append(call.channels, c)
 	call.members = append(call.members, members...)

@@ -98,6 +98,7 @@ type member struct {
 	others     []uint64
 	dirty      bool // in the queue, with something to tell
 	known      bool // Redis may have it under this identity
+	again      bool // another connection has joined, of which Redis has to hear
 
 	told     []byte // the metadata that Redis was told last
 	sure     bool   // Redis has taken that
@@ -157,8 +158,8 @@ func (t *Tracker) Join(app, channelName, peer string, connection uint64, metadat
 	}
 	changed := m.connection == 0 || !bytes.Equal(m.metadata, metadata)
 	m.metadata = metadata
-	m.add(connection)
-	m.dirty = m.dirty || changed
+	m.again = m.add(connection) && !changed || m.again
+	m.dirty = m.dirty || changed || m.again
 	t.queue = append(t.queue, asked{member: m, done: done})
 	t.wake.Set()
 	return nil
@@ -187,19 +188,22 @@ func (t *Tracker) Live() bool {
 	return t.up
 }
 
-func (m *member) add(connection uint64) {
+// add says whether the connection is new beside others.
+func (m *member) add(connection uint64) bool {
 	switch {
 	case m.connection == connection:
+		return false
 	case m.connection == 0:
 		m.connection = connection
-	default:
-		for _, other := range m.others {
-			if other == connection {
-				return
-			}
-		}
-		m.others = append(m.others, connection)
+		return false
 	}
+	for _, other := range m.others {
+		if other == connection {
+			return false
+		}
+	}
+	m.others = append(m.others, connection)
+	return true
 }
 
 func (m *member) remove(connection uint64) bool {
@@ -223,7 +227,7 @@ func (m *member) remove(connection uint64) bool {
 // isNews says whether Redis must hear of the member. A member that left and is back
 // before Redis heard of it has not left.
 func (m *member) isNews() bool {
-	return !m.known || !m.sure || m.connection == 0 || !bytes.Equal(m.told, m.metadata)
+	return !m.known || !m.sure || m.again || m.connection == 0 || !bytes.Equal(m.told, m.metadata)
 }
 
 // forget drops a member that is gone. It is called with t.mu held.

@@ -64,6 +64,48 @@ func TestOnePeerManyConnections(t *testing.T) {
 	})
 }
 
+// Of a peer on several nodes Redis knows on which it joined last, also by another connection
+// of a node that it is on already. None of that is announced.
+func TestLastJoined(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, s *system) {
+		hear := s.listen()
+		a, b := s.node(), s.node()
+		wantLast := func(when string, want *node) {
+			t.Helper()
+			a.settled()
+			b.settled()
+			name := ""
+			if want != nil {
+				name = want.node
+			}
+			if got := a.redis.HGet(context.Background(), keys.Bucket("app", "c").LastJoined("c"), "p").Val(); got != name {
+				t.Errorf("%s: last on %q, want %q", when, got, name)
+			}
+		}
+		a.join("c", "p", 1, "")
+		wantLast("alone", nil)
+		b.join("c", "p", 2, "")
+		wantLast("on b", b)
+		a.join("c", "p", 1, "") // the same connection
+		wantLast("a once more", b)
+		a.join("c", "p", 3, "")
+		wantLast("another on a", a)
+		a.leave("c", "p", 3)
+		wantLast("which leaves", a)
+		a.leave("c", "p", 1)
+		wantLast("a leaves", nil)
+		a.join("c", "p", 4, "")
+		wantLast("a is back", a)
+		b.leave("c", "p", 2)
+		a.leave("c", "p", 4)
+		hear.want("c: +p", "c: -p")
+		a.settled()
+		if n := a.redis.Exists(context.Background(), keys.Bucket("app", "c").LastJoined("c")).Val(); n != 0 {
+			t.Error("the hash is left")
+		}
+	})
+}
+
 // A reconnect that overtakes the old connection's end shows nothing.
 func TestReconnectOvertakes(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, s *system) {
