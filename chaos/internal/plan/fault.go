@@ -18,7 +18,7 @@ const (
 )
 
 // Forms are all of them, in the order in which they are tried.
-var Forms = []Form{Server, Replica, Clock}
+var Forms = []Form{Server, Replica, Sentinel, Clock}
 
 // Where says whom a fault may cost something.
 type Where int

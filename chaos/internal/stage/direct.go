@@ -13,10 +13,11 @@ import (
 
 // backends start Redis in each form, for so many nodes.
 var backends = map[plan.Form]func(t testing.TB, nodes int) backend{
-	plan.Server:  func(t testing.TB, nodes int) backend { return startDirect(t, nodes, false) },
-	plan.Replica: func(t testing.TB, nodes int) backend { return startDirect(t, nodes, true) },
-	plan.Cluster: startCluster,
-	plan.Clock:   startClocked,
+	plan.Server:   func(t testing.TB, nodes int) backend { return startDirect(t, nodes, false) },
+	plan.Replica:  func(t testing.TB, nodes int) backend { return startDirect(t, nodes, true) },
+	plan.Cluster:  startCluster,
+	plan.Sentinel: startSentinel,
+	plan.Clock:    startClocked,
 }
 
 // nowhere is an address at which nothing listens.
