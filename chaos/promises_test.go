@@ -22,6 +22,7 @@ var promises = []promise{
 	{text: "A link that is cut is made anew at once", faults: []string{"link-cut"}},
 	{text: "A Redis that came back empty has forgotten this month's message counters", faults: []string{"redis-killed", "redis-emptied"}},
 	{text: "The connection counts heal\nby themselves, and so does who is in which channel", faults: []string{"redis-killed", "redis-emptied"}},
+	{text: "A replica that is promoted may lack the last that nodes told the former primary.", faults: []string{"failover-killed", "failover-stopped", "failover-planned"}},
 	{text: "A replica that takes no writes counts as an outage", faults: []string{"redis-readonly", "failover-planned"}},
 	{text: "| a replica is promoted, a server starts again, with its data or without |", faults: []string{"failover-planned", "failover-killed", "failover-stopped", "redis-killed"}},
 	{text: "| a primary is demoted, copies another's data and is promoted again |", faults: []string{"failover-planned"}},

@@ -28,8 +28,9 @@ var epochScript = redisconn.NewScript(epochLua)
 const clockSlack = time.Second
 
 // epoch notices that Redis has lost what is in it: it was emptied, restarted
-// without its data, or replaced. A key that has no other purpose tells one life
-// of the data from the next. It also notices that Redis's clock was set, by which
+// without its data, or replaced, by a replica too, which may lack the last that nodes
+// told the former primary. A key that has no other purpose tells one life of the data from
+// the next. It also notices that Redis's clock was set, by which
 // leases run out too early, or too late.
 type epoch struct {
 	known   string    // "": Redis was not asked yet

@@ -53,6 +53,39 @@ func TestCapHoldsWhenRedisLosesItsData(t *testing.T) {
 	}
 }
 
+// A replica that is promoted has the epoch, and may lack what nodes told the former primary
+// last: the cap holds all the same.
+func TestCapHoldsWhenAReplicaLacksTheLast(t *testing.T) {
+	primary, replica := redistest.Start(t), redistest.Start(t)
+	link := redistest.NewProxy(t, primary.Addr())
+	full, empty := startLedger(t, redistest.Client(t, link.URL()), "full"), startLedger(t, redistest.Client(t, link.URL()), "empty")
+	app := appWith(40)
+	if got := full.take(app, 36); got != 36 {
+		t.Fatalf("%d granted, want 36", got)
+	}
+	if got := empty.take(appWith(0), 1); got != 0 { // it knows the epoch
+		t.Fatal("granted over a cap of none")
+	}
+	epoch := primary.Client().Get(t.Context(), keys.Epoch()).Val()
+	if err := replica.Client().Set(t.Context(), keys.Epoch(), epoch, 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	link.Lead(replica.Addr())
+	link.Cut()
+	if got := empty.take(app, 20); got != 4 {
+		t.Errorf("%d granted of 40 beside 36, want 4", got)
+	}
+	if got := full.take(app, 20); got != 0 {
+		t.Errorf("%d granted over the cap", got)
+	}
+	for _, l := range []*ledger{full, empty} {
+		l.stop()
+		if l.epoch.noticed.IsZero() {
+			t.Error("the other server was not noticed")
+		}
+	}
+}
+
 // A node that starts on an empty Redis does not wait, and neither does one on a
 // Redis that is in use.
 func TestStartIsNoLoss(t *testing.T) {

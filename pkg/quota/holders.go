@@ -66,7 +66,8 @@ func restating(epoch string, now time.Time, first bool) time.Duration {
 		}
 		return 0
 	}
-	_, began, _ := strings.Cut(epoch, ":")
+	_, rest, _ := strings.Cut(epoch, ":")
+	began, _, _ := strings.Cut(rest, ":") // behind it is the server
 	ms, err := strconv.ParseInt(began, 10, 64)
 	age := now.Sub(time.UnixMilli(ms))
 	if err != nil || age < 0 || age >= restateTime {
