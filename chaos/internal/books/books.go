@@ -75,6 +75,7 @@ type sent struct {
 	connection   int
 	node         int // -1: that of a request is not known
 	outcome      Outcome
+	err          string
 	position     protocol.Position
 }
 
@@ -97,12 +98,15 @@ func (s *Stream) Sent(at time.Time, connection, node int) int {
 	return len(s.sent) - 1
 }
 
-// Answered records what the sender of a message was told.
-func (s *Stream) Answered(n int, at time.Time, o Outcome, p protocol.Position) {
+// Answered records what the sender of a message was told; err is why it was not acked.
+func (s *Stream) Answered(n int, at time.Time, o Outcome, p protocol.Position, err error) {
 	s.b.mu.Lock()
 	defer s.b.mu.Unlock()
 	m := &s.sent[n]
 	m.answered, m.outcome, m.position = at, o, p
+	if err != nil {
+		m.err = err.Error()
+	}
 }
 
 // A Listener is a subscription by name or by pattern.

@@ -4,13 +4,11 @@ import "time"
 
 // A command is one request that a device answers.
 type command struct {
-	peer         string
-	sent, ended  time.Time
-	status       string // "": no answer, or an error
-	refused      bool   // nothing was sent
-	err          string
-	data, answer string
-	runs         []time.Time
+	peer        string
+	sent, ended time.Time
+	ending      Ending
+	answer      string // the device's
+	runs        []time.Time
 }
 
 // Command records a request for a command that goes out now, and returns its number.
@@ -32,14 +30,18 @@ func (b *Books) Ran(n int, at time.Time, answer string) {
 	c.runs, c.answer = append(c.runs, at), answer
 }
 
-// CommandEnded records what the caller was told: a status and the device's data, or an error;
-// refused says that the error rules out that the command was sent.
-func (b *Books) CommandEnded(n int, at time.Time, status, data string, refused bool, err error) {
+// An Ending is what the caller of a command was told.
+type Ending struct {
+	Status  string // "" with an error
+	Data    string // what the device answered, as the caller got it
+	Err     error
+	Refused bool // the error rules out that the command was sent
+	There   bool // the device was connected and subscribed all the while
+}
+
+// CommandEnded records how a command ended.
+func (b *Books) CommandEnded(n int, at time.Time, e Ending) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	c := b.commands[n]
-	c.ended, c.status, c.data, c.refused = at, status, data, refused
-	if err != nil {
-		c.err = err.Error()
-	}
+	b.commands[n].ended, b.commands[n].ending = at, e
 }

@@ -147,7 +147,7 @@ func (j *judge) stream(key streamKey, s *Stream) {
 	for n, m := range s.sent {
 		r := j.row(m.at)
 		if m.outcome != Acked && !j.mayRefuse(m) {
-			j.find(Rebuffed, m.at, false, "%s to node %d was not taken (outcome %d)", name(key, n), m.node, m.outcome)
+			j.find(Rebuffed, m.at, false, "%s to node %d was not taken after %v: %s", name(key, n), m.node, m.answered.Sub(m.at).Round(time.Millisecond), m.err)
 		}
 		switch m.outcome {
 		case Acked:

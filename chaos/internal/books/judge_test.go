@@ -41,7 +41,7 @@ func open(fault string, node int) *scene {
 // send is a message that is answered a tenth of a second later.
 func (s *scene) send(stream *Stream, seconds float64, o Outcome, p protocol.Position) int {
 	n := stream.Sent(at(seconds), 1, 0)
-	stream.Answered(n, at(seconds+0.1), o, p)
+	stream.Answered(n, at(seconds+0.1), o, p, nil)
 	return n
 }
 
@@ -79,7 +79,7 @@ func TestTheBooksFindEachMutant(t *testing.T) {
 			s.remember(3, 1, 2, 3)
 			n := s.Command(at(5), "d")
 			s.Ran(n, at(5), "yes")
-			s.CommandEnded(n, at(5), "succeeded", "yes", false, nil)
+			s.CommandEnded(n, at(5), Ending{Status: "succeeded", Data: "yes", Refused: false, There: true})
 			c := s.Cap("app", 2, 1)
 			c.Opened()
 			c.Sent(Acked, false)
@@ -146,8 +146,8 @@ func TestTheBooksFindEachMutant(t *testing.T) {
 			s.send(s.log, 14, Acked, protocol.Position{Epoch: "f", Offset: 1})
 		}, "(gap) lost"},
 		{"a command fails until devices are known again", "redis-emptied", func(s *scene) {
-			s.CommandEnded(s.Command(at(16), "d"), at(16.1), "", "", true, nil)
-			s.CommandEnded(s.Command(at(18), "d"), at(18.1), "", "", true, nil)
+			s.CommandEnded(s.Command(at(16), "d"), at(16.1), Ending{Status: "", Data: "", Refused: true, There: true})
+			s.CommandEnded(s.Command(at(18), "d"), at(18.1), Ending{Status: "", Data: "", Refused: true, There: true})
 		}, "(failed) failed"},
 		{"all is remembered but what is too old", "redis-stopped", func(s *scene) {
 			s.remember(3, 1, 2, 3)
@@ -176,23 +176,26 @@ func TestTheBooksFindEachMutant(t *testing.T) {
 			n := s.Command(at(5), "d")
 			s.Ran(n, at(5), "yes")
 			s.Ran(n, at(6), "yes")
-			s.CommandEnded(n, at(6), "succeeded", "yes", false, nil)
+			s.CommandEnded(n, at(6), Ending{Status: "succeeded", Data: "yes", Refused: false, There: true})
 		}, "doubled"},
 		{"a command that was refused is done", "redis-stopped", func(s *scene) {
 			n := s.Command(at(5), "d")
 			s.Ran(n, at(5), "yes")
-			s.CommandEnded(n, at(6), "", "", true, nil)
+			s.CommandEnded(n, at(6), Ending{Status: "", Data: "", Refused: true, There: true})
 		}, "undead"},
 		{"an answer that the device did not give", "redis-stopped", func(s *scene) {
 			n := s.Command(at(5), "d")
 			s.Ran(n, at(5), "yes")
-			s.CommandEnded(n, at(6), "succeeded", "no", false, nil)
+			s.CommandEnded(n, at(6), Ending{Status: "succeeded", Data: "no", Refused: false, There: true})
 		}, "invented"},
 		{"a command fails though nothing is wrong", "redis-stopped", func(s *scene) {
-			s.CommandEnded(s.Command(at(5), "d"), at(6), "timed_out", "", false, nil)
+			s.CommandEnded(s.Command(at(5), "d"), at(6), Ending{Status: "timed_out", Data: "", Refused: false, There: true})
 		}, "failed"},
+		{"a command fails whose device is away", "redis-stopped", func(s *scene) {
+			s.CommandEnded(s.Command(at(5), "d"), at(6), Ending{Refused: true})
+		}, "(failed)"},
 		{"a command fails while Redis stands still", "redis-stopped", func(s *scene) {
-			s.CommandEnded(s.Command(at(11), "d"), at(12), "timed_out", "", false, nil)
+			s.CommandEnded(s.Command(at(11), "d"), at(12), Ending{Status: "timed_out", Data: "", Refused: false, There: true})
 		}, "(failed)"},
 		{"a cap on messages is passed", "redis-stopped", func(s *scene) {
 			c := s.Cap("app", 1, 1)

@@ -22,7 +22,7 @@ func (j *judge) judgeCommands() {
 	for i, c := range j.b.commands {
 		r := j.row(c.sent)
 		r.Commands++
-		if c.status == "succeeded" {
+		if c.ending.Status == "succeeded" {
 			r.Succeeded++
 		}
 		ended := c.ended
@@ -33,12 +33,12 @@ func (j *judge) judgeCommands() {
 		switch {
 		case len(c.runs) > 1:
 			j.find(Doubled, c.sent, data, "command %d was done %d times by %s", i, len(c.runs), c.peer)
-		case c.refused && len(c.runs) > 0:
-			j.find(Undead, c.sent, data, "command %d was refused (%s), and done by %s", i, c.err, c.peer)
-		case c.status == "succeeded" && (len(c.runs) == 0 || c.data != c.answer):
-			j.find(Invented, c.sent, false, "command %d: the caller got %q, and %s answered %q", i, c.data, c.peer, c.answer)
-		case c.status != "succeeded":
-			j.find(Failed, c.sent, j.mayFail(c.sent, ended), "command %d to %s: %s%s", i, c.peer, c.status, c.err)
+		case c.ending.Refused && len(c.runs) > 0:
+			j.find(Undead, c.sent, data, "command %d was refused (%v), and done by %s", i, c.ending.Err, c.peer)
+		case c.ending.Status == "succeeded" && (len(c.runs) == 0 || c.ending.Data != c.answer):
+			j.find(Invented, c.sent, false, "command %d: the caller got %q, and %s answered %q", i, c.ending.Data, c.peer, c.answer)
+		case c.ending.Status != "succeeded":
+			j.find(Failed, c.sent, !c.ending.There || j.mayFail(c.sent, ended), "command %d to %s: status %q, error %v", i, c.peer, c.ending.Status, c.ending.Err)
 		}
 	}
 }

@@ -82,7 +82,7 @@ func (d *device) publish(ctx context.Context, s *books.Stream, channel string) {
 	data, _ := json.Marshal(note{d.peer, n})
 	published, err := d.client.PublishMessage(ctx, client.Outgoing{Channel: channel, Data: json.RawMessage(data)})
 	end := time.Now()
-	s.Answered(n, end, outcome(err), published.Position)
+	s.Answered(n, end, outcome(err), published.Position, err)
 	if again, _, _ := d.now(); end.Sub(begin) > late+d.f.Size.Slack && again == connection {
 		d.f.books.Took(begin, end, node, fmt.Sprintf("the answer to a publish of %s (%v)", d.peer, err))
 	}
@@ -111,7 +111,7 @@ func (f *Fleet) request(s *books.Stream, peer, channel string) {
 	if o == books.Refused {
 		o = books.Unknown // an earlier try of the same request may have been published
 	}
-	s.Answered(n, time.Now(), o, published.Position)
+	s.Answered(n, time.Now(), o, published.Position, err)
 }
 
 // command commands a device that is there.
@@ -119,11 +119,17 @@ func (f *Fleet) command() {
 	peer := fmt.Sprintf("device-%d-%d", rand.IntN(f.Size.Groups), rand.IntN(f.Size.Writers))
 	ctx, cancel := context.WithTimeout(f.ctx, 2*answerIn)
 	defer cancel()
+	f.mu.Lock()
+	d := f.devices[peer]
+	f.mu.Unlock()
+	connection, _, live := d.now()
 	n := f.books.Command(time.Now(), peer)
 	c, err := f.rest.Command(ctx, commandsOf(peer), map[string]int{"n": n}, client.CommandOptions{Timeout: answerIn})
 	var data string
 	if len(c.Answers) > 0 {
 		_ = json.Unmarshal(c.Answers[0].Data, &data) // "": the books say that it is not what was answered
 	}
-	f.books.CommandEnded(n, time.Now(), c.Status, data, client.CodeOf(err) == protocol.NobodySubscribed, err)
+	again, _, stayed := d.now()
+	f.books.CommandEnded(n, time.Now(), books.Ending{Status: c.Status, Data: data, Err: err,
+		Refused: client.CodeOf(err) == protocol.NobodySubscribed, There: live && stayed && again == connection})
 }
