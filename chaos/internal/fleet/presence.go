@@ -149,12 +149,23 @@ func (f *Fleet) AwaitAll(patience time.Duration) (at time.Time, away []string) {
 	}
 }
 
+// history asks several times: a Redis on a busy machine may not answer in time.
+func (f *Fleet) history(channel string) (h client.History, err error) {
+	for range 5 {
+		ctx, cancel := context.WithTimeout(f.ctx, answerIn)
+		h, err = f.rest.History(ctx, channel, protocol.MaxLast)
+		cancel()
+		if err == nil {
+			break
+		}
+	}
+	return h, err
+}
+
 // Remembered has the books know what each channel that remembers does.
 func (f *Fleet) Remembered() error {
 	for g := range f.Size.Groups {
-		ctx, cancel := context.WithTimeout(f.ctx, answerIn)
-		history, err := f.rest.History(ctx, logOf(g), protocol.MaxLast)
-		cancel()
+		history, err := f.history(logOf(g))
 		if err != nil {
 			return err
 		}
