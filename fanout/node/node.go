@@ -143,6 +143,7 @@ func New(opt Options) (*Node, error) {
 	passed := ticks()
 	opt.Redis.AddHook(n.metrics.RedisHook())
 	n.health = redisconn.NewHealth(opt.Log)
+	n.health.Of(opt.Redis)
 	n.usage = usage.NewRecorder(usage.RecorderOptions{Redis: opt.Redis, Keys: opt.Keys, Now: opt.Now, Log: opt.Log})
 	n.publisher = publish.New(publish.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Usage: n.usage, Log: opt.Log, Now: opt.Now, Observe: n.metrics.Published, Remembered: n.metrics.Remembered, Evicted: n.evicted})
 	n.receiver = receiver.New(receiver.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Node: n.id, Process: n.publisher.Process()})
@@ -246,7 +247,8 @@ func (n *Node) notReady() string {
 func (n *Node) live() bool { return n.health.Up() && n.receiver.Live() && n.members.Live() }
 
 // Run serves until ctx ends, then drains: it stops accepting, tells all peers,
-// and closes their connections over Options.Drain. A node with a control plane
+// and closes their connections over Options.Drain. So it does, and returns an error, if it
+// cannot serve on, or Redis has become a cluster. A node with a control plane
 // accepts until the last of them is closed: it goes on answering REST, and turns
 // sockets back with 1001.
 func (n *Node) Run(ctx context.Context) error {
@@ -295,6 +297,8 @@ func (n *Node) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	case err = <-failed:
 		err = fmt.Errorf("serving stopped: %w", err)
+	case err = <-n.health.Useless():
+		err = fmt.Errorf("-redis: %w", err)
 	}
 	n.draining.Store(true)
 	for _, drain := range n.drains {

@@ -36,6 +36,11 @@ func BecameCluster(err error) bool {
 	return errors.As(err, &wrong) && wrong.Cluster
 }
 
+func isForm(err error) bool {
+	var wrong *FormError
+	return errors.As(err, &wrong)
+}
+
 // check compares a server's answer to HELLO. A server that does not say what it is may be
 // anything.
 func (f form) check(hello *redis.MapStringInterfaceCmd) error {

@@ -1,7 +1,12 @@
 package redisconn_test
 
 import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -78,5 +83,40 @@ func TestServerBecomesCluster(t *testing.T) {
 	proxy.Lead(redistest.SharedCluster(t).Nodes[0].Addr())
 	if err := rdb.Ping(t.Context()).Err(); !redisconn.BecameCluster(err) { // on a connection of its own
 		t.Errorf("%v, want an error that says that it is a cluster", err)
+	}
+}
+
+// The process must learn that its client will never work, and say why.
+func TestHealthOfAServerThatBecameACluster(t *testing.T) {
+	proxy := redistest.NewProxy(t, redistest.Start(t).Addr())
+	rdb := redistest.Open(t, proxy.URL(), redisconn.TLS{})
+	proxy.Lead(redistest.SharedCluster(t).Nodes[0].Addr())
+	h := redisconn.NewHealth(slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { h.Run(ctx, func(ctx context.Context) error { return rdb.Ping(ctx).Err() }) })
+	h.Look()
+	err := <-h.Useless()
+	if !redisconn.BecameCluster(err) || !strings.Contains(h.Trouble(), "is a cluster") || h.Up() {
+		t.Errorf("%v; trouble %q", err, h.Trouble())
+	}
+	cancel()
+	running.Wait()
+}
+
+// One node of a cluster that fails says nothing of the others: the probe decides.
+func TestHealthOfACluster(t *testing.T) {
+	lost := &net.OpError{Op: "dial", Err: errors.New("connection refused")}
+	h := redisconn.NewHealth(slog.New(slog.DiscardHandler))
+	h.Of(redistest.SharedCluster(t).Client())
+	h.Observe(lost)
+	if !h.Up() {
+		t.Error("one node that is away is taken for all")
+	}
+	h = redisconn.NewHealth(slog.New(slog.DiscardHandler))
+	h.Of(redistest.Start(t).Client())
+	h.Observe(lost)
+	if h.Up() {
+		t.Error("a server that is away is taken for one that is there")
 	}
 }

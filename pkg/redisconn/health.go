@@ -31,9 +31,11 @@ const (
 // Health knows whether Redis works for this process, so that callers are refused at once
 // while it does not, instead of each waiting for a timeout.
 type Health struct {
-	log  *slog.Logger
-	down atomic.Bool
-	wake batch.Signal // to probe at once
+	log     *slog.Logger
+	down    atomic.Bool
+	wake    batch.Signal // to probe at once
+	cluster bool
+	useless chan error
 
 	mu     sync.Mutex
 	cause  error // while down: what the last probe or call failed with
@@ -42,8 +44,17 @@ type Health struct {
 
 // NewHealth starts out believing that Redis works. Run keeps it true.
 func NewHealth(log *slog.Logger) *Health {
-	return &Health{log: log, wake: batch.NewSignal()}
+	return &Health{log: log, wake: batch.NewSignal(), useless: make(chan error, 1)}
 }
+
+// Of says which client the Health is of. On a Redis Cluster a call that fails is about one
+// node, and others may work: it only brings the next probe forward. It must come before the
+// Health is used.
+func (h *Health) Of(rdb redis.UniversalClient) { h.cluster = IsCluster(rdb) }
+
+// Useless gets an error when Redis has become one that this process's client can never work
+// with: a cluster, which was one server when the process began. The process must end.
+func (h *Health) Useless() <-chan error { return h.useless }
 
 // Up says whether Redis worked last time.
 func (h *Health) Up() bool { return !h.down.Load() }
@@ -56,6 +67,8 @@ func (h *Health) Trouble() string {
 	switch {
 	case h.cause == nil:
 		return ""
+	case isForm(h.cause):
+		return "redis is not what the URL was taken for: " + h.cause.Error()
 	case refuses(h.cause):
 		return "redis refuses: " + h.cause.Error()
 	default:
@@ -66,11 +79,11 @@ func (h *Health) Trouble() string {
 // Observe takes the outcome of any call to Redis. A call that Redis did not
 // answer (a refused connection, a timeout) means that Redis is away until a
 // probe has succeeded. A reply that is an error may concern one caller's odd
-// request alone; it only brings the next probe forward.
+// request alone, and on a cluster any error one node; it only brings the next probe forward.
 func (h *Health) Observe(err error) {
 	switch {
 	case err == nil || errors.Is(err, context.Canceled) || errors.Is(err, redis.Nil):
-	case Unreachable(err):
+	case Unreachable(err) && !h.cluster:
 		if h.fail(err) {
 			h.Look()
 		}
@@ -172,6 +185,12 @@ func (h *Health) Run(ctx context.Context, probe func(context.Context) error) {
 			return
 		case err != nil:
 			h.fail(err)
+			if BecameCluster(err) {
+				select {
+				case h.useless <- err:
+				default:
+				}
+			}
 		default:
 			h.works()
 		}

@@ -161,3 +161,40 @@ func TestGuarded(t *testing.T) {
 		t.Errorf("a wrong password for Sentinels: %v", err)
 	}
 }
+
+// docs/operations.md says which rights a user needs: these, and no other.
+func TestRightsThatFormsNeed(t *testing.T) {
+	t.Parallel()
+	allow := func(s *redistest.Server, rights ...any) {
+		t.Helper()
+		if err := s.Client().Do(t.Context(), append([]any{"ACL", "SETUSER", "limited", "reset", "on", ">word", "-@all"}, rights...)...).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := redistest.StartSentinel(t, 0)
+	c := redistest.StartClusterOf(t, 2, 0)
+	for name, rights := range map[string][2][]any{
+		"enough":          {{"+sentinel|get-master-addr-by-name", "+sentinel|master"}, {"+set", "~*", "+cluster|slots", "+asking"}},
+		"one is missing":  {{"+sentinel|get-master-addr-by-name"}, {"+set", "~*", "+asking"}},
+		"another missing": {{"+sentinel|master"}, {"~*", "+cluster|slots"}},
+	} {
+		for _, one := range s.Sentinels {
+			allow(one, rights[0]...)
+		}
+		for _, one := range c.Nodes {
+			allow(one, rights[1]...)
+		}
+		for _, url := range []string{s.URL() + "?sentinel_user=limited&sentinel_password=word", strings.Replace(c.URL(), "//", "//limited:word@", 1)} {
+			rdb := redistest.Open(t, url, redisconn.TLS{})
+			var failed error
+			for i := range 20 {
+				if err := rdb.Set(t.Context(), fmt.Sprintf("{%d}", i), 1, 0).Err(); err != nil {
+					failed = err
+				}
+			}
+			if (failed != nil) != (name != "enough") || failed != nil && !strings.Contains(failed.Error(), "NOPERM") {
+				t.Errorf("%s, %s: %v", name, url, failed)
+			}
+		}
+	}
+}

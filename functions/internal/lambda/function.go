@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -116,6 +117,28 @@ type function struct {
 	rdb     redis.UniversalClient
 	handler http.Handler // nil until there is a configuration
 	hooks   *hooks       // of handler
+	form    form
+}
+
+// form is a hook that sees that a Redis that did not answer in time, and so was taken for one
+// server, is a cluster.
+type form struct{ isCluster atomic.Bool }
+
+func (f *form) see(err error) error {
+	if err != nil && redisconn.BecameCluster(err) {
+		f.isCluster.Store(true)
+	}
+	return err
+}
+
+func (f *form) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (f *form) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error { return f.see(next(ctx, cmd)) }
+}
+
+func (f *form) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error { return f.see(next(ctx, cmds)) }
 }
 
 func newFunction(s settings, build Build, log *slog.Logger) *function {
@@ -161,6 +184,11 @@ func (f *function) current(ctx context.Context) (http.Handler, error) {
 	defer f.mu.Unlock()
 	switch age := f.now().Sub(f.read); {
 	case f.handler != nil:
+		if f.form.isCluster.Swap(false) {
+			if err := f.connect(f.url); err != nil {
+				f.log.Error("redis is a cluster, which the Redis URL is not for", "err", err)
+			}
+		}
 		if age >= awssecret.RefreshInterval && f.settings.fromSecrets() {
 			f.refresh(ctx)
 		}
@@ -208,16 +236,18 @@ func (f *function) refresh(ctx context.Context) {
 	}
 }
 
-// connect makes the handler anew on the Redis at url. It does not wait for it.
+// connect makes the handler anew on the Redis at url. It waits for helloLimit at most to learn
+// whether that is a cluster.
 func (f *function) connect(url string) error {
 	security, err := f.settings.tls()
 	if err != nil {
 		return err
 	}
-	rdb, err := redisconn.Open(withIdleLimit(url), security)
+	rdb, err := redisconn.OpenWithin(helloLimit, withIdleLimit(url), security)
 	if err != nil {
 		return err
 	}
+	rdb.AddHook(&f.form)
 	keys, err := f.settings.keys(redisconn.Database(rdb))
 	if err != nil {
 		return err

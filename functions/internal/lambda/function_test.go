@@ -17,6 +17,8 @@ import (
 	"fleetwire/functions/tokens"
 	"fleetwire/pkg/awssecret"
 	"fleetwire/pkg/awssecret/awssecrettest"
+	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/redisconn/redistest"
 )
 
 const (
@@ -196,6 +198,23 @@ func TestRedisMovesWhileWarm(t *testing.T) {
 	i.want(t, "sk_a", 200)
 	if len(next.Keys()) == 0 {
 		t.Error("nothing was counted in the new Redis")
+	}
+}
+
+// A cluster that did not answer when the function started is found to be one.
+func TestClusterAwayAndBack(t *testing.T) {
+	proxy := redistest.NewProxy(t, "127.0.0.1:1")
+	i := newInstance(t, settings{apps: document("sk_a"), redis: proxy.URL()})
+	i.start()
+	if redisconn.IsCluster(i.rdb) {
+		t.Fatal("what does not answer is taken for a cluster")
+	}
+	i.want(t, "sk_a", 503)
+	proxy.Lead(redistest.SharedCluster(t).Nodes[0].Addr())
+	i.want(t, "sk_a", 503) // which learns it
+	i.want(t, "sk_a", 200)
+	if !redisconn.IsCluster(i.rdb) {
+		t.Error("the cluster is taken for one server")
 	}
 }
 
