@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -26,14 +28,14 @@ const (
 )
 
 // Check does once, before anything relies on Redis, what a node does with it:
-// subscribe, write, run a script, publish, and receive what was published. It takes
-// 2.5 s at most. The error has Redis's own words.
+// subscribe, write, run a script, publish, and receive what was published; on a cluster, at
+// every master. It takes 2.5 s at most. The error has Redis's own words.
 func Check(ctx context.Context, rdb redis.UniversalClient, keys rediskeys.Namespace) error {
 	ctx, cancel := context.WithTimeout(ctx, checkPatience)
 	defer cancel()
 	var loading error
 	for {
-		err := check(ctx, rdb, newProber(rdb, keys, "start-"+strings.ToLower(rand.Text())))
+		err := checkAll(ctx, rdb, keys, "start-"+strings.ToLower(rand.Text()))
 		var reply redis.Error
 		switch {
 		case err == nil:
@@ -53,23 +55,72 @@ func Check(ctx context.Context, rdb redis.UniversalClient, keys rediskeys.Namesp
 	}
 }
 
-func check(ctx context.Context, rdb redis.UniversalClient, probe *prober) error {
+func checkAll(ctx context.Context, rdb redis.UniversalClient, keys rediskeys.Namespace, node string) error {
+	if client, ok := rdb.(*redis.ClusterClient); ok {
+		return checkCluster(ctx, client, keys, node)
+	}
+	return check(ctx, rdb, placeOnServer(keys, node))
+}
+
+// checkCluster checks all masters at the same time.
+func checkCluster(ctx context.Context, client *redis.ClusterClient, keys rediskeys.Namespace, node string) error {
+	var asking sync.WaitGroup
+	nodes := map[string]*clusterNode{}
+	defer func() {
+		asking.Wait()
+		for _, n := range nodes {
+			_ = n.client.Close()
+		}
+	}()
+	know(nodes, client, client.Options().Addrs)
+	t, err := ask(ctx, nodes, &asking)
+	if err != nil {
+		return err
+	}
+	masters := t.slotOfEach()
+	errs := make(chan error, len(masters))
+	for addr, slot := range masters {
+		know(nodes, client, []string{addr})
+		rdb := nodes[addr].client
+		go func() {
+			err := check(ctx, rdb, placeOnMaster(keys, node, slot))
+			if err != nil {
+				err = fmt.Errorf("master %s: %w", addr, err)
+			}
+			errs <- err
+		}()
+	}
+	for range masters {
+		err = cmp.Or(err, <-errs)
+	}
+	if err == nil && !t.covered() {
+		err = errUncovered
+	}
+	return err
+}
+
+func check(ctx context.Context, rdb redis.UniversalClient, at *probePlace) error {
 	if err := checkVersion(ctx, rdb); err != nil {
 		return err
 	}
 	const number = 1
-	if _, err := probe.send(ctx, number); err != nil {
+	probe := newProber(rdb, at)
+	if _, err := probe.send(ctx, at, number); err != nil {
 		return err // its words are the clearest if Redis does nothing for us
 	}
 	pubsub := rdb.Subscribe(ctx)
 	defer func() { _ = pubsub.Close() }()
-	if err := pubsub.Subscribe(ctx, probe.topic); err != nil {
+	subscribe := pubsub.Subscribe
+	if at.sharded {
+		subscribe = pubsub.SSubscribe
+	}
+	if err := subscribe(ctx, at.topic); err != nil {
 		return err
 	}
 	if _, err := pubsub.ReceiveTimeout(ctx, checkPatience); err != nil { // the confirmation
 		return err
 	}
-	if _, err := probe.send(ctx, number); err != nil {
+	if _, err := probe.send(ctx, at, number); err != nil {
 		return err
 	}
 	received, err := pubsub.ReceiveTimeout(ctx, checkPatience)

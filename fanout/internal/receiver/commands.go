@@ -14,10 +14,18 @@ const (
 	psubscribe   verb = "psubscribe"
 	unsubscribe  verb = "unsubscribe"
 	punsubscribe verb = "punsubscribe"
+
+	// On a cluster, of topics that have slots.
+	ssubscribe   verb = "ssubscribe"
+	sunsubscribe verb = "sunsubscribe"
 )
 
-func verbFor(wanted, pattern bool) verb {
+func verbFor(sharded, wanted, pattern bool) verb {
 	switch {
+	case sharded && wanted:
+		return ssubscribe
+	case sharded:
+		return sunsubscribe
 	case wanted && pattern:
 		return psubscribe
 	case wanted:
@@ -46,6 +54,22 @@ func (c *commands) add(one command) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.sent = append(c.sent, one)
+}
+
+// next is the first topic of the command that Redis answers next; "" if none is awaited.
+func (c *commands) next() (v verb, topic string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.sent) == 0 {
+		return "", ""
+	}
+	return c.sent[0].verb, c.sent[0].topics[0]
+}
+
+// awaits says whether the next answer is to confirm that.
+func (c *commands) awaits(v verb, topic string) bool {
+	nextVerb, nextTopic := c.next()
+	return v == nextVerb && topic == nextTopic
 }
 
 // answered takes the confirmation of the next topic.
@@ -82,9 +106,11 @@ func (c *commands) drop() {
 	}
 }
 
-// send sends a command. Only one goroutine may: the commands go out in the order
-// in which their answers are awaited.
+// send sends a command. The commands go out in the order in which their answers are
+// awaited.
 func (l *link) send(ctx context.Context, v verb, topics ...string) error {
+	l.sending.Lock()
+	defer l.sending.Unlock()
 	l.sent.add(command{v, topics})
 	switch v {
 	case subscribe:
@@ -93,6 +119,10 @@ func (l *link) send(ctx context.Context, v verb, topics ...string) error {
 		return l.pubsub.PSubscribe(ctx, topics...)
 	case unsubscribe:
 		return l.pubsub.Unsubscribe(ctx, topics...)
+	case ssubscribe:
+		return l.pubsub.SSubscribe(ctx, topics...)
+	case sunsubscribe:
+		return l.pubsub.SUnsubscribe(ctx, topics...)
 	default:
 		return l.pubsub.PUnsubscribe(ctx, topics...)
 	}

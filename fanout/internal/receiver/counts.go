@@ -27,13 +27,19 @@ const (
 	// countsRetry is how soon counts that Redis refused are written again, while it
 	// takes other writes. If it takes none, they are as soon as it does.
 	countsRetry = 5 * time.Second
+	// countsPatience bounds a write to a cluster, of which one master may hang: all others'
+	// subscriptions wait for it.
+	countsPatience = time.Second
 	// countsLogged is the least time between log lines about counts.
 	countsLogged = time.Minute
 )
 
+// countChange is what Redis is to keep of a subscription: of one by name how many
+// subscribers there are, of the topic of all channels that a node wants them.
 type countChange struct {
 	of          *subscription
 	subscribers int32
+	key         *redis.StatusCmd // with the latter
 }
 
 // counts writes this node's counts.
@@ -42,8 +48,10 @@ type counts struct {
 	keys   rediskeys.Namespace
 	log    *slog.Logger
 	health *redisconn.Health
-	mu     *sync.Mutex // Receiver.mu; it guards all below turn
-	turn   sync.Mutex  // has one shard write at a time, as each builds on what was written before
+	// cluster: the Redis that takes the counts may be another than that of a link.
+	cluster bool
+	mu      *sync.Mutex // Receiver.mu; it guards all below turn
+	turn    sync.Mutex  // has one shard write at a time, as each builds on what was written before
 
 	// identity is what Redis keeps them under; "": it is not known yet. Other nodes
 	// remove those of an identity whose lease has expired, in the buckets noted with
@@ -67,23 +75,25 @@ type counts struct {
 
 func newCounts(r *Receiver) *counts {
 	return &counts{
-		redis: r.opt.Redis, keys: r.opt.Keys, log: r.opt.Log, health: r.opt.Health, mu: &r.mu,
+		cluster: r.cluster != nil, redis: r.opt.Redis, keys: r.opt.Keys, log: r.opt.Log, health: r.opt.Health, mu: &r.mu,
 		leased: map[rediskeys.Bucket]bool{}, stale: map[string]struct{}{}, unwritten: map[rediskeys.Bucket]bool{},
 	}
 }
 
-// forget makes the next write begin every bucket anew. It is called with mu held.
-func (c *counts) forget() {
+// forget makes the next write begin these buckets anew. It is called with mu held.
+func (c *counts) forget(these func(rediskeys.Bucket) bool) {
 	for b := range c.leased {
-		c.stale[b.Subscribers(c.identity)] = struct{}{}
+		if these(b) {
+			c.stale[b.Subscribers(c.identity)] = struct{}{}
+			delete(c.leased, b)
+		}
 	}
-	clear(c.leased)
-	clear(c.unwritten)
+	maps.DeleteFunc(c.unwritten, func(b rediskeys.Bucket, _ bool) bool { return these(b) })
 }
 
 // rename has everything written under another identity. It is called with mu held.
 func (c *counts) rename(identity string) {
-	c.forget()
+	c.forget(func(rediskeys.Bucket) bool { return true })
 	c.identity = identity
 }
 
@@ -96,6 +106,8 @@ func (c *counts) write(ctx context.Context, changes []countChange) error {
 		c.mu.Unlock()
 		return nil
 	}
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
 	p := c.redis.Pipeline()
 	stale := slices.Collect(maps.Keys(c.stale))
 	for _, hash := range stale {
@@ -116,10 +128,22 @@ func (c *counts) write(ctx context.Context, changes []countChange) error {
 	return nil
 }
 
+// bounded is a context for a write.
+func (c *counts) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if !c.cluster {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(redisconn.Alone(ctx), countsPatience)
+}
+
 // queue puts the commands for these counts into a pipeline. It is called with mu held.
 func (c *counts) queue(ctx context.Context, p redis.Pipeliner, changes []countChange) {
-	for _, change := range changes {
+	for i, change := range changes {
 		key := change.of.key
+		if key.all {
+			changes[i].key = c.keepWildcards(ctx, p, change)
+			continue
+		}
 		name, b := key.name, c.keys.Bucket(key.app, key.name)
 		leased, known := c.leased[b]
 		if change.subscribers == 0 {
@@ -149,6 +173,9 @@ func (c *counts) refused(changes []countChange) {
 	}
 	for _, change := range changes {
 		key := change.of.key
+		if key.all {
+			continue // Receiver.counted sees to it
+		}
 		c.unwritten[c.keys.Bucket(key.app, key.name)] = true
 	}
 }
@@ -191,6 +218,11 @@ func exec(ctx context.Context, p redis.Pipeliner) error {
 // Redis that answers but takes no counts (it is out of memory) still carries
 // messages. It is called with mu held.
 func (c *counts) failed(err error) error {
+	if c.cluster && err != nil && redisconn.Unreachable(err) {
+		c.health.Observe(err)
+		c.retry = time.Time{}
+		return nil // the link may be to a master that works
+	}
 	if err == nil || redisconn.Unreachable(err) || errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -225,6 +257,8 @@ func (c *counts) renew(ctx context.Context) (gone map[rediskeys.Bucket]bool, err
 	}
 	late := now.Sub(c.renewed) > countsLease-countsRenewal/2
 	c.renewed = now
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
 	p := c.redis.Pipeline()
 	renewals := make(map[rediskeys.Bucket]*redis.BoolCmd, len(c.leased))
 	for b := range c.leased {
@@ -258,6 +292,9 @@ func (r *Receiver) tendCounts(ctx context.Context) error {
 	r.recount(unwritten)
 	gone, err := r.counts.renew(ctx)
 	r.recount(gone)
+	if err == nil && r.cluster != nil {
+		r.renewWildcards(ctx)
+	}
 	return err
 }
 
@@ -288,7 +325,7 @@ func (r *Receiver) recount(buckets map[rediskeys.Bucket]bool) {
 	defer r.mu.Unlock()
 	for _, sh := range r.shards {
 		for _, s := range sh.wanted {
-			if s.counted > 0 && buckets[r.opt.Keys.Bucket(s.key.app, s.key.name)] {
+			if s.counted > 0 && s.key.counted() && buckets[r.bucketOf(s.key)] {
 				s.counted = 0
 				sh.markChanged(s)
 			}

@@ -2,7 +2,10 @@ package receiver
 
 import (
 	"context"
+	"iter"
 	"slices"
+
+	"fleetwire/pkg/rediskeys"
 )
 
 // flush sends all changes that have gathered: the subscriptions first, then the
@@ -32,10 +35,14 @@ func (sh *shard) flush(ctx context.Context, l *link) error {
 	var completed []completion
 	r.mu.Lock()
 	for _, c := range counted {
-		c.of.counted = c.subscribers
+		if sh.owns(c.of) {
+			sh.counted(c)
+		}
 	}
 	for _, s := range changed {
-		completed = sh.takeCompleted(completed, s)
+		if sh.owns(s) {
+			completed = sh.takeCompleted(completed, s)
+		}
 	}
 	r.mu.Unlock()
 	completeAll(completed)
@@ -49,8 +56,8 @@ func (sh *shard) commandsFor(changed []*subscription) (commands []command, count
 	for _, s := range changed {
 		s.changed = false
 		s.sent, s.covered = s.subscribers, int32(len(s.waiting))
-		if s.key.counted() && s.counted != s.sent && sh.r.counts.identity != "" {
-			counted = append(counted, countChange{s, s.sent})
+		if s.key.written() && s.counted != s.sent && s.refusal == nil && (s.key.all || sh.r.counts.identity != "") {
+			counted = append(counted, countChange{of: s, subscribers: s.sent})
 		}
 		wanted := s.sent > 0
 		if wanted == s.subscribed || wanted && s.refusal != nil {
@@ -58,17 +65,40 @@ func (sh *shard) commandsFor(changed []*subscription) (commands []command, count
 		}
 		s.subscribed = wanted
 		s.asked++
-		v := verbFor(wanted, s.key.pattern)
+		v := verbFor(sh.sharded(), wanted, s.key.pattern)
 		if s.alone && wanted {
 			commands = append(commands, command{v, []string{s.topic}})
 			continue
 		}
 		topics[v] = append(topics[v], s.topic)
 	}
-	for _, v := range []verb{subscribe, psubscribe, unsubscribe, punsubscribe} {
-		for some := range slices.Chunk(topics[v], topicsPerCommand) {
-			commands = append(commands, command{v, some})
+	for _, v := range []verb{subscribe, psubscribe, unsubscribe, punsubscribe, ssubscribe, sunsubscribe} {
+		for together := range sh.together(topics[v]) {
+			for some := range slices.Chunk(together, topicsPerCommand) {
+				commands = append(commands, command{v, some})
+			}
 		}
 	}
 	return commands, counted
+}
+
+// together splits topics into those that a command may have together: a cluster refuses
+// one that has topics in several slots.
+func (sh *shard) together(topics []string) iter.Seq[[]string] {
+	return func(yield func([]string) bool) {
+		if !sh.sharded() {
+			yield(topics)
+			return
+		}
+		bySlot := map[int][]string{}
+		for _, topic := range topics {
+			slot := rediskeys.Slot(topic)
+			bySlot[slot] = append(bySlot[slot], topic)
+		}
+		for _, some := range bySlot {
+			if !yield(some) {
+				return
+			}
+		}
+	}
 }

@@ -6,8 +6,6 @@ import (
 	"hash/maphash"
 	"sync"
 
-	"github.com/redis/go-redis/v9"
-
 	"fleetwire/pkg/batch"
 	"fleetwire/pkg/envelope"
 )
@@ -29,7 +27,7 @@ var errInboxFull = errors.New("this node does not keep up with what comes from r
 // had its turn. Only one goroutine calls it at a time.
 type Deliver func(batch []envelope.Delivery) (finished int)
 
-// inbox is where the receiving goroutine puts what comes from Redis, and from where
+// inbox is where the receiving goroutines put what comes from Redis, and from where
 // one goroutine delivers it. The apps take turns (Deliver), so that none waits for
 // all that another has. A turn begins with everything that has come for the app
 // meanwhile: the longer the turns take, the larger the next batch.
@@ -41,11 +39,6 @@ type inbox struct {
 	spare *backlog // an empty one, for the next app
 	bytes int      // of all messages that are not finished
 	wake  batch.Signal
-
-	// Owned by the receiving goroutine: the message received last. Redis writes
-	// the copies of one message, for a subscription and for each pattern that
-	// matches, one right after the other.
-	received envelope.ID
 }
 
 // backlog is what has yet to be delivered for one app.
@@ -64,10 +57,6 @@ func newInbox() *inbox {
 }
 
 func (in *inbox) add(d envelope.Delivery) error {
-	if d.ID == in.received {
-		return nil
-	}
-	in.received = d.ID
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.bytes+len(d.Frame) > maxInboxBytes {
@@ -113,8 +102,8 @@ var announcementSeed = maphash.MakeSeed()
 
 // announcementID stands in for the number that announcements, which scripts
 // publish, do not have: copies of one have the same.
-func announcementID(m *redis.Message) uint64 {
-	return maphash.Comparable(announcementSeed, [2]string{m.Channel, m.Payload})
+func announcementID(app, channel, payload string) uint64 {
+	return maphash.Comparable(announcementSeed, [3]string{app, channel, payload})
 }
 
 func (in *inbox) run(ctx context.Context, deliver Deliver) {

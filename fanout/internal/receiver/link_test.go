@@ -237,7 +237,7 @@ func TestLinkThatDeliversNothing(t *testing.T) {
 	server, other := redistest.Start(t), redistest.Start(t)
 	p := start(t, server, "node")
 	p.subscribed()
-	warm(t, p.redis)
+	warm(t, p.redis.(*redis.Client))
 	astray := &redirected{to: other.Addr()}
 	p.redis.AddHook(astray)
 	for round := range 2 {

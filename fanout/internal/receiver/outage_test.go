@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -39,12 +40,13 @@ type process struct {
 	*send.Sender
 	t      *testing.T
 	health *redisconn.Health
-	redis  *redis.Client
+	redis  redis.UniversalClient
 	stop   func()
 	log    *recorder
 
-	mu  sync.Mutex
-	got map[string]int // messages by channel
+	mu        sync.Mutex
+	got       map[string]int      // messages by channel
+	sequences map[string][]uint64 // their numbers
 }
 
 func start(t *testing.T, server *redistest.Server, node string) *process {
@@ -52,16 +54,16 @@ func start(t *testing.T, server *redistest.Server, node string) *process {
 	return startOn(t, server.Client(), node)
 }
 
-func startOn(t *testing.T, rdb *redis.Client, node string) *process {
+func startOn(t *testing.T, rdb redis.UniversalClient, node string) *process {
 	t.Helper()
 	p := prepareOn(t, rdb, node)
 	p.run()
 	return p
 }
 
-func prepareOn(t *testing.T, rdb *redis.Client, node string) *process {
+func prepareOn(t *testing.T, rdb redis.UniversalClient, node string) *process {
 	t.Helper()
-	p := &process{t: t, redis: rdb, got: map[string]int{}, log: &recorder{}}
+	p := &process{t: t, redis: rdb, got: map[string]int{}, sequences: map[string][]uint64{}, log: &recorder{}}
 	log := slog.New(p.log)
 	p.health = redisconn.NewHealth(log)
 	p.Sender = send.New(p.redis, rediskeys.Namespace{}, p.health)
@@ -81,6 +83,7 @@ func (p *process) run() {
 			defer p.mu.Unlock()
 			for _, d := range batch {
 				p.got[d.Channel]++
+				p.sequences[d.Channel] = append(p.sequences[d.Channel], d.ID.Sequence)
 			}
 			return len(batch)
 		})
@@ -408,8 +411,9 @@ func TestRefusedCountsAreMadeUpFor(t *testing.T) {
 
 // recorder is a log that can be asked.
 type recorder struct {
-	mu    sync.Mutex
-	lines []string
+	mu      sync.Mutex
+	lines   []string
+	details []string // the same, with when and about what
 }
 
 func (r *recorder) Enabled(context.Context, slog.Level) bool { return true }
@@ -419,7 +423,19 @@ func (r *recorder) Handle(_ context.Context, line slog.Record) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.lines = append(r.lines, line.Message)
+	details := line.Time.Format("05.000 ") + line.Message
+	line.Attrs(func(a slog.Attr) bool {
+		details += " " + a.String()
+		return true
+	})
+	r.details = append(r.details, details)
 	return nil
+}
+
+func (r *recorder) detailed() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.details)
 }
 
 func (r *recorder) with(text string) int {

@@ -41,30 +41,60 @@ var (
 
 // prober sends a node's probes.
 type prober struct {
-	redis      redis.UniversalClient
-	key, topic string
-	sent       atomic.Uint64
+	redis redis.UniversalClient
+	at    atomic.Pointer[probePlace]
+	sent  atomic.Uint64
 }
 
-func newProber(rdb redis.UniversalClient, keys rediskeys.Namespace, node string) *prober {
-	return &prober{redis: rdb, key: keys.Probe(node), topic: keys.ProbeTopic(node)}
+// probePlace is where a Redis is probed. On a cluster that is a slot of the master.
+type probePlace struct {
+	key, topic string
+	sharded    bool
+	slot       int
+}
+
+func placeOnServer(keys rediskeys.Namespace, node string) *probePlace {
+	return &probePlace{key: keys.Probe(node), topic: keys.ProbeTopic(node)}
+}
+
+func placeOnMaster(keys rediskeys.Namespace, node string, slot int) *probePlace {
+	return &probePlace{keys.ProbeIn(slot, node), keys.ProbeTopicIn(slot, node), true, slot}
+}
+
+func newProber(rdb redis.UniversalClient, at *probePlace) *prober {
+	p := &prober{redis: rdb}
+	p.at.Store(at)
+	return p
 }
 
 // send does once what the node needs of Redis: it writes, runs a script, publishes
 // and reads back. It returns how many subscribers the probe's topic has. The error
 // says what Redis refused.
-func (p *prober) send(ctx context.Context, number uint64) (receivers int64, err error) {
+func (p *prober) send(ctx context.Context, at *probePlace, number uint64) (receivers int64, err error) {
 	payload := strconv.FormatUint(number, 10)
 	// The plain write comes first: what Redis says to it does not name a script.
-	if err := p.redis.Set(ctx, p.key, payload, probeLease).Err(); err != nil {
+	if err := p.redis.Set(ctx, at.key, payload, probeLease).Err(); err != nil {
+		if at.sharded && onItsWay(err) {
+			return p.redis.SPublish(ctx, at.topic, payload).Result()
+		}
 		return 0, err
 	}
-	call := &redisconn.Call{Script: probeScript, Keys: []string{p.key}, Args: []any{payload, probeLease.Milliseconds(), p.topic}}
+	call := &redisconn.Call{Script: probeScript, Keys: []string{at.key}, Args: []any{payload, probeLease.Milliseconds(), at.topic, "PUBLISH"}}
+	publish := p.redis.Publish
+	if at.sharded {
+		call.Args[3], publish = "SPUBLISH", p.redis.SPublish
+	}
 	if err := redisconn.Exec(ctx, p.redis, []*redisconn.Call{call}); err != nil {
 		// Likewise for publishing.
-		return 0, cmp.Or(p.redis.Publish(ctx, p.topic, payload).Err(), err)
+		return 0, cmp.Or(publish(ctx, at.topic, payload).Err(), err)
 	}
 	return call.Reply.Int64()
+}
+
+// onItsWay says whether a master refused to write as the slot is moving to another, and the
+// key is there already. It still delivers.
+func onItsWay(err error) bool {
+	return redis.HasErrorPrefix(err, "ASK ") || redis.HasErrorPrefix(err, "TRYAGAIN ")
 }
 
 // awaitedProbe is the first probe that has not come in yet; 0: none.
@@ -74,20 +104,30 @@ type awaitedProbe struct {
 }
 
 // probe says whether Redis works.
-func (r *Receiver) probe(ctx context.Context) error { return r.shards[0].probe(ctx) }
+func (r *Receiver) probe(ctx context.Context) error {
+	if r.cluster != nil {
+		return r.cluster.probeAll(ctx)
+	}
+	return r.shards[0].probe(ctx)
+}
 
 // probe says whether Redis works, by one probe. The link subscribes on its own
 // (linkCheck). Whether the probe comes in over the link decides about the link
 // alone (Live).
 func (sh *shard) probe(ctx context.Context) error {
 	number := sh.prober.sent.Add(1)
-	l := sh.awaitProbe(number)
-	receivers, err := sh.prober.send(ctx, number)
-	if l == nil {
-		return err
-	}
-	if err != nil {
+	at := sh.prober.at.Load()
+	l := sh.awaitProbe(at, number)
+	receivers, err := sh.prober.send(ctx, at, number)
+	if err != nil && l != nil {
 		l.cancelProbe(number)
+	}
+	if sh.sharded() && redis.HasErrorPrefix(err, "MOVED ") {
+		// The master is a replica now, or has lost the slot. Its other slots work, or move.
+		sh.r.lookForMasters()
+		return nil
+	}
+	if err != nil || l == nil {
 		return err
 	}
 	if receivers == 0 {
@@ -98,14 +138,25 @@ func (sh *shard) probe(ctx context.Context) error {
 
 // awaitProbe returns the link that is to deliver the probe, or nil while there is
 // none.
-func (sh *shard) awaitProbe(number uint64) *link {
+func (sh *shard) awaitProbe(at *probePlace, number uint64) *link {
 	sh.r.mu.Lock()
 	defer sh.r.mu.Unlock()
 	l := sh.link
-	if l != nil && l.probe.number == 0 {
+	if l == nil || l.hears != at.topic {
+		return nil
+	}
+	if l.probe.number == 0 {
 		l.probe = awaitedProbe{number, time.Now()}
 	}
 	return l
+}
+
+// probeAt has the master probed in another of its slots. It is called with r.mu held.
+func (sh *shard) probeAt(at *probePlace) {
+	sh.prober.at.Store(at)
+	if sh.link != nil {
+		sh.link.probe = awaitedProbe{} // it may have gone with the slot
+	}
 }
 
 // cancelProbe takes back awaitProbe for a probe that was not published, as far as is

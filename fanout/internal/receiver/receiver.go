@@ -8,7 +8,7 @@
 //     subscribed at that moment; what is published while a node's link to Redis
 //     is down is not delivered to that node later.
 //   - In order. Messages published in order arrive in that order on every node,
-//     per app.
+//     per app; on a Redis Cluster, per channel.
 //   - Once. A node gets a message once, however many of its subscriptions and
 //     patterns match.
 //   - No call blocks: one goroutine delivers what has come meanwhile, a part for
@@ -56,6 +56,8 @@ type Receiver struct {
 	inbox  *inbox
 	pause  func(context.Context, time.Duration) // sleep, or a test's
 	counts *counts
+	// cluster is nil on one server.
+	cluster *cluster
 
 	restored func() // or nil
 
@@ -70,13 +72,31 @@ type Receiver struct {
 // New returns a Receiver.
 func New(opt Options) *Receiver {
 	r := &Receiver{opt: opt, inbox: newInbox(), pause: sleep, globs: newGlobs(), patience: probePatience}
+	if client, ok := opt.Redis.(*redis.ClusterClient); ok {
+		r.cluster = newCluster(r, client)
+		r.shards = []*shard{r.cluster.nowhere}
+	} else {
+		r.shards = []*shard{newShard(r, newProber(opt.Redis, placeOnServer(opt.Keys, opt.Node)))}
+	}
 	r.counts = newCounts(r)
-	r.shards = []*shard{newShard(r, newProber(opt.Redis, opt.Keys, opt.Node))}
 	return r
 }
 
-// shardOf is the shard that the topic is published on.
-func (r *Receiver) shardOf(string) *shard { return r.shards[0] }
+// shardOf is the shard of a topic, or of any name that has its slot. It is called with
+// r.mu held.
+func (r *Receiver) shardOf(topic string) *shard {
+	if r.cluster == nil {
+		return r.shards[0]
+	}
+	return r.cluster.routes[rediskeys.Slot(topic)]
+}
+
+// lookForMasters has the topology of a cluster read, as it may have changed.
+func (r *Receiver) lookForMasters() {
+	if r.cluster != nil {
+		r.cluster.wake.Set()
+	}
+}
 
 // SetSubscribers says how many connections of this node are subscribed to the
 // channel by name. While there is at least one, the channel's messages come in.
@@ -172,7 +192,7 @@ func (r *Receiver) Trouble() error {
 	defer r.mu.Unlock()
 	for _, sh := range r.shards {
 		if sh.trouble != nil {
-			return sh.trouble
+			return sh.named(sh.trouble)
 		}
 	}
 	return nil
@@ -189,7 +209,11 @@ func (r *Receiver) Run(ctx context.Context, deliver Deliver) {
 	var parts sync.WaitGroup
 	parts.Go(func() { r.inbox.run(ctx, deliver) })
 	parts.Go(func() { r.opt.Health.Run(ctx, r.probe) })
-	r.shards[0].keepLink(ctx)
+	if r.cluster != nil {
+		r.cluster.run(ctx)
+	} else {
+		r.shards[0].keepLink(ctx)
+	}
 	r.counts.release()
 	parts.Wait()
 }

@@ -2,17 +2,21 @@ package receiver
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"fleetwire/pkg/batch"
+	"fleetwire/pkg/rediskeys"
 )
 
-// shard is what a node receives from one Redis: over one link, which its goroutine
-// (keepLink) keeps up.
+// shard is what a node receives from one Redis, the only one or a master of a cluster:
+// over one link, which its goroutine (keepLink) keeps up.
 type shard struct {
 	r      *Receiver
+	addr   string // of the master; "": there is no cluster
 	prober *prober
-	wake   batch.Signal // there are changes to send
+	wake   batch.Signal       // there are changes to send
+	stop   context.CancelFunc // ends keepLink, of a master that has no slots any more
 
 	// Under Receiver.mu.
 	wanted      map[string]*subscription // by topic or glob
@@ -20,8 +24,9 @@ type shard struct {
 	link        *link // once it is ready, until it is lost
 	trouble     error // why the last link was lost, until the next is proven
 	unconfirmed int   // subscriptions that Redis has yet to confirm since the link came up
-	missed      bool  // call restored when all of them are, and the link is proven
+	recovered   bool  // one of them has come to its end: call restored when all have, and the link is proven
 	refusals    map[string]*subscription
+	astray      []*subscription // that this master has not got any more; they wait for the topology
 }
 
 func newShard(r *Receiver, p *prober) *shard {
@@ -41,6 +46,7 @@ func (sh *shard) keepLink(ctx context.Context) {
 		}
 		sh.lost(err)
 		sh.r.opt.Health.Look() // if Redis is gone, commands need not find out one by one
+		sh.r.lookForMasters()
 		lived := time.Duration(0)
 		if !l.proven.IsZero() {
 			lived = time.Since(l.proven)
@@ -58,7 +64,7 @@ func (sh *shard) proven() bool { return sh.link != nil && !sh.link.proven.IsZero
 func (sh *shard) up(l *link) {
 	sh.r.mu.Lock()
 	sh.link = l
-	sh.missed = len(sh.wanted) > 0
+	sh.recovered = false
 	for _, s := range sh.wanted {
 		sh.start(s)
 	}
@@ -80,9 +86,10 @@ func (sh *shard) start(s *subscription) {
 func (sh *shard) down() {
 	sh.r.mu.Lock()
 	sh.link = nil
-	sh.unconfirmed = 0
-	sh.r.counts.forget()
+	sh.unconfirmed, sh.recovered = 0, false
+	sh.r.counts.forget(func(b rediskeys.Bucket) bool { return sh.r.shardOf(string(b)) == sh })
 	clear(sh.refusals)
+	sh.astray = nil
 	var waiting []func(error)
 	for topic, s := range sh.wanted {
 		waiting = append(waiting, s.waiting...)
@@ -103,10 +110,21 @@ func (sh *shard) lost(err error) {
 	sh.r.mu.Lock()
 	defer sh.r.mu.Unlock()
 	if sh.trouble == nil {
-		sh.r.opt.Log.Warn("the link to redis is down, subscriptions will be renewed", "err", err)
+		sh.r.opt.Log.Warn("the link to redis is down, subscriptions will be renewed", "err", sh.named(err))
 	}
 	sh.trouble = err
 }
+
+// named adds to an error which master of a cluster it is about.
+func (sh *shard) named(err error) error {
+	if sh.addr == "" {
+		return err
+	}
+	return fmt.Errorf("master %s: %w", sh.addr, err)
+}
+
+// sharded says whether the topics are those of SSUBSCRIBE.
+func (sh *shard) sharded() bool { return sh.r.cluster != nil }
 
 // backoff is the pauses between attempts to connect; it holds the next.
 type backoff time.Duration

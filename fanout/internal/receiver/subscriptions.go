@@ -4,19 +4,35 @@ import (
 	"time"
 
 	"fleetwire/pkg/envelope"
+	"fleetwire/pkg/rediskeys"
 )
 
-// subscriptionKey names a channel or a peer, or (pattern) a Redis glob over channels.
+// subscriptionKey names a channel or a peer, or (pattern) a Redis glob over channels, or
+// (all) by its tag a bucket of which all channels are wanted.
 type subscriptionKey struct {
-	kind      envelope.Kind
-	pattern   bool
-	app, name string
+	kind         envelope.Kind
+	pattern, all bool
+	app, name    string
 }
 
 // counted says whether Redis keeps the number of connections behind the
 // subscription, not only that there is one: of channels, for protocol §5's
 // subscribers.
-func (key subscriptionKey) counted() bool { return key.kind == envelope.KindMessages && !key.pattern }
+func (key subscriptionKey) counted() bool {
+	return key.kind == envelope.KindMessages && !key.pattern && !key.all
+}
+
+// written says whether Redis keeps anything of the subscription.
+func (key subscriptionKey) written() bool { return key.counted() || key.all }
+
+// bucketOf is the bucket of what a key names, but for globs.
+func (r *Receiver) bucketOf(key subscriptionKey) rediskeys.Bucket {
+	if key.all {
+		b, _ := r.opt.Keys.BucketOf(key.app, key.name)
+		return b
+	}
+	return r.opt.Keys.Bucket(key.app, key.name)
+}
 
 // subscription is a topic that this node wants, or wanted, and how far Redis has
 // followed. Receiver.mu guards it.
@@ -52,6 +68,9 @@ func (r *Receiver) setPattern(kind envelope.Kind, app, asked string, wanted bool
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	of := globApp{kind, app}
+	if r.cluster != nil {
+		return r.cluster.wildcards.set(of, wanted, done)
+	}
 	if !wanted {
 		glob, ok := r.globs.remove(of, asked)
 		if !ok {
@@ -88,19 +107,21 @@ func (r *Receiver) topicOf(key subscriptionKey) string {
 	if key.pattern {
 		return r.opt.Keys.Glob(key.kind, key.app, key.name)
 	}
+	if key.all {
+		return r.opt.Keys.AllTopic(r.bucketOf(key), key.kind)
+	}
 	return r.opt.Keys.Topic(key.kind, key.app, key.name)
 }
 
 // change is called with r.mu held.
 func (sh *shard) change(key subscriptionKey, topic string, n int, done func(error)) error {
-	if done != nil && !sh.proven() {
-		return ErrDown
+	if done != nil {
+		if err := sh.refuses(topic); err != nil {
+			return err
+		}
 	}
 	s := sh.wanted[topic]
 	if s != nil && s.refusal != nil && done != nil {
-		if time.Since(s.refusal.at) < refusalKept {
-			return s.refusal.err
-		}
 		s.refusal, s.alone = nil, true
 		delete(sh.refusals, topic)
 	}
@@ -120,6 +141,17 @@ func (sh *shard) change(key subscriptionKey, topic string, n int, done func(erro
 	return nil
 }
 
+// refuses says why nothing can be asked for the topic now.
+func (sh *shard) refuses(topic string) error {
+	if !sh.proven() {
+		return ErrDown
+	}
+	if s := sh.wanted[topic]; s != nil && s.refusal != nil && time.Since(s.refusal.at) < refusalKept {
+		return s.refusal.err
+	}
+	return nil
+}
+
 func (sh *shard) markChanged(s *subscription) {
 	if !s.changed {
 		s.changed = true
@@ -130,7 +162,7 @@ func (sh *shard) markChanged(s *subscription) {
 // settled says whether Redis does what it was last sent, or refuses it, and knows
 // the count.
 func (s *subscription) settled() bool {
-	if s.key.counted() && s.counted != s.sent {
+	if s.key.written() && s.counted != s.sent && s.refusal == nil {
 		return false
 	}
 	return s.asked == s.confirmed && (s.subscribed == (s.sent > 0) || s.refusal != nil)
@@ -168,6 +200,7 @@ func (sh *shard) takeCompleted(to []completion, s *subscription) []completion {
 	if s.starting {
 		s.starting = false
 		sh.unconfirmed--
+		sh.recovered = true
 		to = sh.takeRestored(to)
 	}
 	sh.forgetUnwanted(s)
@@ -176,10 +209,10 @@ func (sh *shard) takeCompleted(to []completion, s *subscription) []completion {
 
 // takeRestored appends restored, when everything comes in again.
 func (sh *shard) takeRestored(to []completion) []completion {
-	if !sh.missed || sh.unconfirmed > 0 || !sh.proven() {
+	if !sh.recovered || sh.unconfirmed > 0 || !sh.proven() {
 		return to
 	}
-	sh.missed = false
+	sh.recovered = false
 	if sh.r.restored == nil {
 		return to
 	}
