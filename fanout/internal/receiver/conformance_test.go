@@ -17,16 +17,32 @@ func TestConformance(t *testing.T) {
 	t.Run("redis", func(t *testing.T) {
 		receivertest.Run(t, realRedis)
 	})
+	t.Run("cluster", func(t *testing.T) {
+		receivertest.RunInTurn(t, onCluster)
+	})
 	t.Run("embedded", func(t *testing.T) {
 		receivertest.Run(t, func(t *testing.T) receivertest.Setup {
 			m, rdb := redistest.Embedded(t)
 			return receivertest.Setup{
 				Redis:  rdb,
-				Client: func() *redis.Client { return redistest.Client(t, "redis://"+m.Addr()) },
+				Client: func() redis.UniversalClient { return redistest.Client(t, "redis://"+m.Addr()) },
 				Elapse: m.FastForward,
 			}
 		})
 	})
+}
+
+func onCluster(t *testing.T) receivertest.Setup {
+	cluster := redistest.SharedCluster(t)
+	return receivertest.Setup{
+		Redis:  cluster.Client(),
+		Client: func() redis.UniversalClient { return cluster.Client() },
+		Elapse: func(d time.Duration) {
+			for _, s := range cluster.Nodes {
+				elapse(t, s.Client(), d)
+			}
+		},
+	}
 }
 
 func realRedis(t *testing.T) receivertest.Setup {
@@ -34,7 +50,7 @@ func realRedis(t *testing.T) receivertest.Setup {
 	rdb := server.Client()
 	return receivertest.Setup{
 		Redis:  rdb,
-		Client: server.Client,
+		Client: func() redis.UniversalClient { return server.Client() },
 		Elapse: func(d time.Duration) { elapse(t, rdb, d) },
 	}
 }

@@ -69,7 +69,7 @@ func (r *Receiver) setPattern(kind envelope.Kind, app, asked string, wanted bool
 	defer r.mu.Unlock()
 	of := globApp{kind, app}
 	if r.cluster != nil {
-		return r.cluster.wildcards.set(of, wanted, done)
+		return r.cluster.wildcards.set(of, asked, wanted, done)
 	}
 	if !wanted {
 		glob, ok := r.globs.remove(of, asked)

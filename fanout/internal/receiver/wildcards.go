@@ -25,16 +25,17 @@ type wildcards struct {
 	renewed time.Time
 }
 
-// wildcardApp is what is wanted of one app: all its channels, for so many patterns.
+// wildcardApp is what is wanted of one app: all its channels, while any pattern asks for
+// a glob.
 type wildcardApp struct {
-	patterns int
-	buckets  []*subscription
+	globs   map[string]int // how many patterns ask for each
+	buckets []*subscription
 }
 
-// set counts one pattern more or one less. It is called with mu held.
-func (w *wildcards) set(of globApp, wanted bool, done func(error)) error {
+// set counts one pattern more or one less that asks for a glob. It is called with mu held.
+func (w *wildcards) set(of globApp, asked string, wanted bool, done func(error)) error {
 	if !wanted {
-		w.remove(of)
+		w.remove(of, asked)
 		return nil
 	}
 	app := w.apps[of]
@@ -42,7 +43,7 @@ func (w *wildcards) set(of globApp, wanted bool, done func(error)) error {
 		if err := app.wait(w.r, done); err != nil {
 			return err
 		}
-		app.patterns++
+		app.globs[asked]++
 		return nil
 	}
 	keys := w.keysOf(of)
@@ -52,7 +53,7 @@ func (w *wildcards) set(of globApp, wanted bool, done func(error)) error {
 			return err
 		}
 	}
-	app = &wildcardApp{patterns: 1}
+	app = &wildcardApp{globs: map[string]int{asked: 1}}
 	all := &joined{waits: len(keys), done: done}
 	for _, key := range keys {
 		_ = w.r.change(key, 1, all.one) // it refuses nothing that was not refused above
@@ -85,12 +86,15 @@ func (app *wildcardApp) wait(r *Receiver, done func(error)) error {
 	return nil
 }
 
-func (w *wildcards) remove(of globApp) {
+func (w *wildcards) remove(of globApp, asked string) {
 	app := w.apps[of]
-	if app == nil {
+	if app == nil || app.globs[asked] == 0 {
 		return
 	}
-	if app.patterns--; app.patterns > 0 {
+	if app.globs[asked]--; app.globs[asked] == 0 {
+		delete(app.globs, asked)
+	}
+	if len(app.globs) > 0 {
 		return
 	}
 	delete(w.apps, of)

@@ -81,11 +81,7 @@ func testEmptiedBucket(t *testing.T, s *system) {
 func leaseOf(t *testing.T, s *system, name string) time.Duration {
 	t.Helper()
 	ctx := context.Background()
-	keys, err := s.Redis.Keys(ctx, "fw:*:subscribers:*").Result()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, key := range keys {
+	for _, key := range s.keys("fw:*:subscribers:*") {
 		if s.Redis.HExists(ctx, key, name).Val() {
 			return s.Redis.TTL(ctx, key).Val()
 		}
@@ -111,7 +107,7 @@ func testDeadNode(t *testing.T, s *system) {
 		}
 	}
 	s.Elapse(10 * longerThanLease)
-	if keys := s.Redis.Keys(context.Background(), "fw:{app.*").Val(); len(keys) != 0 {
+	if keys := s.keys("fw:{app.*"); len(keys) != 0 {
 		t.Errorf("a dead node left %q", keys)
 	}
 }

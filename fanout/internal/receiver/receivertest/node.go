@@ -2,6 +2,7 @@ package receivertest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -46,7 +47,7 @@ type node struct {
 	t       *testing.T
 	name    string
 	settled int // calls of settle
-	redis   *redis.Client
+	redis   redis.UniversalClient
 	cancel  context.CancelFunc
 	ended   chan struct{}
 
@@ -71,7 +72,7 @@ func (s *system) publisher() *send.Sender {
 var discard = slog.New(slog.DiscardHandler)
 
 // receiver makes one that does not run, and a publisher in the same process.
-func (s *system) receiver(rdb *redis.Client) (*receiver.Receiver, *send.Sender) {
+func (s *system) receiver(rdb redis.UniversalClient) (*receiver.Receiver, *send.Sender) {
 	s.nodes++
 	name := fmt.Sprintf("node-%d", s.nodes)
 	health := redisconn.NewHealth(discard)
@@ -216,35 +217,60 @@ func (n *node) wait(count int) []envelope.Delivery {
 }
 
 // settle returns all messages that have come, and is sure that none is under
-// way: from sends one more, in an app of its own. Messages that went through Redis
-// before it have arrived before it.
+// way: from sends some more, in an app of its own, to channels that every master of a
+// cluster has some of. Messages that went through the same Redis before have arrived before.
 func (n *node) settle(from *send.Sender) []envelope.Delivery {
 	n.t.Helper()
 	n.settled++
-	last := fmt.Sprint("last ", n.settled)
 	app := "settle-" + n.name
-	n.subscribe(app, last, 1)
-	publish(n.t, from, app, last, `"end"`)
+	lasts := 1
+	if redisconn.IsCluster(n.redis) {
+		lasts = 32
+	}
+	for i := range lasts {
+		last := fmt.Sprint("last ", n.settled, " ", i)
+		n.subscribe(app, last, 1)
+		publish(n.t, from, app, last, `"end"`)
+	}
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	for {
 		n.mu.Lock()
 		came := n.came
+		before := len(n.got)
 		for i, d := range n.got {
-			if d.App == app {
-				n.got = slices.Delete(n.got, i, i+1)
-				got := slices.Clone(n.got[:i])
-				n.mu.Unlock()
-				return got
+			if d.App != app {
+				continue
+			}
+			if lasts--; lasts == 0 {
+				before = i
 			}
 		}
+		isLast := func(d envelope.Delivery) bool { return d.App == app }
+		got := slices.DeleteFunc(slices.Clone(n.got[:before]), isLast)
+		n.got = slices.DeleteFunc(n.got, isLast)
 		n.mu.Unlock()
+		if lasts == 0 {
+			return got
+		}
 		select {
 		case <-came:
 		case <-deadline.C:
 			n.t.Fatal("the last message does not arrive")
 		}
 	}
+}
+
+// ordered puts messages of a cluster, which come in order for each channel alone, into the
+// order in which one message was published to each of the channels. On one server they are
+// in that order.
+func (n *node) ordered(got []envelope.Delivery, channels []string) []envelope.Delivery {
+	if redisconn.IsCluster(n.redis) {
+		slices.SortStableFunc(got, func(a, b envelope.Delivery) int {
+			return cmp.Compare(slices.Index(channels, a.Channel), slices.Index(channels, b.Channel))
+		})
+	}
+	return got
 }
 
 // count publishes to the channel and returns how many subscribers it had.

@@ -1,7 +1,6 @@
 package receivertest
 
 import (
-	"context"
 	"slices"
 	"testing"
 
@@ -71,18 +70,10 @@ func testAnnouncements(t *testing.T, s *system) {
 	other.subscribe("app", "c", 1)
 	other.connect("app", "c", 1)
 
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	announce := func(app, channelName, announcement string) {
-		t.Helper()
-		if err := s.Redis.Publish(ctx, keys.Topic(envelope.KindPresence, app, channelName), announcement).Err(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	announce("app", "c", "1")
-	announce("app", "c", "2")
-	announce("app", "d", "2")
-	announce("app2", "c", "3")
+	s.announce("app", "c", "1")
+	s.announce("app", "c", "2")
+	s.announce("app", "d", "2")
+	s.announce("app2", "c", "3")
 	publish(t, from, "app", "c", `"a message is no announcement"`)
 	for n, want := range map[*node][]string{byName: {"c 1", "c 2"}, byPattern: {"c 1", "c 2", "d 2"}, other: nil} {
 		var got []string
@@ -100,7 +91,7 @@ func testAnnouncements(t *testing.T, s *system) {
 	byPattern.RemoveWatchPattern("app", p)
 	byName.confirm(func(done func(error)) error { return byName.SetWatchers("app", "c", 0, done) })
 	byName.want(envelope.KindPresence, "app", "c", false)
-	announce("app", "c", "4")
+	s.announce("app", "c", "4")
 	if got := byName.settle(from); len(got) != 2 {
 		t.Errorf("%d announcements after the last watcher has gone, want the 2 of before", len(got))
 	}

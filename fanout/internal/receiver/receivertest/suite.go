@@ -13,9 +13,9 @@ import (
 // Setup is one empty Redis, and how to put nodes on it.
 type Setup struct {
 	// Redis looks into it. No node uses this client.
-	Redis *redis.Client
+	Redis redis.UniversalClient
 	// Client opens a node's own client; it is closed with the test.
-	Client func() *redis.Client
+	Client func() redis.UniversalClient
 	// Elapse makes every key expire whose time to live is at most d, as if d had
 	// passed for Redis. The nodes' own clocks do not move.
 	Elapse func(d time.Duration)
@@ -23,6 +23,15 @@ type Setup struct {
 
 // Run runs the suite. start makes a Setup for one test.
 func Run(t *testing.T, start func(t *testing.T) Setup) {
+	run(t, start, (*testing.T).Parallel)
+}
+
+// RunInTurn is Run for Setups that share a Redis.
+func RunInTurn(t *testing.T, start func(t *testing.T) Setup) {
+	run(t, start, func(*testing.T) {})
+}
+
+func run(t *testing.T, start func(t *testing.T) Setup, begin func(*testing.T)) {
 	for _, test := range []struct {
 		name string
 		run  func(*testing.T, *system)
@@ -62,7 +71,7 @@ func Run(t *testing.T, start func(t *testing.T) Setup) {
 		{"down before Run", testDownBeforeRun},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
+			begin(t)
 			test.run(t, &system{t: t, Setup: start(t)})
 		})
 	}
