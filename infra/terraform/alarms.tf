@@ -53,7 +53,7 @@ locals {
       }
     },
     merge([
-      for i in range(1 + var.redis_replicas) : {
+      for i in range(length(local.redis_members)) : {
         "redis-${i + 1}-cpu" = {
           what      = "Redis is short of CPU, of which one core counts", namespace = "AWS/ElastiCache", metric = "EngineCPUUtilization"
           statistic = "Average", above = 75, minutes = 5, dimensions = { CacheClusterId = local.redis_members[i] }
@@ -67,7 +67,12 @@ locals {
   )
 
   # ElastiCache numbers the members of a replication group.
-  redis_members = [for i in range(1 + var.redis_replicas) : format("%s-%03d", aws_elasticache_replication_group.this.replication_group_id, i + 1)]
+  redis_members = flatten([
+    for shard in range(var.redis_cluster_mode ? var.redis_shards : 1) : [
+      for i in range(1 + var.redis_replicas) : format("%s%s-%03d",
+      aws_elasticache_replication_group.this.replication_group_id, var.redis_cluster_mode ? format("-%04d", shard + 1) : "", i + 1)
+    ]
+  ])
 }
 
 resource "aws_cloudwatch_metric_alarm" "this" {

@@ -39,8 +39,8 @@ output "apps_secret_arn" {
 }
 
 output "redis_endpoint" {
-  description = "Host and port of the Redis primary, reachable inside the network alone."
-  value       = "${aws_elasticache_replication_group.this.primary_endpoint_address}:${local.redis_port}"
+  description = "Host and port of the Redis primary, or of the cluster, reachable inside the network alone."
+  value       = "${local.redis_endpoint}:${local.redis_port}"
 }
 
 output "log_groups" {

@@ -1,5 +1,5 @@
-# One primary with replicas and no cluster mode: wildcard subscriptions are
-# PSUBSCRIBE, which ElastiCache Serverless rejects.
+# One primary with replicas, or with redis_cluster_mode several. Not ElastiCache Serverless:
+# it rejects PSUBSCRIBE, and may evict counters.
 
 resource "aws_elasticache_subnet_group" "this" {
   name       = var.name
@@ -9,7 +9,9 @@ resource "aws_elasticache_subnet_group" "this" {
 
 locals {
   parameters_family      = "valkey8"
-  parameters_description = "Fleetwire: counters must not be evicted, nor nodes cut off that fall behind for a moment"
+  parameters_description = "Fleetwire: counters must not be evicted, nor nodes cut off that fall behind for a moment${var.redis_cluster_mode ? "; cluster mode" : ""}"
+  # The configuration endpoint is an address of any node of the cluster, which names the others.
+  redis_endpoint = var.redis_cluster_mode ? aws_elasticache_replication_group.this.configuration_endpoint_address : aws_elasticache_replication_group.this.primary_endpoint_address
 }
 
 resource "aws_elasticache_parameter_group" "this" {
@@ -42,13 +44,22 @@ resource "aws_elasticache_parameter_group" "this" {
     value = "120"
   }
 
+  dynamic "parameter" {
+    for_each = var.redis_cluster_mode ? ["yes"] : []
+    content {
+      name  = "cluster-enabled"
+      value = parameter.value
+    }
+  }
+
   lifecycle {
     create_before_destroy = true
   }
 }
 
 resource "aws_elasticache_replication_group" "this" {
-  replication_group_id = var.name
+  # AWS cannot make one primary a cluster in one step, so a plan shows that it makes a new one.
+  replication_group_id = var.redis_cluster_mode ? "${var.name}-cluster" : var.name
   description          = "Fleetwire: messages under way, counters, leases"
   engine               = "valkey"
   engine_version       = "8.0"
@@ -56,7 +67,9 @@ resource "aws_elasticache_replication_group" "this" {
   port                 = local.redis_port
   parameter_group_name = aws_elasticache_parameter_group.this.name
 
-  num_cache_clusters         = 1 + var.redis_replicas
+  num_cache_clusters         = var.redis_cluster_mode ? null : 1 + var.redis_replicas
+  num_node_groups            = var.redis_cluster_mode ? var.redis_shards : null
+  replicas_per_node_group    = var.redis_cluster_mode ? var.redis_replicas : null
   automatic_failover_enabled = true
   multi_az_enabled           = true
 
@@ -73,7 +86,7 @@ resource "aws_elasticache_replication_group" "this" {
   # Taken when the group is deleted, by `terraform destroy` or by a change that
   # replaces it. A deployment that is made again gets another id, and so a name
   # that AWS has not kept a snapshot under.
-  final_snapshot_identifier = "${var.name}-final-${substr(terraform_data.redis_password_version.id, 0, 8)}"
+  final_snapshot_identifier = "${var.name}-${var.redis_cluster_mode ? "cluster-" : ""}final-${substr(terraform_data.redis_password_version.id, 0, 8)}"
 
   # AWS installs minor versions, and with them security fixes, in the maintenance window.
   auto_minor_version_upgrade = true

@@ -63,5 +63,5 @@ resource "aws_secretsmanager_secret" "redis_url" {
 # only when Redis knows the password.
 resource "aws_secretsmanager_secret_version" "redis_url" {
   secret_id     = aws_secretsmanager_secret.redis_url.id
-  secret_string = "rediss://:${aws_secretsmanager_secret_version.redis_password.secret_string}@${aws_elasticache_replication_group.this.primary_endpoint_address}:${local.redis_port}/0"
+  secret_string = "rediss://:${aws_secretsmanager_secret_version.redis_password.secret_string}@${local.redis_endpoint}:${local.redis_port}/0"
 }

@@ -282,8 +282,25 @@ variable "redis_node_type" {
   }
 }
 
+variable "redis_cluster_mode" {
+  description = "True makes Redis a cluster of redis_shards primaries, which divide the load. Choose it before the first apply: another value later makes a new, empty Redis."
+  type        = bool
+  default     = false
+}
+
+variable "redis_shards" {
+  description = "Primaries, with redis_cluster_mode. More can be added while Redis runs. Without redis_cluster_mode it changes nothing."
+  type        = number
+  default     = 3
+
+  validation {
+    condition     = var.redis_shards >= 1 && floor(var.redis_shards) == var.redis_shards && var.redis_shards * (1 + var.redis_replicas) <= 500
+    error_message = "redis_shards must be a whole number of at least 1, and redis_shards times 1 + redis_replicas at most 500, the most nodes that AWS allows (above 90 after a request to AWS)."
+  }
+}
+
 variable "redis_replicas" {
-  description = "Replicas beside the primary, in other zones, for failover."
+  description = "Replicas beside each primary, in other zones, for failover."
   type        = number
   default     = 1
 

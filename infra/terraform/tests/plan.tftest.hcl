@@ -165,6 +165,11 @@ run "defaults" {
   }
 
   assert {
+    condition     = !contains([for p in aws_elasticache_parameter_group.this.parameter : p.name], "cluster-enabled") && aws_elasticache_replication_group.this.replication_group_id == "fleetwire"
+    error_message = "Redis is no cluster unless redis_cluster_mode says so."
+  }
+
+  assert {
     condition     = { for p in aws_elasticache_parameter_group.this.parameter : p.name => p.value }["maxmemory-policy"] == "noeviction"
     error_message = "Counters must not be evicted."
   }
@@ -290,5 +295,35 @@ run "options_on" {
   assert {
     condition     = alltrue([for a in concat(values(aws_cloudwatch_metric_alarm.this), aws_cloudwatch_metric_alarm.no_node) : length(a.alarm_actions) == 1])
     error_message = "Every alarm goes to the topic."
+  }
+}
+
+run "cluster_mode" {
+  command = plan
+
+  variables {
+    redis_cluster_mode = true
+    redis_shards       = 4
+    redis_replicas     = 2
+  }
+
+  assert {
+    condition     = aws_elasticache_replication_group.this.num_node_groups == 4 && aws_elasticache_replication_group.this.replicas_per_node_group == 2
+    error_message = "Four primaries with two replicas each."
+  }
+
+  assert {
+    condition     = { for p in aws_elasticache_parameter_group.this.parameter : p.name => p.value }["cluster-enabled"] == "yes" && { for p in aws_elasticache_parameter_group.this.parameter : p.name => p.value }["maxmemory-policy"] == "noeviction"
+    error_message = "The parameters are those of cluster mode, and evict nothing."
+  }
+
+  assert {
+    condition     = aws_elasticache_replication_group.this.replication_group_id == "fleetwire-cluster" && aws_elasticache_replication_group.this.automatic_failover_enabled && aws_elasticache_replication_group.this.multi_az_enabled
+    error_message = "The cluster has a name of its own, so that another value makes a new one, and fails over."
+  }
+
+  assert {
+    condition     = toset([for k, a in aws_cloudwatch_metric_alarm.this : a.dimensions["CacheClusterId"] if endswith(k, "-memory") && startswith(k, "redis-")]) == toset(flatten([for s in ["0001", "0002", "0003", "0004"] : [for i in ["001", "002", "003"] : "fleetwire-cluster-${s}-${i}"]]))
+    error_message = "Each node of each shard has its alarms."
   }
 }

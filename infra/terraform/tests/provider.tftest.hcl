@@ -76,6 +76,8 @@ run "everything_on" {
     access_logs_bucket         = "my-logs"
     function_concurrency       = 50
     redis_replicas             = 5
+    redis_cluster_mode         = true
+    redis_shards               = 2
     kms_key_arn                = "arn:aws:kms:eu-central-1:111122223333:key/12345678-1111-2222-3333-444444444444"
     tags                       = { fleet = "one", "cost-center" = "realtime 7" }
     alarm_topic_arns           = ["arn:aws:sns:eu-central-1:111122223333:oncall"]

@@ -80,6 +80,7 @@ run "more_wrong_values" {
   command = plan
 
   variables {
+    redis_shards         = 0
     certificate_arn      = "realtime.example.com"
     name                 = "fleet-wire-production"
     domain_name          = "localhost"
@@ -92,6 +93,7 @@ run "more_wrong_values" {
   }
 
   expect_failures = [
+    var.redis_shards,
     var.certificate_arn,
     var.name,
     var.domain_name,
@@ -119,6 +121,18 @@ run "still_more_wrong_values" {
 }
 
 # Those that are held against another variable.
+run "more_redis_nodes_than_aws_allows" {
+  command = plan
+
+  variables {
+    redis_cluster_mode = true
+    redis_shards       = 84
+    redis_replicas     = 5
+  }
+
+  expect_failures = [var.redis_shards]
+}
+
 run "zone_id_without_a_certificate" {
   command = plan
 

@@ -618,3 +618,14 @@ run "a_new_version_is_a_new_password" {
     error_message = "The old password must stay valid until nothing uses it."
   }
 }
+
+run "a_cluster_is_named_by_its_own_endpoint" {
+  variables {
+    redis_cluster_mode = true
+  }
+
+  assert {
+    condition     = nonsensitive(aws_secretsmanager_secret_version.redis_url.secret_string) == "rediss://:${nonsensitive(aws_secretsmanager_secret_version.redis_password.secret_string)}@clustercfg.fleetwire.abc123.euc1.cache.amazonaws.com:6379/0" && output.redis_endpoint == "clustercfg.fleetwire.abc123.euc1.cache.amazonaws.com:6379"
+    error_message = "The secret and the output name the cluster's configuration endpoint."
+  }
+}

@@ -81,7 +81,10 @@ mock_resource "aws_ecs_task_definition" {
 }
 
 mock_resource "aws_elasticache_replication_group" {
-  defaults = { primary_endpoint_address = "master.fleetwire.abc123.euc1.cache.amazonaws.com" }
+  defaults = {
+    primary_endpoint_address       = "master.fleetwire.abc123.euc1.cache.amazonaws.com"
+    configuration_endpoint_address = "clustercfg.fleetwire.abc123.euc1.cache.amazonaws.com"
+  }
 }
 
 mock_resource "aws_acm_certificate" {
