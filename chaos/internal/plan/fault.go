@@ -18,7 +18,7 @@ const (
 )
 
 // Forms are all of them, in the order in which they are tried.
-var Forms = []Form{Server, Replica, Sentinel, Clock}
+var Forms = []Form{Server, Replica, Sentinel, Cluster, Clock}
 
 // Where says whom a fault may cost something.
 type Where int
@@ -119,9 +119,9 @@ var Faults = []Fault{
 		Promise: "sockets stay; lost is what the replica had not got", Loses: Everywhere, Refuses: Everywhere, Data: true, Live: live, Settle: settle},
 
 	{Name: "resharding", Title: "slots move to another master, under traffic", Forms: []Form{Cluster}, Hold: [2]time.Duration{2 * second, 4 * second},
-		Promise: "sockets stay; subscriptions follow their slots", Loses: Everywhere, Refuses: Everywhere, Live: live, Settle: settle},
+		Promise: "sockets stay; subscriptions follow their slots; channels that move begin a new epoch", Loses: Everywhere, Epoch: true, Refuses: Everywhere, Live: live, Settle: settle},
 	{Name: "master-added", Title: "a master is added and gets slots", Forms: []Form{Cluster}, Hold: [2]time.Duration{2 * second, 4 * second},
-		Promise: "sockets stay; subscriptions follow their slots", Loses: Everywhere, Refuses: Everywhere, Live: live, Settle: settle},
+		Promise: "sockets stay; subscriptions follow their slots; channels that move begin a new epoch", Loses: Everywhere, Epoch: true, Refuses: Everywhere, Live: live, Settle: settle},
 }
 
 // Of are the faults that a form has.
