@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"fleetwire/pkg/redisconn/redistest"
 )
 
 // patience is how long anything may take before a test gives up on it. Nothing
@@ -22,6 +24,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		programs.dir = dir
+		defer redistest.EndShared()
 		return m.Run()
 	}()
 	if code == 0 {

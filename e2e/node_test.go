@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"fleetwire/localdev/stack"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/logtest"
@@ -21,8 +23,10 @@ type system struct {
 	t     testing.TB
 	nodes []*node
 	apps  *apps.Store
-	redis *redistest.Server // nil: embedded
-	log   *logText
+	redis *redistest.Server // nil: embedded, or a cluster
+	// client opens a client of a real Redis; nil: embedded.
+	client func() redis.UniversalClient
+	log    *logText
 }
 
 // node is a stack.Stack that runs.
@@ -39,11 +43,12 @@ type options struct {
 	redisPrefix string
 }
 
-// onEachRedis runs the test on one node with its embedded Redis, and on two
-// nodes with a real one.
+// onEachRedis runs the test on one node with its embedded Redis, on two nodes with a real
+// one, and on two with a Redis Cluster.
 func onEachRedis(t *testing.T, docs []*appDoc, test func(t *testing.T, s *system)) {
 	t.Run("embedded", func(t *testing.T) { test(t, startEmbedded(t, docs...)) })
 	t.Run("two nodes", func(t *testing.T) { test(t, startTwoNodes(t, docs...)) })
+	t.Run("cluster", func(t *testing.T) { test(t, startOnCluster(t, docs...)) })
 }
 
 func startEmbedded(t testing.TB, docs ...*appDoc) *system {
@@ -57,8 +62,19 @@ func startTwoNodes(t testing.TB, docs ...*appDoc) *system {
 	t.Helper()
 	s := newSystem(t, docs...)
 	s.redis = redistest.Start(t)
+	s.client = func() redis.UniversalClient { return s.redis.Client() }
 	s.start(s.redis.URL(), options{})
 	s.start(s.redis.URL(), options{})
+	return s
+}
+
+func startOnCluster(t testing.TB, docs ...*appDoc) *system {
+	t.Helper()
+	s := newSystem(t, docs...)
+	cluster := redistest.SharedCluster(t)
+	s.client = func() redis.UniversalClient { return cluster.Client() }
+	s.start(cluster.URL(), options{})
+	s.start(cluster.URL(), options{})
 	return s
 }
 

@@ -54,7 +54,7 @@ func TestQuotaRace(t *testing.T) {
 		if a, r := accepted.Load(), refused.Load(); a != most || a+r != attempts {
 			t.Errorf("%d accepted and %d refused, want %d and %d", a, r, most, attempts-most)
 		}
-		if s.redis != nil {
+		if s.client != nil {
 			if used := s.messagesUsed(t, "app_race"); used != attempts {
 				t.Errorf("the counter in Redis is %d, want %d: every attempt", used, attempts)
 			}
@@ -129,7 +129,7 @@ func (s *system) messagesUsed(t *testing.T, appID string) int {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	rdb := s.redis.Client()
+	rdb := s.client()
 	name := "fw:{" + appID + "}:messages:" + time.Now().UTC().Format("2006-01")
 	used, err := rdb.Get(ctx, name).Int()
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -175,6 +176,21 @@ func (s *socket) expect(frame string) {
 	s.t.Helper()
 	if got := s.next(); got != frame {
 		s.t.Fatalf("%s:\ngot  %.2000s\nwant %.2000s", s.welcome.PeerID, got, frame)
+	}
+}
+
+// expectAll wants these to be the next frames, in any order: messages of different channels
+// have none (protocol §4.3).
+func (s *socket) expectAll(frames ...string) {
+	s.t.Helper()
+	var got []string
+	for range frames {
+		got = append(got, s.next())
+	}
+	slices.Sort(got)
+	slices.Sort(frames)
+	if !slices.Equal(got, frames) {
+		s.t.Fatalf("%s:\ngot  %.2000q\nwant %.2000q", s.welcome.PeerID, got, frames)
 	}
 }
 

@@ -119,6 +119,7 @@ func All(small bool, devices int) []Scenario {
 		{"ingest-10k", "1,000 devices publish 10,000 messages a second to one wildcard", withEmbedded(peers), one(z.devices + 1), z.steadyIngest},
 		{"ingest-last-10k", "the same into channels that remember one message", []string{system.Fleetwire, system.Centrifugo}, one(z.devices + 1), remember(system.Last, z.steadyIngest)},
 		{"ingest-history-10k", "the same into channels that remember 100 messages", []string{system.Fleetwire, system.Centrifugo}, one(z.devices + 1), remember(system.Remembered, z.steadyIngest)},
+		{"ingest-nodes-10k", "the same with the devices on one node and the ingester on another, with one Redis and with a cluster of three masters", []string{system.Nodes, system.Cluster}, one(z.devices + 1), z.steadyIngest},
 		{"rest-1", "HTTP publishes, 1 worker, one subscriber", backends, one(10), z.rest(1)},
 		{"rest-4", "HTTP publishes, 4 workers, one subscriber", backends, one(10), z.rest(4)},
 		{"rest-32", "HTTP publishes, 32 workers, one subscriber", backends, one(50), z.rest(32)},

@@ -15,6 +15,7 @@ import (
 var programs = map[string][]string{
 	Fleetwire:       {"redis-server"},
 	Nodes:           {"redis-server"},
+	Cluster:         {"redis-server", "redis-cli"},
 	NATS:            {"nats-server"},
 	NATS215:         {peerNATS},
 	NATSNodes:       {peerNATS},

@@ -3,9 +3,12 @@
 package system
 
 import (
+	"cmp"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +21,7 @@ const (
 	Fleetwire       = "fleetwire"        // REST and a node in one process, on a Redis
 	Embedded        = "embedded"         // the same on the Redis inside the process
 	Nodes           = "nodes"            // nodes on one Redis
+	Cluster         = "cluster"          // nodes on a Redis Cluster of three masters
 	NATS            = "nats"             // the one that is installed
 	NATS215         = "nats-2.15"        // the one that make bench-peers builds
 	NATSNodes       = "nats-nodes"       // a cluster of those
@@ -38,7 +42,7 @@ type System struct {
 	Hostile wire.Fleetwire
 
 	servers []*process // what holds the connections
-	redis   *process   // nil: there is none
+	redis   []*process
 }
 
 // startAttempts bounds how often a system is started whose address another process took
@@ -61,7 +65,7 @@ func (e *Env) startOnce(name string, nodes int) (*System, error) {
 	switch name {
 	case Fleetwire, Embedded:
 		err = e.startFleetwire(s, 1)
-	case Nodes:
+	case Nodes, Cluster:
 		err = e.startFleetwire(s, nodes)
 	case NATS, NATS215:
 		err = e.startNATS(s, 1)
@@ -91,17 +95,24 @@ func (e *Env) startFleetwire(s *System, nodes int) error {
 		return err
 	}
 	args := []string{"-apps", e.apps}
-	if s.Name != Embedded {
-		redis, err := e.startRedis(s)
-		if err != nil {
-			return err
-		}
+	redis := ""
+	switch s.Name {
+	case Embedded:
+	case Cluster:
+		redis, err = e.startCluster(s)
+	default:
+		redis, err = e.startRedis(s)
+	}
+	if err != nil {
+		return err
+	}
+	if redis != "" {
 		args = append(args, "-redis", "redis://"+redis)
 	}
 	s.Dialect, s.Hostile = wire.Fleetwire{Key: e.key}, wire.Fleetwire{Key: e.hostile}
 	program := "localdev"
 	s.Addresses, s.REST = a[:nodes], a[0]
-	if s.Name == Nodes {
+	if s.Name == Nodes || s.Name == Cluster {
 		program, args = "fanout", append(args, "-control-plane")
 	}
 	for i, address := range s.Addresses {
@@ -118,12 +129,40 @@ func (e *Env) startFleetwire(s *System, nodes int) error {
 }
 
 // startRedis starts a Redis that the system has for itself, and returns its address.
-func (e *Env) startRedis(s *System) (address string, err error) {
+func (e *Env) startRedis(s *System, args ...string) (address string, err error) {
 	if address, err = freeAddress(); err != nil {
 		return "", err
 	}
-	s.redis, err = e.start("redis", []string{address}, find("redis-server"), "--port", port(address), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", e.Dir)
+	dir := filepath.Join(e.Dir, "redis-"+port(address))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	p, err := e.start("redis", []string{address}, find("redis-server"), append(args, "--port", port(address), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", dir)...)
+	if err == nil {
+		s.redis = append(s.redis, p)
+	}
 	return address, err
+}
+
+// startCluster starts a Redis Cluster of three masters, and returns their addresses,
+// separated by commas.
+func (e *Env) startCluster(s *System) (addresses string, err error) {
+	var all []string
+	for range 3 {
+		bus, err := freeAddress()
+		if err != nil {
+			return "", err
+		}
+		address, err := e.startRedis(s, "--cluster-enabled", "yes", "--cluster-port", port(bus))
+		if err != nil {
+			return "", err
+		}
+		all = append(all, address)
+	}
+	if out, err := exec.Command(find("redis-cli"), append([]string{"--cluster-yes", "--cluster", "create"}, all...)...).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("redis-cli --cluster create: %w\n%s", err, out)
+	}
+	return strings.Join(all, ","), nil
 }
 
 // startNode starts one of the processes that hold the system's connections.
@@ -157,40 +196,30 @@ func (s *System) Stop() {
 }
 
 func (s *System) processes() []*process {
-	if s.redis == nil {
-		return s.servers
-	}
-	return append(s.servers[:len(s.servers):len(s.servers)], s.redis)
+	return slices.Concat(s.servers, s.redis)
 }
 
 // CPU is what the servers have used so far, and what Redis has.
 func (s *System) CPU() (servers, redis time.Duration, err error) {
-	for _, p := range s.servers {
-		used, err := p.cpu()
-		if err != nil {
-			return 0, 0, err
-		}
-		servers += used
-	}
-	if s.redis != nil {
-		redis, err = s.redis.cpu()
-	}
-	return servers, redis, err
+	return both(s, (*process).cpu)
 }
 
 // Memory is what is resident of the servers and of Redis, in bytes.
 func (s *System) Memory() (servers, redis int64, err error) {
-	for _, p := range s.servers {
-		n, err := p.rss()
-		if err != nil {
-			return 0, 0, err
+	return both(s, (*process).rss)
+}
+
+// both adds up a figure of the servers, and of all that is Redis.
+func both[F time.Duration | int64](s *System, of func(*process) (F, error)) (servers, redis F, err error) {
+	add := func(all []*process) (sum F) {
+		for _, p := range all {
+			one, failed := of(p)
+			err = cmp.Or(err, failed)
+			sum += one
 		}
-		servers += n
+		return sum
 	}
-	if s.redis != nil {
-		redis, err = s.redis.rss()
-	}
-	return servers, redis, err
+	return add(s.servers), add(s.redis), err
 }
 
 // Died says what a process of the system that has ended by itself printed last.
