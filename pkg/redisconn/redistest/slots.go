@@ -79,48 +79,54 @@ var (
 	keyless   = []string{"multi", "exec", "ping", "time", "info", "hello", "auth", "client", "cluster", "config", "script", "select", "publish", "wait", "keys", "scan", "dbsize", "flushall", "acl", "debug", "command", "pubsub", "save", "asking", "readonly", "psync", "subscribe", "psubscribe", "migrate", "replicaof", "failover", "role", "sentinel", "memory", "shutdown"}
 )
 
-// keysOf are the keys of a command.
+// keysOf are the keys of a command. It looks at no other argument, so that benchmarks are of
+// what they are of.
 func keysOf(args []any) []string {
-	text := make([]string, len(args))
-	for i, arg := range args {
-		text[i] = fmt.Sprint(arg)
-	}
-	name := strings.ToLower(text[0])
+	name := strings.ToLower(fmt.Sprint(args[0]))
 	from := func(number int) []string { // keys that a number precedes
-		if len(text) <= number {
+		if len(args) <= number {
 			return nil
 		}
 		n := 0
-		_, _ = fmt.Sscan(text[number], &n)
-		return text[number+1 : min(len(text), number+1+n)]
+		_, _ = fmt.Sscan(fmt.Sprint(args[number]), &n)
+		return texts(args[number+1 : min(len(args), number+1+n)])
 	}
 	switch {
-	case len(text) < 2 || slices.Contains(keyless, name):
+	case len(args) < 2 || slices.Contains(keyless, name):
 		return nil
 	case strings.HasPrefix(name, "eval") || strings.HasPrefix(name, "fcall"):
 		return from(2)
 	case slices.Contains(keysAlone, name):
-		return text[1:]
+		return texts(args[1:])
 	case slices.Contains(keysFirst, name):
-		return text[1 : len(text)-1]
+		return texts(args[1 : len(args)-1])
 	case slices.Contains(twoKeys, name):
-		return text[1:min(3, len(text))]
+		return texts(args[1:min(3, len(args))])
 	case numbered[name] == 1:
 		return from(1)
 	case numbered[name] == 2:
-		return append(text[1:2], from(2)...)
+		return append(texts(args[1:2]), from(2)...)
 	case name == "mset" || name == "msetnx":
 		var keys []string
-		for i := 1; i < len(text); i += 2 {
-			keys = append(keys, text[i])
+		for i := 1; i < len(args); i += 2 {
+			keys = append(keys, fmt.Sprint(args[i]))
 		}
 		return keys
 	case name == "xread" || name == "xreadgroup":
-		streams := text[slices.IndexFunc(text, func(s string) bool { return strings.EqualFold(s, "streams") })+1:]
+		all := texts(args)
+		streams := all[slices.IndexFunc(all, func(s string) bool { return strings.EqualFold(s, "streams") })+1:]
 		return streams[:len(streams)/2]
 	default:
-		return text[1:2]
+		return texts(args[1:2])
 	}
+}
+
+func texts(args []any) []string {
+	all := make([]string, len(args))
+	for i, arg := range args {
+		all[i] = fmt.Sprint(arg)
+	}
+	return all
 }
 
 // countsAndPublishes says, by its first key, that a script is that of pkg/publish/send for one
