@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/redisconn/redistest"
 	"fleetwire/pkg/rediskeys"
 )
@@ -30,7 +31,11 @@ const lease = 5 * time.Second
 func hold(t *testing.T, rdb redis.UniversalClient, app, node string, silent time.Duration) {
 	t.Helper()
 	// An old epoch: nobody has to state anything again.
-	rdb.SetNX(t.Context(), keys.Epoch(), "epoch:1", 0)
+	epoch := keys.Epoch()
+	if redisconn.IsCluster(rdb) {
+		epoch = keys.EpochIn(rediskeys.Slot(keys.ConnectionLeases(app)))
+	}
+	rdb.SetNX(t.Context(), epoch, "epoch:1", 0)
 	now, err := rdb.Time(t.Context()).Result()
 	if err != nil {
 		t.Fatal(err)

@@ -54,7 +54,8 @@ type Connections struct {
 	shares map[string]*share // by app id; nil once Run has ended
 	wake   batch.Signal      // something has changed
 
-	epoch epoch // owned by Run's goroutine
+	allChecked time.Time // when all epochs were asked for
+	epochs     epochs    // owned by Run's goroutine
 
 	answering sync.WaitGroup
 }
@@ -103,7 +104,7 @@ func (a *Applicant) life() int64 {
 // NewConnections returns the ledger of the node with this id. Nothing is
 // granted before Run runs.
 func NewConnections(rdb redis.UniversalClient, keys rediskeys.Namespace, node string) *Connections {
-	return &Connections{rdb: rdb, keys: keys, node: node, shares: map[string]*share{}, wake: batch.NewSignal()}
+	return &Connections{rdb: rdb, keys: keys, node: node, shares: map[string]*share{}, wake: batch.NewSignal(), epochs: newEpochs(rdb)}
 }
 
 // Acquire takes one connection of the app's plan, which the caller must release
@@ -179,10 +180,11 @@ func (c *Connections) settle(ctx context.Context, renew bool) {
 		calls = append(calls, r.call)
 	}
 	// Last, so that it tells whether Redis still had everything when it decided.
-	check := c.epoch.call(c.keys)
+	which := c.checked(rounds)
+	check := c.epochs.calls(c.keys, which)
 	sent := time.Now()
-	_ = redisconn.Exec(ctx, c.rdb, append(calls, check)) // each reply is read below
-	if c.epoch.lost(check, sent) {
+	_ = redisconn.Exec(ctx, c.rdb, append(calls, check...)) // each reply is read below
+	if c.epochs.lost(which, check, sent) {
 		c.restate(rounds)
 		return
 	}
@@ -210,12 +212,30 @@ func (c *Connections) settle(ctx context.Context, renew bool) {
 	}
 }
 
+// checked is which epochs to ask for: those of the rounds, and from time to time all.
+func (c *Connections) checked(rounds []round) (which []int) {
+	asked := make([]bool, len(c.epochs))
+	all := len(c.epochs) == 1 || time.Since(c.allChecked) >= epochCheck/2 // a tick may come early
+	for _, r := range rounds {
+		asked[c.epochs.of(r.call.Keys[0])] = true
+	}
+	for i := range asked {
+		if all || asked[i] {
+			which = append(which, i)
+		}
+	}
+	if all {
+		c.allChecked = time.Now()
+	}
+	return which
+}
+
 // rounds is what to tell Redis, and to ask it.
 func (c *Connections) rounds(renew bool) []round {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var rounds []round
-	admits := c.epoch.settled()
+	admits := c.epochs.settled()
 	for id, s := range c.shares {
 		r := round{appID: id}
 		if admits {

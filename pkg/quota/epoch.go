@@ -3,8 +3,11 @@ package quota
 import (
 	"crypto/rand"
 	_ "embed"
+	"slices"
 	"strconv"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
@@ -54,9 +57,51 @@ func (l clockLook) stepped(last clockLook) bool {
 	return passed > l.heard.Sub(last.sent)+clockSlack || passed < l.sent.Sub(last.heard)-clockSlack
 }
 
-// call asks Redis for its epoch.
-func (e *epoch) call(keys rediskeys.Namespace) *redisconn.Call {
-	return &redisconn.Call{Script: epochScript, Keys: []string{keys.Epoch()}, Args: []any{rand.Text()}}
+// epochs are those of all masters of a Redis Cluster, or the one of one server.
+type epochs []epoch
+
+func newEpochs(rdb redis.UniversalClient) epochs {
+	if redisconn.IsCluster(rdb) {
+		return make(epochs, rediskeys.Epochs)
+	}
+	return make(epochs, 1)
+}
+
+// of is which one is that of a key.
+func (all epochs) of(key string) int { return rediskeys.Slot(key) * len(all) / rediskeys.Slots }
+
+// calls ask Redis for some of its epochs.
+func (all epochs) calls(keys rediskeys.Namespace, which []int) []*redisconn.Call {
+	calls := make([]*redisconn.Call, len(which))
+	for i, n := range which {
+		key := keys.Epoch()
+		if len(all) > 1 {
+			key = keys.EpochIn(n * rediskeys.Slots / len(all))
+		}
+		calls[i] = &redisconn.Call{Script: epochScript, Keys: []string{key}, Args: []any{rand.Text()}}
+	}
+	return calls
+}
+
+// lost says whether one of those that were asked for is.
+func (all epochs) lost(which []int, answers []*redisconn.Call, sent time.Time) (lost bool) {
+	for i, n := range which {
+		lost = all[n].lost(answers[i], sent) || lost
+	}
+	return lost
+}
+
+// settled says whether all nodes had the time to restate what they hold.
+func (all epochs) settled() bool {
+	return !slices.ContainsFunc(all, func(e epoch) bool { return time.Since(e.noticed) < restateTime })
+}
+
+// epochOf is the epoch of the Redis that has the key.
+func epochOf(rdb redis.UniversalClient, keys rediskeys.Namespace, key string) string {
+	if redisconn.IsCluster(rdb) {
+		return keys.EpochIn(rediskeys.Slot(key))
+	}
+	return keys.Epoch()
 }
 
 // lost says whether the answer to a call that was sent then tells of a loss, or of a
@@ -78,6 +123,3 @@ func (e *epoch) lost(answer *redisconn.Call, sent time.Time) bool {
 	e.noticed = time.Now()
 	return true
 }
-
-// settled says whether all nodes had the time to restate what they hold.
-func (e *epoch) settled() bool { return time.Since(e.noticed) >= restateTime }

@@ -2,6 +2,9 @@ package quota
 
 import (
 	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -80,9 +83,45 @@ func TestCapHoldsWhenAReplicaLacksTheLast(t *testing.T) {
 	}
 	for _, l := range []*ledger{full, empty} {
 		l.stop()
-		if l.epoch.noticed.IsZero() {
+		if l.epochs[0].noticed.IsZero() {
 			t.Error("the other server was not noticed")
 		}
+	}
+}
+
+// One master of a cluster has lost its data: so it is with the apps whose slots it has.
+func TestCapHoldsWhenAMasterLosesItsData(t *testing.T) {
+	t.Parallel()
+	const limit = 40
+	c := redistest.StartClusterOf(t, 3, 0)
+	app := appWith(limit)
+	full, empty := startLedger(t, c.Client(), "full"), startLedger(t, c.Client(), "empty")
+	if got := full.take(app, 36); got != 36 {
+		t.Fatalf("%d granted, want 36", got)
+	}
+	if got := empty.take(appWith(0), 1); got != 0 { // it knows the epochs
+		t.Fatal("granted over a cap of none")
+	}
+	redistest.Empty(t, c.Master(keys.Connections(app.ID)).Client())
+	if got := empty.take(app, 20); got != 4 {
+		t.Errorf("%d granted of 40 beside 36, want 4", got)
+	}
+}
+
+// Nodes race for the places of an app on a cluster: as many get one as the cap allows.
+func TestNodesRaceOnACluster(t *testing.T) {
+	const limit, nodes = 50, 4
+	c := redistest.SharedCluster(t)
+	app := appWith(limit)
+	var granted atomic.Int64
+	var all sync.WaitGroup
+	for i := range nodes {
+		l := startLedger(t, c.Client(), fmt.Sprint("node", i))
+		all.Go(func() { granted.Add(int64(l.take(app, 20))) })
+	}
+	all.Wait()
+	if granted.Load() != limit {
+		t.Errorf("%d granted, want %d", granted.Load(), limit)
 	}
 }
 
@@ -96,7 +135,7 @@ func TestStartIsNoLoss(t *testing.T) {
 			t.Errorf("%d granted, want 1", got)
 		}
 		l.stop()
-		if !l.epoch.noticed.IsZero() {
+		if !l.epochs[0].noticed.IsZero() {
 			t.Error("a loss was noticed")
 		}
 	}

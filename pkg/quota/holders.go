@@ -32,7 +32,7 @@ func Holders(ctx context.Context, rdb redis.UniversalClient, keys rediskeys.Name
 		p := rdb.Pipeline()
 		clock := redisconn.Clock(ctx, rdb, p, keys.ConnectionLeases(app))
 		leases := p.ZRangeWithScores(ctx, keys.ConnectionLeases(app), 0, -1)
-		epoch := p.Get(ctx, keys.Epoch())
+		epoch := p.Get(ctx, epochOf(rdb, keys, keys.ConnectionLeases(app)))
 		if _, err := p.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 			return nil, err
 		}

@@ -3,7 +3,9 @@ package rediskeys
 import (
 	"fmt"
 	"iter"
+	"strconv"
 	"strings"
+	"sync"
 )
 
 // The keys of an app, which lie in one slot.
@@ -234,6 +236,29 @@ func (n Namespace) LeaseBuckets(identity string) string { return n.Leases() + ":
 // Epoch is a key that is gone when Redis has lost its data, and then gets another
 // value.
 func (n Namespace) Epoch() string { return n.Prefix() + ":epoch" }
+
+// EpochIn is Epoch on a Redis Cluster, where each master can lose its own data: there is one in
+// every slotsPerEpoch slots. It is that for a slot.
+func (n Namespace) EpochIn(slot int) string {
+	return n.Epoch() + ":" + epochTags()[slot/slotsPerEpoch]
+}
+
+// slotsPerEpoch is so small that masters with fewer slots in a row are rare.
+const slotsPerEpoch = slots / Epochs
+
+// Epochs is how many there are on a Redis Cluster.
+const Epochs = 64
+
+// epochTags are tags in braces, one in each slotsPerEpoch slots.
+var epochTags = sync.OnceValue(func() (tags [Epochs]string) {
+	for n, found := 0, 0; found < Epochs; n++ {
+		tag := strconv.Itoa(n)
+		if at := slot(tag) / slotsPerEpoch; tags[at] == "" {
+			tags[at], found = "{"+tag+"}", found+1
+		}
+	}
+	return tags
+})
 
 // Probe is a key that a node writes to find out whether Redis works.
 func (n Namespace) Probe(node string) string { return n.Prefix() + ":probe:" + node }

@@ -68,6 +68,7 @@ var catalogue = []struct {
 	{"LeaseBuckets", "fw:presence:{leases}:buckets:ID", func(n Namespace, _, name, _ string) string { return n.LeaseBuckets(name) }},
 	{"Inbox", "fw:inbox:NODE", func(n Namespace, _, name, _ string) string { return n.Inbox(name) }},
 	{"Epoch", "fw:epoch", func(n Namespace, _, _, _ string) string { return n.Epoch() }},
+	{"EpochIn", "fw:epoch:{N}", func(n Namespace, _, _, _ string) string { return n.EpochIn(probeSlot) }},
 	{"Probe", "fw:probe:NODE", func(n Namespace, _, name, _ string) string { return n.Probe(name) }},
 	{"ProbeIn", "fw:probe:{N}NODE", func(n Namespace, _, name, _ string) string { return n.ProbeIn(probeSlot, name) }},
 }
@@ -178,7 +179,7 @@ func TestKeysAreAsDocumented(t *testing.T) {
 			first, second = "c", first
 		}
 		got := key.build(Namespace{}, "app", first, second)
-		if got := strings.NewReplacer("{app."+tagOf(first)+"}", "{app.TAG}", braced(probeSlot), "{N}").Replace(got); got != key.doc {
+		if got := strings.NewReplacer("{app."+tagOf(first)+"}", "{app.TAG}", braced(probeSlot), "{N}", epochTags()[0], "{N}").Replace(got); got != key.doc {
 			t.Errorf("%s built %s, want %s", key.method, got, key.doc)
 		}
 	}
@@ -212,7 +213,11 @@ func keyIsTold(t *testing.T, which int, app, name, second string) {
 	// A cluster takes what is in the first braces for the slot.
 	if _, rest, ok := strings.Cut(built, "{"); ok {
 		tag, _, _ := strings.Cut(rest, "}")
-		if key.method == "ProbeIn" {
+		if key.method == "EpochIn" {
+			if Slot(built) >= slotsPerEpoch {
+				t.Errorf("%s built %q, whose slot is %d, not below %d", key.method, built, Slot(built), slotsPerEpoch)
+			}
+		} else if key.method == "ProbeIn" {
 			if Slot(built) != probeSlot {
 				t.Errorf("%s built %q, whose slot is %d, not %d", key.method, built, Slot(built), probeSlot)
 			}
@@ -304,5 +309,21 @@ func TestEverySlotHasAProbe(t *testing.T) {
 func TestConnectsWithoutApp(t *testing.T) {
 	if got := (Namespace{}).ConnectRate("", "192.0.2.7"); got != "fw:{.}:connects:192.0.2.7" || isAppID(".") {
 		t.Errorf("the key is %q", got)
+	}
+}
+
+// Each of a cluster's epochs is that of the slots around it.
+func TestEpochOfEverySlot(t *testing.T) {
+	var n Namespace
+	all := map[string]bool{}
+	for slot := range Slots {
+		key := n.EpochIn(slot)
+		if Slot(key)/slotsPerEpoch != slot/slotsPerEpoch {
+			t.Fatalf("%s, for slot %d, is in slot %d", key, slot, Slot(key))
+		}
+		all[key] = true
+	}
+	if len(all) != Epochs {
+		t.Errorf("%d epochs, want %d", len(all), Epochs)
 	}
 }
