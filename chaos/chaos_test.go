@@ -27,7 +27,7 @@ func TestShort(t *testing.T) {
 		t.Fatal(err)
 	}
 	for form, faults := range map[plan.Form][]string{
-		plan.Server:  {"redis-stopped", "link-deaf", "redis-full", "node-killed"},
+		plan.Server:  {"redis-stopped", "link-deaf", "redis-full", "redis-cut", "node-killed"},
 		plan.Replica: {"failover-planned", "failover-killed"},
 	} {
 		t.Run(string(form), func(t *testing.T) {

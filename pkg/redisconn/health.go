@@ -79,11 +79,12 @@ func (h *Health) Trouble() string {
 // Observe takes the outcome of any call to Redis. A call that Redis did not
 // answer (a refused connection, a timeout) means that Redis is away until a
 // probe has succeeded. A reply that is an error may concern one caller's odd
-// request alone, and on a cluster any error one node; it only brings the next probe forward.
+// request alone, a connection that broke need not be the last one, and on a cluster any
+// error may be one node's; it only brings the next probe forward.
 func (h *Health) Observe(err error) {
 	switch {
 	case err == nil || errors.Is(err, context.Canceled) || errors.Is(err, redis.Nil):
-	case Unreachable(err) && !h.cluster:
+	case Unreachable(err) && !Broke(err) && !h.cluster:
 		if h.fail(err) {
 			h.Look()
 		}
@@ -176,6 +177,9 @@ func (h *Health) Run(ctx context.Context, probe func(context.Context) error) {
 		}
 		probing, cancel := context.WithTimeout(ctx, probeTimeout)
 		err := probe(probing)
+		if Broke(err) { // it may have been the last of the connections that broke
+			err = probe(probing)
+		}
 		cancel()
 		h.mu.Lock()
 		h.probed = time.Now()

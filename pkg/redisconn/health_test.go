@@ -3,6 +3,8 @@ package redisconn_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -19,13 +21,18 @@ import (
 // that a synctest bubble's clock can run.
 type stand struct {
 	answer atomic.Pointer[error]
+	next   atomic.Pointer[error] // the answer to the next probe alone; nil: answer
 	probes atomic.Int64
 }
 
-func (s *stand) set(err error) { s.answer.Store(&err) }
+func (s *stand) set(err error)  { s.answer.Store(&err) }
+func (s *stand) once(err error) { s.next.Store(&err) }
 
 func (s *stand) probe(context.Context) error {
 	s.probes.Add(1)
+	if next := s.next.Swap(nil); next != nil {
+		return *next
+	}
 	return *s.answer.Load()
 }
 
@@ -211,6 +218,30 @@ func TestHealthLeavesItToTheProbe(t *testing.T) {
 		synctest.Wait()
 		if h.Up() {
 			t.Error("up although a probe was refused")
+		}
+	})
+}
+
+// TestHealthSurvivesABrokenConnection: a connection that broke says nothing about the next
+// one, whether it was a caller's or the probe's.
+func TestHealthSurvivesABrokenConnection(t *testing.T) {
+	withHealth(t, func(t *testing.T, h *redisconn.Health, s *stand, log *lines) {
+		pass(150 * time.Millisecond)
+		s.once(io.EOF)
+		h.Observe(fmt.Errorf("read: %w", io.EOF))
+		if !h.Up() {
+			t.Error("down although only a connection broke")
+		}
+		synctest.Wait()
+		if !h.Up() || log.count() != 0 {
+			t.Errorf("up %v with %d lines in the log, though the second probe succeeded", h.Up(), log.count())
+		}
+		pass(150 * time.Millisecond)
+		s.set(errRefused)
+		h.Observe(io.EOF)
+		synctest.Wait()
+		if h.Up() {
+			t.Error("up although the probe failed, too")
 		}
 	})
 }

@@ -2,7 +2,9 @@ package redisconn
 
 import (
 	"errors"
+	"io"
 	"net"
+	"syscall"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -23,4 +25,10 @@ func NotSent(err error) bool {
 func Undone(err error) bool {
 	var reply redis.Error
 	return NotSent(err) || errors.As(err, &reply)
+}
+
+// Broke says whether err is of a connection that worked and was lost. Redis may live, and a
+// new connection work.
+func Broke(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }

@@ -151,6 +151,9 @@ func (sender *Sender) findClocks(ctx context.Context, all []*sending) error {
 		return sender.findMasters(ctx, all)
 	}
 	asked, err := sender.clock.ask(ctx, sender.redis)
+	if redisconn.Broke(err) { // on a new connection
+		asked, err = sender.clock.ask(ctx, sender.redis)
+	}
 	if asked && err == nil {
 		sender.epochs.Forget()
 	}
