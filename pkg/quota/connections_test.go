@@ -324,7 +324,7 @@ func TestLeaseIsRenewed(t *testing.T) {
 			stated.Store(held + wanted)
 			return wanted
 		}))
-		l := startLedger(t, rdb.(redis.UniversalClient), "node")
+		l := startLedger(t, rdb, "node")
 		l.take(appWith(9), 3)
 		<-time.After(time.Hour)
 		synctest.Wait()

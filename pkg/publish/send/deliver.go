@@ -35,9 +35,6 @@ var (
 	deliverScript = redisconn.NewScript(rediskeys.WildcardsLua + "local over = {}\n" + sendFunction(specialLua) + deliverLua)
 )
 
-// What deliver.lua returns of a delivery that did not run, beside batchLate.
-const otherNode = 2
-
 // A delivery that came to another node than it was meant for goes out again after a pause, so
 // often: its slot has moved, or its master has failed over.
 const (
@@ -198,7 +195,7 @@ func (d *delivery) read() (shown int64, notes []note, replied bool) {
 		notes = notice(d.messages, extra)
 	case batchLate:
 		d.err = errLate
-	default:
+	default: // this was another node
 		d.err = errMoved
 	}
 	return shown, notes, true

@@ -166,9 +166,13 @@ func (c *Cluster) Master(key string) *Server {
 
 // has says whether the node is the master of a slot, by its own account.
 func (s *Server) has(slot int) bool {
-	ranges, _ := s.Client().ClusterSlots(context.Background()).Result()
-	return slices.ContainsFunc(ranges, func(r redis.ClusterSlot) bool {
-		return slot >= r.Start && slot <= r.End && r.Nodes[0].Addr == s.Addr()
+	shards, _ := s.Client().ClusterShards(context.Background()).Result()
+	return slices.ContainsFunc(shards, func(shard redis.ClusterShard) bool {
+		return slices.ContainsFunc(shard.Slots, func(r redis.SlotRange) bool {
+			return slot >= int(r.Start) && slot <= int(r.End)
+		}) && slices.ContainsFunc(shard.Nodes, func(n redis.Node) bool {
+			return n.Role == "master" && int(n.Port) == s.port
+		})
 	})
 }
 
