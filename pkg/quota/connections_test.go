@@ -374,7 +374,7 @@ func TestConnectsShareARoundTrip(t *testing.T) {
 	l := startLedger(t, rdb, "node")
 	app := appWith(1000)
 	l.take(app, 1) // Redis knows the script
-	release := w.hold()
+	release := w.hold(t)
 	var all sync.WaitGroup
 	all.Go(func() { l.take(app, 1) })
 	<-w.held
@@ -383,11 +383,11 @@ func TestConnectsShareARoundTrip(t *testing.T) {
 	redistest.Eventually(t, patience, "all wait", func() bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		return len(l.shares[app.ID].waiting) == 500
+		return len(l.shares[app.ID].waiting) >= 500 // 501, if a look at the epoch is held
 	})
 	release()
 	all.Wait()
-	if got := w.pipelines.Load() - before; got > 3 { // there may be a look at the epoch
+	if got := w.pipelines.Load() - before; got > 3 { // there may be another look
 		t.Errorf("500 connects took %d round trips, want one", got)
 	}
 }

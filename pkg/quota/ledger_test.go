@@ -45,8 +45,7 @@ func TestEndWhileAcquiring(t *testing.T) {
 	l := startLedger(t, rdb, "node")
 	app := appWith(5)
 	l.take(appWith(0), 1) // it has begun
-	release := w.hold()
-	defer release()
+	release := w.hold(t)
 	answers := make(chan error, 4)
 	acquire := func() { answers <- l.acquire(app) }
 	go acquire()

@@ -60,18 +60,21 @@ func onWire(rdb redis.UniversalClient) *wire {
 	return w
 }
 
-// hold stops pipelines until the returned function is called.
-func (w *wire) hold() (release func()) {
+// hold stops pipelines until the returned function is called, or the test ends.
+func (w *wire) hold(t *testing.T) (release func()) {
+	t.Helper()
 	gate := make(chan struct{})
 	w.mu.Lock()
 	w.gate = gate
 	w.mu.Unlock()
-	return sync.OnceFunc(func() {
+	release = sync.OnceFunc(func() {
 		w.mu.Lock()
 		w.gate = nil
 		w.mu.Unlock()
 		close(gate)
 	})
+	t.Cleanup(release)
+	return release
 }
 
 func (w *wire) lose(err error) {

@@ -275,7 +275,7 @@ func TestConnectsAreCountedTogether(t *testing.T) {
 			{"app", "a"}: 3, {"app", "b"}: 1, {"app", "c"}: 100, {"app2", "a"}: 4, {"", "a"}: 2, {"", "b"}: 5,
 		}
 		const each = 6
-		release := w.hold()
+		release := w.hold(t)
 		var all sync.WaitGroup
 		all.Go(func() { _, _, _ = l.AllowConnect(ctx, "app", "before", 1) })
 		<-w.held
@@ -349,7 +349,7 @@ func TestChecksShareARoundTrip(t *testing.T) {
 		if _, _, err := l.AllowConnect(ctx, "app", "a", 1000); err != nil { // Redis knows both scripts
 			t.Fatal(err)
 		}
-		release := w.hold()
+		release := w.hold(t)
 		var all sync.WaitGroup
 		all.Go(func() { rest(t, l, key) })
 		<-w.held
@@ -422,7 +422,7 @@ func TestLimiterWatchesHealth(t *testing.T) {
 	cancel()
 	<-ended
 	// A caller's own impatience says nothing about Redis.
-	defer behindAnother(w, l)()
+	defer behindAnother(t, w, l)()
 	impatient, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 	defer cancel()
 	if _, _, err := l.AllowREST(impatient, keyWith("k", 1, 2)); !errors.Is(err, context.DeadlineExceeded) || !h.Up() {
@@ -432,8 +432,8 @@ func TestLimiterWatchesHealth(t *testing.T) {
 
 // behindAnother has further checks wait behind one that is under way, until done is
 // called.
-func behindAnother(w *wire, l *RateLimiter) (done func()) {
-	release := w.hold()
+func behindAnother(t *testing.T, w *wire, l *RateLimiter) (done func()) {
+	release := w.hold(t)
 	var other sync.WaitGroup
 	other.Go(func() { _, _, _ = l.AllowREST(context.Background(), keyWith("k", 1, 1)) })
 	<-w.held
@@ -443,7 +443,7 @@ func behindAnother(w *wire, l *RateLimiter) (done func()) {
 func TestLimiterCallerGivesUp(t *testing.T) {
 	_, rdb := redistest.Embedded(t)
 	w, l := onWire(rdb), NewRateLimiter(rdb, keys)
-	defer behindAnother(w, l)()
+	defer behindAnother(t, w, l)()
 	ctx, cancel := context.WithCancel(context.Background())
 	gaveUp := make(chan error)
 	go func() {

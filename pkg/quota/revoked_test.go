@@ -135,12 +135,12 @@ func TestRevokedTokensTakeNoPlace(t *testing.T) {
 		app := appWith(3)
 		revoke(t, rdb, app.ID, "bad", 1000)
 		l.take(app, 1) // Redis knows the script
-		release := w.hold()
-		var all sync.WaitGroup
-		all.Go(func() { l.take(app, 1) })
-		<-w.held
+		release := w.hold(t)
 		answers := make([]error, 7)
-		all.Add(len(answers))
+		var all sync.WaitGroup
+		all.Add(1 + len(answers))
+		l.Acquire(Applicant{App: app, Done: func(error) { all.Done() }}) // of the first call, or the next
+		<-w.held
 		for i := range answers { // in this order, at once
 			issued := time.Unix(1001, 0)
 			if i != 3 && i != 6 {
@@ -185,7 +185,7 @@ func TestAFleetAsksInParts(t *testing.T) {
 		const fleet = parts*askedAtOnce - 1
 		app := appWith(fleet + 2)
 		l.take(app, 1)
-		release := w.hold()
+		release := w.hold(t)
 		var all sync.WaitGroup
 		all.Go(func() { l.take(app, 1) })
 		<-w.held
