@@ -179,9 +179,8 @@ func (f *follower) failed(w *subscribing) (then func()) {
 		f.fail(w.requestID, protocol.Errorf(protocol.BackendError, "Redis does not answer; nothing is replayed, and the subscription goes on as it was; try again"))
 		return func() {}
 	}
-	why := notSubscribed(errNoHistory, "Redis does not answer")
-	f.left, f.refused = true, why
-	return func() { w.giveUp(why) }
+	f.left, f.refused = true, notSubscribed(errNoHistory, "Redis does not answer")
+	return w.giveUp
 }
 
 // caughtUp sends the page, which comes behind what the peer was sent.

@@ -210,13 +210,6 @@ func (f *follower) goOn(change func()) {
 // restored reads the messages that the peer may have missed in an outage.
 func (f *follower) restored() { f.goOn(func() { f.behind = true }) }
 
-// refuse says why the subscription ends. stop follows.
-func (f *follower) refuse(why *protocol.Error) {
-	f.mu.Lock()
-	f.left, f.refused = true, why
-	f.mu.Unlock()
-}
-
 // stop gives the subscription up.
 func (f *follower) stop() {
 	f.mu.Lock()

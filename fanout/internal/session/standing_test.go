@@ -11,7 +11,7 @@ import (
 
 const goesOn = `{"type":"error","requestId":"r","code":"backend_error","message":"the connection to Redis was lost; the subscription goes on as it was, try again","outcome":"none"}`
 
-// subscribing sends subscribes by a name and by a pattern, and an unsubscribe of each.
+// subscribingTo returns the frames that subscribe to a name or pattern, and unsubscribe.
 func subscribingTo(name string) (subscribe, unsubscribe []byte) {
 	return text(`{"type":"subscribe","channel":"` + name + `","requestId":"r"}`), text(`{"type":"unsubscribe","channel":"` + name + `","requestId":"u"}`)
 }

@@ -234,11 +234,11 @@ func (w *subscribing) snapshot() {
 func (w *subscribing) undo(err error) {
 	c := &w.session.scope
 	c.mu.Lock()
-	w.standing.pending.Add(-1)
+	pending := w.standing.pending.Add(-1) // before confirmed is read, which confirm stores first
 	goesOn := w.standing.confirmed.Load() && !w.standing.ended.Load()
 	switch {
 	case w.standing.ended.Load(): // the peer has unsubscribed, and may have subscribed again
-	case goesOn || w.standing.pending.Load() > 0:
+	case goesOn || pending > 0:
 		if w.follower != nil {
 			w.follower.unasked()
 		}
@@ -262,14 +262,13 @@ func (w *subscribing) undo(err error) {
 
 // giveUp ends the subscription of a follower that could not begin. Subscribes that wait for
 // it are refused.
-func (w *subscribing) giveUp(why *protocol.Error) {
+func (w *subscribing) giveUp() {
 	c := &w.session.scope
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.subscriptions.follower(w.name) != w.follower {
 		return // the peer has unsubscribed, and may have subscribed again
 	}
-	w.follower.refuse(why)
 	one, _ := c.subscriptions.take(w.name)
 	w.session.unsubscribe(one)
 }
