@@ -100,8 +100,8 @@ func TestTheDocumentHasEveryPromise(t *testing.T) {
 	}
 }
 
-// What docs/operations.md promises of faults in its own words, and the faults that try it.
-// A promise that none tries says why.
+// Sentences of docs/operations.md that promise something of faults, and the faults that try
+// them. A promise that no fault tries says why.
 func TestEveryPromiseIsTried(t *testing.T) {
 	b, err := os.ReadFile("../docs/operations.md")
 	if err != nil {

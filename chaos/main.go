@@ -1,8 +1,8 @@
 // Chaos starts Fleetwire's nodes on Redis in each of its forms, with a fleet of devices and
 // backends at work, and injects faults: it kills, stops, cuts, slows, fills, empties and fails
 // over. Its books hold what the fleet sent, was answered and heard, and at the end it
-// says what was lost, came twice, came out of order, or was counted wrongly. What
-// docs/operations.md allows is no violation.
+// says what was lost, came twice, came out of order, or was counted wrongly. Costs
+// that docs/operations.md allows are no violations.
 //
 //	go run ./chaos                      all faults of all forms
 //	go run ./chaos -seed 42             the plan of a seed once more

@@ -3,6 +3,7 @@ package books
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -87,7 +88,7 @@ func (b *Books) Judge() []Row {
 	if len(j.rows) == 0 {
 		return nil
 	}
-	for _, key := range slices.SortedFunc(keys(b.streams), func(a, b streamKey) int {
+	for _, key := range slices.SortedFunc(maps.Keys(b.streams), func(a, b streamKey) int {
 		return cmp.Or(cmp.Compare(a.channel, b.channel), cmp.Compare(a.writer, b.writer))
 	}) {
 		j.stream(key, b.streams[key])
@@ -105,16 +106,6 @@ func (b *Books) Judge() []Row {
 type judge struct {
 	b    *Books
 	rows []Row
-}
-
-func keys(m map[streamKey]*Stream) func(func(streamKey) bool) {
-	return func(yield func(streamKey) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
-	}
 }
 
 // row is that of a moment.
@@ -139,8 +130,8 @@ func (j *judge) during(from, to time.Time, is func(plan.Step) bool) bool {
 	})
 }
 
-// losesData says whether Redis may have lost data up to a moment: what it has lost does
-// not come back.
+// losesData says whether Redis may have lost data in the period of a moment, also before or
+// after the fault itself: lost data does not come back.
 func (j *judge) losesData(at time.Time) bool { return j.row(at).Period.Step.Fault.Data }
 
 func (j *judge) stream(key streamKey, s *Stream) {

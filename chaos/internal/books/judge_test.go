@@ -262,7 +262,7 @@ func TestTheBooksFindEachMutant(t *testing.T) {
 	}
 }
 
-// What a row counts belongs to the period in which it was sent.
+// A message counts in the row of the period in which it was sent.
 func TestARowHasWhatWasSentInIt(t *testing.T) {
 	s := open("redis-killed", 0)
 	f, _ := plan.ByName("redis-full")

@@ -118,15 +118,13 @@ func Start(ctx context.Context, s *stage.Stage, b *books.Books, d *apps.Director
 // join connects all devices, at most 16 at a time.
 func (f *Fleet) join(ctx context.Context) error {
 	var starts []func(context.Context) error
-	home := 0
 	for g := range f.Size.Groups {
 		for i := range f.Size.Writers {
-			starts = append(starts, func(ctx context.Context) error { return f.writer(ctx, g, i, home+i) })
+			starts = append(starts, func(ctx context.Context) error { return f.writer(ctx, g, i) })
 		}
 		for i := range f.Size.Listeners {
 			starts = append(starts, func(ctx context.Context) error { return f.listener(ctx, g, i) })
 		}
-		home++
 	}
 	for i := range f.stage.Nodes {
 		starts = append(starts, func(ctx context.Context) error { return f.wild(ctx, i) })

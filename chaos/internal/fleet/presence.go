@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"fleetwire/chaos/internal/books"
@@ -20,9 +19,8 @@ func (f *Fleet) Churn() {
 	leaving := slices.Clone(f.comers)
 	f.comers = nil
 	f.mu.Unlock()
-	var all sync.WaitGroup
 	for _, d := range leaving {
-		all.Go(d.leave)
+		go d.leave()
 	}
 	for range f.Size.Comers {
 		f.mu.Lock()
@@ -37,11 +35,10 @@ func (f *Fleet) Churn() {
 		f.mu.Lock()
 		f.comers = append(f.comers, d)
 		f.mu.Unlock()
-		all.Go(func() { // it waits for a connection as long as it takes
+		go func() { // it waits for a connection as long as it takes
 			_ = d.client.Subscribe(f.ctx, meet(group), func(client.Message) {})
-		})
+		}()
 	}
-	go all.Wait()
 }
 
 // present is who is in a group's channel.
@@ -67,7 +64,7 @@ func (f *Fleet) present() (channels map[string][]string, online []string) {
 }
 
 // AwaitPresence waits until members, the registry and what watchers are shown are as they
-// should be. What is not by then is found.
+// should be. It returns the differences that are left by then.
 func (f *Fleet) AwaitPresence(patience time.Duration) (at time.Time, found []books.Finding) {
 	deadline := time.Now().Add(patience)
 	again := time.NewTicker(300 * time.Millisecond)

@@ -87,7 +87,7 @@ func (d *device) subscribe(ctx context.Context, name string, l *books.Listener, 
 
 // writer is a device that publishes, is present, and does commands. The first of a group
 // watches who else is present.
-func (f *Fleet) writer(ctx context.Context, group, i, home int) error {
+func (f *Fleet) writer(ctx context.Context, group, i int) error {
 	peer := fmt.Sprintf("device-%d-%d", group, i)
 	var w *watcher
 	var opts []client.SubscribeOption
@@ -97,7 +97,7 @@ func (f *Fleet) writer(ctx context.Context, group, i, home int) error {
 		opts = append(opts, client.WithPresence(w.take))
 		changed = w.state
 	}
-	d, err := f.device(mainApp, peer, f.route(home), nil, changed)
+	d, err := f.device(mainApp, peer, f.route(group+i), nil, changed)
 	if err != nil {
 		return err
 	}

@@ -56,7 +56,8 @@ type Fault struct {
 	Closes bool
 	// Live bounds how long after its end all nodes deliver to each other again.
 	Live time.Duration
-	// Settle bounds how long after its end presence and the registry are right.
+	// Settle bounds how long presence and the registry take to be right once all devices are
+	// connected and subscribed again.
 	Settle time.Duration
 }
 

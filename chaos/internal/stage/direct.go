@@ -128,7 +128,7 @@ func (d *direct) inSync() {
 }
 
 // hold lets nothing through in one direction, as a link on which TCP stays open.
-// What was sent meanwhile comes late, when the hold ends.
+// Messages that were sent meanwhile come late, when the hold ends.
 func (d *direct) hold(link *redistest.Proxy, up bool) (lift func()) {
 	ended := make(chan struct{})
 	held := func(b []byte) ([]byte, bool) { <-ended; return b, false }

@@ -38,6 +38,8 @@ func Run(name string, log io.Writer, f func(testing.TB) error) (err error) {
 			err = e.why
 		} else if r != nil {
 			panic(r)
+		} else if err == nil && h.failed {
+			err = errors.New("an error was logged above")
 		}
 	}()
 	return f(h)

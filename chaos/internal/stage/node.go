@@ -56,7 +56,7 @@ type Node struct {
 // Up says whether a balancer would give the node new connections.
 func (n *Node) Up() bool { return n.up.Load() }
 
-// start runs the process, and waits until it listens; awaitReady waits for Redis.
+// start runs the process. AwaitReady waits until it serves.
 func (n *Node) start() error {
 	log, err := os.Create(filepath.Join(n.t.TempDir(), fmt.Sprintf("node-%d.log", n.Index)))
 	if err != nil {
