@@ -47,7 +47,7 @@ func newCluster(addrs []string, opt *redis.Options) *redis.ClusterClient {
 //
 // go-redis would send a command again whose answer was lost, and all of a pipeline of which
 // one command was refused: a message would be published twice. So it sends everything once
-// here, and what a node refused because it has not got the slot is sent again by redirects.
+// here. The hook redirects sends a command again if a node refused it because of its slot.
 func NewCluster(opt *redis.ClusterOptions) *redis.ClusterClient {
 	opt.MaxRedirects, opt.MaxRetries = -1, -1
 	// Routing policies would ask Redis for all of COMMAND, and refuse PING and DEL in a pipeline.

@@ -117,7 +117,7 @@ func (c *Call) keys(rdb redis.UniversalClient) []string {
 	if len(c.Keys) == 0 || !IsCluster(rdb) {
 		return c.Keys
 	}
-	return append(c.Keys[:len(c.Keys):len(c.Keys)], rediskeys.Never(c.Keys[0]))
+	return append(c.Keys[:len(c.Keys):len(c.Keys)], rediskeys.AbsentKey(c.Keys[0]))
 }
 
 // Script is a Lua script in two variants. On one server, topics are those of PUBLISH; on a

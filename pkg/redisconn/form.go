@@ -18,26 +18,26 @@ const (
 	sentinel
 )
 
-// FormError reports that a connection was refused, since what it leads to is another form
+// formError reports that a connection was refused, since what it leads to is another form
 // of Redis than the client is for.
-type FormError struct {
+type formError struct {
 	text string
-	// Cluster says that it leads to a Redis Cluster, and the client is for one server.
+	// cluster says that it leads to a Redis Cluster, and the client is for one server.
 	// The process must open its Redis anew.
-	Cluster bool
+	cluster bool
 }
 
-func (e *FormError) Error() string { return e.text }
+func (e *formError) Error() string { return e.text }
 
-// BecameCluster says whether err is a FormError about a Redis that the client took for one
-// server, and which is a cluster.
+// BecameCluster says whether err is about a Redis that the client took for one server, and
+// which is a cluster.
 func BecameCluster(err error) bool {
-	var wrong *FormError
-	return errors.As(err, &wrong) && wrong.Cluster
+	var wrong *formError
+	return errors.As(err, &wrong) && wrong.cluster
 }
 
 func isForm(err error) bool {
-	var wrong *FormError
+	var wrong *formError
 	return errors.As(err, &wrong)
 }
 
@@ -50,18 +50,18 @@ func (f form) check(hello *redis.MapStringInterfaceCmd) error {
 	case f == anyForm || mode == "":
 	case f == sentinel:
 		if mode != "sentinel" {
-			return &FormError{text: "this address is no Sentinel but a Redis; give the Sentinels' addresses after redis+sentinel://, or begin the URL with redis://"}
+			return &formError{text: "this address is no Sentinel but a Redis; give the Sentinels' addresses after redis+sentinel://, or begin the URL with redis://"}
 		}
 	case mode == "sentinel":
-		return &FormError{text: "this address is a Sentinel; begin the URL with redis+sentinel://, and end it with the primary's name, as in redis+sentinel://host:26379/mymaster"}
+		return &formError{text: "this address is a Sentinel; begin the URL with redis+sentinel://, and end it with the primary's name, as in redis+sentinel://host:26379/mymaster"}
 	case f == clusterNode:
 		if mode == "standalone" {
-			return &FormError{text: "this Redis is no node of a cluster; several addresses are for a cluster, so give one address, or enable cluster mode"}
+			return &formError{text: "this Redis is no node of a cluster; several addresses are for a cluster, so give one address, or enable cluster mode"}
 		}
 	case mode == "cluster":
-		return &FormError{text: "this Redis is a cluster, and was taken for one server; start the process again", Cluster: true}
+		return &formError{text: "this Redis is a cluster, and was taken for one server; start the process again", cluster: true}
 	case f == primary && role != "" && role != "master":
-		return &FormError{text: "the server that the Sentinels name as the primary is a replica"}
+		return &formError{text: "the server that the Sentinels name as the primary is a replica"}
 	}
 	return nil
 }

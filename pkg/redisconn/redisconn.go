@@ -37,8 +37,8 @@ func init() {
 // rediss:// and rediss+sentinel:// are for TLS.
 //
 // One address is asked once, for at most a second, whether it is of a cluster. If it does not
-// answer it is taken for one server, and if it is a cluster, connections fail with a
-// FormError. Open connects to nothing else.
+// answer it is taken for one server, and if it is a cluster, connections fail with an error
+// that BecameCluster knows. Open connects to nothing else.
 //
 // An error never contains the URL, which may hold a password; about a part of
 // security it is a SettingError.
@@ -108,8 +108,8 @@ func isCluster(rdb *redis.Client, patience time.Duration) bool {
 	return BecameCluster(err)
 }
 
-// Own returns a client of the same Redis with a connection of its own (to each node), for
-// one who mostly waits, and closes the client to end that.
+// Own returns a client of the same Redis with connections of its own (to each node), for a
+// caller that mostly waits for Redis, and ends the wait by closing the client.
 func Own(rdb redis.UniversalClient) redis.UniversalClient {
 	switch rdb := rdb.(type) {
 	case *redis.ClusterClient:
@@ -119,6 +119,7 @@ func Own(rdb redis.UniversalClient) redis.UniversalClient {
 	case *redis.Client:
 		opt := *rdb.Options()
 		opt.PoolSize = 1
+		opt.MaxRetries = -1 // Options says 0, which NewClient would take for 3
 		return newClient(&opt, anyForm)
 	}
 	panic(fmt.Sprintf("redisconn: %T is no client of Open", rdb))

@@ -182,7 +182,7 @@ func (s *sentinels) find(ctx context.Context, clients []*redis.Client) (string, 
 		}
 		break
 	}
-	return s.learn(best, heard, failures)
+	return s.learn(best, heard > len(clients)/2, failures)
 }
 
 // ask asks one Sentinel. Only GET-MASTER-ADDR-BY-NAME tells of a failover that has
@@ -207,15 +207,15 @@ func (s *sentinels) ask(ctx context.Context, c *redis.Client) (named, error) {
 }
 
 // learn takes what Sentinels said, closes connections to servers that are no longer the
-// primary, and returns the primary's address. Most of them may lower the epoch: they were
-// set up anew.
-func (s *sentinels) learn(best named, heard int, failures error) (string, error) {
+// primary, and returns the primary's address. If most of them say it, they may lower the
+// epoch: they were set up anew.
+func (s *sentinels) learn(best named, most bool, failures error) (string, error) {
 	s.mu.Lock()
 	if best.addr == "" && s.named.addr == "" {
 		s.mu.Unlock()
 		return "", fmt.Errorf("no Sentinel says which server is the primary %s: %w", s.shown, failures)
 	}
-	if best.addr != "" && (best.epoch >= s.named.epoch || heard > len(s.clients)/2) {
+	if best.addr != "" && (best.epoch >= s.named.epoch || most) {
 		s.named = best
 	}
 	addr := s.named.addr

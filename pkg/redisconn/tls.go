@@ -7,13 +7,11 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/redis/go-redis/v9"
 
@@ -202,7 +200,7 @@ func Advise(rdb redis.UniversalClient, err error) error {
 		shake   *handshakeError
 	)
 	secure := tlsOf(rdb) != nil
-	closed := errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	closed := Broke(err)
 	var advice string
 	switch {
 	case errors.As(err, &unknown):

@@ -237,8 +237,8 @@ func (n Namespace) LeaseBuckets(identity string) string { return n.Leases() + ":
 // value.
 func (n Namespace) Epoch() string { return n.Prefix() + ":epoch" }
 
-// EpochIn is Epoch on a Redis Cluster, where each master can lose its own data: there is one in
-// every slotsPerEpoch slots. It is that for a slot.
+// EpochIn is Epoch on a Redis Cluster, where each master can lose its own data: there is one
+// epoch for every slotsPerEpoch slots. EpochIn is the one for slot.
 func (n Namespace) EpochIn(slot int) string {
 	return n.Epoch() + ":" + epochTags()[slot/slotsPerEpoch]
 }

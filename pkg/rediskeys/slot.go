@@ -31,8 +31,8 @@ func braced(in int) string {
 	}
 }
 
-// Never is a key that never is, in the slot of a key.
-func Never(key string) string {
+// AbsentKey is a key in the slot of a key. Nothing ever writes it.
+func AbsentKey(key string) string {
 	prefix, _, _ := strings.Cut(key, ":")
 	return prefix + ":{" + hashed(key) + "}never"
 }

@@ -76,10 +76,10 @@ func TestNamesSpread(t *testing.T) {
 }
 
 // A key that never is lies in the slot of the key that it goes with, and is none of ours.
-func TestNever(t *testing.T) {
+func TestAbsentKey(t *testing.T) {
 	var n Namespace
 	for _, key := range []string{n.Epoch(), n.Inbox("node"), n.Leases(), n.MessageCount("app", "2026-01"), n.Bucket("app", "c{x}").Last("c{x}"), "plain"} {
-		never := Never(key)
+		never := AbsentKey(key)
 		if Slot(never) != Slot(key) {
 			t.Errorf("%s is in slot %d, and %s in %d", never, Slot(never), key, Slot(key))
 		}

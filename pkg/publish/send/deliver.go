@@ -39,7 +39,7 @@ var (
 // often: its slot has moved, or its master has failed over.
 const (
 	maxDeliveries = 10
-	elsewhere     = 10 * time.Millisecond
+	movedPause    = 10 * time.Millisecond
 )
 
 var errMoved = errors.New("the messages' slot went from one redis node to another again and again, so none published them")
@@ -63,7 +63,7 @@ func (sender *Sender) deliver(ctx context.Context, deadline time.Time, all []*se
 	open := sender.deliveries(all)
 	for try := 0; len(open) > 0 && time.Now().Before(deadline) && try < maxDeliveries; try++ {
 		if try > 1 {
-			time.Sleep(elsewhere)
+			time.Sleep(movedPause)
 		}
 		if err := sender.publish(ctx, deadline, open); err != nil {
 			answered = err
@@ -124,9 +124,7 @@ func (sender *Sender) publish(ctx context.Context, deadline time.Time, open []*d
 		return answered
 	}
 	before := time.Now()
-	if err := redisconn.Exec(ctx, sender.redis, calls); err != nil {
-		answered = cmp.Or(answered, err)
-	}
+	answered = cmp.Or(answered, redisconn.Exec(ctx, sender.redis, calls))
 	received := time.Now()
 	for _, d := range sent {
 		shown, notes, replied := d.read()
@@ -252,6 +250,9 @@ func (sender *Sender) findMasters(ctx context.Context, all []*sending) error {
 // mastersOf are the clocks of the masters of keys' slots. Those that are not known are asked,
 // all at the same time.
 func (sender *Sender) mastersOf(ctx context.Context, keys []string) ([]*clock, []error) {
+	if sender.clocks == nil || len(sender.clocks) > 1000 { // not below: each master that is asked needs its clock
+		sender.clocks = map[*redis.Client]*clock{}
+	}
 	clocks, errs := make([]*clock, len(keys)), make([]error, len(keys))
 	masters := make([]*redis.Client, len(keys))
 	asking := map[*redis.Client]error{}
@@ -293,9 +294,6 @@ func (sender *Sender) mastersOf(ctx context.Context, keys []string) ([]*clock, [
 func (sender *Sender) clockOf(node *redis.Client) *clock {
 	c := sender.clocks[node]
 	if c == nil {
-		if sender.clocks == nil || len(sender.clocks) > 1000 {
-			sender.clocks = map[*redis.Client]*clock{}
-		}
 		c = &clock{ofNode: true}
 		node.AddHook(c)
 		sender.clocks[node] = c

@@ -157,7 +157,7 @@ func TestDelivers(t *testing.T) {
 	}
 }
 
-// What is not published does not count, and says why.
+// A message that is not published does not count, and says why.
 func TestGivesBack(t *testing.T) {
 	c := newOnCluster(t, redistest.SharedCluster(t).Client(), 1000)
 	send := func(o *Outgoing) *Outgoing {

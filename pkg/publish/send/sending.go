@@ -395,7 +395,7 @@ func (sender *Sender) finish(all []*sending) error {
 	for _, s := range all {
 		failed = cmp.Or(failed, s.err)
 		for _, o := range s.Messages {
-			// What was admitted alone was not published.
+			// A message that was only admitted was not published.
 			o.Unknown = o.Unknown || !s.admits && (s.unknown || s.underWay && !s.settled)
 		}
 	}

@@ -108,7 +108,7 @@ func (o *Outgoing) read(outcome string) (err error) {
 	case fields[0] == "m" && len(fields) == 3:
 		o.Mismatch, o.Position = true, position(1)
 	default:
-		err = fmt.Errorf("publish.lua returned %q for a message", outcome)
+		err = fmt.Errorf("send.lua returned %q for a message", outcome)
 	}
 	return err
 }

@@ -15,7 +15,6 @@ import (
 )
 
 const (
-	slots = 16384
 	// clusterPatience is far more than a cluster takes to agree; only a test that fails
 	// waits for it.
 	clusterPatience = 30 * time.Second
@@ -45,7 +44,7 @@ func StartGuardedCluster(t testing.TB, masters, replicas int, guard Guard) *Clus
 	ctx := context.Background()
 	for i := range masters {
 		rdb := c.Nodes[i].Client()
-		from, to := i*slots/masters, (i+1)*slots/masters-1
+		from, to := i*rediskeys.Slots/masters, (i+1)*rediskeys.Slots/masters-1
 		c.must(rdb.Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err())
 		c.must(rdb.ClusterAddSlotsRange(ctx, from, to).Err())
 	}
@@ -53,7 +52,7 @@ func StartGuardedCluster(t testing.TB, masters, replicas int, guard Guard) *Clus
 		c.meet(s)
 	}
 	for i, s := range c.Nodes[masters:] {
-		c.Replicate(s, c.Nodes[i%masters])
+		c.replicate(s, c.Nodes[i%masters])
 	}
 	c.Settled()
 	return c
@@ -80,8 +79,8 @@ func (c *Cluster) meet(s *Server) {
 	c.must(s.Client().Do(context.Background(), "CLUSTER", "MEET", "127.0.0.1", c.Nodes[0].port, c.Nodes[0].bus).Err())
 }
 
-// Replicate makes a node a replica of a master, once it knows the master.
-func (c *Cluster) Replicate(replica, master *Server) {
+// replicate makes a node a replica of a master, once it knows the master.
+func (c *Cluster) replicate(replica, master *Server) {
 	c.t.Helper()
 	id := master.clusterID()
 	rdb := replica.Client()
@@ -166,7 +165,9 @@ func (c *Cluster) Master(key string) *Server {
 
 // has says whether the node is the master of a slot, by its own account.
 func (s *Server) has(slot int) bool {
-	shards, _ := s.Client().ClusterShards(context.Background()).Result()
+	rdb := redis.NewClient(s.options())
+	defer func() { _ = rdb.Close() }()
+	shards, _ := rdb.ClusterShards(context.Background()).Result()
 	return slices.ContainsFunc(shards, func(shard redis.ClusterShard) bool {
 		return slices.ContainsFunc(shard.Slots, func(r redis.SlotRange) bool {
 			return slot >= int(r.Start) && slot <= int(r.End)

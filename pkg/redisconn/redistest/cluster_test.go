@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// What tests of others rely on: keys stay where they are looked for, whatever becomes of
-// the masters.
+// Keys stay where they are looked for while masters fail over, die, come back, and slots
+// move: other tests rely on that.
 func TestCluster(t *testing.T) {
 	c := StartClusterOf(t, 3, 1)
 	rdb := c.Client()
@@ -83,7 +83,7 @@ func TestSharedCluster(t *testing.T) {
 		}
 	}
 	EndShared()
-	if pid := SharedCluster(t).Nodes[0].Addr(); pid == addr {
+	if again := SharedCluster(t).Nodes[0].Addr(); again == addr {
 		t.Error("EndShared leaves it")
 	}
 }

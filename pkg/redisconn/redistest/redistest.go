@@ -50,15 +50,7 @@ func Start(t testing.TB) *Server {
 // several slots, declared or not.
 func StartCluster(t testing.TB) *Server {
 	t.Helper()
-	s := started(t, &Server{cluster: true, bus: freePort(t)})
-	rdb := s.Client()
-	if err := rdb.ClusterAddSlotsRange(context.Background(), 0, 16383).Err(); err != nil {
-		t.Fatal(err)
-	}
-	Eventually(t, 10*time.Second, "the cluster is up", func() bool {
-		return strings.Contains(rdb.ClusterInfo(context.Background()).Val(), "cluster_state:ok")
-	})
-	return s
+	return StartClusterOf(t, 1, 0).Nodes[0]
 }
 
 // StartWith is Start with variables NAME=VALUE in the server's environment.

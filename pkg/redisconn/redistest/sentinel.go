@@ -158,7 +158,7 @@ func (s *Sentinel) Settled() (primary *Server) {
 	s.t.Helper()
 	Eventually(s.t, clusterPatience, "the Sentinels and replicas agree", func() bool {
 		primary = s.Primary()
-		return primary != nil && s.agree() && s.follow()
+		return primary != nil && s.agree() && s.follow(primary)
 	})
 	return primary
 }
@@ -167,7 +167,9 @@ func (s *Sentinel) Settled() (primary *Server) {
 func (s *Sentinel) Primary() *Server {
 	var named []string
 	for _, one := range running(s.Sentinels) {
-		addr, err := one.Client().Do(context.Background(), "SENTINEL", "GET-MASTER-ADDR-BY-NAME", PrimaryName).StringSlice()
+		rdb := redis.NewClient(one.options())
+		addr, err := rdb.Do(context.Background(), "SENTINEL", "GET-MASTER-ADDR-BY-NAME", PrimaryName).StringSlice()
+		_ = rdb.Close()
 		if err != nil || len(addr) != 2 {
 			return nil
 		}
@@ -196,14 +198,14 @@ func (s *Sentinel) agree() bool {
 	return true
 }
 
-// follow says whether all servers but one are replicas that have a connection to it.
-func (s *Sentinel) follow() bool {
+// follow says whether all servers but the primary are replicas that have a connection to it.
+func (s *Sentinel) follow(primary *Server) bool {
 	for _, one := range running(s.Servers) {
 		rdb := redis.NewClient(one.options())
 		replication := rdb.Info(context.Background(), "replication").Val()
 		_ = rdb.Close()
 		master := strings.Contains(replication, "role:master")
-		if isPrimary := one == s.Primary(); master != isPrimary || !master && !strings.Contains(replication, "master_link_status:up") {
+		if isPrimary := one == primary; master != isPrimary || !master && !strings.Contains(replication, "master_link_status:up") {
 			return false
 		}
 	}

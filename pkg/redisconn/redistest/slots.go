@@ -46,14 +46,14 @@ func (h oneSlot) check(cmds ...redis.Cmder) {
 	for i, cmd := range cmds {
 		all[i] = cmd.Args()
 	}
-	if err := InOneSlot(all...); err != nil {
+	if err := inOneSlot(all...); err != nil {
 		h.t.Error(err)
 	}
 }
 
-// InOneSlot says what keys of a command, or of several that make a transaction, lie in
+// inOneSlot says what keys of a command, or of several that make a transaction, lie in
 // different slots.
-func InOneSlot(cmds ...[]any) error {
+func inOneSlot(cmds ...[]any) error {
 	var all []string
 	for _, args := range cmds {
 		all = append(all, keysOf(args)...)

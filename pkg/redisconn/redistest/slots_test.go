@@ -38,15 +38,15 @@ func TestInOneSlot(t *testing.T) {
 		"one key":              {p.HSet(ctx, "a", "b", "c"), false},
 		"publishes":            {p.Publish(ctx, "a", "b"), false},
 	} {
-		if err := InOneSlot(test.cmd.Args()); (err != nil) != test.wrong || err != nil && !strings.Contains(err.Error(), "two slots") {
+		if err := inOneSlot(test.cmd.Args()); (err != nil) != test.wrong || err != nil && !strings.Contains(err.Error(), "two slots") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	p.Discard()
-	if err := InOneSlot([]any{"multi"}, []any{"set", "a", "1"}, []any{"set", "b", "1"}, []any{"exec"}); err == nil {
+	if err := inOneSlot([]any{"multi"}, []any{"set", "a", "1"}, []any{"set", "b", "1"}, []any{"exec"}); err == nil {
 		t.Error("a transaction in two slots passes")
 	}
-	if err := InOneSlot([]any{"multi"}, []any{"set", "{a}1", "1"}, []any{"get", "{a}2"}, []any{"exec"}); err != nil {
+	if err := inOneSlot([]any{"multi"}, []any{"set", "{a}1", "1"}, []any{"get", "{a}2"}, []any{"exec"}); err != nil {
 		t.Errorf("a transaction in one slot: %v", err)
 	}
 }
