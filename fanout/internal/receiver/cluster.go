@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -65,13 +66,11 @@ func (c *cluster) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		c.look(ctx)
 		sleep(ctx, topologyGap)
-		timer := time.NewTimer(c.nextLook())
 		select {
 		case <-ctx.Done():
-		case <-timer.C:
+		case <-time.After(c.nextLook()):
 		case <-c.wake:
 		}
-		timer.Stop()
 	}
 }
 
@@ -122,6 +121,9 @@ func (c *cluster) follow(ctx context.Context, t *topology) {
 	r := c.r
 	r.mu.Lock()
 	c.nowhere.trouble = nil
+	if !t.covered() {
+		c.nowhere.trouble = errUncovered
+	}
 	masters := map[string]*shard{}
 	for _, sh := range r.shards {
 		masters[sh.addr] = sh
@@ -184,10 +186,8 @@ func (c *cluster) probesFor(t *topology, first map[string]int) map[string]*probe
 	r.mu.Lock()
 	probed := map[string]int{}
 	for _, sh := range r.shards {
-		if sh.prober != nil {
-			if at := sh.prober.at.Load(); at != nil {
-				probed[sh.addr] = at.slot
-			}
+		if sh.prober != nil { // nowhere has none
+			probed[sh.addr] = sh.prober.at.Load().slot
 		}
 	}
 	r.mu.Unlock()
@@ -240,7 +240,7 @@ func elsewhere(err error) bool {
 // probeAll says whether all masters work.
 func (c *cluster) probeAll(ctx context.Context) error {
 	c.r.mu.Lock()
-	shards := append([]*shard(nil), c.r.shards...)
+	shards := slices.Clone(c.r.shards)
 	c.r.mu.Unlock()
 	errs := make([]error, len(shards))
 	var all sync.WaitGroup
@@ -254,12 +254,7 @@ func (c *cluster) probeAll(ctx context.Context) error {
 		})
 	}
 	all.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return cmp.Or(errs...)
 }
 
 var errUncovered = errors.New("no master of the redis cluster has some of the slots")
@@ -267,8 +262,5 @@ var errUncovered = errors.New("no master of the redis cluster has some of the sl
 func (c *cluster) uncovered() error {
 	c.r.mu.Lock()
 	defer c.r.mu.Unlock()
-	if c.nowhere.trouble != nil {
-		return c.nowhere.trouble
-	}
-	return errUncovered
+	return c.nowhere.trouble
 }

@@ -121,7 +121,8 @@ func moveSlots(t *testing.T, cluster *redistest.Cluster, to *redistest.Server) f
 }
 
 // A master that hangs is left when its replica has taken over, and what it was asked
-// meanwhile is answered. When it wakes up it is a replica, and delivers nothing twice.
+// meanwhile is answered. When it wakes up it is a replica, and delivers nothing twice but for
+// the last before it hung.
 func TestMasterHangs(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartClusterOf(t, 3, 1)
@@ -133,6 +134,7 @@ func TestMasterHangs(t *testing.T) {
 	concerned := onMaster(cluster, master)
 	from := tr.now()
 	master.Freeze()
+	tr.hung = tr.now()
 	thaw := sync.OnceFunc(master.Thaw)
 	defer thaw()
 	answer := make(chan error, 1)
@@ -251,7 +253,7 @@ func TestMasterDeliversNothing(t *testing.T) {
 	}
 }
 
-// What one master refuses concerns the topics of its slots alone.
+// A master that refuses topics refuses those of its own slots alone.
 func TestMasterRefusesTopics(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartClusterOf(t, 2, 0)

@@ -138,11 +138,10 @@ func (c *counts) bounded(ctx context.Context) (context.Context, context.CancelFu
 
 // queue puts the commands for these counts into a pipeline. It is called with mu held.
 func (c *counts) queue(ctx context.Context, p redis.Pipeliner, changes []countChange) {
-	for i, change := range changes {
+	for _, change := range changes {
 		key := change.of.key
 		if key.all {
-			changes[i].key = c.keepWildcards(ctx, p, change)
-			continue
+			continue // shard.setWildcards sets it
 		}
 		name, b := key.name, c.keys.Bucket(key.app, key.name)
 		leased, known := c.leased[b]
@@ -174,7 +173,7 @@ func (c *counts) refused(changes []countChange) {
 	for _, change := range changes {
 		key := change.of.key
 		if key.all {
-			continue // Receiver.counted sees to it
+			continue // shard.counted sees to it
 		}
 		c.unwritten[c.keys.Bucket(key.app, key.name)] = true
 	}

@@ -8,8 +8,8 @@ import (
 	"fleetwire/pkg/rediskeys"
 )
 
-// flush sends all changes that have gathered: the subscriptions first, then the
-// subscriber counts while Redis works on those.
+// flush sends all changes that have gathered: the subscriptions first, then the keys of
+// wildcards and the subscriber counts while Redis works on those.
 func (sh *shard) flush(ctx context.Context, l *link) error {
 	r := sh.r
 	r.mu.Lock()
@@ -27,6 +27,9 @@ func (sh *shard) flush(ctx context.Context, l *link) error {
 		if err := l.send(ctx, c.verb, c.topics...); err != nil {
 			return err
 		}
+	}
+	if sh.sharded() {
+		sh.setWildcards(ctx, counted)
 	}
 	if err := r.counts.write(ctx, counted); err != nil {
 		return err

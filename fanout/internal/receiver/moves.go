@@ -2,13 +2,18 @@ package receiver
 
 import "slices"
 
-// What a shard does with subscriptions whose slots another master of the cluster has. All
-// of it but pushedOut and refusedForSlot is called with Receiver.mu held.
+// Subscriptions move here from shard to shard, as their slots move between the masters of a
+// cluster. All functions but pushedOut and refusedForSlot are called with Receiver.mu held.
 
 // goneAstray has a subscription wait for the topology: the master says that it has not
 // got the slot. It may be that the master had it a moment ago and delivered.
 func (sh *shard) goneAstray(s *subscription) {
 	s.subscribed = false
+	sh.wait(s)
+}
+
+// wait has a subscription wait until the topology was read, and be sent again then.
+func (sh *shard) wait(s *subscription) {
 	if !s.starting {
 		s.starting = true
 		sh.unconfirmed++

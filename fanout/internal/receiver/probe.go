@@ -201,7 +201,11 @@ func (l *link) probeReceived(payload string) {
 		l.proven = time.Now()
 		if sh.trouble != nil {
 			sh.trouble = nil
-			sh.r.opt.Log.Info("the link to redis is up again")
+			var about []any
+			if sh.addr != "" {
+				about = []any{"master", sh.addr}
+			}
+			sh.r.opt.Log.Info("the link to redis is up again", about...)
 		}
 		completed = sh.takeRestored(completed)
 	}

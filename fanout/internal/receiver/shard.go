@@ -96,7 +96,7 @@ func (sh *shard) down() {
 		if s.subscribers == 0 && !s.changed {
 			delete(sh.wanted, topic)
 		}
-		// What is wanted stays; nothing of it has been sent.
+		// The subscription is still wanted, but Redis has been sent nothing of it.
 		*s = subscription{key: s.key, topic: s.topic, subscribers: s.subscribers, changed: s.changed}
 	}
 	sh.r.mu.Unlock()

@@ -28,6 +28,9 @@ type traffic struct {
 	mu    sync.Mutex
 	acked map[string][]uint64
 	last  uint64
+	// hung: messages up to this number may come in late, or once more. A master answers before
+	// it tells its replica of a message, so one that hung in between tells it when it wakes up.
+	hung uint64
 }
 
 const (
@@ -37,13 +40,13 @@ const (
 
 func trafficChannel(i int) string { return fmt.Sprint("t/", i) }
 
-// carry has a node subscribe to the channels of traffic, every other one by wildcard as
-// well.
+// carry has a node subscribe to the channels of traffic, to every other one by wildcard
+// alone.
 func carry(t *testing.T, p *process) {
 	t.Helper()
-	answers := make(chan error, trafficChannels+1)
+	answers := make(chan error, trafficChannels/2+1)
 	done := func(err error) { answers <- err }
-	for i := range trafficChannels {
+	for i := 0; i < trafficChannels; i += 2 {
 		if err := p.SetSubscribers("app", trafficChannel(i), 1, done); err != nil {
 			t.Fatal(err)
 		}
@@ -52,7 +55,7 @@ func carry(t *testing.T, p *process) {
 	if err := p.AddPattern("app", pattern, done); err != nil {
 		t.Fatal(err)
 	}
-	for range trafficChannels + 1 {
+	for range trafficChannels/2 + 1 {
 		if err := answered(t, answers); err != nil {
 			t.Fatal(err)
 		}
@@ -182,16 +185,18 @@ func (tr *traffic) check(from, to uint64, mayLose func(name string) bool, nodes 
 			last := acked[len(acked)-1]
 			redistest.Eventually(tr.t, gone, "the last message comes in", func() bool { return slices.Contains(p.numbers(name), last) })
 			got := p.numbers(name)
+			inTime := slices.DeleteFunc(slices.Clone(got), func(number uint64) bool { return number <= tr.hung })
 			// One without an answer may be with a master that hangs, which publishes it when it
 			// wakes up.
-			answered := slices.DeleteFunc(slices.Clone(got), func(number uint64) bool { return !slices.Contains(acked, number) })
+			answered := slices.DeleteFunc(slices.Clone(inTime), func(number uint64) bool { return !slices.Contains(acked, number) })
 			if !slices.IsSorted(answered) {
 				tr.t.Errorf("%s came in out of order", name)
 			}
-			slices.Sort(got)
-			if len(slices.Compact(slices.Clone(got))) != len(got) {
+			slices.Sort(inTime)
+			if len(slices.Compact(slices.Clone(inTime))) != len(inTime) {
 				tr.t.Errorf("%s: a message came in twice", name)
 			}
+			slices.Sort(got)
 			for _, number := range acked {
 				if _, found := slices.BinarySearch(got, number); found {
 					continue

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/redisconn"
 )
 
 // A Redis Cluster has no PSUBSCRIBE for sharded topics. A node that has subscribers by
@@ -132,18 +134,27 @@ func (j *joined) one(err error) {
 	}
 }
 
-// keepWildcards has the key of a bucket set, which stands for a while; if nothing is wanted
-// any more it is left to expire, as other nodes may want it.
-func (c *counts) keepWildcards(ctx context.Context, p redis.Pipeliner, change countChange) *redis.StatusCmd {
-	if change.subscribers == 0 {
-		return nil
+// setWildcards sets the keys of buckets, each of which stands for a while, at the shard's own
+// master: the client of the cluster may not know it yet. If nothing is wanted of a bucket any
+// more its key is left to expire, as other nodes may want it.
+func (sh *shard) setWildcards(ctx context.Context, changes []countChange) {
+	ctx, cancel := context.WithTimeout(ctx, countsPatience)
+	defer cancel()
+	p := sh.prober.redis.Pipeline()
+	for i, change := range changes {
+		if key := change.of.key; key.all && change.subscribers > 0 {
+			b, _ := sh.r.opt.Keys.BucketOf(key.app, key.name)
+			changes[i].key = p.Set(ctx, b.Wildcards(key.kind), 1, wildcardsLease)
+		}
 	}
-	b, _ := c.keys.BucketOf(change.of.key.app, change.of.key.name)
-	return p.Set(ctx, b.Wildcards(change.of.key.kind), 1, wildcardsLease)
+	if p.Len() > 0 {
+		_, _ = p.Exec(ctx) // each key has its error
+	}
 }
 
 // counted takes it that Redis was sent a count, or the key of a bucket. Without the
-// key nothing is published for wildcards, so if Redis refused it, it refused the subscription.
+// key nothing is published for wildcards, so if Redis refused it, it refused the subscription;
+// if its master did not answer, the key is sent again when the topology was read.
 // It is called with r.mu held.
 func (sh *shard) counted(c countChange) {
 	c.of.counted = c.subscribers
@@ -151,6 +162,11 @@ func (sh *shard) counted(c countChange) {
 		return
 	}
 	c.of.counted = 0
+	if err := c.key.Err(); elsewhere(err) || redisconn.Unreachable(err) {
+		sh.wait(c.of)
+		sh.r.lookForMasters()
+		return
+	}
 	c.of.refusal = &refusal{&RefusedError{c.key.Err().Error(), false}, time.Now()}
 	sh.refusals[c.of.topic] = c.of
 	sh.r.reportRefusal(c.of, c.key.Err())
