@@ -188,7 +188,7 @@ func TestErrorsShowNoSecret(t *testing.T) {
 // A misspelt variable would change nothing, in silence.
 func TestUnknownVariables(t *testing.T) {
 	for name, value := range map[string]string{"FLEETWIRE_TRUSTED_PROXY": "hush-hush", "FLEETWIRE_REDIS": "hush-hush",
-		"FLEETWIRE_URL": "http://127.0.0.1", "FLEETWIRE_SECRET_KEY": "sk", "FLEETWIRE_TARGET_GROUP_ARN": "", "FLEETWIRE_DRAIN": "", "FLEETWIRE_LISTEN": ":1"} {
+		"FLEETWIRE_URL": "http://127.0.0.1", "FLEETWIRE_SECRET_KEY": "sk", "FLEETWIRE_PROVISIONING_SECRET": "any", "FLEETWIRE_TARGET_GROUP_ARN": "", "FLEETWIRE_DRAIN": "", "FLEETWIRE_LISTEN": ":1"} {
 		t.Setenv(name, value)
 	}
 	var log bytes.Buffer
