@@ -37,6 +37,14 @@ func TestConnectivity(t *testing.T) {
 		one := s.last().connect(t, key.token("one", nil))
 		const cam = connectivity + "cam%2F1%2A"
 		one.subscribe(cam) // which is not known: nothing comes
+		s.last().awaitPeer(t, key, "fleet", "is known", func(p *knownPeer) bool { return p.Online })
+		for range 2 { // the node asks for states in one round trip after the other
+			one.subscribe(connectivity + "fleet")
+			if e := one.state(connectivity + "fleet"); !e.Online {
+				t.Errorf("the fleet: %+v", e)
+			}
+		}
+		one.unsubscribe(connectivity + "fleet")
 		one.alive()
 
 		d := s.first().connect(t, key.token("cam/1*", nil))

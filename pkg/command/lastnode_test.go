@@ -28,7 +28,7 @@ func (w *world) claimOn(node, id string, anyhow bool, peers ...string) *Claim {
 }
 
 // Of a peer on several nodes the one claims on which it subscribed last; another leaves it to
-// that, or takes it after all. What is due to no peer is left to none.
+// that, or takes it after all. A node leaves nothing to another one if no peer is due anything.
 func TestLastNodeClaims(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world) {
 		w.join("a", "b")

@@ -109,8 +109,8 @@ local function drop_old(list, cutoff)
   end
 end
 
--- change_life goes over to another TTL. What has expired by the one before is gone, though
--- by the new one it may not have.
+-- change_life goes over to another TTL. Messages that have expired by the one before are gone, though
+-- by the new one they may not have.
 local function change_life(c, before)
   local cutoff = now - before * 1000
   c.dirty, c.kept = true, false

@@ -268,8 +268,8 @@ func TestRulesChange(t *testing.T) {
 	})
 }
 
-// A longer TTL counts for the messages that are there. What had expired does not come back,
-// swept or not, and by whatever the channel is looked at first.
+// A longer TTL counts for the messages that are there. Messages that had expired do
+// not come back, swept or not, and by whatever the channel is looked at first.
 func TestLongerTTL(t *testing.T) {
 	for _, size := range []int{1, 3} {
 		for name, look := range map[string]func(s *sweeping){

@@ -219,7 +219,8 @@ func both[F time.Duration | int64](s *System, of func(*process) (F, error)) (ser
 		}
 		return sum
 	}
-	return add(s.servers), add(s.redis), err
+	servers, redis = add(s.servers), add(s.redis)
+	return servers, redis, err
 }
 
 // Died says what a process of the system that has ended by itself printed last.

@@ -16,7 +16,7 @@
 --
 -- A hash has the channel's version in the field '' and for each peer the nodes it
 -- is on, separated by commas in the order in which it joined on them, a newline, and its
--- metadata. Who joins again comes last; that is not announced.
+-- metadata. A node on which the peer joins again comes last; that is not announced.
 local node, topics = ARGV[1], ARGV[2]
 local most = 1000 -- fields of one command: Lua's stack is bounded
 local scanned, leave = 16, 100 -- with *: members to look at, roughly, and to let leave at most

@@ -125,7 +125,7 @@ type function struct {
 type form struct{ isCluster atomic.Bool }
 
 func (f *form) see(err error) error {
-	if err != nil && redisconn.BecameCluster(err) {
+	if redisconn.BecameCluster(err) {
 		f.isCluster.Store(true)
 	}
 	return err
