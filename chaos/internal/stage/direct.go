@@ -168,6 +168,7 @@ func (d *direct) failover(kind string) lift {
 	}
 	if kind == "failover-planned" {
 		host, port, _ := strings.Cut(next.Addr(), ":")
+		d.awaitInfo(former, "port="+port+",state=online") // it notices later than the replica
 		d.must(former.Client().Do(ctx, "FAILOVER", "TO", host, port, "TIMEOUT", strconv.Itoa(5000)).Err())
 		d.awaitInfo(next, "role:master")
 		promote()
