@@ -1,11 +1,16 @@
 package e2e
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
+	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"fleetwire/pkg/redisconn/redistest"
 )
 
 // createCommand is a request that may wait; its answer comes through the channel.
@@ -131,4 +136,70 @@ func TestWaitingRequestsOfANodeThatStops(t *testing.T) {
 	if took := time.Since(begin); took > 20*time.Second {
 		t.Errorf("it waited for %v", took)
 	}
+}
+
+// A client that hangs up while it waits gives its place back at once. One that has only
+// ended its side is answered.
+func TestClientsThatHangUp(t *testing.T) {
+	key := newKey("hangup", "**")
+	app := newApp("app_hangup", key)
+	t.Run("localdev", func(t *testing.T) { testHangUp(t, key, startEmbedded(t, app).first()) })
+	t.Run("fanout", func(t *testing.T) {
+		_, n := controlPlane(t, "-redis", redistest.Start(t).URL(), "-apps", documentFile(t, app))
+		testHangUp(t, key, n)
+	})
+}
+
+func testHangUp(t *testing.T, key *keyDoc, n *node) {
+	const most, soon = 1000, 15 * time.Second // soon is less than the requests may wait
+	created := (<-n.createCommand(t, key, "devices/a", `{"data":1,"ttlMs":600000,"waitMs":0}`)).command(t, 202)
+	conns, answered := make([]*net.TCPConn, most+1), make(chan string, most+1)
+	var reading sync.WaitGroup
+	wait := func() *net.TCPConn {
+		conn, err := net.Dial("tcp", n.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fmt.Fprintf(conn, "GET /v1/commands/%s?waitMs=25000 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", created.ID, key.credential()); err != nil {
+			t.Fatal(err)
+		}
+		reading.Go(func() {
+			line, _ := bufio.NewReader(conn).ReadString('\n')
+			answered <- line
+		})
+		return conn.(*net.TCPConn)
+	}
+	expect := func(what string) {
+		t.Helper()
+		select {
+		case line := <-answered:
+			if !strings.HasPrefix(line, "HTTP/1.1 202 ") {
+				t.Fatalf("%s is answered %q, want 202", what, line)
+			}
+		case <-time.After(soon):
+			t.Fatalf("%s is not answered within %v", what, soon)
+		}
+	}
+	one := wait()
+	defer one.Close()
+	_ = one.CloseWrite()
+	expect("a client that has ended its side")
+
+	for i := range conns { // one more than may wait: when it is answered, the others wait
+		conns[i] = wait()
+		defer conns[i].Close()
+	}
+	expect("one over the bound")
+	for _, conn := range conns {
+		_ = conn.Close()
+	}
+	reading.Wait()
+	eventually(t, "a request waits again", soon, func() bool {
+		begin := time.Now()
+		a, err := n.call("GET", "/v1/commands/"+created.ID+"?waitMs=500", key.credential(), "")
+		if err != nil || a.status != 202 {
+			t.Fatal(a, err)
+		}
+		return time.Since(begin) >= 500*time.Millisecond
+	})
 }

@@ -27,7 +27,9 @@ func (h *handler) create(w http.ResponseWriter, r *http.Request, key *apps.Key) 
 	if wrong != nil {
 		return wrong
 	}
-	c, refusal := h.commands.Create(r.Context(), n, h.wait(wait))
+	ctx, stop := api.WhileConnected(w, r)
+	defer stop()
+	c, refusal := h.commands.Create(ctx, n, h.wait(wait))
 	if refusal == nil {
 		answer(w, c, true)
 		return nil

@@ -33,7 +33,9 @@ func (h *handler) read(w http.ResponseWriter, r *http.Request, key *apps.Key) er
 	if err != nil {
 		return err
 	}
-	c, err := h.commands.Wait(r.Context(), key, id, h.wait(wait))
+	ctx, stop := api.WhileConnected(w, r)
+	defer stop()
+	c, err := h.commands.Wait(ctx, key, id, h.wait(wait))
 	if err != nil {
 		return command.Explain(err)
 	}

@@ -197,7 +197,7 @@ func (o *Wait) End() {
 }
 
 // Until waits until the command has ended, most has passed, the process stops or ctx
-// ends, and returns the command as it is then. was is what the caller knows of it, or nil.
+// ends (the caller is gone), and returns the command as it is then. was is what the caller knows of it, or nil.
 // The error is ErrNotFound, or says why Redis does not tell.
 func (o *Wait) Until(ctx context.Context, most time.Duration, was *Command) (*Command, error) {
 	timer, again := time.NewTimer(most), time.NewTicker(lookAgain)
@@ -223,7 +223,8 @@ func (o *Wait) Until(ctx context.Context, most time.Duration, was *Command) (*Co
 			over = true
 			continue
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			over = true
+			continue
 		}
 		if c, err := o.read(ctx); err == nil {
 			was = c

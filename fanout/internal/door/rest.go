@@ -149,6 +149,15 @@ func (w *restWriter) WriteHeader(status int) {
 	}
 }
 
+// OnHangUp is api.WhileConnected's: it calls gone if the client hangs up before stop is called.
+func (w *restWriter) OnHangUp(gone func()) (stop func()) {
+	conn, ok := w.ctx.Conn().(*intake.Conn)
+	if !ok {
+		return func() {}
+	}
+	return conn.OnHangUp(gone)
+}
+
 // Write is http.ResponseWriter's.
 func (w *restWriter) Write(p []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
