@@ -31,7 +31,7 @@ func (n *Node) newRecorder(process uint64) {
 	n.deadlines = deadline.New(deadline.Options{
 		Redis: n.opt.Redis, Keys: n.opt.Keys, Handlers: handlers, Apps: n.appIDs, Log: n.opt.Log,
 	})
-	n.sessions.came = func(s *session.Session) { n.recorder.Came(came(s)) }
+	n.sessions.added = func(s *session.Session) { n.recorder.Connected(connected(s)) }
 }
 
 func (n *Node) evicted(why history.Eviction, messages int) {
@@ -47,36 +47,36 @@ func (n *Node) appIDs() []string {
 }
 
 // online are the connections that the node has.
-func (n *Node) online() []peers.Came {
+func (n *Node) online() []peers.Connected {
 	all := n.sessions.all()
-	connections := make([]peers.Came, len(all))
+	connections := make([]peers.Connected, len(all))
 	for i, s := range all {
-		connections[i] = came(s)
+		connections[i] = connected(s)
 	}
 	return connections
 }
 
-func came(s *session.Session) peers.Came {
+func connected(s *session.Session) peers.Connected {
 	g := s.Grant()
-	return peers.Came{App: g.App, Peer: g.Peer, Connection: s.ID(), Metadata: g.PeerMetadata, Epoch: s.Epoch(), Will: s.Will()}
+	return peers.Connected{App: g.App, Peer: g.Peer, Connection: s.ID(), Metadata: g.PeerMetadata, Epoch: s.Epoch(), Will: s.Will()}
 }
 
 // changed is called when what others see of a peer has changed.
-func (n *Node) changed(s *session.Session) { n.recorder.Came(came(s)) }
+func (n *Node) changed(s *session.Session) { n.recorder.Connected(connected(s)) }
 
-// went tells of a connection that has ended.
-func (n *Node) went(s *session.Session, how conn.Ended) {
+// disconnected records a connection that has ended.
+func (n *Node) disconnected(s *session.Session, how conn.Ended) {
 	g := s.Grant()
-	w := peers.Went{App: g.App, Peer: g.Peer, Connection: s.ID(), Code: int(how.Code), Will: s.Will().Load() != nil}
+	d := peers.Disconnected{App: g.App, Peer: g.Peer, Connection: s.ID(), Code: int(how.Code), Will: s.Will().Load() != nil}
 	switch {
 	case how.By == conn.ByPeer:
-		w.Reason = peers.Closed
+		d.Reason = peers.Closed
 	case how.By == conn.ByNetwork:
-		w.Code, w.Reason = peers.CodeLost, peers.Lost
+		d.Code, d.Reason = peers.CodeLost, peers.Lost
 	default:
-		w.Reason = peers.ReasonOf(w.Code)
+		d.Reason = peers.ReasonOf(d.Code)
 	}
-	n.recorder.Went(w)
+	n.recorder.Disconnected(d)
 }
 
 // show tells of a peer's connections here, as orders ask for it.

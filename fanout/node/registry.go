@@ -22,7 +22,7 @@ type registry struct {
 		sessions map[uint64]*session.Session
 	}
 
-	came func(*session.Session) // is told of each that is added
+	added func(*session.Session) // is called with each that is added
 
 	mu      sync.Mutex
 	ended   bool           // wait has been called
@@ -59,7 +59,7 @@ func (r *registry) Add(s *session.Session) {
 	g.mu.Lock()
 	g.sessions[s.ID()] = s
 	g.mu.Unlock()
-	r.came(s)
+	r.added(s)
 }
 
 func (r *registry) remove(s *session.Session) {
@@ -117,7 +117,7 @@ func (r *registry) wait() {
 // left is called when a session takes part in nothing any more.
 func (n *Node) left(s *session.Session, how conn.Ended) {
 	n.sessions.remove(s)
-	n.went(s, how)
+	n.disconnected(s, how)
 	g := s.Grant()
 	n.connections.Release(g.App.ID)
 	// The peer may have been disconnected because its tokens were revoked. That this one

@@ -20,10 +20,10 @@ var (
 	stateLua string
 	//go:embed record.lua
 	recordLua string
-	//go:embed came.lua
-	cameLua string
-	//go:embed went.lua
-	wentLua string
+	//go:embed connected.lua
+	connectedLua string
+	//go:embed disconnected.lua
+	disconnectedLua string
 	//go:embed reap.lua
 	reapLua string
 	//go:embed offline.lua
@@ -41,16 +41,16 @@ var (
 	//go:embed due.lua
 	dueLua string
 
-	stateScript   = script(stateLua)
-	cameScript    = script(cameLua)
-	wentScript    = script(willsLua + wentLua)
-	reapScript    = script(willsLua + reapLua)
-	offlineScript = script(willsLua + offlineLua)
-	forgetScript  = script(willsLua + forgetLua)
-	oldestScript  = script(oldestLua)
-	dropScript    = script(willsLua + dropLua)
-	willScript    = script(willsLua + willLua)
-	dueScript     = script(willsLua + dueLua)
+	stateScript        = script(stateLua)
+	connectedScript    = script(connectedLua)
+	disconnectedScript = script(willsLua + disconnectedLua)
+	reapScript         = script(willsLua + reapLua)
+	offlineScript      = script(willsLua + offlineLua)
+	forgetScript       = script(willsLua + forgetLua)
+	oldestScript       = script(oldestLua)
+	dropScript         = script(willsLua + dropLua)
+	willScript         = script(willsLua + willLua)
+	dueScript          = script(willsLua + dueLua)
 )
 
 func script(lua string) *redisconn.Script {
@@ -82,9 +82,9 @@ func holder(identity, node string, connection uint64) string {
 	return identity + ":" + strconv.FormatUint(connection, 36) + ":" + node
 }
 
-// told are the arguments of scripts that publish: what the topics of a bucket's channels
+// publishArgs are the arguments of scripts that publish: what the topics of a bucket's channels
 // begin with, and the peer's.
-func told(keys rediskeys.Namespace, b rediskeys.Bucket, peer string) (topics, name string) {
+func publishArgs(keys rediskeys.Namespace, b rediskeys.Bucket, peer string) (topics, name string) {
 	return keys.TopicsIn(b, rediskeys.Messages), channel.ConnectivityName(peer)
 }
 
@@ -95,31 +95,31 @@ func random(n int) string {
 	return string(id)
 }
 
-func cameCall(keys rediskeys.Namespace, b rediskeys.Bucket, c *Came, node, identity, former string) *redisconn.Call {
-	topics, name := told(keys, b, c.Peer)
+func connectedCall(keys rediskeys.Namespace, b rediskeys.Bucket, c *Connected, node, identity, former string) *redisconn.Call {
+	topics, name := publishArgs(keys, b, c.Peer)
 	return &redisconn.Call{
-		Script: cameScript,
+		Script: connectedScript,
 		Keys:   []string{b.Peers(), b.PeerIndex(), b.Due(string(deadline.Grace)), b.PeersOnline()},
 		Args:   []any{c.Peer, holder(identity, node, c.Connection), holder(former, node, c.Connection), c.Metadata, c.Epoch.Load(), topics, name, random(16)},
 	}
 }
 
-func wentCall(b rediskeys.Bucket, w *Went, node, identity, former string) *redisconn.Call {
+func disconnectedCall(b rediskeys.Bucket, d *Disconnected, node, identity, former string) *redisconn.Call {
 	return &redisconn.Call{
-		Script: wentScript,
+		Script: disconnectedScript,
 		Keys:   []string{b.Peers(), b.Due(string(deadline.Grace)), b.Wills(), b.Due(string(deadline.Will))},
-		Args: []any{w.Peer, holder(identity, node, w.Connection), holder(former, node, w.Connection), w.Code, string(w.Reason),
-			grace(w.App.Peers, w.Code).Milliseconds(), w.will()},
+		Args: []any{d.Peer, holder(identity, node, d.Connection), holder(former, node, d.Connection), d.Code, string(d.Reason),
+			grace(d.App.Peers, d.Code).Milliseconds(), d.will()},
 	}
 }
 
-func stateCall(keys rediskeys.Namespace, b rediskeys.Bucket, a *asked, process uint64) *redisconn.Call {
-	topics, name := told(keys, b, a.peer)
+func stateCall(keys rediskeys.Namespace, b rediskeys.Bucket, q *stateQuery, process uint64) *redisconn.Call {
+	topics, name := publishArgs(keys, b, q.peer)
 	id := binary.BigEndian.AppendUint64(nil, process)
 	return &redisconn.Call{
 		Script: stateScript,
 		Keys:   []string{b.Peers()},
-		Args: []any{a.peer, topics, name, append(id, random(8)...), binary.BigEndian.AppendUint64(nil, a.connection),
-			a.app.Peers.Remember.Milliseconds()},
+		Args: []any{q.peer, topics, name, append(id, random(8)...), binary.BigEndian.AppendUint64(nil, q.connection),
+			q.app.Peers.Remember.Milliseconds()},
 	}
 }

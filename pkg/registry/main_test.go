@@ -49,7 +49,7 @@ type node struct {
 	stop func()
 
 	mu       sync.Mutex
-	conns    map[uint64]Came
+	conns    map[uint64]Connected
 	last     uint64
 	messages []publish.Message                           // wills that are published
 	answers  func(publish.Message) *protocol.Error       // what becomes of them; nil: they are
@@ -61,7 +61,7 @@ type node struct {
 func start(t *testing.T, rdb redis.UniversalClient, identity string, d *apps.Directory) *node {
 	t.Helper()
 	app, _ := d.App("app")
-	n := &node{t: t, app: app, conns: map[uint64]Came{}, due: map[string]int{}}
+	n := &node{t: t, app: app, conns: map[uint64]Connected{}, due: map[string]int{}}
 	n.Recorder = NewRecorder(RecorderOptions{
 		Redis: rdb, Keys: keys, Node: "node-" + identity, Process: 7, Directory: func() *apps.Directory { return d }, Connections: n.connections,
 		Publisher: n, Revoked: n.askRevoked, WillDue: n.willDue,
@@ -84,7 +84,7 @@ func start(t *testing.T, rdb redis.UniversalClient, identity string, d *apps.Dir
 	return n
 }
 
-func (n *node) connections() (all []Came) {
+func (n *node) connections() (all []Connected) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, c := range n.conns {
@@ -100,21 +100,21 @@ func (n *node) connect(peer, metadata string) (end func(code int, reason Reason)
 }
 
 // begin is connect that returns the connection, too.
-func (n *node) begin(peer, metadata string) (c Came, end func(code int, reason Reason)) {
+func (n *node) begin(peer, metadata string) (c Connected, end func(code int, reason Reason)) {
 	n.mu.Lock()
 	n.last++
-	c = Came{App: n.app, Peer: peer, Connection: n.last, Epoch: new(atomic.Uint64), Will: new(atomic.Pointer[Will])}
+	c = Connected{App: n.app, Peer: peer, Connection: n.last, Epoch: new(atomic.Uint64), Will: new(atomic.Pointer[Will])}
 	if metadata != "" {
 		c.Metadata = []byte(metadata)
 	}
 	n.conns[c.Connection] = c
 	n.mu.Unlock()
-	n.Came(c)
+	n.Connected(c)
 	return c, func(code int, reason Reason) {
 		n.mu.Lock()
 		delete(n.conns, c.Connection)
 		n.mu.Unlock()
-		n.Went(Went{App: n.app, Peer: peer, Connection: c.Connection, Code: code, Reason: reason, Will: c.Will.Load() != nil})
+		n.Disconnected(Disconnected{App: n.app, Peer: peer, Connection: c.Connection, Code: code, Reason: reason, Will: c.Will.Load() != nil})
 	}
 }
 

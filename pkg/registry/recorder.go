@@ -27,8 +27,8 @@ const (
 	callTime = 2 * time.Second
 )
 
-// Came is a connection that begins, or has other metadata.
-type Came struct {
+// Connected is a connection that begins, or has other metadata.
+type Connected struct {
 	App        *apps.App
 	Peer       string
 	Connection uint64
@@ -39,8 +39,8 @@ type Came struct {
 	Will *atomic.Pointer[Will]
 }
 
-// Went is a connection that has ended.
-type Went struct {
+// Disconnected is a connection that has ended.
+type Disconnected struct {
 	App        *apps.App
 	Peer       string
 	Connection uint64
@@ -49,8 +49,8 @@ type Went struct {
 	Will       bool // it has one
 }
 
-// asked is a connection that is to be told of a peer's state.
-type asked struct {
+// stateQuery asks that a connection be told of a peer's state.
+type stateQuery struct {
 	app        *apps.App
 	peer       string
 	connection uint64
@@ -58,32 +58,32 @@ type asked struct {
 
 // change is one of these.
 type change struct {
-	came  *Came
-	went  *Went
-	asked *asked
-	will  *SetWill
-	call  *redisconn.Call // of the round trip that is under way
+	connected    *Connected
+	disconnected *Disconnected
+	query        *stateQuery
+	will         *SetWill
+	call         *redisconn.Call // of the round trip that is under way
 }
 
 func (c *change) of() (app, peer string) {
 	switch {
-	case c.came != nil:
-		return c.came.App.ID, c.came.Peer
-	case c.went != nil:
-		return c.went.App.ID, c.went.Peer
+	case c.connected != nil:
+		return c.connected.App.ID, c.connected.Peer
+	case c.disconnected != nil:
+		return c.disconnected.App.ID, c.disconnected.Peer
 	case c.will != nil:
 		return c.will.App.ID, c.will.Peer
 	default:
-		return c.asked.app.ID, c.asked.peer
+		return c.query.app.ID, c.query.peer
 	}
 }
 
 // restates is the will that is stated again with a connection, or nil.
 func (c *change) restates() *Will {
-	if c.came == nil || c.came.Will == nil {
+	if c.connected == nil || c.connected.Will == nil {
 		return nil
 	}
-	return c.came.Will.Load()
+	return c.connected.Will.Load()
 }
 
 // RecorderOptions set a Recorder up.
@@ -103,9 +103,9 @@ type RecorderOptions struct {
 	Revoked func(g *auth.Grant, done func(revoked bool, err error))
 	// WillDue is told what became of each will that was due: "ok", or an error code.
 	WillDue func(result string)
-	// Connections are those that the node has now: after the call of Came for each,
-	// and before that of Went.
-	Connections func() []Came
+	// Connections are those that the node has now: after the call of Connected for each,
+	// and before that of Disconnected.
+	Connections func() []Connected
 	Log         *slog.Logger
 }
 
@@ -136,16 +136,16 @@ func NewRecorder(opt RecorderOptions) *Recorder {
 	return &Recorder{opt: opt, wake: batch.NewSignal(), restated: make(chan struct{}), trims: newTrims(), maxWills: maxWaitingWills}
 }
 
-// Came notes a connection that was welcomed.
-func (r *Recorder) Came(c Came) { r.add(change{came: &c}) }
+// Connected records a connection that was welcomed.
+func (r *Recorder) Connected(c Connected) { r.add(change{connected: &c}) }
 
-// Went notes its end.
-func (r *Recorder) Went(w Went) { r.add(change{went: &w}) }
+// Disconnected records its end.
+func (r *Recorder) Disconnected(d Disconnected) { r.add(change{disconnected: &d}) }
 
 // State has a connection of this node told whether a peer is online, if it is known: a
 // message on the peer's channel of connectivity.
 func (r *Recorder) State(app *apps.App, peer string, connection uint64) {
-	r.add(change{asked: &asked{app, peer, connection}})
+	r.add(change{query: &stateQuery{app, peer, connection}})
 }
 
 func (r *Recorder) add(c change) {
@@ -164,9 +164,9 @@ func (r *Recorder) Identified(identity string) {
 	r.formerBuckets, r.buckets = r.buckets, map[rediskeys.Bucket]bool{}
 	if r.former != "" {
 		r.restated = make(chan struct{})
-		// No session ends in here: its Went comes behind.
+		// No session ends in here: that it is disconnected comes behind.
 		for _, c := range r.opt.Connections() {
-			r.queue = append(r.queue, change{came: &c})
+			r.queue = append(r.queue, change{connected: &c})
 		}
 	}
 	r.wake.Set()
@@ -278,27 +278,27 @@ func (r *Recorder) send(ctx context.Context, changes []change, identity, former 
 		c := &changes[i]
 		app, peer := c.of()
 		b := r.opt.Keys.Bucket(app, peer)
-		if c.came != nil && !known[b] && !news[b] {
+		if c.connected != nil && !known[b] && !news[b] {
 			news[b] = true
 			entered = append(entered, string(b))
 		}
 		switch {
-		case c.asked != nil:
-			c.call = stateCall(r.opt.Keys, b, c.asked, r.opt.Process)
+		case c.query != nil:
+			c.call = stateCall(r.opt.Keys, b, c.query, r.opt.Process)
 		case c.will != nil:
 			c.call = willCall(b, peer, c.will.Connection, c.will.Will, r.opt.Node, identity, former)
-		case c.came != nil:
-			c.call = cameCall(r.opt.Keys, b, c.came, r.opt.Node, identity, former)
+		case c.connected != nil:
+			c.call = connectedCall(r.opt.Keys, b, c.connected, r.opt.Node, identity, former)
 		default:
-			c.call = wentCall(b, c.went, r.opt.Node, identity, former)
-			sets = append(sets, deadline.Set{Kind: deadline.Grace, Bucket: b, After: grace(c.went.App.Peers, c.went.Code)})
-			if c.went.Will {
-				sets = append(sets, c.went.willSet(b))
+			c.call = disconnectedCall(b, c.disconnected, r.opt.Node, identity, former)
+			sets = append(sets, deadline.Set{Kind: deadline.Grace, Bucket: b, After: grace(c.disconnected.App.Peers, c.disconnected.Code)})
+			if c.disconnected.Will {
+				sets = append(sets, c.disconnected.willSet(b))
 			}
 		}
 		calls = append(calls, c.call)
 		if w := c.restates(); w != nil {
-			calls = append(calls, willCall(b, peer, c.came.Connection, w, r.opt.Node, identity, former))
+			calls = append(calls, willCall(b, peer, c.connected.Connection, w, r.opt.Node, identity, former))
 		}
 	}
 	if len(entered) > 0 {
@@ -318,19 +318,19 @@ func (r *Recorder) send(ctx context.Context, changes []change, identity, former 
 		return err
 	}
 	for i := range changes {
-		if c := &changes[i]; c.came != nil {
-			r.took(c)
+		if c := &changes[i]; c.connected != nil {
+			r.readReply(c)
 		}
 	}
 	return nil
 }
 
-// took takes Redis's answer to a connection that began.
-func (r *Recorder) took(c *change) {
+// readReply reads Redis's answer to a connection that begins.
+func (r *Recorder) readReply(c *change) {
 	reply, err := c.call.Reply.Int64Slice()
 	if err != nil || len(reply) != 2 {
 		return
 	}
-	c.came.Epoch.Store(uint64(reply[0]))
-	r.counted(c.came.App, reply[1])
+	c.connected.Epoch.Store(uint64(reply[0]))
+	r.counted(c.connected.App, reply[1])
 }

@@ -12,8 +12,8 @@ import (
 	"fleetwire/pkg/redisconn/redistest"
 )
 
-// A peer comes, goes, is back within its grace, and goes for good.
-func TestAPeerComesAndGoes(t *testing.T) {
+// A peer connects, disconnects, is back within its grace, and goes offline.
+func TestAPeerConnectsAndDisconnects(t *testing.T) {
 	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		n := start(t, rdb, "aa", directory(t, ""))
 		if _, ok := see(t, rdb, n.app, "p"); ok {
@@ -25,7 +25,7 @@ func TestAPeerComesAndGoes(t *testing.T) {
 		if !ok || !p.Online || p.Epoch != 1 || string(p.Metadata) != `{"a":1}` || p.ConnectedAt == 0 || p.LastDisconnect != nil {
 			t.Errorf("connected: %v %+v", ok, p)
 		}
-		came := p.ConnectedAt
+		connectedAt := p.ConnectedAt
 		first(1006, Lost)
 		n.settled()
 		if p, _ := see(t, rdb, n.app, "p"); !p.Online || p.LastDisconnect == nil || p.LastDisconnect.Code != 1006 || p.LastDisconnect.Reason != Lost {
@@ -34,14 +34,14 @@ func TestAPeerComesAndGoes(t *testing.T) {
 		second := n.connect("p", "")
 		n.settled()
 		n.pass("p")
-		if p, _ := see(t, rdb, n.app, "p"); !p.Online || p.Epoch != 2 || p.ConnectedAt != came || p.Metadata != nil {
+		if p, _ := see(t, rdb, n.app, "p"); !p.Online || p.Epoch != 2 || p.ConnectedAt != connectedAt || p.Metadata != nil {
 			t.Errorf("back in its grace: %+v", p)
 		}
 		second(4000, Inactive)
 		n.settled()
 		n.pass("p")
 		p, _ = see(t, rdb, n.app, "p")
-		if p.Online || p.Epoch != 2 || p.LastDisconnect.Code != 4000 || p.LastSeenAt != p.LastDisconnect.At || p.LastSeenAt < came {
+		if p.Online || p.Epoch != 2 || p.LastDisconnect.Code != 4000 || p.LastSeenAt != p.LastDisconnect.At || p.LastSeenAt < connectedAt {
 			t.Errorf("offline: %+v", p)
 		}
 		n.connect("p", "")
@@ -59,7 +59,7 @@ func TestOrderWhereRedisKnowsSomeScripts(t *testing.T) {
 		n := start(t, rdb, "", directory(t, "")) // without an identity nothing is sent
 		n.connect("p", "")(1006, Lost)
 		check(t, rdb.ScriptFlush(t.Context()).Err())
-		check(t, wentScript.For(rdb).Load(t.Context(), rdb).Err())
+		check(t, disconnectedScript.For(rdb).Load(t.Context(), rdb).Err())
 		n.Identified("aa")
 		n.settled()
 		if p, ok := see(t, rdb, n.app, "p"); !ok || len(p.holders) != 0 || p.LastDisconnect == nil {
@@ -100,9 +100,9 @@ func TestToldTwice(t *testing.T) {
 		n := start(t, rdb, "aa", directory(t, ""))
 		end := n.connect("p", "")
 		for _, c := range n.connections() {
-			n.Came(c)
+			n.Connected(c)
 			c.Metadata = []byte(`{"b":2}`)
-			n.Came(c)
+			n.Connected(c)
 		}
 		n.settled()
 		if p, _ := see(t, rdb, n.app, "p"); p.Epoch != 1 || len(p.holders) != 1 || string(p.Metadata) != `{"b":2}` {

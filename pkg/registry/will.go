@@ -131,13 +131,13 @@ func (r *Recorder) answerWills() {
 	}
 }
 
-// will says what becomes of a connection's will at its end (went.lua): a clean close by
+// will says what becomes of a connection's will at its end (disconnected.lua): a clean close by
 // the peer drops it.
-func (w *Went) will() string {
+func (d *Disconnected) will() string {
 	switch {
-	case !w.Will:
+	case !d.Will:
 		return ""
-	case w.Reason == Closed && w.Code == int(protocol.CloseNormal):
+	case d.Reason == Closed && d.Code == int(protocol.CloseNormal):
 		return "drop"
 	default:
 		return "leave"
@@ -145,8 +145,8 @@ func (w *Went) will() string {
 }
 
 // willSet is the deadline that the end of a connection with a will sets.
-func (w *Went) willSet(b rediskeys.Bucket) deadline.Set {
-	return deadline.Set{Kind: deadline.Will, Bucket: b, After: grace(w.App.Peers, w.Code)}
+func (d *Disconnected) willSet(b rediskeys.Bucket) deadline.Set {
+	return deadline.Set{Kind: deadline.Will, Bucket: b, After: grace(d.App.Peers, d.Code)}
 }
 
 func willCall(b rediskeys.Bucket, peer string, connection uint64, w *Will, node, identity, former string) *redisconn.Call {

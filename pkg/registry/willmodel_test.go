@@ -24,10 +24,10 @@ type modelPeer struct {
 }
 
 type modelConnection struct {
-	node *node
-	came Came
-	will string // its data; "": none
-	end  func(code int, reason Reason)
+	node  *node
+	begun Connected
+	will  string // its data; "": none
+	end   func(code int, reason Reason)
 }
 
 // ends has connections end at once, the last of which leaves its will.
@@ -72,7 +72,7 @@ func (m *willModel) step() {
 	case what < 3 || len(p.connections) == 0 && what < 7:
 		n := m.node()
 		c := &modelConnection{node: n}
-		c.came, c.end = n.begin(peer, "")
+		c.begun, c.end = n.begin(peer, "")
 		p.connections, p.online, p.waits = append(p.connections, c), true, nil
 		if m.rand.IntN(3) > 0 {
 			m.set(p, c, m.name())
@@ -107,7 +107,7 @@ func (m *willModel) set(p *modelPeer, c *modelConnection, data string) {
 	if data != "" {
 		w = will(data, time.Duration(m.rand.IntN(2))*time.Hour)
 	}
-	c.node.setOn(c.came, w)
+	c.node.setOn(c.begun, w)
 }
 
 // due has the peer's grace and its will be over, and wants the will if the peer is gone.
@@ -189,7 +189,7 @@ func (m *willModel) agree() {
 }
 
 // setOn sets the will of one connection. It waits for nothing.
-func (n *node) setOn(c Came, w *Will) {
+func (n *node) setOn(c Connected, w *Will) {
 	n.t.Helper()
 	if err := n.SetWill(SetWill{App: n.app, Peer: c.Peer, Connection: c.Connection, Will: w, Current: c.Will}); err != nil {
 		n.t.Error(err)

@@ -8,7 +8,7 @@
 -- STATE is w, or t when a node has taken it to publish it; EPOCH is that of the peer when
 -- the connection ended. A will begins with its delay (ms) and a space; the rest is for
 -- nodes to read (will.go). The epoch grows whenever a peer that has no connection gets
--- one (came.lua). So the peer was not back as long as its epoch is that of the will.
+-- one (connected.lua). So the peer was not back as long as its epoch is that of the will.
 
 -- take_set takes the will that a holder has set out, if there is one.
 local function take_set(wills, holder)

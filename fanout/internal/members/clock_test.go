@@ -21,7 +21,7 @@ func TestLeasesWhenTheClockIsSet(t *testing.T) {
 			s := &store{redis: rdb}
 			times := timesOf(registry.Lease)
 			ctx := context.Background()
-			lease := func(ask leaseAsked) (dead []string) {
+			lease := func(ask leaseRequest) (dead []string) {
 				t.Helper()
 				held, dead, err := s.lease(ctx, times, ask)
 				if err != nil || !held {
@@ -30,20 +30,20 @@ func TestLeasesWhenTheClockIsSet(t *testing.T) {
 				return dead
 			}
 			for _, node := range []string{"one", "two", "dying"} {
-				lease(leaseAsked{node: node, begin: true})
+				lease(leaseRequest{node: node, begin: true})
 			}
 			at = at.Add(step + 2*time.Second)
 			m.SetTime(at)
 			renewed := time.Now().Add(-2 * time.Second) // by the nodes' own clocks
 			for _, node := range []string{"one", "two"} {
-				if dead := lease(leaseAsked{node: node, reap: 4, renewed: renewed}); len(dead) > 0 {
+				if dead := lease(leaseRequest{node: node, reap: 4, renewed: renewed}); len(dead) > 0 {
 					t.Errorf("%s is to reap %q", node, dead)
 				}
 			}
 			at = at.Add(registry.Lease + 2*time.Second)
 			m.SetTime(at)
 			renewed = time.Now().Add(-registry.Lease - 2*time.Second)
-			if dead := lease(leaseAsked{node: "one", reap: 4, renewed: renewed}); !slices.Contains(dead, "dying") {
+			if dead := lease(leaseRequest{node: "one", reap: 4, renewed: renewed}); !slices.Contains(dead, "dying") {
 				t.Errorf("the dead are %q, want dying among them", dead)
 			}
 		})

@@ -104,7 +104,7 @@ func (t *Tracker) begin(ctx context.Context) error {
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
 	node := hex.EncodeToString(id[:])
-	if _, _, err := t.store.lease(ctx, t.times, leaseAsked{node: node, begin: true, former: t.former}); err != nil {
+	if _, _, err := t.store.lease(ctx, t.times, leaseRequest{node: node, begin: true, former: t.former}); err != nil {
 		return err
 	}
 	t.node, t.buckets = node, map[rediskeys.Bucket]bool{}
@@ -125,7 +125,7 @@ func (t *Tracker) begin(ctx context.Context) error {
 // renew extends the lease, and reaps identities whose leases have expired.
 func (t *Tracker) renew(ctx context.Context) (held bool, err error) {
 	now := time.Now()
-	ask := leaseAsked{node: t.node, renewed: t.renewed}
+	ask := leaseRequest{node: t.node, renewed: t.renewed}
 	if time.Since(t.since) >= t.times.steady && t.former == "" {
 		ask.reap = reapedIdentities
 	}
@@ -177,7 +177,7 @@ func (t *Tracker) retryRefused() {
 	for _, m := range t.refused {
 		if !m.dirty && t.members[m.memberKey] == m {
 			m.dirty = true
-			t.queue = append(t.queue, asked{member: m})
+			t.queue = append(t.queue, entry{member: m})
 		}
 	}
 	t.refused = nil
@@ -194,7 +194,7 @@ func (t *Tracker) end() {
 	t.ending = true
 	for _, m := range t.members {
 		m.connection, m.others, m.dirty = 0, nil, true
-		t.queue = append(t.queue, asked{member: m})
+		t.queue = append(t.queue, entry{member: m})
 	}
 	t.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), farewell)

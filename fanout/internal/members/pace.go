@@ -95,7 +95,7 @@ func (t *Tracker) release() {
 		// It may be gone meanwhile, or have been told.
 		if m.reserved != nil && !m.dirty && t.members[m.memberKey] == m {
 			m.dirty = true
-			t.queue = append(t.queue, asked{member: m})
+			t.queue = append(t.queue, entry{member: m})
 		}
 	}
 }

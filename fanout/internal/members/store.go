@@ -121,8 +121,8 @@ func (s *store) change(ctx context.Context, changes []*changeCall) error {
 	return redisconn.Exec(ctx, s.redis, calls)
 }
 
-// leaseAsked is what is asked of lease.lua.
-type leaseAsked struct {
+// leaseRequest is the arguments of lease.lua.
+type leaseRequest struct {
 	node    string
 	begin   bool
 	former  string    // what the node was before, if the caller reaps that
@@ -132,19 +132,19 @@ type leaseAsked struct {
 
 // lease begins or renews the lease of an identity. held is false if there was
 // none to renew. dead are identities that the caller has to reap.
-func (s *store) lease(ctx context.Context, times times, asked leaseAsked) (held bool, dead []string, err error) {
+func (s *store) lease(ctx context.Context, times times, request leaseRequest) (held bool, dead []string, err error) {
 	begin := 0
-	if asked.begin {
+	if request.begin {
 		begin = 1
 	}
 	ago := int64(-1)
-	if !asked.renewed.IsZero() {
-		ago = time.Since(asked.renewed).Milliseconds()
+	if !request.renewed.IsZero() {
+		ago = time.Since(request.renewed).Milliseconds()
 	}
 	call := &redisconn.Call{
 		Script: leaseScript,
 		Keys:   []string{s.keys.Leases(), s.keys.DeadLeases()},
-		Args:   []any{asked.node, times.lease.Milliseconds(), begin, asked.reap, times.reap.Milliseconds(), asked.former, ago},
+		Args:   []any{request.node, times.lease.Milliseconds(), begin, request.reap, times.reap.Milliseconds(), request.former, ago},
 	}
 	if err := redisconn.Exec(ctx, s.redis, []*redisconn.Call{call}); err != nil {
 		return false, nil, err

@@ -17,9 +17,9 @@ const toldAtOnce = 512
 
 // round is what Redis is told in one round trip.
 type round struct {
-	asked []asked
-	calls []*told                    // in order
-	last  map[rediskeys.Bucket]*told // of each bucket
+	entries []entry
+	calls   []*told                    // in order
+	last    map[rediskeys.Bucket]*told // of each bucket
 }
 
 // told is one run of change.lua, and whom it is about.
@@ -80,11 +80,11 @@ func (t *Tracker) take() *round {
 	if len(taken) == 0 {
 		return nil
 	}
-	r := &round{asked: taken, last: make(map[rediskeys.Bucket]*told, len(taken))}
+	r := &round{entries: taken, last: make(map[rediskeys.Bucket]*told, len(taken))}
 	// A channel's changes stand together.
 	changed := make(map[*attended][]*member, len(taken))
 	now := t.now()
-	for _, a := range r.asked {
+	for _, a := range r.entries {
 		m := a.member
 		if !m.dirty {
 			continue
@@ -185,14 +185,14 @@ func (t *Tracker) settle(r *round) {
 			}
 		}
 	}
-	for i := range r.asked {
-		r.asked[i].version = r.asked[i].member.channel.version
+	for i := range r.entries {
+		r.entries[i].version = r.entries[i].member.channel.version
 	}
 }
 
 // finish answers all calls that waited for the round.
 func (r *round) finish(err error) {
-	for _, a := range r.asked {
+	for _, a := range r.entries {
 		if a.done != nil {
 			a.done(a.version, err)
 		}
@@ -204,14 +204,14 @@ func (r *round) finish(err error) {
 func (t *Tracker) restate() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	waiting := slices.DeleteFunc(t.queue, func(a asked) bool { return a.done == nil })
-	t.queue = make([]asked, 0, len(t.members)+len(waiting))
+	waiting := slices.DeleteFunc(t.queue, func(e entry) bool { return e.done == nil })
+	t.queue = make([]entry, 0, len(t.members)+len(waiting))
 	for _, m := range t.members {
 		m.known, m.sure, m.reserved = false, false, nil
 		m.channel.known = 0
 		m.dirty = m.connection != 0
 		if m.dirty {
-			t.queue = append(t.queue, asked{member: m})
+			t.queue = append(t.queue, entry{member: m})
 		} else {
 			t.forget(m)
 		}

@@ -47,7 +47,7 @@ type Tracker struct {
 	mu       sync.Mutex
 	channels map[presence.ChannelID]*attended
 	members  map[memberKey]*member
-	queue    []asked      // what Run has yet to come to
+	queue    []entry      // what Run has yet to come to
 	up       bool         // an identity is held
 	ending   bool         // all members leave
 	wake     batch.Signal // something is in the queue
@@ -105,9 +105,9 @@ type member struct {
 	reserved *reserved
 }
 
-// asked is an entry of the queue: a member that has changed, or a call that waits
+// entry is one of the queue: a member that has changed, or a call that waits
 // for its earlier change.
-type asked struct {
+type entry struct {
 	member  *member
 	done    func(presence.Version, error)
 	version presence.Version // for done
@@ -160,7 +160,7 @@ func (t *Tracker) Join(app, channelName, peer string, connection uint64, metadat
 	m.metadata = metadata
 	m.again = m.add(connection) && !changed || m.again
 	m.dirty = m.dirty || changed || m.again
-	t.queue = append(t.queue, asked{member: m, done: done})
+	t.queue = append(t.queue, entry{member: m, done: done})
 	t.wake.Set()
 	return nil
 }
@@ -176,7 +176,7 @@ func (t *Tracker) Leave(app, channelName, peer string, connection uint64) {
 	}
 	if !m.dirty {
 		m.dirty = true
-		t.queue = append(t.queue, asked{member: m})
+		t.queue = append(t.queue, entry{member: m})
 		t.wake.Set()
 	}
 }

@@ -364,7 +364,7 @@ func TestDeadWithAFormerIdentity(t *testing.T) {
 			dead.redis.HSet(ctx, keys.Bucket("app", "c").Subscribers(id), "c", 1) // as its receiver does
 			dead.redis.SAdd(ctx, keys.Bucket("app", "c").SubscriberNodes(), id)
 		}
-		for _, ask := range []leaseAsked{{node: "former", begin: true}, {node: "latter", begin: true, former: "former"}} {
+		for _, ask := range []leaseRequest{{node: "former", begin: true}, {node: "latter", begin: true, former: "former"}} {
 			if held, _, err := dead.lease(ctx, quick, ask); !held || err != nil {
 				t.Fatal(held, err)
 			}

@@ -32,8 +32,8 @@ func (w *world) watched(name string, members ...presence.Member) *view {
 
 // loaded has Redis answer what is in the channel.
 func (w *world) loaded(v *view, members []presence.Member) {
-	v.asked = true
-	w.watchers.replace(loadAsked{v, v.round}, &presence.State{Version: presence.Version{Incarnation: 1, Number: 1}, Members: members})
+	v.requested = true
+	w.watchers.replace(loadRequest{v, v.round}, &presence.State{Version: presence.Version{Incarnation: 1, Number: 1}, Members: members})
 }
 
 func (w *world) closeNow(v *view) {

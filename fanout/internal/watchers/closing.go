@@ -181,7 +181,7 @@ func (ws *Watchers) end(v *view, c *closing) {
 	ws.joining.forget(v, c.joined)
 	if c.members != nil {
 		v.keepShown(c.snapshot)
-		if v.asked { // meanwhile: see loadQueue.next
+		if v.requested { // meanwhile: see loadQueue.next
 			ws.toLoad.add(v)
 			ws.loading.Set()
 		}

@@ -20,8 +20,8 @@ const (
 	loadRetry = 200 * time.Millisecond
 )
 
-// loadAsked is a view to load, as it was when that was asked.
-type loadAsked struct {
+// loadRequest is a view to load, as it was when that was requested.
+type loadRequest struct {
 	view  *view
 	round int
 }
@@ -59,21 +59,21 @@ func (q *loadQueue) add(v *view) {
 
 // next takes views of the app, and sends it to the end of the queue if it has more. A
 // view that is lent comes back into the queue when it is not any more.
-func (q *loadQueue) next(app string) (asked []loadAsked) {
+func (q *loadQueue) next(app string) (requests []loadRequest) {
 	views := q.views[app]
 	for _, v := range batch.Take(&views, loadedAtOnce) {
 		v.queued = false
-		if v.asked && !v.lent() {
-			asked = append(asked, loadAsked{v, v.round})
+		if v.requested && !v.lent() {
+			requests = append(requests, loadRequest{v, v.round})
 		}
 	}
 	if len(views) == 0 {
 		delete(q.views, app)
-		return asked
+		return requests
 	}
 	q.views[app] = views
 	q.apps = append(q.apps, app)
-	return asked
+	return requests
 }
 
 // runLoads loads views, and sees to those that need another try.
@@ -98,13 +98,13 @@ func (ws *Watchers) runLoads(ctx context.Context) {
 // when signalled.
 func (ws *Watchers) loadAll(ctx context.Context) (wait time.Duration) {
 	for {
-		asked, wait := ws.takeLoads()
-		if len(asked) == 0 {
+		requests, wait := ws.takeLoads()
+		if len(requests) == 0 {
 			return sooner(wait, ws.retries())
 		}
-		err := ws.loadViews(ctx, asked)
+		err := ws.loadViews(ctx, requests)
 		ws.mu.Lock()
-		delete(ws.toLoad.loaded, asked[0].view.id.App)
+		delete(ws.toLoad.loaded, requests[0].view.id.App)
 		ws.mu.Unlock()
 		ws.loading.Set() // the app may have more
 		if err != nil {
@@ -115,19 +115,19 @@ func (ws *Watchers) loadAll(ctx context.Context) (wait time.Duration) {
 
 // loadViews loads views of one app. A channel that Redis refuses to read is tried
 // again later; an error means that Redis did not answer.
-func (ws *Watchers) loadViews(ctx context.Context, asked []loadAsked) error {
-	ids := make([]presence.ChannelID, len(asked))
-	for i, a := range asked {
+func (ws *Watchers) loadViews(ctx context.Context, requests []loadRequest) error {
+	ids := make([]presence.ChannelID, len(requests))
+	for i, a := range requests {
 		ids[i] = a.view.id
 	}
 	limited, cancel := context.WithTimeout(ctx, loadLimit)
 	states, err := ws.opt.Load(limited, ids)
 	cancel()
 	refused := err != nil && !redisconn.Unreachable(err) && ctx.Err() == nil
-	if refused && len(asked) > 1 { // one of them is
-		for i := range asked {
-			if err := ws.loadViews(ctx, asked[i:i+1]); err != nil {
-				ws.putBack(asked[i+1:])
+	if refused && len(requests) > 1 { // one of them is
+		for i := range requests {
+			if err := ws.loadViews(ctx, requests[i:i+1]); err != nil {
+				ws.putBack(requests[i+1:])
 				return err
 			}
 		}
@@ -138,18 +138,18 @@ func (ws *Watchers) loadViews(ctx context.Context, asked []loadAsked) error {
 			ws.opt.Log.Warn("who is in channels could not be read from redis, trying again", "channels", len(ids), "err", err)
 		}
 		if !refused {
-			ws.putBack(asked)
+			ws.putBack(requests)
 			return err
 		}
 		ws.mu.Lock()
 		defer ws.mu.Unlock()
-		if asked[0].view.round == asked[0].round {
-			ws.refused = append(ws.refused, asked[0].view)
+		if requests[0].view.round == requests[0].round {
+			ws.refused = append(ws.refused, requests[0].view)
 			ws.retryRefused = time.Now().Add(loadRetry)
 		}
 		return nil
 	}
-	for i, a := range asked {
+	for i, a := range requests {
 		ws.spendRead(a.view.id.App, readBytes(&states[i]))
 		ws.replace(a, &states[i])
 	}
@@ -164,7 +164,7 @@ func (ws *Watchers) spendRead(app string, bytes int) {
 
 // takeLoads takes views of the next app. Those of an app that has had too much read
 // stay; wait is for how long, 0 if there are none.
-func (ws *Watchers) takeLoads() (asked []loadAsked, wait time.Duration) {
+func (ws *Watchers) takeLoads() (requests []loadRequest, wait time.Duration) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	now := time.Now()
@@ -178,12 +178,12 @@ func (ws *Watchers) takeLoads() (asked []loadAsked, wait time.Duration) {
 			wait = sooner(wait, owes)
 			continue
 		}
-		if asked = q.next(app); len(asked) > 0 {
+		if requests = q.next(app); len(requests) > 0 {
 			q.loaded[app] = true
 			if len(q.apps) > 0 {
 				ws.loading.Set() // another loader
 			}
-			return asked, 0
+			return requests, 0
 		}
 	}
 	return nil, wait
@@ -197,11 +197,11 @@ func sooner(a, b time.Duration) time.Duration {
 	return a
 }
 
-// putBack has the views loaded again, unless that is no longer asked.
-func (ws *Watchers) putBack(asked []loadAsked) {
+// putBack has the views loaded again, unless that is no longer requested.
+func (ws *Watchers) putBack(requests []loadRequest) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	for _, a := range asked {
+	for _, a := range requests {
 		if a.view.round == a.round {
 			ws.toLoad.add(a.view)
 		}

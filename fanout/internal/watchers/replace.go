@@ -8,13 +8,13 @@ import (
 	"fleetwire/pkg/presence"
 )
 
-// replace makes the view what Redis has. As long as it is asked for it is frozen: it is
+// replace makes the view what Redis has. As long as that is requested it is frozen: it is
 // compared without the lock, and then changed in parts.
-func (ws *Watchers) replace(a loadAsked, state *presence.State) {
+func (ws *Watchers) replace(a loadRequest, state *presence.State) {
 	v, there := a.view, byPeer(state.Members)
 	var before map[string]string
 	var settling bool
-	if !ws.ifAsked(a, func() {
+	if !ws.ifRequested(a, func() {
 		settling = ws.settles(v, state.Version)
 		if len(v.members) == 0 && !v.hasShown() {
 			v.members, v.shown = there, weak.Pointer[byte]{}
@@ -24,17 +24,17 @@ func (ws *Watchers) replace(a loadAsked, state *presence.State) {
 		return
 	}
 	for part := range slices.Chunk(compare(before, there, settling), appliedAtOnce) {
-		if !ws.ifAsked(a, func() { ws.setAll(v, part) }) {
+		if !ws.ifRequested(a, func() { ws.setAll(v, part) }) {
 			return
 		}
 	}
-	if ws.ifAsked(a, func() { ws.loadedAs(v, state.Version) }) {
+	if ws.ifRequested(a, func() { ws.loadedAs(v, state.Version) }) {
 		ws.catchUp(v)
 	}
 }
 
-// ifAsked does something with the lock held, if the view is still asked for.
-func (ws *Watchers) ifAsked(a loadAsked, do func()) bool {
+// ifRequested does something with the lock held, if the load is still requested.
+func (ws *Watchers) ifRequested(a loadRequest, do func()) bool {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	if a.view.round != a.round {
@@ -72,10 +72,10 @@ func (ws *Watchers) lose(v *view, now time.Time) {
 	ws.loading.Set()
 }
 
-// loadedAs ends that the view is asked for. Announcements that have waited come next, and
+// loadedAs ends the request to load the view. Announcements that have waited come next, and
 // then newcomers get their snapshot.
 func (ws *Watchers) loadedAs(v *view, version presence.Version) {
-	v.version, v.loaded, v.asked, v.applied = version, true, false, 0
+	v.version, v.loaded, v.requested, v.applied = version, true, false, 0
 	if len(v.newcomers) > 0 && v.current() {
 		ws.openFor(v)
 	}

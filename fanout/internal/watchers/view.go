@@ -33,10 +33,10 @@ type view struct {
 	// settledAtLast is until when settled may be put off.
 	settledAtLast time.Time
 
-	asked   bool                    // it must be loaded
-	queued  bool                    // in Watchers.toLoad
-	pending []presence.Announcement // to be applied
-	applied int                     // changes of the first of them, already
+	requested bool                    // it is to be loaded
+	queued    bool                    // in Watchers.toLoad
+	pending   []presence.Announcement // to be applied
+	applied   int                     // changes of the first of them, already
 
 	// The changes in the window, for those who watch the channel by name and for those
 	// who watch patterns; joined are peers that are in Watchers.joining.
@@ -71,7 +71,7 @@ func (ws *Watchers) view(id presence.ChannelID) *view {
 func (ws *Watchers) reset(v *view) {
 	ws.joining.forget(v, v.joined)
 	v.round++
-	v.heard, v.loaded, v.asked = false, false, false
+	v.heard, v.loaded, v.requested = false, false, false
 	v.members, v.changes, v.joined, v.version, v.settled = nil, nil, nil, presence.Version{}, time.Time{}
 	v.watchers, v.newcomers = nil, nil
 	v.shown = weak.Pointer[byte]{}
@@ -81,7 +81,7 @@ func (ws *Watchers) reset(v *view) {
 func (v *view) forgetPending() { v.pending, v.applied = nil, 0 }
 
 // frozen says whether members must stay as they are.
-func (v *view) frozen() bool { return v.asked || v.lent() }
+func (v *view) frozen() bool { return v.requested || v.lent() }
 
 // lent says whether a snapshot of the members is being encoded.
 func (v *view) lent() bool { return v.closing != nil && v.closing.members != nil }
@@ -130,7 +130,7 @@ func (ws *Watchers) Restored() {
 	defer ws.mu.Unlock()
 	for _, v := range ws.views {
 		if v.heard {
-			v.asked = false // what is being loaded may be older than the link
+			v.requested = false // what is being loaded may be older than the link
 			v.round++
 			v.forgetPending()
 			ws.load(v)
@@ -140,10 +140,10 @@ func (ws *Watchers) Restored() {
 
 // load has the view loaded. Announcements wait until that is done.
 func (ws *Watchers) load(v *view) {
-	if v.asked {
+	if v.requested {
 		return
 	}
-	v.asked = true
+	v.requested = true
 	ws.toLoad.add(v)
 	ws.loading.Set()
 }
@@ -192,7 +192,7 @@ func (ws *Watchers) take(id presence.ChannelID, a presence.Announcement) *view {
 	}
 	if v.pending = append(v.pending, a); len(v.pending) > maxPending {
 		v.forgetPending()
-		v.asked = false
+		v.requested = false
 		v.round++ // what is being loaded is too old
 		ws.load(v)
 	}
