@@ -15,7 +15,7 @@ import (
 
 // A peer whose link dies without a word (a laptop's lid, a cut cable: nothing
 // comes any more, and no FIN) is closed with 4000 within 75 s and leaves its
-// channels. One that is only quiet, and answers the pings, stays. This takes as
+// channels; its will is published. One that is only quiet, and answers the pings, stays. This takes as
 // long as it says, since the programs have no clock to turn: other tests run
 // meanwhile.
 func TestASilentlyDeadLink(t *testing.T) {
@@ -24,14 +24,16 @@ func TestASilentlyDeadLink(t *testing.T) {
 	key := newKey("silent", "**").only(everyAction...)
 	listens := claims{"permissions": []string{"subscribe"}}
 	redis := redistest.Start(t)
-	doc := documentFile(t, newApp("app_silent", key))
+	app := newApp("app_silent", key)
+	app.History = []ruleDoc{{"wills/**", 10, 3600}}
+	doc := documentFile(t, app)
 	program, node := fanout(t, nil, "-apps", doc, "-redis", redis.URL())
 	_, control := localdev(t, t.TempDir(), nil, "-apps", doc, "-redis", redis.URL())
 
 	quiet := node.connect(t, key.token("quiet", listens)).subscribe("devices/quiet")
 	stayed := make(chan error, 1)
 	go func() { stayed <- quiet.answerPings(otherTests, message("devices/quiet", "server", `"enough"`)) }()
-	device := node.connect(t, key.token("device", listens)).subscribe("devices/dead", "devices/*/commands")
+	device := node.connect(t, key.token("device", claims{"permissions": []string{"subscribe", "publish"}})).subscribe("devices/dead", "devices/*/commands").setWill("")
 	silentSince := time.Now() // it neither reads nor writes from here on
 
 	for _, c := range []string{"devices/dead", "devices/quiet"} {
@@ -69,6 +71,11 @@ func TestASilentlyDeadLink(t *testing.T) {
 		}
 	}
 	eventually(t, "it is no peer of the channel any more", patience, func() bool { return control.peers(t, key, "devices/dead") == "" })
+	p := control.awaitPeer(t, key, "device", "is offline", offline)
+	if p.LastDisconnect.Code != 4000 || p.LastDisconnect.Reason != "inactive" {
+		t.Errorf("its end in the registry: %+v", p.LastDisconnect)
+	}
+	eventually(t, "its will is published", patience, func() bool { return control.publishedWills(t, key, "device") == 1 })
 	if err := <-stayed; err != nil {
 		t.Errorf("the quiet one, which answers pings: %v", err)
 	}

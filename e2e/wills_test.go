@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -71,6 +73,27 @@ func (s *system) marked(key *keyDoc, watcher *socket) {
 	watcher.expectWill("d-mark")
 }
 
+// publishedWills is how many wills of a peer its channel remembers; -1: that is not known now.
+func (n *node) publishedWills(t testing.TB, key *keyDoc, peer string) int {
+	t.Helper()
+	a, err := n.call("GET", "/v1/channels/"+escaped(willChannel(peer))+"/messages", key.credential(), "")
+	var page struct {
+		Messages []struct {
+			From string
+			Data json.RawMessage
+		}
+	}
+	if err != nil || a.status != 200 || json.Unmarshal([]byte(a.body), &page) != nil {
+		return -1
+	}
+	for _, m := range page.Messages {
+		if m.From != peer || string(m.Data) != `{"gone":`+quoted(peer)+`}` {
+			t.Errorf("the will of %s is %s from %s", peer, m.Data, m.From)
+		}
+	}
+	return len(page.Messages)
+}
+
 // For each end what is said of the peer, and whether its will is published. The will comes
 // behind that the peer is offline.
 func TestWillByEnd(t *testing.T) {
@@ -105,6 +128,12 @@ func TestWillByEnd(t *testing.T) {
 				}
 				_, _ = d.conn.Write(burst)
 			}, "rate", 4011, true},
+			{"slow", func(s *system, d *socket) {
+				_ = d.conn.(*net.TCPConn).SetReadBuffer(64 << 10) // so that it is the node that has to hold things
+				d.subscribe("large")
+				large := quoted(strings.Repeat("x", 30<<10))
+				eventually(t, "the device is closed", patience, func() bool { return s.first().publish(t, key, "large", large) == 0 })
+			}, "slow", 1008, true},
 			{"kicked", func(s *system, d *socket) {
 				a, err := s.last().call("DELETE", "/v1/peers/"+d.welcome.PeerID, key.credential(), "")
 				if err != nil || a.status != 200 {

@@ -35,6 +35,7 @@ type Server struct {
 	follows *Server   // of a replica: the primary
 	watches *Sentinel // of a Sentinel
 	dir     string    // where it keeps what it saves
+	appends bool      // it writes each change to a file
 	env     []string
 }
 
@@ -57,6 +58,13 @@ func StartCluster(t testing.TB) *Server {
 func StartWith(t testing.TB, env ...string) *Server {
 	t.Helper()
 	return started(t, &Server{env: env})
+}
+
+// StartAppending is Start of a server that writes each change to an append-only file: Resume
+// after Stop has all data.
+func StartAppending(t testing.TB) *Server {
+	t.Helper()
+	return started(t, &Server{appends: true})
 }
 
 func needServer(t testing.TB) {
@@ -102,8 +110,8 @@ func (s *Server) RestartWithData() {
 	}
 }
 
-// Resume starts a server again where it was: without data, but a node of a cluster knows
-// which one it is.
+// Resume starts a server again where it was: with what it has saved or appended, by default
+// nothing. A node of a cluster knows which one it is.
 func (s *Server) Resume() {
 	s.t.Helper()
 	if err := s.launchIn(s.dir); err != nil {
@@ -166,8 +174,9 @@ func (s *Server) arguments() ([]string, error) {
 		args = append(args, "--masteruser", s.user.Username(), "--masterauth", password,
 			"--user", s.user.Username(), "on", ">"+password, "~*", "&*", "+@all", "--user", "default", "off")
 	}
+	appends := map[bool]string{false: "no", true: "yes"}[s.appends]
 	return append(args, "--repl-diskless-sync-delay", "0", "--bind", "127.0.0.1",
-		"--save", "", "--appendonly", "no", "--daemonize", "no", "--dir", s.dir), nil
+		"--save", "", "--appendonly", appends, "--daemonize", "no", "--dir", s.dir), nil
 }
 
 // options are those of a client that sees to the server, whatever its form is.
