@@ -289,7 +289,7 @@ func TestHostileClientFrames(t *testing.T) {
 		{"a position without an offset", "subscribe", `{"type":"subscribe","channel":"a","since":{"epoch":"a"}}`},
 		{"an epoch that is no word", "subscribe", `{"type":"subscribe","channel":"a","since":{"epoch":"a-b","offset":1}}`},
 		{"an offset below 0", "subscribe", `{"type":"subscribe","channel":"a","since":{"epoch":"a","offset":-1}}`},
-		{"none of the last", "subscribe", `{"type":"subscribe","channel":"a","last":0}`},
+		{"fewer than none of the last", "subscribe", `{"type":"subscribe","channel":"a","last":-1}`},
 		{"too many of the last", "subscribe", `{"type":"subscribe","channel":"a","last":1001}`},
 		{"since and last", "subscribe", `{"type":"subscribe","channel":"a","last":1,"since":{"epoch":"a","offset":1}}`},
 		{"an empty idempotencyKey", "publish", `{"type":"publish","channel":"a","data":1,"idempotencyKey":""}`},

@@ -62,7 +62,7 @@ func TestSubscribeWaitsForTheAck(t *testing.T) {
 		r := &recorder{t: t}
 		done := async(func() error { return c.Subscribe(t.Context(), "devices/a/commands", r.handle) })
 		request, text := p.request()
-		if want := `{"type":"subscribe","channel":"devices/a/commands","requestId":"1"}`; text != want {
+		if want := `{"type":"subscribe","channel":"devices/a/commands","last":0,"requestId":"1"}`; text != want {
 			t.Errorf("sent %s, want %s", text, want)
 		}
 		synctest.Wait()

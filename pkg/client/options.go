@@ -39,8 +39,8 @@ type Options struct {
 	OnError func(error)
 
 	// OnGap hears where messages of a channel that remembers (protocol §9) did not come to
-	// a subscription by name, and will not: too much was forgotten while the client was
-	// away, or Redis has lost its data. nil: such a gap is in the log alone.
+	// a subscription by name, and will not: too much was forgotten while the client, or its
+	// node, was away, or Redis has lost its data. nil: such a gap is in the log alone.
 	OnGap func(Gap)
 
 	// Log gets a line when the connection or a subscription fails; nil: there is no log.

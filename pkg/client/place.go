@@ -55,13 +55,13 @@ func (c *Client) start(s *subscription) string {
 	defer c.mu.Unlock()
 	s.place.on = nil
 	switch {
+	case s.pattern != nil:
+		return ""
 	case s.place.at != nil:
 		after := s.place.after()
 		return fmt.Sprintf(`,"since":{"epoch":%q,"offset":%d}`, after.Epoch, after.Offset)
-	case s.last != 0:
+	default: // also 0: the service tells of gaps those alone that ask where they begin
 		return fmt.Sprintf(`,"last":%d`, s.last)
-	default:
-		return ""
 	}
 }
 

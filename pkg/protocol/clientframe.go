@@ -52,7 +52,7 @@ type ClientFrame struct {
 	IncludeSenderMetadata bool      // subscribe
 	Commands              string    // subscribe: Confirm, or ""
 	Since                 *Position // subscribe: replay what came after it; nil: not asked for
-	Last                  int       // subscribe: replay so many of the newest, 1 to MaxLast; 0: not asked for
+	Last                  *int      // subscribe: replay so many of the newest, up to MaxLast; nil: not asked for
 	IdempotencyKey        string    // publish: 1–128 bytes; "" when the frame has none
 	IfOffset              *uint64   // publish: only if it is the channel's newest; nil: in any case
 	IfEpoch               string    // publish: with IfOffset, only in this epoch; "": in any

@@ -11,8 +11,8 @@ import (
 func (f ClientFrame) equal(g ClientFrame) bool {
 	return f.Type == g.Type && f.RequestID == g.RequestID && f.Channel == g.Channel &&
 		f.IncludeSenderMetadata == g.IncludeSenderMetadata && f.Commands == g.Commands && f.To == g.To && f.Token == g.Token &&
-		f.Command == g.Command && f.Status == g.Status && f.DelayMs == g.DelayMs && f.Last == g.Last && f.IdempotencyKey == g.IdempotencyKey && f.IfEpoch == g.IfEpoch &&
-		same(f.Since, g.Since) && same(f.IfOffset, g.IfOffset) &&
+		f.Command == g.Command && f.Status == g.Status && f.DelayMs == g.DelayMs && f.IdempotencyKey == g.IdempotencyKey && f.IfEpoch == g.IfEpoch &&
+		same(f.Since, g.Since) && same(f.Last, g.Last) && same(f.IfOffset, g.IfOffset) &&
 		bytes.Equal(f.Data, g.Data) && (f.Data == nil) == (g.Data == nil)
 }
 
@@ -51,7 +51,8 @@ func TestDecode(t *testing.T) {
 			ClientFrame{Type: TypeSubscribe, Channel: "a", Since: &Position{"6Hq", MaxOffset}}},
 		{"subscribe since the first", `{"type":"subscribe","channel":"a","since":{"epoch":"` + strings.Repeat("z", 32) + `","offset":0}}`,
 			ClientFrame{Type: TypeSubscribe, Channel: "a", Since: &Position{strings.Repeat("z", 32), 0}}},
-		{"subscribe with the last", `{"type":"subscribe","channel":"a","last":1000}`, ClientFrame{Type: TypeSubscribe, Channel: "a", Last: 1000}},
+		{"subscribe with the last", `{"type":"subscribe","channel":"a","last":1000}`, ClientFrame{Type: TypeSubscribe, Channel: "a", Last: new(1000)}},
+		{"subscribe with none", `{"type":"subscribe","channel":"a","last":0}`, ClientFrame{Type: TypeSubscribe, Channel: "a", Last: new(int)}},
 		{"publish under conditions", `{"type":"publish","channel":"a","data":1,"idempotencyKey":"\n","ifOffset":0,"ifEpoch":"0"}`,
 			ClientFrame{Type: TypePublish, Channel: "a", Data: []byte("1"), IdempotencyKey: "\n", IfOffset: new(uint64), IfEpoch: "0"}},
 		{"publish does not use what a subscribe uses", `{"type":"publish","channel":"a","data":1,"since":1,"last":"x"}`, ClientFrame{Type: TypePublish, Channel: "a", Data: []byte("1")}},

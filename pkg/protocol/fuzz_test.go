@@ -245,8 +245,8 @@ func referenceStart(fields map[string]json.RawMessage, frame *ClientFrame) bool 
 		return false
 	case hasLast:
 		n, ok := referenceOffset(last, 1000)
-		frame.Last = int(n)
-		return ok && n > 0
+		frame.Last = new(int(n))
+		return ok
 	case !hasSince:
 		return true
 	}

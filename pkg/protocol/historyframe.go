@@ -38,8 +38,9 @@ func (f *ClientFrame) readStart(since, last []byte) *Error {
 	case since != nil:
 		return f.readSince(since)
 	case last != nil:
-		n, err := readWhole("last", last, 1, MaxLast)
-		f.Last = int(n)
+		n, err := readWhole("last", last, 0, MaxLast)
+		count := int(n)
+		f.Last = &count
 		return err
 	}
 	return nil

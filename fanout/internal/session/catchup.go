@@ -63,7 +63,11 @@ func (f *follower) settle(subscribes int) {
 
 // serve reads what the subscribe asks for.
 func (f *follower) serve(w *subscribing) {
-	f.read(&replay.Request{Since: w.since, Last: w.last}, w)
+	q := &replay.Request{Since: w.since}
+	if w.last != nil {
+		q.Last = *w.last
+	}
+	f.read(q, w)
 }
 
 // catchUp reads what comes behind what the peer was sent.

@@ -240,6 +240,7 @@ func TestReplay(t *testing.T) {
 		replay       []want
 	}{
 		{"nothing", "", ackAt("r", "E1", 20), nil},
+		{"none of the last", `,"last":0`, ackAt("r", "E1", 20), nil},
 		{"the last", `,"last":1`, ackAt("r", "E1", 20), replayed(20, 20)},
 		{"more than there are", `,"last":1000`, ackAt("r", "E1", 20), replayed(11, 20)},
 		{"since a position", since("E1", 15), ackSince("r", "E1", 20, true), replayed(16, 20)},
@@ -295,7 +296,7 @@ func TestNothingToReplay(t *testing.T) {
 func TestWildcardsReplayNothing(t *testing.T) {
 	w, m := remembering(t, 10)
 	p := w.connect(w.remembers("device-1"))
-	for _, fields := range []string{`,"last":1`, since("E1", 1)} {
+	for _, fields := range []string{`,"last":0`, `,"last":1`, since("E1", 1)} {
 		p.Write(text(`{"type":"subscribe","channel":"devices/log/*","requestId":"r"` + fields + `}`))
 		p.Want(aText(`{"type":"error","requestId":"r","code":"malformed_message","message":"a channel is replayed to subscribers by name; subscribe to \"devices/log/*\" without since and last"}`))
 	}

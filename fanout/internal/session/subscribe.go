@@ -39,7 +39,7 @@ type subscribing struct {
 	renewed   bool // the connection is subscribed already
 
 	since     *protocol.Position // replay what came after it
-	last      int                // replay so many
+	last      *int               // replay so many
 	owed      bool               // with them comes all that the peer has yet to get
 	recovered bool               // with owed: what Redis said of since
 
@@ -71,8 +71,9 @@ func (s *Session) handleSubscribe(f *protocol.ClientFrame) *protocol.Error {
 	return nil
 }
 
-// replays says whether the subscribe asks for what the channel remembers.
-func (w *subscribing) replays() bool { return w.since != nil || w.last > 0 }
+// replays says whether the subscribe asks for what the channel remembers, if only for none
+// of it: then the peer is told of gaps.
+func (w *subscribing) replays() bool { return w.since != nil || w.last != nil }
 
 // authorize is called with the scope locked.
 func (w *subscribing) authorize() (refused *protocol.Error) {

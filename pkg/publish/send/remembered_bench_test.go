@@ -69,6 +69,55 @@ func BenchmarkRemember(b *testing.B) {
 	}
 }
 
+// BenchmarkFloor has Redis do what it has to for the messages of BenchmarkRemember, without a
+// script: read where the channels are, publish, and keep.
+func BenchmarkFloor(b *testing.B) {
+	const devices, n = 1000, 512
+	ctx := context.Background()
+	message := fmt.Sprintf("\a%032d,%0220d", 1, 2)
+	for _, size := range []int{0, 1, 100} {
+		b.Run(fmt.Sprintf("%d messages/size %d", n, size), func(b *testing.B) {
+			rdb := redistest.Start(b).Client()
+			next := 0
+			publish := func() {
+				p := rdb.Pipeline()
+				last := make([]string, 0, n)
+				for i := range n {
+					last = append(last, fmt.Sprintf("fw:{app.123}:last:devices/%d/events", (next+i)%devices))
+				}
+				if size > 0 {
+					p.MGet(ctx, last...)
+				}
+				for i := range n {
+					p.Publish(ctx, fmt.Sprintf("fw:{app.123}:messages:devices/%d/events", (next+i)%devices), message)
+					switch size {
+					case 1:
+						p.Set(ctx, last[i], message, redis.KeepTTL)
+					case 100:
+						p.Set(ctx, last[i], message[:60], redis.KeepTTL)
+						p.RPush(ctx, last[i]+":list", message)
+						if next/devices%12 == 0 {
+							p.LTrim(ctx, last[i]+":list", -100, -1)
+						}
+					}
+				}
+				next += n
+				if _, err := p.Exec(ctx); err != nil {
+					b.Fatal(err)
+				}
+			}
+			for range max(1, size) * devices / n {
+				publish()
+			}
+			redisBefore := redisCPU(b, rdb)
+			for b.Loop() {
+				publish()
+			}
+			b.ReportMetric((redisCPU(b, rdb)-redisBefore)/float64(b.N*n), "redis-cpu-µs/message")
+		})
+	}
+}
+
 var usedCPU = regexp.MustCompile(`used_cpu_(?:user|sys):([0-9.]+)`)
 
 // redisCPU is the CPU time that Redis has used, in µs: it depends less on what else the
