@@ -25,9 +25,8 @@ func NewNode(opt node.Options, rest bool) (*node.Node, error) {
 	if err != nil || !rest {
 		return n, err
 	}
-	store := command.NewStore(command.Options{Redis: opt.Redis, Keys: opt.Keys, Apps: opt.Apps, Log: opt.Log})
-	waits := command.NewWaits(store, opt.Redis, opt.Log)
-	n.OnEnd(waits.Drain, func() { waits.Close(); store.Finish() })
+	waits := command.NewWaits(n.Commands(), opt.Redis, opt.Log)
+	n.OnEnd(waits.Drain, waits.Close)
 	sender := orders.NewSender(opt.Redis, opt.Keys)
 	n.MountControlPlane(routes.New(routes.Config{
 		Apps: opt.Apps, Limiter: n.Limiter(), Publisher: n.Publisher(), Log: opt.Log,
@@ -38,7 +37,7 @@ func NewNode(opt node.Options, rest bool) (*node.Node, error) {
 		},
 		History: history.NewStore(opt.Redis, opt.Keys),
 		Commands: command.NewService(command.ServiceOptions{
-			Store: store, Waits: waits, Redis: opt.Redis, Keys: opt.Keys, Up: n.Up, Usage: n.Usage(), Log: opt.Log, Now: opt.Now, Observe: n.CountCommands(),
+			Store: n.Commands(), Creator: n.Commander(), Waits: waits, Keys: opt.Keys, Up: n.Up, Usage: n.Usage(), Now: opt.Now, Observe: n.CountCommands(),
 		}),
 		Usage:   usage.NewReader(opt.Redis, opt.Keys, nil),
 		Observe: n.CountRequests(),

@@ -16,6 +16,10 @@ func (n *Node) newCommands(ticks func() time.Duration) {
 	n.hub.Commands(n.commands.Deliver)
 }
 
+// Commands keeps commands, and Commander creates them, for a control plane in the same process.
+func (n *Node) Commands() *command.Store   { return n.store }
+func (n *Node) Commander() command.Creator { return n.commands }
+
 // identified is called with each identity that the node takes.
 func (n *Node) identified(identity string) {
 	n.receiver.SetIdentity(identity)

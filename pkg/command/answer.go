@@ -46,6 +46,10 @@ func (s *Store) Answer(ctx context.Context, answers []*Answer) error {
 		call    *redisconn.Call
 		answers []*Answer
 	}
+	waits, process := s.waits.Load(), ""
+	if waits != nil {
+		process = waits.process
+	}
 	var runs []*run
 	of := map[rediskeys.Bucket]*run{}
 	for _, a := range answers {
@@ -56,7 +60,7 @@ func (s *Store) Answer(ctx context.Context, answers []*Answer) error {
 		}
 		in := of[p.bucket]
 		if in == nil || len(in.answers) == maxAnswers {
-			in = &run{bucket: p.bucket, call: s.call(s.scripts.answer, p.bucket)}
+			in = &run{bucket: p.bucket, call: s.call(s.scripts.answer, p.bucket, process)}
 			of[p.bucket] = in
 			runs = append(runs, in)
 		}
@@ -77,9 +81,12 @@ func (s *Store) Answer(ctx context.Context, answers []*Answer) error {
 	err := s.exec(ctx, touched, MinTimeout, calls)
 	for _, in := range runs {
 		r, err := s.replied(in.bucket, in.call)
+		for _, said := range r.list(0) {
+			waits.wakeAbout(in.bucket, said)
+		}
 		for i, a := range in.answers {
 			if a.Err = err; err == nil {
-				a.Outcome, a.Err = outcome(r.text(i))
+				a.Outcome, a.Err = outcome(r.text(1 + i))
 			}
 		}
 	}

@@ -1,9 +1,11 @@
 -- Takes the answers of peers to commands of one bucket. state.lua stands before this.
--- ARGV, behind those of all scripts: for each answer four: id of the command, peer,
--- status, data
--- Returns {ended, then for each answer 'ok', 'late' (kept beside the timeout),
+-- ARGV, behind those of all scripts: [3] the process that asks ('': it waits for no command), then for
+-- each answer four: id of the command, peer, status, data
+-- Returns {ended, what that process hears of commands that have ended and for which it waits
+-- (state.lua, wake), then for each answer 'ok', 'late' (kept beside the timeout),
 -- 'final' (another final answer stands), or 'not_found'}.
-local reply = {ended}
+local reply = {ended, heard}
+asking = ARGV[3]
 local rank = {sent = 1, received = 2, running = 3, succeeded = 4, failed = 4, rejected = 4, timed_out = 4}
 
 -- late takes an answer of a peer that has timed out.
@@ -60,7 +62,7 @@ local function answer(id, peer, status, data)
   return progress(c, peer, r, status, data)
 end
 
-for i = 3, #ARGV, 4 do
+for i = 4, #ARGV, 4 do
   reply[#reply + 1] = answer(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
 end
 save_all()

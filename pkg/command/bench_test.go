@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/pkg/apps"
+	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn/redistest"
 )
 
@@ -30,8 +31,16 @@ func BenchmarkScripts(b *testing.B) {
 		name string
 		do   func(i int) error
 	}{
-		{"create", func(i int) (err error) {
-			ids[i], _, err = w.store.Create(ctx, w.with(func(n *New) { n.WokenBy = "0123456789abcdef" }))
+		{"create", func(i int) error {
+			created, err := w.store.Create(ctx, w.with(func(n *New) { n.WokenBy = "0123456789abcdef" }))
+			ids[i] = created.ID
+			return err
+		}},
+		{"create+claim", func(i int) error {
+			_, err := w.store.Create(ctx, w.with(func(n *New) {
+				n.WokenBy, n.Node, n.Peers = "0123456789abcdef", "n1", []string{"cam-1"}
+				n.Admission = &Admission{Counter: quota.Counter{Key: "fw:{app}:messages:x", Limit: 1 << 40, ExpiresAt: time.Now().Add(time.Hour)}, Bucket: &quota.Bucket{Key: "fw:{app}:rest:x", PerSec: 1e6, Burst: 1e6}}
+			}))
 			return err
 		}},
 		{"claim", func(i int) error {
@@ -113,8 +122,9 @@ func BenchmarkQueued(b *testing.B) {
 	}
 	empty := memory(b, w.rdb)
 	for b.Loop() {
-		all(func(i int) (err error) {
-			ids[i], _, err = w.store.Create(ctx, w.with(func(n *New) { n.Channel, n.TTL = name(i), time.Hour }))
+		all(func(i int) error {
+			created, err := w.store.Create(ctx, w.with(func(n *New) { n.Channel, n.TTL = name(i), time.Hour }))
+			ids[i] = created.ID
 			return err
 		})
 		b.ReportMetric((memory(b, w.rdb)-empty)/float64(len(ids)), "B/queued")

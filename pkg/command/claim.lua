@@ -79,19 +79,11 @@ local function handed(c)
   if not c.handed then
     return
   end
-  local peers, due, at = {}, {}, text_of(now + c.timeout)
-  for i, peer in ipairs(c.handed) do
-    peers[2 * i - 1], peers[2 * i], due[2 * i - 1], due[2 * i] = '0', peer, at, peer
-  end
-  redis.call('ZADD', PEERS .. c.id, unpack(peers))
-  redis.call('ZADD', DUE .. c.id, unpack(due))
+  note(c.id, c.handed, 1, text_of(now + c.timeout), c.status == 'waiting')
   if c.status == 'waiting' then
     c.status = 'active'
-    redis.call('PEXPIRE', PEERS .. c.id, most_kept)
-    redis.call('PEXPIRE', DUE .. c.id, most_kept)
     -- The first hand-over: wildcard subscribers see it, as a message of its own.
-    local payload = redis.call('HGET', COMMAND .. c.id, 'payload')
-    local message = '\3' .. payload:sub(2, 9) .. '\128' .. payload:sub(11)
+    local message = shown(redis.call('HGET', COMMAND .. c.id, 'payload'), '\128')
     redis.pcall('PUBLISH', TOPICS .. channel, message)
     --cluster to_wildcards(TOPICS .. channel, message)
   end

@@ -12,6 +12,7 @@ import (
 // All that the scripts touch lies in one slot, also what they do not declare.
 func TestOnACluster(t *testing.T) {
 	w := newWorld(t, redistest.StartCluster(t).Client())
+	w.store.inSteps = true
 	w.store.scripts = newScripts("#!lua\n" + testClock + deadline.Lua)
 	walk(w, rand.Uint64(), 300)
 	if page, err := w.store.List(t.Context(), "app", channel, "", "", 500); err != nil || len(page.Commands) == 0 {

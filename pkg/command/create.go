@@ -10,8 +10,10 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/pkg/apps"
+	"fleetwire/pkg/deadline"
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/idempotency"
+	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
@@ -34,6 +36,13 @@ type New struct {
 	Rollout        Rollout
 
 	HasToken bool // the request has taken its token already (Service.Create)
+	// Admission is what the app and the key may do; nil: they have been asked already.
+	Admission *Admission
+	// Node and Peers are the identity of this node, and those to whose connections it can
+	// write the command at once. If they are all that are in the channel, and nothing goes
+	// before it, Create hands it to them (Created.Handed).
+	Node  string
+	Peers []string
 	// WokenBy is the process that waits for the end ([Waits.Process]); "": none.
 	WokenBy string
 }
@@ -54,25 +63,25 @@ func (n *New) fingerprint() string {
 // NewID draws the id of a command of the channel.
 func (s *Store) NewID(app, channel string) string { return newPlace(s.opt.Keys, app, channel).id() }
 
-// Create stores the command and publishes it to the nodes that have subscribers. It
-// returns the command's id. repeated: it is that of an earlier command with the same
-// idempotency key and body, and nothing was done; that one may be gone. With
-// ErrNobody, ErrFull and ErrConflict nothing was done either.
-func (s *Store) Create(ctx context.Context, n New) (id string, repeated bool, err error) {
+// Created is what became of a New.
+type Created struct {
+	ID string
+	// Repeated: it is that of an earlier command with the same idempotency key and body, and
+	// nothing was done; that one may be gone.
+	Repeated bool
+	// Handed: it was handed to the Peers. They are written it when its message comes
+	// (envelope.Command.AtCreation).
+	Handed bool
+	// Next is the time until the key's next token, with quota.ErrOverRate.
+	Next time.Duration
+}
+
+// create makes the trip.
+func (s *Store) create(ctx context.Context, n *New) (Created, error) {
 	p, drawn := placeOf(s.opt.Keys, n.Key.App.ID, n.ID)
 	if !drawn {
 		p = newPlace(s.opt.Keys, n.Key.App.ID, n.Channel)
 	}
-	payload := envelope.EncodeCommand(random(p.local), envelope.Command{ID: p.id(), Timeout: n.Timeout, TTL: n.TTL},
-		&envelope.Message{App: n.Key.App.ID, Channel: n.Channel, From: n.From, Data: n.Data})
-	keep, print := "-", ""
-	if n.IdempotencyKey != "" {
-		keep, print = idempotency.ID(n.Channel, n.IdempotencyKey), n.fingerprint()
-	}
-	call := s.call(s.scripts.create, p.bucket, p.local, n.Channel, payload, n.From, n.TTL.Milliseconds(), n.Timeout.Milliseconds(),
-		n.Expect, n.CollapseKey, n.Notify, n.Key.ID, print, n.WokenBy, bytesOf(&n, payload),
-		n.Rollout.PerMinute, n.Rollout.FailedPct, n.Rollout.MinAnswered)
-	call.Keys = append(call.Keys, p.bucket.Members(n.Channel), p.bucket.Idempotency(keep))
 	open := n.TTL
 	switch {
 	case open == 0:
@@ -80,27 +89,71 @@ func (s *Store) Create(ctx context.Context, n New) (id string, repeated bool, er
 	case n.Rollout.PerMinute > 0:
 		open = min(open, time.Second)
 	}
-	if err := s.exec(ctx, []rediskeys.Bucket{p.bucket}, open, []*redisconn.Call{call}); err != nil {
-		return "", false, err
+	if len(n.Peers) > 0 {
+		open = min(open, n.Timeout)
+	}
+	call := s.createCall(n, p, open)
+	var touch []rediskeys.Bucket // if the script does not
+	if s.inSteps {
+		touch = []rediskeys.Bucket{p.bucket}
+	}
+	if err := s.exec(ctx, touch, open, []*redisconn.Call{call}); err != nil {
+		return Created{}, err
 	}
 	r, err := s.replied(p.bucket, call)
 	if err != nil {
-		return "", false, err
+		return Created{}, err
 	}
 	switch r.text(0) {
 	case "created":
-		return p.id(), false, nil
+		return Created{ID: p.id(), Handed: r.number(1) == 1}, nil
 	case "repeated":
-		return place{p.bucket, r.text(1)}.id(), true, nil
+		return Created{ID: place{p.bucket, r.text(1)}.id(), Repeated: true}, nil
+	case "rate":
+		return Created{Next: time.Duration(r.number(1)) * time.Millisecond}, quota.ErrOverRate
+	case "cap":
+		return Created{}, quota.ErrOverCap
 	case "nobody":
-		return "", false, ErrNobody
+		return Created{}, ErrNobody
 	case "full":
-		return "", false, ErrFull
+		return Created{}, ErrFull
 	case "conflict":
-		return "", false, ErrConflict
+		return Created{}, ErrConflict
 	default:
-		return "", false, fmt.Errorf("create.lua returned %v", r)
+		return Created{}, fmt.Errorf("create.lua returned %v", r)
 	}
+}
+
+// createCall is the call of create.lua. Nodes look for its deadline after open.
+func (s *Store) createCall(n *New, p place, open time.Duration) *redisconn.Call {
+	payload := envelope.EncodeCommand(random(p.local), envelope.Command{ID: p.id(), Timeout: n.Timeout, TTL: n.TTL},
+		&envelope.Message{App: n.Key.App.ID, Channel: n.Channel, From: n.From, Data: n.Data})
+	keep, print := "-", ""
+	if n.IdempotencyKey != "" {
+		keep, print = idempotency.ID(n.Channel, n.IdempotencyKey), n.fingerprint()
+	}
+	call := s.call(s.scripts.create, p.bucket, p.local, n.Channel, payload, n.From, n.TTL.Milliseconds(), n.Timeout.Milliseconds(),
+		n.Expect, n.CollapseKey, n.Notify, n.Key.ID, print, n.WokenBy, bytesOf(n, payload),
+		n.Rollout.PerMinute, n.Rollout.FailedPct, n.Rollout.MinAnswered,
+		deadline.Member(deadline.Commands, p.bucket), open.Milliseconds())
+	call.Keys = append(call.Keys, p.bucket.Members(n.Channel), p.bucket.Idempotency(keep))
+	var admission Admission
+	if !s.inSteps {
+		call.Keys = append(call.Keys, s.opt.Keys.DueIndex(), s.opt.Keys.DueTouched())
+		if n.Admission != nil {
+			admission = *n.Admission
+			call.Keys = append(call.Keys, admission.Counter.Key)
+		}
+		if admission.Bucket != nil {
+			call.Keys = append(call.Keys, admission.Bucket.Key)
+		}
+	}
+	call.Args = append(call.Args, admission.args()...)
+	call.Args = append(call.Args, n.Node)
+	for _, peer := range n.Peers {
+		call.Args = append(call.Args, peer)
+	}
+	return call
 }
 
 // repeats returns the id of an earlier command with the same idempotency key and body; "":

@@ -19,11 +19,15 @@
 // TTL; the node does not write what it could not write within that. When a peer
 // subscribes, the node claims what waits for it: a Claim without an ID.
 //
-// The first hand-over publishes a second envelope on the same topic. It carries the
+// If all peers in the channel are connected to the node that creates the command, Create hands it
+// to them in the same step (New.Peers). Then there is one envelope: it tells that node to write
+// the frame, and carries the message for subscribers by wildcard alone.
+//
+// Otherwise the first hand-over publishes a second envelope on the same topic. It carries the
 // same message for subscribers by wildcard alone.
 //
 // Answer takes what peers say. The answer that ends the command wakes the processes
-// that wait for it ([Waits]).
+// that wait for it ([Waits]); the one that takes it hears so with the answer to its call.
 //
 // For a subscriber that confirms, the claim names the identity of the node (the one
 // under which the node has a lease, pkg members). When the connection ends, the node

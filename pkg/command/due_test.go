@@ -107,8 +107,8 @@ func TestBudget(t *testing.T) {
 			t.Errorf("left over: %q", keys)
 		}
 		again := w.with(func(n *New) { large(n); n.IdempotencyKey = "0" })
-		if id, repeated, err := w.store.Create(ctx, again); id != ended[0] || !repeated || err != nil {
-			t.Errorf("the key of a forgotten command: %s %v %v", id, repeated, err)
+		if created, err := w.store.Create(ctx, again); created.ID != ended[0] || !created.Repeated || err != nil {
+			t.Errorf("the key of a forgotten command: %+v %v", created, err)
 		}
 	})
 }

@@ -241,17 +241,17 @@ func TestQueue(t *testing.T) {
 		}
 		ctx := context.Background()
 		queued := w.with(func(n *New) { n.TTL = time.Minute; n.IdempotencyKey = "k" })
-		if _, _, err := w.store.Create(ctx, queued); !errors.Is(err, ErrFull) {
+		if _, err := w.store.Create(ctx, queued); !errors.Is(err, ErrFull) {
 			t.Errorf("the 101st: %v", err)
 		}
 		if _, err := w.store.Cancel(ctx, "app", ids[50]); err != nil {
 			t.Fatal(err)
 		}
-		id, repeated, err := w.store.Create(ctx, queued)
-		if err != nil || repeated {
+		created, err := w.store.Create(ctx, queued)
+		if err != nil || created.Repeated {
 			t.Errorf("with room again: %v", err)
 		}
-		ids = append(slices.Delete(ids, 50, 51), id)
+		ids = append(slices.Delete(ids, 50, 51), created.ID)
 
 		// In the order of creation, in portions.
 		var got []string
@@ -340,7 +340,7 @@ func TestIdempotency(t *testing.T) {
 			"timeoutMs": func(n *New) { n.Timeout = time.Second }, "expect": func(n *New) { n.Expect = 1 },
 			"collapseKey": func(n *New) { n.CollapseKey = "" }, "notify": func(n *New) { n.Notify = "x" },
 		} {
-			if _, _, err := w.store.Create(ctx, w.with(func(n *New) { once(n); change(n) })); !errors.Is(err, ErrConflict) {
+			if _, err := w.store.Create(ctx, w.with(func(n *New) { once(n); change(n) })); !errors.Is(err, ErrConflict) {
 				t.Errorf("another %s: %v", name, err)
 			}
 		}
@@ -348,13 +348,13 @@ func TestIdempotency(t *testing.T) {
 		if err := w.rdb.Del(ctx, w.keys.Bucket("app", channel).Members(channel)).Err(); err != nil {
 			t.Fatal(err)
 		}
-		if again, repeated, err := w.store.Create(ctx, w.with(once)); again != id || !repeated || err != nil {
-			t.Errorf("%s %v %v, want %s", again, repeated, err, id)
+		if again, err := w.store.Create(ctx, w.with(once)); again.ID != id || !again.Repeated || err != nil {
+			t.Errorf("%+v %v, want %s", again, err, id)
 		}
 		w.pass(2000)
 		w.wants(id, Expired, Counts{Missing: 1})
-		if again, repeated, err := w.store.Create(ctx, w.with(once)); again != id || !repeated || err != nil {
-			t.Errorf("after the end: %s %v %v, want %s", again, repeated, err, id)
+		if again, err := w.store.Create(ctx, w.with(once)); again.ID != id || !again.Repeated || err != nil {
+			t.Errorf("after the end: %+v %v, want %s", again, err, id)
 		}
 	})
 }

@@ -105,11 +105,11 @@ func (w *world) with(change func(*New)) New {
 
 func (w *world) create(change func(*New)) string {
 	w.t.Helper()
-	id, _, err := w.store.Create(context.Background(), w.with(change))
+	created, err := w.store.Create(context.Background(), w.with(change))
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return id
+	return created.ID
 }
 
 func (w *world) read(id string) *Command {

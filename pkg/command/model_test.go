@@ -137,6 +137,18 @@ func (m *model) queued() (queued []*modelCommand) {
 	return queued
 }
 
+func (m *model) newest() *modelCommand {
+	if len(m.commands) == 0 {
+		return nil
+	}
+	return m.commands[len(m.commands)-1]
+}
+
+// goesBefore says whether some of the peers have to get this command before a new one.
+func (c *modelCommand) goesBefore(now int64, peers []string) bool {
+	return c != nil && c.mayHandOver(now) && slices.ContainsFunc(peers, func(p string) bool { return c.peers[p] == nil })
+}
+
 // create is told the id that Redis gave.
 func (m *model) create(n New, id string, there int) error {
 	if n.TTL == 0 && there == 0 {
@@ -318,9 +330,21 @@ func walk(w *world, seed uint64, steps int) {
 					n.Rollout = Rollout{PerMinute: []int{30, 100000}[r.IntN(2)], FailedPct: []int{0, 50}[r.IntN(2)], MinAnswered: 1 + r.IntN(2)}
 				}
 			})
-			id, _, err := w.store.Create(ctx, n)
-			if want := m.create(n, id, there); !errors.Is(err, want) {
+			if n.Rollout.PerMinute == 0 && r.IntN(2) == 0 {
+				n.Node, n.Peers = []string{"n1", "n1", "n1", "n"}[r.IntN(4)], modelPeers[:r.IntN(len(modelPeers)+1)]
+			}
+			before := m.newest()
+			created, err := w.store.Create(ctx, n)
+			if want := m.create(n, created.ID, there); !errors.Is(err, want) {
 				w.t.Fatalf("step %d: create: %v, want %v", step, err, want)
+			}
+			if created.Handed {
+				if n.Node != "n1" || len(n.Peers) != there || before.goesBefore(m.now, n.Peers) {
+					w.t.Fatalf("step %d: handed at creation to %q of %s; %d are there, before it is %+v", step, n.Peers, n.Node, there, before)
+				}
+				for _, p := range n.Peers {
+					m.offer(m.newest(), p, false)
+				}
 			}
 		case op < 5:
 			there = r.IntN(len(modelPeers) + 1)

@@ -136,13 +136,13 @@ func TestOneKeyManyRequests(t *testing.T) {
 		things := make([]func(), 8)
 		for i := range things {
 			things[i] = func() {
-				got, repeated, err := w.store.Create(context.Background(), w.with(func(n *New) { n.IdempotencyKey = id }))
+				created, err := w.store.Create(context.Background(), w.with(func(n *New) { n.IdempotencyKey = id }))
 				mu.Lock()
 				defer mu.Unlock()
 				if err != nil {
 					w.t.Error(err)
 				}
-				if ids[got] = true; !repeated {
+				if ids[created.ID] = true; !created.Repeated {
 					fresh++
 				}
 			}

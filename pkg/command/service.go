@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/protocol"
@@ -27,24 +24,32 @@ type Usage interface {
 // ServiceOptions set a Service up.
 type ServiceOptions struct {
 	Store *Store
-	Waits *Waits
-	Redis redis.UniversalClient
-	Keys  rediskeys.Namespace
+	// Creator creates commands; nil: Store.
+	Creator Creator
+	Waits   *Waits
+	Keys    rediskeys.Namespace
 	// Up says whether Redis is there; nil: it is tried.
 	Up    func() bool
 	Usage Usage // nil: no usage is counted
 	// Observe is called with the outcome of each command that is to be created: the status
 	// with which it is answered, or its error code; nil: it is not observed.
 	Observe func(result string)
-	Log     *slog.Logger
 	Now     func() time.Time // nil: time.Now
 }
 
 // Service is what backends do with commands: it admits, creates, waits, reads and cancels.
 type Service struct{ opt ServiceOptions }
 
+// Creator creates commands: a Store, or a node that can hand them over in the same step.
+type Creator interface {
+	Create(ctx context.Context, n New) (Created, error)
+}
+
 // NewService returns a Service.
 func NewService(opt ServiceOptions) *Service {
+	if opt.Creator == nil {
+		opt.Creator = opt.Store
+	}
 	if opt.Up == nil {
 		opt.Up = func() bool { return true }
 	}
@@ -82,9 +87,11 @@ func (s *Service) create(ctx context.Context, n New, wait time.Duration) (*Comma
 	if !s.opt.Up() {
 		return nil, &Refusal{Error: protocol.Errorf(protocol.BackendError, "Redis takes no commands now; nothing was sent, try again")}
 	}
-	counter, refusal := s.admit(ctx, &n)
-	if refusal != nil {
-		return s.instead(ctx, &n, wait, counter, refusal)
+	now := s.opt.Now()
+	n.Admission = &Admission{Counter: quota.Messages(s.opt.Keys, n.Key.App, now)}
+	if !n.HasToken {
+		b := quota.RESTBucket(s.opt.Keys, n.Key)
+		n.Admission.Bucket = &b
 	}
 	var waiting *Wait
 	n.ID = s.opt.Store.NewID(n.Key.App.ID, n.Channel)
@@ -95,90 +102,28 @@ func (s *Service) create(ctx context.Context, n New, wait time.Duration) (*Comma
 			n.WokenBy = s.opt.Waits.Process()
 		}
 	}
-	step, cancel := context.WithTimeout(context.WithoutCancel(ctx), tripTime)
-	id, repeated, err := s.opt.Store.Create(step, n)
-	cancel()
-	if err != nil || repeated {
-		s.giveBack(ctx, counter, err)
-	}
+	created, err := s.opt.Creator.Create(ctx, n)
 	switch {
 	case err != nil:
-		return nil, &Refusal{Error: refused(err, n.ID), Cause: unexpected(err)}
-	case repeated:
-		c, err := s.Wait(ctx, n.Key, id, wait)
-		return c, unread(err, id)
+		return nil, refused(err, &n, created.Next, now)
+	case created.Repeated:
+		c, err := s.Wait(ctx, n.Key, created.ID, wait)
+		return c, unread(err, created.ID)
 	}
 	if s.opt.Usage != nil {
 		s.opt.Usage.Published(n.Key.App.ID, n.Channel, n.From, len(n.Data))
 	}
 	if waiting == nil {
-		c, err := s.Read(ctx, n.Key.App.ID, id)
-		return c, unread(err, id)
+		c, err := s.Read(ctx, n.Key.App.ID, created.ID)
+		return c, unread(err, created.ID)
 	}
 	c, err := waiting.Until(ctx, wait, nil)
-	return c, unread(err, id)
-}
-
-// instead answers a command that is not admitted. One that repeats another costs nothing, so
-// that an app which has used all its messages still hears what became of the last of them.
-func (s *Service) instead(ctx context.Context, n *New, wait time.Duration, counter quota.Counter, refusal *Refusal) (*Command, *Refusal) {
-	if refusal.Code != protocol.OverMessageQuota {
-		return nil, refusal
-	}
-	step, cancel := context.WithTimeout(context.WithoutCancel(ctx), tripTime)
-	defer cancel()
-	id, err := s.opt.Store.repeats(step, n)
-	if err != nil || id == "" {
-		return nil, refusal
-	}
-	s.giveBack(ctx, counter, nil)
-	c, err := s.Wait(ctx, n.Key, id, wait)
-	return c, unread(err, id)
-}
-
-// admit takes a token and counts the message.
-func (s *Service) admit(ctx context.Context, n *New) (quota.Counter, *Refusal) {
-	now, key := s.opt.Now(), n.Key
-	counter := quota.Messages(s.opt.Keys, key.App, now)
-	var bucket *quota.Bucket
-	if !n.HasToken {
-		b := quota.RESTBucket(s.opt.Keys, key)
-		bucket = &b
-	}
-	step, cancel := context.WithTimeout(context.WithoutCancel(ctx), tripTime)
-	defer cancel()
-	next, err := quota.Admit(step, s.opt.Redis, counter, bucket)
-	switch {
-	case err == nil:
-		return counter, nil
-	case errors.Is(err, quota.ErrOverRate):
-		return counter, &Refusal{Error: protocol.Errorf(protocol.RateLimited, "key %s is over its rate", key.ID), RetryAfter: next}
-	case errors.Is(err, quota.ErrOverCap):
-		_, end := quota.Period(now)
-		return counter, &Refusal{
-			Error:      protocol.Errorf(protocol.OverMessageQuota, "the app has used its %d messages of this period; it ends at %s", key.App.Plan.MaxMessagesPerPeriod, end.Format(time.RFC3339)),
-			RetryAfter: end.Sub(now),
-		}
-	default:
-		return counter, &Refusal{Error: protocol.Errorf(protocol.BackendError, "Redis did not admit the command; nothing was sent, try again"), Cause: err}
-	}
-}
-
-// giveBack uncounts a message that is known not to have been sent.
-func (s *Service) giveBack(ctx context.Context, counter quota.Counter, err error) {
-	if err != nil && unexpected(err) != nil && !redisconn.Undone(err) {
-		return
-	}
-	step, cancel := context.WithTimeout(context.WithoutCancel(ctx), tripTime)
-	defer cancel()
-	if err := counter.GiveBack(step, s.opt.Redis); err != nil {
-		s.opt.Log.Warn("a message is counted that was not sent", "err", err)
-	}
+	return c, unread(err, created.ID)
 }
 
 // unexpected is err, unless it is one that a caller expects.
 func unexpected(err error) error {
-	for _, expected := range []error{ErrNobody, ErrFull, ErrConflict, ErrNotFound, ErrFinal} {
+	for _, expected := range []error{quota.ErrOverRate, quota.ErrOverCap, ErrNobody, ErrFull, ErrConflict, ErrNotFound, ErrFinal} {
 		if errors.Is(err, expected) {
 			return nil
 		}
@@ -186,20 +131,35 @@ func unexpected(err error) error {
 	return err
 }
 
-// refused is what the caller is told of a command with that id that was not created.
-func refused(err error, id string) *protocol.Error {
+// NotCreated says whether an error of Create proves that there is no command.
+func NotCreated(err error) bool {
+	return err != nil && (unexpected(err) == nil || errors.Is(err, ErrNotAdmitted) || redisconn.Undone(err))
+}
+
+// refused is what the caller is told of a command that was not created.
+func refused(err error, n *New, next time.Duration, now time.Time) *Refusal {
+	refusal := &Refusal{Cause: unexpected(err)}
 	switch {
+	case errors.Is(err, quota.ErrOverRate):
+		refusal.Error, refusal.RetryAfter = protocol.Errorf(protocol.RateLimited, "key %s is over its rate", n.Key.ID), next
+	case errors.Is(err, quota.ErrOverCap):
+		_, end := quota.Period(now)
+		refusal.Error = protocol.Errorf(protocol.OverMessageQuota, "the app has used its %d messages of this period; it ends at %s", n.Key.App.Plan.MaxMessagesPerPeriod, end.Format(time.RFC3339))
+		refusal.RetryAfter = end.Sub(now)
 	case errors.Is(err, ErrNobody):
-		return protocol.Errorf(protocol.NobodySubscribed, "nobody is subscribed to the channel by name, so nothing was sent; give the command a ttlMs to hand it over later")
+		refusal.Error = protocol.Errorf(protocol.NobodySubscribed, "nobody is subscribed to the channel by name, so nothing was sent; give the command a ttlMs to hand it over later")
 	case errors.Is(err, ErrFull):
-		return protocol.Errorf(protocol.QueueFull, "%d commands of the channel may still be handed over, the most there may be; wait until some have ended, cancel some, or use a collapseKey", MaxQueued)
+		refusal.Error = protocol.Errorf(protocol.QueueFull, "%d commands of the channel may still be handed over, the most there may be; wait until some have ended, cancel some, or use a collapseKey", MaxQueued)
 	case errors.Is(err, ErrConflict):
-		return protocol.Errorf(protocol.IdempotencyConflict, "the idempotencyKey was used for this channel with another body; use a new key for a new command")
+		refusal.Error = protocol.Errorf(protocol.IdempotencyConflict, "the idempotencyKey was used for this channel with another body; use a new key for a new command")
+	case errors.Is(err, ErrNotAdmitted):
+		refusal.Error = protocol.Errorf(protocol.BackendError, "Redis did not admit the command; nothing was sent, try again")
 	case redisconn.Undone(err):
-		return protocol.Errorf(protocol.BackendError, "Redis did not take the command; nothing was sent, try again")
+		refusal.Error = protocol.Errorf(protocol.BackendError, "Redis did not take the command; nothing was sent, try again")
 	default:
-		return protocol.Unknownf("Redis did not answer; whether command %s was created is not known: read it, or repeat the request with the same idempotencyKey", id)
+		refusal.Error = protocol.Unknownf("Redis did not answer; whether command %s was created is not known: read it, or repeat the request with the same idempotencyKey", n.ID)
 	}
+	return refusal
 }
 
 // unread is what the caller is told of a command that was created and cannot be read.

@@ -3,7 +3,6 @@ package command
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -31,9 +30,8 @@ func newTestService(t *testing.T, w *world, change func(*apps.App)) (*Service, c
 	key.App = &app
 	w.key = &key
 	usage := counted{}
-	log := slog.New(slog.DiscardHandler)
 	waits := newTestWaits(t, w)
-	return NewService(ServiceOptions{Store: w.store, Waits: waits, Redis: w.rdb, Keys: w.keys, Usage: usage, Log: log}), usage
+	return NewService(ServiceOptions{Store: w.store, Waits: waits, Keys: w.keys, Usage: usage}), usage
 }
 
 // used is how many messages are counted.

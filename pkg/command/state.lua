@@ -301,15 +301,42 @@ local function tells(c)
   return tonumber(told), tonumber(tell), untold
 end
 
+-- note has peers be among those of a command, from the first-th of a list on, which time out at an instant.
+local function note(id, list, first, at, is_new)
+  local peers, due = {}, {}
+  for i = first, #list do
+    local n = #peers
+    peers[n + 1], peers[n + 2], due[n + 1], due[n + 2] = '0', list[i], at, list[i]
+  end
+  redis.call('ZADD', PEERS .. id, unpack(peers))
+  redis.call('ZADD', DUE .. id, unpack(due))
+  if is_new then
+    redis.call('PEXPIRE', PEERS .. id, most_kept)
+    redis.call('PEXPIRE', DUE .. id, most_kept)
+  end
+end
+
+-- shown is what subscribers by wildcard see of a command when it is first handed over: the same
+-- message with another number.
+local function shown(payload, mark)
+  return '\3' .. payload:sub(2, 9) .. mark .. payload:sub(11)
+end
+
 -- wake tells the processes that wait that the command has ended: its id, and if one peer has it,
--- all that they do not know of it. So they need not read it.
+-- all that they do not know of it. So they need not read it. What the process that asks hears
+-- with the answer to its call stands in heard.
+local asking, heard = nil, {}
 local function wake(c)
   local said, record = c.id, c.last and c.records['@' .. c.last]
   if record and finished(c) + pending(c) == 1 then
     said = string.format('%s%d %d %d\n', said, #c.fixed, #c.text, #c.last) .. c.fixed .. c.text .. c.last .. record
   end
   for process in c.wake:gmatch('[^ ]+') do
-    redis.pcall('PUBLISH', WAKE .. process, said) -- to all nodes
+    if process == asking then
+      heard[#heard + 1] = said
+    else
+      redis.pcall('PUBLISH', WAKE .. process, said) -- to all nodes
+    end
   end
 end
 

@@ -47,12 +47,12 @@ func TestOneDeviceAnswers(t *testing.T) {
 
 func TestNobodyIsThere(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world) {
-		if _, _, err := w.store.Create(context.Background(), w.with(func(n *New) { n.IdempotencyKey = "k" })); !errors.Is(err, ErrNobody) {
+		if _, err := w.store.Create(context.Background(), w.with(func(n *New) { n.IdempotencyKey = "k" })); !errors.Is(err, ErrNobody) {
 			t.Errorf("error %v", err)
 		}
 		w.join("cam-1")
-		if _, repeated, err := w.store.Create(context.Background(), w.with(func(n *New) { n.IdempotencyKey = "k" })); repeated || err != nil {
-			t.Errorf("the refusal was kept: %v %v", repeated, err)
+		if created, err := w.store.Create(context.Background(), w.with(func(n *New) { n.IdempotencyKey = "k" })); created.Repeated || err != nil {
+			t.Errorf("the refusal was kept: %v %v", created.Repeated, err)
 		}
 	})
 }

@@ -15,6 +15,7 @@ import (
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/deadline"
 	"fleetwire/pkg/idempotency"
+	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
@@ -79,7 +80,7 @@ func newScripts(clock string) *scripts {
 		return redisconn.NewScript(text)
 	}
 	return &scripts{
-		create: script(idempotency.Lua, createLua), claim: script(claimLua), answer: script(answerLua), end: script(viewLua, endLua),
+		create: script(quota.BucketLua, idempotency.Lua, createLua), claim: script(claimLua), answer: script(answerLua), end: script(viewLua, endLua),
 		takeBack: script(takeBackLua), read: script(viewLua, readLua), answers: script(viewLua, answersLua), list: script(viewLua, listLua), forget: script(forgetLua), tell: script(tellLua), pace: script(paceLua),
 	}
 }
@@ -102,14 +103,18 @@ type Options struct {
 type Store struct {
 	opt     Options
 	scripts *scripts
+	// inSteps: the app's limits and the index of deadlines lie in other slots than the commands,
+	// those of a Redis Cluster.
+	inSteps bool
 
+	waits      atomic.Pointer[Waits] // of this process; nil: it has none
 	retaining  retaining
 	complained atomic.Int64 // when it was said last that retaining fails, in unix seconds
 }
 
 // NewStore returns a Store.
 func NewStore(opt Options) *Store {
-	return &Store{opt: opt, scripts: byRedisClock}
+	return &Store{opt: opt, scripts: byRedisClock, inSteps: redisconn.IsCluster(opt.Redis)}
 }
 
 // exec makes calls in one round trip. Scripts among them may set deadlines in these

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/rediskeys"
 )
 
 const (
@@ -38,7 +40,8 @@ type Waits struct {
 	listener sync.WaitGroup
 }
 
-// NewWaits returns Waits without a connection.
+// NewWaits returns Waits without a connection. The store tells them itself of the ends that its
+// answers bring about.
 func NewWaits(store *Store, rdb redis.UniversalClient, log *slog.Logger) *Waits {
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
@@ -49,6 +52,7 @@ func NewWaits(store *Store, rdb redis.UniversalClient, log *slog.Logger) *Waits 
 	w.look = func(ctx context.Context, o *Wait) (*Command, error) {
 		return store.Read(ctx, o.app, o.place.id(), w.process)
 	}
+	store.waits.Store(w)
 	return w
 }
 
@@ -146,14 +150,23 @@ func (w *Waits) listen() {
 	for message := range w.pubsub.ChannelWithSubscriptions() {
 		switch m := message.(type) {
 		case *redis.Message:
-			w.wake(m.Channel, m.Payload[:min(secretBytes, len(m.Payload))], m.Payload[min(secretBytes, len(m.Payload)):])
+			w.wake(m.Channel, m.Payload)
 		case *redis.Subscription:
 			w.wakeAll(m.Channel) // what was said before was not heard
 		}
 	}
 }
 
-func (w *Waits) wake(topic, local, said string) {
+// wakeAbout wakes requests that wait for a command of the bucket which has ended.
+func (w *Waits) wakeAbout(b rediskeys.Bucket, said any) {
+	if text, ok := said.(string); ok && w != nil {
+		w.wake(w.store.opt.Keys.WakeTopic(b, w.process), text)
+	}
+}
+
+// wake wakes requests with what state.lua says of the end of a command.
+func (w *Waits) wake(topic, said string) {
+	local, said := said[:min(secretBytes, len(said))], said[min(secretBytes, len(said)):]
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for one := range w.waiting[topic][local] {

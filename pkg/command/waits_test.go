@@ -28,15 +28,37 @@ func (w *world) begin(waits *Waits, change func(*New)) (*Wait, string) {
 	n := w.with(change)
 	n.ID, n.WokenBy = w.store.NewID("app", channel), waits.Process()
 	wait := waits.Begin("app", "sk_a", n.ID)
-	if _, _, err := w.store.Create(context.Background(), n); err != nil {
+	if _, err := w.store.Create(context.Background(), n); err != nil {
 		w.t.Fatal(err)
 	}
 	return wait, n.ID
 }
 
+// elsewhere has another process create, hand over and answer from now on: no request waits there.
+func (w *world) elsewhere() {
+	here := w.store
+	w.store = NewStore(here.opt)
+	w.store.scripts = here.scripts
+	w.t.Cleanup(w.store.Finish)
+}
+
+// onBothFrom runs a test with answers that this process takes, and with those of another.
+func onBothFrom(t *testing.T, test func(t *testing.T, w *world, waits *Waits)) {
+	for _, elsewhere := range []bool{false, true} {
+		t.Run(map[bool]string{true: "elsewhere", false: "here"}[elsewhere], func(t *testing.T) {
+			onBoth(t, func(t *testing.T, w *world) {
+				waits := newTestWaits(t, w)
+				if elsewhere {
+					w.elsewhere()
+				}
+				test(t, w, waits)
+			})
+		})
+	}
+}
+
 func TestTheEndWakes(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
-		waits := newTestWaits(t, w)
+	onBothFrom(t, func(t *testing.T, w *world, waits *Waits) {
 		w.join("a")
 		// Many at once, and two for each.
 		var all sync.WaitGroup
@@ -130,8 +152,7 @@ func TestWaitsAreBoundedPerKey(t *testing.T) {
 
 // Redis tells all of the end that a reader would see: nothing has to be read.
 func TestTheEndIsTold(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
-		waits := newTestWaits(t, w)
+	onBothFrom(t, func(t *testing.T, w *world, waits *Waits) {
 		w.join("a b")
 		first := waits.Begin("app", "sk_a", w.store.NewID("app", channel))
 		<-first.woken // this process hears of ends

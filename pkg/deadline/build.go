@@ -56,7 +56,7 @@ func (w *Worker) find(ctx context.Context, app string) (found []*bucket, err err
 	for i, b := range buckets {
 		for _, kind := range kinds {
 			if exist[i].Val() > 0 {
-				found = append(found, &bucket{member: member(kind, b)})
+				found = append(found, &bucket{member: Member(kind, b)})
 			}
 		}
 	}

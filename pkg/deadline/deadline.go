@@ -26,6 +26,8 @@ const (
 //	due_set(key, id, at)      sets or moves the deadline of id, to a time of due_time
 //	due_clear(key, id)        drops it, if there is one
 //	due_passed(key, id, now)  → whether id has a deadline that is over
+//	due_touch(index, touched, member, now, after)  a Touch, for a script that reaches
+//	                          the index: rediskeys' DueIndex and DueTouched, and Member
 //
 // key is what rediskeys.Bucket.Due names.
 //
@@ -64,10 +66,10 @@ func Touch(keys rediskeys.Namespace, sets ...Set) *redisconn.Call {
 		Args: make([]any, 0, 2*len(sets)),
 	}
 	for _, s := range sets {
-		call.Args = append(call.Args, member(s.Kind, s.Bucket), max(0, s.After.Milliseconds()))
+		call.Args = append(call.Args, Member(s.Kind, s.Bucket), max(0, s.After.Milliseconds()))
 	}
 	return call
 }
 
-// member is how the index names a bucket's deadlines of a kind.
-func member(kind Kind, bucket rediskeys.Bucket) string { return string(kind) + " " + string(bucket) }
+// Member is how the index names a bucket's deadlines of a kind.
+func Member(kind Kind, bucket rediskeys.Bucket) string { return string(kind) + " " + string(bucket) }

@@ -23,3 +23,9 @@ local function due_passed(key, id, now)
   local at = redis.call('ZSCORE', key, id)
   return at and tonumber(at) <= now
 end
+
+-- due_touch has nodes look there in so many ms: a Touch, for a script that can reach the index.
+local function due_touch(index, touched, member, now, after)
+  redis.call('ZADD', index, 'LT', now + math.floor(after), member)
+  redis.call('ZADD', touched, now, member)
+end

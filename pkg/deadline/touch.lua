@@ -4,7 +4,6 @@
 -- ARGV: for each: the kind and the bucket, and in how many ms to look
 local now = due_time()
 for i = 1, #ARGV, 2 do
-  redis.call('ZADD', KEYS[1], 'LT', now + math.floor(tonumber(ARGV[i + 1])), ARGV[i])
-  redis.call('ZADD', KEYS[2], now, ARGV[i])
+  due_touch(KEYS[1], KEYS[2], ARGV[i], now, tonumber(ARGV[i + 1]))
 end
 return 1

@@ -182,7 +182,7 @@ func TestLostIndex(t *testing.T) {
 		o.run()
 		o.expect(all...)
 		redistest.Eventually(t, patience, "a later one is known as well", func() bool {
-			at := scores(t, rdb, keys.DueIndex())[member(Commands, keys.Bucket("app", "late"))]
+			at := scores(t, rdb, keys.DueIndex())[Member(Commands, keys.Bucket("app", "late"))]
 			return time.Until(at) > time.Minute
 		})
 		if n := rdb.HExists(t.Context(), keys.DueTurns(), "building").Val(); n {
@@ -228,7 +228,7 @@ func TestForeignEntries(t *testing.T) {
 			t.Errorf("the log has it %d times", n)
 		}
 		for entry := range scores(t, rdb, keys.DueIndex()) {
-			if entry != member(Will, keys.Bucket("app", "will")) && entry != member(Commands, keys.Bucket("app", "command")) {
+			if entry != Member(Will, keys.Bucket("app", "will")) && entry != Member(Commands, keys.Bucket("app", "command")) {
 				t.Errorf("%q is left", entry)
 			}
 		}

@@ -14,7 +14,7 @@ import (
 // and its TTL, in milliseconds.
 const (
 	commandVersion   = 2
-	shownVersion     = 3 // made by pkg/command/claim.lua from the first
+	shownVersion     = 3 // made by pkg/command/state.lua from the first
 	cancelledVersion = 4
 	takenBackVersion = 5 // made by pkg/command/takeback.lua from the first, with the peer behind the TTL
 )
@@ -28,7 +28,8 @@ const (
 	// (pkg/command); nobody else sees it.
 	CommandCreated Stage = iota + 1
 	// CommandHandedOver: it was handed over for the first time. Subscribers by wildcard
-	// that are not subscribed by name see Frame.
+	// that are not subscribed by name see Frame. With AtCreation, the node that created it
+	// writes it to its subscribers by name.
 	CommandHandedOver
 	// CommandCancelled: Frame is for the subscribers that confirm and were handed it.
 	CommandCancelled
@@ -44,17 +45,32 @@ type Command struct {
 	Timeout time.Duration
 	TTL     time.Duration // 0: none
 	Peer    string        // with CommandTakenBack
+	// AtCreation, with CommandHandedOver: it was handed to all that are in the channel in the same
+	// step in which it was created, by the node on which they are.
+	AtCreation bool
 }
+
+// atCreation is the first byte of the number of such an envelope (pkg/command/create.lua).
+const atCreation = 129
 
 // EncodeCommand makes the envelope of a command that is created. m has neither To nor
 // FromMetadata nor Connection. id is random.
 func EncodeCommand(id ID, c Command, m *Message) []byte {
 	about := *m
 	about.FromMetadata = fmt.Appendf(nil, "%s %d %d", c.ID, c.Timeout.Milliseconds(), c.TTL.Milliseconds())
-	// The highest bit of the number is that of the first hand-over (claim.lua).
+	// The highest bit of the number is that of the first hand-over (shown in state.lua).
 	e := Encode(ID{id.Process, id.Sequence >> 1}, &about)
 	e[0] = commandVersion
 	return e
+}
+
+// CommandDelivery is what EncodeCommand's envelope is decoded to, but for its number.
+func CommandDelivery(c Command, m *Message) *Delivery {
+	d := &Delivery{Kind: KindMessages, App: m.App, Channel: m.Channel}
+	if err := d.Decode(EncodeCommand(ID{}, c, m)); err != nil {
+		panic(err) // it is of our own making
+	}
+	return d
 }
 
 // EncodeCancelled makes the envelope that says that a command was cancelled. id is random.
@@ -81,6 +97,7 @@ func (d *Delivery) decodeCommand(e []byte) error {
 	d.Command = &Command{
 		Stage: Stage(e[0] - commandVersion + byte(CommandCreated)), ID: id,
 		Timeout: time.Duration(timeoutMs) * time.Millisecond, TTL: time.Duration(ttlMs) * time.Millisecond, Peer: peer,
+		AtCreation: e[0] == shownVersion && d.ID.Sequence>>56 == atCreation,
 	}
 	return nil
 }

@@ -36,6 +36,7 @@ const (
 
 // Store keeps the commands: command.Store.
 type Store interface {
+	Create(ctx context.Context, n command.New) (command.Created, error)
 	Claim(ctx context.Context, claims []*command.Claim) error
 	Answer(ctx context.Context, answers []*command.Answer) error
 	TakeBack(ctx context.Context, node string, all []command.Unconfirmed) error
@@ -79,6 +80,7 @@ type Dispatcher struct {
 
 	mu       sync.Mutex
 	identity string
+	arriving map[string]*arriving // by the id of the command
 
 	unconfirmed atomic.Int64 // len(handed)
 
@@ -105,7 +107,7 @@ type Dispatcher struct {
 // NewDispatcher returns a Dispatcher.
 func NewDispatcher(opt Options) *Dispatcher {
 	d := &Dispatcher{
-		opt: opt, events: batch.NewEvents(),
+		opt: opt, events: batch.NewEvents(), arriving: map[string]*arriving{},
 		lines: map[lineKey]*line{}, ofConnection: map[uint64][]*line{}, handed: map[handedKey]*line{},
 	}
 	d.answers = newAnswers(opt.Store, d.answered)
@@ -125,6 +127,8 @@ func (d *Dispatcher) Deliver(delivery envelope.Delivery) {
 	switch delivery.Command.Stage {
 	case envelope.CommandCreated:
 		d.events.Add(func() { d.created(&delivery) })
+	case envelope.CommandHandedOver:
+		d.arrived(&delivery)
 	case envelope.CommandTakenBack:
 		d.events.Add(func() { d.takenBack(&delivery) })
 	case envelope.CommandCancelled:

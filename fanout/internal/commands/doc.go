@@ -15,6 +15,10 @@
 // recorded the hand-over before the frame is queued. A frame whose TTL ends while it is
 // queued is dropped (conn.Portion).
 //
+// If this node creates a command (Create), and all who are in the channel are its peers, Redis hands it
+// to them in the same step. The node writes it when the message of that comes, and so in the order in which
+// Redis has taken what is published to the channel.
+//
 // # Lines
 //
 // Mostly there is nothing to remember of a subscription. If there is, it has a line:

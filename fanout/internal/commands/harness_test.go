@@ -42,6 +42,7 @@ type world struct {
 	claims  func(*command.Claim, int) *command.HandedOver // of the peer with that index; nil: it has it
 	others  bool                                          // another node is to hand over what this one does not take anyhow
 	outcome command.AnswerOutcome
+	creates func(command.New) (command.Created, error) // nil: nodes have to claim it
 }
 
 // inBubble runs a test on a Dispatcher that runs.
@@ -101,6 +102,17 @@ func (w *world) wait(ids ...string) {
 	w.mu.Lock()
 	w.waiting = ids
 	w.mu.Unlock()
+}
+
+func (w *world) Create(_ context.Context, n command.New) (command.Created, error) {
+	w.mu.Lock()
+	err := w.note("create %s for %s", n.ID, strings.Join(n.Peers, " "))
+	w.mu.Unlock()
+	created := command.Created{ID: n.ID}
+	if w.creates != nil && err == nil {
+		created, err = w.creates(n)
+	}
+	return created, err
 }
 
 func (w *world) Claim(_ context.Context, claims []*command.Claim) error {

@@ -51,13 +51,13 @@ func TestReconnectsAroundTheEndOfTTLs(t *testing.T) {
 		var ids []string
 		for i := range each {
 			ttl := time.Duration(20+10*i) * time.Millisecond
-			id, _, err := store.Create(t.Context(), command.New{Key: key, Channel: "c", From: "server", Data: []byte("1"), TTL: ttl, Timeout: time.Minute, Expect: devices})
+			created, err := store.Create(t.Context(), command.New{Key: key, Channel: "c", From: "server", Data: []byte("1"), TTL: ttl, Timeout: time.Minute, Expect: devices})
 			if err != nil {
 				t.Fatal(err)
 			}
-			ids = append(ids, id)
+			ids = append(ids, created.ID)
 			for _, w := range nodes {
-				w.deliver(delivery("c", id, ttl))
+				w.deliver(delivery("c", created.ID, ttl))
 			}
 		}
 		got := make([]map[string]int, devices) // of each device: how often it got each command

@@ -148,6 +148,7 @@ func (d *Dispatcher) takeAllBack(ctx context.Context) {
 func (d *Dispatcher) tick(ctx context.Context) {
 	d.takeBacks, d.notTaken = append(d.takeBacks, d.notTaken...), nil
 	d.again = false
+	d.writeLate()
 	blocked := map[string][]*line{}
 	for _, l := range d.lines {
 		switch {

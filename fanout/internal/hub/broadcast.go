@@ -80,7 +80,8 @@ func (h *Hub) queue(p *progress, batch []envelope.Delivery) {
 		if isForCommands(&run[0]) {
 			h.commands(run[0])
 			queued++
-		} else {
+		}
+		if !isForCommandsAlone(&run[0]) {
 			queued += 1 + h.deliver(run, &p.dirty)
 		}
 		for i := range run {

@@ -3,13 +3,19 @@ package hub
 import "fleetwire/pkg/envelope"
 
 // Commands has f called with what the receiver brings of commands (protocol §8), by the
-// goroutine that calls Broadcast; but for what subscribers by wildcard see of them. Set
+// goroutine that calls Broadcast; but for what subscribers by wildcard alone see of them. Set
 // it before the first Broadcast.
 func (h *Hub) Commands(f func(envelope.Delivery)) { h.commands = f }
 
-// isForCommands says whether a delivery is of a command, and not what those see of it
+// isForCommands says whether a delivery is of a command, and not only what those see of it
 // that are subscribed by wildcard alone.
 func isForCommands(d *envelope.Delivery) bool {
+	return isForCommandsAlone(d) || d.Command != nil && d.Command.AtCreation
+}
+
+// isForCommandsAlone says whether a delivery is of a command, and nothing of it is for
+// subscribers by wildcard.
+func isForCommandsAlone(d *envelope.Delivery) bool {
 	return d.Command != nil && d.Command.Stage != envelope.CommandHandedOver
 }
 

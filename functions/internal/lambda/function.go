@@ -78,7 +78,7 @@ func (s Services) Commands() *command.Service {
 	s.hooks.answered = append(s.hooks.answered, store.Finish)
 	s.hooks.replaced = append(s.hooks.replaced, waits.Close)
 	return command.NewService(command.ServiceOptions{
-		Store: store, Waits: waits, Redis: s.Redis, Keys: s.Keys, Usage: s.usage, Log: s.log, Now: time.Now,
+		Store: store, Waits: waits, Keys: s.Keys, Usage: s.usage, Now: time.Now,
 	})
 }
 

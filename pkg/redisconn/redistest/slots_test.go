@@ -23,6 +23,8 @@ func TestInOneSlot(t *testing.T) {
 		"two slots":            {script.EvalSha(ctx, p, []string{"{a}1", "{b}2"}), true},
 		"two slots, by source": {script.Eval(ctx, p, []string{"{a}1", "{a}2", "c"}), true},
 		"publishing":           {script.EvalSha(ctx, p, []string{"fw:{a}:messages:2026-01", "fw:{a}:sent:x", "fw:{a.123}:last:c"}), false},
+		"creating":             {script.EvalSha(ctx, p, []string{"fw:{a.123}:command:", "fw:{a.123}:due", "fw:due:{index}", "fw:{a}:messages:2026-01", "fw:{a}:rest:k"}), false},
+		"creating elsewhere":   {script.EvalSha(ctx, p, []string{"fw:{a.123}:command:", "fw:{a.124}:due"}), true},
 		"no key":               {script.EvalSha(ctx, p, nil, "a", "b"), false},
 		"deletes":              {p.Del(ctx, "{a}1", "{b}1"), true},
 		"deletes, in one slot": {p.Del(ctx, "{a}1", "{a}2"), false},
