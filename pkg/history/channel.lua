@@ -30,6 +30,13 @@ local DAY = 86400000
 local now, clock, generation, asked, seed, most, width
 local grown, touched, dropped, lives = {}, {}, 0, {}
 
+-- shape makes the patterns that the value of LAST usually matches: of a channel that is on the same server as before,
+-- and remembers as before, and has its one message, or some of several.
+local function shape(life)
+  local usual = '^\7(' .. generation .. '%w+,)(%d+),(%d+),' .. life.ttl
+  life.one, life.several = usual .. '\n', usual .. ',([1-9]%d*)\n$'
+end
+
 -- ask_generation asks Redis for its generation. A server gets another when it starts, and
 -- when it is promoted.
 local function ask_generation()
@@ -37,6 +44,9 @@ local function ask_generation()
   local run = type(server) == 'string' and string.match(server, 'run_id:(%x+)') or ''
   local id = type(replication) == 'string' and string.match(replication, 'master_replid:(%x+)') or ''
   generation, asked = string.sub(redis.sha1hex(run .. id), 1, 8), true
+  for _, life in pairs(lives) do
+    shape(life)
+  end
 end
 
 -- setup takes what Go's AppendSetup has put into ARGV from i on, and returns where the next
@@ -60,7 +70,9 @@ local function life_of(ttl)
     local stays = ms + POSITION_LIFE
     local today = math.floor((now + stays) / DAY) * DAY
     life = {ms = ms, ends = today + 2 * DAY, since = string.format('%d', today - stays), ttl = string.format('%d', ms / 1000), tail = ''}
-    life.tail = ',' .. clock .. ',' .. life.ttl
+    life.head = ',' .. clock .. ',' .. life.ttl .. ','
+    life.tail = ',' .. clock .. ',' .. life.ttl .. '\n'
+    shape(life)
     lives[ttl] = life
   end
   return life
@@ -74,13 +86,28 @@ local function bucket_of(c)
   return string.sub(c.key, 1, width)
 end
 
+-- list_at is LIST of the channel whose LAST is a key.
+local function list_at(key)
+  return string.sub(key, 1, width) .. LIST .. string.sub(key, width + #LAST + 1)
+end
+
 local function list_of(c)
-  return bucket_of(c) .. LIST .. name_of(c)
+  return list_at(c.key)
 end
 
 -- bytes_of is what a message takes, in steps: so most do not change the sum.
 local function bytes_of(message)
   return 64 + #message - #message % 64
+end
+
+-- rounded is what bytes of a channel are accounted for with: up to a quarter more, so that a
+-- list does not change the sum of its bucket with each message.
+local function rounded(bytes)
+  local step = 64
+  while step * 16 < bytes do
+    step = step * 4
+  end
+  return bytes + -bytes % step
 end
 
 local function at_of(message)
@@ -159,7 +186,7 @@ local function open(key, size, life, value)
   else
     c.bytes = tonumber(bytes)
   end
-  c.was = c.bytes
+  c.was = rounded(c.bytes)
   if ttl ~= life.ttl then
     change_life(c, tonumber(ttl))
   end
@@ -176,7 +203,7 @@ end
 
 local function tail_of(c)
   if c.at > clock then -- Redis's clock was set back
-    return ',' .. c.at .. ',' .. c.life.ttl
+    return ',' .. c.at .. ',' .. c.life.ttl .. '\n'
   end
   return c.life.tail
 end
@@ -217,30 +244,36 @@ local function listed(bucket, c, at)
   return added == 1
 end
 
--- save_list appends what was pushed, and returns the bytes of the list.
-local function save_list(c)
-  local list, bytes = list_of(c), 0
-  if c.fresh then
-    redis.call('DEL', list)
+-- extend appends messages to a list of so many bytes, and returns the bytes that it has then. kept: Redis keeps
+-- it for long enough.
+local function extend(list, bytes, messages, size, life, kept)
+  local length = redis.call('RPUSH', list, unpack(messages))
+  if length == #messages then
+    bytes, kept = 0, false
   end
-  for _, message in ipairs(c.pushed) do
+  for _, message in ipairs(messages) do
     bytes = bytes + bytes_of(message)
   end
-  local length = redis.call('RPUSH', list, unpack(c.pushed))
-  if length > #c.pushed then
-    bytes = bytes + c.bytes
-  end
   -- A few more than its size may be there: they are dropped together.
-  if length > c.size + math.floor(c.size / 8) then
-    for _, message in ipairs(redis.call('LPOP', list, length - c.size)) do
+  if length > size + math.floor(size / 8) then
+    for _, message in ipairs(redis.call('LPOP', list, length - size)) do
       bytes = bytes - bytes_of(message)
       dropped = dropped + 1
     end
   end
-  if length == #c.pushed or not c.kept then
-    redis.call('PEXPIREAT', list, c.life.ends)
+  if not kept then
+    redis.call('PEXPIREAT', list, life.ends)
   end
   return bytes
+end
+
+-- save_list appends what was pushed, and returns the bytes of the list.
+local function save_list(c)
+  local list = list_of(c)
+  if c.fresh then
+    redis.call('DEL', list)
+  end
+  return extend(list, c.bytes, c.pushed, c.size, c.life, c.kept)
 end
 
 -- grow accounts for what a bucket's channels take more, or less.
@@ -270,11 +303,12 @@ local function save(c)
   else
     redis.call('SET', c.key, value, 'PXAT', c.life.ends)
   end
-  if c.was == bytes and not c.fresh then
+  local total = rounded(bytes)
+  if c.was == total and not c.fresh then
     return
   end
   local bucket = bucket_of(c)
-  grow(bucket, bytes - c.was)
+  grow(bucket, total - c.was)
   if c.was == 0 and listed(bucket, c, bytes > 0 and now + c.life.ms or c.life.ends) then
     grow(bucket, CHANNEL_BYTES)
   end

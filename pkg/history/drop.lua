@@ -64,7 +64,7 @@ local function settle(name, size, ttl, cutoff, positions)
     return gone, over, 0
   end
   c.kept = c.kept or not c.dirty
-  c.bytes, c.dirty = bytes, c.dirty or bytes ~= c.was
+  c.bytes, c.dirty = bytes, c.dirty or bytes ~= c.bytes
   save(c)
   redis.call('ZADD', KEYS[1], oldest and oldest + c.life.ms or now + math.max(1000, redis.call('PTTL', key)), name)
   return gone, over, oldest or -tonumber(c.at)

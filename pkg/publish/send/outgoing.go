@@ -78,6 +78,8 @@ type Outgoing struct {
 	payload   []byte // an envelope, or a record if the channel remembers
 	nodes     int64  // how many nodes Redis handed it to
 	rule      *apps.HistoryRule
+
+	group, inGroup int // of the channels of a batch, those from 0 (appendSpecial)
 }
 
 // Prepare turns a message into what travels. Everything of the

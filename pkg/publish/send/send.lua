@@ -7,8 +7,8 @@
 --	send(at, base, n, limited, room, micros, reply) → how many messages do not count, and what comes behind them
 --
 -- KEYS from base on: LAST of each channel (channel.lua), then others that the messages name
--- ARGV from at on: what setup takes; how many channels, and of each its topic, size (0:
--- it does not remember) and TTL (ms); then the messages. Each is a topic and a
+-- ARGV from at on: what setup takes; how many groups of channels, and of each how many
+-- channels, their size (0: they do not remember), their TTL (ms), and their topics; then the messages. Each is a topic and a
 -- payload, or the number of a channel and a record; of one with a key or a
 -- condition the number is negative, and there follow ifOffset ('': none) and
 -- ifEpoch ('': any), a fingerprint ('': no key) and the number of the key in KEYS, the
@@ -16,25 +16,103 @@
 -- what the keys of the nodes' counts begin with.
 -- limited: which are over their rate; room: how many the cap lets through.
 -- It appends to reply for each message, if it is not -1 to -3 as in publish.lua: -4, its
--- key was used with another body; 'p,1,EPOCH,OFFSET', it was published ('p,0': to no
--- node); 's,SUBSCRIBERS,EPOCH,OFFSET', it was published, and had a key;
+-- key was used with another body; 'EPOCH,OFFSET', it was published; 'p,0,EPOCH,OFFSET', to no
+-- node; 's,SUBSCRIBERS,EPOCH,OFFSET', it was published, and had a key;
 -- 'r,SUBSCRIBERS,EPOCH,OFFSET', it repeats one that was; 'm,EPOCH,OFFSET', the newest
 -- message is another one. Of a channel that does not remember, EPOCH is '-' and OFFSET 0.
 -- Behind all messages come: 'c I MESSAGE', the newest message
 -- for an 'm'; 't MS BUCKET', nodes must look into the bucket (pkg/deadline); 'g
 -- GENERATION' of the server; 'd N', so many made room for others.
 at = setup(at, math.floor(micros / 1000))
-local channels, count = {}, tonumber(ARGV[at])
-local values = redis.call('MGET', unpack(KEYS, base, base + count - 1))
+local topics, sizes, rules, count = {}, {}, {}, 0
+local groups = tonumber(ARGV[at])
 at = at + 1
-for c = 1, count do
-  local size = tonumber(ARGV[at + 1])
-  local channel = {size = 0}
-  if size > 0 then
-    channel = open(KEYS[base + c - 1], size, life_of(ARGV[at + 2]), values[c])
+for _ = 1, groups do
+  local size, life = tonumber(ARGV[at + 1]), ARGV[at + 2]
+  life = size > 0 and life_of(life)
+  for i = at + 3, at + 2 + ARGV[at] do
+    count = count + 1
+    topics[count], sizes[count], rules[count] = ARGV[i], size, life
   end
-  channel.topic, channels[c] = ARGV[at], channel
-  at = at + 3
+  at = at + 3 + ARGV[at]
+end
+local values, opened = redis.call('MGET', unpack(KEYS, base, base + count - 1)), {}
+
+-- Most channels are as they were when their last message came, and get one message. They are
+-- not opened: that would cost more than all the rest. Of those that have got messages: what LAST
+-- was before; of those that remember several, what is pushed, where they are, and the bytes of their lists before.
+local were, changed, pushed, epochs, offsets, sums = {}, {}, {}, {}, {}, {}
+
+-- quick publishes a message in such a channel, and returns its outcome; nil: the channel is another one.
+local function quick(c, record)
+  local value, size, life = values[c], sizes[c], rules[c]
+  if not value or size == 0 or opened[c] then
+    return nil
+  end
+  local epoch, offset, when, sum = epochs[c], offsets[c], clock, nil
+  if not epoch then
+    epoch, offset, when, sum = string.match(value, size == 1 and life.one or life.several)
+    if not epoch or when > clock or when < life.since then
+      return nil
+    end
+  end
+  offset = offset + 1
+  local place = epoch .. string.format('%d', offset)
+  local message = '\7' .. place .. life.tail .. record
+  local nodes = redis.pcall('PUBLISH', topics[c], message)
+  if type(nodes) ~= 'number' then
+    return -3
+  end
+  --cluster to_wildcards(topics[c], message)
+  --cluster nodes = 1
+  if not were[c] then
+    were[c], changed[#changed + 1] = value, c
+  end
+  if size == 1 then
+    values[c], dropped = message, dropped + 1
+  elseif pushed[c] then
+    offsets[c], pushed[c][#pushed[c] + 1] = offset, message
+  else
+    epochs[c], offsets[c], sums[c], pushed[c] = epoch, offset, tonumber(sum), {message}
+  end
+  return nodes > 0 and place or 'p,0,' .. place
+end
+
+-- write writes what quick has done to a channel.
+local function write(c)
+  local key, value, before, after = KEYS[base + c - 1], values[c], 0, 0
+  if pushed[c] then
+    local life = rules[c]
+    before = sums[c]
+    after = extend(list_at(key), before, pushed[c], sizes[c], life, true)
+    value = '\7' .. epochs[c] .. string.format('%d', offsets[c]) .. life.head .. string.format('%d', after) .. '\n'
+  elseif #value ~= #were[c] then
+    before, after = bytes_of(were[c]), bytes_of(value)
+  end
+  redis.call('SET', key, value, 'KEEPTTL')
+  if before ~= after and rounded(before) ~= rounded(after) then
+    grow(string.sub(key, 1, width), rounded(after) - rounded(before))
+  end
+  were[c], pushed[c], epochs[c] = nil, nil, nil
+end
+
+-- channel_of is a channel that is opened, as it is by now.
+local function channel_of(c)
+  local channel = opened[c]
+  if channel then
+    return channel
+  end
+  channel = {size = 0}
+  if sizes[c] > 0 then
+    local key = KEYS[base + c - 1]
+    if were[c] then
+      write(c)
+      values[c] = redis.call('GET', key)
+    end
+    channel = open(key, sizes[c], rules[c], values[c])
+  end
+  channel.topic, opened[c] = topics[c], channel
+  return channel
 end
 
 local extra, uncounted = {}, 0
@@ -74,7 +152,7 @@ local function deliver(channel, record, at)
   local message, place = record, '-,0'
   if channel.size > 0 then
     place = place_of(channel, channel.offset + 1)
-    message = '\7' .. place .. tail_of(channel) .. '\n' .. record
+    message = '\7' .. place .. tail_of(channel) .. record
   end
   local nodes = redis.pcall('PUBLISH', channel.topic, message)
   if type(nodes) ~= 'number' then
@@ -93,19 +171,21 @@ local function deliver(channel, record, at)
     remember_id(at, subscribers, place)
     return 's,' .. subscribers .. ',' .. place
   end
-  return nodes > 0 and 'p,1,' .. place or 'p,0,' .. place
+  if nodes == 0 or channel.size == 0 then
+    return 'p,' .. math.min(nodes, 1) .. ',' .. place
+  end
+  return place
 end
 
 for i = 1, n do
   local c, outcome, asks = tonumber(ARGV[at]), nil, nil
-  local channel = c and channels[math.abs(c)]
   if c and c < 0 then
-    asks = at + 2
+    c, asks = -c, at + 2
   end
   if limited[i] then
     outcome = -2
   elseif asks then
-    outcome = declined(i, channel, asks)
+    outcome = declined(i, channel_of(c), asks)
     uncounted = uncounted + (outcome and 1 or 0)
   end
   if not outcome then
@@ -114,8 +194,8 @@ for i = 1, n do
       outcome = -1
     else
       room = room - 1
-      if channel then
-        outcome = deliver(channel, ARGV[at + 1], asks)
+      if c then
+        outcome = not asks and quick(c, ARGV[at + 1]) or deliver(channel_of(c), ARGV[at + 1], asks)
       else
         outcome = redis.pcall('PUBLISH', ARGV[at], ARGV[at + 1])
         outcome = type(outcome) == 'number' and outcome or -3
@@ -128,7 +208,12 @@ for i = 1, n do
   at = at + (asks and 9 or 2)
 end
 
-for _, channel in ipairs(channels) do
+for _, c in ipairs(changed) do
+  if were[c] then
+    write(c)
+  end
+end
+for _, channel in pairs(opened) do
   if channel.size > 0 then
     save(channel)
   end

@@ -3,6 +3,7 @@ package send
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,35 +24,35 @@ func (o *Outgoing) special() bool { return o.rule != nil || o.IdempotencyKey != 
 // asks says that the message has an idempotency key or a condition.
 func (o *Outgoing) asks() bool { return o.IdempotencyKey != "" || o.IfOffset != nil }
 
+// group is channels that remember as many messages for as long.
+type group struct {
+	size   int // 0: they do not remember
+	ttl    time.Duration
+	topics []any
+	last   []string // the keys of where they are
+}
+
 // appendSpecial appends what send.lua takes for messages of an app. at is where it runs
 // (history.PlaceOf).
 func (sender *Sender) appendSpecial(app *apps.App, messages []*Outgoing, at rediskeys.Bucket, keys []string, args []any) ([]string, []any) {
 	args = sender.epochs.AppendSetup(args, sender.keys, app, at)
-	counted := len(args)
-	args = append(args, 0)
-	// A channel may have come to remember, or ceased to, between two messages.
-	type remembering struct {
-		topic string
-		so    bool
+	groups := sender.group(messages)
+	args = append(args, len(groups))
+	first := make([]int, len(groups)) // number of the group's first channel, from 1
+	channels := 1
+	for i, g := range groups {
+		args = append(append(args, len(g.topics), g.size, g.ttl.Milliseconds()), g.topics...)
+		keys = append(keys, g.last...)
+		first[i] = channels
+		channels += len(g.topics)
 	}
-	channels := map[remembering]int{} // its number
 	for _, o := range messages {
-		c := remembering{o.topic, o.rule != nil}
-		if !o.special() || channels[c] > 0 {
-			continue
+		number := 0
+		if o.special() {
+			number = first[o.group] + o.inGroup
 		}
-		channels[c] = len(channels) + 1
-		keys = append(keys, sender.keys.Bucket(o.app, o.name).Last(o.name))
-		size, ttl := 0, int64(0)
-		if o.rule != nil {
-			size, ttl = o.rule.Size, o.rule.TTL.Milliseconds()
-		}
-		args = append(args, o.topic, size, ttl)
-	}
-	args[counted] = len(channels)
-	for _, o := range messages {
-		switch number := channels[remembering{o.topic, o.rule != nil}]; {
-		case !o.special():
+		switch {
+		case number == 0:
 			args = append(args, o.topic, o.payload)
 		case !o.asks():
 			args = append(args, number, o.payload)
@@ -61,6 +62,49 @@ func (sender *Sender) appendSpecial(app *apps.App, messages []*Outgoing, at redi
 		}
 	}
 	return keys, args
+}
+
+// group puts the channels of the messages that are special into groups. A channel is there once: if its rule has
+// changed between two messages, that of the first counts.
+func (sender *Sender) group(messages []*Outgoing) (groups []group) {
+	// A channel may have come to remember, or ceased to, between two messages.
+	type remembering struct {
+		topic string
+		so    bool
+	}
+	type place struct{ group, inGroup int }
+	known := make(map[remembering]place, len(messages))
+	for _, o := range messages {
+		if !o.special() {
+			continue
+		}
+		c := remembering{o.topic, o.rule != nil}
+		at, ok := known[c]
+		if !ok {
+			at.group, groups = groupOf(groups, o.rule, len(messages))
+			g := &groups[at.group]
+			at.inGroup = len(g.topics)
+			g.topics = append(g.topics, o.topic)
+			g.last = append(g.last, sender.keys.Bucket(o.app, o.name).Last(o.name))
+			known[c] = at
+		}
+		o.group, o.inGroup = at.group, at.inGroup
+	}
+	return groups
+}
+
+// groupOf is where the group of a rule is, which may be a new one with room for so many channels.
+func groupOf(groups []group, rule *apps.HistoryRule, room int) (int, []group) {
+	size, ttl := 0, time.Duration(0)
+	if rule != nil {
+		size, ttl = rule.Size, rule.TTL
+	}
+	i := slices.IndexFunc(groups, func(g group) bool { return g.size == size && g.ttl == ttl })
+	if i < 0 {
+		i = len(groups)
+		groups = append(groups, group{size: size, ttl: ttl, topics: make([]any, 0, room), last: make([]string, 0, room)})
+	}
+	return i, groups
 }
 
 // appendAsked appends what send.lua takes for a message with a key or a condition.
@@ -83,34 +127,43 @@ func (o *Outgoing) appendAsked(names rediskeys.Namespace, keys []string, args []
 }
 
 // read reads an outcome that is a text (send.lua).
-func (o *Outgoing) read(outcome string) (err error) {
-	fields := strings.Split(outcome, ",")
-	number := func(i int) (n int64) {
-		if err == nil {
-			n, err = strconv.ParseInt(fields[i], 10, 64)
-		}
-		return n
+func (o *Outgoing) read(outcome string) error {
+	kind, rest := "", outcome
+	if len(outcome) > 1 && outcome[1] == ',' {
+		kind, rest = outcome[:1], outcome[2:]
 	}
-	// position reads EPOCH and OFFSET, or "-" and 0 of a channel that does not remember.
-	position := func(i int) (p protocol.Position) {
-		if offset := number(i + 1); fields[i] != "-" {
-			p = protocol.Position{Epoch: fields[i], Offset: uint64(offset)}
+	subscribers := int64(0)
+	if kind == "p" || kind == "s" || kind == "r" {
+		count, position, _ := strings.Cut(rest, ",")
+		n, err := strconv.ParseInt(count, 10, 64)
+		if err != nil {
+			return fmt.Errorf("send.lua returned %q for a message", outcome)
 		}
-		return p
+		subscribers, rest = n, position
 	}
-	switch {
-	case fields[0] == "p" && len(fields) == 4:
-		o.Accepted, o.nodes, o.Position = true, number(1), position(2)
-	case fields[0] == "s" && len(fields) == 4:
-		o.Accepted, o.Subscribers, o.Position = true, number(1), position(2)
-	case fields[0] == "r" && len(fields) == 4:
-		o.Repeated, o.Subscribers, o.Position = true, number(1), position(2)
-	case fields[0] == "m" && len(fields) == 3:
-		o.Mismatch, o.Position = true, position(1)
+	epoch, offset, _ := strings.Cut(rest, ",")
+	n, err := strconv.ParseUint(offset, 10, 64)
+	if err != nil || epoch == "" {
+		return fmt.Errorf("send.lua returned %q for a message", outcome)
+	}
+	if epoch != "-" { // a channel that does not remember
+		o.Position = protocol.Position{Epoch: epoch, Offset: n}
+	}
+	switch kind {
+	case "":
+		o.Accepted, o.nodes = true, 1
+	case "p":
+		o.Accepted, o.nodes = true, subscribers
+	case "s":
+		o.Accepted, o.Subscribers = true, subscribers
+	case "r":
+		o.Repeated, o.Subscribers = true, subscribers
+	case "m":
+		o.Mismatch = true
 	default:
-		err = fmt.Errorf("send.lua returned %q for a message", outcome)
+		return fmt.Errorf("send.lua returned %q for a message", outcome)
 	}
-	return err
+	return nil
 }
 
 // note is what send.lua says besides the outcomes.
