@@ -14,7 +14,7 @@ func TestOnACluster(t *testing.T) {
 	w := newWorld(t, redistest.StartCluster(t).Client())
 	w.store.inSteps = true
 	w.store.scripts = newScripts("#!lua\n" + testClock + deadline.Lua)
-	walk(w, rand.Uint64(), 300)
+	walk(w, rand.Uint64(), 300, calm{})
 	if page, err := w.store.List(t.Context(), "app", channel, "", "", 500); err != nil || len(page.Commands) == 0 {
 		t.Errorf("%d commands, %v", len(page.Commands), err)
 	}

@@ -36,6 +36,8 @@ type world struct {
 	keys  rediskeys.Namespace
 	key   *apps.Key
 	now   int64
+	// server is the Redis; nil: an embedded one.
+	server *redistest.Server
 }
 
 const document = `{"apps":[{"id":"app","commandBytes":1048576,"keys":[{"id":"sk_a","secret":"0123456789abcdef0123456789abcdef","channelPatterns":["**"],"actions":["publish"]}]},
@@ -67,7 +69,10 @@ func onBoth(t *testing.T, test func(t *testing.T, w *world)) {
 	})
 	t.Run("redis-server", func(t *testing.T) {
 		t.Parallel()
-		test(t, newWorld(t, redistest.Start(t).Client()))
+		server := redistest.Start(t)
+		w := newWorld(t, server.Client())
+		w.server = server
+		test(t, w)
 	})
 }
 

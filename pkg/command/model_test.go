@@ -28,12 +28,15 @@ type modelCommand struct {
 	rollout         Rollout
 	peers           map[string]*modelPeer
 	created         int64
+	closed          bool // the hand-over was stopped
+	unqueued        bool // peers that come get it no more, though the clock be set back
 }
 
 type modelPeer struct {
 	PeerAnswer
 	deadline int64
-	confirms bool // it asked for that, and has not confirmed
+	confirms bool   // it asked for that, and has not confirmed
+	node     string // that handed it over
 	taken    bool
 }
 
@@ -50,7 +53,7 @@ func (c *modelCommand) final() bool { return c.status != Waiting && c.status != 
 
 func (c *modelCommand) ended() int { return c.count(Succeeded, Failed, Rejected, TimedOut) }
 
-func (c *modelCommand) mayHandOver(now int64) bool { return !c.final() && now < c.open }
+func (c *modelCommand) mayHandOver(now int64) bool { return !c.final() && !c.closed && now < c.open }
 
 func (c *modelCommand) finish(status Status) {
 	c.status, c.missing = status, max(0, c.expect-len(c.peers))
@@ -78,6 +81,8 @@ func (c *modelCommand) look(now int64) {
 }
 
 func (c *modelCommand) conclude(now int64) {
+	over := c.closed || now >= c.open
+	c.unqueued = c.unqueued || over
 	switch ended := c.ended(); {
 	case c.final():
 	case ended >= c.expect:
@@ -92,9 +97,9 @@ func (c *modelCommand) conclude(now int64) {
 		c.stop(now)
 		c.finish(Aborted)
 		c.look(now)
-	case now >= c.open && len(c.peers) == 0:
+	case over && len(c.peers) == 0:
 		c.finish(Expired)
-	case now >= c.open && ended == len(c.peers):
+	case over && ended == len(c.peers):
 		c.finish(Mixed)
 	}
 }
@@ -105,7 +110,7 @@ func isFinal(s Status) bool {
 
 // stop has nobody further be handed the command.
 func (c *modelCommand) stop(now int64) {
-	c.open = min(c.open, now)
+	c.open, c.closed = min(c.open, now), true
 	for _, p := range c.peers {
 		if p.taken {
 			p.deadline = c.open
@@ -130,7 +135,7 @@ func (m *model) find(id string) *modelCommand {
 
 func (m *model) queued() (queued []*modelCommand) {
 	for _, c := range m.commands {
-		if c.ttl > 0 && c.mayHandOver(m.now) {
+		if c.ttl > 0 && !c.unqueued && c.mayHandOver(m.now) {
 			queued = append(queued, c)
 		}
 	}
@@ -182,12 +187,12 @@ func (m *model) create(n New, id string, there int) error {
 }
 
 // offer returns the number of the attempt, 0 if the peer is not handed the command.
-func (m *model) offer(c *modelCommand, peer string, confirms bool) (attempt int) {
+func (m *model) offer(c *modelCommand, node, peer string, confirms bool) (attempt int) {
 	p := c.peers[peer]
 	switch {
 	case !c.mayHandOver(m.now):
 		return 0
-	case p == nil && c.rollout.PerMinute > 0 && int64(len(c.peers)) >= 1+(m.now-c.created)*int64(c.rollout.PerMinute)/60000:
+	case p == nil && c.rollout.PerMinute > 0 && (m.now < c.created || int64(len(c.peers)) >= 1+(m.now-c.created)*int64(c.rollout.PerMinute)/60000):
 		return 0
 	case p == nil:
 		p = &modelPeer{PeerAnswer: PeerAnswer{Peer: peer}}
@@ -196,6 +201,7 @@ func (m *model) offer(c *modelCommand, peer string, confirms bool) (attempt int)
 		return 0
 	}
 	p.Status, p.SentAt, p.deadline, p.confirms, p.taken = Sent, m.now, m.now+c.timeout, confirms, false
+	p.node = node
 	p.Attempt++
 	c.status = Active
 	return p.Attempt
@@ -232,9 +238,9 @@ func (m *model) answer(id, peer string, status Status, data string) AnswerOutcom
 	return Taken
 }
 
-func (m *model) takeBack(id, peer string) {
+func (m *model) takeBack(id, peer, node string) {
 	c := m.find(id)
-	if p := c.peers[peer]; p != nil && p.confirms {
+	if p := c.peers[peer]; p != nil && p.confirms && p.node == node {
 		p.confirms = false
 		if !c.mayHandOver(m.now) || c.ttl == 0 || p.Attempt == MaxAttempts {
 			p.Status = TimedOut
@@ -245,12 +251,12 @@ func (m *model) takeBack(id, peer string) {
 	}
 }
 
-// held are the hand-overs that have yet to be confirmed: id and peer.
-func (m *model) held() (held [][2]string) {
+// held are the hand-overs that have yet to be confirmed: id, peer and node.
+func (m *model) held() (held [][3]string) {
 	for _, c := range m.commands {
 		for _, peer := range slices.Sorted(maps.Keys(c.peers)) {
 			if c.peers[peer].confirms {
-				held = append(held, [2]string{c.id, peer})
+				held = append(held, [3]string{c.id, peer, c.peers[peer].node})
 			}
 		}
 	}
@@ -289,17 +295,77 @@ func TestModel(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world) {
 		for range 8 {
 			seed := rand.Uint64()
-			if !t.Run(fmt.Sprint(seed), func(t *testing.T) { w.t = t; walk(w, seed, 150) }) {
+			if !t.Run(fmt.Sprint(seed), func(t *testing.T) { w.t = t; walk(w, seed, 150, calm{}) }) {
 				return
 			}
 		}
 	})
 }
 
+// The same while nodes die, Redis is killed and comes back with its data, and its clock is set
+// back.
+func TestModelInATempest(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		for range 8 {
+			seed := rand.Uint64()
+			if !t.Run(fmt.Sprint(seed), func(t *testing.T) { w.t = t; walk(w, seed, 150, &tempest{rand.New(rand.NewPCG(seed, 1))}) }) {
+				return
+			}
+		}
+	})
+}
+
+// weather is what happens beside the steps of a walk.
+type weather interface {
+	node() string // that claims next
+	strikes(w *world, m *model) (what string)
+}
+
+type calm struct{}
+
+func (calm) node() string                         { return "n1" }
+func (calm) strikes(*world, *model) (what string) { return "" }
+
+type tempest struct{ r *rand.Rand }
+
+func (s *tempest) node() string { return []string{"n1", "n2"}[s.r.IntN(2)] }
+
+func (s *tempest) strikes(w *world, m *model) (what string) {
+	switch op := s.r.IntN(40); {
+	case op < 3:
+		node := s.node()
+		for more := true; more; {
+			var err error
+			if more, err = w.store.Reap(context.Background(), w.keys.Bucket("app", channel), node); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+		for _, h := range m.held() {
+			if h[2] == node {
+				m.takeBack(h[0], h[1], node)
+			}
+		}
+		return node + " dies"
+	case op < 4 && w.server != nil:
+		w.server.RestartWithData()
+		return "redis is killed"
+	case op < 6:
+		for _, c := range m.commands { // the model has looked at all of them
+			w.read(c.id)
+		}
+		ms := s.r.Int64N(2500)
+		w.pass(-ms)
+		m.now -= ms
+		return fmt.Sprintf("the clock is set back by %d ms", ms)
+	default:
+		return ""
+	}
+}
+
 var modelPeers = []string{"a", "b", "c d", "e"}
 
 // walk does so many things at random to Redis and to the model.
-func walk(w *world, seed uint64, steps int) {
+func walk(w *world, seed uint64, steps int, sky weather) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	ctx := context.Background()
 	w.t.Helper()
@@ -317,10 +383,10 @@ func walk(w *world, seed uint64, steps int) {
 		return recent[r.IntN(len(recent))].id
 	}
 	for step := range steps {
-		what := ""
+		what := sky.strikes(w, m)
 		switch op := r.IntN(24); {
 		case op < 4 || len(m.commands) == 0:
-			what = "create"
+			what += " create"
 			n := w.with(func(n *New) {
 				n.TTL = []time.Duration{0, 0, 3 * time.Second, 40 * time.Second}[r.IntN(4)]
 				n.Timeout = []time.Duration{time.Second, 5 * time.Second}[r.IntN(2)]
@@ -353,21 +419,21 @@ func walk(w *world, seed uint64, steps int) {
 				w.join(modelPeers[:there]...)
 			}
 		case op < 9:
-			what = "pass"
+			what += " pass"
 			ms := []int64{0, 1, 500, 1000, 2000, 3000}[r.IntN(6)] + r.Int64N(3) - 1
 			ms = max(0, ms)
 			w.pass(ms)
 			m.pass(ms)
 		case op < 11:
-			what = "claim"
-			c := &Claim{App: "app", Channel: channel, ID: pick(), Node: "n1"}
+			what += " claim"
+			c := &Claim{App: "app", Channel: channel, ID: pick(), Node: sky.node()}
 			claims(w, m, r, c, []*modelCommand{m.find(c.ID)})
 		case op < 14:
-			what = "claim what waits"
-			c := &Claim{App: "app", Channel: channel, Node: "n1"}
+			what += " claim what waits"
+			c := &Claim{App: "app", Channel: channel, Node: sky.node()}
 			claims(w, m, r, c, m.queued())
 		case op < 18:
-			what = "answer"
+			what += " answer"
 			id, peer := pick(), modelPeers[r.IntN(len(modelPeers))]
 			status := []Status{Received, Running, Succeeded, Failed, Rejected}[r.IntN(5)]
 			data := []string{"", "1", "2"}[r.IntN(3)]
@@ -375,17 +441,17 @@ func walk(w *world, seed uint64, steps int) {
 				w.t.Fatalf("step %d: %s of %s to %s: outcome %d, want %d", step, status, peer, id, got, want)
 			}
 		case op < 23:
-			what = "take back"
-			id, peer := pick(), modelPeers[r.IntN(len(modelPeers))]
+			what += " take back"
+			id, peer, node := pick(), modelPeers[r.IntN(len(modelPeers))], sky.node()
 			if held := m.held(); len(held) > 0 && r.IntN(4) > 0 {
 				id, peer = held[r.IntN(len(held))][0], held[r.IntN(len(held))][1]
 			}
-			if err := w.store.TakeBack(ctx, "n1", []Unconfirmed{{"app", id, peer}}); err != nil {
+			if err := w.store.TakeBack(ctx, node, []Unconfirmed{{"app", id, peer}}); err != nil {
 				w.t.Fatal(err)
 			}
-			m.takeBack(id, peer)
+			m.takeBack(id, peer, node)
 		default:
-			what = "cancel"
+			what += " cancel"
 			id := pick()
 			_, err := w.store.Cancel(ctx, "app", id)
 			if want := m.cancel(id); !errors.Is(err, want) {
@@ -428,7 +494,7 @@ func claims(w *world, m *model, r *rand.Rand, c *Claim, of []*modelCommand) {
 			if c.Most > 0 && len(want) == c.Most {
 				continue
 			}
-			if attempt := m.offer(one, p.Peer, p.Confirms); attempt > 0 {
+			if attempt := m.offer(one, c.Node, p.Peer, p.Confirms); attempt > 0 {
 				expires := time.Duration(one.open-m.now) * time.Millisecond
 				if one.ttl == 0 {
 					expires = -time.Millisecond
@@ -448,5 +514,5 @@ func claims(w *world, m *model, r *rand.Rand, c *Claim, of []*modelCommand) {
 // A walk found this once: peers that were handed a command again time out at the same moment
 // as others, and end a rollout together with them.
 func TestModelRegressions(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) { walk(w, 160048328847897096, 150) })
+	onBoth(t, func(t *testing.T, w *world) { walk(w, 160048328847897096, 150, calm{}) })
 }

@@ -7,14 +7,19 @@ import (
 	"time"
 )
 
-const races = 120
+// races is how often, on a real Redis; an embedded one runs one script after the other anyway.
+const races, embeddedRaces = 1000, 50
 
 // raced runs things at the same time, often, each time with a new command that a and b
 // can be handed, and then a check.
 func raced(t *testing.T, change func(*New), race func(w *world, id string) (all []func(), check func(c *Command))) {
 	onBoth(t, func(t *testing.T, w *world) {
 		w.join("a", "b")
-		for range races {
+		n := races
+		if w.server == nil {
+			n = embeddedRaces
+		}
+		for range n {
 			id := w.create(change)
 			things, check := race(w, id)
 			begin := make(chan struct{})
