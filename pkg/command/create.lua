@@ -96,8 +96,8 @@ if ttl > 0 or ARGV[10] ~= '' then
   end
 end
 
--- none_before says whether all that are in the channel have been handed the commands before this
--- one, or no peer can be any more.
+-- none_before says whether the peers that are in the channel have been handed the command before
+-- this one, or no peer can be any more.
 local newest = redis.call('ZRANGE', listed, -1, -1, 'WITHSCORES')
 local function none_before()
   if redis.call('EXISTS', queue) == 1 then
@@ -112,7 +112,21 @@ local function none_before()
     return true
   end
   local c = load(newest[1])
-  return is_over(c) or finished(c) + pending(c) >= there
+  if is_over(c) then
+    return true
+  elseif finished(c) + pending(c) < there then
+    return false
+  end
+  local peers = {}
+  for i = 26, #ARGV do
+    peers[i - 25] = '@' .. ARGV[i]
+  end
+  for _, record in ipairs(redis.call('HMGET', COMMAND .. newest[1], unpack(peers))) do
+    if not record then
+      return false -- others have been, who are there no more
+    end
+  end
+  return true
 end
 
 -- hands says whether the node that asks can write the command at once: its peers are all that are

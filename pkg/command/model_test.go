@@ -409,7 +409,7 @@ func walk(w *world, seed uint64, steps int, sky weather) {
 					w.t.Fatalf("step %d: handed at creation to %q of %s; %d are there, before it is %+v", step, n.Peers, n.Node, there, before)
 				}
 				for _, p := range n.Peers {
-					m.offer(m.newest(), p, false)
+					m.offer(m.newest(), n.Node, p, false)
 				}
 			}
 		case op < 5:
