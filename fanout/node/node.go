@@ -4,6 +4,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -174,6 +175,7 @@ func New(opt Options) (*Node, error) {
 		n.metrics.CountLogDropped(opt.LogDropped)
 	}
 	n.metrics.ReportReady(n.Ready)
+	n.metrics.ReportMasters(n.receiver.Masters)
 	n.metrics.ReportAppsStale(func() bool { return opt.Apps.Stale() != nil })
 	n.door = door.New(door.Options{
 		Apps: opt.Apps, TrustedProxies: opt.TrustedProxies, Log: opt.Log, Now: opt.Now,
@@ -222,8 +224,8 @@ func (n *Node) OnEnd(drain, end func()) {
 	n.drains, n.ends = append(n.drains, drain), append(n.ends, end)
 }
 
-// Ready says whether the node serves new connections: Redis answers, all
-// subscriptions are live, and it is not going away.
+// Ready says whether the node serves new connections: Redis answers, all subscriptions are
+// live (on a cluster, at one master at least), and it is not going away.
 func (n *Node) Ready() bool { return n.notReady() == "" }
 
 func (n *Node) notReady() string {
@@ -231,20 +233,29 @@ func (n *Node) notReady() string {
 	case n.draining.Load():
 		return "draining"
 	}
+	if n.live() {
+		return ""
+	}
+	return cmp.Or(n.trouble(), "subscriptions in redis are not live yet")
+}
+
+// trouble is why Redis, or a master of a cluster, does not work for the node. While other
+// masters do, the node serves on.
+func (n *Node) trouble() string {
 	if why := n.health.Trouble(); why != "" {
 		return why
 	}
 	if err := n.receiver.Trouble(); err != nil {
 		return "the link to redis that subscribes is down: " + err.Error()
 	}
-	if !n.live() {
-		return "subscriptions in redis are not live yet"
-	}
 	return ""
 }
 
-// live says whether a subscribe would succeed.
-func (n *Node) live() bool { return n.health.Up() && n.receiver.Live() && n.members.Live() }
+// live says whether a subscribe would succeed, on a cluster at least at one master.
+func (n *Node) live() bool { return n.health.Up() && n.receiver.Serves() && n.members.Live() }
+
+// whole says whether every subscribe would succeed.
+func (n *Node) whole() bool { return n.health.AllUp() && n.receiver.Live() && n.members.Live() }
 
 // Run serves until ctx ends, then drains: it stops accepting, tells all peers,
 // and closes their connections over Options.Drain. So it does, and returns an error, if it
@@ -354,12 +365,12 @@ func (n *Node) deliver(batch []envelope.Delivery) (finished int) {
 	return finished
 }
 
-// awaitReady returns when the node is ready, or after startPatience: until then
+// awaitReady returns when the node and all of Redis are ready, or after startPatience: until then
 // connections wait in the listener's queue rather than being turned back.
 func (n *Node) awaitReady(ctx context.Context) {
 	look := time.NewTicker(5 * time.Millisecond)
 	defer look.Stop()
-	for begin := time.Now(); !n.Ready() && time.Since(begin) < startPatience; {
+	for begin := time.Now(); !n.whole() && time.Since(begin) < startPatience; {
 		select {
 		case <-ctx.Done():
 			return

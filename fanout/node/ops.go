@@ -10,8 +10,9 @@ import (
 )
 
 // opsServer serves what operators and balancers ask: /healthz (the process
-// runs), /readyz (it serves new connections; 503 with the reason while not; a
-// second line says when the apps document in force is not the newest) and /metrics.
+// runs), /readyz (it serves new connections; 503 with the reason while not; further
+// lines say when the apps document in force is not the newest, and which master of a
+// Redis Cluster does not work) and /metrics.
 func (n *Node) opsServer() *door.Ops {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -27,6 +28,9 @@ func (n *Node) opsServer() *door.Ops {
 			body += fmt.Sprintf("since %s the apps document in force is not the newest: %s\n", stale.Since.UTC().Format(time.RFC3339), stale.Why)
 		}
 		// The rest is served as ever.
+		if why := n.trouble(); why != "" && status == http.StatusOK {
+			body += "what needs this master of the redis cluster is refused: " + why + "\n"
+		}
 		if refused := n.receiver.Refused(); refused != "" {
 			body += refused + "\n"
 		}

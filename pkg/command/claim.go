@@ -155,12 +155,15 @@ type Unconfirmed struct {
 }
 
 // TakeBack takes back hand-overs of the node to a connection that has ended. It leaves
-// those that the peer has confirmed or answered.
-func (s *Store) TakeBack(ctx context.Context, node string, all []Unconfirmed) error {
+// those that the peer has confirmed or answered. left are those that were not taken back, with
+// the first error.
+func (s *Store) TakeBack(ctx context.Context, node string, all []Unconfirmed) (left []Unconfirmed, failed error) {
 	rest := map[rediskeys.Bucket][]any{} // id and peer of each
+	of := map[rediskeys.Bucket][]Unconfirmed{}
 	for _, u := range all {
 		if p, ok := placeOf(s.opt.Keys, u.App, u.ID); ok {
 			rest[p.bucket] = append(rest[p.bucket], p.local, u.Peer)
+			of[p.bucket] = append(of[p.bucket], u)
 		}
 	}
 	for len(rest) > 0 {
@@ -169,20 +172,21 @@ func (s *Store) TakeBack(ctx context.Context, node string, all []Unconfirmed) er
 		for _, b := range buckets {
 			calls = append(calls, s.call(s.scripts.takeBack, b, append([]any{node}, rest[b][:min(len(rest[b]), 2*maxTakenBack)]...)...))
 		}
-		if err := redisconn.Exec(ctx, s.opt.Redis, calls); err != nil {
-			return err
-		}
+		_ = redisconn.Exec(ctx, s.opt.Redis, calls) // each has its error
 		for i, call := range calls {
 			r, err := s.replied(buckets[i], call)
 			if err != nil {
-				return err
+				failed = cmp.Or(failed, err)
+				left = append(left, of[buckets[i]][len(of[buckets[i]])-len(rest[buckets[i]])/2:]...)
+				delete(rest, buckets[i])
+				continue
 			}
 			if rest[buckets[i]] = rest[buckets[i]][min(len(rest[buckets[i]]), 2*int(max(1, r.number(1)))):]; len(rest[buckets[i]]) == 0 {
 				delete(rest, buckets[i])
 			}
 		}
 	}
-	return nil
+	return left, failed
 }
 
 // maxTakenBack bounds the hand-overs that one run is told to take back.

@@ -365,7 +365,7 @@ func TestConfirm(t *testing.T) {
 		ctx := context.Background()
 		id := w.create(func(n *New) { n.TTL = time.Hour })
 		takeBack := func() {
-			if err := w.store.TakeBack(ctx, "n1", []Unconfirmed{{App: "app", ID: id, Peer: "a"}}); err != nil {
+			if _, err := w.store.TakeBack(ctx, "n1", []Unconfirmed{{App: "app", ID: id, Peer: "a"}}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -431,7 +431,7 @@ func TestConfirmed(t *testing.T) {
 			w.pass(1)
 		}, TimedOut, Counts{TimedOut: 1}},
 		{"another node's is not taken back", func(w *world, id string) {
-			if err := w.store.TakeBack(context.Background(), "n2", []Unconfirmed{{"app", id, "a"}}); err != nil {
+			if _, err := w.store.TakeBack(context.Background(), "n2", []Unconfirmed{{"app", id, "a"}}); err != nil {
 				w.t.Fatal(err)
 			}
 			if c := w.claim("", true, "a"); len(c.HandedOver) > 0 {
@@ -455,7 +455,7 @@ func TestConfirmed(t *testing.T) {
 
 func (w *world) takeBack(id string) {
 	w.t.Helper()
-	if err := w.store.TakeBack(context.Background(), "n1", []Unconfirmed{{"app", id, "a"}}); err != nil {
+	if _, err := w.store.TakeBack(context.Background(), "n1", []Unconfirmed{{"app", id, "a"}}); err != nil {
 		w.t.Fatal(err)
 	}
 }

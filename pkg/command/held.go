@@ -10,26 +10,30 @@ import (
 type Queue struct{ App, Channel string }
 
 // AnyWait says for each channel whether commands may wait for peers. It is far cheaper
-// than a Claim.
-func (s *Store) AnyWait(ctx context.Context, queues []Queue) ([]bool, error) {
+// than a Claim. errs has an error for each channel; nil: there are none.
+func (s *Store) AnyWait(ctx context.Context, queues []Queue) (wait []bool, errs []error) {
 	p := s.opt.Redis.Pipeline()
 	replies := make([]*redis.IntCmd, len(queues))
 	for i, q := range queues {
 		replies[i] = p.Exists(ctx, s.opt.Keys.Bucket(q.App, q.Channel).CommandQueue(q.Channel))
 	}
-	if _, err := p.Exec(ctx); err != nil {
-		return nil, err
+	_, err := p.Exec(ctx)
+	if err != nil {
+		errs = make([]error, len(queues))
 	}
-	wait := make([]bool, len(queues))
+	wait = make([]bool, len(queues))
 	for i, r := range replies {
 		wait[i] = r.Val() > 0
+		if err != nil {
+			errs[i] = r.Err()
+		}
 	}
-	return wait, nil
+	return wait, errs
 }
 
-// StillHeld says of each hand-over whether the node still holds it: the peer has not
-// confirmed it, nor has it ended.
-func (s *Store) StillHeld(ctx context.Context, node string, all []Unconfirmed) ([]bool, error) {
+// StillHeld says of each hand-over whether the node still holds it, as far as is known: the
+// peer has not confirmed it, nor has it ended.
+func (s *Store) StillHeld(ctx context.Context, node string, all []Unconfirmed) []bool {
 	p := s.opt.Redis.Pipeline()
 	replies := make([]*redis.BoolCmd, len(all))
 	for i, u := range all {
@@ -37,14 +41,12 @@ func (s *Store) StillHeld(ctx context.Context, node string, all []Unconfirmed) (
 			replies[i] = p.SIsMember(ctx, at.bucket.CommandsHeld(node), at.local+" "+u.Peer)
 		}
 	}
-	if _, err := p.Exec(ctx); err != nil {
-		return nil, err
-	}
+	_, _ = p.Exec(ctx) // each has its error
 	held := make([]bool, len(all))
 	for i, r := range replies {
-		held[i] = r != nil && r.Val()
+		held[i] = r != nil && (r.Val() || r.Err() != nil)
 	}
-	return held, nil
+	return held
 }
 
 // HandedTo says of each peer whether it was handed the command.

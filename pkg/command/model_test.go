@@ -446,7 +446,7 @@ func walk(w *world, seed uint64, steps int, sky weather) {
 			if held := m.held(); len(held) > 0 && r.IntN(4) > 0 {
 				id, peer = held[r.IntN(len(held))][0], held[r.IntN(len(held))][1]
 			}
-			if err := w.store.TakeBack(ctx, node, []Unconfirmed{{"app", id, peer}}); err != nil {
+			if _, err := w.store.TakeBack(ctx, node, []Unconfirmed{{"app", id, peer}}); err != nil {
 				w.t.Fatal(err)
 			}
 			m.takeBack(id, peer, node)

@@ -34,6 +34,8 @@
 //   - A writer that dies between Touch and its script leaves an entry to look at, and
 //     nothing else. A writer that is between the two while a node looks is known by
 //     its Touch: the node looks again.
+//   - On a Redis Cluster the index is at one master. While that does not answer, scripts
+//     set deadlines all the same, and nodes look for those when it answers again.
 //   - An index that is lost is built again from the buckets of the apps in the apps
 //     document. Redis that has lost everything has no deadlines; owners state theirs
 //     again, or have none.

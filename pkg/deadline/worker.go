@@ -1,6 +1,7 @@
 package deadline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -77,6 +78,8 @@ type Worker struct {
 	wake   batch.Signal // there may be more to do at once
 	rounds sync.WaitGroup
 
+	doubts bool // owned by Run: on a cluster, the master of the index did not answer
+
 	mu      sync.Mutex
 	busy    map[Kind]bool // its handler runs
 	failing map[string]bool
@@ -114,8 +117,16 @@ func (w *Worker) Run(ctx context.Context) {
 // turn takes what is due, starts rounds with it, and returns how long it is until
 // this node's next turn.
 func (w *Worker) turn(ctx context.Context) (wait time.Duration, err error) {
+	if w.doubts {
+		// Deadlines were set meanwhile (Touch): somebody has to look for those.
+		if err := w.opt.Redis.HDel(ctx, w.opt.Keys.DueTurns(), "whole").Err(); err != nil {
+			return 0, err
+		}
+		w.doubts = false
+	}
 	call := w.look(w.idle())
 	if err := redisconn.Exec(ctx, w.opt.Redis, []*redisconn.Call{call}); err != nil {
+		w.doubts = redisconn.IsCluster(w.opt.Redis) && redisconn.Unreachable(err)
 		return 0, err
 	}
 	reply, err := call.Reply.Slice()
@@ -180,6 +191,7 @@ func (w *Worker) start(kind Kind, buckets []*bucket, full bool) {
 
 // bucket is a bucket of which this node has the lease.
 type bucket struct {
+	away   bool   // its master does not answer: the lease ends by itself
 	member string // of the index
 	kind   Kind
 	app    string
@@ -220,7 +232,11 @@ func (w *Worker) round(kind Kind, buckets []*bucket) error {
 		var due []Due
 		var err error
 		if open, due, err = w.peek(ctx, open); err != nil {
-			return err // the lease ends by itself
+			failed = errors.Join(failed, err)
+			buckets = slices.DeleteFunc(buckets, func(b *bucket) bool { return b.away })
+			if len(buckets) == 0 {
+				return failed
+			}
 		}
 		if len(due) == 0 {
 			continue
@@ -233,19 +249,19 @@ func (w *Worker) round(kind Kind, buckets []*bucket) error {
 }
 
 // peek returns what is due in the buckets and was not handed over yet, and the buckets
-// that may have more.
+// that may have more. On a cluster an error may concern some of the buckets alone.
 func (w *Worker) peek(ctx context.Context, open []*bucket) (more []*bucket, due []Due, err error) {
 	calls := make([]*redisconn.Call, len(open))
 	for i, b := range open {
 		calls[i] = &redisconn.Call{Script: peekScript, Keys: []string{b.bucket.Due(string(b.kind))}, Args: []any{b.left, idsAtOnce}}
 	}
-	if err := redisconn.Exec(ctx, w.opt.Redis, calls); err != nil {
-		return nil, nil, err
-	}
+	_ = redisconn.Exec(ctx, w.opt.Redis, calls) // each has its error
 	for i, b := range open {
-		reply, err := calls[i].Reply.Slice()
-		if err != nil || len(reply) == 0 {
-			return nil, nil, fmt.Errorf("peek.lua returned %v: %w", reply, err)
+		reply, failed := calls[i].Reply.Slice()
+		if failed != nil || len(reply) == 0 {
+			b.away = true
+			err = cmp.Or(err, fmt.Errorf("peek.lua returned %v: %w", reply, failed))
+			continue
 		}
 		ids := b.take(reply, w.pace.retry)
 		if len(ids) > 0 {
@@ -255,7 +271,7 @@ func (w *Worker) peek(ctx context.Context, open []*bucket) (more []*bucket, due 
 			more = append(more, b)
 		}
 	}
-	return more, due, nil
+	return more, due, err
 }
 
 // take takes what peek.lua says, and returns the ids that are new.

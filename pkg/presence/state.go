@@ -1,6 +1,7 @@
 package presence
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,6 +50,7 @@ func ParseVersion(s string) (Version, error) {
 type State struct {
 	Version Version
 	Members []Member // in no order; one may be there twice, and then the last is true
+	Err     error    // Redis did not tell them
 }
 
 // ChannelID names one channel of one app.
@@ -60,7 +62,7 @@ const scannedAtOnce = 100
 
 // Load reads the channels, those with up to some hundred members in one round trip
 // together. An error means that Redis did not answer, or that there is something
-// else under a channel's key.
+// else under a channel's key. Each State has its own; the first of them is returned.
 //
 // A larger channel is read in parts, while it changes. Its version is what it was
 // before the first part. The members are those of then; members that changed since
@@ -81,20 +83,20 @@ func Load(ctx context.Context, rdb redis.UniversalClient, keys rediskeys.Namespa
 			l.page = p.HScan(ctx, l.key, l.cursor, "", scannedAtOnce)
 			l.after = p.HGet(ctx, l.key, "")
 		}
-		if _, err := p.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-			return nil, err
-		}
+		_, _ = p.Exec(ctx) // each command has its error
 		for _, l := range left {
 			if err := l.take(); err != nil {
-				return nil, fmt.Errorf("presence of channel %q: %w", l.name, err)
+				l.done, l.state = true, State{Err: fmt.Errorf("presence of channel %q: %w", l.name, err)}
 			}
 		}
 	}
 	states := make([]State, len(loads))
+	var failed error
 	for i, l := range loads {
 		states[i] = l.state
+		failed = cmp.Or(failed, l.state.Err)
 	}
-	return states, nil
+	return states, failed
 }
 
 // load is a channel that is being read.

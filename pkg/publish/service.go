@@ -249,7 +249,7 @@ func (s *Service) enqueue(m Message, done Completion) (lead bool, refused *proto
 	if m.To != "" {
 		m.Channel = ""
 	}
-	if !s.up() {
+	if !s.up() || !s.reaches(&m) {
 		return false, s.refuse("Redis takes no messages now; " + none)
 	}
 	o := s.prepare(&m)
@@ -271,6 +271,20 @@ func (s *Service) enqueue(m Message, done Completion) (lead bool, refused *proto
 	s.busy = true
 	s.mu.Unlock()
 	return lead, nil
+}
+
+// reaches says whether the masters of a Redis Cluster work that the message needs: that of its
+// app, and that of its channel or peer.
+func (s *Service) reaches(m *Message) bool {
+	h := s.opt.Health
+	if h == nil || h.AllUp() {
+		return true
+	}
+	app, name := m.Grant.App.ID, m.Channel
+	if m.To != "" {
+		name = m.To
+	}
+	return h.UpAt(s.opt.Keys.Connections(app)) && h.UpAt(string(s.opt.Keys.Bucket(app, name)))
 }
 
 func (s *Service) prepare(m *Message) *send.Outgoing {

@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -184,13 +185,14 @@ func (c *Connections) settle(ctx context.Context, renew bool) {
 	check := c.epochs.calls(c.keys, which)
 	sent := time.Now()
 	_ = redisconn.Exec(ctx, c.rdb, append(calls, check...)) // each reply is read below
-	if c.epochs.lost(which, check, sent) {
-		c.restate(rounds)
-		return
-	}
+	lost := c.epochs.lost(which, check, sent)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.restate(rounds, lost)
 	for _, r := range rounds {
+		if c.isIn(lost, r.appID) {
+			continue
+		}
 		s := c.shares[r.appID]
 		reply, err := r.call.Reply.Int64Slice()
 		if err != nil {
@@ -235,9 +237,9 @@ func (c *Connections) rounds(renew bool) []round {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var rounds []round
-	admits := c.epochs.settled()
 	for id, s := range c.shares {
 		r := round{appID: id}
+		admits := c.epochs.settled(c.keys.Connections(id))
 		if admits {
 			r.asked = batch.Take(&s.waiting, askedAtOnce)
 		}
@@ -256,20 +258,29 @@ func (c *Connections) rounds(renew bool) []round {
 	return rounds
 }
 
-// restate sends everything anew to a Redis that has lost it. Connections that it
-// granted meanwhile do not count, and are asked for again when the others have restated
-// theirs.
-func (c *Connections) restate(rounds []round) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, r := range rounds {
-		s := c.shares[r.appID]
-		s.waiting = append(r.asked, s.waiting...)
+// restate sends everything anew to a Redis that has lost it, on a cluster to those masters.
+// Connections that it granted meanwhile do not count, and are asked for again when the others
+// have restated theirs. It is called with c.mu held.
+func (c *Connections) restate(rounds []round, lost []int) {
+	if len(lost) == 0 {
+		return
 	}
-	for _, s := range c.shares {
-		s.changed, s.told = true, 0
+	for _, r := range rounds {
+		if s := c.shares[r.appID]; c.isIn(lost, r.appID) {
+			s.waiting = append(r.asked, s.waiting...)
+		}
+	}
+	for id, s := range c.shares {
+		if c.isIn(lost, id) {
+			s.changed, s.told = true, 0
+		}
 	}
 	c.wake.Set()
+}
+
+// isIn says whether one of these epochs is that of what an app has.
+func (c *Connections) isIn(some []int, appID string) bool {
+	return len(some) > 0 && slices.Contains(some, c.epochs.of(c.keys.Connections(appID)))
 }
 
 // Answers of connections.lua to each request.

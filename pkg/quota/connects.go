@@ -34,14 +34,15 @@ type connect struct {
 // credential that names no app) and says whether it is within perMinute. When
 // it is not, retryAfter says when the address's window ends.
 func (l *RateLimiter) AllowConnect(ctx context.Context, appID, address string, perMinute int) (ok bool, retryAfter time.Duration, err error) {
-	if l.away() {
+	key := l.keys.ConnectRate(appID, address)
+	if l.away(key) {
 		return false, 0, errAway
 	}
 	c := &connect{app: appID, address: address, perMinute: perMinute}
 	if err = l.connects.Do(ctx, c); err == nil {
 		err = c.err
 	}
-	l.observe(ctx, err)
+	l.observe(ctx, key, err)
 	if err != nil {
 		return false, 0, err
 	}

@@ -3,7 +3,6 @@ package quota
 import (
 	"crypto/rand"
 	_ "embed"
-	"slices"
 	"strconv"
 	"time"
 
@@ -83,17 +82,19 @@ func (all epochs) calls(keys rediskeys.Namespace, which []int) []*redisconn.Call
 	return calls
 }
 
-// lost says whether one of those that were asked for is.
-func (all epochs) lost(which []int, answers []*redisconn.Call, sent time.Time) (lost bool) {
+// lost are those of what was asked for that are.
+func (all epochs) lost(which []int, answers []*redisconn.Call, sent time.Time) (lost []int) {
 	for i, n := range which {
-		lost = all[n].lost(answers[i], sent) || lost
+		if all[n].lost(answers[i], sent) {
+			lost = append(lost, n)
+		}
 	}
 	return lost
 }
 
-// settled says whether all nodes had the time to restate what they hold.
-func (all epochs) settled() bool {
-	return !slices.ContainsFunc(all, func(e epoch) bool { return time.Since(e.noticed) < restateTime })
+// settled says whether all nodes had the time to restate what they hold in the key.
+func (all epochs) settled(key string) bool {
+	return time.Since(all[all.of(key)].noticed) >= restateTime
 }
 
 // epochOf is the epoch of the Redis that has the key.

@@ -36,12 +36,21 @@ func NewRateLimiter(rdb redis.UniversalClient, keys rediskeys.Namespace) *RateLi
 	return &RateLimiter{
 		keys: keys,
 		requests: batch.Batcher[*request]{Most: maxChecks, Timeout: checkTimeout, Run: func(ctx context.Context, requests []*request) error {
-			return takeTokens(ctx, rdb, requests)
+			return ofAll(rdb, takeTokens(ctx, rdb, requests))
 		}},
 		connects: batch.Batcher[*connect]{Most: maxChecks, Timeout: checkTimeout, Run: func(ctx context.Context, connects []*connect) error {
-			return countConnects(ctx, rdb, keys, connects)
+			return ofAll(rdb, countConnects(ctx, rdb, keys, connects))
 		}},
 	}
+}
+
+// ofAll is an error that turns away the checks that wait. On a Redis Cluster there is none: it
+// is one master's, and those that wait may need others.
+func ofAll(rdb redis.UniversalClient, err error) error {
+	if redisconn.IsCluster(rdb) {
+		return nil
+	}
+	return err
 }
 
 // request is one REST request that asks for a token.
@@ -90,25 +99,25 @@ func (l *RateLimiter) Watch(h *redisconn.Health) { l.health = h }
 // AllowREST takes one request from the key's bucket (its app's restPerSec and
 // restBurst). When it is empty, retryAfter says when the next request may pass.
 func (l *RateLimiter) AllowREST(ctx context.Context, key *apps.Key) (ok bool, retryAfter time.Duration, err error) {
-	if l.away() {
+	r := &request{bucket: RESTBucket(l.keys, key)}
+	if l.away(r.bucket.Key) {
 		return false, 0, errAway
 	}
-	r := &request{bucket: RESTBucket(l.keys, key)}
 	if err = l.requests.Do(ctx, r); err == nil {
 		err = r.err
 	}
-	l.observe(ctx, err)
+	l.observe(ctx, r.bucket.Key, err)
 	if err != nil {
 		return false, 0, err
 	}
 	return r.passes, r.wait, nil
 }
 
-func (l *RateLimiter) away() bool { return l.health != nil && !l.health.Up() }
+func (l *RateLimiter) away(key string) bool { return l.health != nil && !l.health.UpAt(key) }
 
-// observe tells how a check went, unless the caller gave up.
-func (l *RateLimiter) observe(ctx context.Context, err error) {
+// observe tells how a check of the key went, unless the caller gave up.
+func (l *RateLimiter) observe(ctx context.Context, key string, err error) {
 	if err != nil && l.health != nil && ctx.Err() == nil {
-		l.health.Observe(err)
+		l.health.ObserveAt(key, err)
 	}
 }

@@ -1,10 +1,13 @@
 package redisconn
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -16,8 +19,9 @@ type Call struct {
 	Script *Script
 	Keys   []string
 	Args   []any
-	// Before: those of other slots may run only when this one has. On one server the order
-	// of the calls is enough.
+	// Before: those of other slots run when this one has. On one server the order of the calls
+	// is enough. If its master does not answer for beforePatience, the others run all the same,
+	// and it is sent again until it has run, for a minute at most.
 	Before bool
 	// Reply holds the result after Exec.
 	Reply *redis.Cmd
@@ -41,19 +45,51 @@ func ExecInOrder(ctx context.Context, rdb redis.UniversalClient, calls []*Call) 
 	return exec(ctx, rdb, calls, true)
 }
 
+const (
+	// beforePatience bounds a call that goes before others, and is the pause between tries of
+	// one that they did not wait for. Of those there are maxBelated tries.
+	beforePatience = 500 * time.Millisecond
+	maxBelated     = 60
+)
+
 func exec(ctx context.Context, rdb redis.UniversalClient, calls []*Call, inOrder bool) error {
-	if IsCluster(rdb) && slices.ContainsFunc(calls, isBefore) {
-		before, after := split(calls)
-		if err := trip(ctx, rdb, before, inOrder); err != nil {
-			for _, c := range after {
-				c.Reply = redis.NewCmd(ctx)
-				c.Reply.SetErr(fmt.Errorf("%w: %w", errNotSent, err))
-			}
-			return err
-		}
-		calls = after
+	if !IsCluster(rdb) || !slices.ContainsFunc(calls, isBefore) {
+		return trip(ctx, rdb, calls, inOrder)
 	}
-	return trip(ctx, rdb, calls, inOrder)
+	before, after := split(calls)
+	limited, cancel := context.WithTimeout(ctx, beforePatience)
+	err := trip(limited, rdb, before, inOrder)
+	cancel()
+	if err != nil && (refuses(err) || ctx.Err() != nil) {
+		for _, c := range after {
+			c.Reply = redis.NewCmd(ctx)
+			c.Reply.SetErr(fmt.Errorf("%w: %w", errNotSent, err))
+		}
+		return err
+	}
+	if err == nil || len(after) == 0 {
+		return cmp.Or(err, trip(ctx, rdb, after, inOrder))
+	}
+	belated := make([]*Call, len(before))
+	for i, c := range before {
+		copied := *c // the caller reads its reply
+		belated[i] = &copied
+	}
+	go runBelated(context.WithoutCancel(ctx), rdb, belated)
+	return trip(ctx, rdb, after, inOrder)
+}
+
+// runBelated runs calls that others have not waited for.
+func runBelated(ctx context.Context, rdb redis.UniversalClient, calls []*Call) {
+	for range maxBelated {
+		time.Sleep(beforePatience)
+		limited, cancel := context.WithTimeout(ctx, beforePatience)
+		err := trip(limited, rdb, calls, true)
+		cancel()
+		if err == nil || refuses(err) || errors.Is(err, redis.ErrClosed) {
+			return
+		}
+	}
 }
 
 func isBefore(c *Call) bool { return c.Before }

@@ -29,13 +29,17 @@ const (
 )
 
 // Health knows whether Redis works for this process, so that callers are refused at once
-// while it does not, instead of each waiting for a timeout.
+// while it does not, instead of each waiting for a timeout. That of a Redis Cluster has one
+// for each master, and itself knows only whether there are masters.
 type Health struct {
 	log     *slog.Logger
 	down    atomic.Bool
 	wake    batch.Signal // to probe at once
-	cluster bool
 	useless chan error
+
+	masters *masters    // of a cluster
+	master  string      // the address of the one that this is about; "": it is no master's
+	silent  atomic.Bool // while down: it is no answer that says so
 
 	mu     sync.Mutex
 	cause  error // while down: what the last probe or call failed with
@@ -47,21 +51,28 @@ func NewHealth(log *slog.Logger) *Health {
 	return &Health{log: log, wake: batch.NewSignal(), useless: make(chan error, 1)}
 }
 
-// Of says which client the Health is of. On a Redis Cluster a call that fails is about one
-// node, and others may work: it only brings the next probe forward. It must come before the
-// Health is used.
-func (h *Health) Of(rdb redis.UniversalClient) { h.cluster = IsCluster(rdb) }
-
 // Useless gets an error when Redis has become one that this process's client can never work
 // with: a cluster, which was one server when the process began. The process must end.
 func (h *Health) Useless() <-chan error { return h.useless }
 
-// Up says whether Redis worked last time.
-func (h *Health) Up() bool { return !h.down.Load() }
+// Up says whether Redis worked last time: of a cluster, at least one master.
+func (h *Health) Up() bool {
+	if h.masters != nil {
+		if up, known := h.masters.anyUp(); known {
+			return up
+		}
+	}
+	return !h.down.Load()
+}
 
-// Trouble is why Redis does not work, in a sentence that quotes Redis; "" while
-// it works.
+// Trouble is why Redis, or a part of a cluster, does not work, in a sentence that quotes
+// Redis; "" while all works.
 func (h *Health) Trouble() string {
+	if h.masters != nil {
+		if why := h.masters.troubles(); why != "" {
+			return why
+		}
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
@@ -79,41 +90,59 @@ func (h *Health) Trouble() string {
 // Observe takes the outcome of any call to Redis. A call that Redis did not
 // answer (a refused connection, a timeout) means that Redis is away until a
 // probe has succeeded. A reply that is an error may concern one caller's odd
-// request alone, a connection that broke need not be the last one, and on a cluster any
-// error may be one node's; it only brings the next probe forward.
+// request alone, or some of a master's slots, a connection that broke need not be the last
+// one, and on a cluster any error may be one master's (see ObserveAt); it only brings the
+// next probe forward.
 func (h *Health) Observe(err error) {
 	switch {
-	case err == nil || errors.Is(err, context.Canceled) || errors.Is(err, redis.Nil):
-	case Unreachable(err) && !Broke(err) && !h.cluster:
+	case err == nil || errors.Is(err, context.Canceled) || errors.Is(err, redis.Nil) || isAway(err):
+	case h.masters != nil:
+		h.masters.each(func(master *Health) { master.lookSoon() })
+	case Unreachable(err) && !Broke(err) && (h.master == "" || !refuses(err)):
 		if h.fail(err) {
 			h.Look()
 		}
 	default:
-		h.mu.Lock()
-		recent := time.Since(h.probed) < probeGap
-		h.mu.Unlock()
-		if !recent {
-			h.Look()
-		}
+		h.lookSoon()
 	}
 }
 
-// Look has Redis probed at once.
-func (h *Health) Look() { h.wake.Set() }
+// Look has Redis probed at once, all masters of a cluster.
+func (h *Health) Look() {
+	h.wake.Set()
+	if h.masters != nil {
+		h.masters.each((*Health).Look)
+	}
+}
+
+// lookSoon is Look, unless that has just been done.
+func (h *Health) lookSoon() {
+	h.mu.Lock()
+	recent := time.Since(h.probed) < probeGap
+	h.mu.Unlock()
+	if !recent {
+		h.Look()
+	}
+}
 
 // fail notes why Redis does not work, and says whether that is news.
 func (h *Health) fail(err error) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.cause = err
+	h.cause = h.of(err)
+	h.silent.Store(!refuses(err))
 	if h.down.Swap(true) {
 		return false
 	}
-	if refuses(err) {
-		h.log.Error("redis refuses: publishes are refused and new connections turned back until it works again", "err", err)
-	} else {
-		h.log.Error("redis is away: publishes are refused and new connections turned back until it answers", "err", err)
+	what, until := "publishes are refused and new connections turned back", "it answers"
+	if h.master != "" {
+		what = "what needs this master is refused, all else is served"
 	}
+	begins := "redis is away: "
+	if refuses(err) {
+		begins, until = "redis refuses: ", "it works again"
+	}
+	h.log.Error(begins+what+" until "+until, "err", h.cause)
 	return true
 }
 
@@ -121,7 +150,13 @@ func (h *Health) works() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.cause = nil
-	if h.down.Swap(false) {
+	h.silent.Store(false)
+	if !h.down.Swap(false) {
+		return
+	}
+	if h.master != "" {
+		h.log.Info("redis is back", "master", h.master)
+	} else {
 		h.log.Info("redis is back")
 	}
 }

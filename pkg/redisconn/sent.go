@@ -12,10 +12,11 @@ import (
 var errNotSent = errors.New("not sent, as redis did not answer what went before")
 
 // NotSent says whether err proves that nothing of a command or pipeline was sent:
-// there was no connection to send it on, or its turn did not come.
+// there was no connection to send it on, its turn did not come, or the master is known not
+// to work.
 func NotSent(err error) bool {
 	var op *net.OpError
-	return errors.Is(err, errNotSent) || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrClosed) ||
+	return isAway(err) || errors.Is(err, errNotSent) || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrClosed) ||
 		errors.As(err, &op) && op.Op == "dial"
 }
 

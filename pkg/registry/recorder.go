@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"slices"
@@ -62,7 +63,11 @@ type change struct {
 	disconnected *Disconnected
 	query        *stateQuery
 	will         *SetWill
-	call         *redisconn.Call // of the round trip that is under way
+
+	// Of the round trip that is under way.
+	bucket rediskeys.Bucket
+	calls  []*redisconn.Call
+	err    error
 }
 
 func (c *change) of() (app, peer string) {
@@ -127,13 +132,22 @@ type Recorder struct {
 
 	formerBuckets map[rediskeys.Bucket]bool // those of former, until restated
 
-	failing bool // owned by Run
+	// Owned by Run. stuck is, on a cluster, changes in buckets whose master does not answer,
+	// in order; the other buckets' do not wait for them.
+	failing bool
+	stuck   map[rediskeys.Bucket][]change
+	// belated is the buckets that Redis has yet to be told of, as the master that has the
+	// leases did not answer.
+	belated map[rediskeys.Bucket]bool
 }
 
 // NewRecorder returns a Recorder. It sends nothing before Run runs and Identified
 // was called.
 func NewRecorder(opt RecorderOptions) *Recorder {
-	return &Recorder{opt: opt, wake: batch.NewSignal(), restated: make(chan struct{}), trims: newTrims(), maxWills: maxWaitingWills}
+	return &Recorder{
+		opt: opt, wake: batch.NewSignal(), restated: make(chan struct{}), trims: newTrims(), maxWills: maxWaitingWills,
+		stuck: map[rediskeys.Bucket][]change{}, belated: map[rediskeys.Bucket]bool{},
+	}
 }
 
 // Connected records a connection that was welcomed.
@@ -179,7 +193,8 @@ func (r *Recorder) Run(ctx context.Context) {
 	defer parts.Wait()
 	for ctx.Err() == nil {
 		var again <-chan time.Time
-		for ctx.Err() == nil && r.flush(ctx) && !r.failing {
+		r.unstick()
+		for ctx.Err() == nil && r.flush(ctx) && r.goesOn() {
 		}
 		if r.failing {
 			again = time.After(retry)
@@ -190,7 +205,25 @@ func (r *Recorder) Run(ctx context.Context) {
 		case <-again:
 		}
 	}
-	for r.flush(ctx) && !r.failing {
+	r.unstick()
+	for r.flush(ctx) && r.goesOn() {
+	}
+}
+
+// goesOn says whether Redis takes changes, of some buckets at least.
+func (r *Recorder) goesOn() bool { return !r.failing || len(r.stuck) > 0 }
+
+// unstick has everything sent again that a master did not answer to.
+func (r *Recorder) unstick() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var all []change
+	for _, some := range r.stuck {
+		all = append(all, some...)
+	}
+	if len(all) > 0 {
+		clear(r.stuck)
+		r.queue = append(all, r.queue...)
 	}
 }
 
@@ -207,32 +240,55 @@ func (r *Recorder) flush(ctx context.Context) (more bool) {
 	if identity == "" {
 		return false
 	}
-	if n == 0 {
-		r.isRestated(ctx, restated)
+	if n == 0 && len(r.belated) == 0 {
+		if len(r.stuck) == 0 {
+			r.isRestated(ctx, restated)
+		}
 		return false
 	}
 	// A node that stops finishes the round trip that is under way.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTime)
 	defer cancel()
 	err := r.send(ctx, changes, identity, former, buckets)
-	if r.fails(err) {
+	if err != nil && !redisconn.IsCluster(r.opt.Redis) {
+		r.fails(err)
 		r.answerWills()
 		return true // all of it again: what was done already is seen to be
 	}
+	done := r.setAside(changes)
+	if err != nil || len(r.stuck) == 0 {
+		r.fails(err)
+	}
 	r.mu.Lock()
 	r.queue = r.queue[n:]
-	for _, c := range changes {
+	for _, c := range done {
 		if c.will != nil {
 			r.willBytes -= c.will.size()
 		}
 	}
 	r.mu.Unlock()
-	for _, c := range changes {
+	for _, c := range done {
 		if c.will != nil {
 			c.will.answer(nil)
 		}
 	}
 	return true
+}
+
+// setAside sets changes aside that were not done, with those of their buckets that come behind,
+// and returns the others.
+func (r *Recorder) setAside(changes []change) (done []change) {
+	for _, c := range changes {
+		if c.err == nil && r.stuck[c.bucket] == nil {
+			done = append(done, c)
+			continue
+		}
+		r.stuck[c.bucket] = append(r.stuck[c.bucket], c)
+		if c.will != nil && c.will.Done != nil {
+			c.will.answer(notSetYet())
+		}
+	}
+	return done
 }
 
 // isRestated notes that everything is stated under the identity, and ends what is left
@@ -256,7 +312,7 @@ func (r *Recorder) isRestated(ctx context.Context, restated chan struct{}) {
 }
 
 // fails logs that Redis begins to fail, or is back.
-func (r *Recorder) fails(err error) bool {
+func (r *Recorder) fails(err error) {
 	if failing := err != nil; failing != r.failing {
 		r.failing = failing
 		if failing {
@@ -265,69 +321,99 @@ func (r *Recorder) fails(err error) bool {
 			r.opt.Log.Info("redis takes again which peers are online")
 		}
 	}
-	return err != nil
 }
 
-// send tells Redis of changes.
+// send tells Redis of changes. On a cluster each has its own error; that which is returned is
+// the first of them. A change is left out behind others that are stuck.
 func (r *Recorder) send(ctx context.Context, changes []change, identity, former string, known map[rediskeys.Bucket]bool) error {
 	entered := []any{}
 	news := map[rediskeys.Bucket]bool{}
+	for b := range r.belated {
+		news[b] = true
+		entered = append(entered, string(b))
+	}
 	var sets []deadline.Set
-	calls := make([]*redisconn.Call, 1, len(changes)+1)
 	for i := range changes {
 		c := &changes[i]
 		app, peer := c.of()
 		b := r.opt.Keys.Bucket(app, peer)
+		c.bucket, c.calls, c.err = b, nil, nil
+		if r.stuck[b] != nil {
+			continue
+		}
 		if c.connected != nil && !known[b] && !news[b] {
 			news[b] = true
 			entered = append(entered, string(b))
 		}
 		switch {
 		case c.query != nil:
-			c.call = stateCall(r.opt.Keys, b, c.query, r.opt.Process)
+			c.calls = append(c.calls, stateCall(r.opt.Keys, b, c.query, r.opt.Process))
 		case c.will != nil:
-			c.call = willCall(b, peer, c.will.Connection, c.will.Will, r.opt.Node, identity, former)
+			c.calls = append(c.calls, willCall(b, peer, c.will.Connection, c.will.Will, r.opt.Node, identity, former))
 		case c.connected != nil:
-			c.call = connectedCall(r.opt.Keys, b, c.connected, r.opt.Node, identity, former)
+			c.calls = append(c.calls, connectedCall(r.opt.Keys, b, c.connected, r.opt.Node, identity, former))
 		default:
-			c.call = disconnectedCall(b, c.disconnected, r.opt.Node, identity, former)
+			c.calls = append(c.calls, disconnectedCall(b, c.disconnected, r.opt.Node, identity, former))
 			sets = append(sets, deadline.Set{Kind: deadline.Grace, Bucket: b, After: grace(c.disconnected.App.Peers, c.disconnected.Code)})
 			if c.disconnected.Will {
 				sets = append(sets, c.disconnected.willSet(b))
 			}
 		}
-		calls = append(calls, c.call)
 		if w := c.restates(); w != nil {
-			calls = append(calls, willCall(b, peer, c.connected.Connection, w, r.opt.Node, identity, former))
+			c.calls = append(c.calls, willCall(b, peer, c.connected.Connection, w, r.opt.Node, identity, former))
 		}
 	}
+	var entering error
 	if len(entered) > 0 {
-		if err := r.opt.Redis.SAdd(ctx, r.opt.Keys.LeaseBuckets(identity), entered...).Err(); err != nil {
-			return err
-		}
+		entering = r.opt.Redis.SAdd(ctx, r.opt.Keys.LeaseBuckets(identity), entered...).Err()
+	}
+	switch {
+	case entering == nil:
+		clear(r.belated)
 		for b := range news {
 			known[b] = true
 		}
+	case !redisconn.IsCluster(r.opt.Redis):
+		return entering
+	default: // that master has the leases; if the node dies before it works, these stay online
+		r.belated = news
 	}
+	return cmp.Or(entering, r.run(ctx, changes, sets))
+}
+
+// run makes the round trip.
+func (r *Recorder) run(ctx context.Context, changes []change, sets []deadline.Set) (failed error) {
+	var calls []*redisconn.Call
 	if len(sets) > 0 {
-		calls[0] = deadline.Touch(r.opt.Keys, sets...)
-	} else {
-		calls = calls[1:]
+		calls = append(calls, deadline.Touch(r.opt.Keys, sets...))
 	}
-	if err := redisconn.ExecInOrder(ctx, r.opt.Redis, calls); err != nil {
+	for i := range changes {
+		calls = append(calls, changes[i].calls...)
+	}
+	if len(calls) == 0 {
+		return nil
+	}
+	err := redisconn.ExecInOrder(ctx, r.opt.Redis, calls)
+	if err != nil && !redisconn.IsCluster(r.opt.Redis) {
 		return err
 	}
 	for i := range changes {
-		if c := &changes[i]; c.connected != nil {
+		c := &changes[i]
+		for _, call := range c.calls {
+			if call.Reply != nil {
+				c.err = cmp.Or(c.err, call.Reply.Err())
+			}
+		}
+		if failed = cmp.Or(failed, c.err); c.connected != nil && c.err == nil && len(c.calls) > 0 {
 			r.readReply(c)
 		}
 	}
-	return nil
+	return failed
 }
 
 // readReply reads Redis's answer to a connection that begins.
 func (r *Recorder) readReply(c *change) {
-	reply, err := c.call.Reply.Int64Slice()
+	reply, err := c.calls[0].Reply.Int64Slice()
 	if err != nil || len(reply) != 2 {
 		return
 	}

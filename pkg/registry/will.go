@@ -127,8 +127,12 @@ func (r *Recorder) answerWills() {
 	}
 	r.mu.Unlock()
 	for _, s := range waiting {
-		s.answer(protocol.Unknownf("Redis does not answer; the node sets the will as soon as it does. If the node dies before that, the former one counts"))
+		s.answer(notSetYet())
 	}
+}
+
+func notSetYet() *protocol.Error {
+	return protocol.Unknownf("Redis does not answer; the node sets the will as soon as it does. If the node dies before that, the former one counts")
 }
 
 // will says what becomes of a connection's will at its end (disconnected.lua): a clean close by

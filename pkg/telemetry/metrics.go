@@ -111,6 +111,29 @@ func (m *Metrics) ReportAppsStale(stale func() bool) {
 	m.report("fleetwire_apps_stale", "1 while the apps document in force is not the newest, which /readyz explains.", stale)
 }
 
+// ReportMasters reads from masters, by address, which masters of a Redis Cluster work.
+func (m *Metrics) ReportMasters(masters func() map[string]bool) {
+	m.registry.MustRegister(mastersCollector{masters})
+}
+
+type mastersCollector struct{ masters func() map[string]bool }
+
+var masterUp = prometheus.NewDesc("fleetwire_redis_master_up",
+	"1 while the master of the Redis Cluster works for this node and its link delivers, 0 while not. There is none of a master that has no slots any more.",
+	[]string{"master"}, nil)
+
+func (mastersCollector) Describe(to chan<- *prometheus.Desc) { to <- masterUp }
+
+func (c mastersCollector) Collect(to chan<- prometheus.Metric) {
+	for addr, works := range c.masters() {
+		up := 0.0
+		if works {
+			up = 1
+		}
+		to <- prometheus.MustNewConstMetric(masterUp, prometheus.GaugeValue, up, addr)
+	}
+}
+
 func (m *Metrics) report(name, help string, is func() bool) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {
 		if is() {

@@ -39,9 +39,9 @@ type Store interface {
 	Create(ctx context.Context, n command.New) (command.Created, error)
 	Claim(ctx context.Context, claims []*command.Claim) error
 	Answer(ctx context.Context, answers []*command.Answer) error
-	TakeBack(ctx context.Context, node string, all []command.Unconfirmed) error
-	AnyWait(ctx context.Context, channels []command.Queue) ([]bool, error)
-	StillHeld(ctx context.Context, node string, all []command.Unconfirmed) ([]bool, error)
+	TakeBack(ctx context.Context, node string, all []command.Unconfirmed) (left []command.Unconfirmed, err error)
+	AnyWait(ctx context.Context, channels []command.Queue) (wait []bool, errs []error)
+	StillHeld(ctx context.Context, node string, all []command.Unconfirmed) []bool
 	HandedTo(ctx context.Context, app, id string, peers []string) ([]bool, error)
 }
 
@@ -99,7 +99,7 @@ type Dispatcher struct {
 	everywhere []hub.ChannelName
 	// Redis did not answer these; they wait for the next tick.
 	notTaken []takeBack
-	again    bool // everywhere
+	again    []hub.ChannelName // where Redis has not said it; asked at the next tick
 
 	dirty []Receiver // have to be flushed
 }

@@ -177,38 +177,41 @@ func (w *world) Answer(_ context.Context, answers []*command.Answer) error {
 	return nil
 }
 
-func (w *world) TakeBack(_ context.Context, node string, all []command.Unconfirmed) error {
+func (w *world) TakeBack(_ context.Context, node string, all []command.Unconfirmed) (left []command.Unconfirmed, failed error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, u := range all {
 		if err := w.note("take back %s of %s from %s", u.ID, u.Peer, node); err != nil {
-			return err
+			left, failed = append(left, u), err
 		}
 	}
-	return nil
+	return left, failed
 }
 
-func (w *world) AnyWait(_ context.Context, queues []command.Queue) ([]bool, error) {
+func (w *world) AnyWait(_ context.Context, queues []command.Queue) (wait []bool, errs []error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	wait := make([]bool, len(queues))
+	wait = make([]bool, len(queues))
 	for i, q := range queues {
 		wait[i] = len(w.waiting) > 0
 		if err := w.note("look %s", q.Channel); err != nil {
-			return nil, err
+			if errs == nil {
+				errs = make([]error, len(queues))
+			}
+			errs[i] = err
 		}
 	}
-	return wait, nil
+	return wait, errs
 }
 
-func (w *world) StillHeld(_ context.Context, _ string, all []command.Unconfirmed) ([]bool, error) {
+func (w *world) StillHeld(_ context.Context, _ string, all []command.Unconfirmed) []bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	held := make([]bool, len(all))
 	for i, u := range all {
 		held[i] = w.held[u.ID+" "+u.Peer]
 	}
-	return held, nil
+	return held
 }
 
 func (w *world) HandedTo(_ context.Context, _, id string, peers []string) ([]bool, error) {

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -18,7 +19,7 @@ type takeBack struct {
 }
 
 func (d *Dispatcher) hasWork() bool {
-	return len(d.looks)+len(d.claims)+len(d.takeBacks)+len(d.cancelled) > 0 || d.lookAll || len(d.everywhere) > 0 && !d.again
+	return len(d.looks)+len(d.claims)+len(d.takeBacks)+len(d.cancelled) > 0 || d.lookAll || len(d.everywhere) > 0
 }
 
 // trips asks Redis for some of what there is to ask.
@@ -29,12 +30,10 @@ func (d *Dispatcher) trips(ctx context.Context) {
 		d.takeAllBack(ctx)
 	}
 	if d.lookAll {
-		d.lookAll, d.again, d.everywhere = false, false, d.opt.Subscribers.Channels()
+		d.lookAll, d.again, d.everywhere = false, nil, d.opt.Subscribers.Channels()
 	}
-	if !d.again {
-		if some := batch.Take(&d.everywhere, maxLooks); len(some) > 0 {
-			d.lookIn(ctx, some)
-		}
+	if some := batch.Take(&d.everywhere, maxLooks); len(some) > 0 {
+		d.lookIn(ctx, some)
 	}
 	if looks := batch.Take(&d.looks, maxLooks); len(looks) > 0 {
 		d.lookFor(ctx, looks)
@@ -74,12 +73,12 @@ func (d *Dispatcher) lookFor(ctx context.Context, lines []*line) {
 	for i, l := range lines {
 		queues[i] = command.Queue{App: l.app, Channel: l.channel}
 	}
-	wait, err := d.opt.Store.AnyWait(ctx, queues)
-	if err != nil {
+	wait, errs := d.opt.Store.AnyWait(ctx, queues)
+	if err := cmp.Or(errs...); err != nil {
 		d.opt.Log.Warn("the node does not know whether commands wait for new subscribers, it tries again", "err", err)
 	}
 	for i, l := range lines {
-		if err != nil {
+		if errs != nil && errs[i] != nil {
 			l.failed()
 			continue
 		}
@@ -89,21 +88,26 @@ func (d *Dispatcher) lookFor(ctx context.Context, lines []*line) {
 	}
 }
 
-// lookIn has the subscribers of channels claim what waits for them. If Redis does not say, it
-// is asked for these again at the next tick, before the others.
+// lookIn has the subscribers of channels claim what waits for them. Where Redis does not say,
+// it is asked again at the next tick.
 func (d *Dispatcher) lookIn(ctx context.Context, channels []hub.ChannelName) {
 	queues := make([]command.Queue, len(channels))
 	for i, c := range channels {
 		queues[i] = command.Queue{App: c.App, Channel: c.Name}
 	}
-	wait, err := d.opt.Store.AnyWait(ctx, queues)
-	if err != nil {
+	wait, errs := d.opt.Store.AnyWait(ctx, queues)
+	if err := cmp.Or(errs...); err != nil {
 		d.opt.Log.Warn("the node does not know whether commands wait for its subscribers, it tries again", "err", err)
-		d.everywhere, d.again = append(channels, d.everywhere...), true
+	}
+	if errs != nil && !slices.Contains(errs, nil) { // nor will it say the rest
+		d.everywhere, d.again = nil, append(append(d.again, channels...), d.everywhere...)
 		return
 	}
 	for i, c := range channels {
-		if wait[i] {
+		switch {
+		case errs != nil && errs[i] != nil:
+			d.again = append(d.again, c)
+		case wait[i]:
 			d.haveClaim(c.App, c.Name)
 		}
 	}
@@ -135,11 +139,12 @@ func (d *Dispatcher) takeAllBack(ctx context.Context) {
 	}
 	d.takeBacks = nil
 	for node, all := range of {
-		if err := d.opt.Store.TakeBack(ctx, node, all); err != nil {
+		left, err := d.opt.Store.TakeBack(ctx, node, all)
+		if err != nil {
 			d.opt.Log.Warn("unconfirmed commands could not be taken back, the node tries again", "err", err)
-			for _, u := range all {
-				d.notTaken = append(d.notTaken, takeBack{node, u})
-			}
+		}
+		for _, u := range left {
+			d.notTaken = append(d.notTaken, takeBack{node, u})
 		}
 	}
 }
@@ -147,7 +152,7 @@ func (d *Dispatcher) takeAllBack(ctx context.Context) {
 // tick sees to what waits for time to pass.
 func (d *Dispatcher) tick(ctx context.Context) {
 	d.takeBacks, d.notTaken = append(d.takeBacks, d.notTaken...), nil
-	d.again = false
+	d.everywhere, d.again = append(d.everywhere, d.again...), nil
 	d.writeLate()
 	blocked := map[string][]*line{}
 	for _, l := range d.lines {
@@ -183,10 +188,7 @@ func (d *Dispatcher) checkHeld(ctx context.Context, node string, lines []*line) 
 	for i, l := range lines {
 		all[i] = l.handed.unconfirmed()
 	}
-	held, err := d.opt.Store.StillHeld(ctx, node, all)
-	if err != nil {
-		return // the next tick asks again
-	}
+	held := d.opt.Store.StillHeld(ctx, node, all)
 	for i, l := range lines {
 		if !held[i] {
 			d.free(l)

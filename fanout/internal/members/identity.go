@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
 	"time"
 
+	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
 
@@ -18,7 +20,8 @@ type identity struct {
 	buckets map[rediskeys.Bucket]bool // that it has, or had, members in
 	since   time.Time                 // when it was taken
 	renewed time.Time
-	refused []*member // what Redis did not take (t.mu)
+	refused []*member          // what Redis did not take (t.mu)
+	belated []rediskeys.Bucket // of buckets, that Redis has yet to be told of
 
 	// The identity before, until everything is stated under this one.
 	former string
@@ -66,8 +69,7 @@ func (t *Tracker) follow(ctx context.Context, renewal <-chan time.Time) error {
 			return nil
 		case <-held.C:
 		case <-renewal:
-			held, err := t.renew(ctx)
-			if !held || err != nil {
+			if held, err := t.renewOrWait(ctx); !held || err != nil {
 				return err
 			}
 			t.retryRefused()
@@ -76,7 +78,7 @@ func (t *Tracker) follow(ctx context.Context, renewal <-chan time.Time) error {
 		if time.Since(t.renewed) > t.times.lease-t.times.renewal {
 			// The process, or Redis, has stood still. Members stated under an identity
 			// that others have reaped would stay for ever.
-			if held, err := t.renew(ctx); !held || err != nil {
+			if held, err := t.renewOrWait(ctx); !held || err != nil {
 				return err
 			}
 		}
@@ -107,7 +109,7 @@ func (t *Tracker) begin(ctx context.Context) error {
 	if _, _, err := t.store.lease(ctx, t.times, leaseRequest{node: node, begin: true, former: t.former}); err != nil {
 		return err
 	}
-	t.node, t.buckets = node, map[rediskeys.Bucket]bool{}
+	t.node, t.buckets, t.belated = node, map[rediskeys.Bucket]bool{}, nil
 	t.since = time.Now()
 	t.renewed = t.since
 	if t.opt.Identified != nil {
@@ -136,6 +138,29 @@ func (t *Tracker) renew(ctx context.Context) (held bool, err error) {
 	t.renewed = now
 	t.reapAll(ctx, dead)
 	return true, nil
+}
+
+// renewOrWait is renew, but while the master that has the leases does not answer, and others
+// of its cluster do, the identity is held: nobody learns from that master whose lease has
+// expired. When it answers again this node reaps none before the others had time to renew.
+func (t *Tracker) renewOrWait(ctx context.Context) (held bool, err error) {
+	if held, err = t.renew(ctx); held && err == nil && len(t.belated) > 0 {
+		if err = t.store.enter(ctx, t.node, t.belated); err == nil {
+			t.belated = nil
+		}
+	}
+	if t.isOfOneMaster(err) {
+		t.opt.Health.ObserveAt(t.opt.Keys.Leases(), err)
+		t.since = time.Now()
+		return true, nil
+	}
+	return held, err
+}
+
+// isOfOneMaster says whether an error means that a master of a cluster does not answer, of
+// which others do.
+func (t *Tracker) isOfOneMaster(err error) bool {
+	return err != nil && !errors.Is(err, context.Canceled) && redisconn.IsCluster(t.opt.Redis) && redisconn.Unreachable(err) && t.opt.Health.Up()
 }
 
 // reapFormer reaps this node's former identity, now that everything is stated anew.

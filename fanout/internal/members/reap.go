@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
 
@@ -29,16 +30,24 @@ func (s *store) reap(ctx context.Context, node string) error {
 		if len(buckets) == 0 {
 			break
 		}
-		done := make([]any, len(buckets))
-		for i, text := range buckets {
+		done := make([]any, 0, len(buckets))
+		var failed error
+		for _, text := range buckets {
 			bucket, _, err := s.keys.ParseBucket(text)
-			if err != nil {
+			if err == nil {
+				err = s.reapBucket(ctx, node, bucket)
+			}
+			if err != nil && !redisconn.IsCluster(s.redis) {
 				return err
 			}
-			if err := s.reapBucket(ctx, node, bucket); err != nil {
-				return err
+			if err != nil { // other buckets may be at masters that answer
+				failed = err
+				continue
 			}
-			done[i] = text
+			done = append(done, text)
+		}
+		if len(done) == 0 {
+			return failed
 		}
 		if err := s.redis.SRem(ctx, s.keys.LeaseBuckets(node), done...).Err(); err != nil {
 			return err

@@ -1,6 +1,7 @@
 package members
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -42,23 +43,39 @@ func (t *Tracker) tell(ctx context.Context) error {
 				entered = append(entered, bucket)
 			}
 		}
-		err := t.store.enter(ctx, t.node, entered)
+		err := t.enter(ctx, entered)
 		if err == nil {
-			for _, bucket := range entered {
-				t.buckets[bucket] = true
-			}
 			err = t.run(ctx, r)
 		}
-		if err != nil && (redisconn.Unreachable(err) || errors.Is(err, context.Canceled)) {
+		switch {
+		case err == nil:
+		case t.isOfOneMaster(err): // Health says so in the log
+		case redisconn.Unreachable(err) || errors.Is(err, context.Canceled):
 			r.finish(ErrDown)
 			return err
-		}
-		if err != nil {
+		default:
 			t.opt.Log.Error("redis does not take who joins and leaves channels: presence is incomplete until it does", "err", err)
 		}
 		t.settle(r)
 		r.finish(nil)
 	}
+}
+
+// enter notes buckets in Redis in which the identity is about to have members. While the master
+// that has the leases does not answer, and others do, that is done later (renewOrWait). If the
+// node dies before, its members stay there.
+func (t *Tracker) enter(ctx context.Context, buckets []rediskeys.Bucket) error {
+	err := t.store.enter(ctx, t.node, buckets)
+	if t.isOfOneMaster(err) {
+		t.belated = append(t.belated, buckets...)
+		err = nil
+	}
+	if err == nil {
+		for _, b := range buckets {
+			t.buckets[b] = true
+		}
+	}
+	return err
 }
 
 func (t *Tracker) run(ctx context.Context, r *round) error {
@@ -157,13 +174,19 @@ func (c *told) fitting(members []*member) (fit, others []*member) {
 	return members[:n], members[n:]
 }
 
-// settle takes Redis's answers. Changes that Redis refused are sent again with
-// the next renewal.
+// settle takes Redis's answers. Changes that Redis refused, or one of its masters did not
+// answer, are sent again with the next renewal.
 func (t *Tracker) settle(r *round) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	away := map[*attended]bool{}
 	for _, call := range r.calls {
 		versions, err := call.versions()
+		if err != nil && !errors.Is(err, errNotRun) && redisconn.Unreachable(err) {
+			for _, c := range call.channels {
+				away[c] = true
+			}
+		}
 		if err != nil {
 			for _, m := range call.members {
 				m.sure = false
@@ -186,7 +209,11 @@ func (t *Tracker) settle(r *round) {
 		}
 	}
 	for i := range r.entries {
-		r.entries[i].version = r.entries[i].member.channel.version
+		a := &r.entries[i]
+		a.version = a.member.channel.version
+		if away[a.member.channel] {
+			a.err = ErrDown
+		}
 	}
 }
 
@@ -194,7 +221,7 @@ func (t *Tracker) settle(r *round) {
 func (r *round) finish(err error) {
 	for _, a := range r.entries {
 		if a.done != nil {
-			a.done(a.version, err)
+			a.done(a.version, cmp.Or(err, a.err))
 		}
 	}
 }

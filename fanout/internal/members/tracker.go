@@ -111,6 +111,7 @@ type entry struct {
 	member  *member
 	done    func(presence.Version, error)
 	version presence.Version // for done
+	err     error            // likewise
 }
 
 // NewTracker returns a Tracker. It takes no members before Run runs.

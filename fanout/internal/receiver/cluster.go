@@ -1,7 +1,6 @@
 package receiver
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -12,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/pkg/batch"
+	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
 
@@ -132,7 +132,7 @@ func (c *cluster) follow(ctx context.Context, t *topology) {
 	for addr := range first {
 		if masters[addr] == nil {
 			sh := newShard(r, newProber(c.nodes[addr].client, probes[addr]))
-			sh.addr = addr
+			sh.addr, sh.health = addr, r.opt.Health.Master(addr)
 			masters[addr] = sh
 			begun = append(begun, sh)
 		}
@@ -145,6 +145,7 @@ func (c *cluster) follow(ctx context.Context, t *topology) {
 			moved++
 		}
 	}
+	c.tellHealth(first, masters)
 	var completed []completion
 	former := r.shards
 	r.shards = nil
@@ -170,6 +171,7 @@ func (c *cluster) follow(ctx context.Context, t *topology) {
 	for _, sh := range begun {
 		var sctx context.Context
 		sctx, sh.stop = context.WithCancel(ctx)
+		c.shards.Go(func() { sh.health.Run(sctx, sh.probe) })
 		c.shards.Go(func() { sh.keepLink(sctx) })
 	}
 	r.mu.Unlock()
@@ -237,28 +239,18 @@ func elsewhere(err error) bool {
 	return false
 }
 
-// probeAll says whether all masters work.
-func (c *cluster) probeAll(ctx context.Context) error {
-	c.r.mu.Lock()
-	shards := slices.Clone(c.r.shards)
-	c.r.mu.Unlock()
-	errs := make([]error, len(shards))
-	var all sync.WaitGroup
-	for i, sh := range shards {
-		all.Go(func() {
-			if sh == c.nowhere {
-				errs[i] = c.uncovered()
-			} else if err := sh.probe(ctx); err != nil {
-				errs[i] = sh.named(err)
-			}
-		})
+// tellHealth tells which masters there are now. It is called with Receiver.mu held.
+func (c *cluster) tellHealth(first map[string]int, masters map[string]*shard) {
+	all := map[string]*redisconn.Health{}
+	for addr := range first {
+		all[addr] = masters[addr].health
 	}
-	all.Wait()
-	return cmp.Or(errs...)
+	c.r.opt.Health.SetMasters(all, func(slot int) *redisconn.Health { return all[c.routes[slot].addr] })
 }
 
 var errUncovered = errors.New("no master of the redis cluster has some of the slots")
 
+// uncovered says why slots have no masters, as far as is known.
 func (c *cluster) uncovered() error {
 	c.r.mu.Lock()
 	defer c.r.mu.Unlock()

@@ -113,19 +113,29 @@ func (c *counts) write(ctx context.Context, changes []countChange) error {
 	for _, hash := range stale {
 		p.Del(ctx, hash)
 	}
-	c.queue(ctx, p, changes)
+	of := c.queue(ctx, p, changes)
 	c.mu.Unlock()
-	err := exec(ctx, p)
+	cmds, err := p.Exec(ctx)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err != nil {
-		c.refused(changes)
-		return c.failed(err)
+	for i, hash := range stale {
+		if err == nil || c.cluster && cmds[i].Err() == nil {
+			delete(c.stale, hash)
+		}
 	}
-	for _, hash := range stale {
-		delete(c.stale, hash)
+	if err == nil {
+		return nil
 	}
-	return nil
+	for i, b := range of {
+		if !c.cluster || cmds[len(stale)+i].Err() != nil { // on a cluster, the others may be elsewhere
+			c.unwritten[b] = true
+		}
+	}
+	c.retry = time.Time{}
+	if c.health.Up() {
+		c.retry = time.Now().Add(countsRetry)
+	}
+	return c.failed(err)
 }
 
 // bounded is a context for a write.
@@ -136,47 +146,37 @@ func (c *counts) bounded(ctx context.Context) (context.Context, context.CancelFu
 	return context.WithTimeout(redisconn.Alone(ctx), countsPatience)
 }
 
-// queue puts the commands for these counts into a pipeline. It is called with mu held.
-func (c *counts) queue(ctx context.Context, p redis.Pipeliner, changes []countChange) {
+// queue puts the commands for these counts into a pipeline, and returns which bucket each of
+// them is for. It is called with mu held.
+func (c *counts) queue(ctx context.Context, p redis.Pipeliner, changes []countChange) (of []rediskeys.Bucket) {
 	for _, change := range changes {
 		key := change.of.key
 		if key.all {
 			continue // shard.setWildcards sets it
 		}
 		name, b := key.name, c.keys.Bucket(key.app, key.name)
-		leased, known := c.leased[b]
-		if change.subscribers == 0 {
+		before := p.Len()
+		switch leased, known := c.leased[b]; {
+		case change.subscribers == 0:
 			p.HDel(ctx, b.Subscribers(c.identity), name)
 			if known {
 				c.leased[b] = false
 			}
-			continue
-		}
-		p.HSet(ctx, b.Subscribers(c.identity), name, change.subscribers)
-		if !leased {
+		case leased:
+			p.HSet(ctx, b.Subscribers(c.identity), name, change.subscribers)
+		default:
+			p.HSet(ctx, b.Subscribers(c.identity), name, change.subscribers)
 			c.leased[b] = true
 			if !known {
 				p.SAdd(ctx, c.keys.LeaseBuckets(c.identity), string(b))
 			}
 			c.lease(ctx, p, b)
 		}
-	}
-}
-
-// refused notes what may not have been written. It is called with mu held.
-func (c *counts) refused(changes []countChange) {
-	if c.health.Up() {
-		c.retry = time.Now().Add(countsRetry)
-	} else {
-		c.retry = time.Time{}
-	}
-	for _, change := range changes {
-		key := change.of.key
-		if key.all {
-			continue // shard.counted sees to it
+		for range p.Len() - before {
+			of = append(of, b)
 		}
-		c.unwritten[c.keys.Bucket(key.app, key.name)] = true
 	}
+	return of
 }
 
 // takeUnwritten takes the buckets that must be written again as Redis refused them, or

@@ -159,7 +159,7 @@ func (l *link) confirmed(v verb, topic string) error {
 		l.shard.confirm(topic)
 	} else if l.allowed(topic) {
 		l.shard.up(l)
-		l.r.opt.Health.Look() // which sends a probe
+		l.shard.health.Look() // which sends a probe
 	}
 	return nil
 }
@@ -238,7 +238,7 @@ func (l *link) deny(err error) error {
 	if !up {
 		return err
 	}
-	l.r.opt.Health.Look()
+	l.shard.health.Look()
 	return nil
 }
 

@@ -66,6 +66,7 @@ func prepareOn(t *testing.T, rdb redis.UniversalClient, node string) *process {
 	p := &process{t: t, redis: rdb, got: map[string]int{}, sequences: map[string][]uint64{}, log: &recorder{}}
 	log := slog.New(p.log)
 	p.health = redisconn.NewHealth(log)
+	p.health.Of(rdb)
 	p.Sender = send.New(p.redis, rediskeys.Namespace{}, p.health)
 	p.Receiver = receiver.New(receiver.Options{Redis: p.redis, Health: p.health, Log: log, Node: node, Process: p.Process()})
 	p.SetIdentity(node)

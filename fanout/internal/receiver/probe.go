@@ -103,10 +103,11 @@ type awaitedProbe struct {
 	since  time.Time
 }
 
-// probe says whether Redis works.
+// probe says whether Redis works; of a cluster, whether all slots have masters, each of which
+// is probed by itself.
 func (r *Receiver) probe(ctx context.Context) error {
 	if r.cluster != nil {
-		return r.cluster.probeAll(ctx)
+		return r.cluster.uncovered()
 	}
 	return r.shards[0].probe(ctx)
 }

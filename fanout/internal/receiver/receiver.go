@@ -21,6 +21,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -185,6 +186,17 @@ func (r *Receiver) Live() bool {
 	return true
 }
 
+// Serves says whether subscriptions come to be of some Redis at least: on a cluster, the link
+// to a master is up and delivers. Those of other masters are refused meanwhile.
+func (r *Receiver) Serves() bool {
+	if r.cluster == nil {
+		return r.Live()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(r.shards, (*shard).proven)
+}
+
 // Trouble is why the link to Redis was lost, until it is proven to work again;
 // then nil.
 func (r *Receiver) Trouble() error {
@@ -196,6 +208,20 @@ func (r *Receiver) Trouble() error {
 		}
 	}
 	return nil
+}
+
+// Masters says of each master of a cluster, by its address, whether it works and its link
+// delivers. Without a cluster there are none.
+func (r *Receiver) Masters() map[string]bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	work := map[string]bool{}
+	for _, sh := range r.shards {
+		if sh.addr != "" {
+			work[sh.addr] = sh.proven() && sh.health.Up()
+		}
+	}
+	return work
 }
 
 // OnRestored has f called each time that the link to Redis has come up and

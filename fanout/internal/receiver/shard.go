@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"fleetwire/pkg/batch"
+	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )
 
@@ -15,6 +16,7 @@ type shard struct {
 	r      *Receiver
 	addr   string // of the master; "": there is no cluster
 	prober *prober
+	health *redisconn.Health  // of the master, or of the one server
 	wake   batch.Signal       // there are changes to send
 	stop   context.CancelFunc // ends keepLink, of a master that has no slots any more
 
@@ -30,7 +32,7 @@ type shard struct {
 }
 
 func newShard(r *Receiver, p *prober) *shard {
-	return &shard{r: r, prober: p, wake: batch.NewSignal(), wanted: map[string]*subscription{}, refusals: map[string]*subscription{}}
+	return &shard{r: r, prober: p, health: r.opt.Health, wake: batch.NewSignal(), wanted: map[string]*subscription{}, refusals: map[string]*subscription{}}
 }
 
 // keepLink keeps the link to Redis up until ctx ends. A lost link is made anew and
@@ -45,7 +47,7 @@ func (sh *shard) keepLink(ctx context.Context) {
 			break
 		}
 		sh.lost(err)
-		sh.r.opt.Health.Look() // if Redis is gone, commands need not find out one by one
+		sh.health.Look() // if Redis is gone, commands need not find out one by one
 		sh.r.lookForMasters()
 		lived := time.Duration(0)
 		if !l.proven.IsZero() {

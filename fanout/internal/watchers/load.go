@@ -138,7 +138,7 @@ func (ws *Watchers) loadViews(ctx context.Context, requests []loadRequest) error
 			ws.opt.Log.Warn("who is in channels could not be read from redis, trying again", "channels", len(ids), "err", err)
 		}
 		if !refused {
-			ws.putBack(requests)
+			ws.putBack(ws.replaceRead(requests, states))
 			return err
 		}
 		ws.mu.Lock()
@@ -149,11 +149,22 @@ func (ws *Watchers) loadViews(ctx context.Context, requests []loadRequest) error
 		}
 		return nil
 	}
+	ws.replaceRead(requests, states)
+	return nil
+}
+
+// replaceRead replaces the views that were read, and returns the others: on a cluster, one
+// master may not answer.
+func (ws *Watchers) replaceRead(requests []loadRequest, states []presence.State) (others []loadRequest) {
 	for i, a := range requests {
+		if i >= len(states) || states[i].Err != nil {
+			others = append(others, a)
+			continue
+		}
 		ws.spendRead(a.view.id.App, readBytes(&states[i]))
 		ws.replace(a, &states[i])
 	}
-	return nil
+	return others
 }
 
 func (ws *Watchers) spendRead(app string, bytes int) {

@@ -76,7 +76,6 @@ func (sender *Sender) deliver(ctx context.Context, deadline time.Time, all []*se
 	for _, d := range open {
 		d.of.err = cmp.Or(d.of.err, d.err, errLate)
 	}
-	sender.giveBack(ctx, all)
 	return answered
 }
 
@@ -114,6 +113,7 @@ func (sender *Sender) publish(ctx context.Context, deadline time.Time, open []*d
 	for i, d := range open {
 		if d.err = errs[i]; d.err != nil {
 			d.settled, answered = true, cmp.Or(answered, d.err)
+			sender.observeAt(keys[i], d.err)
 			continue
 		}
 		d.clock = clocks[i]
@@ -129,6 +129,7 @@ func (sender *Sender) publish(ctx context.Context, deadline time.Time, open []*d
 	for _, d := range sent {
 		shown, notes, replied := d.read()
 		if !replied {
+			sender.observeAt(string(d.bucket), d.err)
 			continue
 		}
 		if errors.Is(d.err, errMoved) {
@@ -239,7 +240,7 @@ func (sender *Sender) findMasters(ctx context.Context, all []*sending) error {
 	for i, s := range all {
 		s.clock, s.err = clocks[i], errs[i]
 		s.settled = s.err != nil
-		sender.observe(s.err)
+		sender.observeAt(keys[i], s.err)
 	}
 	if len(all) > 0 && len(unsettled(all)) == 0 {
 		return all[0].err
@@ -267,6 +268,11 @@ func (sender *Sender) mastersOf(ctx context.Context, keys []string) ([]*clock, [
 	}
 	if len(asking) == 0 {
 		return clocks, errs
+	}
+	if deadline, ok := ctx.Deadline(); ok { // one that hangs must leave the others time
+		var cancel func()
+		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
+		defer cancel()
 	}
 	var mu sync.Mutex
 	var done sync.WaitGroup

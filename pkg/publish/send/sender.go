@@ -68,3 +68,10 @@ func (sender *Sender) observe(err error) {
 		sender.health.Observe(err)
 	}
 }
+
+// observeAt is observe of a call that is about the key. On one server observe sees it, too.
+func (sender *Sender) observeAt(key string, err error) {
+	if sender.health != nil && sender.cluster != nil {
+		sender.health.ObserveAt(key, err)
+	}
+}

@@ -115,22 +115,38 @@ func (sender *Sender) send(ctx context.Context, batches []Batch) error {
 	for _, s := range open {
 		sender.begin(s)
 	}
-	sender.observe(sender.run(ctx, deadline, open))
-	if sender.cluster != nil {
-		sender.observe(sender.deliver(ctx, deadline, all))
+	if sender.cluster == nil {
+		left, answered := sender.run(ctx, deadline, open)
+		sender.observe(sender.ask(ctx, deadline, left, answered))
+		return sender.finish(all)
 	}
+	// A master that hangs may have some of the time, and not that in which the others publish.
+	soon := time.Now().Add(time.Until(deadline) / 2)
+	admitting, cancel := context.WithDeadline(ctx, soon)
+	left, _ := sender.run(admitting, soon, open)
+	cancel()
+	_ = sender.deliver(ctx, deadline, all)
+	_ = sender.ask(ctx, deadline, left, nil) // what was admitted nevertheless is given back
+	sender.giveBack(ctx, all)
 	return sender.finish(all)
 }
 
-// run runs publish.lua until the outcome of each batch is known, or cannot be. The error says
-// whether Redis has answered.
-func (sender *Sender) run(ctx context.Context, deadline time.Time, open []*sending) (answered error) {
+// run runs publish.lua until the outcome of each batch is known, or cannot be. left are those
+// that it is not known of. The error says whether Redis has answered.
+func (sender *Sender) run(ctx context.Context, deadline time.Time, open []*sending) (left []*sending, answered error) {
 	for range maxTries {
 		answered = sender.try(ctx, open, deadline, false)
 		if open = unsettled(open); len(open) == 0 || !time.Now().Before(deadline) || noneSent(open) {
 			break
 		}
 	}
+	return open, answered
+}
+
+// ask asks what became of batches that Redis gave no answer to, if there are any. The error
+// says whether Redis has answered that, or else what went before.
+func (sender *Sender) ask(ctx context.Context, deadline time.Time, open []*sending, before error) (answered error) {
+	answered = before
 	open = slices.DeleteFunc(open, func(s *sending) bool { return !s.underWay })
 	if len(open) > 0 && !noneSent(open) {
 		asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
@@ -206,6 +222,7 @@ func (sender *Sender) try(ctx context.Context, open []*sending, deadline time.Ti
 	for _, s := range open {
 		shown, replied := s.settle()
 		if !replied {
+			sender.observeAt(s.Counter.Key, s.call.Reply.Err())
 			continue
 		}
 		s.clock.learn(sent, received, shown)

@@ -76,6 +76,7 @@ func (s *system) receiver(rdb redis.UniversalClient) (*receiver.Receiver, *send.
 	s.nodes++
 	name := fmt.Sprintf("node-%d", s.nodes)
 	health := redisconn.NewHealth(discard)
+	health.Of(rdb)
 	b := send.New(rdb, keys, health)
 	r := receiver.New(receiver.Options{Redis: rdb, Health: health, Log: discard, Node: name, Process: b.Process()})
 	r.SetIdentity(name)
