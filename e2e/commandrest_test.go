@@ -104,8 +104,10 @@ func TestCommandToADeviceThatIsAway(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 		end := fmt.Sprintf(`"data":{"id":%q,"status":"failed","counts":{"sent":0,"received":0,"running":0,"succeeded":0,"failed":1,"rejected":0,"timedOut":0,"missing":0}}`, created.ID)
+		told := 0
 		for begin := time.Now(); ; {
 			frame := operator.next()
+			told++
 			if !strings.HasPrefix(frame, `{"type":"message","channel":"ops","from":"_system",`) {
 				t.Fatalf("the operator got %s", frame)
 			}
@@ -116,6 +118,12 @@ func TestCommandToADeviceThatIsAway(t *testing.T) {
 				t.Fatal("the end was not told")
 			}
 		}
+		// The command is a message, and so is each snapshot.
+		a, err := s.first().call("GET", "/v1/usage", key.credential(), "")
+		if err != nil || !strings.Contains(a.body, fmt.Sprintf(`"messagesUsed":%d,`, 1+told)) {
+			t.Errorf("after %d snapshots the usage is %s, %v", told, a.body, err)
+		}
+		operator.alive()
 	})
 }
 

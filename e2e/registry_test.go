@@ -202,6 +202,40 @@ func TestEndsInTheRegistry(t *testing.T) {
 	})
 }
 
+// What a new apps document ends is told as what it was: a key that is gone, and an app that is
+// suspended, for as long as it is.
+func TestEndsByAppsDocument(t *testing.T) {
+	key := newKey("ended", "devices/**").only("presence")
+	watcher := newKey("watcher", connectivity+"**").only("subscribe", "presence")
+	public := &keyDoc{ID: "pk_live_ended", Patterns: []string{"public/**"}, Actions: []string{"subscribe"}}
+	app := newApp("app_ended", key, watcher, public)
+	app.GraceMs = 1
+	onEachRedis(t, []*appDoc{app}, func(t *testing.T, s *system) {
+		before := s.apps.Current()
+		defer s.apps.Replace(before)
+		w := s.last().connect(t, watcher.token("w", nil)).subscribe(connectivity + "anon_*")
+		visitor := s.first().enter(t, "key="+public.ID)
+		w.cameOnline(visitor.welcome.PeerID)
+		s.first().connect(t, key.token("p", nil))
+		s.last().awaitPeer(t, key, "p", "is online", online)
+
+		without := *app
+		without.Keys = []*keyDoc{key, watcher}
+		s.apps.Replace(directory(t, &without))
+		w.wentAs(visitor.welcome.PeerID, "revoked", 4001)
+
+		suspended := *app
+		suspended.Suspended = true
+		s.apps.Replace(directory(t, &suspended))
+		w.expectClose(4012)
+		s.apps.Replace(before)
+		p := s.last().awaitPeer(t, key, "p", "is offline", offline)
+		if p.LastDisconnect.Code != 4012 || p.LastDisconnect.Reason != "suspended" {
+			t.Errorf("its end: %+v", p.LastDisconnect)
+		}
+	})
+}
+
 // Pages have all peers, once, and filters those that are wanted. Peers of publishable
 // keys are there while they are online.
 func TestRegistryPages(t *testing.T) {

@@ -86,8 +86,12 @@ func TestBudget(t *testing.T) {
 		}
 		var kept []string
 		for next := page; ; {
+			size := 0
 			for _, c := range next.Commands {
-				kept = append(kept, c.ID)
+				kept, size = append(kept, c.ID), size+len(c.Data)
+			}
+			if size > MaxPageBytes || size < MaxPageBytes/2 && next.Next != "" {
+				t.Errorf("a page has %d commands with %d bytes of data, and is the last: %v", len(next.Commands), size, next.Next == "")
 			}
 			if next.Next == "" {
 				break
@@ -131,11 +135,12 @@ func TestEndedCommandsExpire(t *testing.T) {
 		if isOurs && (ttl <= 0 || ttl > 16*24*time.Hour) {
 			t.Errorf("%s expires in %v", key, ttl)
 		}
+		isKept := strings.Contains(key, ":command:") || strings.Contains(key, ":idempotency:")
+		if isKept && (ttl > 24*time.Hour || ttl < 24*time.Hour-time.Minute) {
+			t.Errorf("%s expires in %v, want 24 h", key, ttl)
+		}
 		if strings.Contains(key, ":command:") {
 			commands++
-			if ttl > 24*time.Hour {
-				t.Errorf("%s expires in %v", key, ttl)
-			}
 		}
 	}
 	if commands != 3 {
