@@ -38,7 +38,9 @@ func (c *clustered) inject(step plan.Step) lift {
 		c.move(c.cluster.Master(movable(step.Pick + 1)))
 		return then(func() {})
 	case "master-added":
-		c.move(c.cluster.Add())
+		added := c.cluster.Add()
+		c.cluster.AddReplica(added) // for a failover that comes after
+		c.move(added)
 		return then(func() {})
 	}
 	return nil

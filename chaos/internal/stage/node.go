@@ -7,13 +7,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"fleetwire/pkg/redisconn/redistest"
 )
 
 // patience is how long a process may take until it is ready, on a busy machine.
@@ -49,7 +50,7 @@ type Node struct {
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd
-	exited chan struct{}
+	exited <-chan struct{}
 	logs   []string
 }
 
@@ -70,23 +71,9 @@ func (n *Node) start() error {
 			cmd.Env = append(cmd.Env, v)
 		}
 	}
-	die := &syscall.SysProcAttr{Setpgid: true}
-	withParent(die)
-	cmd.SysProcAttr = die
-	exited, started := make(chan struct{}), make(chan error)
-	go func() {
-		// The kernel kills it when the thread that started it ends: this one lasts as
-		// long as the process.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait()
-		}
-		close(exited)
-	}()
-	if err := <-started; err != nil {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	exited, err := redistest.StartChild(cmd)
+	if err != nil {
 		return err
 	}
 	n.mu.Lock()

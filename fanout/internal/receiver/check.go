@@ -20,7 +20,9 @@ import (
 const (
 	// checkPatience bounds Check.
 	checkPatience = 2500 * time.Millisecond
-	// checkRetry is the pause before a Redis that is loading its data is asked again.
+	// formPatience bounds it while a cluster forms.
+	formPatience = 10 * time.Second
+	// checkRetry is the pause before a Redis that begins to serve is asked again.
 	checkRetry = 100 * time.Millisecond
 	// leastRedis is the oldest version of Redis that will do: an older 7.0 hangs in
 	// matching some patterns (CVE-2022-36021). Valkey began at 7.2.5.
@@ -29,22 +31,29 @@ const (
 
 // Check does once, before anything relies on Redis, what a node does with it:
 // subscribe, write, run a script, publish, and receive what was published; on a cluster, at
-// every master. It takes 2.5 s at most. The error has Redis's own words.
+// every master. It takes 2.5 s at most, and 10 s while the nodes of a cluster wait for each
+// other. The error has Redis's own words.
 func Check(ctx context.Context, rdb redis.UniversalClient, keys rediskeys.Namespace) error {
-	ctx, cancel := context.WithTimeout(ctx, checkPatience)
-	defer cancel()
-	var loading error
+	begun, patience := time.Now(), checkPatience
+	var begins error // Redis is about to serve
 	for {
-		err := checkAll(ctx, rdb, keys, "start-"+strings.ToLower(rand.Text()))
+		trying, cancel := context.WithTimeout(ctx, min(checkPatience, patience-time.Since(begun)))
+		err := checkAll(trying, rdb, keys, "start-"+strings.ToLower(rand.Text()))
+		cancel()
 		var reply redis.Error
 		switch {
 		case err == nil:
 			return nil
 		case redis.HasErrorPrefix(err, "LOADING"):
-			loading = err
-		case loading != nil && !errors.As(err, &reply):
-			return loading // while it loads it may answer too late
+			begins = err
+		case forms(err):
+			begins, patience = err, formPatience
+		case begins != nil && !errors.As(err, &reply):
+			return begins // it may answer too late
 		default:
+			return err
+		}
+		if time.Since(begun)+checkRetry >= patience {
 			return err
 		}
 		select {
@@ -53,6 +62,12 @@ func Check(ctx context.Context, rdb redis.UniversalClient, keys rediskeys.Namesp
 		case <-time.After(checkRetry):
 		}
 	}
+}
+
+// forms says whether an error is that of a cluster that has just been made, or has started
+// again: its nodes wait for each other, for some 2 s at least.
+func forms(err error) bool {
+	return redis.HasErrorPrefix(err, "CLUSTERDOWN") || errors.Is(err, errUncovered)
 }
 
 func checkAll(ctx context.Context, rdb redis.UniversalClient, keys rediskeys.Namespace, node string) error {

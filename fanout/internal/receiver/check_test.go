@@ -241,3 +241,33 @@ func TestAReplicaIsNoRedis(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The nodes of a cluster that has just been made wait for each other, and refuse meanwhile. A
+// node that starts then waits, too, as it does while Redis loads its data.
+func TestCheckOfANewCluster(t *testing.T) {
+	t.Parallel()
+	server := redistest.StartCluster(t)
+	cluster, rdb := server.Client(), redistest.Open(t, server.URL(), redisconn.TLS{})
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(cluster.ConfigSet(t.Context(), "cluster-require-full-coverage", "yes").Err())
+	must(cluster.Do(t.Context(), "CLUSTER", "DELSLOTS", 16383).Err())
+	redistest.Eventually(t, gone, "the cluster is down", func() bool {
+		return redis.HasErrorPrefix(cluster.Set(t.Context(), "a", 1, 0).Err(), "CLUSTERDOWN")
+	})
+	checked := make(chan error, 1)
+	go func() { checked <- receiver.Check(context.Background(), rdb, rediskeys.Namespace{}) }()
+	select {
+	case err := <-checked:
+		t.Fatalf("Check does not wait for a cluster that is down: %v", err)
+	case <-time.After(300 * time.Millisecond):
+	}
+	must(cluster.Do(t.Context(), "CLUSTER", "ADDSLOTS", 16383).Err())
+	if err := <-checked; err != nil {
+		t.Errorf("Check when the cluster is up: %v", err)
+	}
+}

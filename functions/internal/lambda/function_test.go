@@ -300,3 +300,25 @@ func TestEmptyVariablesAreNotSet(t *testing.T) {
 		t.Error("a blank level is not info")
 	}
 }
+
+// The secret holds a URL of any form.
+func TestSecretHasAnyFormOfRedis(t *testing.T) {
+	defer redistest.EndShared()
+	for name, url := range map[string]string{
+		"a server":                redistest.Start(t).URL(),
+		"nodes of a cluster":      redistest.SharedCluster(t).URL(),
+		"one node of a cluster":   redistest.SharedCluster(t).Nodes[1].URL(),
+		"a primary and Sentinels": redistest.StartSentinel(t, 0).URL(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := secrets(t)
+			s.Put(redisARN, url+"\n")
+			i := newInstance(t, settings{apps: document("sk_a"), redis: redisARN})
+			i.start()
+			i.want(t, "sk_a", 200)
+			if _, cluster := i.rdb.(*redis.ClusterClient); cluster != strings.Contains(name, "cluster") {
+				t.Errorf("%T is the client of %s", i.rdb, name)
+			}
+		})
+	}
+}

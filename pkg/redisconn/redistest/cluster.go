@@ -186,19 +186,32 @@ func (c *Cluster) at(addr string) *Server {
 	return c.Nodes[i]
 }
 
-// Replica is a replica of the master.
-func (c *Cluster) Replica(master *Server) *Server {
+// Replica is a replica of the master. It waits until there is one: one that was away may
+// not be back yet.
+func (c *Cluster) Replica(master *Server) (replica *Server) {
 	c.t.Helper()
-	id := master.clusterID()
-	for line := range strings.Lines(master.Client().ClusterNodes(context.Background()).Val()) {
-		fields := strings.Fields(line)
-		if fields[3] == id && !strings.Contains(fields[2], "fail") {
-			addr, _, _ := strings.Cut(fields[1], "@")
-			return c.at(addr)
+	id, rdb := master.clusterID(), master.Client()
+	Eventually(c.t, clusterPatience, master.Addr()+" has a replica", func() bool {
+		for line := range strings.Lines(rdb.ClusterNodes(context.Background()).Val()) {
+			fields := strings.Fields(line)
+			if fields[3] == id && !strings.Contains(fields[2], "fail") {
+				addr, _, _ := strings.Cut(fields[1], "@")
+				replica = c.at(addr)
+				return true
+			}
 		}
-	}
-	c.t.Fatalf("%s has no replica", master.Addr())
-	return nil
+		return false
+	})
+	return replica
+}
+
+// AddReplica starts a replica of the master.
+func (c *Cluster) AddReplica(master *Server) *Server {
+	c.t.Helper()
+	replica := c.Add()
+	c.replicate(replica, master)
+	c.Settled()
+	return replica
 }
 
 // Failover makes a replica of the master the master, as planned maintenance does, and

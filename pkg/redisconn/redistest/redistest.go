@@ -27,6 +27,7 @@ type Server struct {
 	t       testing.TB
 	port    int
 	process *exec.Cmd
+	exited  <-chan struct{} // closed when the process has ended
 	frozen  bool
 	secured *secured      // nil: without TLS
 	user    *url.Userinfo // the only one that the server lets in; nil: everybody
@@ -130,7 +131,7 @@ func (s *Server) launchIn(dir string) error {
 	}
 	s.process = exec.Command("redis-server", args...)
 	s.process.Env = append(os.Environ(), s.env...)
-	if err := s.process.Start(); err != nil {
+	if s.exited, err = StartChild(s.process); err != nil {
 		s.process = nil
 		return fmt.Errorf("redis-server does not start: %w", err)
 	}
@@ -196,7 +197,7 @@ func (s *Server) options() *redis.Options {
 func (s *Server) Stop() {
 	if s.process != nil {
 		_ = s.process.Process.Kill()
-		_ = s.process.Wait()
+		<-s.exited
 		s.process, s.frozen = nil, false
 	}
 }
