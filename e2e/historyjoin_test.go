@@ -125,7 +125,7 @@ func (r *reader) enter(n *node, name string) (err error) {
 // join subscribes, and reads all that is replayed. fields are as since makes them.
 func (r *reader) join(fields string) (ack told, err error) {
 	last := 0
-	_, _ = fmt.Sscanf(fields, `,"last":%d`, &last)
+	asked, _ := fmt.Sscanf(fields, `,"last":%d`, &last)
 	if err := r.write(`{` + joining(r.story.channel, fields) + `,"requestId":"join"}`); err != nil {
 		return ack, err
 	}
@@ -138,7 +138,7 @@ func (r *reader) join(fields string) (ack told, err error) {
 	}
 	switch {
 	case ack.Recovered:
-	case last > 0:
+	case asked == 1:
 		r.at = position{ack.Epoch, max(0, ack.Offset-last)}
 	default: // nothing was asked for, or not all is there: the first that is begins
 		r.at = position{ack.Epoch, -1}
