@@ -53,6 +53,7 @@ type willModel struct {
 	peers map[string]*modelPeer
 	made  int
 	log   []string
+	kill  func() // kills Redis and starts it again with its data; nil: it lives
 }
 
 func (m *willModel) node() *node { return m.nodes[m.rand.IntN(len(m.nodes))] }
@@ -202,30 +203,53 @@ func TestWillsAgainstAModel(t *testing.T) {
 	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		for seed := range uint64(4) {
 			redistest.Empty(t, rdb)
-			d := directory(t, "")
-			m := &willModel{t: t, rdb: rdb, rand: rand.New(rand.NewPCG(13, seed)), peers: map[string]*modelPeer{}}
-			m.nodes = []*node{start(t, rdb, "i"+m.name(), d), start(t, rdb, "i"+m.name(), d)}
-			for i := range 4 {
-				m.peers[fmt.Sprint("p", i)] = &modelPeer{}
-			}
-			for range 150 {
-				m.step()
-				m.agree()
-			}
-			for name, p := range m.peers {
-				for _, c := range slices.Clone(p.connections) {
-					c.end(1006, Lost)
-					m.settle()
-					p.ends(false, func(other *modelConnection) bool { return other == c })
-				}
-				m.due(name)
-				m.nodes[0].wantNoWills(name)
-			}
-			for _, n := range m.nodes {
-				n.stop()
-			}
+			walkWills(t, rdb, seed, 150, nil)
 		}
 	})
+}
+
+// The same while Redis is killed now and then, with changes under way, and comes back with its
+// data.
+func TestWillsAgainstAModelWhileRedisIsKilled(t *testing.T) {
+	server := redistest.StartAppending(t)
+	rdb := server.Client()
+	for seed := range uint64(2) {
+		redistest.Empty(t, rdb)
+		walkWills(t, rdb, seed, 120, func() {
+			server.Stop()
+			server.Resume()
+		})
+	}
+}
+
+// walkWills does so many things at random to Redis and to the model.
+func walkWills(t *testing.T, rdb redis.UniversalClient, seed uint64, steps int, kill func()) {
+	d := directory(t, "")
+	m := &willModel{t: t, rdb: rdb, rand: rand.New(rand.NewPCG(13, seed)), peers: map[string]*modelPeer{}, kill: kill}
+	m.nodes = []*node{start(t, rdb, "i"+m.name(), d), start(t, rdb, "i"+m.name(), d)}
+	for i := range 4 {
+		m.peers[fmt.Sprint("p", i)] = &modelPeer{}
+	}
+	for range steps {
+		m.step()
+		if m.kill != nil && m.rand.IntN(8) == 0 { // the change is under way
+			m.kill()
+			m.log = append(m.log, "redis is killed")
+		}
+		m.agree()
+	}
+	for name, p := range m.peers {
+		for _, c := range slices.Clone(p.connections) {
+			c.end(1006, Lost)
+			m.settle()
+			p.ends(false, func(other *modelConnection) bool { return other == c })
+		}
+		m.due(name)
+		m.nodes[0].wantNoWills(name)
+	}
+	for _, n := range m.nodes {
+		n.stop()
+	}
 }
 
 // Quick reconnects over two nodes, with deadlines that end all the time: no will is
