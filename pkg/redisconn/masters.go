@@ -124,6 +124,10 @@ type awayError struct{ why string }
 
 func (e *awayError) Error() string { return e.why }
 
+// Answered says that the Redis has answered something: it may be sent more, though it may not
+// work yet.
+func (h *Health) Answered() { h.silent.Store(false) }
+
 // isAway says whether err tells only what Health knew.
 func isAway(err error) bool {
 	_, is := errors.AsType[*awayError](err)

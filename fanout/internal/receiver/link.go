@@ -158,6 +158,7 @@ func (l *link) confirmed(v verb, topic string) error {
 	if !l.isProbe(topic) {
 		l.shard.confirm(topic)
 	} else if l.allowed(topic) {
+		l.shard.health.Answered()
 		l.shard.up(l)
 		l.shard.health.Look() // which sends a probe
 	}

@@ -58,6 +58,9 @@ func StartGuardedCluster(t testing.TB, masters, replicas int, guard Guard) *Clus
 	return c
 }
 
+// IsClusterNode says whether the server is a node of a Redis Cluster.
+func (s *Server) IsClusterNode() bool { return s.cluster }
+
 // start starts a node that is in no cluster yet.
 func (c *Cluster) start() *Server {
 	c.t.Helper()
