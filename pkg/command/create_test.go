@@ -88,17 +88,20 @@ func TestNotHandedOverAtCreation(t *testing.T) {
 		not("one is on two nodes", "n1", "a", "b")
 		w.rdb.HSet(ctx, members, "b", "n1\nmetadata")
 
-		before := w.create(nil)
+		w.create(nil)
 		not("none has been handed the one before", "n1", "a", "b")
-		before = w.create(nil)
+		before := w.create(nil)
 		w.claim(before, false, "a")
 		not("one has not been handed the one before", "n1", "a", "b")
+		before = w.create(nil)
+		w.claim(before, false, "a", "gone")
+		not("as many have been handed the one before, and one of them has gone", "n1", "a", "b")
 		before = w.create(nil)
 		w.claim(before, false, "a", "b")
 		if !w.createFor("n1", []string{"a", "b"}, nil).Handed {
 			t.Error("all have been handed the one before, and it is not handed over")
 		}
-		before = w.create(nil)
+		w.create(nil)
 		w.pass(Grace.Milliseconds())
 		if !w.createFor("n1", []string{"a", "b"}, nil).Handed {
 			t.Error("the one before has expired, and it is not handed over")
