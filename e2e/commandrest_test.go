@@ -151,9 +151,13 @@ func TestWaitingRequestsOfANodeThatStops(t *testing.T) {
 func TestClientsThatHangUp(t *testing.T) {
 	key := newKey("hangup", "**")
 	app := newApp("app_hangup", key)
-	t.Run("localdev", func(t *testing.T) { testHangUp(t, key, startEmbedded(t, app).first()) })
+	redis, doc := redistest.Start(t), documentFile(t, app)
+	t.Run("localdev", func(t *testing.T) {
+		_, n := localdev(t, t.TempDir(), nil, "-redis", redis.URL(), "-apps", doc)
+		testHangUp(t, key, n)
+	})
 	t.Run("fanout", func(t *testing.T) {
-		_, n := controlPlane(t, "-redis", redistest.Start(t).URL(), "-apps", documentFile(t, app))
+		_, n := controlPlane(t, "-redis", redis.URL(), "-apps", doc)
 		testHangUp(t, key, n)
 	})
 }
