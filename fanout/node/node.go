@@ -158,6 +158,7 @@ func New(opt Options) (*Node, error) {
 	n.limiter.Watch(n.health)
 	n.connections = quota.NewConnections(opt.Redis, opt.Keys, n.id)
 	n.members = members.NewTracker(members.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Reap: n.reap, Identified: n.identified})
+	n.connections.Lost = n.members.Restate
 	n.watchers = watchers.New(watchers.Options{Interest: n.receiver, Log: opt.Log, Load: func(ctx context.Context, channels []presence.ChannelID) ([]presence.State, error) {
 		return presence.Load(ctx, opt.Redis, opt.Keys, channels)
 	}})

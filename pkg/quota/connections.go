@@ -51,6 +51,11 @@ type Connections struct {
 	keys rediskeys.Namespace
 	node string
 
+	// Lost, if not nil, is called when Redis, or a master of a cluster, has lost data, or another
+	// server has taken its place, which may lack the last that this node told the former. It must
+	// not block. It is set before Run.
+	Lost func()
+
 	mu     sync.Mutex
 	shares map[string]*share // by app id; nil once Run has ended
 	wake   batch.Signal      // something has changed
@@ -186,6 +191,9 @@ func (c *Connections) settle(ctx context.Context, renew bool) {
 	sent := time.Now()
 	_ = redisconn.Exec(ctx, c.rdb, append(calls, check...)) // each reply is read below
 	lost := c.epochs.lost(which, check, sent)
+	if c.Lost != nil && slices.ContainsFunc(lost, func(n int) bool { return c.epochs[n].other }) {
+		c.Lost()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.restate(rounds, lost)

@@ -36,6 +36,7 @@ const clockSlack = time.Second
 // leases run out too early, or too late.
 type epoch struct {
 	known   string    // "": Redis was not asked yet
+	other   bool      // the last loss was one of data, not a step of the clock
 	noticed time.Time // when a loss was
 	clock   clockLook
 }
@@ -116,11 +117,12 @@ func (e *epoch) lost(answer *redisconn.Call, sent time.Time) bool {
 	if clock.redis, err = strconv.ParseInt(reply[1], 10, 64); err != nil {
 		return false
 	}
-	first, same := e.known == "", reply[0] == e.known && !clock.stepped(e.clock)
+	first, other := e.known == "", reply[0] != e.known
+	same := !other && !clock.stepped(e.clock)
 	e.known, e.clock = reply[0], clock
 	if first || same {
 		return false
 	}
-	e.noticed = time.Now()
+	e.noticed, e.other = time.Now(), other
 	return true
 }

@@ -67,6 +67,8 @@ func (t *Tracker) follow(ctx context.Context, renewal <-chan time.Time) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-t.doubt:
+			return nil // to another identity
 		case <-held.C:
 		case <-renewal:
 			if held, err := t.renewOrWait(ctx); !held || err != nil {

@@ -103,3 +103,41 @@ func TestRedisTakesNothing(t *testing.T) {
 	awaitList(t, a.redis, "c", "")
 	wantNothingLeft(t, a)
 }
+
+// A server that takes over without an error to any call may lack the last that nodes told the
+// one before: after Restate it has all.
+func TestRestate(t *testing.T) {
+	s := newSystem(t)
+	a, b := s.node(), s.node()
+	a.join("c", "stays", 1, "")
+	a.join("c", "goes", 2, "")
+	b.join("c", "other", 3, "")
+	rdb, ctx := s.client(), context.Background()
+	former := map[string]string{}
+	names := func() []string { return rdb.Keys(ctx, "fw:*").Val() }
+	for _, key := range names() {
+		former[key] = rdb.Dump(ctx, key).Val()
+	}
+	a.leave("c", "goes", 2)
+	a.join("c", "comes", 4, "")
+	a.join("new", "comes", 4, "")
+	awaitList(t, rdb, "c", "comes other stays")
+
+	for _, key := range names() {
+		if former[key] == "" {
+			rdb.Del(ctx, key)
+		}
+	}
+	for key, value := range former {
+		if err := rdb.RestoreReplace(ctx, key, 0, value).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	awaitList(t, rdb, "c", "goes other stays")
+	a.Restate()
+	awaitList(t, rdb, "c", "comes other stays")
+	awaitList(t, rdb, "new", "comes")
+	if !a.Live() || !b.Live() {
+		t.Error("nodes take no members meanwhile")
+	}
+}

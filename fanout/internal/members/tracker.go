@@ -51,6 +51,7 @@ type Tracker struct {
 	up       bool         // an identity is held
 	ending   bool         // all members leave
 	wake     batch.Signal // something is in the queue
+	doubt    batch.Signal // Redis may lack what it was told
 	pace     pace
 	now      func() time.Time
 
@@ -123,6 +124,7 @@ func NewTracker(opt Options) *Tracker {
 		channels: map[presence.ChannelID]*attended{},
 		members:  map[memberKey]*member{},
 		wake:     batch.NewSignal(),
+		doubt:    batch.NewSignal(),
 		pace:     newPace(),
 		now:      time.Now,
 	}
@@ -181,6 +183,10 @@ func (t *Tracker) Leave(app, channelName, peer string, connection uint64) {
 		t.wake.Set()
 	}
 }
+
+// Restate has everything stated anew, under another identity: Redis may lack the last that it
+// was told, as after a failover that no call has noticed.
+func (t *Tracker) Restate() { t.doubt.Set() }
 
 // Live says whether Join takes members.
 func (t *Tracker) Live() bool {
