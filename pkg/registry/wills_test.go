@@ -440,6 +440,34 @@ func TestWillWhileRedisIsAway(t *testing.T) {
 	n.wantWills("lost", "p to devices/a: 1")
 }
 
+// Redis comes back with the data of an earlier moment, at which two wills were not due yet. They
+// were published after it: that of a peer that is gone is published again, that of a peer that
+// is back is not.
+func TestWillsInAnOldSnapshot(t *testing.T) {
+	server := redistest.Start(t)
+	rdb := server.Client()
+	n := start(t, rdb, "aa", directory(t, ""))
+	for _, peer := range []string{"gone", "back"} {
+		end := n.connect(peer, "")
+		n.set(will("1", 0))
+		end(1006, Lost)
+	}
+	n.settled()
+	check(t, rdb.Save(t.Context()).Err())
+	n.passWills("gone", "back")
+	n.wantWills("due", "gone to devices/a: 1", "back to devices/a: 1")
+	n.connect("back", "")
+	n.settled()
+	server.Stop()
+	server.Resume()
+	n.Identified("bb") // as its link to Redis was lost
+	n.settled()
+	n.passWills("gone", "back")
+	n.wantWills("due once more", "gone to devices/a: 1")
+	n.wantNoWills("gone")
+	n.wantNoWills("back")
+}
+
 // HOSTILE: wills that wait for Redis are bounded, and one beyond changes nothing.
 func TestWillsThatWaitAreBounded(t *testing.T) {
 	_, rdb := redistest.Embedded(t)

@@ -61,8 +61,9 @@ func StartWith(t testing.TB, env ...string) *Server {
 	return started(t, &Server{env: env})
 }
 
-// StartAppending is Start of a server that writes each change to an append-only file: Resume
-// after Stop has all data.
+// StartAppending is Start of a server that writes each change to an append-only file before it
+// answers: Resume after Stop has all data. (Without appendfsync always it may not write for up to
+// 2 s while the disk is slow.)
 func StartAppending(t testing.TB) *Server {
 	t.Helper()
 	return started(t, &Server{appends: true})
@@ -177,7 +178,7 @@ func (s *Server) arguments() ([]string, error) {
 	}
 	appends := map[bool]string{false: "no", true: "yes"}[s.appends]
 	return append(args, "--repl-diskless-sync-delay", "0", "--bind", "127.0.0.1",
-		"--save", "", "--appendonly", appends, "--daemonize", "no", "--dir", s.dir), nil
+		"--save", "", "--appendonly", appends, "--appendfsync", "always", "--daemonize", "no", "--dir", s.dir), nil
 }
 
 // options are those of a client that sees to the server, whatever its form is.
