@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -87,6 +88,48 @@ func TestRacingRepetitions(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A key is known for 10 minutes, whatever the channel remembers. A repetition does not prolong
+// that.
+func TestIdempotencyKeysExpire(t *testing.T) {
+	m, rdb := redistest.Embedded(t)
+	now := time.UnixMilli(1_767_222_000_000)
+	pass := func(d time.Duration) {
+		now = now.Add(d)
+		m.FastForward(d)
+		m.SetTime(now)
+	}
+	pass(0)
+	p := newProcess(t, rdb, appOf(t, rules))
+	for _, channel := range []string{"one/a", "three/a", "elsewhere"} {
+		publish := func(data string) (result, counted string) {
+			message := p.message(channel, data)
+			message.IdempotencyKey = "k"
+			r := p.door.Publish(context.Background(), message)
+			n, _ := rdb.Get(context.Background(), keys.MessageCount("app", period())).Result()
+			if r.Position != nil {
+				return fmt.Sprint(r.Position.Offset), n
+			}
+			return string(code(r)), n
+		}
+		first, once := publish("1")
+		pass(5 * time.Minute)
+		if again, n := publish("1"); again != first || n != once {
+			t.Errorf("%s after 5 minutes: %q with %s counted; want %q with %s", channel, again, n, first, once)
+		}
+		pass(5*time.Minute - time.Millisecond)
+		if again, n := publish("1"); again != first || n != once {
+			t.Errorf("%s after 10 minutes but for 1 ms: %q with %s counted; want %q with %s", channel, again, n, first, once)
+		}
+		if other, n := publish("2"); other != string(protocol.IdempotencyConflict) || n != once {
+			t.Errorf("%s, another body: %q", channel, other)
+		}
+		pass(time.Millisecond)
+		if next, n := publish("2"); n == once || channel != "elsewhere" && next != "2" {
+			t.Errorf("%s after 10 minutes: %q with %s counted, as before", channel, next, n)
+		}
+	}
 }
 
 // A repetition is answered though the app has used all its messages, and takes no place of
