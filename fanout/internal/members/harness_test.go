@@ -31,7 +31,7 @@ const patience = 20 * time.Second
 type system struct {
 	t      testing.TB
 	server *redistest.Server // nil: embedded
-	client func() *redis.Client
+	client func() redis.UniversalClient
 	times  times
 	member *rate // of changes of a peer in a channel; nil: memberRate
 }
@@ -39,28 +39,48 @@ type system struct {
 // unpaced holds nothing back.
 var unpaced = &rate{burst: 1}
 
-// onEachRedis runs the test on a real Redis and on an embedded one.
+// onEachRedis runs the test on a real Redis, on an embedded one, and on a Redis Cluster.
 func onEachRedis(t *testing.T, test func(t *testing.T, s *system)) {
-	t.Run("redis", func(t *testing.T) { test(t, newSystem(t)) })
-	t.Run("embedded", func(t *testing.T) {
-		m, _ := redistest.Embedded(t)
-		test(t, &system{t: t, times: timesOf(registry.Lease), client: func() *redis.Client {
-			return redistest.Client(t, "redis://"+m.Addr())
-		}})
+	redistest.EverywhereClients(t, func(t *testing.T, client func() redis.UniversalClient) {
+		test(t, &system{t: t, times: timesOf(registry.Lease), client: client})
 	})
+}
+
+// onEachServer is onEachRedis for a test that listens as one server publishes.
+func onEachServer(t *testing.T, test func(t *testing.T, s *system)) {
+	redistest.BothClients(t, func(t *testing.T, client func() *redis.Client) {
+		test(t, &system{t: t, times: timesOf(registry.Lease), client: func() redis.UniversalClient { return client() }})
+	})
+}
+
+// keysLike are the keys of all masters that match the pattern.
+func keysLike(rdb redis.UniversalClient, pattern string) (all []string, err error) {
+	cluster, ok := rdb.(*redis.ClusterClient)
+	if !ok {
+		return rdb.Keys(context.Background(), pattern).Result()
+	}
+	var mu sync.Mutex
+	err = cluster.ForEachMaster(context.Background(), func(ctx context.Context, master *redis.Client) error {
+		found, err := master.Keys(ctx, pattern).Result()
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, found...)
+		return err
+	})
+	return all, err
 }
 
 func newSystem(t testing.TB) *system {
 	t.Helper()
 	server := redistest.Start(t)
-	return &system{t: t, server: server, times: timesOf(registry.Lease), client: server.Client}
+	return &system{t: t, server: server, times: timesOf(registry.Lease), client: func() redis.UniversalClient { return server.Client() }}
 }
 
 // node is a tracker that runs.
 type node struct {
 	*Tracker
 	t     testing.TB
-	redis *redis.Client
+	redis redis.UniversalClient
 	stop  func() // in order; again is fine
 }
 

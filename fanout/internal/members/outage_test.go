@@ -52,7 +52,7 @@ func TestRedisIsLost(t *testing.T) {
 			awaitList(t, rdb, "c", "")
 			awaitList(t, rdb, "d", "")
 			redistest.Eventually(t, patience, "nothing is left in Redis", func() bool {
-				keys, err := rdb.Keys(context.Background(), "fw:{app.*").Result()
+				keys, err := keysLike(rdb, "fw:{app.*")
 				return err == nil && len(keys) == 0
 			})
 		})
@@ -70,9 +70,7 @@ func TestRedisIsEmptied(t *testing.T) {
 		}
 		b.join("c", "q", 1, "")
 		want := list(t, a.redis, "c")
-		if err := a.redis.FlushAll(context.Background()).Err(); err != nil {
-			t.Fatal(err)
-		}
+		redistest.Empty(t, a.redis)
 		awaitList(t, b.redis, "c", want)
 	})
 }

@@ -258,7 +258,7 @@ func TestBucketsAreForgotten(t *testing.T) {
 
 // What is held back comes by itself. A node that stops holds nothing back.
 func TestHeldBackComesByItself(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, s *system) {
+	onEachServer(t, func(t *testing.T, s *system) {
 		s.member = &rate{burst: 4, each: 100 * time.Millisecond}
 		hear := s.listen()
 		a, b := s.node(), s.node()
