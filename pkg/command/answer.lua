@@ -32,12 +32,13 @@ local function progress(c, peer, r, status, data)
   release(c, peer, r)
   c.bytes, c.changed = c.bytes + #data - #r.data, true
   r.data, r.answered = data, now_text
+  if not final[status] and (status == 'running' or was_taken) then
+    due_at(c, peer, r, text_of(math.min(now + c.timeout, r.sent + math.max(most_running, c.timeout))))
+  end
   put(c, peer, r)
   if final[status] then
-    redis.call('ZREM', DUE .. c.id, peer)
+    undue(c, peer)
     conclude(c)
-  elseif status == 'running' or was_taken then
-    redis.call('ZADD', DUE .. c.id, text_of(math.min(now + c.timeout, r.sent + math.max(most_running, c.timeout))), peer)
   end
   return 'ok'
 end

@@ -8,5 +8,5 @@ if not c then
   return {ended}
 end
 save(c)
-local flat, next = records(c.id, ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7])
+local flat, next = records(c, ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7])
 return {ended, flat, next}

@@ -50,7 +50,7 @@ end
 
 -- hand hands it to a peer that may. handed notes the peers in Redis.
 local function hand(c, place, peer, confirms, text, payload)
-  local r = {status = 'sent', attempt = '1', sent = now_text, answered = '0', holder = confirms and identity or '-', data = ''}
+  local r = {status = 'sent', attempt = '1', sent = now_text, answered = '0', holder = confirms and identity or '-', due = text_of(now + c.timeout), data = ''}
   if text then
     local old = parse(text)
     r.attempt, r.data = text_of(old.attempt + 1), old.data
@@ -79,7 +79,18 @@ local function handed(c)
   if not c.handed then
     return
   end
-  note(c.id, c.handed, 1, text_of(now + c.timeout), c.status == 'waiting')
+  local had = c.peers
+  c.peers = finished(c) + pending(c)
+  if c.peers > 1 then
+    if had == 1 then -- PEERS and DUE do not have that one yet
+      local r = parse(get(c, lone(c)))
+      note(c.id, {lone(c)}, had, r.due)
+      if final[r.status] then
+        undue(c, lone(c))
+      end
+    end
+    note(c.id, c.handed, had, text_of(now + c.timeout))
+  end
   if c.status == 'waiting' then
     c.status = 'active'
     -- The first hand-over: wildcard subscribers see it, as a message of its own.

@@ -182,11 +182,13 @@ local status, peers, next, bytes = 'waiting', 0, open, tonumber(ARGV[15])
 local fields = {'fixed', fixed, 'payload', ARGV[5]}
 if handed then
   status, peers, next, bytes = 'active', there, math.min(open, now + ARGV[8]), bytes + there * per_peer
-  local record = written({status = 'sent', attempt = '1', sent = now_text, answered = '0', holder = '-', data = ''})
+  local record = written({status = 'sent', attempt = '1', sent = now_text, answered = '0', holder = '-', due = text_of(now + ARGV[8]), data = ''})
   for i = 26, #ARGV do
     fields[#fields + 1], fields[#fields + 2] = '@' .. ARGV[i], record
   end
-  note(id, ARGV, 26, text_of(now + ARGV[8]), true)
+  if there > 1 then
+    note(id, {unpack(ARGV, 26)}, 0, text_of(now + ARGV[8]))
+  end
 end
 fields[#fields + 1] = 'state'
 fields[#fields + 1] = string.format('%s %d 0 %d %d 0 0 0 0 0 %d 0 0 0 0 0 0', status, open, next, bytes, peers) .. (ARGV[14] ~= '' and ' ' .. ARGV[14] or '')

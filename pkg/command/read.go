@@ -203,8 +203,8 @@ func parseAnswers(flat reply) ([]PeerAnswer, error) {
 func parseAnswer(peer, record, late string) (a PeerAnswer, err error) {
 	head, data, ok := strings.Cut(record, "\n")
 	f := strings.Fields(head)
-	if !ok || len(f) != 5 {
-		return a, fmt.Errorf("the record %q of peer %q has no five fields", head, peer)
+	if !ok || len(f) != 6 {
+		return a, fmt.Errorf("the record %q of peer %q has no six fields", head, peer)
 	}
 	a = PeerAnswer{Peer: peer, Status: Status(f[0]), Data: present(data)}
 	a.Attempt, err = strconv.Atoi(f[1])

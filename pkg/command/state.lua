@@ -20,13 +20,14 @@
 --   payload: what create.lua publishes
 --   collapse: its key, if it has one
 -- and for each peer that was handed it '@'peer, a record:
---   STATUS ATTEMPT SENT ANSWERED HOLDER, newline, data
+--   STATUS ATTEMPT SENT ANSWERED HOLDER DUE, newline, data
 -- and '!'peer, if an answer came after the peer had timed out:
 --   STATUS ANSWERED, newline, data
 -- HOLDER is the identity of the node whose subscriber asked for confirm and has not
 -- confirmed yet; '*': the hand-over was taken back; '-': neither. All times are in
--- milliseconds since 1970. PEERS has the ids of these peers in order, DUE when the
--- unfinished ones time out, QUEUE the commands of a channel that may still be handed
+-- milliseconds since 1970. DUE is when the peer times out if it is not finished. PEERS has the ids
+-- of these peers in order, and DUE when the unfinished ones time out. Neither is there until a
+-- command has two peers: most have one. QUEUE the commands of a channel that may still be handed
 -- to peers that subscribe, LISTED all that are kept, both by seq, and HELD what a node
 -- holds: 'id peer'.
 local COMMAND, PEERS, DUE, QUEUE, LISTED, HELD, DEADLINES = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
@@ -72,18 +73,19 @@ local function load(id, field)
   if not v[1] then
     return nil
   end
-  local c = {id = id, fixed = v[1], text = v[2], fields = {}, records = {}}
-  if field then
-    c.records[field] = v[3]
-  end
-  local ttl, timeout, open, next, bytes, sent, received, running, succeeded, failed, rejected, timed_out
-  c.seq, c.created, ttl, timeout, c.expect, c.rollout, c.channel, c.notify, c.kept, c.key = v[1]:match(fixed_form)
-  c.status, open, c.closed, next, bytes, c.tells, c.outcome, sent, received, running, succeeded, failed, rejected, timed_out, c.wake = v[2]:match(state_form)
-  c.waits, c.paced, c.timeout = ttl ~= '0', c.rollout ~= '0 0 0', tonumber(timeout)
-  c.open, c.next, c.bytes = tonumber(open), tonumber(next), tonumber(bytes)
-  c.counts = {sent = tonumber(sent), received = tonumber(received), running = tonumber(running), succeeded = tonumber(succeeded),
+  local seq, created, ttl, timeout, expect, rollout, channel, notify, kept, key = v[1]:match(fixed_form)
+  local status, open, closed, next, bytes, tells, outcome, sent, received, running, succeeded, failed, rejected, timed_out, wake = v[2]:match(state_form)
+  local counts = {sent = tonumber(sent), received = tonumber(received), running = tonumber(running), succeeded = tonumber(succeeded),
     failed = tonumber(failed), rejected = tonumber(rejected), timed_out = tonumber(timed_out)}
-  return c
+  -- All fields that a command may have stand here, so that Lua need not make room for them again and again.
+  return {id = id, fixed = v[1], text = v[2], fields = {}, records = field and {[field] = v[3]} or {},
+    seq = seq, created = created, waits = ttl ~= '0', timeout = tonumber(timeout), expect = expect, rollout = rollout, paced = rollout ~= '0 0 0',
+    channel = channel, notify = notify, kept = kept, key = key,
+    status = status, open = tonumber(open), closed = closed, next = tonumber(next), bytes = tonumber(bytes), tells = tells, outcome = outcome,
+    counts = counts, wake = wake,
+    -- peers are those that PEERS and DUE have, if they are more than one
+    peers = counts.sent + counts.received + counts.running + counts.succeeded + counts.failed + counts.rejected + counts.timed_out,
+    lone = false, last = false, changed = false, moved = false, wakes = false, first = false, more = false, handed = false}
 end
 
 -- state_of is the field state of a command.
@@ -102,13 +104,12 @@ local function pending(c) return c.counts.sent + c.counts.received + c.counts.ru
 
 -- parse reads a record, all of it as text.
 local function parse(text)
-  local r = {}
-  r.status, r.attempt, r.sent, r.answered, r.holder, r.data = text:match('^(%S+) (%d+) (%d+) (%d+) (%S+)\n(.*)$')
-  return r
+  local status, attempt, sent, answered, holder, due, data = text:match('^(%S+) (%d+) (%d+) (%d+) (%S+) (%S+)\n(.*)$')
+  return {status = status, attempt = attempt, sent = sent, answered = answered, holder = holder, due = due, data = data}
 end
 
 local function written(r)
-  return r.status .. ' ' .. r.attempt .. ' ' .. r.sent .. ' ' .. r.answered .. ' ' .. r.holder .. '\n' .. r.data
+  return r.status .. ' ' .. r.attempt .. ' ' .. r.sent .. ' ' .. r.answered .. ' ' .. r.holder .. ' ' .. r.due .. '\n' .. r.data
 end
 
 -- get is a peer's record as text; put has save write it, together with the command.
@@ -118,7 +119,22 @@ local function get(c, peer)
   if text == nil then
     text = redis.call('HGET', COMMAND .. c.id, field)
   end
+  if text and c.peers == 1 then
+    c.lone = peer
+  end
   return text
+end
+
+-- lone is the peer of a command that has one.
+local function lone(c)
+  if not c.lone then
+    for _, field in ipairs(redis.call('HKEYS', COMMAND .. c.id)) do
+      if field:sub(1, 1) == '@' then
+        c.lone = field:sub(2)
+      end
+    end
+  end
+  return c.lone
 end
 
 local function put(c, peer, r)
@@ -158,6 +174,21 @@ local function time_out(c, peer, r)
   put(c, peer, r)
 end
 
+-- undue: peers do not time out any more.
+local function undue(c, ...)
+  if c.peers > 1 then
+    redis.call('ZREM', DUE .. c.id, ...)
+  end
+end
+
+-- due_at has a peer time out at an instant. The caller puts its record.
+local function due_at(c, peer, r, at)
+  r.due = at
+  if c.peers > 1 then
+    redis.call('ZADD', DUE .. c.id, at, peer)
+  end
+end
+
 -- fetch reads the records of peers at once.
 local function fetch(c, peers)
   local fields = {}
@@ -177,10 +208,8 @@ local function finish(c, status)
   c.outcome = now_text .. ' ' .. math.max(0, c.expect - finished(c) - pending(c))
   unqueue(c)
   redis.call('PEXPIRE', COMMAND .. c.id, kept_for)
-  if finished(c) + pending(c) > 0 then
+  if c.peers > 1 then
     redis.call('PEXPIRE', PEERS .. c.id, kept_for)
-  end
-  if pending(c) > 0 then
     redis.call('PEXPIRE', DUE .. c.id, kept_for)
   end
   if c.kept ~= '' then
@@ -198,7 +227,12 @@ local function until_open(c) return string.format('%d.5', c.open - 1) end
 
 -- end_taken times out the peers whose hand-over was taken back, after it was closed.
 local function end_taken(c)
-  local taken = redis.call('ZRANGEBYSCORE', DUE .. c.id, until_open(c), until_open(c), 'LIMIT', 0, at_once)
+  local taken = {}
+  if c.peers > 1 then
+    taken = redis.call('ZRANGEBYSCORE', DUE .. c.id, until_open(c), until_open(c), 'LIMIT', 0, at_once)
+  elseif c.peers == 1 and parse(get(c, lone(c))).holder == '*' then
+    taken = {lone(c)}
+  end
   if #taken == 0 then
     return
   end
@@ -206,7 +240,7 @@ local function end_taken(c)
   for _, peer in ipairs(taken) do
     time_out(c, peer, parse(get(c, peer)))
   end
-  redis.call('ZREM', DUE .. c.id, unpack(taken))
+  undue(c, unpack(taken))
   if #taken == at_once then
     c.more = true
     ended[#ended + 1], ended[#ended + 2] = '!', '0'
@@ -255,6 +289,28 @@ local function conclude(c)
   end
 end
 
+-- due_now are the first peers that have to time out, and when, in turns.
+local function due_now(c)
+  if c.peers > 1 then
+    return redis.call('ZRANGEBYSCORE', DUE .. c.id, '-inf', now_text, 'WITHSCORES', 'LIMIT', 0, at_once)
+  elseif pending(c) == 0 then
+    return {}
+  end
+  local at = parse(get(c, lone(c))).due
+  return tonumber(at) <= now and {lone(c), at} or {}
+end
+
+-- first_due is when the next peer times out.
+local function first_due(c)
+  local at
+  if c.peers > 1 then
+    at = redis.call('ZRANGE', DUE .. c.id, 0, 0, 'WITHSCORES')[2]
+  else
+    at = parse(get(c, lone(c))).due
+  end
+  return math.ceil(tonumber(at))
+end
+
 -- settle sees to what has fallen due. If it could not see to everything in this run,
 -- c.more is set.
 local function settle(c)
@@ -268,7 +324,7 @@ local function settle(c)
       return
     end
   end
-  local due, peers = redis.call('ZRANGEBYSCORE', DUE .. c.id, '-inf', now_text, 'WITHSCORES', 'LIMIT', 0, at_once), {}
+  local due, peers = due_now(c), {}
   for i = 1, #due, 2 do
     peers[#peers + 1] = due[i]
   end
@@ -286,7 +342,7 @@ local function settle(c)
     end
   end
   if #peers > 0 then
-    redis.call('ZREM', DUE .. c.id, unpack(peers))
+    undue(c, unpack(peers))
   end
   c.more = c.more or #peers == at_once
   if not c.more then
@@ -301,16 +357,15 @@ local function tells(c)
   return tonumber(told), tonumber(tell), untold
 end
 
--- note has peers be among those of a command, from the first-th of a list on, which time out at an instant.
-local function note(id, list, first, at, is_new)
+-- note has peers be among those of a command that has had so many, and time out at an instant.
+local function note(id, list, had, at)
   local peers, due = {}, {}
-  for i = first, #list do
-    local n = #peers
-    peers[n + 1], peers[n + 2], due[n + 1], due[n + 2] = '0', list[i], at, list[i]
+  for i, peer in ipairs(list) do
+    peers[2 * i - 1], peers[2 * i], due[2 * i - 1], due[2 * i] = '0', peer, at, peer
   end
   redis.call('ZADD', PEERS .. id, unpack(peers))
   redis.call('ZADD', DUE .. id, unpack(due))
-  if is_new then
+  if had <= 1 then
     redis.call('PEXPIRE', PEERS .. id, most_kept)
     redis.call('PEXPIRE', DUE .. id, most_kept)
   end
@@ -348,7 +403,7 @@ local function save(c)
   end
   local due = 0
   if pending(c) > 0 then
-    due = c.first or math.ceil(redis.call('ZRANGE', DUE .. c.id, 0, 0, 'WITHSCORES')[2])
+    due = c.first or first_due(c)
   end
   if not final[c.status] and not is_over(c) and (due == 0 or c.open < due) then
     due = c.open

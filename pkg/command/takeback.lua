@@ -38,13 +38,13 @@ local function take_back(id, peer)
   end
   if final[c.status] or is_over(c) or not c.waits or tonumber(r.attempt) >= attempts then
     time_out(c, peer, r)
-    redis.call('ZREM', DUE .. id, peer)
+    undue(c, peer)
     conclude(c)
     return
   end
   r.holder = '*'
+  due_at(c, peer, r, until_open(c))
   put(c, peer, r)
-  redis.call('ZADD', DUE .. id, until_open(c), peer)
   c.changed = true
   publish(id, c, peer)
 end

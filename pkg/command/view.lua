@@ -2,12 +2,20 @@
 
 local fetched = 25 -- records at once, of which each has up to 32 KiB
 
+-- behind is at most limit ids of peers behind after, in order.
+local function behind(c, after, limit)
+  if c.peers > 1 then
+    return redis.call('ZRANGEBYLEX', PEERS .. c.id, after == '' and '-' or '(' .. after, '+', 'LIMIT', 0, limit)
+  end
+  return c.peers == 1 and after == '' and {lone(c)} or {}
+end
+
 -- records are those of at most limit peers behind after, and of at most bytes: peer,
 -- record, late answer or '' for each. Behind them comes the peer to go on behind, '' if
 -- there are no others.
-local function records(id, after, limit, bytes, status)
+local function records(c, after, limit, bytes, status)
   local flat, size, last, found = {}, 0, '', {}
-  local peers = redis.call('ZRANGEBYLEX', PEERS .. id, after == '' and '-' or '(' .. after, '+', 'LIMIT', 0, limit + 1)
+  local peers = behind(c, after, limit + 1)
   for i, peer in ipairs(peers) do
     if i > limit then
       return flat, last
@@ -18,7 +26,7 @@ local function records(id, after, limit, bytes, status)
       for j = i, math.min(i + fetched - 1, #peers) do
         fields[#fields + 1], fields[#fields + 2] = '@' .. peers[j], '!' .. peers[j]
       end
-      found = redis.call('HMGET', COMMAND .. id, unpack(fields))
+      found = redis.call('HMGET', COMMAND .. c.id, unpack(fields))
     end
     local record, late = found[2 * at + 1], found[2 * at + 2]
     if record and (status == '' or record:sub(1, #status + 1) == status .. ' ') then
@@ -40,7 +48,7 @@ local most_shown, most_shown_bytes = 20, 262144 -- records that come with a comm
 local function view(c)
   local flat, next = {}, ''
   if finished(c) + pending(c) > 0 then
-    flat, next = records(c.id, '', most_shown, most_shown_bytes, '')
+    flat, next = records(c, '', most_shown, most_shown_bytes, '')
   end
   local payload = c.records.payload or redis.call('HGET', COMMAND .. c.id, 'payload')
   return {c.id, c.fixed, c.text, payload, c.more and 1 or 0, flat, next}
