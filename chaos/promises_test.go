@@ -31,4 +31,13 @@ var promises = []promise{
 	{text: "| Redis does not let the user call `INFO`", untried: "it is about rights, and no fault; e2e tests what a user without them gets"},
 	{text: "On SIGTERM (or SIGINT) a node stops accepting connections", faults: []string{"node-drained"}},
 	{text: "When a node is killed, its connections stop counting within 10 seconds", faults: []string{"node-killed", "node-stopped"}},
+	// While one master of a cluster hangs.
+	{text: "| an app's |", untried: hangs},
+	{text: "| a channel's |", untried: hangs},
+	{text: "| a peer's |", untried: hangs},
+	{text: "| some of the channels that a wildcard may match |", untried: hangs},
+	{text: "| `{leases}` |", untried: hangs},
+	{text: "| `{index}` |", untried: hangs},
 }
+
+const hangs = "a replica takes over within a second in chaos; e2e has each master hang without one"

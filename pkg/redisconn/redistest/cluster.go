@@ -258,9 +258,23 @@ func (c *Cluster) Migrate(key string, to *Server) {
 		c.must(source.Do(ctx, args...).Err())
 	}
 	id := to.clusterID()
+	// By its SETSLOT the target takes the highest epoch that it knows of, and one. If the source
+	// had a higher one, its last word about the slot would have the target give it up again, and
+	// then no node had it.
+	Eventually(c.t, clusterPatience, "the target knows the epoch of the source", func() bool {
+		return clusterInfo(target, "cluster_current_epoch") >= clusterInfo(source, "cluster_my_epoch")
+	})
 	c.must(target.Do(ctx, "CLUSTER", "SETSLOT", slot, "NODE", id).Err())
 	c.must(source.Do(ctx, "CLUSTER", "SETSLOT", slot, "NODE", id).Err())
 	Eventually(c.t, clusterPatience, "the slot is at the other master", func() bool { return c.Master(key) == to })
+}
+
+// clusterInfo is a number that a node tells of the cluster.
+func clusterInfo(node *redis.Client, field string) int {
+	_, rest, _ := strings.Cut(node.ClusterInfo(context.Background()).Val(), field+":")
+	text, _, _ := strings.Cut(rest, "\r")
+	n, _ := strconv.Atoi(text)
+	return n
 }
 
 // Flush empties all masters.
