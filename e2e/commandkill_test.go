@@ -93,8 +93,10 @@ func TestNodeKilledBetweenClaimAndWrite(t *testing.T) {
 			redis := redistest.Start(t)
 			s := newSystem(t, docs...)
 			stays := s.start(redis.URL(), options{})
-			// From here on Redis knows the script.
-			other := stays.connect(t, key.token("other", nil)).subscribe("devices/other/commands")
+			// From here on Redis knows the script of claims. Without confirm, creating the command
+			// would hand it over.
+			other := stays.connect(t, key.token("other", nil))
+			other.confirms("devices/other/commands")
 			stays.command(t, key, "devices/other/commands", "1", `,"waitMs":0,"ttlMs":60000`)
 			other.nextCommand()
 			r := newRelay(t, strings.TrimPrefix(redis.URL(), "redis://"))
