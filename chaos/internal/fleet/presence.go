@@ -13,6 +13,8 @@ import (
 	"fleetwire/pkg/protocol"
 )
 
+const retryMeet = 200 * time.Millisecond
+
 // Churn has some devices go and some come, while a fault lasts or right behind it.
 func (f *Fleet) Churn() {
 	f.mu.Lock()
@@ -35,9 +37,21 @@ func (f *Fleet) Churn() {
 		f.mu.Lock()
 		f.comers = append(f.comers, d)
 		f.mu.Unlock()
-		go func() { // it waits for a connection as long as it takes
-			_ = d.client.Subscribe(f.ctx, meet(group), func(client.Message) {})
-		}()
+		go d.meet(group)
+	}
+}
+
+// meet subscribes to a group's channel. It waits for a connection as long as it takes, and tries
+// again what is refused while the fault lasts.
+func (d *device) meet(group int) {
+	for d.client.Subscribe(d.f.ctx, meet(group), func(client.Message) {}) != nil {
+		select {
+		case <-d.f.ctx.Done():
+			return
+		case <-d.client.Done():
+			return
+		case <-time.After(retryMeet):
+		}
 	}
 }
 
