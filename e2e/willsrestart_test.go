@@ -54,7 +54,7 @@ func TestWillsWhenRedisComesBack(t *testing.T) {
 				t.Errorf("d-gone: %+v", p.LastDisconnect)
 			}
 			here.alive()
-			m.awaitPeer(t, key, "d-here", "is online, and always was", func(p *knownPeer) bool { return p.Online && p.LastDisconnect == nil })
+			m.awaitPeer(t, key, "d-here", "is online", online)
 			var back *socket
 			eventually(t, "d-back is back", patience, func() (ok bool) {
 				var err error

@@ -78,6 +78,18 @@ func (w *world) did(want ...string) {
 	w.calls = nil
 }
 
+// asked is did if more may have been asked behind that.
+func (w *world) asked(first string) {
+	w.t.Helper()
+	synctest.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.calls) == 0 || w.calls[0] != first {
+		w.t.Errorf("asked %q\nwant  %q first", w.calls, first)
+	}
+	w.calls = nil
+}
+
 func (w *world) note(format string, args ...any) error {
 	w.calls = append(w.calls, fmt.Sprintf(format, args...))
 	if w.away || w.awayAt > 0 && len(w.calls) >= w.awayAt {

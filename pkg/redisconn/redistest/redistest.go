@@ -28,6 +28,7 @@ type Server struct {
 	port    int
 	process *exec.Cmd
 	exited  <-chan struct{} // closed when the process has ended
+	letGo   func()          // of the port of a server that was stopped
 	frozen  bool
 	secured *secured      // nil: without TLS
 	user    *url.Userinfo // the only one that the server lets in; nil: everybody
@@ -80,7 +81,7 @@ func started(t testing.TB, s *Server) *Server {
 	t.Helper()
 	needServer(t)
 	s.t = t
-	t.Cleanup(s.Stop)
+	t.Cleanup(func() { s.Stop(); s.leavePort() })
 	// Other tests look for a free port at the same time.
 	for range 5 {
 		s.port = freePort(t)
@@ -130,6 +131,7 @@ func (s *Server) launchIn(dir string) error {
 	if err != nil {
 		return err
 	}
+	s.leavePort()
 	s.process = exec.Command("redis-server", args...)
 	s.process.Env = append(os.Environ(), s.env...)
 	if s.exited, err = StartChild(s.process); err != nil {
@@ -200,6 +202,14 @@ func (s *Server) Stop() {
 		_ = s.process.Process.Kill()
 		<-s.exited
 		s.process, s.frozen = nil, false
+		s.letGo = holdPort(s.port)
+	}
+}
+
+func (s *Server) leavePort() {
+	if s.letGo != nil {
+		s.letGo()
+		s.letGo = nil
 	}
 }
 
