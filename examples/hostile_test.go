@@ -74,7 +74,7 @@ func TestComesBack(t *testing.T) {
 			s.write(t, `{"type":"going_away","retryAfterMs":1500}`)
 			time.Sleep(600 * time.Millisecond) // the example has a clock of its own
 			s.closeWith(t, 1001, "")
-		}, 1001, 900, false},
+		}, 1001, 950, false},
 		{"the node goes away without closing", func(t *testing.T, s *fakeSocket) {
 			s.write(t, `{"type":"going_away","retryAfterMs":300}`)
 			s.awaitClose(t) // the example leaves, and does not wait for the answer
