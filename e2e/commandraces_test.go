@@ -7,6 +7,49 @@ import (
 	"time"
 )
 
+// A command is cancelled in the moment in which its device subscribes: the device has it and
+// REST says so, or neither. What the device then answers is recorded, and the command stays
+// cancelled.
+func TestCancelRacesASubscribe(t *testing.T) {
+	const races = 250
+	key := newKey("races", "**")
+	s := startTwoNodes(t, newApp("app_races", key))
+	cam := s.last().connect(t, key.token("hall", nil))
+	handed := 0
+	for range races {
+		id := s.first().command(t, key, hall, "1", `,"waitMs":0,"ttlMs":60000`).ID
+		cancelled := make(chan answer, 1)
+		go func() {
+			time.Sleep(rand.N(2 * time.Millisecond))
+			a, err := s.first().call("DELETE", "/v1/commands/"+id, key.credential(), "")
+			if err != nil {
+				t.Error(err)
+			}
+			cancelled <- a
+		}()
+		time.Sleep(rand.N(2 * time.Millisecond))
+		cam.subscribe(hall)
+		at := (<-cancelled).command(t, 200)
+		now := s.last().commandCall(t, key, "GET", "/v1/commands/"+id, "")
+		if now.Status != "cancelled" || now.Counts["sent"] != at.Counts["sent"] {
+			t.Fatalf("it was cancelled with %+v, and is %+v", at, now)
+		}
+		if now.Counts["sent"] == 1 {
+			handed++
+			cam.expectCommand(hall, "1", id, 1, true)
+			cam.answers(id, `,"status":"failed"`)
+			if now = s.first().commandCall(t, key, "GET", "/v1/commands/"+id, ""); now.Status != "cancelled" || now.Counts["failed"] != 1 {
+				t.Fatalf("after its answer: %+v", now)
+			}
+		}
+		cam.unsubscribe(hall)
+		cam.alive() // what it was handed came before
+	}
+	if handed == 0 || handed == races {
+		t.Errorf("%d of %d were handed over: nothing raced", handed, races)
+	}
+}
+
 // A device answers in the moment in which it times out: it is told that its answer is taken in
 // any case, and REST has it as the answer or as a late one, never as both.
 func TestAnswerRacesTheTimeout(t *testing.T) {

@@ -294,3 +294,36 @@ func TestRefusals(t *testing.T) {
 		}
 	})
 }
+
+// Redis answers a subscription's look for commands when that is over, and the same connection
+// subscribes anew. Nothing is handed over before the new subscription's ack.
+func TestLookIsAnsweredAfterTheSubscription(t *testing.T) {
+	for name, subscribes := range map[string]bool{"subscribed anew": true, "unsubscribed": false} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(w *world) {
+				a := w.device("a", false)
+				anew := &device{w: w, id: a.id, peer: "a"}
+				anew.entering.Store(true)
+				w.looks = func() {
+					w.looks = nil
+					w.hub.Unsubscribe(a, "app", "c")
+					w.wait("one")
+					if subscribes {
+						_ = w.hub.Subscribe(anew, "app", "c", hub.Options{}, func(error) {})
+					}
+				}
+				over := a.enters()
+				w.did("look c")
+				if !subscribes {
+					<-over
+					return
+				}
+				over = anew.enters()
+				w.did("look c", "claim  for a")
+				<-over
+				a.has()
+				anew.has("one")
+			})
+		})
+	}
+}

@@ -48,6 +48,7 @@ type Store interface {
 // Subscribers are who is subscribed to what: hub.Hub.
 type Subscribers interface {
 	Named(app, channel string) []hub.Named
+	NamedBy(connection uint64, app, channel string) (hub.Subscriber, bool)
 	Channels() []hub.ChannelName
 }
 

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"fleetwire/pkg/command"
@@ -50,9 +51,13 @@ func TestLeftToAnotherNodeAndGone(t *testing.T) {
 			inBubble(t, func(w *world) {
 				w.others = true
 				a := w.device("a", false)
+				both := make(chan struct{}) // have come, before either is claimed
+				w.d.events.Add(func() { <-both })
+				synctest.Wait()
 				w.deliver(delivery("c", "one", 0))
 				w.deliver(delivery("c", "two", time.Minute))
-				w.asked("claim one for a") // the second may wait for what becomes of it
+				close(both)
+				w.did("claim one for a", "claim two for a")
 				goes(a)
 				time.Sleep(5 * time.Second)
 				w.did()

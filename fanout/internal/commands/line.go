@@ -77,7 +77,7 @@ func (d *Dispatcher) enter(r Receiver, key lineKey, app string, confirms bool, d
 
 // advance does what comes next for the line.
 func (d *Dispatcher) advance(l *line) {
-	if l.left || l.busy || l.retry || !l.entered {
+	if l.left || l.busy || l.retry || !l.entered || d.isOfEarlier(l) {
 		return
 	}
 	if !l.confirms || l.handed == nil {
@@ -101,6 +101,22 @@ func (d *Dispatcher) advance(l *line) {
 	if l.handed == nil {
 		d.forget(l)
 	}
+}
+
+// isOfEarlier says whether the line is of a subscription that is over, as a later one of the same
+// connection to the channel is yet to enter. What waits comes behind the ack of that then. If
+// there is no later one, nothing waits for the line any more.
+func (d *Dispatcher) isOfEarlier(l *line) bool {
+	if !l.more && len(l.live) == 0 {
+		return false
+	}
+	s, subscribed := d.opt.Subscribers.NamedBy(l.connection, l.app, l.channel)
+	if !subscribed {
+		l.more, l.live = false, nil
+		return false
+	}
+	now := s.(Receiver)
+	return now != l.receiver && now.Entering()
 }
 
 // finish lets the live messages of a new subscription pass.

@@ -159,9 +159,6 @@ func (d *Dispatcher) tick(ctx context.Context) {
 		switch {
 		case l.retry && d.opt.Ticks() >= l.anyhow:
 			l.retry = false
-			if l.anyhow != 0 && !d.isSubscribed(l) {
-				l.more, l.live = false, nil
-			}
 			d.advance(l)
 		case !l.entered && l.isStale(d.opt.Ticks()):
 			d.forget(l)
@@ -174,11 +171,6 @@ func (d *Dispatcher) tick(ctx context.Context) {
 	for node, lines := range blocked {
 		d.checkHeld(ctx, node, lines)
 	}
-}
-
-// isSubscribed says whether the line's connection is still subscribed to its channel.
-func (d *Dispatcher) isSubscribed(l *line) bool {
-	return slices.ContainsFunc(d.opt.Subscribers.Named(l.app, l.channel), func(n hub.Named) bool { return n.Subscriber.ID() == l.connection })
 }
 
 // checkHeld frees lines whose peers have confirmed on another node, or whose commands

@@ -16,8 +16,9 @@ type member struct {
 // few members are found faster without an index, and most audiences are few.
 const few = 16
 
-func (a *audience) find(s Subscriber) int {
-	id := s.ID()
+func (a *audience) find(s Subscriber) int { return a.findID(s.ID()) }
+
+func (a *audience) findID(id uint64) int {
 	if a.index != nil {
 		if i, ok := a.index[id]; ok {
 			return i

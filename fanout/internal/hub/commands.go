@@ -45,6 +45,21 @@ func (h *Hub) Named(app, name string) []Named {
 	return named
 }
 
+// NamedBy returns what a connection has subscribed to a channel by name as, if it has.
+func (h *Hub) NamedBy(connection uint64, app, name string) (Subscriber, bool) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	a := h.names[nameKey{envelope.KindMessages, app, name}]
+	if a == nil {
+		return nil, false
+	}
+	i := a.findID(connection)
+	if i < 0 {
+		return nil, false
+	}
+	return a.members[i].subscriber, true
+}
+
 // ChannelName is a channel of an app.
 type ChannelName struct{ App, Name string }
 
