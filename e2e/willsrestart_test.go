@@ -6,6 +6,7 @@ import (
 
 	"fleetwire/pkg/redisconn/redistest"
 	"fleetwire/pkg/rediskeys"
+	"fleetwire/pkg/registry"
 )
 
 // Redis is away for longer than the leases of its nodes, and comes back with its data. A will
@@ -13,7 +14,6 @@ import (
 // due waits, also for its peer to be back; and a peer that was connected all the time has not
 // gone.
 func TestWillsWhenRedisComesBack(t *testing.T) {
-	const away = 7 * time.Second // leases last 6 s
 	for name, start := range map[string]struct {
 		server func(testing.TB) *redistest.Server
 		stop   func(testing.TB, *redistest.Server)
@@ -31,7 +31,7 @@ func TestWillsWhenRedisComesBack(t *testing.T) {
 			key := willsKey("restart")
 			app := newApp("app_willrestart", key)
 			app.GraceMs = 1000
-			app.History = []ruleDoc{{"wills/**", 10, 3600}} // who is connected elsewhere may miss a message while Redis comes back
+			app.History = []ruleDoc{{"wills/**", 10, 3600}} // a subscriber of another node may miss a message while Redis comes back
 			s := newSystem(t, app)
 			s.redis = start.server(t)
 			n, m := s.start(s.redis.URL(), options{}), s.start(s.redis.URL(), options{})
@@ -45,7 +45,7 @@ func TestWillsWhenRedisComesBack(t *testing.T) {
 			lose("d-back", `,"delayMs":3600000`)
 			lose("d-gone", `,"delayMs":2000`)
 			start.stop(t, s.redis)
-			time.Sleep(away)
+			time.Sleep(registry.Lease) // until each lease that Redis had has expired
 			s.redis.Resume()
 
 			wills := func(peer string) int { return m.publishedWills(t, key, peer) }
@@ -54,7 +54,7 @@ func TestWillsWhenRedisComesBack(t *testing.T) {
 				t.Errorf("d-gone: %+v", p.LastDisconnect)
 			}
 			here.alive()
-			m.awaitPeer(t, key, "d-here", "is online", online)
+			m.awaitPeer(t, key, "d-here", "is online, and always was", func(p *knownPeer) bool { return p.Online && p.LastDisconnect == nil })
 			var back *socket
 			eventually(t, "d-back is back", patience, func() (ok bool) {
 				var err error

@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"encoding/binary"
 	"strconv"
+	"strings"
 	"time"
 
 	"fleetwire/pkg/apps"
@@ -74,12 +75,18 @@ func grace(s apps.PeerSettings, code int) time.Duration {
 	return s.Grace
 }
 
-// holder names a connection in a record; "" without an identity.
+// holder names a connection in a record.
 func holder(identity, node string, connection uint64) string {
-	if identity == "" {
-		return ""
-	}
 	return identity + ":" + strconv.FormatUint(connection, 36) + ":" + node
+}
+
+// formerHolders names a connection as it may be in a record still, separated by commas.
+func formerHolders(formers []string, node string, connection uint64) string {
+	all := make([]string, len(formers))
+	for i, identity := range formers {
+		all[i] = holder(identity, node, connection)
+	}
+	return strings.Join(all, ",")
 }
 
 // publishArgs are the arguments of scripts that publish: what the topics of a bucket's channels
@@ -95,20 +102,20 @@ func random(n int) string {
 	return string(id)
 }
 
-func connectedCall(keys rediskeys.Namespace, b rediskeys.Bucket, c *Connected, node, identity, former string) *redisconn.Call {
+func connectedCall(keys rediskeys.Namespace, b rediskeys.Bucket, c *Connected, node, identity string, formers []string) *redisconn.Call {
 	topics, name := publishArgs(keys, b, c.Peer)
 	return &redisconn.Call{
 		Script: connectedScript,
 		Keys:   []string{b.Peers(), b.PeerIndex(), b.Due(string(deadline.Grace)), b.PeersOnline()},
-		Args:   []any{c.Peer, holder(identity, node, c.Connection), holder(former, node, c.Connection), c.Metadata, c.Epoch.Load(), topics, name, random(16)},
+		Args:   []any{c.Peer, holder(identity, node, c.Connection), formerHolders(formers, node, c.Connection), c.Metadata, c.Epoch.Load(), topics, name, random(16)},
 	}
 }
 
-func disconnectedCall(b rediskeys.Bucket, d *Disconnected, node, identity, former string) *redisconn.Call {
+func disconnectedCall(b rediskeys.Bucket, d *Disconnected, node, identity string, formers []string) *redisconn.Call {
 	return &redisconn.Call{
 		Script: disconnectedScript,
 		Keys:   []string{b.Peers(), b.Due(string(deadline.Grace)), b.Wills(), b.Due(string(deadline.Will))},
-		Args: []any{d.Peer, holder(identity, node, d.Connection), holder(former, node, d.Connection), d.Code, string(d.Reason),
+		Args: []any{d.Peer, holder(identity, node, d.Connection), formerHolders(formers, node, d.Connection), d.Code, string(d.Reason),
 			grace(d.App.Peers, d.Code).Milliseconds(), d.will()},
 	}
 }

@@ -1,8 +1,8 @@
 -- A connection of a peer begins, or is stated again. It takes the peer's next epoch.
 -- KEYS: [1] hash peer -> its record, [2] sorted set of the same peers, [3] zset peer ->
 -- when it is said to be offline, [4] sorted set of the peers that are online
--- ARGV: the peer, the connection, the same under the former identity of its node ('':
--- it had none), what others see of the peer, the epoch that the connection has (0: none
+-- ARGV: the peer, the connection, the same under the former identities of its node,
+-- separated by commas, what others see of the peer, the epoch that the connection has (0: none
 -- yet); what the topics of the bucket's channels begin with, the peer's channel of
 -- connectivity, and 16 random bytes
 -- Returns the connection's epoch, and how many peers are in [1] if this one is new (else 0).
@@ -22,9 +22,7 @@ end
 local in_grace = r.online == '1' and r.holders == ''
 -- After that it takes another epoch, or a will of its last connection would be published.
 local stays = r.online == '1' and not in_grace and known > 0
-if ARGV[3] ~= '' then
-  let_go(r, ARGV[3])
-end
+let_go(r, ARGV[3])
 if stays then
   r.epoch = math.max(r.epoch, known)
 else

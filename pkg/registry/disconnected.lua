@@ -2,8 +2,8 @@
 -- grace ends, unless it is back.
 -- KEYS: [1] hash peer -> its record, [2] zset peer -> when it is said to be offline,
 -- [3] hash of wills (wills.lua), [4] zset peer -> when its will is due
--- ARGV: the peer, the connection, the same under the former identity of its node ('':
--- it had none), the code and the reason, the grace in ms, and
+-- ARGV: the peer, the connection, the same under the former identities of its node,
+-- separated by commas, the code and the reason, the grace in ms, and
 -- what becomes of the connection's will ('': it has none): 'leave' or 'drop' it
 -- Returns 1, or 0 if the connection was not known.
 local peer = ARGV[1]
@@ -11,11 +11,8 @@ local r = read_record(redis.call('HGET', KEYS[1], peer))
 if not r then
   return 0
 end
-local was = let_go(r, ARGV[2])
-if ARGV[3] ~= '' and let_go(r, ARGV[3]) then
-  was = true
-end
-if not was then
+local holders = ARGV[2] .. ',' .. ARGV[3]
+if not let_go(r, holders) then
   return 0
 end
 local now = due_time()
@@ -25,7 +22,7 @@ if r.holders == '' then
   due_set(KEYS[2], peer, now + tonumber(ARGV[6]))
 end
 if ARGV[7] ~= '' then
-  local will = take_set(KEYS[3], ARGV[2]) or take_set(KEYS[3], ARGV[3])
+  local will = take_set(KEYS[3], holders)
   if will and ARGV[7] == 'leave' and r.holders == '' then
     leave_will(KEYS[3], KEYS[4], peer, r, will, now, tonumber(ARGV[6]))
   end

@@ -70,6 +70,13 @@ func start(t *testing.T, rdb redis.UniversalClient, identity string, d *apps.Dir
 	if identity != "" {
 		n.Identified(identity)
 	}
+	n.run()
+	t.Cleanup(func() { n.stop() })
+	return n
+}
+
+// run has the node tell Redis, until stop is called.
+func (n *node) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
@@ -80,8 +87,6 @@ func start(t *testing.T, rdb redis.UniversalClient, identity string, d *apps.Dir
 		cancel()
 		<-ended
 	}
-	t.Cleanup(n.stop)
-	return n
 }
 
 func (n *node) connections() (all []Connected) {

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"slices"
 
 	"fleetwire/pkg/deadline"
 	"fleetwire/pkg/redisconn"
@@ -12,7 +13,7 @@ import (
 const scanned = 100
 
 // Reap ends the connections of an identity that is dead in a bucket
-// (members.Options). Those of this node's own former identity end once they are
+// (members.Options). Those of this node's own former identities end once they are
 // stated anew.
 func (r *Recorder) Reap(ctx context.Context, identity string, b rediskeys.Bucket) error {
 	_, appID, err := r.opt.Keys.ParseBucket(string(b))
@@ -41,7 +42,7 @@ func (r *Recorder) Reap(ctx context.Context, identity string, b rediskeys.Bucket
 
 func (r *Recorder) awaitRestated(ctx context.Context, identity string) error {
 	r.mu.Lock()
-	own, restated := identity == r.former, r.restated
+	own, restated := slices.Contains(r.formers, identity), r.restated
 	r.mu.Unlock()
 	if !own {
 		return nil

@@ -33,15 +33,18 @@ local function holds(r, holder)
   return string.find(',' .. r.holders .. ',', ',' .. holder .. ',', 1, true)
 end
 
--- let_go takes one holder out, and says whether it was there.
-local function let_go(r, holder)
-  local list = ',' .. r.holders .. ','
-  local from, to = string.find(list, ',' .. holder .. ',', 1, true)
-  if not from then
-    return false
+-- let_go takes holders out, separated by commas, and says whether one of them was there.
+local function let_go(r, holders)
+  local was = false
+  for holder in string.gmatch(holders, '[^,]+') do
+    local list = ',' .. r.holders .. ','
+    local from, to = string.find(list, ',' .. holder .. ',', 1, true)
+    if from then
+      r.holders = string.sub(string.sub(list, 1, from) .. string.sub(list, to + 1), 2, -2)
+      was = true
+    end
   end
-  r.holders = string.sub(string.sub(list, 1, from) .. string.sub(list, to + 1), 2, -2)
-  return true
+  return was
 end
 
 -- two is n, up to 65535, as two bytes, the higher first.

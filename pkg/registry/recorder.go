@@ -123,14 +123,16 @@ type Recorder struct {
 
 	mu        sync.Mutex
 	queue     []change
-	willBytes int    // of the queue's wills
-	maxWills  int    // bytes, at most
-	identity  string // "": none yet
-	former    string
+	willBytes int                       // of the queue's wills
+	maxWills  int                       // bytes, at most
+	identity  string                    // "": none yet
 	buckets   map[rediskeys.Bucket]bool // that Redis has as the identity's
 	restated  chan struct{}             // closed when all is stated under the identity
 
-	formerBuckets map[rediskeys.Bucket]bool // those of former, until restated
+	// formers are the identities before, the last first. Redis may have connections under any
+	// of them: another may follow before all is stated under one.
+	formers       []string
+	formerBuckets map[string]map[rediskeys.Bucket]bool // by former, until restated
 
 	// Owned by Run. stuck is, on a cluster, changes in buckets whose master does not answer,
 	// in order; the other buckets' do not wait for them.
@@ -146,7 +148,8 @@ type Recorder struct {
 func NewRecorder(opt RecorderOptions) *Recorder {
 	return &Recorder{
 		opt: opt, wake: batch.NewSignal(), restated: make(chan struct{}), trims: newTrims(), maxWills: maxWaitingWills,
-		stuck: map[rediskeys.Bucket][]change{}, belated: map[rediskeys.Bucket]bool{},
+		formerBuckets: map[string]map[rediskeys.Bucket]bool{},
+		stuck:         map[rediskeys.Bucket][]change{}, belated: map[rediskeys.Bucket]bool{},
 	}
 }
 
@@ -174,15 +177,18 @@ func (r *Recorder) add(c change) {
 func (r *Recorder) Identified(identity string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.former, r.identity = r.identity, identity
-	r.formerBuckets, r.buckets = r.buckets, map[rediskeys.Bucket]bool{}
-	if r.former != "" {
-		r.restated = make(chan struct{})
+	if former := r.identity; former != "" {
+		if r.stated() {
+			r.restated, r.formers, r.formerBuckets = make(chan struct{}), nil, map[string]map[rediskeys.Bucket]bool{}
+		}
+		r.formers = append([]string{former}, r.formers...)
+		r.formerBuckets[former] = r.buckets
 		// No session ends in here: that it is disconnected comes behind.
 		for _, c := range r.opt.Connections() {
 			r.queue = append(r.queue, change{connected: &c})
 		}
 	}
+	r.identity, r.buckets = identity, map[rediskeys.Bucket]bool{}
 	r.wake.Set()
 }
 
@@ -230,7 +236,7 @@ func (r *Recorder) unstick() {
 // flush makes one round trip, and says whether there is more to send.
 func (r *Recorder) flush(ctx context.Context) (more bool) {
 	r.mu.Lock()
-	identity, former, buckets, restated := r.identity, r.former, r.buckets, r.restated
+	identity, formers, buckets := r.identity, r.formers, r.buckets
 	n := min(len(r.queue), atOnce)
 	if n == 0 {
 		r.queue = nil
@@ -242,14 +248,14 @@ func (r *Recorder) flush(ctx context.Context) (more bool) {
 	}
 	if n == 0 && len(r.belated) == 0 {
 		if len(r.stuck) == 0 {
-			r.isRestated(ctx, restated)
+			r.isRestated(ctx, identity)
 		}
 		return false
 	}
 	// A node that stops finishes the round trip that is under way.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTime)
 	defer cancel()
-	err := r.send(ctx, changes, identity, former, buckets)
+	err := r.send(ctx, changes, identity, formers, buckets)
 	if err != nil && !redisconn.IsCluster(r.opt.Redis) {
 		r.fails(err)
 		r.answerWills()
@@ -291,23 +297,35 @@ func (r *Recorder) setAside(changes []change) (done []change) {
 	return done
 }
 
-// isRestated notes that everything is stated under the identity, and ends what is left
-// of the former. Its lease may have run out before its last changes came.
-func (r *Recorder) isRestated(ctx context.Context, restated chan struct{}) {
-	select {
-	case <-restated:
-		return
-	default:
-		close(restated)
-	}
+// isRestated notes that everything is stated under the identity, unless the node has another
+// by now, and ends what is left of the formers. Their leases may have run out before their last
+// changes came.
+func (r *Recorder) isRestated(ctx context.Context, identity string) {
 	r.mu.Lock()
-	former, buckets := r.former, r.formerBuckets
+	if r.identity != identity || len(r.queue) > 0 || r.stated() {
+		r.mu.Unlock()
+		return
+	}
+	close(r.restated)
+	formers := r.formerBuckets
 	r.formerBuckets = nil
 	r.mu.Unlock()
-	for b := range buckets {
-		if err := r.Reap(ctx, former, b); err != nil {
-			return // the members' reaper does it as well
+	for former, buckets := range formers {
+		for b := range buckets {
+			if err := r.Reap(ctx, former, b); err != nil {
+				return // the members' reaper does it as well
+			}
 		}
+	}
+}
+
+// stated says whether all is stated under the identity. r.mu is locked.
+func (r *Recorder) stated() bool {
+	select {
+	case <-r.restated:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -325,7 +343,7 @@ func (r *Recorder) fails(err error) {
 
 // send tells Redis of changes. On a cluster each has its own error; that which is returned is
 // the first of them. A change is left out behind others that are stuck.
-func (r *Recorder) send(ctx context.Context, changes []change, identity, former string, known map[rediskeys.Bucket]bool) error {
+func (r *Recorder) send(ctx context.Context, changes []change, identity string, formers []string, known map[rediskeys.Bucket]bool) error {
 	entered := []any{}
 	news := map[rediskeys.Bucket]bool{}
 	for b := range r.belated {
@@ -349,18 +367,18 @@ func (r *Recorder) send(ctx context.Context, changes []change, identity, former 
 		case c.query != nil:
 			c.calls = append(c.calls, stateCall(r.opt.Keys, b, c.query, r.opt.Process))
 		case c.will != nil:
-			c.calls = append(c.calls, willCall(b, peer, c.will.Connection, c.will.Will, r.opt.Node, identity, former))
+			c.calls = append(c.calls, willCall(b, peer, c.will.Connection, c.will.Will, r.opt.Node, identity, formers))
 		case c.connected != nil:
-			c.calls = append(c.calls, connectedCall(r.opt.Keys, b, c.connected, r.opt.Node, identity, former))
+			c.calls = append(c.calls, connectedCall(r.opt.Keys, b, c.connected, r.opt.Node, identity, formers))
 		default:
-			c.calls = append(c.calls, disconnectedCall(b, c.disconnected, r.opt.Node, identity, former))
+			c.calls = append(c.calls, disconnectedCall(b, c.disconnected, r.opt.Node, identity, formers))
 			sets = append(sets, deadline.Set{Kind: deadline.Grace, Bucket: b, After: grace(c.disconnected.App.Peers, c.disconnected.Code)})
 			if c.disconnected.Will {
 				sets = append(sets, c.disconnected.willSet(b))
 			}
 		}
 		if w := c.restates(); w != nil {
-			c.calls = append(c.calls, willCall(b, peer, c.connected.Connection, w, r.opt.Node, identity, former))
+			c.calls = append(c.calls, willCall(b, peer, c.connected.Connection, w, r.opt.Node, identity, formers))
 		}
 	}
 	var entering error

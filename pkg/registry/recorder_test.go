@@ -154,6 +154,40 @@ func TestAnotherIdentity(t *testing.T) {
 	})
 }
 
+// Another identity follows before anything is stated under the one before, as when a node that
+// lost its lease with Redis then sees that another server is in its place: its peers were never
+// gone, and the reaper that waits for the node to state them goes on.
+func TestTwoIdentitiesInARow(t *testing.T) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
+		n := start(t, rdb, "aa", directory(t, ""))
+		n.connect("stays", "")
+		end := n.connect("goes", "")
+		n.settled()
+		n.stop() // nothing is stated until it runs again
+		n.Identified("bb")
+		waited := n.restated // for by a reaper of aa
+		n.Identified("cc")
+		end(1006, Lost)
+		n.run()
+		select {
+		case <-waited:
+		case <-time.After(patience):
+			t.Fatal("the reaper of the first identity still waits")
+		}
+		for _, former := range []string{"aa", "bb"} {
+			for b := range keys.Buckets("app") {
+				check(t, n.Reap(t.Context(), former, b))
+			}
+		}
+		if p, _ := see(t, rdb, n.app, "stays"); !p.Online || p.Epoch != 1 || len(p.holders) != 1 || p.LastDisconnect != nil {
+			t.Errorf("stays: %+v", p)
+		}
+		if p, _ := see(t, rdb, n.app, "goes"); len(p.holders) != 0 || p.LastDisconnect.Reason != Lost {
+			t.Errorf("goes: %+v", p)
+		}
+	})
+}
+
 func namesOf(n int) (all []string) {
 	for i := range n {
 		all = append(all, fmt.Sprint("p", i))

@@ -153,7 +153,7 @@ func (d *Disconnected) willSet(b rediskeys.Bucket) deadline.Set {
 	return deadline.Set{Kind: deadline.Will, Bucket: b, After: grace(d.App.Peers, d.Code)}
 }
 
-func willCall(b rediskeys.Bucket, peer string, connection uint64, w *Will, node, identity, former string) *redisconn.Call {
+func willCall(b rediskeys.Bucket, peer string, connection uint64, w *Will, node, identity string, formers []string) *redisconn.Call {
 	text := ""
 	if w != nil {
 		text = w.encode()
@@ -161,6 +161,6 @@ func willCall(b rediskeys.Bucket, peer string, connection uint64, w *Will, node,
 	return &redisconn.Call{
 		Script: willScript,
 		Keys:   []string{b.Peers(), b.Wills()},
-		Args:   []any{peer, holder(identity, node, connection), holder(former, node, connection), text},
+		Args:   []any{peer, holder(identity, node, connection), formerHolders(formers, node, connection), text},
 	}
 }

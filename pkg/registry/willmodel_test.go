@@ -147,7 +147,7 @@ func (m *willModel) dies(which int) {
 	}
 }
 
-// renames has a node take another identity, before or after its former one is reaped by
+// renames has a node take another identity, or two in a row, before or after its former one is reaped by
 // others: then its peers were in their grace, and are back.
 func (m *willModel) renames(n *node) {
 	m.settle()
@@ -155,9 +155,16 @@ func (m *willModel) renames(n *node) {
 	if other := m.node(); reaped && other != n {
 		m.reap(other, former)
 	}
+	formers := []string{former}
 	n.Identified("i" + m.name())
+	if m.rand.IntN(2) == 0 {
+		formers = append(formers, n.Recorder.identity)
+		n.Identified("i" + m.name())
+	}
 	m.settle()
-	m.reap(m.node(), former)
+	for _, former := range formers {
+		m.reap(m.node(), former)
+	}
 	for _, p := range m.peers { // all that it has are back, if they were gone at all
 		if len(p.connections) > 0 {
 			p.waits = nil

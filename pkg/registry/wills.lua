@@ -10,13 +10,18 @@
 -- nodes to read (will.go). The epoch grows whenever a peer that has no connection gets
 -- one (connected.lua). So the peer was not back as long as its epoch is that of the will.
 
--- take_set takes the will that a holder has set out, if there is one.
-local function take_set(wills, holder)
-  local will = redis.call('HGET', wills, 'c' .. holder)
-  if will then
-    redis.call('HDEL', wills, 'c' .. holder)
+-- take_set takes out the wills that holders have set, separated by commas, and returns the
+-- first; nil: there is none.
+local function take_set(wills, holders)
+  local first
+  for holder in string.gmatch(holders, '[^,]+') do
+    local will = redis.call('HGET', wills, 'c' .. holder)
+    if will then
+      redis.call('HDEL', wills, 'c' .. holder)
+      first = first or will
+    end
   end
-  return will
+  return first
 end
 
 -- leave_will has a will wait that was of the last connection of a peer. It is due when

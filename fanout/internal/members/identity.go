@@ -97,6 +97,10 @@ func (t *Tracker) follow(ctx context.Context, renewal <-chan time.Time) error {
 
 // begin takes a new identity and has everything told under it.
 func (t *Tracker) begin(ctx context.Context) error {
+	select {
+	case <-t.doubt: // everything is told anew in any case
+	default:
+	}
 	if t.node != "" {
 		// An identity that never got to state everything has little to reap, and
 		// is reaped like a dead node's.

@@ -3,9 +3,11 @@ package members
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"testing"
 
 	"fleetwire/pkg/presence"
+	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/redisconn/redistest"
 )
 
@@ -100,6 +102,28 @@ func TestRedisTakesNothing(t *testing.T) {
 	a.leave("c", "q", 1)
 	awaitList(t, a.redis, "c", "")
 	wantNothingLeft(t, a)
+}
+
+// A node that is to state everything anew, and takes an identity for another reason, takes no
+// second one: under the first it has stated all.
+func TestRestateWithAnIdentity(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, s *system) {
+		var identities []string
+		log := slog.New(slog.DiscardHandler)
+		n := NewTracker(Options{Redis: s.client(), Health: redisconn.NewHealth(log), Log: log})
+		n.Restate()
+		ctx, cancel := context.WithCancel(t.Context())
+		n.opt.Identified = func(id string) {
+			if identities = append(identities, id); len(n.doubt) > 0 {
+				t.Error("the node takes another identity at once")
+			}
+			cancel()
+		}
+		n.Run(ctx)
+		if len(identities) != 1 {
+			t.Errorf("the node took the identities %q", identities)
+		}
+	})
 }
 
 // A server that takes over without an error to any call may lack the last that nodes told the
