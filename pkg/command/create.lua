@@ -18,6 +18,7 @@
 -- 'full' or 'conflict'. Without 'created', nothing was done, but that 'cap' is counted.
 local grace = 2000 -- for a hand-over without a TTL
 local most_queued = 100
+local most_looked = 10 -- commands before this one
 local id, channel, ttl = ARGV[3], ARGV[4], tonumber(ARGV[7])
 local queue, listed = QUEUE .. channel, LISTED .. channel
 
@@ -96,37 +97,37 @@ if ttl > 0 or ARGV[10] ~= '' then
   end
 end
 
--- none_before says whether the peers that are in the channel have been handed the command before
--- this one, or no peer can be any more.
 local newest = redis.call('ZRANGE', listed, -1, -1, 'WITHSCORES')
+
+-- all_have says whether the peers of the node that asks have been handed a command.
+local function all_have(other)
+  for i = 26, #ARGV do
+    if redis.call('HEXISTS', COMMAND .. other, '@' .. ARGV[i]) == 0 then
+      return false
+    end
+  end
+  return true
+end
+
+-- none_before says whether the peers of the node that asks have been handed all commands before
+-- this one that they can still be handed. The node hands them over in order, so nothing before a
+-- command that all have needs a look.
 local function none_before()
   if redis.call('EXISTS', queue) == 1 then
     return false
   end
-  local before = tonumber(newest[2] or 0)
-  if before + 1000 * grace < micros then
-    return true
-  end
-  local state = redis.call('HGET', COMMAND .. newest[1], 'state')
-  if not state or final[state:match('^%S+')] then
-    return true
-  end
-  local c = load(newest[1])
-  if is_over(c) then
-    return true
-  elseif finished(c) + pending(c) < there then
-    return false
-  end
-  local peers = {}
-  for i = 26, #ARGV do
-    peers[i - 25] = '@' .. ARGV[i]
-  end
-  for _, record in ipairs(redis.call('HMGET', COMMAND .. newest[1], unpack(peers))) do
-    if not record then
-      return false -- others have been, who are there no more
+  local before = newest
+  for at = 1, most_looked do
+    if not before[1] or tonumber(before[2]) + 1000 * grace < micros or all_have(before[1]) then
+      return true
     end
+    local c = load(before[1])
+    if c and not final[c.status] and not is_over(c) then
+      return false
+    end
+    before = redis.call('ZREVRANGE', listed, at, at, 'WITHSCORES')
   end
-  return true
+  return false
 end
 
 -- hands says whether the node that asks can write the command at once: its peers are all that are

@@ -11,6 +11,9 @@ import (
 	"fleetwire/pkg/redisconn/redistest"
 )
 
+// mostLooked is create.lua's most_looked.
+const mostLooked = 10
+
 // createFor creates a command that a node can write to peers at once.
 func (w *world) createFor(node string, peers []string, change func(*New)) Created {
 	w.t.Helper()
@@ -115,6 +118,47 @@ func TestNotHandedOverAtCreation(t *testing.T) {
 		if !w.createFor("n1", []string{"a", "b"}, nil).Handed {
 			t.Error("none waits any more, and it is not handed over")
 		}
+	})
+}
+
+// Commands that have ended do not hide an older one that nodes have yet to claim.
+func TestNotHandedOverBeforeAnOlderOne(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		w.join("a", "b")
+		hands := func(want bool, why string) string {
+			t.Helper()
+			created := w.createFor("n1", []string{"a", "b"}, nil)
+			if created.Handed != want {
+				t.Errorf("%s, and handed over is %v", why, created.Handed)
+			}
+			return created.ID
+		}
+		cancelled := func(n int) {
+			t.Helper()
+			for range n {
+				if _, err := w.store.Cancel(context.Background(), "app", w.create(nil)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		older := w.create(nil)
+		cancelled(2)
+		newer := hands(false, "none has been handed the oldest")
+		w.claim(older, false, "a", "b")
+		w.claim(newer, false, "a")
+		hands(false, "one has not been handed the newest")
+		w.pass(Grace.Milliseconds())
+
+		id := hands(true, "all before have expired or been handed over")
+		w.answer(id, "a", Succeeded, "1")
+		w.answer(id, "b", Succeeded, "1")
+		w.wants(id, Succeeded, Counts{Succeeded: 2})
+		cancelled(mostLooked - 1)
+		hands(true, "all have been handed the last that was not cancelled")
+		cancelled(mostLooked)
+		id = hands(false, "Redis does not look further back")
+		w.claim(id, false, "a", "b")
+		hands(true, "all have been handed the newest")
 	})
 }
 

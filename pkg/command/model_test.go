@@ -149,9 +149,19 @@ func (m *model) newest() *modelCommand {
 	return m.commands[len(m.commands)-1]
 }
 
-// goesBefore says whether some of the peers have to get this command before a new one.
-func (c *modelCommand) goesBefore(now int64, peers []string) bool {
-	return c != nil && c.mayHandOver(now) && slices.ContainsFunc(peers, func(p string) bool { return c.peers[p] == nil })
+// goesBefore is a command that some of the peers have to get before a new one; nil: there is
+// none. Nodes hand commands over in order, so nothing before one that all have goes first. The
+// clock may have been set back since a command with a TTL expired: then it waits for nobody.
+func (m *model) goesBefore(peers []string) *modelCommand {
+	for _, c := range slices.Backward(m.commands) {
+		switch lacks := func(p string) bool { return c.peers[p] == nil }; {
+		case !slices.ContainsFunc(peers, lacks):
+			return nil
+		case c.mayHandOver(m.now) && (c.ttl == 0 || !c.unqueued):
+			return c
+		}
+	}
+	return nil
 }
 
 // create is told the id that Redis gave.
@@ -399,13 +409,13 @@ func walk(w *world, seed uint64, steps int, sky weather) {
 			if n.Rollout.PerMinute == 0 && r.IntN(2) == 0 {
 				n.Node, n.Peers = []string{"n1", "n1", "n1", "n"}[r.IntN(4)], modelPeers[:r.IntN(len(modelPeers)+1)]
 			}
-			before := m.newest()
+			before := m.goesBefore(n.Peers)
 			created, err := w.store.Create(ctx, n)
 			if want := m.create(n, created.ID, there); !errors.Is(err, want) {
 				w.t.Fatalf("step %d: create: %v, want %v", step, err, want)
 			}
 			if created.Handed {
-				if n.Node != "n1" || len(n.Peers) != there || before.goesBefore(m.now, n.Peers) {
+				if n.Node != "n1" || len(n.Peers) != there || before != nil {
 					w.t.Fatalf("step %d: handed at creation to %q of %s; %d are there, before it is %+v", step, n.Peers, n.Node, there, before)
 				}
 				for _, p := range n.Peers {
