@@ -61,33 +61,36 @@ var (
 func TestComesBack(t *testing.T) {
 	tests := []struct {
 		name     string
-		end      func(t *testing.T, s *fakeSocket)
+		end      func(t *testing.T, s *fakeSocket, example *process)
 		code     float64
 		longest  float64 // the longest wait, ms
 		newToken bool
 	}{
-		{"the node goes away", func(t *testing.T, s *fakeSocket) {
+		{"the node goes away", func(t *testing.T, s *fakeSocket, _ *process) {
 			s.write(t, `{"type":"going_away","retryAfterMs":300}`)
 			s.closeWith(t, 1001, "")
 		}, 1001, 300, false},
-		{"the node goes away later", func(t *testing.T, s *fakeSocket) {
+		{"the node goes away later", func(t *testing.T, s *fakeSocket, example *process) {
 			s.write(t, `{"type":"going_away","retryAfterMs":1500}`)
+			s.write(t, `{"type":"error","code":"rate_limited","message":"too fast"}`)
+			// Cameras print the first frame, the ingester the second.
+			example.await(t, "that it has read going_away", 1, func(l line) bool { return l.is("going_away", nil) || l.is("error", nil) })
 			time.Sleep(600 * time.Millisecond) // the example has a clock of its own
 			s.closeWith(t, 1001, "")
-		}, 1001, 950, false},
-		{"the node goes away without closing", func(t *testing.T, s *fakeSocket) {
+		}, 1001, 900, false},
+		{"the node goes away without closing", func(t *testing.T, s *fakeSocket, _ *process) {
 			s.write(t, `{"type":"going_away","retryAfterMs":300}`)
 			s.awaitClose(t) // the example leaves, and does not wait for the answer
 		}, 1001, 0, false},
-		{"the node goes away at no time", func(t *testing.T, s *fakeSocket) {
+		{"the node goes away at no time", func(t *testing.T, s *fakeSocket, _ *process) {
 			s.write(t, `{"type":"going_away","retryAfterMs":0}`)
 			s.closeWith(t, 1001, "")
 		}, 1001, firstPause, false},
-		{"slow consumer", func(t *testing.T, s *fakeSocket) { s.closeWith(t, 1008, "slow consumer") }, 1008, firstPause, false},
-		{"nothing heard", func(t *testing.T, s *fakeSocket) { s.closeWith(t, 4000, "") }, 4000, firstPause, false},
-		{"token invalid", func(t *testing.T, s *fakeSocket) { s.closeWith(t, 4001, "revoked") }, 4001, firstPause, true},
-		{"token expired", func(t *testing.T, s *fakeSocket) { s.closeWith(t, 4002, "") }, 4002, 0, true},
-		{"the network is cut", func(t *testing.T, s *fakeSocket) { s.cut(t) }, 1006, firstPause, false},
+		{"slow consumer", func(t *testing.T, s *fakeSocket, _ *process) { s.closeWith(t, 1008, "slow consumer") }, 1008, firstPause, false},
+		{"nothing heard", func(t *testing.T, s *fakeSocket, _ *process) { s.closeWith(t, 4000, "") }, 4000, firstPause, false},
+		{"token invalid", func(t *testing.T, s *fakeSocket, _ *process) { s.closeWith(t, 4001, "revoked") }, 4001, firstPause, true},
+		{"token expired", func(t *testing.T, s *fakeSocket, _ *process) { s.closeWith(t, 4002, "") }, 4002, 0, true},
+		{"the network is cut", func(t *testing.T, s *fakeSocket, _ *process) { s.cut(t) }, 1006, firstPause, false},
 	}
 	for _, p := range programs {
 		for _, tt := range tests {
@@ -95,7 +98,7 @@ func TestComesBack(t *testing.T) {
 				t.Parallel()
 				f, running, s := p.connected(t)
 				running.awaitEvent(t, len(p.channels), "subscribed", nil)
-				tt.end(t, s)
+				tt.end(t, s, running)
 				l := running.awaitEvent(t, 1, "disconnected", map[string]any{"code": tt.code})
 				if wait, ok := l.fields["retryInMs"].(float64); !ok || wait < 0 || wait > tt.longest {
 					t.Errorf("it printed %s; want at most %v ms before the first retry", l.text, tt.longest)
