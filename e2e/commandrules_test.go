@@ -11,7 +11,7 @@ import (
 )
 
 // A channel that remembers its messages remembers no command, and a command has no offset.
-// Who subscribes gets what is remembered first, then the commands that wait.
+// A new subscriber gets the remembered messages first, then the waiting commands.
 func TestCommandsAreNotRemembered(t *testing.T) {
 	key := newKey("forgets", "**")
 	onEachRedis(t, []*appDoc{remembering("app_forgets", 10, key)}, func(t *testing.T, s *system) {
@@ -116,9 +116,8 @@ func TestRepeatedRequestWaitsAsItAsks(t *testing.T) {
 func TestWaitingRequestsShareConnections(t *testing.T) {
 	const requests = 60
 	key := newKey("shares", "**")
-	s := newSystem(t, newApp("app_shares", key))
-	s.redis = redistest.Start(t)
-	n := s.start(s.redis.URL(), options{})
+	s := startOneNode(t, newApp("app_shares", key))
+	n := s.first()
 	connections := func() int {
 		list, err := s.redis.Client().ClientList(t.Context()).Result()
 		if err != nil {
@@ -216,9 +215,8 @@ func TestWaitingRequestsOutliveRedis(t *testing.T) {
 func TestFleetCostsFewRoundTrips(t *testing.T) {
 	const fleet = 400
 	key := newKey("rides", "**")
-	s := newSystem(t, newApp("app_rides", key))
-	s.redis = redistest.Start(t)
-	n := s.start(s.redis.URL(), options{})
+	s := startOneNode(t, newApp("app_rides", key))
+	n := s.first()
 	const channel = "fleets/f1/commands"
 	var devices []*socket
 	for i := range fleet {
@@ -232,8 +230,12 @@ func TestFleetCostsFewRoundTrips(t *testing.T) {
 	}
 	before, begin := reads(), time.Now()
 	waits := n.createCommand(t, key, channel, `{"data":1,"waitMs":25000}`)
-	for _, d := range devices {
-		d.send(`{"type":"answer","command":"` + d.nextCommand() + `"}`)
+	answers := make([]string, fleet)
+	for i, d := range devices {
+		answers[i] = `{"type":"answer","command":"` + d.nextCommand() + `"}`
+	}
+	for i, d := range devices { // close together, also where this test is slow to read
+		d.send(answers[i])
 	}
 	if c := (<-waits).command(t, 200); c.Status != "succeeded" || c.Counts["succeeded"] != fleet {
 		t.Errorf("%s %v", c.Status, c.Counts)

@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"testing"
 	"time"
-
-	"fleetwire/pkg/redisconn/redistest"
 )
 
 var goingAway = regexp.MustCompile(`^\{"type":"going_away","retryAfterMs":([0-9]+)\}$`)
@@ -23,9 +21,8 @@ func TestDrainOfOneOfTwoNodes(t *testing.T) {
 	key := newKey("drain", "**")
 	app := newApp("app_drain", key)
 	app.Plan.Connections = 2*fleet + 1
-	s := newSystem(t, app)
-	s.redis = redistest.Start(t)
-	stays := s.start(s.redis.URL(), options{})
+	s := startOneNode(t, app)
+	stays := s.first()
 	goes := s.start(s.redis.URL(), options{drain: drain})
 
 	undisturbed := make([]*socket, fleet)
@@ -184,9 +181,8 @@ func TestStoppedNodeLeavesNothing(t *testing.T) {
 	key := newKey("stopped", "**")
 	app := newApp("app_stopped", key)
 	app.Plan.Connections = fleet + 1
-	s := newSystem(t, app)
-	s.redis = redistest.Start(t)
-	stays := s.start(s.redis.URL(), options{})
+	s := startOneNode(t, app)
+	stays := s.first()
 	one := stays.connect(t, key.token("one", nil)).subscribe("a")
 	for range 8 {
 		goes := s.start(s.redis.URL(), options{})

@@ -58,12 +58,19 @@ func startEmbedded(t testing.TB, docs ...*appDoc) *system {
 	return s
 }
 
-func startTwoNodes(t testing.TB, docs ...*appDoc) *system {
+// startOneNode starts a node on a Redis of its own, where further nodes may join it.
+func startOneNode(t testing.TB, docs ...*appDoc) *system {
 	t.Helper()
 	s := newSystem(t, docs...)
 	s.redis = redistest.Start(t)
 	s.client = func() redis.UniversalClient { return s.redis.Client() }
 	s.start(s.redis.URL(), options{})
+	return s
+}
+
+func startTwoNodes(t testing.TB, docs ...*appDoc) *system {
+	t.Helper()
+	s := startOneNode(t, docs...)
 	s.start(s.redis.URL(), options{})
 	return s
 }

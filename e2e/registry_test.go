@@ -9,8 +9,6 @@ import (
 	"testing"
 
 	"github.com/gobwas/ws"
-
-	"fleetwire/pkg/redisconn/redistest"
 )
 
 // knownPeer is what the registry has of a peer.
@@ -298,9 +296,7 @@ func TestRegistryWithoutTheNode(t *testing.T) {
 	key := newKey("nodes", "devices/**").only("presence")
 	app := newApp("app_nodes", key)
 	app.GraceMs = 1
-	s := newSystem(t, app)
-	s.redis = redistest.Start(t)
-	s.start(s.redis.URL(), options{})
+	s := startOneNode(t, app)
 	leaves := s.start(s.redis.URL(), options{drain: 1})
 	dies, doomed := fanout(t, nil, "-apps", documentFile(t, app), "-redis", s.redis.URL())
 	doomed.connect(t, key.token("lost", nil))

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
-
-	"fleetwire/pkg/redisconn/redistest"
 )
 
 // willChannel is where a peer's will goes in these tests.
@@ -364,9 +362,8 @@ func TestWillWithoutTheNode(t *testing.T) {
 	key := willsKey("nodes")
 	app := newApp("app_willnodes", key)
 	app.GraceMs = 1
-	s := newSystem(t, app)
-	s.redis = redistest.Start(t)
-	stays := s.start(s.redis.URL(), options{})
+	s := startOneNode(t, app)
+	stays := s.first()
 	leaves := s.start(s.redis.URL(), options{drain: 1})
 	dies, doomed := fanout(t, nil, "-apps", documentFile(t, app), "-redis", s.redis.URL())
 	watch := func(peer string) *socket { return stays.watchWill(t, key, peer) }
