@@ -54,7 +54,7 @@ func TestHandedOverAtCreation(t *testing.T) {
 				t.Errorf("%s: handed over again: %+v", name, c.HandedOver)
 			}
 			if c := w.claim("", false, "a"); len(c.HandedOver) > 0 {
-				t.Errorf("%s: handed over again to who subscribes: %+v", name, c.HandedOver)
+				t.Errorf("%s: handed over again when a subscribes: %+v", name, c.HandedOver)
 			}
 			w.answer(created.ID, "a", Succeeded, "1")
 			w.wants(created.ID, Active, Counts{Sent: 1, Succeeded: 1})

@@ -378,8 +378,8 @@ local function shown(payload, mark)
 end
 
 -- wake tells the processes that wait that the command has ended: its id, and if one peer has it,
--- all that they do not know of it. So they need not read it. What the process that asks hears
--- with the answer to its call stands in heard.
+-- all that they do not know of it. So they need not read it. The process that asks reads it in
+-- heard, with the answer to its call.
 local asking, heard = nil, {}
 local function wake(c)
   local said, record = c.id, c.last and c.records['@' .. c.last]

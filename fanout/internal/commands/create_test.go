@@ -97,7 +97,7 @@ func TestNotHandedOverAtCreation(t *testing.T) {
 	}
 }
 
-// What Redis leaves to the nodes is claimed.
+// Nodes claim a command that Redis has not handed over.
 func TestLeftToTheNodes(t *testing.T) {
 	inBubble(t, func(w *world) {
 		a := w.device("a", false)
