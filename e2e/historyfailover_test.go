@@ -20,9 +20,9 @@ func replicated(rdb *redis.Client) int {
 	return n
 }
 
-// A replica that lags takes over under subscribers. What was acknowledged and is lost there is
-// not hidden: those that are subscribed hear a gap, those that come back do not recover, and
-// no position from before is one of now.
+// A replica that lags takes over under subscribers, and acknowledged messages are lost. The
+// service tells clients: subscribers get a gap, clients that come back do not recover, and no
+// position from before is valid afterwards.
 func TestReplicaThatLagsTakesOver(t *testing.T) {
 	ctx := context.Background()
 	key := newKey("lags", "**")

@@ -200,8 +200,8 @@ func TestEndsInTheRegistry(t *testing.T) {
 	})
 }
 
-// What a new apps document ends is told as what it was: a key that is gone, and an app that is
-// suspended, for as long as it is.
+// A new apps document without a key, or with its app suspended, ends connections. Their peers go
+// offline with the reason: revoked, or suspended.
 func TestEndsByAppsDocument(t *testing.T) {
 	key := newKey("ended", "devices/**").only("presence")
 	watcher := newKey("watcher", connectivity+"**").only("subscribe", "presence")

@@ -10,14 +10,26 @@ import (
 
 const followed = "fleets/f1/log"
 
-// followService subscribes to the channel followed, without asking for messages from before.
-func followService(t *testing.T, url string, backend *client.REST) (d *device, messages <-chan client.Message, gaps <-chan client.Gap) {
+// recovery is a device that is subscribed to the channel followed through a proxy, which leads
+// to the first of two services on one Redis. It asked for no messages from before.
+type recovery struct {
+	*device
+	redis    *redistest.Server
+	one, two *service
+	proxy    *proxy
+	messages <-chan client.Message
+	gaps     chan client.Gap
+}
+
+func newRecovery(t *testing.T) *recovery {
 	t.Helper()
-	told := make(chan client.Gap, 100)
-	d = connect(t, client.Options{URL: url, Token: backend.Tokens(client.TokenRequest{Peer: "reader"}), OnGap: func(g client.Gap) { told <- g }})
-	messages = d.listen(followed)
-	d.until(client.Live)
-	return d, messages, told
+	r := &recovery{redis: redistest.Start(t), gaps: make(chan client.Gap, 100)}
+	r.one, r.two = newService(t, r.redis.URL()), newService(t, r.redis.URL())
+	r.proxy = newProxy(t, r.one)
+	r.device = connect(t, client.Options{URL: r.proxy.url, Token: r.two.rest().Tokens(client.TokenRequest{Peer: "reader"}), OnGap: func(g client.Gap) { r.gaps <- g }})
+	r.messages = r.listen(followed)
+	r.until(client.Live)
+	return r
 }
 
 // tells publishes messages from…to, and returns the position of the last.
@@ -52,13 +64,13 @@ func wants(t *testing.T, messages <-chan client.Message, from, to int, at client
 	}
 }
 
-func nextGap(t *testing.T, d *device, gaps <-chan client.Gap) client.Gap {
-	t.Helper()
+func (r *recovery) nextGap() client.Gap {
+	r.t.Helper()
 	select {
-	case g := <-gaps:
+	case g := <-r.gaps:
 		return g
-	case <-background(t).Done():
-		t.Fatalf("no gap within %v", patience)
+	case <-background(r.t).Done():
+		r.t.Fatalf("no gap within %v", patience)
 		return client.Gap{}
 	}
 }
@@ -73,24 +85,21 @@ func (d *device) back() {
 // While a subscription moves from a node that dies to another, messages are published all the
 // time. It gets each of them once and in order, though it never asked for history.
 func TestRecoversOverNodes(t *testing.T) {
-	redis := redistest.Start(t)
-	one, two := newService(t, redis.URL()), newService(t, redis.URL())
-	p := newProxy(t, one)
-	d, messages, gaps := followService(t, p.url, two.rest())
+	r := newRecovery(t)
 	const batches, each = 8, 10
 	for b := range batches {
-		at := tells(t, two.rest(), b*each+1, (b+1)*each)
+		at := tells(t, r.two.rest(), b*each+1, (b+1)*each)
 		if b == batches/2 {
-			p.point(two)
-			one.kill()
+			r.proxy.point(r.two)
+			r.one.kill()
 		}
 		if b == batches-1 {
-			d.back()
-			wants(t, messages, 1, batches*each, at)
+			r.back()
+			wants(t, r.messages, 1, batches*each, at)
 		}
 	}
-	if len(gaps) > 0 {
-		t.Errorf("a gap: %+v", <-gaps)
+	if len(r.gaps) > 0 {
+		t.Errorf("a gap: %+v", <-r.gaps)
 	}
 }
 
@@ -99,29 +108,26 @@ func TestRecoversOverNodes(t *testing.T) {
 func TestRedisRestartsUnderASubscription(t *testing.T) {
 	for name, restart := range map[string]func(*redistest.Server){"empty": (*redistest.Server).Restart, "with its data": (*redistest.Server).RestartWithData} {
 		t.Run(name, func(t *testing.T) {
-			redis := redistest.Start(t)
-			one, two := newService(t, redis.URL()), newService(t, redis.URL())
-			p := newProxy(t, one)
-			d, messages, gaps := followService(t, p.url, two.rest())
-			old := tells(t, two.rest(), 1, 3)
-			wants(t, messages, 1, 3, old)
-			restart(redis)
-			gap := nextGap(t, d, gaps)
+			r := newRecovery(t)
+			old := tells(t, r.two.rest(), 1, 3)
+			wants(t, r.messages, 1, 3, old)
+			restart(r.redis)
+			gap := r.nextGap()
 			if gap.Channel != followed || gap.After != old || gap.Until.Epoch == old.Epoch {
 				t.Errorf("the gap is %+v behind %+v", gap, old)
 			}
-			at := tells(t, two.rest(), 4, 5)
+			at := tells(t, r.two.rest(), 4, 5)
 			if want := (client.Position{Epoch: gap.Until.Epoch, Offset: gap.Until.Offset + 2}); at != want {
 				t.Errorf("published at %+v, want %+v", at, want)
 			}
-			wants(t, messages, 4, 5, at)
+			wants(t, r.messages, 4, 5, at)
 
-			p.point(two)
-			one.kill()
-			d.back()
-			wants(t, messages, 6, 6, tells(t, two.rest(), 6, 6))
-			if len(gaps) > 0 {
-				t.Errorf("another gap: %+v", <-gaps)
+			r.proxy.point(r.two)
+			r.one.kill()
+			r.back()
+			wants(t, r.messages, 6, 6, tells(t, r.two.rest(), 6, 6))
+			if len(r.gaps) > 0 {
+				t.Errorf("another gap: %+v", <-r.gaps)
 			}
 		})
 	}
@@ -132,36 +138,33 @@ func TestRedisRestartsUnderASubscription(t *testing.T) {
 func TestDeleteWhileAway(t *testing.T) {
 	for _, missed := range []int{0, 2} {
 		t.Run(fmt.Sprint(missed, " missed"), func(t *testing.T) {
-			redis := redistest.Start(t)
-			one, two := newService(t, redis.URL()), newService(t, redis.URL())
-			p := newProxy(t, one)
-			d, messages, gaps := followService(t, p.url, two.rest())
-			old := tells(t, two.rest(), 1, 3)
-			wants(t, messages, 1, 3, old)
+			r := newRecovery(t)
+			old := tells(t, r.two.rest(), 1, 3)
+			wants(t, r.messages, 1, 3, old)
 
 			away := &service{url: fmt.Sprint("http://127.0.0.1:", redistest.FreePort(t))}
-			p.point(away)
-			one.kill()
-			d.until(client.Waiting)
+			r.proxy.point(away)
+			r.one.kill()
+			r.until(client.Waiting)
 			if missed > 0 {
-				tells(t, two.rest(), 4, 3+missed)
+				tells(t, r.two.rest(), 4, 3+missed)
 			}
-			if err := two.rest().Forget(background(t), followed); err != nil {
+			if err := r.two.rest().Forget(background(t), followed); err != nil {
 				t.Fatal(err)
 			}
-			at := tells(t, two.rest(), 4+missed, 5+missed)
-			p.point(two)
+			at := tells(t, r.two.rest(), 4+missed, 5+missed)
+			r.proxy.point(r.two)
 			if missed > 0 {
-				if gap, want := nextGap(t, d, gaps), (client.Gap{Channel: followed, After: old, Until: at}); gap != want {
+				if gap, want := r.nextGap(), (client.Gap{Channel: followed, After: old, Until: at}); gap != want {
 					t.Errorf("the gap is %+v, want %+v", gap, want)
 				}
 			}
-			wants(t, messages, 4+missed, 5+missed, at)
+			wants(t, r.messages, 4+missed, 5+missed, at)
 			if at.Epoch != old.Epoch || at.Offset != old.Offset+uint64(missed)+2 {
 				t.Errorf("offsets do not go on rising: %+v behind %+v", at, old)
 			}
-			if len(gaps) > 0 {
-				t.Errorf("a gap: %+v", <-gaps)
+			if len(r.gaps) > 0 {
+				t.Errorf("a gap: %+v", <-r.gaps)
 			}
 		})
 	}

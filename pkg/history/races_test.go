@@ -93,14 +93,7 @@ func TestRacingRepetitions(t *testing.T) {
 // A key is known for 10 minutes, whatever the channel remembers. A repetition does not prolong
 // that.
 func TestIdempotencyKeysExpire(t *testing.T) {
-	m, rdb := redistest.Embedded(t)
-	now := time.UnixMilli(1_767_222_000_000)
-	pass := func(d time.Duration) {
-		now = now.Add(d)
-		m.FastForward(d)
-		m.SetTime(now)
-	}
-	pass(0)
+	rdb, pass := clocked(t)
 	p := newProcess(t, rdb, appOf(t, rules))
 	for _, channel := range []string{"one/a", "three/a", "elsewhere"} {
 		publish := func(data string) (result, counted string) {

@@ -79,14 +79,7 @@ func (s *sweeping) bytes() (sum int64) {
 }
 
 func TestExpires(t *testing.T) {
-	m, rdb := redistest.Embedded(t)
-	now := time.UnixMilli(1_767_222_000_000)
-	m.SetTime(now)
-	pass := func(d time.Duration) {
-		now = now.Add(d)
-		m.FastForward(d)
-		m.SetTime(now)
-	}
+	rdb, pass := clocked(t)
 	s := newSweeping(t, rdb, rules)
 	for _, c := range []string{"one/a", "three/a"} {
 		s.publish(c, "1")
@@ -278,14 +271,7 @@ func TestLongerTTL(t *testing.T) {
 			"sweep":   func(s *sweeping) { s.sweep("rules", "c") },
 		} {
 			t.Run(fmt.Sprintf("%s of size %d", name, size), func(t *testing.T) {
-				m, rdb := redistest.Embedded(t)
-				now := time.UnixMilli(1_767_222_000_000)
-				pass := func(d time.Duration) {
-					now = now.Add(d)
-					m.FastForward(d)
-					m.SetTime(now)
-				}
-				pass(0)
+				rdb, pass := clocked(t)
 				rule := func(ttl int) string { return fmt.Sprintf(`{"pattern":"c","size":%d,"ttlSec":%d}`, size, ttl) }
 				s := newSweeping(t, rdb, rule(60))
 				at := s.publish("c", "1")
@@ -335,14 +321,11 @@ func TestLongerTTL(t *testing.T) {
 // Messages that a smaller size leaves no room for are counted as such, and beside those that
 // have expired.
 func TestSmallerSizeIsCounted(t *testing.T) {
-	m, rdb := redistest.Embedded(t)
-	now := time.UnixMilli(1_767_222_000_000)
-	m.SetTime(now)
+	rdb, pass := clocked(t)
 	s := newSweeping(t, rdb, `{"pattern":"c","size":10,"ttlSec":60}`)
 	for i := range 10 {
 		s.publish("c", fmt.Sprint(i+1))
-		now = now.Add(10 * time.Second)
-		m.SetTime(now)
+		pass(10 * time.Second)
 	}
 	s.use(`{"pattern":"c","size":8,"ttlSec":60}`)
 	s.sweep("rules", "c")

@@ -258,7 +258,7 @@ func TestRedisHangs(t *testing.T) {
 			t.Error("the pending subscription is not answered")
 		}
 		redistest.Eventually(t, gone, "both nodes notice", func() bool { return !one.Live() && !other.Live() })
-		// What changes meanwhile holds afterwards.
+		// Counts that are set during the outage are in Redis after it.
 		for _, p := range []*process{one, other} {
 			if err := p.SetSubscribers("app", "left", 0, nil); err != nil {
 				t.Fatal(err)

@@ -79,7 +79,8 @@ type Outgoing struct {
 	nodes     int64  // how many nodes Redis handed it to
 	rule      *apps.HistoryRule
 
-	group, inGroup int // of the channels of a batch, those from 0 (appendSpecial)
+	// Where its channel is among those of the batch, from 0 (Sender.group).
+	group, inGroup int
 }
 
 // Prepare turns a message into what travels. Everything of the
