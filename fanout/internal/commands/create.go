@@ -80,8 +80,8 @@ func (d *Dispatcher) arrived(delivery *envelope.Delivery) {
 	}
 }
 
-// writeLate writes what was handed over, and whose messages have not come: the node has lost its
-// link to Redis. Of what Redis has not said that it was handed over, it forgets what is old.
+// writeLate writes commands that were handed over and whose messages have not come: the node has
+// lost its link to Redis. It forgets old ones of which Redis has not said whether they were.
 func (d *Dispatcher) writeLate() {
 	now := d.opt.Ticks()
 	d.mu.Lock()
