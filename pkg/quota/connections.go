@@ -189,7 +189,7 @@ func (c *Connections) settle(ctx context.Context, renew bool) {
 	which := c.checked(rounds)
 	check := c.epochs.calls(c.keys, which)
 	sent := time.Now()
-	_ = redisconn.Exec(ctx, c.rdb, append(calls, check...)) // each reply is read below
+	c.trip(ctx, append(calls, check...))
 	lost := c.epochs.lost(which, check, sent)
 	if c.Lost != nil && slices.ContainsFunc(lost, func(n int) bool { return c.epochs[n].other }) {
 		c.Lost()
@@ -220,6 +220,17 @@ func (c *Connections) settle(ctx context.Context, renew bool) {
 			delete(c.shares, r.appID)
 		}
 	}
+}
+
+// trip runs the calls, each of which has its error. On a cluster it is bounded as a whole: the
+// apps of all masters wait for one that does not answer a connection, and then not the calls.
+func (c *Connections) trip(ctx context.Context, calls []*redisconn.Call) {
+	if redisconn.IsCluster(c.rdb) {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, checkTimeout)
+		defer cancel()
+	}
+	_ = redisconn.Exec(ctx, c.rdb, calls)
 }
 
 // checked is which epochs to ask for: those of the rounds, and from time to time all.

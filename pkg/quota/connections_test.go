@@ -342,6 +342,47 @@ func TestLeaseIsRenewed(t *testing.T) {
 	})
 }
 
+// One master of a cluster that does not answer holds up the connects of all apps no longer than
+// one trip may take.
+func TestTripOfAClusterIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}}) // which is never dialled
+		defer rdb.Close()
+		rdb.AddHook(mute{})
+		l := startLedger(t, rdb, "node")
+		defer l.stop()
+		synctest.Wait() // the first trip is under way
+		answer, begin := make(chan error, 1), time.Now()
+		l.Acquire(Applicant{App: appWith(1), Done: func(err error) { answer <- err }})
+		select {
+		case err := <-answer:
+			if took := time.Since(begin); !errors.Is(err, context.DeadlineExceeded) || took != 2*checkTimeout {
+				t.Errorf("answered %v after %v, want that its own trip has ended after the first", err, took)
+			}
+		case <-time.After(time.Minute):
+			t.Fatal("the ledger waits for ever")
+		}
+	})
+}
+
+// mute is a Redis that answers no pipeline.
+type mute struct{}
+
+func (mute) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (mute) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (mute) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Hour):
+		}
+		for _, cmd := range cmds {
+			cmd.SetErr(ctx.Err())
+		}
+		return ctx.Err()
+	}
+}
+
 // stand answers connections.lua in Redis's place, without a network.
 type stand func(held, wanted int64) (granted int64)
 

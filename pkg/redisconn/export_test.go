@@ -33,3 +33,8 @@ func Locate(url string) (Location, error) {
 
 // HideAddress is what the dial hook does with an error.
 var HideAddress = hideAddress
+
+// GateOf is the hook of the client of a cluster's node.
+func GateOf(h *Health, addr string) redis.Hook { return gate{h.masters, addr} }
+
+const ProbeTimeout = probeTimeout

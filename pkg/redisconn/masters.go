@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -135,7 +137,8 @@ func isAway(err error) bool {
 }
 
 // gate is a hook of the client of a cluster's node. It lets nothing through to a master that
-// does not answer, so that callers hear of it at once.
+// does not answer, so that callers hear of it at once. The first call that waits for as long as
+// a probe may tells the Health, so that no caller waits for the master twice.
 type gate struct {
 	masters *masters
 	addr    string
@@ -149,7 +152,10 @@ func (g gate) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 			cmd.SetErr(err)
 			return err
 		}
-		return next(ctx, cmd)
+		sent := time.Now()
+		err := next(ctx, cmd)
+		g.observe(sent, err)
+		return err
 	}
 }
 
@@ -159,18 +165,37 @@ func (g gate) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessP
 			failAll(cmds, err)
 			return err
 		}
-		return next(ctx, cmds)
+		sent := time.Now()
+		err := next(ctx, cmds)
+		g.observe(sent, err)
+		return err
 	}
 }
 
 // shut is why nothing is sent; nil: all is.
 func (g gate) shut() error {
-	t := g.masters.known.Load()
-	if t == nil {
-		return nil
-	}
-	if master := t.all[g.addr]; master != nil && master.silent.Load() {
+	if master := g.master(); master != nil && master.silent.Load() {
 		return &awayError{master.Trouble()}
+	}
+	return nil
+}
+
+// observe tells the master's Health of a call that ran into a timeout. One that had less
+// patience than a probe proves nothing.
+func (g gate) observe(sent time.Time, err error) {
+	timeout, ok := errors.AsType[net.Error](err)
+	if !ok || !timeout.Timeout() || time.Since(sent) < probeTimeout {
+		return
+	}
+	if master := g.master(); master != nil {
+		master.Observe(err)
+	}
+}
+
+// master is the Health of the node; nil: it is not known as a master.
+func (g gate) master() *Health {
+	if t := g.masters.known.Load(); t != nil {
+		return t.all[g.addr]
 	}
 	return nil
 }

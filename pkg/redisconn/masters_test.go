@@ -1,9 +1,13 @@
 package redisconn_test
 
 import (
+	"context"
 	"log/slog"
+	"net"
+	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -75,4 +79,49 @@ func TestHealthOfMasters(t *testing.T) {
 	if !h.UpAt(keys[1]) {
 		t.Error("a refusal of one command has the master down")
 	}
+}
+
+// A master is sent nothing more once a call has waited for as long as a probe may: nobody waits
+// for it twice. A call that had less patience proves nothing.
+func TestMasterIsWaitedForOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const addr = "127.0.0.1:1" // which is never dialled
+		h := redisconn.NewHealth(slog.New(slog.DiscardHandler))
+		cluster := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{addr}})
+		defer cluster.Close()
+		h.Of(cluster)
+		master := h.Master(addr)
+		h.SetMasters(map[string]*redisconn.Health{addr: master}, func(int) *redisconn.Health { return master })
+
+		sent, patience := 0, time.Duration(0)
+		hang := func() error {
+			sent++
+			time.Sleep(patience)
+			return &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}
+		}
+		gate := redisconn.GateOf(h, addr)
+		pipeline := gate.ProcessPipelineHook(func(context.Context, []redis.Cmder) error { return hang() })
+		command := gate.ProcessHook(func(context.Context, redis.Cmder) error { return hang() })
+		for name, call := range map[string]func() error{
+			"pipeline": func() error { return pipeline(t.Context(), []redis.Cmder{redis.NewCmd(t.Context(), "get", "a")}) },
+			"command":  func() error { return command(t.Context(), redis.NewCmd(t.Context(), "get", "a")) },
+		} {
+			master.Answered()
+			sent, patience = 0, redisconn.ProbeTimeout-time.Millisecond
+			if err := call(); redisconn.NotSent(err) {
+				t.Errorf("%s: %v", name, err)
+			}
+			patience = redisconn.ProbeTimeout
+			if err := call(); redisconn.NotSent(err) || sent != 2 {
+				t.Errorf("%s: the second of two was sent nothing, as the first had little patience: %v", name, err)
+			}
+			begin := time.Now()
+			if err := call(); !redisconn.NotSent(err) || sent != 2 || time.Since(begin) != 0 {
+				t.Errorf("%s: %v after %v, and %d were sent, want that the third was not", name, err, time.Since(begin), sent)
+			}
+		}
+		if h.Up() {
+			t.Error("the master is up")
+		}
+	})
 }
