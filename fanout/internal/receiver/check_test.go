@@ -260,12 +260,17 @@ func TestCheckOfANewCluster(t *testing.T) {
 		return redis.HasErrorPrefix(cluster.Set(t.Context(), "a", 1, 0).Err(), "CLUSTERDOWN")
 	})
 	checked := make(chan error, 1)
+	must(cluster.ConfigResetStat(t.Context()).Err())
 	go func() { checked <- receiver.Check(context.Background(), rdb, rediskeys.Namespace{}) }()
-	select {
-	case err := <-checked:
-		t.Fatalf("Check does not wait for a cluster that is down: %v", err)
-	case <-time.After(300 * time.Millisecond):
-	}
+	redistest.Eventually(t, gone, "Check was refused, and has asked again", func() bool {
+		select {
+		case err := <-checked:
+			t.Fatalf("Check does not wait for a cluster that is down: %v", err)
+		default:
+		}
+		_, count, refused := strings.Cut(cluster.Info(t.Context(), "errorstats").Val(), "errorstat_CLUSTERDOWN:count=")
+		return refused && !strings.HasPrefix(count, "1\r")
+	})
 	must(cluster.Do(t.Context(), "CLUSTER", "ADDSLOTS", 16383).Err())
 	if err := <-checked; err != nil {
 		t.Errorf("Check when the cluster is up: %v", err)
