@@ -74,6 +74,11 @@ func TestSharedCluster(t *testing.T) {
 			t.Error("it is another one")
 		}
 		addr = c.Nodes[0].Addr()
+		for _, s := range c.Nodes {
+			if got := s.Client().ConfigGet(ctx, "cluster-node-timeout").Val()["cluster-node-timeout"]; got != trustMs {
+				t.Errorf("%s takes another node for failed after %s ms, want %s", s.Addr(), got, trustMs)
+			}
+		}
 		rdb := c.Client()
 		if n, err := rdb.DBSize(ctx).Result(); err != nil || n != 0 {
 			t.Errorf("%d keys, %v", n, err)
