@@ -84,9 +84,7 @@ func TestAnswersCountAgainstTheFrameRate(t *testing.T) {
 	cam := s.first().connect(t, key.token("hall", nil)).subscribe(hall)
 	id := s.first().command(t, key, hall, "1", `,"waitMs":0`).ID
 	cam.nextCommand()
-	for range 8 {
-		cam.send(`{"type":"answer","command":"` + id + `"}`)
-	}
+	cam.burst(`{"type":"answer","command":"` + id + `"}`)
 	cam.expectClose(4011)
 	s.first().commandEnds(t, key, id, "succeeded")
 }

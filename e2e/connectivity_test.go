@@ -8,16 +8,23 @@ import (
 
 const connectivity = "_system/connectivity/"
 
-// state reads the next frame as what is said of a peer's connectivity.
-func (s *socket) state(channel string) (e struct {
+// peerState is what is said of a peer's connectivity.
+type peerState struct {
 	Online bool
 	Epoch  int
 	At     int64
 	Reason string
 	Code   int
-}) {
+}
+
+// state reads the next frame as what is said of a peer's connectivity.
+func (s *socket) state(channel string) peerState {
 	s.t.Helper()
-	frame := s.next()
+	return s.stateIn(s.next(), channel)
+}
+
+func (s *socket) stateIn(frame, channel string) (e peerState) {
+	s.t.Helper()
 	data, ok := strings.CutPrefix(frame, `{"type":"message","channel":`+quoted(channel)+`,"from":"_system","data":`)
 	if err := json.Unmarshal([]byte(strings.TrimSuffix(data, "}")), &e); !ok || err != nil {
 		s.t.Fatalf("%s: %s is not the state of %s (%v)", s.welcome.PeerID, frame, channel, err)
@@ -25,12 +32,24 @@ func (s *socket) state(channel string) (e struct {
 	return e
 }
 
+// longGraceMs is a grace that does not end while a test runs, however slow the machine is.
+const longGraceMs = 3_600_000
+
+// endGraces gives the peers of connections that begin from now on next to no grace. app is the
+// system's only one.
+func (s *system) endGraces(app *appDoc) {
+	s.t.Helper()
+	after := *app
+	after.GraceMs = 1
+	s.apps.Replace(directory(s.t, &after))
+}
+
 // Those who may are told who comes and who goes, by name with the state as it is, and by
 // wildcard.
 func TestConnectivity(t *testing.T) {
 	key := newKey("connectivity", "devices/**", connectivity+"**").only("subscribe", "publish", "presence")
 	app := newApp("app_connectivity", key)
-	app.GraceMs = 300
+	app.GraceMs = longGraceMs
 	onEachRedis(t, []*appDoc{app}, func(t *testing.T, s *system) {
 		fleet := s.first().connect(t, key.token("fleet", claims{"channels": []string{connectivity + "**"}}))
 		fleet.subscribe(connectivity + "cam*")
@@ -62,6 +81,8 @@ func TestConnectivity(t *testing.T) {
 		late.state(cam)
 
 		d.conn.Close()
+		s.last().awaitPeer(t, key, "cam/1*", "is lost", func(p *knownPeer) bool { return p.LastDisconnect != nil })
+		s.endGraces(app)                                  // for its next connection
 		d = s.last().connect(t, key.token("cam/1*", nil)) // within its grace
 		s.last().awaitPeer(t, key, "cam/1*", "is back", func(p *knownPeer) bool { return p.Epoch == 2 })
 		d.leave()

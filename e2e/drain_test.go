@@ -6,6 +6,7 @@ import (
 	"net"
 	"regexp"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 )
@@ -17,7 +18,7 @@ var goingAway = regexp.MustCompile(`^\{"type":"going_away","retryAfterMs":([0-9]
 // accepted; the peers of the other node notice nothing, and whoever was closed
 // finds a place there.
 func TestDrainOfOneOfTwoNodes(t *testing.T) {
-	const fleet, drain = 30, 600 * time.Millisecond
+	const fleet, drain = 30, 1500 * time.Millisecond
 	key := newKey("drain", "**")
 	app := newApp("app_drain", key)
 	app.Plan.Connections = 2*fleet + 1
@@ -47,7 +48,7 @@ func TestDrainOfOneOfTwoNodes(t *testing.T) {
 		d.expectMessage("a", "server", `"all"`)
 	}
 
-	begin := time.Now()
+	begin, late := time.Now(), lateness()
 	stopped := make(chan time.Duration, 1)
 	go func() {
 		goes.stop()
@@ -101,12 +102,13 @@ func TestDrainOfOneOfTwoNodes(t *testing.T) {
 			}
 		}
 	}
-	if last < drain*8/10 || first > drain/2 {
-		t.Errorf("closed between %v and %v; they should be spread over %v", first, last, drain)
+	busy := 2 * late()
+	if last < drain*8/10 || first > drain/2+busy {
+		t.Errorf("closed between %v and %v on a machine that was busy for %v; they should be spread over %v", first, last, busy, drain)
 	}
 	select {
 	case took := <-stopped:
-		if took > drain+5*time.Second {
+		if took > drain+5*time.Second+busy {
 			t.Errorf("stopped after %v, drain is %v", took, drain)
 		}
 	case <-time.After(patience):
@@ -145,7 +147,10 @@ func TestDrainOfOneOfTwoNodes(t *testing.T) {
 func TestWhileDraining(t *testing.T) {
 	key := newKey("draining", "**")
 	s := newSystem(t, newApp("app_draining", key))
-	n := s.start("", options{drain: time.Second})
+	hurry := make(chan struct{})
+	endDrain := sync.OnceFunc(func() { close(hurry) })
+	defer endDrain()
+	n := s.start("", options{drain: time.Hour, hurry: hurry}) // it lasts until the test ends it
 	a := n.connect(t, key.token("a", nil)).subscribe("x")
 	b := n.connect(t, key.token("b", nil))
 	done := make(chan struct{})
@@ -169,6 +174,7 @@ func TestWhileDraining(t *testing.T) {
 	late.expectClose(1001)
 	b.send(`{"type":"publish","channel":"x","data":1}`)
 	a.expectMessage("x", "b", "1")
+	endDrain()
 	a.expectClose(1001)
 	b.expectClose(1001)
 	<-done

@@ -29,6 +29,9 @@ type system struct {
 	log    *logText
 }
 
+// onCluster says whether the nodes' Redis is a cluster.
+func (s *system) onCluster() bool { return s.client != nil && s.redis == nil }
+
 // node is a stack.Stack that runs.
 type node struct {
 	t    testing.TB
@@ -40,6 +43,7 @@ type node struct {
 // options of a system; the zero value is fine.
 type options struct {
 	drain       time.Duration
+	hurry       <-chan struct{} // closed: cuts the drain short
 	redisPrefix string
 }
 
@@ -106,7 +110,7 @@ func (s *system) start(redisURL string, o options) *node {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	st, err := stack.New(ctx, stack.Options{
-		Listen: "127.0.0.1:0", Ops: "127.0.0.1:0", Apps: s.apps, Redis: redisURL, RedisPrefix: o.redisPrefix, Drain: o.drain,
+		Listen: "127.0.0.1:0", Ops: "127.0.0.1:0", Apps: s.apps, Redis: redisURL, RedisPrefix: o.redisPrefix, Drain: o.drain, Hurry: o.hurry,
 		Log: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {

@@ -112,6 +112,19 @@ func (s *socket) writeRaw(f ws.Frame) error {
 	return err
 }
 
+// burst sends a frame 20 times in a single write: a busy machine cannot spread them, and is not
+// too late for a server that closes at one of the first.
+func (s *socket) burst(frame string) {
+	var all []byte
+	for range 20 {
+		all = append(all, ws.MustCompileFrame(ws.MaskFrameInPlace(ws.NewTextFrame([]byte(frame))))...)
+	}
+	_ = s.conn.SetWriteDeadline(time.Now().Add(patience))
+	if _, err := s.conn.Write(all); err != nil {
+		s.t.Errorf("sending 20 times %.200s: %v", frame, err)
+	}
+}
+
 // closedError is the server's close frame.
 type closedError struct {
 	code   int
