@@ -16,6 +16,7 @@ import (
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/channel"
+	"fleetwire/pkg/redisconn/redistest"
 	"fleetwire/pkg/wstest"
 )
 
@@ -275,7 +276,7 @@ func TestWithoutRedis(t *testing.T) {
 	old.wantText(`{"type":"ack"`)
 	token := r.token(keyID, "new")
 
-	r.redis.Close()
+	back := redistest.Close(t, r.redis)
 	for range 3 { // the first of them finds out
 		p, err := r.dial(query(token), nil)
 		check(t, err)
@@ -296,7 +297,7 @@ func TestWithoutRedis(t *testing.T) {
 	check(t, err)
 	p.wantClose(4001, "")
 
-	check(t, r.redis.Restart())
+	back()
 	r.awaitReady()
 	r.connect(keyID, "new").send(`{"type":"publish","channel":"devices/a","data":"back"}`)
 	old.wantText(`{"type":"message","channel":"devices/a","from":"new","data":"back"}`)

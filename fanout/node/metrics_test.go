@@ -100,7 +100,7 @@ func TestMetrics(t *testing.T) {
 	r.wantMetric(`fleetwire_closes_total{by="network",code="0"}`, 1)
 	r.wantMetric(`fleetwire_closes_total{by="server",code="1002"}`, 1)
 
-	r.redis.Close()
+	back := redistest.Close(t, r.redis)
 	eventually(t, "not ready", func() bool { return !r.Ready() })
 	r.wantMetric("fleetwire_ready", 0)
 	// In time the probes fail, too.
@@ -108,7 +108,7 @@ func TestMetrics(t *testing.T) {
 		n, _ := r.metric(`fleetwire_redis_seconds_count{kind="command",outcome="error"}`)
 		return n > 0
 	})
-	check(t, r.redis.Restart())
+	back()
 }
 
 func TestOperationsAddress(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"fleetwire/pkg/apps"
+	"fleetwire/pkg/redisconn/redistest"
 )
 
 // document in a file, which the node reads again only when told so.
@@ -51,12 +52,12 @@ func TestReadyzExplainsAStaleDocument(t *testing.T) {
 	r.wantMetric("fleetwire_apps_stale", 1)
 	r.connect(keyID, "a").alive()
 
-	r.redis.Close()
+	back := redistest.Close(t, r.redis)
 	eventually(t, "not ready", func() bool { return !r.Ready() })
 	if status, body := readyz(); status != 503 || !strings.HasPrefix(body, "not ready: ") || strings.Count(body, "\n") != 2 {
 		t.Errorf("/readyz without Redis: %d %q", status, body)
 	}
-	check(t, r.redis.Restart())
+	back()
 	r.awaitReady()
 
 	write(document)

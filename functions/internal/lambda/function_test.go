@@ -221,21 +221,17 @@ func TestClusterAwayAndBack(t *testing.T) {
 func TestRedisAwayAndBack(t *testing.T) {
 	m := miniredis.RunT(t)
 	i := newInstance(t, settings{apps: document("sk_a"), redis: "redis://" + m.Addr()})
-	m.Close()
+	back := redistest.Close(t, m)
 	i.start()
 	if log := i.log.String(); !strings.Contains(log, "redis does not answer") {
 		t.Errorf("logged %s", log)
 	}
 	i.want(t, "sk_a", 503)
-	if err := m.Restart(); err != nil {
-		t.Fatal(err)
-	}
+	back()
 	i.want(t, "sk_a", 200)
-	m.Close()
+	back = redistest.Close(t, m)
 	i.want(t, "sk_a", 503)
-	if err := m.Restart(); err != nil {
-		t.Fatal(err)
-	}
+	back()
 	i.want(t, "sk_a", 200)
 }
 
