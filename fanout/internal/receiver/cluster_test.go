@@ -34,9 +34,9 @@ func onMaster(cluster *redistest.Cluster, master *redistest.Server) func(name st
 }
 
 // liveAgain waits for a node that has something to notice.
-func liveAgain(t *testing.T, p *process) {
+func liveAgain(t *testing.T, p *process, left *redistest.Budget) {
 	t.Helper()
-	redistest.Eventually(t, back, "the node is live", func() bool { return p.Live() && p.health.Up() })
+	left.Await(t, "the node is live", func() bool { return p.Live() && p.health.Up() })
 }
 
 func TestClusterUnderTraffic(t *testing.T) {
@@ -89,9 +89,9 @@ func TestClusterUnderTraffic(t *testing.T) {
 			tr.wait(3)
 			from := tr.now()
 			concerned := event.happen(t, cluster)
-			since := time.Now()
-			liveAgain(t, p)
-			tr.comeIn(p, since.Add(back))
+			since, left := time.Now(), redistest.NewBudget(back)
+			liveAgain(t, p, left)
+			tr.comeIn(p, left)
 			served := time.Since(since)
 			to := tr.now()
 			tr.wait(3)
@@ -148,8 +148,8 @@ func TestMasterHangs(t *testing.T) {
 	redistest.Eventually(t, 3*gone, "its replica is the master", func() bool {
 		return strings.Contains(replica.Client().Info(t.Context(), "replication").Val(), "role:master")
 	})
-	tr.comeIn(p, time.Now().Add(back))
-	liveAgain(t, p)
+	tr.comeIn(p, redistest.NewBudget(back))
+	liveAgain(t, p, redistest.NewBudget(back))
 	named := func(line string) bool { return strings.Contains(line, "master "+master.Addr()) }
 	if !slices.ContainsFunc(p.log.detailed(), named) {
 		t.Errorf("the log does not name the master: %q", p.log.detailed())
@@ -157,7 +157,7 @@ func TestMasterHangs(t *testing.T) {
 	to := tr.now()
 	thaw()
 	cluster.Settled()
-	tr.comeIn(p, time.Now().Add(back))
+	tr.comeIn(p, redistest.NewBudget(back))
 	tr.check(from-min(from, 4), to+4, concerned, p)
 }
 
@@ -206,8 +206,8 @@ func TestDemotedMaster(t *testing.T) {
 	concerned := onMaster(cluster, master)
 	from := tr.now()
 	cluster.Failover(master)
-	tr.comeIn(p, time.Now().Add(back))
-	liveAgain(t, p)
+	tr.comeIn(p, redistest.NewBudget(back))
+	liveAgain(t, p, redistest.NewBudget(back))
 	tr.check(from-min(from, 4), tr.now(), concerned, p)
 }
 
@@ -246,8 +246,8 @@ func TestMasterDeliversNothing(t *testing.T) {
 	}
 	proxy.Pass(nil, nil)
 	tr := startTraffic(t, cluster)
-	tr.comeIn(p, time.Now().Add(back))
-	liveAgain(t, p)
+	tr.comeIn(p, redistest.NewBudget(back))
+	liveAgain(t, p, redistest.NewBudget(back))
 	if trouble := p.Trouble(); trouble != nil {
 		t.Errorf("trouble afterwards: %v", trouble)
 	}

@@ -161,13 +161,8 @@ func (p *process) subscribed() {
 		}
 	}
 	for range 3 {
-		select {
-		case err := <-answers:
-			if err != nil {
-				p.t.Fatal(err)
-			}
-		case <-time.After(gone):
-			p.t.Fatal("a subscription is not confirmed")
+		if err := answered(p.t, answers); err != nil {
+			p.t.Fatal(err)
 		}
 	}
 }
@@ -175,10 +170,10 @@ func (p *process) subscribed() {
 // expectBack wants everything as it was, within the time that is left.
 func expectBack(t *testing.T, nodes ...*process) {
 	t.Helper()
-	until := time.Now().Add(back)
+	left := redistest.NewBudget(back)
 	for _, p := range nodes {
-		redistest.Eventually(t, time.Until(until), "the node is live again", p.Live)
-		redistest.Eventually(t, time.Until(until), "Redis is taken for healthy again", p.health.Up)
+		left.Await(t, "the node is live again", p.Live)
+		left.Await(t, "Redis is taken for healthy again", p.health.Up)
 	}
 	from := nodes[0]
 	for _, name := range []string{"c", "events/1"} {
@@ -187,17 +182,17 @@ func expectBack(t *testing.T, nodes ...*process) {
 			before[i] = p.received(name)
 		}
 		var subscribers int64
-		redistest.Eventually(t, time.Until(until), "a publish works again", func() (ok bool) {
+		left.Await(t, "a publish works again", func() (ok bool) {
 			var err error
 			subscribers, err = from.publish(name)
 			return err == nil
 		})
 		for i, p := range nodes {
-			redistest.Eventually(t, time.Until(until), "a message is delivered again, once", func() bool { return p.received(name) == before[i]+1 })
+			left.Await(t, "a message is delivered again, once", func() bool { return p.received(name) == before[i]+1 })
 		}
 		want := int64(3 * len(nodes))
 		if name == "c" && redisconn.IsCluster(from.redis) { // where a subscription does not wait for its count
-			redistest.Eventually(t, time.Until(until), "all subscribers are counted again", func() bool {
+			left.Await(t, "all subscribers are counted again", func() bool {
 				n, err := from.publish(name)
 				return err == nil && n == want
 			})
@@ -249,13 +244,8 @@ func TestRedisHangs(t *testing.T) {
 		if one.health.Up() {
 			t.Error("Redis is taken for healthy although a publish got no answer")
 		}
-		select {
-		case err := <-answer:
-			if !errors.Is(err, receiver.ErrDown) {
-				t.Errorf("the pending subscription was answered with %v, want ErrDown", err)
-			}
-		case <-time.After(gone):
-			t.Error("the pending subscription is not answered")
+		if err := answered(t, answer); !errors.Is(err, receiver.ErrDown) {
+			t.Errorf("the pending subscription was answered with %v, want ErrDown", err)
 		}
 		redistest.Eventually(t, gone, "both nodes notice", func() bool { return !one.Live() && !other.Live() })
 		// Counts that are set during the outage are in Redis after it.
@@ -317,13 +307,8 @@ func TestLinkIsCut(t *testing.T) {
 				t.Fatal(err)
 			}
 			cut()
-			select {
-			case err := <-answer:
-				if err != nil && !errors.Is(err, receiver.ErrDown) {
-					t.Errorf("done: %v", err)
-				}
-			case <-time.After(gone):
-				t.Fatal("a subscription at the moment of the cut is not answered")
+			if err := answered(t, answer); err != nil && !errors.Is(err, receiver.ErrDown) {
+				t.Errorf("done: %v", err)
 			}
 			expectBack(t, one, other)
 		}
@@ -357,11 +342,7 @@ func TestStopsWhileRedisIsAway(t *testing.T) {
 					p.stop()
 					close(ended)
 				}()
-				select {
-				case <-ended:
-				case <-time.After(gone):
-					t.Errorf("Run does not return within %v", gone)
-				}
+				redistest.Eventually(t, gone, "Run returns", func() bool { return isClosed(ended) })
 			})
 		})
 	}
@@ -396,13 +377,8 @@ func TestRedisTakesNoCounts(t *testing.T) {
 		if err := p.SetSubscribers("app", "c", 9, func(err error) { answer <- err }); err != nil {
 			t.Fatal(err)
 		}
-		select {
-		case err := <-answer:
-			if err != nil {
-				t.Errorf("subscribing fails with %v because of a count", err)
-			}
-		case <-time.After(gone):
-			t.Fatal("no answer")
+		if err := answered(t, answer); err != nil {
+			t.Errorf("subscribing fails with %v because of a count", err)
 		}
 		if !p.Live() || p.log.with(linkDown) != 0 {
 			t.Error("the link was given up because of a count")

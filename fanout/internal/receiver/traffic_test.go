@@ -152,10 +152,10 @@ func (tr *traffic) wait(more int) {
 }
 
 // comeIn waits until what is published from now on comes in on all channels.
-func (tr *traffic) comeIn(p *process, until time.Time) {
+func (tr *traffic) comeIn(p *process, left *redistest.Budget) {
 	tr.t.Helper()
 	from := tr.now()
-	redistest.Eventually(tr.t, time.Until(until), "messages come in on all channels again", func() bool {
+	left.Await(tr.t, "messages come in on all channels again", func() bool {
 		for i := range trafficChannels {
 			numbers := p.numbers(trafficChannel(i))
 			if len(numbers) == 0 || slices.Max(numbers) <= from {

@@ -28,7 +28,7 @@ import (
 
 // patience is how long a test waits for what must come. It is only ever waited
 // out by a test that fails.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // keys name what the suite and its nodes have in Redis.
 var keys rediskeys.Namespace
