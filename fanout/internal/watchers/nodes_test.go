@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,9 +27,13 @@ import (
 // patience is far more than anything takes; only a test that fails waits for it.
 const patience = 40 * time.Second
 
+// lease is longer than the machine stands still: a node that lives is not taken for dead.
+const lease = 5 * time.Second
+
 // fleetNode is what a node has of presence: receiver, tracker and watchers.
 type fleetNode struct {
 	redis    *redis.Client
+	identity atomic.Pointer[string] // of its lease
 	receiver *receiver.Receiver
 	members  *members.Tracker
 	watchers *Watchers
@@ -75,13 +80,13 @@ func startFleetNode(t testing.TB, rdb *redis.Client) *fleetNode {
 	health := redisconn.NewHealth(log)
 	n := &fleetNode{redis: rdb}
 	n.receiver = receiver.New(receiver.Options{Redis: rdb, Health: health, Log: log, Node: name})
-	n.members = members.NewTracker(members.Options{Redis: rdb, Health: health, Log: log, Lease: 2500 * time.Millisecond})
+	n.members = members.NewTracker(members.Options{Redis: rdb, Health: health, Log: log, Lease: lease, Identified: func(id string) { n.identity.Store(&id) }})
 	n.watchers = New(Options{Interest: n.receiver, Log: log, Load: func(ctx context.Context, ids []presence.ChannelID) ([]presence.State, error) {
 		states, err := presence.Load(ctx, rdb, rediskeys.Namespace{}, ids)
 		trace("%s loaded %v: %v %v", name, ids, states, err)
 		return states, err
 	}})
-	n.watchers.settling = 5 * time.Second // twice the lease
+	n.watchers.settling = 2 * lease
 	n.receiver.OnRestored(func() {
 		trace("%s: the link is back", name)
 		n.watchers.Restored()
@@ -217,7 +222,12 @@ func (s *simulation) kill(node int, client func() *redis.Client) {
 			}
 		}
 	}
+	dead := *s.nodes[node].identity.Load()
 	s.nodes[node] = startFleetNode(s.t, client())
+	// Its lease runs out.
+	if err := s.nodes[node].redis.ZAdd(context.Background(), rediskeys.Namespace{}.Leases(), redis.Z{Score: 1, Member: dead}).Err(); err != nil {
+		s.t.Fatal(err)
+	}
 	s.watch(node)
 }
 
