@@ -102,9 +102,9 @@ func TestClosingWithoutAnAnswer(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := w.connect()
+	begin := time.Now()
 	p.conn.Close(protocol.Closef(protocol.CloseGoingAway, ""))
 	p.WantCloseFrame(1001, "")
-	begin := time.Now()
 	p.WantEOF()
 	if waited := time.Since(begin); waited < closeTimeout/2 || waited > conntest.Patience/2 {
 		t.Errorf("the socket was closed after %v, want about %v", waited, closeTimeout)

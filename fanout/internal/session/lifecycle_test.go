@@ -46,9 +46,9 @@ func TestExpiry(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			grant := w.grant("device-1")
+			begin := time.Now() // before the time that is left is measured from
 			grant.ExpiresAt = w.clock.in(left)
 			p := w.start(grant, nil)
-			begin := time.Now()
 			if p.PeekOp() == ws.OpText { // if there was time for one
 				p.Want(aWelcome)
 			}
