@@ -118,6 +118,14 @@ func (n *node) die() {
 	n.stop()
 }
 
+// expires has the lease of a node that has died run out, as rdb tells the others.
+func (n *node) expires(rdb redis.UniversalClient) {
+	n.t.Helper()
+	if err := rdb.ZAdd(context.Background(), keys.Leases(), redis.Z{Score: 1, Member: n.identity.node}).Err(); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
 // join waits until Redis has it.
 func (n *node) join(channel, peer string, connection uint64, metadata string) presence.Version {
 	n.t.Helper()

@@ -81,7 +81,7 @@ func (s *system) measure(t *testing.T) (so func() sizes) {
 // and being reaped (protocol §4.3).
 func TestAnnouncementsAreBounded(t *testing.T) {
 	onEachServer(t, func(t *testing.T, s *system) {
-		s.times = quick
+		s.times = lasting
 		peers, both := 2500, 600
 		if s.server == nil { // which is slow, with the race detector above all
 			peers, both = 500, 100
@@ -112,6 +112,7 @@ func TestAnnouncementsAreBounded(t *testing.T) {
 			}
 		}
 		a.die()
+		a.expires(b.redis)
 		redistest.Eventually(t, patience, "those who were on the dead node alone have left", func() bool { return so().left == peers-both })
 		bounded("reaping")
 		for i := range both {
@@ -131,7 +132,7 @@ func TestAnnouncementsAreBounded(t *testing.T) {
 // stay: the node has its identity reaped again.
 func TestLateJoinIntoALargeChannel(t *testing.T) {
 	s := newSystem(t)
-	s.times = quick
+	s.times = lasting
 	ctx := context.Background()
 	a, b := s.node(), s.node()
 	a.crowd("c", 1000, func(string) string { return "" })
@@ -299,7 +300,7 @@ func TestLoadWhileItChanges(t *testing.T) {
 // parts: nobody uses a command that reads all of them at once.
 func TestNothingReadsAllAtOnce(t *testing.T) {
 	s := newSystem(t)
-	s.times = quick
+	s.times = lasting
 	ctx := context.Background()
 	a, b := s.node(), s.node()
 	const peers = 10_000
@@ -312,6 +313,7 @@ func TestNothingReadsAllAtOnce(t *testing.T) {
 		t.Fatal(len(page.Members), err)
 	}
 	b.die()
+	b.expires(a.redis)
 	awaitList(t, a.redis, "fleet", "")
 	stats, err := monitor.Info(ctx, "commandstats").Result()
 	if err != nil {
