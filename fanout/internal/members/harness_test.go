@@ -87,6 +87,9 @@ type node struct {
 func (s *system) node() *node {
 	s.t.Helper()
 	rdb := s.client()
+	if one, ok := rdb.(*redis.Client); ok && s.server == nil { // nothing happens to Redis: it is not away when it is slow
+		one.Options().ReadTimeout, one.Options().WriteTimeout = patience, patience
+	}
 	log := slog.New(slog.DiscardHandler)
 	n := &node{t: s.t, redis: rdb, Tracker: NewTracker(Options{Redis: rdb, Health: redisconn.NewHealth(log), Log: log})}
 	n.times = s.times
