@@ -18,6 +18,9 @@ const (
 	// clusterPatience is far more than a cluster takes to agree; only a test that fails
 	// waits for it.
 	clusterPatience = 30 * time.Second
+	// No node takes another for dead because the machine is busy. From when one is stopped or
+	// hangs, all are quick to see it.
+	calmTimeout, quickTimeout = "20000", "500"
 )
 
 // Cluster is a Redis Cluster of the test's own.
@@ -25,6 +28,7 @@ type Cluster struct {
 	t     testing.TB
 	Nodes []*Server // the masters, as they were at the beginning, then their replicas
 	guard Guard
+	quick bool // to take a node for dead
 }
 
 // StartClusterOf starts a Redis Cluster of masters, which share the slots evenly, with
@@ -48,8 +52,8 @@ func StartGuardedCluster(t testing.TB, masters, replicas int, guard Guard) *Clus
 		c.must(rdb.Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err())
 		c.must(rdb.ClusterAddSlotsRange(ctx, from, to).Err())
 	}
-	for _, s := range c.Nodes[1:] {
-		c.meet(s)
+	for i, s := range c.Nodes {
+		c.meet(s, c.Nodes[:i])
 	}
 	for i, s := range c.Nodes[masters:] {
 		c.replicate(s, c.Nodes[i%masters])
@@ -64,22 +68,48 @@ func (s *Server) IsClusterNode() bool { return s.cluster }
 // start starts a node that is in no cluster yet.
 func (c *Cluster) start() *Server {
 	c.t.Helper()
-	return started(c.t, c.guard.redis(&Server{cluster: true, bus: freePort(c.t)}))
+	return started(c.t, c.guard.redis(&Server{cluster: true, nodes: c}))
 }
 
 // Add starts a master without slots, and has the others meet it. Migrate gives it slots.
 func (c *Cluster) Add() *Server {
 	c.t.Helper()
 	s := c.start()
+	c.meet(s, c.Nodes)
 	c.Nodes = append(c.Nodes, s)
-	c.meet(s)
 	c.Settled()
 	return s
 }
 
-func (c *Cluster) meet(s *Server) {
+// meet has a node meet others.
+func (c *Cluster) meet(s *Server, others []*Server) {
 	c.t.Helper()
-	c.must(s.Client().Do(context.Background(), "CLUSTER", "MEET", "127.0.0.1", c.Nodes[0].port, c.Nodes[0].bus).Err())
+	rdb := s.Client()
+	for _, other := range running(others) {
+		c.must(rdb.Do(context.Background(), "CLUSTER", "MEET", "127.0.0.1", other.port, other.bus).Err())
+	}
+}
+
+func (c *Cluster) nodeTimeout() string {
+	if c.quick {
+		return quickTimeout
+	}
+	return calmTimeout
+}
+
+// hasten has all nodes be quick to see that one is gone. c may be nil.
+func (c *Cluster) hasten() {
+	if c == nil || c.quick {
+		return
+	}
+	c.quick = true
+	for _, s := range running(c.Nodes) {
+		rdb := redis.NewClient(s.options())
+		if err := rdb.ConfigSet(context.Background(), "cluster-node-timeout", quickTimeout).Err(); err != nil {
+			c.t.Error(err)
+		}
+		_ = rdb.Close()
+	}
 }
 
 // replicate makes a node a replica of a master, once it knows the master.
@@ -243,6 +273,12 @@ func (c *Cluster) Migrate(key string, to *Server) {
 		return
 	}
 	source, target := from.Client(), to.Client()
+	// By its SETSLOT the target takes the highest epoch that it knows of, and one. If the source
+	// had a higher one, its last word about the slot would have the target give it up again, and
+	// then no node had it. This waits before the slot moves, since scripts wait until it has.
+	Eventually(c.t, clusterPatience, "the target knows the epoch of the source", func() bool {
+		return clusterInfo(target, "cluster_current_epoch") >= clusterInfo(source, "cluster_my_epoch")
+	})
 	c.must(target.Do(ctx, "CLUSTER", "SETSLOT", slot, "IMPORTING", from.clusterID()).Err())
 	c.must(source.Do(ctx, "CLUSTER", "SETSLOT", slot, "MIGRATING", to.clusterID()).Err())
 	for {
@@ -258,12 +294,6 @@ func (c *Cluster) Migrate(key string, to *Server) {
 		c.must(source.Do(ctx, args...).Err())
 	}
 	id := to.clusterID()
-	// By its SETSLOT the target takes the highest epoch that it knows of, and one. If the source
-	// had a higher one, its last word about the slot would have the target give it up again, and
-	// then no node had it.
-	Eventually(c.t, clusterPatience, "the target knows the epoch of the source", func() bool {
-		return clusterInfo(target, "cluster_current_epoch") >= clusterInfo(source, "cluster_my_epoch")
-	})
 	c.must(target.Do(ctx, "CLUSTER", "SETSLOT", slot, "NODE", id).Err())
 	c.must(source.Do(ctx, "CLUSTER", "SETSLOT", slot, "NODE", id).Err())
 	Eventually(c.t, clusterPatience, "the slot is at the other master", func() bool { return c.Master(key) == to })

@@ -33,6 +33,7 @@ type Server struct {
 	secured *secured      // nil: without TLS
 	user    *url.Userinfo // the only one that the server lets in; nil: everybody
 	cluster bool
+	nodes   *Cluster  // whose node it is, or nil
 	bus     int       // the port of a cluster's node for other nodes
 	follows *Server   // of a replica: the primary
 	watches *Sentinel // of a Sentinel
@@ -81,10 +82,12 @@ func started(t testing.TB, s *Server) *Server {
 	t.Helper()
 	needServer(t)
 	s.t = t
-	t.Cleanup(func() { s.Stop(); s.leavePort() })
+	t.Cleanup(func() { s.kill(); s.leavePort() })
 	// Other tests look for a free port at the same time.
 	for range 5 {
-		s.port = freePort(t)
+		if s.port = freePort(t); s.cluster {
+			s.bus = freePort(t)
+		}
 		if err := s.launch(); err == nil {
 			return s
 		}
@@ -125,7 +128,7 @@ func (s *Server) Resume() {
 func (s *Server) launch() error { return s.launchIn(s.t.TempDir()) }
 
 func (s *Server) launchIn(dir string) error {
-	s.Stop()
+	s.kill()
 	s.dir = dir
 	args, err := s.arguments()
 	if err != nil {
@@ -164,7 +167,7 @@ func (s *Server) arguments() ([]string, error) {
 		args = append(s.secured.arguments(s.port), "--tls-replication", "yes")
 	}
 	if s.cluster {
-		args = append(args, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(s.bus), "--cluster-node-timeout", "500",
+		args = append(args, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(s.bus), "--cluster-node-timeout", s.nodes.nodeTimeout(),
 			"--cluster-replica-validity-factor", "0")
 		if s.secured != nil {
 			args = append(args, "--tls-cluster", "yes")
@@ -198,11 +201,20 @@ func (s *Server) options() *redis.Options {
 
 // Stop kills the server, as a crash would.
 func (s *Server) Stop() {
+	s.nodes.hasten()
+	s.kill()
+}
+
+func (s *Server) kill() {
 	if s.process != nil {
 		_ = s.process.Process.Kill()
 		<-s.exited
 		s.process, s.frozen = nil, false
 		s.letGo = holdPort(s.port)
+		if s.cluster {
+			port, bus := s.letGo, holdPort(s.bus)
+			s.letGo = func() { port(); bus() }
+		}
 	}
 }
 
@@ -216,6 +228,7 @@ func (s *Server) leavePort() {
 // Freeze stops the server from answering while its connections stay open, until
 // Thaw: what a hung host looks like.
 func (s *Server) Freeze() {
+	s.nodes.hasten()
 	s.frozen = true
 	_ = s.process.Process.Signal(syscall.SIGSTOP)
 }
