@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -172,21 +173,27 @@ func TestSlotIsMoving(t *testing.T) {
 	}
 
 	// A script does not run by halves, neither here nor there.
-	short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
-	defer cancel()
+	refused := &refusals{}
+	rdb.AddHook(refused)
 	for _, k := range []string{key, gone, "{1}none"} {
-		err := redisconn.Exec(short, rdb, []*redisconn.Call{{Script: pushBoth, Keys: []string{k}, Args: []any{"c"}}})
+		impatient, cancel := context.WithCancel(ctx)
+		refused.after(3, cancel)
+		err := redisconn.Exec(impatient, rdb, []*redisconn.Call{{Script: pushBoth, Keys: []string{k}, Args: []any{"c"}}})
 		if err == nil || !redisconn.Undone(err) {
 			t.Errorf("%s: %v, want that nothing was done", k, err)
 		}
+		if impatient.Err() == nil {
+			t.Errorf("%s: Exec gave up by itself", k)
+		}
+		cancel()
 	}
 	waiting := make(chan error, 1)
-	refused := source.Info(ctx, "errorstats").Val()
+	errorsBefore := source.Info(ctx, "errorstats").Val()
 	go func() {
 		waiting <- redisconn.Exec(ctx, rdb, []*redisconn.Call{{Script: pushBoth, Keys: []string{key}, Args: []any{"c"}}})
 	}()
 	redistest.Eventually(t, patience, "the script is refused while the slot moves", func() bool {
-		return source.Info(ctx, "errorstats").Val() != refused
+		return source.Info(ctx, "errorstats").Val() != errorsBefore
 	})
 	for _, k := range source.ClusterGetKeysInSlot(ctx, slot, 100).Val() {
 		do(source, "MIGRATE", "127.0.0.1", port, k, 0, 5000)
@@ -199,6 +206,55 @@ func TestSlotIsMoving(t *testing.T) {
 	if got := listed(t, rdb, key) + " " + listed(t, rdb, key+":2"); got != "abc c" {
 		t.Errorf("ran %s, want once: abc c", got)
 	}
+}
+
+// refusals is a hook on pipelines that calls something when they were refused so often. Nothing
+// is under way then.
+type refusals struct {
+	mu   sync.Mutex
+	left int
+	call func()
+}
+
+func (r *refusals) after(n int, call func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.left, r.call = n, call
+}
+
+func (r *refusals) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (r *refusals) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (r *refusals) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if err != nil {
+			if r.left--; r.left == 0 {
+				r.call()
+			}
+		}
+		return err
+	}
+}
+
+// A command is not sent again where it might run out of time: it would be unknown what it did.
+func TestNoTryRunsOutOfTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		within := func(d, pause time.Duration) (again bool, took time.Duration) {
+			ctx, cancel := context.WithTimeout(t.Context(), d)
+			defer cancel()
+			begin := time.Now()
+			return redisconn.Sleep(ctx, pause), time.Since(begin)
+		}
+		const pause, most = 5 * time.Millisecond, redisconn.MostPause
+		if again, took := within(pause+most, pause); !again || took != pause {
+			t.Errorf("with time for one try: %v after %v", again, took)
+		}
+		if again, took := within(pause+most-1, pause); again || took != 0 {
+			t.Errorf("without: %v after %v", again, took)
+		}
+	})
 }
 
 // cutting is a connection that ends in place of the answer to what has the mark.
@@ -267,7 +323,7 @@ func TestMasterIsKilled(t *testing.T) {
 	rdb := c.Client()
 	keys := spread(c, 3)
 	exec := func(data string) error {
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		return redisconn.Exec(ctx, rdb, []*redisconn.Call{call(push, keys[0], data)})
 	}
@@ -277,6 +333,15 @@ func TestMasterIsKilled(t *testing.T) {
 	if err := c.Nodes[0].Client().Wait(t.Context(), 1, 5*time.Second).Err(); err != nil {
 		t.Fatal(err)
 	}
+	// The replica takes its place only when the test says so.
+	replica := c.Replica(c.Nodes[0]).Client()
+	mayNot := func(value string) {
+		t.Helper()
+		if err := replica.ConfigSet(t.Context(), "cluster-replica-no-failover", value).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mayNot("yes")
 	c.Nodes[0].Stop()
 	if err := exec("b"); err == nil {
 		t.Error("a master that is gone has taken something")
@@ -284,6 +349,7 @@ func TestMasterIsKilled(t *testing.T) {
 	if err := redisconn.Exec(t.Context(), rdb, []*redisconn.Call{call(push, keys[1], "a")}); err != nil && !strings.HasPrefix(err.Error(), "CLUSTERDOWN") {
 		t.Errorf("another master: %v", err)
 	}
+	mayNot("no")
 	redistest.Eventually(t, patience, "the replica takes its place", func() bool { return exec("c") == nil })
 	if got := listed(t, rdb, keys[0]); got != "ac" {
 		t.Errorf("ran %s, want ac", got)

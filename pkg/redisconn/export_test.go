@@ -38,3 +38,8 @@ var HideAddress = hideAddress
 func GateOf(h *Health, addr string) redis.Hook { return gate{h.masters, addr} }
 
 const ProbeTimeout = probeTimeout
+
+// Sleep is what waits between two tries of a command whose slot moves, and MostPause the longest wait.
+var Sleep = sleep
+
+const MostPause = mostPause
