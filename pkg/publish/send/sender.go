@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -39,6 +40,7 @@ type Sender struct {
 	Evicted func(why history.Eviction, messages int)
 
 	cluster *redis.ClusterClient // or nil
+	askTime time.Duration        // askTimeout; tests wait for longer
 
 	mu      sync.Mutex               // guards:
 	clock   clock                    // of the one server
@@ -52,7 +54,7 @@ type Sender struct {
 func New(rdb redis.UniversalClient, keys rediskeys.Namespace, health *redisconn.Health) *Sender {
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
-	s := &Sender{redis: rdb, keys: keys, health: health, process: binary.BigEndian.Uint64(id[:]), ran: map[string]ran{}}
+	s := &Sender{redis: rdb, keys: keys, health: health, process: binary.BigEndian.Uint64(id[:]), askTime: askTimeout, ran: map[string]ran{}}
 	s.name = strconv.FormatUint(s.process, 36)
 	if s.cluster, _ = rdb.(*redis.ClusterClient); s.cluster == nil && rdb != nil { // else it only prepares
 		rdb.AddHook(&s.clock)

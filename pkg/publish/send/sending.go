@@ -149,7 +149,7 @@ func (sender *Sender) ask(ctx context.Context, deadline time.Time, open []*sendi
 	answered = before
 	open = slices.DeleteFunc(open, func(s *sending) bool { return !s.underWay })
 	if len(open) > 0 && !noneSent(open) {
-		asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
+		asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), sender.askTime)
 		answered = sender.try(redisconn.Alone(asking), open, deadline, true)
 		cancel()
 	}
