@@ -48,9 +48,9 @@ func TestAdmitKeepsTheCap(t *testing.T) {
 
 // One without a token is not counted; one without a cap always passes.
 func TestAdmitTakesTokens(t *testing.T) {
-	_, rdb := redistest.Embedded(t)
+	c, rdb := newClock(t) // of which no token comes while the test runs
 	ctx := context.Background()
-	counter := Counter{Key: "{a}messages", Limit: Unlimited, ExpiresAt: time.Now().Add(time.Hour)}
+	counter := Counter{Key: "{a}messages", Limit: Unlimited, ExpiresAt: c.now.Add(time.Hour)}
 	bucket := &Bucket{Key: "{a}rest", PerSec: 1, Burst: 2}
 	for range 2 {
 		if _, err := Admit(ctx, rdb, counter, bucket); err != nil {

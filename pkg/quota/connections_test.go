@@ -365,6 +365,38 @@ func TestTripOfAClusterIsBounded(t *testing.T) {
 	})
 }
 
+// A fleet that is asked for in parts does not wait for the next renewal between them.
+func TestPartsOfAFleetDoNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"}) // which is never dialled
+		parts := 0
+		rdb.AddHook(stand(func(_, wanted int64) (granted int64) {
+			if wanted > 0 {
+				parts++
+			}
+			return wanted
+		}))
+		l := startLedger(t, rdb, "node")
+		synctest.Wait() // it has begun
+		const fleet = 4*askedAtOnce + 1
+		var answered atomic.Int64
+		begin := time.Now()
+		for range fleet {
+			l.Acquire(Applicant{App: appWith(fleet), Done: func(err error) {
+				if err == nil {
+					answered.Add(1)
+				}
+			}})
+		}
+		synctest.Wait()
+		if n, took := answered.Load(), time.Since(begin); n != fleet || took != 0 || parts < 5 {
+			t.Errorf("%d of %d have a connection at once, after %v in %d parts", n, fleet, took, parts)
+		}
+		l.stop()
+		_ = rdb.Close()
+	})
+}
+
 // mute is a Redis that answers no pipeline.
 type mute struct{}
 
@@ -419,17 +451,18 @@ func TestConnectsShareARoundTrip(t *testing.T) {
 	var all sync.WaitGroup
 	all.Go(func() { l.take(app, 1) })
 	<-w.held
-	before := w.pipelines.Load()
+	before := w.asking.Load()
 	all.Go(func() { l.take(app, 500) })
 	redistest.Eventually(t, patience, "all wait", func() bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		return len(l.shares[app.ID].waiting) >= 500 // 501, if a look at the epoch is held
+		s := l.shares[app.ID]                    // none yet, if a look at the epoch is held
+		return s != nil && len(s.waiting) >= 500 // 501, if it is
 	})
 	release()
 	all.Wait()
-	if got := w.pipelines.Load() - before; got > 3 { // there may be another look
-		t.Errorf("500 connects took %d round trips, want one", got)
+	if got := w.asking.Load() - before; got != 1 {
+		t.Errorf("500 connects were asked for in %d round trips, want one", got)
 	}
 }
 

@@ -56,7 +56,8 @@ func TestEndWhileAcquiring(t *testing.T) {
 	redistest.Eventually(t, patience, "three wait for the next call", func() bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		return len(l.shares[app.ID].waiting) >= 3 // 4, if a look at the epoch is held
+		s := l.shares[app.ID]                  // none yet, if a look at the epoch is held
+		return s != nil && len(s.waiting) >= 3 // 4, if it is
 	})
 	stopped := make(chan struct{})
 	go func() {
