@@ -29,7 +29,7 @@ func TestNobodyAsks(t *testing.T) {
 
 	w.join("a")
 	unclaimed := w.create(func(n *New) { n.TTL = 20 * time.Millisecond })
-	unanswered := w.create(func(n *New) { n.Timeout = MinTimeout })
+	unanswered := w.create(func(n *New) { n.Timeout, n.TTL = MinTimeout, time.Hour }) // which leaves time to claim it
 	w.claim(unanswered, false, "a")
 	status := func(id string) string {
 		state, _, _ := strings.Cut(w.rdb.HGet(ctx, w.keys.Bucket("app", channel).Command(id[7:]), "state").Val(), " ")
