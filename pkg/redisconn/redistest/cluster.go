@@ -18,9 +18,9 @@ const (
 	// clusterPatience is far more than a cluster takes to agree; only a test that fails
 	// waits for it.
 	clusterPatience = 30 * time.Second
-	// No node takes another for dead because the machine is busy. From when one is stopped or
-	// hangs, all are quick to see it.
-	calmTimeout, quickTimeout = "20000", "500"
+	// trustMs, Redis's default, has no node take another for failed because the machine is busy.
+	// From when one is stopped or hangs, quickMs has all see that soon.
+	trustMs, quickMs = "15000", "500"
 )
 
 // Cluster is a Redis Cluster of the test's own.
@@ -28,7 +28,7 @@ type Cluster struct {
 	t     testing.TB
 	Nodes []*Server // the masters, as they were at the beginning, then their replicas
 	guard Guard
-	quick bool // to take a node for dead
+	quick bool // to take a node for failed
 }
 
 // StartClusterOf starts a Redis Cluster of masters, which share the slots evenly, with
@@ -92,9 +92,9 @@ func (c *Cluster) meet(s *Server, others []*Server) {
 
 func (c *Cluster) nodeTimeout() string {
 	if c.quick {
-		return quickTimeout
+		return quickMs
 	}
-	return calmTimeout
+	return trustMs
 }
 
 // hasten has all nodes be quick to see that one is gone. c may be nil.
@@ -105,7 +105,7 @@ func (c *Cluster) hasten() {
 	c.quick = true
 	for _, s := range running(c.Nodes) {
 		rdb := redis.NewClient(s.options())
-		if err := rdb.ConfigSet(context.Background(), "cluster-node-timeout", quickTimeout).Err(); err != nil {
+		if err := rdb.ConfigSet(context.Background(), "cluster-node-timeout", quickMs).Err(); err != nil {
 			c.t.Error(err)
 		}
 		_ = rdb.Close()

@@ -1,7 +1,6 @@
 package redistest
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -27,23 +26,11 @@ func SharedCluster(t testing.TB) *Cluster {
 	if shared.cluster == nil {
 		shared.tests = &lasting{}
 		shared.cluster = StartClusterOf(shared.tests, 3, 0)
-		shared.cluster.trust()
 	}
 	c := &Cluster{t: t, Nodes: shared.cluster.Nodes}
 	c.Flush()
 	return c
 }
-
-// trust has no node take another for failed: nothing happens to them, but on a busy machine
-// each may be late by more than the little that clusters have for tests of failures.
-func (c *Cluster) trust() {
-	for _, s := range c.Nodes {
-		c.must(s.Client().ConfigSet(context.Background(), "cluster-node-timeout", trustMs).Err())
-	}
-}
-
-// trustMs is Redis's default.
-const trustMs = "15000"
 
 // EndShared ends what tests have shared.
 func EndShared() {
