@@ -362,16 +362,16 @@ func TestDeliversWhileAMasterDies(t *testing.T) {
 	c := newOnCluster(t, cluster.Client(), 1_000_000)
 	channels := []string{"a", "b", "c", "d", "e", "f"}
 	accepted, unknown := map[string]int{}, map[string]int{}
-	send := func() (all bool) {
+	sendWithin := func(most time.Duration) (all bool) {
 		var messages []*Outgoing
 		for _, name := range channels {
 			messages = append(messages, c.remembered(name, "1"))
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
+		ctx, cancel := context.WithTimeout(context.Background(), most)
 		defer cancel()
 		began := time.Now()
 		_ = c.Send(ctx, []Batch{c.batch(messages...)})
-		if took := time.Since(began); took > 2*time.Second {
+		if took := time.Since(began); took > most+500*time.Millisecond {
 			t.Errorf("a batch took %v", took)
 		}
 		all = true
@@ -385,8 +385,9 @@ func TestDeliversWhileAMasterDies(t *testing.T) {
 		}
 		return all
 	}
-	for range 20 {
-		if !send() {
+	send := func() bool { return sendWithin(1500 * time.Millisecond) }
+	for range 20 { // while all masters answer, it takes as long as the machine is busy
+		if !sendWithin(10 * time.Second) {
 			t.Fatal("not all are accepted")
 		}
 	}
