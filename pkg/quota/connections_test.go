@@ -440,6 +440,18 @@ func (s stand) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipel
 	}
 }
 
+// wait waits until so many wait for the next trip: one more if a look at the epoch is under way,
+// and not the first of them.
+func (l *ledger) wait(app *apps.App, n int) {
+	l.t.Helper()
+	redistest.Eventually(l.t, patience, "all wait", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		s := l.shares[app.ID]
+		return s != nil && len(s.waiting) == n
+	})
+}
+
 // TestConnectsShareARoundTrip: those that come together are asked for together.
 func TestConnectsShareARoundTrip(t *testing.T) {
 	_, rdb := redistest.Embedded(t)
@@ -447,18 +459,14 @@ func TestConnectsShareARoundTrip(t *testing.T) {
 	l := startLedger(t, rdb, "node")
 	app := appWith(1000)
 	l.take(app, 1) // Redis knows the script
+	asked := w.asking.Load()
 	release := w.hold(t)
 	var all sync.WaitGroup
 	all.Go(func() { l.take(app, 1) })
 	<-w.held
 	before := w.asking.Load()
 	all.Go(func() { l.take(app, 500) })
-	redistest.Eventually(t, patience, "all wait", func() bool {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		s := l.shares[app.ID]                    // none yet, if a look at the epoch is held
-		return s != nil && len(s.waiting) >= 500 // 501, if it is
-	})
+	l.wait(app, 501-int(before-asked))
 	release()
 	all.Wait()
 	if got := w.asking.Load() - before; got != 1 {
