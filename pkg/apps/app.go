@@ -24,6 +24,7 @@ type App struct {
 	// remember, at least MinHistoryBytes.
 	History      []HistoryRule
 	HistoryBytes int64
+	Groups       []*Group // at most 16
 }
 
 // MinCommandBytes and DefaultCommandBytes are the least App.CommandBytes, and that of
@@ -110,7 +111,7 @@ func (k *Key) Equal(other *Key) bool {
 	return k.ID == other.ID && k.Secret == other.Secret && k.Actions == other.Actions &&
 		slices.EqualFunc(k.Patterns, other.Patterns, samePattern) && slices.Equal(k.AllowedOrigins, other.AllowedOrigins) &&
 		k.App.ID == other.App.ID && k.App.Suspended == other.App.Suspended &&
-		k.App.Plan == other.App.Plan && k.App.Limits == other.App.Limits && k.App.Peers == other.App.Peers && k.App.sameHistory(other.App)
+		k.App.Plan == other.App.Plan && k.App.Limits == other.App.Limits && k.App.Peers == other.App.Peers && k.App.sameHistory(other.App) && k.App.sameGroups(other.App)
 }
 
 // String is the key's id: printing a key must not print its secret. The

@@ -85,7 +85,7 @@ func (p *parser) document(v value) {
 }
 
 func (p *parser) app(v value) {
-	o, ok := v.object("id", "suspended", "plan", "limits", "commandBytes", "rememberPeersSec", "maxRememberedPeers", "graceMs", "history", "historyBytes", "keys")
+	o, ok := v.object("id", "suspended", "plan", "limits", "commandBytes", "rememberPeersSec", "maxRememberedPeers", "graceMs", "history", "historyBytes", "groups", "keys")
 	if !ok {
 		return
 	}
@@ -107,6 +107,7 @@ func (p *parser) app(v value) {
 	}
 	readPeerSettings(o, &app.Peers)
 	readHistory(o, app)
+	readGroups(o, app)
 	if keys, ok := o.need("keys", "an array of keys, which may be empty"); ok {
 		list, _ := keys.list()
 		for _, item := range list {
@@ -122,10 +123,7 @@ func (p *parser) appID(v value, owner string) string {
 	if !ok {
 		return ""
 	}
-	legal := func(c byte) bool {
-		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-'
-	}
-	if len(id) == 0 || len(id) > maxAppIDBytes || !every(id, legal) {
+	if len(id) == 0 || len(id) > maxAppIDBytes || !every(id, isWord) {
 		v.addf("must be 1–%d characters of A–Z, a–z, 0–9, _ and -", maxAppIDBytes)
 		return ""
 	}
@@ -345,6 +343,11 @@ func readOrigins(key *Key, v value) {
 		}
 		key.AllowedOrigins = append(key.AllowedOrigins, origin)
 	}
+}
+
+// isWord tells whether a byte may be in the id of an app or the name of a group.
+func isWord(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-'
 }
 
 // every tells whether each byte of s is legal.

@@ -24,6 +24,11 @@ func document(members string) string {
 // history is a document of one app with one rule of history.
 func history(members string) string { return document(`"history":[{` + members + `}],`) }
 
+// group is a document of one app with one group.
+func group(members string) string {
+	return document(`"groups":[{"name":"ingest","patterns":["a"],` + members + `}],`)
+}
+
 // keyDocument is a document of one app with the given keys.
 func keyDocument(keys ...string) string {
 	return `{"apps":[{"id":"a","keys":[` + strings.Join(keys, ",") + `]}]}`
@@ -161,9 +166,9 @@ func TestParseRefuses(t *testing.T) {
 		{"no app", `{"apps":[]}`, "apps: must have at least one app"},
 		{"an app of the wrong type", `{"apps":["sk_live_1_secret_x"]}`, "apps[0]: must be an object, got a string"},
 		{"unknown root field", `{"apps":[{"id":"a","keys":[]}],"version":1}`, "version: unknown field; known here: apps"},
-		{"field in another case", document(`"Suspended":true,`), "apps[0].Suspended: unknown field; known here: id, suspended, plan, limits, commandBytes, rememberPeersSec, maxRememberedPeers, graceMs, history, historyBytes, keys"},
+		{"field in another case", document(`"Suspended":true,`), "apps[0].Suspended: unknown field; known here: id, suspended, plan, limits, commandBytes, rememberPeersSec, maxRememberedPeers, graceMs, history, historyBytes, groups, keys"},
 		{"long field in another case", keyDocument(`{"ChannelPatterns":[],"id":"pk_1",` + scope + `}`), "apps[0].keys[0].ChannelPatterns: unknown field; known here: id, secret, channelPatterns, actions, allowedOrigins"},
-		{"field with a strange name", document(`"a b":true,`), `apps[0]."a b": unknown field; known here: id, suspended, plan, limits, commandBytes, rememberPeersSec, maxRememberedPeers, graceMs, history, historyBytes, keys`},
+		{"field with a strange name", document(`"a b":true,`), `apps[0]."a b": unknown field; known here: id, suspended, plan, limits, commandBytes, rememberPeersSec, maxRememberedPeers, graceMs, history, historyBytes, groups, keys`},
 		{"field given twice", document(`"suspended":true,"suspended":false,`), "apps[0].suspended: given more than once"},
 		{"field given twice, spelled with an escape", document(`"suspended":true,"susp\u0065nded":false,`), "apps[0].suspended: given more than once"},
 		{"no id", `{"apps":[{"keys":[]}]}`, "apps[0].id: missing; an app needs an id"},
@@ -222,6 +227,34 @@ func TestParseRefuses(t *testing.T) {
 		{"a month and a second", history(`"pattern":"a","size":1,"ttlSec":2592001`), "apps[0].history[0].ttlSec: must be at most 2592000, got 2592001"},
 		{"unknown field of a rule", history(`"pattern":"a","size":1,"ttl":1`), "apps[0].history[0].ttl: unknown field; known here: pattern, size, ttlSec; apps[0].history[0].ttlSec: missing; for how many seconds each message is remembered, 1 to 2592000"},
 		{"101 rules", document(`"history":[1` + strings.Repeat(`,1`, 100) + `],`), "apps[0].history: has 101 entries; at most 100 are allowed"},
+		{"groups as an object", document(`"groups":{},`), "apps[0].groups: must be an array, got an object"},
+		{"a name where a group belongs", document(`"groups":["ingest"],`), "apps[0].groups[0]: must be an object, got a string"},
+		{"a group without anything", document(`"groups":[{}],`), `apps[0].groups[0].name: missing; a group needs a name, such as ingest; apps[0].groups[0].patterns: missing; an array of the channels whose messages wait for the group, such as ["devices/*/events"]`},
+		{"unknown field of a group", group(`"sink":{}`), "apps[0].groups[0].sink: unknown field; known here: name, patterns, ackTimeoutSec, maxDeliver, maxBytes, maxAgeSec, overflow"},
+		{"a field of a group twice", group(`"maxDeliver":1,"maxDeliver":2`), "apps[0].groups[0].maxDeliver: given more than once"},
+		{"a number as a group's name", document(`"groups":[{"name":1,"patterns":["a"]}],`), "apps[0].groups[0].name: must be a string, got a number"},
+		{"a group without a name", document(`"groups":[{"name":"","patterns":["a"]}],`), "apps[0].groups[0].name: must be 1–64 characters of A–Z, a–z, 0–9, _ and -"},
+		{"a group's name with a slash", document(`"groups":[{"name":"a/b","patterns":["a"]}],`), "apps[0].groups[0].name: must be 1–64 characters of A–Z, a–z, 0–9, _ and -"},
+		{"a long name of a group", document(`"groups":[{"name":"` + strings.Repeat("n", 65) + `","patterns":["a"]}],`), "apps[0].groups[0].name: must be 1–64 characters of A–Z, a–z, 0–9, _ and -"},
+		{"two groups of one name", document(`"groups":[{"name":"a","patterns":["a"]},{"name":"a","patterns":["b"]}],`), "apps[0].groups[1].name: is the name of another group of the app; names of groups are unique"},
+		{"patterns of a group as a string", document(`"groups":[{"name":"a","patterns":"a"}],`), "apps[0].groups[0].patterns: must be an array, got a string"},
+		{"a group of nothing", document(`"groups":[{"name":"a","patterns":[]}],`), "apps[0].groups[0].patterns: must have at least one pattern, such as devices/*/events"},
+		{"a group's pattern that is a number", document(`"groups":[{"name":"a","patterns":["a",1]}],`), "apps[0].groups[0].patterns[1]: must be a string, got a number"},
+		{"a group's pattern that is none", document(`"groups":[{"name":"a","patterns":["a/../b"]}],`), `apps[0].groups[0].patterns[0]: pattern has a level ".."; levels must not be "." or ".."`},
+		{"a group of reserved channels", document(`"groups":[{"name":"a","patterns":["_system/**"]}],`), "apps[0].groups[0].patterns[0]: begins with a reserved prefix; messages under _metered/, _internal/ and _system/ wait for no group"},
+		{"101 patterns of a group", document(`"groups":[{"name":"a","patterns":["a"` + strings.Repeat(`,"a"`, 100) + `]}],`), "apps[0].groups[0].patterns: has 101 patterns; at most 100 are allowed"},
+		{"17 groups", document(`"groups":[1` + strings.Repeat(`,1`, 16) + `],`), "apps[0].groups: has 17 groups; at most 16 are allowed"},
+		{"no time for an ack", group(`"ackTimeoutSec":0`), "apps[0].groups[0].ackTimeoutSec: must be a whole number ≥ 1, got 0"},
+		{"a day for an ack", group(`"ackTimeoutSec":43201`), "apps[0].groups[0].ackTimeoutSec: must be at most 43200, got 43201"},
+		{"no delivery", group(`"maxDeliver":0`), "apps[0].groups[0].maxDeliver: must be a whole number ≥ 1, got 0"},
+		{"101 deliveries", group(`"maxDeliver":101`), "apps[0].groups[0].maxDeliver: must be at most 100, got 101"},
+		{"a small group", group(`"maxBytes":1048575`), "apps[0].groups[0].maxBytes: must be a whole number ≥ 1048576, got 1048575"},
+		{"a large group", group(`"maxBytes":1099511627777`), "apps[0].groups[0].maxBytes: must be at most 1099511627776, got a number of 13 bytes"},
+		{"a young group", group(`"maxAgeSec":59`), "apps[0].groups[0].maxAgeSec: must be a whole number ≥ 60, got 59"},
+		{"an old group", group(`"maxAgeSec":2592001`), "apps[0].groups[0].maxAgeSec: must be at most 2592000, got 2592001"},
+		{"half a day", group(`"ackTimeoutSec":1.5`), "apps[0].groups[0].ackTimeoutSec: must be a whole number ≥ 1, got 1.5"},
+		{"another overflow", group(`"overflow":"drop"`), `apps[0].groups[0].overflow: must be "refuse" or "drop_oldest"`},
+		{"overflow as a truth", group(`"overflow":true`), "apps[0].groups[0].overflow: must be a string, got a boolean"},
 		{"too few bytes of history", document(`"historyBytes":1048575,`), "apps[0].historyBytes: must be a whole number ≥ 1048576, got 1048575"},
 
 		// Keys.
