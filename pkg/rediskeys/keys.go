@@ -76,6 +76,9 @@ func (n Namespace) EndedCommandBytes(app string) string { return n.app(app, "com
 // it last.
 func (n Namespace) HistoryRules(app string) string { return n.app(app, "history-rules") }
 
+// GroupBytes is the hash of the bytes of a group: of all of it, and of each bucket.
+func (n Namespace) GroupBytes(app, group string) string { return n.app(app, "group:"+group) }
+
 func (n Namespace) app(app, rest string) string { return n.Prefix() + ":{" + app + "}:" + rest }
 
 // Bucket is what the keys of some channels, or peers, of an app begin with. They
@@ -196,6 +199,23 @@ func (b Bucket) HistoryIndex() string { return string(b) + "history-index" }
 
 // HistoryBytes is what all that they remember takes.
 func (b Bucket) HistoryBytes() string { return string(b) + "history-bytes" }
+
+// Group is the stream of the messages to the bucket's channels that wait for a group. So
+// it is with the other keys of groups.
+func (b Bucket) Group(group string) string { return string(b) + "group:" + group }
+
+// GroupLeases is the sorted set of those that are delivered and not acknowledged, by when
+// their leases end.
+func (b Bucket) GroupLeases(group string) string { return string(b) + "group-leases:" + group }
+
+// GroupDelayed is the sorted set of those that were refused, by when they are delivered again.
+func (b Bucket) GroupDelayed(group string) string { return string(b) + "group-delayed:" + group }
+
+// GroupState is the hash of who is served, up to where, and of counts.
+func (b Bucket) GroupState(group string) string { return string(b) + "group-state:" + group }
+
+// GroupDead is the stream of those that were delivered too often.
+func (b Bucket) GroupDead(group string) string { return string(b) + "group-dead:" + group }
 
 // IdempotencyIndex is the sorted set of the bucket's idempotency keys of publishes, by when
 // they were used.

@@ -56,6 +56,12 @@ var catalogue = []struct {
 	{"History", "fw:{app.TAG}:history:CHANNEL", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).History(name) }},
 	{"HistoryIndex", "fw:{app.TAG}:history-index", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).HistoryIndex() }},
 	{"HistoryBytes", "fw:{app.TAG}:history-bytes", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).HistoryBytes() }},
+	{"GroupBytes", "fw:{app}:group:GROUP", func(n Namespace, app, name, _ string) string { return n.GroupBytes(app, name) }},
+	{"Group", "fw:{app.TAG}:group:GROUP", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).Group(second) }},
+	{"GroupLeases", "fw:{app.TAG}:group-leases:GROUP", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).GroupLeases(second) }},
+	{"GroupDelayed", "fw:{app.TAG}:group-delayed:GROUP", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).GroupDelayed(second) }},
+	{"GroupState", "fw:{app.TAG}:group-state:GROUP", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).GroupState(second) }},
+	{"GroupDead", "fw:{app.TAG}:group-dead:GROUP", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).GroupDead(second) }},
 	{"IdempotencyIndex", "fw:{app.TAG}:idempotency-index", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).IdempotencyIndex() }},
 	{"Idempotency", "fw:{app.TAG}:idempotency:ID", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).Idempotency(second) }},
 	{"Wildcards", "fw:{app.TAG}:wildcards:msg", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).Wildcards(Messages) }},
@@ -80,7 +86,7 @@ const probeSlot = 7
 // stand there.
 var placeholders = map[string]string{
 	"{app}": `\{[A-Za-z0-9_-]+\}`, "{app.TAG}": `\{[A-Za-z0-9_-]+\.[0-9]{3}\}`, "{leases}": `\{leases\}`, "{index}": `\{index\}`, "{N}": `\{[0-9]+\}`,
-	"PERIOD": `[0-9]{4}-[0-9]{2}`, "RANKING": `(channels|peers)`, "KIND": `[0-9a-z]+`, "KEY": `[!-9;-~]+`, "ADDRESS": `.+`, "ID": `[0-9A-Za-z]+`, "NODE": `[0-9a-z-]+`, "CHANNEL": `(?s).+`,
+	"PERIOD": `[0-9]{4}-[0-9]{2}`, "RANKING": `(channels|peers)`, "KIND": `[0-9a-z]+`, "KEY": `[!-9;-~]+`, "ADDRESS": `.+`, "GROUP": `[0-9A-Za-z_-]+`, "ID": `[0-9A-Za-z]+`, "NODE": `[0-9a-z-]+`, "CHANNEL": `(?s).+`,
 }
 
 var placeholder = regexp.MustCompile(`\{[^}]*\}|[A-Z]+`)
@@ -113,7 +119,7 @@ func TestCatalogueIsWhole(t *testing.T) {
 			}
 		}
 	}
-	listed := []string{"Prefix", "Topic", "TopicsIn", "Glob", "ProbeTopic", "ProbeTopicIn", "AllTopic", "WakeTopic", "Tag"}
+	listed := []string{"Prefix", "Topic", "TopicsIn", "Glob", "ProbeTopic", "ProbeTopicIn", "AllTopic", "WakeTopic", "GroupTopic", "Tag"}
 	for _, key := range catalogue {
 		listed = append(listed, key.method)
 	}
@@ -158,7 +164,7 @@ func TestOperationsGuide(t *testing.T) {
 	for _, topic := range []string{
 		(Namespace{}).AllTopic(bucket, Messages), (Namespace{}).AllTopic(bucket, Presence),
 		(Namespace{}).ProbeTopic("NODE"), (Namespace{}).ProbeTopicIn(probeSlot, "NODE"),
-		(Namespace{}).WakeTopic(bucket, "PROCESS"),
+		(Namespace{}).WakeTopic(bucket, "PROCESS"), (Namespace{}).GroupTopic("app", "GROUP"),
 	} {
 		want = append(want, inBucket.Replace(topic))
 	}

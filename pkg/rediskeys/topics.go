@@ -74,6 +74,11 @@ func (n Namespace) WakeTopic(b Bucket, process string) string {
 	return string(append(append(append(n.appendTopics(nil), "wake:"...), slot...), process...))
 }
 
+// GroupTopic is the topic on which processes hear that there are messages for a group.
+func (n Namespace) GroupTopic(app, group string) string {
+	return string(append(n.appendTopics(nil), "group:{"+app+"}:"+group...))
+}
+
 func (n Namespace) appendSlot(dst []byte, kind Kind, app, tag string) []byte {
 	dst = append(append(n.appendTopics(dst), kindNames[kind]...), ":{"...)
 	dst = append(append(append(dst, app...), '.'), tag...)
