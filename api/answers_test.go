@@ -19,6 +19,8 @@ import (
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/command"
+	"fleetwire/pkg/envelope"
+	"fleetwire/pkg/group"
 	"fleetwire/pkg/history"
 	"fleetwire/pkg/presence"
 	"fleetwire/pkg/protocol"
@@ -28,7 +30,7 @@ import (
 )
 
 const appsDocument = `{"apps":[
- {"id":"app_api","history":[{"pattern":"devices/*/state","size":1,"ttlSec":60}],"keys":[
+ {"id":"app_api","groups":[{"name":"ingest","patterns":["devices/*/events"]},{"name":"fleet","patterns":["fleets/**"]}],"history":[{"pattern":"devices/*/state","size":1,"ttlSec":60}],"keys":[
   {"id":"sk_live_full","secret":"0123456789abcdef0123456789abcdef","channelPatterns":["devices/**"],"actions":["publish","subscribe","presence","send"]},
   {"id":"sk_live_idle","secret":"0123456789abcdef0123456789abcdef","channelPatterns":["devices/**"],"actions":[]}]},
  {"id":"app_paused","suspended":true,"keys":[
@@ -120,6 +122,35 @@ func (memory) Read(_ context.Context, reads []*history.Read) error {
 }
 
 func (memory) Forget(context.Context, *apps.App, string) error { return nil }
+
+// waiting stands for messages that wait for groups.
+type waiting struct{}
+
+var content = envelope.Content{From: "camera-001", FromMetadata: []byte(`{"name":"Yard"}`), Data: []byte(`{"on":true}`)}
+
+func (waiting) Wait(context.Context, group.Pull, string, time.Duration) ([]group.Message, error) {
+	return []group.Message{{AckID: "a", Channel: "devices/a/events", PublishedAt: 1767222000123, Attempt: 1, Content: content}}, nil
+}
+
+func (waiting) Ack(_ context.Context, _ *apps.App, _ *apps.Group, acks []string, nacks []group.Nack) ([]bool, error) {
+	held := make([]bool, len(acks)+len(nacks))
+	held[0] = true
+	return held, nil
+}
+
+func (waiting) State(context.Context, *apps.App, *apps.Group) (group.State, error) {
+	return group.State{Lag: 3, Pending: 2, Consumers: []group.Consumer{{Name: "a", Pending: 2}}}, nil
+}
+
+func (waiting) Dead(context.Context, *apps.App, *apps.Group, string, int) ([]group.DeadLetter, string, error) {
+	return []group.DeadLetter{{ID: "a", Channel: "devices/a/events", PublishedAt: 1767222000123, BuriedAt: 1767222000124, Attempts: 3, Reason: group.ReasonNack, Content: content}}, "a", nil
+}
+
+func (waiting) Redrive(context.Context, *apps.App, *apps.Group, []string) (int, error) { return 1, nil }
+
+func (waiting) DeleteDead(context.Context, *apps.App, *apps.Group, []string) (int, error) {
+	return 1, nil
+}
 
 func (backend) list(_ context.Context, _, _, after string, _ int) (presence.Page, error) {
 	page := presence.Page{Members: []presence.Member{{Peer: "camera-001", Metadata: `{"name":"Hall"}`}, {Peer: "camera-002"}}}
@@ -249,7 +280,7 @@ func (r request) send() answer {
 		panic(err)
 	}
 	handler := routes.New(routes.Config{
-		Apps: apps.NewStore(directory), Limiter: r.backend, Publisher: r.backend, Connections: r.backend, Revocations: r.backend, Members: r.backend.list, Registry: r.backend, Shower: r.backend, Commands: commands{r.backend}, History: memory{},
+		Apps: apps.NewStore(directory), Limiter: r.backend, Publisher: r.backend, Connections: r.backend, Revocations: r.backend, Members: r.backend.list, Registry: r.backend, Shower: r.backend, Commands: commands{r.backend}, History: memory{}, Groups: waiting{},
 		Usage: r.backend, Log: slog.New(slog.DiscardHandler),
 	})
 	target := r.target
@@ -285,6 +316,12 @@ var good = []request{
 	{path: "/v1/commands/{id}", method: "get", target: "/v1/commands/" + endedCommand.ID + "?waitMs=5"},
 	{path: "/v1/commands/{id}", method: "delete", target: "/v1/commands/" + openCommand.ID},
 	{path: "/v1/commands/{id}/answers", method: "get", target: "/v1/commands/" + endedCommand.ID + "/answers?status=sent&limit=2&cursor=YQ"},
+	{path: "/v1/groups/{group}", method: "get", target: "/v1/groups/ingest"},
+	{path: "/v1/groups/{group}/pull", method: "post", target: "/v1/groups/ingest/pull", body: `{"max":5,"maxBytes":65536,"waitMs":5,"consumer":"a"}`},
+	{path: "/v1/groups/{group}/ack", method: "post", target: "/v1/groups/ingest/ack", body: `{"ackIds":["a","b"],"nack":[{"ackId":"c","delayMs":1}]}`},
+	{path: "/v1/groups/{group}/dead", method: "get", target: "/v1/groups/ingest/dead?limit=2&cursor=YQ"},
+	{path: "/v1/groups/{group}/dead", method: "delete", target: "/v1/groups/ingest/dead?id=a"},
+	{path: "/v1/groups/{group}/redrive", method: "post", target: "/v1/groups/ingest/redrive", body: `{"ids":["a"]}`},
 	{path: "/v1/peers", method: "get", target: "/v1/peers?prefix=cam&online=true&seenBefore=5&limit=2&cursor=YQ"},
 	{path: "/v1/peers/{peer}", method: "get", target: "/v1/peers/camera-001"},
 	{path: "/v1/peers/{peer}", method: "delete", target: "/v1/peers/camera-001?revoke=true"},
@@ -294,7 +331,7 @@ var good = []request{
 }
 
 // bad are the refusals that are an operation's own.
-var bad = []request{
+var bad = append(badOfGroups(), []request{
 	{path: "/v1/tokens", method: "post", body: `{"peerId":"ü"}`},
 	{path: "/v1/tokens", method: "post", body: `{"peerId":"p","channels":["devices/../x"]}`},
 	{path: "/v1/tokens", method: "post", body: `{"peerId":"p","channels":["_system/x"]}`},
@@ -309,6 +346,7 @@ var bad = []request{
 	{path: "/v1/channels/{channel}/publish", method: "post", target: "/v1/channels/devices%2Fx/publish", body: `{"data":1}`, backend: backend{door: "quota"}},
 	{path: "/v1/channels/{channel}/publish", method: "post", target: "/v1/channels/devices%2Fx/publish", body: `{"data":1}`, backend: backend{door: "offset_mismatch"}},
 	{path: "/v1/channels/{channel}/publish", method: "post", target: "/v1/channels/devices%2Fx/publish", body: `{"data":1}`, backend: backend{door: "idempotency_conflict"}},
+	{path: "/v1/channels/{channel}/publish", method: "post", target: "/v1/channels/devices%2Fx/publish", body: `{"data":1}`, backend: backend{door: "group_full"}},
 	{path: "/v1/channels/{channel}/messages", method: "get", target: "/v1/channels/devices%2F../messages"},
 	{path: "/v1/channels/{channel}/messages", method: "get", target: "/v1/channels/_system%2Fx/messages"},
 	{path: "/v1/channels/{channel}/messages", method: "get", target: "/v1/channels/fleets%2Fx/messages"},
@@ -353,6 +391,21 @@ var bad = []request{
 	{path: "/v1/usage/channels", method: "get", target: "/v1/usage/channels?cursor=last"},
 	{path: "/v1/usage/channels", method: "get", target: "/v1/usage/channels?cursor=wrong"},
 	{path: "/v1/usage/peers", method: "get", target: "/v1/usage/peers?cursor=last"},
+}...)
+
+// badOfGroups are the refusals that all operations on groups have in common.
+func badOfGroups() (all []request) {
+	for _, r := range good {
+		if !strings.HasPrefix(r.path, "/v1/groups/") {
+			continue
+		}
+		other, foreign, idle := r, r, r
+		other.target = strings.Replace(r.target, "/ingest", "/other", 1)
+		foreign.target = strings.Replace(r.target, "/ingest", "/fleet", 1)
+		idle.key = idleKey
+		all = append(all, other, foreign, idle)
+	}
+	return all
 }
 
 // answers are those to good, to bad, and to good in every trouble that any

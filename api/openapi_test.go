@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"fleetwire/functions/groups"
 	"fleetwire/functions/history"
 	"fleetwire/functions/routes"
 	"fleetwire/pkg/apps"
@@ -90,6 +91,19 @@ func checkRESTLimits(d *document) []string {
 		{schema("PublishManyRequest", "properties", "messages", "maxItems"), protocol.MaxPublishMessages},
 		{schema("PublishManyRequest", "properties", "messages", "items", "properties", "peerMetadata", "x-maxBytes"), protocol.MaxPeerMetadataBytes},
 		{schema("PublishedMany", "properties", "results", "maxItems"), protocol.MaxPublishMessages},
+		{schema("PullRequest", "properties", "max", "maximum"), groups.MaxPull},
+		{schema("PullRequest", "properties", "max", "default"), groups.DefaultPull},
+		{schema("PullRequest", "properties", "maxBytes", "minimum"), groups.MinPullBytes},
+		{schema("PullRequest", "properties", "maxBytes", "maximum"), groups.MaxPullBytes},
+		{schema("PullRequest", "properties", "maxBytes", "default"), groups.DefaultBytes},
+		{schema("PullRequest", "properties", "waitMs", "maximum"), int(groups.MaxWait.Milliseconds())},
+		{schema("PullRequest", "properties", "consumer", "maxLength"), protocol.MaxPeerIDBytes},
+		{schema("PulledMessages", "properties", "messages", "maxItems"), groups.MaxPull},
+		{schema("AckRequest", "properties", "ackIds", "maxItems"), groups.MaxAcks},
+		{schema("AckRequest", "properties", "nack", "maxItems"), groups.MaxAcks},
+		{schema("AckRequest", "properties", "nack", "items", "properties", "delayMs", "maximum"), int(groups.MaxDelay.Milliseconds())},
+		{schema("DeadLetters", "properties", "messages", "maxItems"), groups.MaxDead},
+		{schema("RedriveRequest", "properties", "ids", "maxItems"), groups.MaxRedrive},
 		{schema("CommandRequest", "properties", "waitMs", "default"), int(command.DefaultWait.Milliseconds())},
 		{schema("CommandRequest", "properties", "waitMs", "maximum"), int(command.MaxWait.Milliseconds())},
 		{schema("CommandRequest", "properties", "ttlMs", "maximum"), int(command.MaxTTL.Milliseconds())},
@@ -148,6 +162,7 @@ func checkProse(d *document) []string {
 		fmt.Sprintf("at most %d KiB (%d bytes)", protocol.MaxBodyBytes>>10, protocol.MaxBodyBytes):                          {"info", "description"},
 		fmt.Sprintf("`POST /v1/tokens` %d KiB (%d bytes)", protocol.MaxTokenBodyBytes>>10, protocol.MaxTokenBodyBytes):      {"info", "description"},
 		fmt.Sprintf("`POST /v1/publish` %d KiB (%d bytes)", protocol.MaxPublishBodyBytes>>10, protocol.MaxPublishBodyBytes): {"info", "description"},
+		fmt.Sprintf("`POST /v1/groups/{group}/ack` %d KiB (%d bytes)", groups.MaxAckBodyBytes>>10, groups.MaxAckBodyBytes):  {"info", "description"},
 		fmt.Sprintf("at most %d KiB (%d bytes)", protocol.MaxBodyBytes>>10, protocol.MaxBodyBytes) + ".":                    {"components", "schemas", "PublishManyRequest", "properties", "messages", "items", "description"},
 		fmt.Sprintf("At most %d KiB (%d bytes)", protocol.MaxMetadataBytes>>10, protocol.MaxMetadataBytes):                  {"components", "schemas", "TokenRequest", "properties", "metadata", "description"},
 		fmt.Sprintf("At most %d KiB (%d bytes)", protocol.MaxPeerMetadataBytes>>10, protocol.MaxPeerMetadataBytes):          {"components", "schemas", "TokenRequest", "properties", "peerMetadata", "description"},
@@ -182,7 +197,7 @@ func TestOpenAPIMistakes(t *testing.T) {
 	seed(t, openAPIChecks, []mistake{
 		{"a route that is none", openAPI, "  /v1/usage:\n", "  /v1/usages:\n"},
 		{"another method", openAPI, "    delete:\n", "    post:\n"},
-		{"an error that is left out", openAPI, "enum: [rate_limited, over_message_quota]", "enum: [rate_limited]"},
+		{"an error that is left out", openAPI, "enum: [rate_limited, over_message_quota, group_full]", "enum: [rate_limited, over_message_quota]"},
 		{"an error of another status", openAPI, "enum: [invalid_request, invalid_peer_id, invalid_channel, channel_reserved]", "enum: [invalid_request, invalid_peer_id, invalid_channel, channel_reserved, account_suspended]"},
 		{"an error that the operation never gives", openAPI, "enum: [invalid_request, invalid_peer_id]", "enum: [invalid_request, invalid_peer_id, missing_data]"},
 		{"another bound", openAPI, "maxItems: 100", "maxItems: 1000"},

@@ -12,13 +12,19 @@ import (
 // The apps document (protocol §7), for writing.
 type (
 	appDoc struct {
-		ID        string    `json:"id"`
-		Suspended bool      `json:"suspended"`
-		Plan      planDoc   `json:"plan"`
-		Limits    limitsDoc `json:"limits"`
-		GraceMs   int       `json:"graceMs,omitempty"` // 0: the usual
-		Keys      []*keyDoc `json:"keys"`
-		History   []ruleDoc `json:"history,omitempty"`
+		ID        string     `json:"id"`
+		Suspended bool       `json:"suspended"`
+		Plan      planDoc    `json:"plan"`
+		Limits    limitsDoc  `json:"limits"`
+		GraceMs   int        `json:"graceMs,omitempty"` // 0: the usual
+		Keys      []*keyDoc  `json:"keys"`
+		History   []ruleDoc  `json:"history,omitempty"`
+		Groups    []groupDoc `json:"groups,omitempty"`
+	}
+	groupDoc struct {
+		Name     string   `json:"name"`
+		Patterns []string `json:"patterns"`
+		MaxBytes int      `json:"maxBytes"`
 	}
 	ruleDoc struct {
 		Pattern string `json:"pattern"`

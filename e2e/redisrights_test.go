@@ -37,7 +37,9 @@ func TestLeastRightsInRedis(t *testing.T) {
 		t.Run(fmt.Sprintf("wildcards %v", wildcards), func(t *testing.T) {
 			key := newKey("rights", "**")
 			seer := newKey("seer", "**").only("presence")
-			s := newSystem(t, newApp("app_rights", key, seer))
+			app := newApp("app_rights", key, seer)
+			app.Groups = []groupDoc{{"ingest", []string{"devices/*"}, 1 << 20}}
+			s := newSystem(t, app)
 			s.redis = redistest.Start(t)
 			command := rights(t)
 			if !wildcards {
@@ -71,6 +73,9 @@ func TestLeastRightsInRedis(t *testing.T) {
 			}
 			if got := s.last().peers(t, seer, "devices/a"); !strings.Contains(got, "named") {
 				t.Errorf("who is in the channel: %s", got)
+			}
+			if got := s.last().pull(t, key, "ingest"); len(got) != 2 || s.first().ackAll(t, key, "ingest", got) != 2 {
+				t.Errorf("a group got %+v", got)
 			}
 			for _, path := range []string{"/v1/usage", "/v1/usage/channels", "/v1/usage/peers"} {
 				if a, err := s.last().call("GET", path, key.credential(), ""); err != nil || a.status != http.StatusOK {

@@ -9,6 +9,7 @@ import (
 	"fleetwire/fanout/node"
 	"fleetwire/functions/routes"
 	"fleetwire/pkg/command"
+	"fleetwire/pkg/group"
 	"fleetwire/pkg/history"
 	"fleetwire/pkg/orders"
 	"fleetwire/pkg/presence"
@@ -27,6 +28,8 @@ func NewNode(opt node.Options, rest bool) (*node.Node, error) {
 	}
 	waits := command.NewWaits(n.Commands(), opt.Redis, opt.Log)
 	n.OnEnd(waits.Drain, waits.Close)
+	waiting := group.NewService(n.GroupOptions(), opt.Log)
+	n.OnEnd(waiting.Drain, waiting.Close)
 	sender := orders.NewSender(opt.Redis, opt.Keys)
 	n.MountControlPlane(routes.New(routes.Config{
 		Apps: opt.Apps, Limiter: n.Limiter(), Publisher: n.Publisher(), Log: opt.Log,
@@ -39,6 +42,7 @@ func NewNode(opt node.Options, rest bool) (*node.Node, error) {
 		Commands: command.NewService(command.ServiceOptions{
 			Store: n.Commands(), Creator: n.Commander(), Waits: waits, Keys: opt.Keys, Up: n.Up, Usage: n.Usage(), Now: opt.Now, Observe: n.CountCommands(),
 		}),
+		Groups:  waiting,
 		Usage:   usage.NewReader(opt.Redis, opt.Keys, nil),
 		Observe: n.CountRequests(),
 	}))

@@ -146,7 +146,7 @@ func New(opt Options) (*Node, error) {
 	n.health = redisconn.NewHealth(opt.Log)
 	n.health.Of(opt.Redis)
 	n.usage = usage.NewRecorder(usage.RecorderOptions{Redis: opt.Redis, Keys: opt.Keys, Now: opt.Now, Log: opt.Log})
-	n.publisher = publish.New(publish.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Usage: n.usage, Log: opt.Log, Now: opt.Now, Observe: n.metrics.Published, Remembered: n.metrics.Remembered, Evicted: n.evicted})
+	n.publisher = publish.New(publish.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Usage: n.usage, Log: opt.Log, Now: opt.Now, Observe: n.metrics.Published, Remembered: n.metrics.Remembered, Evicted: n.evicted, Dropped: n.dropped})
 	n.receiver = receiver.New(receiver.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Node: n.id, Process: n.publisher.Process()})
 	n.hub = hub.New(n.receiver)
 	n.inbox = orders.NewInbox(orders.InboxOptions{Redis: opt.Redis, Keys: opt.Keys, Node: n.id, Close: n.hub.Disconnect, Show: n.show, Log: opt.Log})

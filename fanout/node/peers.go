@@ -10,13 +10,14 @@ import (
 	"fleetwire/fanout/internal/session"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/deadline"
+	"fleetwire/pkg/group"
 	"fleetwire/pkg/history"
 	peers "fleetwire/pkg/registry"
 )
 
 // newRecorder makes what tells Redis which peers are online here, and the worker that
-// sees to deadlines: of peers that are not online any more, of commands, and of messages
-// that channels remember.
+// sees to deadlines: of peers that are not online any more, of commands, of messages that
+// channels remember, and of those that wait for groups.
 func (n *Node) newRecorder(process uint64) {
 	n.recorder = peers.NewRecorder(peers.RecorderOptions{
 		Redis: n.opt.Redis, Keys: n.opt.Keys, Node: n.id, Process: process, Directory: n.opt.Apps.Current, Connections: n.online, Log: n.opt.Log,
@@ -28,6 +29,7 @@ func (n *Node) newRecorder(process uint64) {
 	handlers[deadline.Commands] = n.store.Due
 	n.sweeper = history.NewSweeper(history.SweeperOptions{Redis: n.opt.Redis, Keys: n.opt.Keys, Directory: n.opt.Apps.Current, Evicted: n.evicted})
 	handlers[deadline.History] = n.sweeper.Due
+	handlers[deadline.Groups] = group.NewSweeper(n.GroupOptions(), n.opt.Apps.Current).Due
 	n.deadlines = deadline.New(deadline.Options{
 		Redis: n.opt.Redis, Keys: n.opt.Keys, Handlers: handlers, Apps: n.appIDs, Log: n.opt.Log,
 	})
@@ -36,6 +38,15 @@ func (n *Node) newRecorder(process uint64) {
 
 func (n *Node) evicted(why history.Eviction, messages int) {
 	n.metrics.Evicted(string(why), messages)
+}
+
+// GroupOptions are what keeps messages for groups on this node.
+func (n *Node) GroupOptions() group.Options {
+	return group.Options{Redis: n.opt.Redis, Keys: n.opt.Keys, Dropped: n.dropped}
+}
+
+func (n *Node) dropped(why group.Drop, messages int) {
+	n.metrics.GroupDropped(string(why), messages)
 }
 
 func (n *Node) appIDs() []string {

@@ -11,6 +11,7 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"time"
 
 	"fleetwire/functions/internal/api"
 	"fleetwire/pkg/apps"
@@ -94,6 +95,8 @@ func (h *handler) one(w http.ResponseWriter, r *http.Request, key *apps.Key) err
 		return api.RateLimited(w, key, result.RetryAfter)
 	case result.Err.Code == protocol.OverMessageQuota:
 		api.SetRetryAfter(w, result.RetryAfter)
+	case result.Err.Code == protocol.GroupFull:
+		api.SetRetryAfter(w, time.Second)
 	}
 	return result.Err
 }

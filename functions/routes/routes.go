@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fleetwire/functions/commands"
+	"fleetwire/functions/groups"
 	"fleetwire/functions/history"
 	"fleetwire/functions/internal/api"
 	"fleetwire/functions/peers"
@@ -36,6 +37,7 @@ type Config struct {
 	Shower      peers.Shower      // asks nodes about connections; required with Registry
 	History     history.Store     // what channels remember; nil: its routes are not served
 	Commands    commands.Commands // nil: the routes of commands are not served
+	Groups      groups.Groups     // messages that wait for ingesters; nil: its routes are not served
 	Usage       usage.Reader      // nil: the usage routes are not served
 	Observe     Observer          // nil: requests are not observed
 	Log         *slog.Logger      // nil: slog.Default()
@@ -44,7 +46,7 @@ type Config struct {
 
 // All lists every route, so that a deployment can be held against it.
 func All() []Route {
-	return []Route{tokens.Route, publish.Route, publish.ManyRoute, history.ReadRoute, history.ForgetRoute, commands.CreateRoute, commands.ListRoute, commands.AnswersRoute, commands.ReadRoute, commands.CancelRoute, peers.ListRoute, peers.AllRoute, peers.OneRoute, peers.DisconnectRoute, usage.Route, usage.ChannelsRoute, usage.PeersRoute}
+	return []Route{tokens.Route, publish.Route, publish.ManyRoute, history.ReadRoute, history.ForgetRoute, commands.CreateRoute, commands.ListRoute, commands.AnswersRoute, commands.ReadRoute, commands.CancelRoute, groups.PullRoute, groups.AckRoute, groups.DeadRoute, groups.DeleteRoute, groups.RedriveRoute, groups.StateRoute, peers.ListRoute, peers.AllRoute, peers.OneRoute, peers.DisconnectRoute, usage.Route, usage.ChannelsRoute, usage.PeersRoute}
 }
 
 // New makes the handler of all routes ([api.Router]).
@@ -56,6 +58,9 @@ func New(c Config) http.Handler {
 	}
 	if c.Commands != nil {
 		endpoints = append(endpoints, commands.Endpoints(shared, commands.Config{Commands: c.Commands})...)
+	}
+	if c.Groups != nil {
+		endpoints = append(endpoints, groups.Endpoints(shared, groups.Config{Groups: c.Groups})...)
 	}
 	if c.Members != nil {
 		endpoints = append(endpoints, peers.NewList(shared, c.Members))

@@ -15,6 +15,7 @@ import (
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/command"
+	"fleetwire/pkg/group"
 	"fleetwire/pkg/history"
 	"fleetwire/pkg/presence"
 	"fleetwire/pkg/protocol"
@@ -109,16 +110,41 @@ func (unknown) Answers(context.Context, string, string, command.Status, string, 
 	return command.AnswersPage{}, command.ErrNotFound
 }
 
+// idle has groups for which nothing waits.
+type idle struct{}
+
+func (idle) Wait(context.Context, group.Pull, string, time.Duration) ([]group.Message, error) {
+	return nil, nil
+}
+
+func (idle) Ack(_ context.Context, _ *apps.App, _ *apps.Group, acks []string, nacks []group.Nack) ([]bool, error) {
+	return make([]bool, len(acks)+len(nacks)), nil
+}
+
+func (idle) State(context.Context, *apps.App, *apps.Group) (group.State, error) {
+	return group.State{}, nil
+}
+
+func (idle) Dead(context.Context, *apps.App, *apps.Group, string, int) ([]group.DeadLetter, string, error) {
+	return nil, "", nil
+}
+
+func (idle) Redrive(context.Context, *apps.App, *apps.Group, []string) (int, error) { return 0, nil }
+
+func (idle) DeleteDead(context.Context, *apps.App, *apps.Group, []string) (int, error) {
+	return 0, nil
+}
+
 func handler(t *testing.T) (http.Handler, *apitest.Log) {
 	t.Helper()
 	config, log := apitest.Config(t)
 	return routes.New(routes.Config{
-		Apps: config.Apps, Limiter: config.Limiter, Publisher: echo{}, Usage: blank{}, Connections: empty{}, Revocations: empty{}, Members: alone, Registry: strangers{}, Shower: strangers{}, Commands: unknown{}, History: oblivious{}, Log: config.Log, Now: config.Now,
+		Apps: config.Apps, Limiter: config.Limiter, Publisher: echo{}, Usage: blank{}, Connections: empty{}, Revocations: empty{}, Members: alone, Registry: strangers{}, Shower: strangers{}, Commands: unknown{}, History: oblivious{}, Groups: idle{}, Log: config.Log, Now: config.Now,
 	}), log
 }
 
 func TestDispatch(t *testing.T) {
-	const nothing = `{"error":"not_found","message":"nothing is served at this path; there is POST /v1/tokens, POST /v1/channels/{channel}/publish, POST /v1/publish, GET /v1/channels/{channel}/messages, DELETE /v1/channels/{channel}/messages, POST /v1/channels/{channel}/commands, GET /v1/channels/{channel}/commands, GET /v1/commands/{id}/answers, GET /v1/commands/{id}, DELETE /v1/commands/{id}, GET /v1/channels/{channel}/peers, GET /v1/peers, GET /v1/peers/{peer}, DELETE /v1/peers/{peer}, GET /v1/usage, GET /v1/usage/channels, GET /v1/usage/peers"}`
+	const nothing = `{"error":"not_found","message":"nothing is served at this path; there is POST /v1/tokens, POST /v1/channels/{channel}/publish, POST /v1/publish, GET /v1/channels/{channel}/messages, DELETE /v1/channels/{channel}/messages, POST /v1/channels/{channel}/commands, GET /v1/channels/{channel}/commands, GET /v1/commands/{id}/answers, GET /v1/commands/{id}, DELETE /v1/commands/{id}, POST /v1/groups/{group}/pull, POST /v1/groups/{group}/ack, GET /v1/groups/{group}/dead, DELETE /v1/groups/{group}/dead, POST /v1/groups/{group}/redrive, GET /v1/groups/{group}, GET /v1/channels/{channel}/peers, GET /v1/peers, GET /v1/peers/{peer}, DELETE /v1/peers/{peer}, GET /v1/usage, GET /v1/usage/channels, GET /v1/usage/peers"}`
 	tests := []struct {
 		method, target string
 		status         int
@@ -149,6 +175,16 @@ func TestDispatch(t *testing.T) {
 		{"GET", "/v1/commands/cmd_1/answers", 404, `{"error":"command_not_found"`, ""},
 		{"DELETE", "/v1/commands/cmd_1", 404, `{"error":"command_not_found"`, ""},
 		{"POST", "/v1/commands/cmd_1", 405, `{"error":"method_not_allowed","message":"/v1/commands/{id} takes GET, HEAD, DELETE only"}`, "GET, HEAD, DELETE"},
+		{"POST", "/v1/groups/ingest/pull", 400, `{"error":"invalid_request","message":"there is no field \"data\"; the fields are max, maxBytes, waitMs, consumer"}`, ""},
+		{"POST", "/v1/groups/ingest/ack/", 400, `{"error":"invalid_request","message":"there is no field \"data\"; the fields are ackIds, nack"}`, ""},
+		{"POST", "/v1/groups/ingest/redrive", 400, `{"error":"invalid_request","message":"there is no field \"data\"; the fields are ids"}`, ""},
+		{"GET", "/v1/groups/ingest/dead", 200, `{"messages":[],"cursor":null}`, ""},
+		{"DELETE", "/v1/groups/ingest/dead", 200, `{"deleted":0}`, ""},
+		{"GET", "/v1/groups/ingest", 200, `{"group":"ingest","lag":0,`, ""},
+		{"GET", "/v1/groups/other", 404, `{"error":"group_not_found","message":"there is no group \"other\" in the app's configuration"}`, ""},
+		{"GET", "/v1/groups/ingest/pull", 404, `{"error":"group_not_found","message":"there is no group \"ingest/pull\" in the app's configuration"}`, ""},
+		{"DELETE", "/v1/groups/ingest/pull", 405, `{"error":"method_not_allowed","message":"/v1/groups/{group}/pull takes POST only"}`, "POST"},
+		{"PUT", "/v1/groups/ingest/dead", 405, `{"error":"method_not_allowed","message":"/v1/groups/{group}/dead takes GET, HEAD, DELETE only"}`, "GET, HEAD, DELETE"},
 		{"POST", "/v1/channels/devices/peers/publish", 200, `{"channel":"devices/peers","subscribers":3}`, ""},
 		{"POST", "/v1/channels/devices/peers", 405, `{"error":"method_not_allowed","message":"/v1/channels/{channel}/peers takes GET, HEAD only"}`, "GET, HEAD"},
 		{"DELETE", "/v1/peers/camera%201", 200, `{"peerId":"camera 1","closed":0}`, ""},

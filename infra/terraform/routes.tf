@@ -14,6 +14,12 @@ locals {
     { method = "GET", path = "/v1/commands/{id}/answers", function = "commands" },
     { method = "GET", path = "/v1/commands/{id}", function = "commands" },
     { method = "DELETE", path = "/v1/commands/{id}", function = "commands" },
+    { method = "POST", path = "/v1/groups/{group}/pull", function = "groups" },
+    { method = "POST", path = "/v1/groups/{group}/ack", function = "groups" },
+    { method = "GET", path = "/v1/groups/{group}/dead", function = "groups" },
+    { method = "DELETE", path = "/v1/groups/{group}/dead", function = "groups" },
+    { method = "POST", path = "/v1/groups/{group}/redrive", function = "groups" },
+    { method = "GET", path = "/v1/groups/{group}", function = "groups" },
     { method = "GET", path = "/v1/channels/{channel}/peers", function = "peers" },
     { method = "GET", path = "/v1/peers", function = "peers" },
     { method = "GET", path = "/v1/peers/{peer}", function = "peers" },
@@ -31,7 +37,7 @@ locals {
   # A rule's place in the listener. Fixed for each function, so that a new one
   # moves no other: AWS refuses two rules with one priority, also on the way. A
   # function's further rules come right behind.
-  priorities = { tokens = 10, publish = 20, peers = 30, usage = 40, commands = 50, history = 60 }
+  priorities = { tokens = 10, publish = 20, peers = 30, usage = 40, commands = 50, history = 60, groups = 70 }
 
   # The balancer's * is any run of characters, slashes too, so a channel matches
   # however its slashes arrive. Methods are not looked at: the function itself
@@ -45,9 +51,9 @@ locals {
     ]))
   }
 
-  # In seconds. A request for a command waits for its end for up to 20 s
-  # (functions/internal/lambda, ServeWaiting).
-  timeouts = { commands = 29 }
+  # In seconds. A request for a command waits for its end for up to 20 s, and one for
+  # messages of a group for some (functions/internal/lambda, ServeWaiting).
+  timeouts = { commands = 29, groups = 29 }
 
   # A rule holds at most 5 values. The first has the function's name, so that it
   # stays when there is a second.

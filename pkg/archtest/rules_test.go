@@ -220,7 +220,8 @@ var luaPubSub = regexp.MustCompile(`(?i)redis\.p?call\(\s*['"]s?publish['"]`)
 // pkg/publish/send may only publish, and so may fanout/internal/members and pkg/registry: who is there and
 // that it is announced must change in one step. So it is with a command and its
 // delivery: the scripts of pkg/command publish, and it subscribes to what they say
-// to processes that wait for an end, which carries no message. pkg/redisconn knows what a
+// to processes that wait for an end, which carries no message; pkg/group does so about
+// groups that have something again. pkg/redisconn knows what a
 // Redis Cluster has in place of PUBLISH, and pkg/rediskeys where wildcards hear it.
 func findPubSub(files []*file) []string {
 	var found []string
@@ -228,7 +229,7 @@ func findPubSub(files []*file) []string {
 		if f.under("fanout/internal/receiver") || f.isTest() {
 			continue
 		}
-		publishes := f.under("pkg/publish/send", "fanout/internal/members", "pkg/command", "pkg/registry", "pkg/redisconn", "pkg/rediskeys")
+		publishes := f.under("pkg/publish/send", "fanout/internal/members", "pkg/command", "pkg/group", "pkg/registry", "pkg/redisconn", "pkg/rediskeys")
 		if luaPubSub.MatchString(f.text) && !publishes {
 			found = append(found, fmt.Sprintf("%s: publishes", f.path))
 		}
@@ -251,7 +252,7 @@ func findPubSub(files []*file) []string {
 				}
 				found = append(found, fmt.Sprintf("%s: calls %s", f.path, name))
 			case "Publish", "Subscribe":
-				allowed := publishes && name == "Publish" || f.under("pkg/command")
+				allowed := publishes && name == "Publish" || f.under("pkg/command", "pkg/group")
 				if slices.Contains(f.imports, goRedis) && !allowed {
 					found = append(found, fmt.Sprintf("%s: calls %s and imports go-redis", f.path, name))
 				}

@@ -18,6 +18,7 @@ const (
 	Will     Kind = "will"     // wills, in the peer's bucket
 	Forget   Kind = "forget"   // peers that were not seen for long, in their bucket
 	History  Kind = "history"  // messages that expire, in the channel's bucket
+	Groups   Kind = "groups"   // messages that wait for groups, in the channel's bucket
 )
 
 // Lua has the functions that an owner's script calls, for it to begin with:

@@ -40,11 +40,11 @@ func TestErrorCatalogueIsTheProtocols(t *testing.T) {
 		// §4.4 and §5
 		"invalid_channel": 400, "invalid_peer_id": 400, "channel_reserved": 400, "missing_data": 400,
 		"command_not_found": 404, "command_final": 409,
-		"channel_not_authorized": 403, "action_not_permitted": 403, "over_message_quota": 429, "backend_error": 503,
+		"channel_not_authorized": 403, "action_not_permitted": 403, "over_message_quota": 429, "backend_error": 503, "group_full": 429,
 		// §5 alone
 		"invalid_request": 400, "unauthorized": 401, "account_suspended": 403, "not_found": 404,
 		"method_not_allowed": 405, "rate_limited": 429,
-		"nobody_subscribed": 409, "idempotency_conflict": 409, "queue_full": 429, "offset_mismatch": 412,
+		"nobody_subscribed": 409, "idempotency_conflict": 409, "queue_full": 429, "offset_mismatch": 412, "group_not_found": 404,
 	}
 	seen := map[Code]bool{}
 	for _, info := range Codes() {

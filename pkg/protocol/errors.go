@@ -39,6 +39,8 @@ const (
 	CommandFinal         Code = "command_final"
 	QueueFull            Code = "queue_full"
 	OffsetMismatch       Code = "offset_mismatch"
+	GroupFull            Code = "group_full"
+	GroupNotFound        Code = "group_not_found"
 )
 
 // CodeInfo is one entry of the error catalogue.
@@ -103,6 +105,10 @@ var codes = [...]CodeInfo{
 		"REST only. 100 commands of the channel may still be handed over. Wait until some have ended, cancel some, or use a collapseKey."},
 	{OffsetMismatch, http.StatusPreconditionFailed, "the channel's newest message is not the one that was expected",
 		"A publish with ifOffset, and another message came first: nothing was published or counted. Read the newest message, decide again, and publish with its offset and epoch."},
+	{GroupFull, http.StatusTooManyRequests, "a group of ingesters has no room for the message",
+		"A publish to a channel whose messages wait for a group that has reached its maxBytes: nothing was published or counted. Keep the message, and try again with backoff; see to the group's ingesters."},
+	{GroupNotFound, http.StatusNotFound, "there is no such group",
+		"REST only. The app's configuration has no group with this name."},
 }
 
 // Codes returns the error catalogue, each code once.

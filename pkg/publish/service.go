@@ -24,6 +24,7 @@ import (
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/envelope"
+	"fleetwire/pkg/group"
 	"fleetwire/pkg/history"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish/send"
@@ -124,6 +125,8 @@ type Options struct {
 	// with how many others made room for them. nil: nothing is.
 	Remembered func(bytes int)
 	Evicted    func(why history.Eviction, messages int)
+	// Dropped is called with how many messages of groups made room for others. nil: it is not.
+	Dropped func(why group.Drop, messages int)
 	// Usage counts each message that Redis has taken: usage.Recorder. nil:
 	// none are counted.
 	Usage Usage
@@ -173,7 +176,7 @@ func New(opt Options) *Service {
 		up = opt.Health.Up
 	}
 	to := send.New(opt.Redis, opt.Keys, opt.Health)
-	to.Evicted = opt.Evicted
+	to.Evicted, to.Dropped = opt.Evicted, opt.Dropped
 	return newService(opt, to, up)
 }
 
@@ -303,6 +306,9 @@ func (s *Service) prepare(m *Message) *send.Outgoing {
 		o = s.sender.Prepare(&e)
 	}
 	o.CountSubscribers = m.CountSubscribers
+	if m.To == "" {
+		o.Groups = m.Grant.App.GroupsOf(m.Channel)
+	}
 	o.IfOffset, o.IfEpoch = m.IfOffset, m.IfEpoch
 	if m.IdempotencyKey != "" {
 		o.IdempotencyKey, o.Fingerprint = m.IdempotencyKey, m.fingerprint()
@@ -430,6 +436,8 @@ func (s *Service) result(it *item, failed error) (r Result) {
 	case o.Mismatch:
 		r.Err = mismatch(o)
 		r.Current = o.Current
+	case o.Full:
+		r.Err = full(o)
 	case o.OverRate:
 		r.Err = protocol.Errorf(protocol.RateLimited, "key %s is over its rate", it.bucketOf.ID)
 		r.RetryAfter = o.RetryAfter

@@ -28,6 +28,7 @@ type Metrics struct {
 
 	remembered, rememberedBytes prometheus.Counter
 	evictions                   *prometheus.CounterVec
+	groupDrops                  *prometheus.CounterVec
 }
 
 // NewMetrics returns metrics of their own registry, so that a process can have
@@ -50,6 +51,9 @@ func NewMetrics() *Metrics {
 		rememberedBytes: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "fleetwire_history_bytes_total", Help: "Bytes of data of these messages.",
 		}),
+		groupDrops: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "fleetwire_group_dropped_total", Help: "Messages of groups that this node dropped before an ingester acknowledged them, by reason: age or overflow.",
+		}, []string{"reason"}),
 		evictions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "fleetwire_history_evictions_total", Help: "Messages that this node had channels forget, by reason: size, ttl, bytes or rules.",
 		}, []string{"reason"}),
@@ -64,7 +68,7 @@ func NewMetrics() *Metrics {
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2},
 		}, []string{"kind", "outcome"}),
 	}
-	m.registry.MustRegister(m.connections, m.publishes, m.wills, m.closes, m.refusals, m.redis, m.remembered, m.rememberedBytes, m.evictions,
+	m.registry.MustRegister(m.connections, m.publishes, m.wills, m.closes, m.refusals, m.redis, m.remembered, m.rememberedBytes, m.evictions, m.groupDrops,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -175,6 +179,11 @@ func (m *Metrics) Remembered(bytes int) {
 // Evicted counts messages that channels remember no more.
 func (m *Metrics) Evicted(reason string, messages int) {
 	m.evictions.WithLabelValues(reason).Add(float64(messages))
+}
+
+// GroupDropped counts messages of groups that no ingester had acknowledged.
+func (m *Metrics) GroupDropped(reason string, messages int) {
+	m.groupDrops.WithLabelValues(reason).Add(float64(messages))
 }
 
 // RedisHook measures the round trips of a go-redis client.

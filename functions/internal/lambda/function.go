@@ -19,6 +19,7 @@ import (
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/awssecret"
 	"fleetwire/pkg/command"
+	"fleetwire/pkg/group"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
 	"fleetwire/pkg/quota"
@@ -80,6 +81,13 @@ func (s Services) Commands() *command.Service {
 	return command.NewService(command.ServiceOptions{
 		Store: store, Waits: waits, Keys: s.Keys, Usage: s.usage, Now: time.Now,
 	})
+}
+
+// Groups is what keeps messages that wait for groups, for one handler.
+func (s Services) Groups() *group.Service {
+	service := group.NewService(group.Options{Redis: s.Redis, Keys: s.Keys}, s.log)
+	s.hooks.replaced = append(s.hooks.replaced, service.Close)
+	return service
 }
 
 // Build makes a function's handler. It is called again when Redis moves.

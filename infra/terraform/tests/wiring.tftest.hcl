@@ -207,6 +207,36 @@ override_resource {
 }
 
 override_resource {
+  target = aws_lb_target_group.function["groups"]
+  values = {
+    arn        = "arn:aws:elasticloadbalancing:eu-central-1:111122223333:targetgroup/fleetwire-groups/0000000000000007"
+    arn_suffix = "targetgroup/fleetwire-groups/0000000000000007"
+  }
+}
+
+override_resource {
+  target = aws_lambda_function.this["groups"]
+  values = {
+    arn = "arn:aws:lambda:eu-central-1:111122223333:function:fleetwire-groups"
+  }
+}
+
+override_resource {
+  target = aws_iam_role.function["groups"]
+  values = {
+    arn = "arn:aws:iam::111122223333:role/fleetwire-groups-function"
+    id  = "fleetwire-groups-function"
+  }
+}
+
+override_resource {
+  target = aws_cloudwatch_log_group.function["groups"]
+  values = {
+    arn = "arn:aws:logs:eu-central-1:111122223333:log-group:/aws/lambda/fleetwire-groups"
+  }
+}
+
+override_resource {
   target = aws_cloudwatch_log_group.nodes
   values = {
     arn = "arn:aws:logs:eu-central-1:111122223333:log-group:/ecs/fleetwire-nodes"

@@ -1,12 +1,23 @@
 -- On a Redis Cluster, what is admitted is published in other slots (deliver.lua). This is the
 -- body of the function send of publish.lua there: it says 0 of a message that is within its
--- rate and the cap.
+-- rate and the cap, and counts it for the groups that it waits for. Behind all messages comes
+-- 'o GROUP BYTES' for each group that takes too much.
 for i = 1, n do
   local outcome = -2
-  if not limited[i] then
+  if full and full[i] then
+    outcome = -6
+  elseif not limited[i] then
     outcome = room > 0 and 0 or -1
     room = room - 1
+    if waiting and outcome == 0 then
+      waiting.take(i)
+    end
   end
   reply[#reply + 1] = outcome
 end
-return 0, nil
+local extra = {}
+if waiting then
+  waiting.count()
+  waiting.tell_over(extra)
+end
+return 0, extra

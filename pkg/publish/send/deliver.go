@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/pkg/envelope"
+	"fleetwire/pkg/group"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
@@ -31,8 +32,8 @@ var (
 	//go:embed deliver.lua
 	deliverLua string
 
-	admitScript   = redisconn.NewScript(quota.BucketLua + admitLua + sendFunction(admittedLua) + publishLua)
-	deliverScript = redisconn.NewScript(rediskeys.WildcardsLua + "local over = {}\n" + sendFunction(specialLua) + deliverLua)
+	admitScript   = redisconn.NewScript(waitingLua + quota.BucketLua + admitLua + sendFunction(admittedLua) + publishLua)
+	deliverScript = redisconn.NewScript(rediskeys.WildcardsLua + "local over = {}\n" + waitingLua + sendFunction(specialLua) + deliverLua)
 )
 
 // A delivery that came to another node than it was meant for goes out again after a pause, so
@@ -51,6 +52,7 @@ type delivery struct {
 	messages []*Outgoing
 	special  bool
 
+	waiting *group.Batch
 	clock   *clock
 	call    *redisconn.Call
 	counts  countCalls
@@ -79,13 +81,14 @@ func (sender *Sender) deliver(ctx context.Context, deadline time.Time, all []*se
 	return answered
 }
 
-// deliveries sorts what was admitted by bucket, in order. What is over the cap goes along if
-// it may repeat another message, or have a condition that does not hold.
+// deliveries sorts what was admitted by bucket, in order. What is over the cap, or has no room
+// in its groups, goes along if it may repeat another message, or have a condition that does
+// not hold.
 func (sender *Sender) deliveries(all []*sending) (open []*delivery) {
 	of := map[rediskeys.Bucket]*delivery{}
 	for _, s := range all {
 		for _, o := range s.Messages {
-			if !o.admitted && !(o.OverCap && o.asks()) {
+			if !o.admitted && !((o.OverCap || o.Full) && o.asks()) {
 				continue
 			}
 			b := sender.keys.Bucket(o.app, o.name)
@@ -137,7 +140,7 @@ func (sender *Sender) publish(ctx context.Context, deadline time.Time, open []*d
 			continue
 		}
 		d.clock.learn(before, received, shown)
-		sender.heed(ctx, notes, d.bucket, before)
+		sender.heed(ctx, d.of, d.waiting, notes, d.bucket, before)
 		if !d.settled && d.clock.deadline(deadline) <= shown {
 			d.settled = true // late by a clock that is known well
 		}
@@ -156,6 +159,11 @@ func (sender *Sender) prepareDelivery(d *delivery, key string, deadline time.Tim
 			if !o.admitted {
 				which += " " + strconv.Itoa(i+1)
 			}
+		}
+		if w := waiting(d.of.app, d.messages); w != nil {
+			which += " g" + strconv.Itoa(w.Len())
+			args = w.AppendArgs(args, sender.keys, d.of.over)
+			d.waiting = w
 		}
 		args[2] = which
 		keys, args = sender.appendSpecial(d.of.App, d.messages, d.bucket, keys, args)
@@ -187,6 +195,7 @@ func (d *delivery) read() (shown int64, notes []note, replied bool) {
 		d.err, d.settled = err, true
 		d.unknown(unknown)
 		for _, o := range d.messages {
+			o.OverCap = o.OverCap && !o.Full
 			if o.Accepted && o.kind != envelope.KindPeer {
 				o.nodes = 1 // their subscribers are counted from what nodes write
 			}
@@ -214,10 +223,15 @@ func (sender *Sender) giveBack(ctx context.Context, all []*sending) {
 		n := 0
 		for _, o := range s.Messages {
 			refused := o.admitted && !o.Accepted && !o.Unknown
-			if refused || o.Repeated || o.Conflict || o.Mismatch {
+			// One that had no room was not counted.
+			if refused || (o.Repeated || o.Conflict || o.Mismatch) && !o.Full {
 				n++
 			}
+			if o.admitted && (refused || o.Repeated || o.Conflict || o.Mismatch) {
+				s.freed = append(s.freed, o.freed(sender.keys)...)
+			}
 		}
+		calls = append(calls, group.TakeOff(sender.keys, s.freed...)...)
 		if n > 0 {
 			calls = append(calls, s.Counter.GiveBackCall(n))
 		}

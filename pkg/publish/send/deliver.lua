@@ -3,8 +3,9 @@
 -- KEYS: [1] a key of the bucket, then those of send
 -- ARGV: [1] the deadline (microseconds since 1970), [2] the id of the node by whose clock
 -- that is ('': it is not known), [3] '' or, if send publishes the messages, how many there
--- are, and which of them, from 1, are over the cap: those are not published, but may repeat
--- others; then a Redis channel and a payload for each message, or what send takes
+-- are, and which of them, from 1, are over the cap or have no room in their groups: those are
+-- not published, but may repeat others; behind that ' gN' if some wait for N groups, and then
+-- [4] begins what the function read of pkg/group/append.lua takes; then a Redis channel and a payload for each message, or what send takes
 -- Returns what became of them (0: this ran, 1: it came too late, 2: this is another node),
 -- and this node's clock in microseconds. If it ran: for each message how many nodes were
 -- subscribed here, -3 if Redis did not let us publish it, or what send says.
@@ -32,7 +33,12 @@ local n = tonumber(string.match(ARGV[3], '^%d+'))
 for i in string.gmatch(ARGV[3], ' (%d+)') do
   over[tonumber(i)] = true
 end
-local _, extra = send(4, 2, n, {}, n, now, reply)
+local at, waiting, groups = 4, nil, string.match(ARGV[3], ' g(%d+)$')
+if groups then
+  waiting = new_waiting()
+  at = waiting.read(at, tonumber(groups))
+end
+local _, extra = send(at, 2, n, {}, n, now, reply, waiting, nil)
 for _, more in ipairs(extra) do
   reply[#reply + 1] = more
 end

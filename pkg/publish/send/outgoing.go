@@ -40,6 +40,8 @@ type Outgoing struct {
 	// offset and, unless IfEpoch is "", this epoch. The channel remembers.
 	IfOffset *uint64
 	IfEpoch  string
+	// Groups are those that the message waits for, until an ingester of each acknowledges it.
+	Groups []*apps.Group
 
 	// Accepted: within its rate and the cap, and published.
 	Accepted bool
@@ -47,6 +49,8 @@ type Outgoing struct {
 	OverRate bool
 	// OverCap: counted, and dropped.
 	OverCap bool
+	// Full: one of Groups had no room for it. It is not counted.
+	Full bool
 	// Unknown: Redis has not answered, and may or may not have published it. A
 	// message of which nothing is said was not published and never will be.
 	Unknown bool
@@ -79,8 +83,7 @@ type Outgoing struct {
 	nodes     int64  // how many nodes Redis handed it to
 	rule      *apps.HistoryRule
 
-	// Where its channel is among those of the batch, from 0 (Sender.group).
-	group, inGroup int
+	ruled, inRuled int // of the channels of a batch, those from 0 (appendSpecial)
 }
 
 // Prepare turns a message into what travels. Everything of the

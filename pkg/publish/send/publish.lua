@@ -10,25 +10,26 @@
 -- with its number, and gets that answer. A batch that was overtaken by a later one,
 -- or that comes after its deadline by Redis's clock, does nothing: its sender has
 -- been told so.
--- KEYS: [1] the counter, [2] this process's last batch; then a bucket for each rate,
--- and the keys of send
+-- KEYS: [1] the counter, [2] this process's last batch; then a bucket for each rate, the
+-- counts of groups, and the keys of send
 -- ARGV: [1] the batch's number, [2] its deadline (microseconds since 1970), [3] cap
 -- (-1: none), [4] when the counter expires (unix seconds), [5] '' or, if the batch
 -- was sent before, the run_id of the Redis that it was sent to and the number that
 -- [2] must have at least, because this process has heard so, [6] '' or what is
 -- asked of [2]: 'renew' that it lives on, 'exact' that it tells to how many nodes a
 -- message went, [7] '' or, if send publishes the messages, how many rates and how many
--- messages there are; for each bucket tokens
+-- messages there are and, if some wait for groups, how many groups; for each bucket tokens
 -- per second, burst, how many messages take a token each, and which these are,
--- from 1; then a Redis channel and a payload for each message, or what send takes.
+-- from 1; with groups, what the function read of pkg/group/append.lua takes; then a Redis
+-- channel and a payload for each message, or what send takes.
 -- Without messages it says what became of the batch, and sees to it that the batch
 -- never runs after that.
 -- Returns what became of the batch (0: it ran, 1: it came too late, 2: it did not
 -- run and never will, 3: unknown, as Redis has lost what it knew), and Redis's
 -- clock in microseconds. If it ran: for each bucket milliseconds until its next
 -- token; then for each message how many nodes Redis handed it to, -1 if it is over
--- the cap, -2 if it is over its rate, -3 if Redis did not let us publish it, or what
--- send says. All that may be missing of a batch that is sent again: then all was
+-- the cap, -2 if it is over its rate, -3 if Redis did not let us publish it, -6 if a group
+-- has no room for it, or what send says. All that may be missing of a batch that is sent again: then all was
 -- published.
 local life = 600 -- of [2], in seconds
 local function keep_batch(expires, ...)
@@ -68,16 +69,16 @@ if now > deadline then
   return {1, now}
 end
 
-local rates, n = #KEYS - 2, nil
+local rates, n, groups = #KEYS - 2, nil, 0
 if ARGV[7] ~= '' then
-  rates, n = string.match(ARGV[7], '^(%d+) (%d+)$')
-  rates, n = tonumber(rates), tonumber(n)
+  rates, n, groups = string.match(ARGV[7], '^(%d+) (%d+) ?(%d*)$')
+  rates, n, groups = tonumber(rates), tonumber(n), tonumber(groups) or 0
 end
-local at, limited, room
-at, n, limited, room = admit(8, rates, n, now, reply)
+local at, limited, room, waiting, full
+at, n, limited, room, waiting, full = admit(8, rates, groups, n, now, reply)
 local all, before, uncounted, extra = room == n, #reply, 0, nil
 if ARGV[7] ~= '' then
-  uncounted, extra = send(at, 3 + rates, n, limited, room, now, reply)
+  uncounted, extra = send(at, 3 + rates + groups, n, limited, room, now, reply, waiting, full)
   all = false
 else
   for i = 1, n do

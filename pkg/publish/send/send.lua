@@ -4,7 +4,7 @@
 -- This is the body of the function send of publish.lua, behind channel.lua, idempotency.lua
 -- and subscribers.lua, so that a batch without such messages does not pay for it:
 --
---	send(at, base, n, limited, room, micros, reply) → how many messages do not count, and what comes behind them
+--	send(at, base, n, limited, room, micros, reply, waiting, full) → how many messages do not count, and what comes behind them
 --
 -- KEYS from base on: LAST of each channel (channel.lua), then others that the messages name
 -- ARGV from at on: what setup takes; how many groups of channels, and of each how many
@@ -14,15 +14,16 @@
 -- ifEpoch ('': any), a fingerprint ('': no key) and the number of the key in KEYS, the
 -- number of the nodes' set in KEYS (0: subscribers are not counted), the channel, and
 -- what the keys of the nodes' counts begin with.
--- limited: which are over their rate; room: how many the cap lets through.
--- It appends to reply for each message, if it is not -1 to -3 as in publish.lua: -4, its
+-- limited: which are over their rate; room: how many the cap lets through; waiting: what
+-- has messages wait for groups (pkg/group/append.lua), or nil; full: which have no room there.
+-- It appends to reply for each message, if it is not -1 to -3 or -6 as in publish.lua: -4, its
 -- key was used with another body; 'EPOCH,OFFSET', it was published; 'p,0,EPOCH,OFFSET', to no
 -- node; 's,SUBSCRIBERS,EPOCH,OFFSET', it was published, and had a key;
 -- 'r,SUBSCRIBERS,EPOCH,OFFSET', it repeats one that was; 'm,EPOCH,OFFSET', the newest
 -- message is another one. Of a channel that does not remember, EPOCH is '-' and OFFSET 0.
 -- Behind all messages come: 'c I MESSAGE', the newest message
 -- for an 'm'; 't MS BUCKET', nodes must look into the bucket (pkg/deadline); 'g
--- GENERATION' of the server; 'd N', so many made room for others.
+-- GENERATION' of the server; 'd N', so many made room for others; what waiting.save says.
 at = setup(at, math.floor(micros / 1000))
 local topics, sizes, rules, count = {}, {}, {}, 0
 local groups = tonumber(ARGV[at])
@@ -44,7 +45,7 @@ local values, opened = redis.call('MGET', unpack(KEYS, base, base + count - 1)),
 local were, changed, pushed, epochs, offsets, sums = {}, {}, {}, {}, {}, {}
 
 -- quick publishes a message in such a channel, and returns its outcome; nil: the channel is another one.
-local function quick(c, record)
+local function quick(i, c, record)
   local value, size, life = values[c], sizes[c], rules[c]
   if not value or size == 0 or opened[c] then
     return nil
@@ -65,6 +66,9 @@ local function quick(c, record)
   end
   --cluster to_wildcards(topics[c], message)
   --cluster nodes = 1
+  if waiting then
+    waiting.append(i, topics[c], message)
+  end
   if not were[c] then
     were[c], changed[#changed + 1] = value, c
   end
@@ -148,7 +152,7 @@ local function remember_id(at, subscribers, place)
 end
 
 -- deliver publishes a message that nothing speaks against, and has it remembered.
-local function deliver(channel, record, at)
+local function deliver(i, channel, record, at)
   local message, place = record, '-,0'
   if channel.size > 0 then
     place = place_of(channel, channel.offset + 1)
@@ -162,6 +166,9 @@ local function deliver(channel, record, at)
   --cluster nodes = 1
   if channel.size > 0 then
     push(channel, message)
+  end
+  if waiting then
+    waiting.append(i, channel.topic, message)
   end
   if at and ARGV[at + 2] ~= '' then
     local subscribers = 0
@@ -186,16 +193,18 @@ for i = 1, n do
     outcome = -2
   elseif asks then
     outcome = declined(i, channel_of(c), asks)
-    uncounted = uncounted + (outcome and 1 or 0)
+    uncounted = uncounted + (outcome and not (full and full[i]) and 1 or 0)
   end
-  if not outcome then
+  if not outcome and full and full[i] then
+    outcome = -6
+  elseif not outcome then
     --cluster room = over[i] and 0 or 1
     if room <= 0 then
       outcome = -1
     else
       room = room - 1
       if c then
-        outcome = not asks and quick(c, ARGV[at + 1]) or deliver(channel_of(c), ARGV[at + 1], asks)
+        outcome = not asks and quick(i, c, ARGV[at + 1]) or deliver(i, channel_of(c), ARGV[at + 1], asks)
       else
         outcome = redis.pcall('PUBLISH', ARGV[at], ARGV[at + 1])
         outcome = type(outcome) == 'number' and outcome or -3
@@ -227,5 +236,9 @@ if asked then
 end
 if dropped > 0 then
   extra[#extra + 1] = 'd ' .. dropped
+end
+if waiting then
+  waiting.save(now, extra)
+  waiting.count()
 end
 return uncounted, extra

@@ -21,6 +21,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/pkg/group"
 	"fleetwire/pkg/history"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
@@ -38,6 +39,8 @@ type Sender struct {
 	// Evicted is told how many messages made room for others. It is set before the first
 	// Send. nil: nothing is told.
 	Evicted func(why history.Eviction, messages int)
+	// Dropped is likewise told of messages that no ingester has acknowledged.
+	Dropped func(why group.Drop, messages int)
 
 	cluster *redis.ClusterClient // or nil
 	askTime time.Duration        // askTimeout; tests wait for longer
@@ -46,8 +49,9 @@ type Sender struct {
 	clock   clock                    // of the one server
 	clocks  map[*redis.Client]*clock // of the masters of a cluster
 	epochs  history.Generation
-	batches int64          // the number of the last batch
-	ran     map[string]ran // app id → its last batch that Redis answered
+	batches int64                // the number of the last batch
+	doubted map[string]time.Time // app id and group → when a node was told to look at it
+	ran     map[string]ran       // app id → its last batch that Redis answered
 }
 
 // New returns a Sender. health learns what Redis says; nil: nothing does.

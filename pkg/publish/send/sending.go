@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"fleetwire/pkg/envelope"
+	"fleetwire/pkg/group"
 	"fleetwire/pkg/history"
 	"fleetwire/pkg/idempotency"
 	"fleetwire/pkg/quota"
@@ -25,13 +26,14 @@ var (
 	//go:embed publish.lua
 	publishLua string
 
-	publishScript = redisconn.NewScript(quota.BucketLua + admitLua + sendFunction(specialLua) + publishLua)
+	publishScript = redisconn.NewScript(waitingLua + quota.BucketLua + admitLua + sendFunction(specialLua) + publishLua)
+	waitingLua    = "local function new_waiting()\n" + group.Lua + "end\n"
 	specialLua    = history.Lua + idempotency.Lua + subscribersLua + sendLua
 )
 
 // sendFunction makes a body the function that publish.lua and deliver.lua call.
 func sendFunction(body string) string {
-	return "local function send(at, base, n, limited, room, micros, reply)\n" + body + "end\n"
+	return "local function send(at, base, n, limited, room, micros, reply, waiting, full)\n" + body + "end\n"
 }
 
 // Answers of publish.lua for a batch, and in place of a number of nodes.
@@ -45,6 +47,7 @@ const (
 	overRate    = -2
 	forbidden   = -3
 	conflicting = -4
+	groupFull   = -6
 )
 
 const (
@@ -83,6 +86,9 @@ type sending struct {
 	clock   *clock // of the Redis that has the app's slot
 	special bool   // some of its messages are (Outgoing.special), and are published with it
 	notes   []note // what Redis said besides
+	waiting *group.Batch
+	freed   []group.Freed
+	over    map[string]int64 // by how many bytes groups take too much, as admitting it has found
 
 	admits   bool   // it is only admitted, and published in another step
 	underWay bool   // it may have reached Redis, which has not answered
@@ -185,6 +191,7 @@ func (sender *Sender) begin(s *sending) {
 	s.number, s.server = sender.batches, s.clock.server
 	s.admits = sender.cluster != nil
 	s.special = !s.admits && slices.ContainsFunc(s.Messages, (*Outgoing).special)
+	s.waiting = waiting(s.app, s.Messages)
 	s.renew = true
 	if last, ok := sender.ran[s.app]; ok && time.Since(last.at) < sentLife/2 {
 		s.heard = last.number
@@ -226,7 +233,7 @@ func (sender *Sender) try(ctx context.Context, open []*sending, deadline time.Ti
 			continue
 		}
 		s.clock.learn(sent, received, shown)
-		sender.heed(ctx, s.notes, "", sent)
+		sender.heed(ctx, s, s.waiting, s.notes, "", sent)
 		if s.settled {
 			sender.remember(s, received)
 		} else if s.clock.deadline(deadline) <= shown {
@@ -265,12 +272,18 @@ func (sender *Sender) prepare(s *sending, deadline int64, ask bool) {
 		if s.special || s.admits {
 			args[6] = strconv.Itoa(len(s.Rates)) + " " + strconv.Itoa(len(s.Messages))
 		}
+		if s.waiting != nil {
+			args[6] = fmt.Sprint(args[6], " ", s.waiting.Len())
+		}
 		for _, r := range s.Rates {
 			keys = append(keys, r.Bucket.Key)
 			args = append(args, r.Bucket.PerSec, r.Bucket.Burst, len(r.Messages))
 			for _, i := range r.Messages {
 				args = append(args, i+1)
 			}
+		}
+		if s.waiting != nil {
+			keys, args = s.waiting.AppendCounts(keys, sender.keys), s.waiting.AppendArgs(args, sender.keys, nil)
 		}
 		switch {
 		case s.admits: // which publishes in another step
@@ -339,7 +352,7 @@ func (s *sending) fill(outcomes []any) error {
 		return nil
 	}
 	want := len(s.Rates) + len(s.Messages)
-	if len(outcomes) < want || len(outcomes) > want && !s.special {
+	if len(outcomes) < want || len(outcomes) > want && !s.special && s.waiting == nil {
 		s.unknown = true
 		return fmt.Errorf("publish.lua returned %d values for %d rates and messages", len(outcomes), want)
 	}
@@ -348,7 +361,7 @@ func (s *sending) fill(outcomes []any) error {
 	if s.admits {
 		for i, o := range s.Messages {
 			outcome := number(outcomes[i])
-			o.admitted, o.OverRate, o.OverCap = outcome == 0, outcome == overRate, outcome == overCap
+			o.admitted, o.OverRate, o.OverCap, o.Full = outcome == 0, outcome == overRate, outcome == overCap, outcome == groupFull
 		}
 	} else if s.unknown, err = fill(s.Messages, outcomes); s.unknown {
 		return err
@@ -361,6 +374,7 @@ func (s *sending) fill(outcomes []any) error {
 		}
 	}
 	s.notes = notice(s.Messages, extra)
+	s.over = s.readOver()
 	return err
 }
 
@@ -383,6 +397,8 @@ func fill(messages []*Outgoing, outcomes []any) (unknown bool, err error) {
 			err = errForbidden
 		case conflicting:
 			o.Conflict = true
+		case groupFull:
+			o.Full = true
 		default:
 			o.Accepted, o.nodes, o.Found = true, nodes, nodes > 0
 		}

@@ -10,6 +10,7 @@ import (
 
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/deadline"
+	"fleetwire/pkg/group"
 	"fleetwire/pkg/history"
 	"fleetwire/pkg/idempotency"
 	"fleetwire/pkg/protocol"
@@ -17,15 +18,17 @@ import (
 	"fleetwire/pkg/rediskeys"
 )
 
-// special says that send.lua publishes the message: its channel remembers, or it has an
-// idempotency key.
-func (o *Outgoing) special() bool { return o.rule != nil || o.IdempotencyKey != "" }
+// special says that send.lua publishes the message: its channel remembers, it has an
+// idempotency key, or it waits for groups.
+func (o *Outgoing) special() bool {
+	return o.rule != nil || o.IdempotencyKey != "" || len(o.Groups) > 0
+}
 
 // asks says that the message has an idempotency key or a condition.
 func (o *Outgoing) asks() bool { return o.IdempotencyKey != "" || o.IfOffset != nil }
 
-// group is channels that remember as many messages for as long.
-type group struct {
+// ruled is channels that remember as many messages for as long.
+type ruled struct {
 	size   int // 0: they do not remember
 	ttl    time.Duration
 	topics []any
@@ -36,11 +39,11 @@ type group struct {
 // (history.PlaceOf).
 func (sender *Sender) appendSpecial(app *apps.App, messages []*Outgoing, at rediskeys.Bucket, keys []string, args []any) ([]string, []any) {
 	args = sender.epochs.AppendSetup(args, sender.keys, app, at)
-	groups := sender.group(messages)
-	args = append(args, len(groups))
-	first := make([]int, len(groups)) // number of the group's first channel, from 1
+	all := sender.ruled(messages)
+	args = append(args, len(all))
+	first := make([]int, len(all)) // number of its first channel, from 1
 	channels := 1
-	for i, g := range groups {
+	for i, g := range all {
 		args = append(append(args, len(g.topics), g.size, g.ttl.Milliseconds()), g.topics...)
 		keys = append(keys, g.last...)
 		first[i] = channels
@@ -49,7 +52,7 @@ func (sender *Sender) appendSpecial(app *apps.App, messages []*Outgoing, at redi
 	for _, o := range messages {
 		number := 0
 		if o.special() {
-			number = first[o.group] + o.inGroup
+			number = first[o.ruled] + o.inRuled
 		}
 		switch {
 		case number == 0:
@@ -64,15 +67,15 @@ func (sender *Sender) appendSpecial(app *apps.App, messages []*Outgoing, at redi
 	return keys, args
 }
 
-// group puts the channels of the messages that are special into groups. A channel is there once: if its rule has
+// ruled puts channels of the messages that are special together that have the same rule. A channel is there once: if its rule has
 // changed between two messages, that of the first counts.
-func (sender *Sender) group(messages []*Outgoing) (groups []group) {
+func (sender *Sender) ruled(messages []*Outgoing) (all []ruled) {
 	// A channel may have come to remember, or ceased to, between two messages.
 	type remembering struct {
 		topic string
 		so    bool
 	}
-	type place struct{ group, inGroup int }
+	type place struct{ ruled, inRuled int }
 	known := make(map[remembering]place, len(messages))
 	for _, o := range messages {
 		if !o.special() {
@@ -81,30 +84,30 @@ func (sender *Sender) group(messages []*Outgoing) (groups []group) {
 		c := remembering{o.topic, o.rule != nil}
 		at, ok := known[c]
 		if !ok {
-			at.group, groups = groupOf(groups, o.rule, len(messages))
-			g := &groups[at.group]
-			at.inGroup = len(g.topics)
+			at.ruled, all = ruledBy(all, o.rule, len(messages))
+			g := &all[at.ruled]
+			at.inRuled = len(g.topics)
 			g.topics = append(g.topics, o.topic)
 			g.last = append(g.last, sender.keys.Bucket(o.app, o.name).Last(o.name))
 			known[c] = at
 		}
-		o.group, o.inGroup = at.group, at.inGroup
+		o.ruled, o.inRuled = at.ruled, at.inRuled
 	}
-	return groups
+	return all
 }
 
-// groupOf is where the group of a rule is, which may be a new one with room for so many channels.
-func groupOf(groups []group, rule *apps.HistoryRule, room int) (int, []group) {
+// ruledBy is where the channels of a rule are, which may be new ones with room for so many.
+func ruledBy(all []ruled, rule *apps.HistoryRule, room int) (int, []ruled) {
 	size, ttl := 0, time.Duration(0)
 	if rule != nil {
 		size, ttl = rule.Size, rule.TTL
 	}
-	i := slices.IndexFunc(groups, func(g group) bool { return g.size == size && g.ttl == ttl })
+	i := slices.IndexFunc(all, func(g ruled) bool { return g.size == size && g.ttl == ttl })
 	if i < 0 {
-		i = len(groups)
-		groups = append(groups, group{size: size, ttl: ttl, topics: make([]any, 0, room), last: make([]string, 0, room)})
+		i = len(all)
+		all = append(all, ruled{size: size, ttl: ttl, topics: make([]any, 0, room), last: make([]string, 0, room)})
 	}
-	return i, groups
+	return i, all
 }
 
 // appendAsked appends what send.lua takes for a message with a key or a condition.
@@ -191,8 +194,9 @@ func notice(messages []*Outgoing, extra []any) (notes []note) {
 	return notes
 }
 
-// heed does what the notes of a place ask for.
-func (sender *Sender) heed(ctx context.Context, notes []note, at rediskeys.Bucket, sent time.Time) {
+// heed does what the notes of a place ask for. of is the batch that they are of, and waiting
+// which groups its messages wait for.
+func (sender *Sender) heed(ctx context.Context, of *sending, waiting *group.Batch, notes []note, at rediskeys.Bucket, sent time.Time) {
 	var sets []deadline.Set
 	for _, n := range notes {
 		switch n.kind {
@@ -203,13 +207,27 @@ func (sender *Sender) heed(ctx context.Context, notes []note, at rediskeys.Bucke
 				sender.Evicted(history.EvictedBySize, n)
 			}
 		case "t":
-			ms, bucket, _ := strings.Cut(n.text, " ")
-			after, _ := strconv.ParseInt(ms, 10, 64)
-			sets = append(sets, deadline.Set{Kind: deadline.History, Bucket: rediskeys.Bucket(bucket), After: time.Duration(after) * time.Millisecond})
+			sets = append(sets, lookAt(deadline.History, n.text))
+		case "w":
+			sets = append(sets, lookAt(deadline.Groups, n.text))
+		case "x":
+			if n, err := strconv.Atoi(n.text); err == nil && sender.Dropped != nil {
+				sender.Dropped(group.DroppedByOverflow, n)
+			}
+		case "f":
+			of.freed = append(of.freed, readFreed(of.app, waiting, n.text)...)
 		}
 	}
-	if len(sets) > 0 {
-		// If it fails, the next channel that a bucket gets does it.
-		_ = redisconn.Exec(ctx, sender.redis, []*redisconn.Call{deadline.Touch(sender.keys, sets...)})
+	more, calls := sender.doubt(of, sent)
+	if sets = append(sets, more...); len(sets) > 0 {
+		// If it fails, the next message that a bucket gets does it.
+		_ = redisconn.Exec(ctx, sender.redis, append([]*redisconn.Call{deadline.Touch(sender.keys, sets...)}, calls...))
 	}
+}
+
+// lookAt reads MS BUCKET.
+func lookAt(kind deadline.Kind, text string) deadline.Set {
+	ms, bucket, _ := strings.Cut(text, " ")
+	after, _ := strconv.ParseInt(ms, 10, 64)
+	return deadline.Set{Kind: kind, Bucket: rediskeys.Bucket(bucket), After: time.Duration(after) * time.Millisecond}
 }

@@ -1,0 +1,36 @@
+-- Acknowledges messages of one bucket, or has them delivered again later. waiting.lua stands
+-- before this.
+-- ARGV: how often messages are delivered at most, for how long they live (ms); then of each message its ID:BYTES:ATTEMPT, and '' to acknowledge it, or in how many ms
+-- to deliver it again
+-- Returns {bytes that Go must take off the group, how many were buried}, and of each message
+-- 1, or 0 if its lease was lost.
+local deliver, life = tonumber(ARGV[1]), tonumber(ARGV[2])
+local reply = {0, 0}
+
+-- refuse has a message delivered again, or buries it.
+local function refuse(member, after)
+  local id, bytes, attempt = parts_of(member)
+  local entry = entry_of(stream, id)
+  if not entry then
+    return -- it was dropped
+  elseif attempt >= deliver then
+    bury(id, fields_of(entry), attempt, 'nack', life)
+  else
+    redis.call('ZADD', delayed, now + after, member)
+    redis.call('PEXPIRE', delayed, life + DAY)
+  end
+end
+
+for i = 3, #ARGV, 2 do
+  local member, after = ARGV[i], ARGV[i + 1]
+  local held = redis.call('ZREM', leases, member)
+  if held == 1 and after ~= '' then
+    refuse(member, tonumber(after))
+  elseif held == 1 then
+    local id, bytes = parts_of(member)
+    forget(stream, id, bytes)
+  end
+  reply[#reply + 1] = held
+end
+reply[1], reply[2] = count_out(), buried
+return reply

@@ -1,0 +1,226 @@
+package group
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/deadline"
+	"fleetwire/pkg/envelope"
+	"fleetwire/pkg/redisconn"
+	"fleetwire/pkg/rediskeys"
+)
+
+// Options set a Store up.
+type Options struct {
+	Redis redis.UniversalClient
+	Keys  rediskeys.Namespace
+	// Dropped is told how many messages were found to be too old. nil: nothing is.
+	Dropped func(why Drop, messages int)
+}
+
+// Store gives ingesters the messages that wait for groups. It is safe for concurrent use.
+type Store struct {
+	opt Options
+}
+
+// NewStore returns a Store.
+func NewStore(opt Options) *Store {
+	if opt.Dropped == nil {
+		opt.Dropped = func(Drop, int) {}
+	}
+	return &Store{opt: opt}
+}
+
+// bucket is a bucket in which a group may have something.
+type bucket struct {
+	rediskeys.Bucket
+	tag   string
+	bytes int64 // as the group's count says
+}
+
+// count is what a group takes.
+type count struct {
+	buckets []bucket // in which it has something
+	bytes   int64
+	dropped map[Drop]int64 // messages
+}
+
+// count reads what a group takes.
+func (opt *Options) count(ctx context.Context, app, group string) (c count, err error) {
+	fields, err := opt.Redis.HGetAll(ctx, opt.Keys.GroupBytes(app, group)).Result()
+	if err != nil {
+		return c, err
+	}
+	c.dropped = map[Drop]int64{}
+	for field, text := range fields {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			continue
+		}
+		if b, ok := opt.Keys.BucketOf(app, field); ok {
+			c.buckets = append(c.buckets, bucket{b, field, n})
+		} else if field == "all" {
+			c.bytes = n
+		} else {
+			c.dropped[Drop(field)] = n
+		}
+	}
+	return c, nil
+}
+
+// takeOff takes what scripts have freed off the group's count. If that fails, a Sweeper does it.
+func (opt *Options) takeOff(ctx context.Context, freed []Freed) {
+	if calls := TakeOff(opt.Keys, freed...); len(calls) > 0 {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tripTime)
+		defer cancel()
+		_ = redisconn.Exec(ctx, opt.Redis, calls)
+	}
+}
+
+// aged notes that messages among those that are freed were too old.
+func (opt *Options) aged(f Freed, messages int64) Freed {
+	if messages > 0 {
+		f.Why, f.Messages = DroppedByAge, messages
+		opt.Dropped(DroppedByAge, int(messages))
+	}
+	return f
+}
+
+// tripTime bounds what has to be told to Redis whether or not the caller still waits.
+const tripTime = 1500 * time.Millisecond
+
+// Message is a message that an ingester got.
+type Message struct {
+	AckID       string
+	Channel     string
+	PublishedAt int64 // unix ms, by Redis's clock
+	Attempt     int   // 1, or more if it was delivered before
+	envelope.Content
+}
+
+// ErrAckID is the error of an Ack of something that is no id.
+var ErrAckID = errors.New("not an id of a message of a group")
+
+// ackID makes the id of a lease: the bucket's tag and what its script calls the lease.
+func ackID(tag, member string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(tag + member))
+}
+
+// parseAckID undoes ackID.
+func (s *Store) parseAckID(app, id string) (b bucket, member string, err error) {
+	text, err := base64.RawURLEncoding.Strict().DecodeString(id)
+	if err != nil || len(text) < 4 {
+		return b, "", ErrAckID
+	}
+	tag, member := string(text[:3]), string(text[3:])
+	in, ok := s.opt.Keys.BucketOf(app, tag)
+	if _, _, valid := parseMember(member); !ok || !valid {
+		return b, "", ErrAckID
+	}
+	return bucket{Bucket: in, tag: tag}, member, nil
+}
+
+// parseMember reads ID:BYTES:ATTEMPT.
+func parseMember(member string) (bytes int64, attempt int, ok bool) {
+	parts := strings.Split(member, ":")
+	if len(parts) != 3 || !isStreamID(parts[0]) {
+		return 0, 0, false
+	}
+	bytes, err1 := strconv.ParseInt(parts[1], 10, 64)
+	attempt, err2 := strconv.Atoi(parts[2])
+	ok = err1 == nil && err2 == nil && attempt > 0 && bytes > 0 && member == fmt.Sprintf("%s:%d:%d", parts[0], bytes, attempt)
+	return bytes, attempt, ok
+}
+
+// isStreamID tells whether Redis calls entries of a stream like this.
+func isStreamID(id string) bool {
+	ms, sequence, ok := strings.Cut(id, "-")
+	plain := func(s string) bool {
+		n, err := strconv.ParseUint(s, 10, 64)
+		return err == nil && strconv.FormatUint(n, 10) == s
+	}
+	return ok && plain(ms) && plain(sequence)
+}
+
+// Nack has a message delivered again.
+type Nack struct {
+	AckID string
+	Delay time.Duration
+}
+
+// Ack acknowledges messages of a group, and has others delivered again. It returns of each,
+// acknowledged ones first, whether their lease had not been lost. The error is ErrAckID if an
+// id is none, and then nothing was done; after another one it is not known what was.
+func (s *Store) Ack(ctx context.Context, app *apps.App, group *apps.Group, ackIDs []string, nacks []Nack) ([]bool, error) {
+	calls := map[rediskeys.Bucket]*redisconn.Call{}
+	var order []*redisconn.Call
+	var in []bucket
+	type place struct {
+		call *redisconn.Call
+		at   int // in its reply
+	}
+	places := make([]place, 0, len(ackIDs)+len(nacks))
+	add := func(id string, delay any) error {
+		b, member, err := s.parseAckID(app.ID, id)
+		if err != nil {
+			return err
+		}
+		call := calls[b.Bucket]
+		if call == nil {
+			call = &redisconn.Call{Script: ackScript, Keys: keysOf(b.Bucket, group.Name), Args: []any{group.MaxDeliver, group.MaxAge.Milliseconds()}}
+			calls[b.Bucket], order, in = call, append(order, call), append(in, b)
+		}
+		places = append(places, place{call, 2 + (len(call.Args)-2)/2})
+		call.Args = append(call.Args, member, delay)
+		return nil
+	}
+	for _, id := range ackIDs {
+		if err := add(id, ""); err != nil {
+			return nil, err
+		}
+	}
+	for _, n := range nacks {
+		if err := add(n.AckID, n.Delay.Milliseconds()); err != nil {
+			return nil, err
+		}
+	}
+	failed := redisconn.Exec(ctx, s.opt.Redis, order)
+	var freed []Freed
+	replies := map[*redisconn.Call][]int64{}
+	for i, call := range order {
+		reply, err := call.Reply.Int64Slice()
+		if err == nil && len(reply) != 2+(len(call.Args)-2)/2 {
+			err = fmt.Errorf("ack.lua returned %d numbers for %d arguments", len(reply), len(call.Args))
+		}
+		if err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		replies[call] = reply
+		freed = append(freed, Freed{App: app.ID, Group: group.Name, Tag: in[i].tag, Bytes: reply[0]})
+	}
+	s.opt.takeOff(ctx, freed)
+	if failed != nil {
+		return nil, failed
+	}
+	held := make([]bool, len(places))
+	for i, p := range places {
+		held[i] = replies[p.call][p.at] == 1
+	}
+	return held, nil
+}
+
+// touch has nodes look into buckets. If it fails, whatever touches them next does it.
+func (s *Store) touch(ctx context.Context, sets []deadline.Set) {
+	if len(sets) > 0 {
+		_ = redisconn.Exec(ctx, s.opt.Redis, []*redisconn.Call{deadline.Touch(s.opt.Keys, sets...)})
+	}
+}
