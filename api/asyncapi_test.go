@@ -107,14 +107,16 @@ func checkClientFrames(d *document) []string {
 // of the wrong type is refused, or, where any value is right, that there is none, or
 // that it is large.
 func reads(d *document, message, field string) bool {
-	frame := example(d, message, field)
-	if decode(frame) != nil {
+	if decode(example(d, message, field)) != nil {
 		return true
 	}
-	for _, wrong := range []any{[]any{}, 7, "x", true, strings.Repeat("x", protocol.MaxAnswerBytes)} {
-		frame[field] = wrong
-		if decode(frame) != nil {
-			return true
+	for _, frame := range examples(d, message) { // each may be of another form
+		frame = maps.Clone(frame)
+		for _, wrong := range []any{[]any{}, 7, "x", true, strings.Repeat("x", protocol.MaxAnswerBytes)} {
+			frame[field] = wrong
+			if decode(frame) != nil {
+				return true
+			}
 		}
 	}
 	return false

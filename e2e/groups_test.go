@@ -86,3 +86,90 @@ func TestGroups(t *testing.T) {
 		watcher.expectMessage("devices/1/events", "cam", `3`) // and nothing before it
 	})
 }
+
+// ingest has a connection take part in a group.
+func (s *socket) ingest(group string, maxInFlight int) *socket {
+	s.t.Helper()
+	s.acked(fmt.Sprintf(`"type":"subscribe","group":%q,"maxInFlight":%d`, group, maxInFlight))
+	return s
+}
+
+// delivery is the next frame, a message that waited for a group.
+func (s *socket) delivery() (m pulled) {
+	s.t.Helper()
+	text := s.next()
+	if err := json.Unmarshal([]byte(text), &m); err != nil || m.AckID == "" {
+		s.t.Fatalf("%s: got %s, want a message with an ackId", s.welcome.PeerID, text)
+	}
+	return m
+}
+
+// acks acknowledges messages over the connection, and says which leases were lost.
+func (s *socket) acks(messages ...pulled) (lost []string) {
+	s.t.Helper()
+	ids := make([]string, len(messages))
+	for i, m := range messages {
+		ids[i] = m.AckID
+	}
+	named, _ := json.Marshal(ids)
+	id := s.request(`"type":"group_ack","ackIds":` + string(named))
+	var ack struct {
+		Type, RequestID string
+		LeaseLost       []string
+	}
+	if text := s.next(); json.Unmarshal([]byte(text), &ack) != nil || ack.Type != "ack" || ack.RequestID != id {
+		s.t.Fatalf("%s: the answer to group_ack is %s", s.welcome.PeerID, text)
+	}
+	return ack.LeaseLost
+}
+
+// A connection is sent what waits for a group, on any node, as much as it may hold; what it has
+// not acknowledged when it ends comes to others at once.
+func TestGroupsOnSockets(t *testing.T) {
+	key := newKey("ingest", "**")
+	app := newApp("app_groups", key)
+	app.Groups = []groupDoc{{"ingest", []string{"devices/*/events"}, 1 << 20}}
+	onEachRedis(t, []*appDoc{app}, func(t *testing.T, s *system) {
+		device := s.first().connect(t, key.token("cam", claims{"peerMetadata": map[string]any{"name": "Hall"}}))
+		device.publish("devices/1/events", `1`)
+		one := s.last().connect(t, key.token("one", nil)).ingest("ingest", 2)
+		first := one.delivery()
+		if first.Channel != "devices/1/events" || first.From != "cam" || string(first.Data) != "1" || first.Attempt != 1 {
+			t.Errorf("got %+v", first)
+		}
+		device.publish("devices/1/events", `2`)
+		second := one.delivery()
+		device.publish("devices/1/events", `3`)
+		one.alive() // it holds two, and may hold no more
+		if lost := one.acks(first); lost != nil {
+			t.Errorf("lost %q", lost)
+		}
+		third := one.delivery()
+		if string(second.Data) != "2" || string(third.Data) != "3" {
+			t.Errorf("got %+v and %+v, want them in order", second, third)
+		}
+		if lost := one.acks(first, second); len(lost) != 1 || lost[0] != first.AckID {
+			t.Errorf("lost %q, want that of the one that was acknowledged", lost)
+		}
+		two := s.first().connect(t, key.token("two", nil)).ingest("ingest", 100)
+		two.alive() // the channel's messages are the other's
+		one.leave()
+		again := two.delivery()
+		if string(again.Data) != "3" || again.Attempt != 2 || again.AckID == third.AckID {
+			t.Errorf("got %+v, want what the connection had that ended", again)
+		}
+		if lost := two.acks(third); len(lost) != 1 {
+			t.Errorf("lost %q, want the lease of the connection that ended", lost)
+		}
+		two.acked(`"type":"unsubscribe","group":"ingest"`)
+		device.publish("devices/1/events", `4`)
+		two.alive()
+		if lost := two.acks(again); lost != nil {
+			t.Errorf("lost %q after unsubscribing", lost)
+		}
+		if got := s.first().pull(t, key, "ingest"); len(got) != 1 || string(got[0].Data) != "4" || s.last().ackAll(t, key, "ingest", got) != 1 {
+			t.Errorf("got %+v", got)
+		}
+		two.expectError(two.request(`"type":"subscribe","group":"other"`), "group_not_found", "other")
+	})
+}

@@ -23,6 +23,7 @@ import (
 	"fleetwire/fanout/internal/conn"
 	"fleetwire/fanout/internal/door"
 	"fleetwire/fanout/internal/hub"
+	"fleetwire/fanout/internal/ingest"
 	"fleetwire/fanout/internal/members"
 	"fleetwire/fanout/internal/receiver"
 	"fleetwire/fanout/internal/replay"
@@ -33,6 +34,7 @@ import (
 	"fleetwire/pkg/command"
 	"fleetwire/pkg/deadline"
 	"fleetwire/pkg/envelope"
+	"fleetwire/pkg/group"
 	"fleetwire/pkg/history"
 	"fleetwire/pkg/orders"
 	"fleetwire/pkg/presence"
@@ -90,6 +92,8 @@ type Node struct {
 	commands    *commands.Dispatcher
 	history     *history.Store
 	replays     *replay.Reader
+	groups      *group.Service
+	ingesters   *ingest.Ingesters
 	publisher   *publish.Service
 	inbox       *orders.Inbox
 	recorder    *peers.Recorder
@@ -151,6 +155,7 @@ func New(opt Options) (*Node, error) {
 	n.hub = hub.New(n.receiver)
 	n.inbox = orders.NewInbox(orders.InboxOptions{Redis: opt.Redis, Keys: opt.Keys, Node: n.id, Close: n.hub.Disconnect, Show: n.show, Log: opt.Log})
 	n.newCommands(passed)
+	n.newIngesters()
 	n.history = history.NewStore(opt.Redis, opt.Keys)
 	n.replays = replay.NewReader(replay.Options{Store: n.history, Process: n.publisher.Process(), Log: opt.Log})
 	n.newRecorder(n.publisher.Process())
@@ -165,7 +170,7 @@ func New(opt Options) (*Node, error) {
 	n.receiver.OnRestored(n.restored)
 	n.hub.Precede(n.watchers.Precede)
 	n.sessionOptions = &session.Options{
-		Hub: n.hub, Publisher: n.publisher, Members: n.members, Watchers: n.watchers, Commands: n.commands, History: n.replays,
+		Hub: n.hub, Publisher: n.publisher, Members: n.members, Watchers: n.watchers, Commands: n.commands, History: n.replays, Groups: n.ingesters,
 		Directory: opt.Apps.Current, Now: opt.Now,
 		Conn: conn.Options{Loops: loops, Ticks: passed, Log: opt.Log},
 		Left: n.left, Ended: n.ended, Changed: n.changed, State: n.state, SetWill: n.recorder.SetWill,
@@ -332,6 +337,7 @@ func (n *Node) Run(ctx context.Context) error {
 		go stopAccepting()
 	}
 	n.sessions.wait()
+	n.closeIngesters()
 	n.door.Close()
 	<-accepting
 	// Before the node gives its identity back, and what it holds with that.

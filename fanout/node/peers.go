@@ -40,15 +40,6 @@ func (n *Node) evicted(why history.Eviction, messages int) {
 	n.metrics.Evicted(string(why), messages)
 }
 
-// GroupOptions are what keeps messages for groups on this node.
-func (n *Node) GroupOptions() group.Options {
-	return group.Options{Redis: n.opt.Redis, Keys: n.opt.Keys, Dropped: n.dropped}
-}
-
-func (n *Node) dropped(why group.Drop, messages int) {
-	n.metrics.GroupDropped(string(why), messages)
-}
-
 func (n *Node) appIDs() []string {
 	var ids []string
 	for _, app := range n.opt.Apps.Current().Apps() {

@@ -38,9 +38,9 @@ const (
 	MaxPullBytes    = 512 << 10 // what a load balancer takes from a function is 1 MB
 	DefaultBytes    = 256 << 10
 	MaxWait         = 20 * time.Second
-	MaxAcks         = 1000
+	MaxAcks         = protocol.MaxGroupAcks
 	MaxAckBodyBytes = 128 << 10
-	MaxDelay        = 12 * time.Hour
+	MaxDelay        = protocol.MaxNackDelayMs * time.Millisecond
 	MaxDead         = 100
 	MaxRedrive      = 100
 )

@@ -5,18 +5,18 @@ import (
 	"time"
 
 	"fleetwire/pkg/channel"
+	"fleetwire/pkg/protocol"
 )
 
 const (
-	maxGroups         = 16
-	maxGroupNameBytes = 64
-	maxGroupPatterns  = 100
-	maxAckTimeoutSec  = 12 * 3600
-	maxDeliver        = 100
-	minGroupBytes     = 1 << 20
-	maxGroupBytes     = 1 << 40
-	minGroupAgeSec    = 60
-	maxGroupAgeSec    = 30 * 24 * 3600
+	maxGroups        = 16
+	maxGroupPatterns = 100
+	maxAckTimeoutSec = 12 * 3600
+	maxDeliver       = 100
+	minGroupBytes    = 1 << 20
+	maxGroupBytes    = 1 << 40
+	minGroupAgeSec   = 60
+	maxGroupAgeSec   = 30 * 24 * 3600
 )
 
 // Group is a group of ingesters: messages that match wait for them until one
@@ -124,7 +124,7 @@ func readGroupName(v value, app *App) string {
 	}
 	switch {
 	case !ValidGroupName(name):
-		v.addf("must be 1–%d characters of A–Z, a–z, 0–9, _ and -", maxGroupNameBytes)
+		v.addf("must be 1–%d characters of A–Z, a–z, 0–9, _ and -", protocol.MaxGroupNameBytes)
 		return ""
 	case app.Group(name) != nil:
 		v.addf("is the name of another group of the app; names of groups are unique")
@@ -134,7 +134,7 @@ func readGroupName(v value, app *App) string {
 
 // ValidGroupName tells whether a group may have the name.
 func ValidGroupName(name string) bool {
-	return name != "" && len(name) <= maxGroupNameBytes && every(name, isWord)
+	return name != "" && len(name) <= protocol.MaxGroupNameBytes && every(name, isWord)
 }
 
 func readGroupPatterns(v value, group *Group) {

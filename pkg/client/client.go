@@ -79,6 +79,7 @@ type Client struct {
 	subs    map[string]*subscription
 	order   []*subscription // the same, oldest first
 	will    will
+	groups  map[string]*ingester // by name
 
 	known   known
 	working sync.WaitGroup // goroutines that do commands

@@ -49,6 +49,12 @@
 // what it returns, over as many connections as that takes. With [WithConfirm] a command
 // that was under way when the connection ended comes again.
 //
+// # Groups of ingesters
+//
+// [Client.Group] has a function get the messages that wait for a group (protocol §10), and
+// acknowledges what it returns nil for: what an ingester has not acknowledged when it
+// crashes is delivered to another one. It runs on the caller's goroutine.
+//
 // # Will
 //
 // [Client.SetWill] has the service publish a message when this peer is gone and does not

@@ -71,6 +71,8 @@ type serverFrame struct {
 	Epoch                                                 string   // "": no position
 	Offset                                                uint64
 	Recovered, Replayed                                   bool
+	Group, AckID                                          string // of a message that waited for a group
+	PublishedAt, Attempt                                  int64
 }
 
 // position is nil if the frame has none.
@@ -131,6 +133,14 @@ func parseServerFrame(b []byte) (f serverFrame, err error) {
 			return number(name, value, &f.Offset)
 		case "recovered":
 			f.Recovered = string(value) == "true"
+		case "group":
+			return text(name, value, &f.Group)
+		case "ackId":
+			return text(name, value, &f.AckID)
+		case "publishedAt":
+			return number(name, value, &f.PublishedAt)
+		case "attempt":
+			return number(name, value, &f.Attempt)
 		case "replayed":
 			f.Replayed = string(value) == "true"
 		}

@@ -137,6 +137,10 @@ func (c *Client) handle(l *link, b []byte) {
 	}
 	switch f.Type {
 	case "message", "direct":
+		if f.AckID != "" {
+			c.grouped(l, &f)
+			return
+		}
 		if f.Type == "direct" {
 			f.Channel = ""
 		}
@@ -166,7 +170,12 @@ func (c *Client) handle(l *link, b []byte) {
 		l.answer(f.RequestID, ack{f.position(), f.Recovered}, nil)
 	case "error":
 		refused := &Error{Code: protocol.Code(f.Code), Message: f.Message, Outcome: protocol.Outcome(f.Outcome), Position: f.position()}
-		if !l.answer(f.RequestID, ack{}, refused) && f.RequestID == "" {
+		if l.answer(f.RequestID, ack{}, refused) || f.RequestID != "" {
+			return
+		}
+		if g := c.ingester(f.Group); g != nil {
+			g.end(refused)
+		} else {
 			c.report(refused)
 		}
 	case "going_away":

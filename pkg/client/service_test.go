@@ -38,7 +38,7 @@ const (
 // get in a test's way, one with the limits that everybody has, one without a message
 // left, and one that is suspended.
 const document = `{"apps":[
-	{"id":"app_fleet","history":[{"pattern":"devices/*/desired","size":1,"ttlSec":3600},{"pattern":"fleets/*/log","size":100,"ttlSec":3600}],"limits":{"connectionMessagesPerSec":100000,"connectionMessagesBurst":100000,"connectsPerAddressPerMin":100000},
+	{"id":"app_fleet","groups":[{"name":"ingest","patterns":["devices/*/telemetry"]}],"history":[{"pattern":"devices/*/desired","size":1,"ttlSec":3600},{"pattern":"fleets/*/log","size":100,"ttlSec":3600}],"limits":{"connectionMessagesPerSec":100000,"connectionMessagesBurst":100000,"connectsPerAddressPerMin":100000},
 		"keys":[
 			{"id":"` + keyID + `","secret":"` + secret + `","channelPatterns":["devices/**","fleets/**"],"actions":["publish","subscribe","presence","send"]},
 			{"id":"` + publishable + `","channelPatterns":["fleets/*/status"],"actions":["subscribe"]}]},

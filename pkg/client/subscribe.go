@@ -210,6 +210,7 @@ func (c *Client) correct(l *link, name string) {
 // been answered.
 func (c *Client) renew(l *link, subs []*subscription) {
 	c.renewWill(l)
+	c.renewGroups(l)
 	live := func() {
 		c.tell(Change{State: Live})
 		close(l.live)

@@ -16,6 +16,8 @@ const (
 	// lookAgain is how often a waiting request looks: leases end without a message, and
 	// Redis's word may be lost.
 	lookAgain = time.Second
+	// pullTime bounds a pull, which makes a round trip for some buckets each.
+	pullTime = 3 * time.Second
 )
 
 // Service is a Store whose pulls can wait. The requests of this process that wait share one
@@ -71,19 +73,19 @@ func (s *Service) Close() {
 // Wait pulls for a request of a key, and waits up to most until there is a message.
 func (s *Service) Wait(ctx context.Context, p Pull, key string, most time.Duration) ([]Message, error) {
 	if most <= 0 {
-		return s.Pull(ctx, p)
+		return s.pullWhole(ctx, p)
 	}
 	// It hears before it looks, so that it misses nothing.
 	one := s.begin(s.opt.Keys.GroupTopic(p.App.ID, p.Group.Name), key)
 	if one == nil {
-		return s.Pull(ctx, p)
+		return s.pullWhole(ctx, p)
 	}
 	defer s.end(one)
 	timer, again := time.NewTimer(most), time.NewTicker(lookAgain)
 	defer timer.Stop()
 	defer again.Stop()
 	for {
-		got, err := s.Pull(ctx, p)
+		got, err := s.pullWhole(ctx, p)
 		if err != nil || len(got) > 0 {
 			return got, err
 		}
@@ -98,6 +100,17 @@ func (s *Service) Wait(ctx context.Context, p Pull, key string, most time.Durati
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// pullWhole pulls also if ctx ends meanwhile: what is leased by then is better handed on, or
+// given back, than lost until its leases end.
+func (s *Service) pullWhole(ctx context.Context, p Pull) ([]Message, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pullTime)
+	defer cancel()
+	return s.Pull(ctx, p)
 }
 
 // begin has a request wait; nil: it must not, as too many of the key do, or this process stops.

@@ -13,6 +13,7 @@ const (
 	TypeRefresh                          // a new token for the connection
 	TypeAnswer                           // what became of a command that the peer was handed
 	TypeWill                             // a message that is published when the peer is gone, or none
+	TypeGroupAck                         // what became of messages that waited for a group
 )
 
 var frameTypeNames = [...]string{
@@ -24,6 +25,7 @@ var frameTypeNames = [...]string{
 	TypeRefresh:     "refresh",
 	TypeAnswer:      "answer",
 	TypeWill:        "will",
+	TypeGroupAck:    "group_ack",
 }
 
 // String is the type as it stands in a frame, also fit for a metric's label; "unknown" for the zero value.
@@ -47,21 +49,25 @@ func parseFrameType(name []byte) FrameType {
 // frame has them.
 type ClientFrame struct {
 	Type                  FrameType
-	RequestID             string    // 1–128 bytes; "" when the frame has none
-	Channel               string    // subscribe, unsubscribe, publish, will: as sent, not checked against the rules for names
-	IncludeSenderMetadata bool      // subscribe
-	Commands              string    // subscribe: Confirm, or ""
-	Since                 *Position // subscribe: replay what came after it; nil: not asked for
-	Last                  *int      // subscribe: replay so many of the newest, up to MaxLast; nil: not asked for
-	IdempotencyKey        string    // publish: 1–128 bytes; "" when the frame has none
-	IfOffset              *uint64   // publish: only if it is the channel's newest; nil: in any case
-	IfEpoch               string    // publish: with IfOffset, only in this epoch; "": in any
-	To                    string    // send: a peer id as sent, not checked
-	Token                 string    // refresh
-	Command               string    // answer: the id as sent, not checked
-	Status                string    // answer: one of AnswerStatuses
-	DelayMs               int64     // will: 0–MaxWillDelayMs
-	Data                  []byte    // publish, send, answer, will: one JSON value, the very bytes that were sent; aliases Decode's input; nil: an answer without, or a will that is taken back
+	RequestID             string      // 1–128 bytes; "" when the frame has none
+	Channel               string      // subscribe, unsubscribe, publish, will: as sent, not checked against the rules for names
+	IncludeSenderMetadata bool        // subscribe
+	Commands              string      // subscribe: Confirm, or ""
+	Since                 *Position   // subscribe: replay what came after it; nil: not asked for
+	Last                  *int        // subscribe: replay so many of the newest, up to MaxLast; nil: not asked for
+	Group                 string      // subscribe, unsubscribe: a group's name as sent, 1–MaxGroupNameBytes; "": it is about a channel
+	MaxInFlight           int         // subscribe, with Group: 1–MaxInFlight
+	AckIDs                []string    // group_ack: as sent, not checked; with Nack 1–MaxGroupAcks
+	Nack                  []GroupNack // group_ack: likewise
+	IdempotencyKey        string      // publish: 1–128 bytes; "" when the frame has none
+	IfOffset              *uint64     // publish: only if it is the channel's newest; nil: in any case
+	IfEpoch               string      // publish: with IfOffset, only in this epoch; "": in any
+	To                    string      // send: a peer id as sent, not checked
+	Token                 string      // refresh
+	Command               string      // answer: the id as sent, not checked
+	Status                string      // answer: one of AnswerStatuses
+	DelayMs               int64       // will: 0–MaxWillDelayMs
+	Data                  []byte      // publish, send, answer, will: one JSON value, the very bytes that were sent; aliases Decode's input; nil: an answer without, or a will that is taken back
 }
 
 // Decode reads one client frame into f, overwriting all of it (protocol §4.2). The whole of b is checked: it
@@ -76,9 +82,11 @@ type ClientFrame struct {
 //   - MalformedMessage: another field that this type of frame uses has the wrong JSON type; null is wrong too;
 //   - MalformedMessage: an answer with a status that is none, or with more than MaxAnswerBytes of data; a subscribe
 //     with since and last; a position, count or idempotencyKey out of its bounds; ifEpoch without ifOffset;
+//   - MalformedMessage: a subscribe or unsubscribe with channel and group; a maxInFlight out of bounds; a group_ack
+//     that names no message, or over MaxGroupAcks;
 //   - MalformedMessage: a will with a delayMs out of bounds, or with more than MaxWillBytes of data;
 //   - MissingData: a publish, send or will without data;
-//   - InvalidChannel, InvalidPeerID, InvalidToken, CommandNotFound: no channel, to, token or command, or one with
+//   - InvalidChannel, InvalidPeerID, InvalidToken, CommandNotFound, GroupNotFound: no channel, to, token, command or group, or one with
 //     half a character in it (ErrHalfCharacter). Their users check the rest.
 //
 // After an error f holds the requestId, if a good one could be read, so that the answer can carry it, and the
@@ -90,6 +98,7 @@ func Decode(b []byte, f *ClientFrame) *Error {
 	*f = ClientFrame{}
 	var typ, requestID, channel, includeSenderMetadata, commands, to, token, command, status, delay, data []byte
 	var since, last, idempotencyKey, ifOffset, ifEpoch []byte
+	var group, maxInFlight, ackIDs, nack []byte
 	var s scanner
 	s.open(b)
 	for s.next() {
@@ -108,6 +117,14 @@ func Decode(b []byte, f *ClientFrame) *Error {
 			since = s.value
 		case "last":
 			last = s.value
+		case "group":
+			group = s.value
+		case "maxInFlight":
+			maxInFlight = s.value
+		case "ackIds":
+			ackIDs = s.value
+		case "nack":
+			nack = s.value
 		case "idempotencyKey":
 			idempotencyKey = s.value
 		case "ifOffset":
@@ -169,6 +186,10 @@ func Decode(b []byte, f *ClientFrame) *Error {
 			}
 		}
 		return f.read("channel", channel, &f.Channel, InvalidChannel, data)
+	case TypeUnsubscribe:
+		if group != nil {
+			return f.readGroup(group, channel, nil)
+		}
 	case TypeSubscribe:
 		if channel != nil && !isString(channel) {
 			break // likewise
@@ -180,6 +201,9 @@ func Decode(b []byte, f *ClientFrame) *Error {
 		default:
 			return wrongType("includeSenderMetadata", includeSenderMetadata, "true or false")
 		}
+		if group != nil {
+			return f.readGroup(group, channel, maxInFlight)
+		}
 		if err := f.readCommands(commands); err != nil {
 			return err
 		}
@@ -190,6 +214,8 @@ func Decode(b []byte, f *ClientFrame) *Error {
 		return f.readAnswer(command, status, data)
 	case TypeWill:
 		return f.readWill(channel, delay, data)
+	case TypeGroupAck:
+		return f.readGroupAck(ackIDs, nack)
 	}
 	return f.read("channel", channel, &f.Channel, InvalidChannel, nil)
 }

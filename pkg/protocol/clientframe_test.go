@@ -3,13 +3,14 @@ package protocol
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
 
 // equal compares two frames, an absent Data being different from an empty one.
 func (f ClientFrame) equal(g ClientFrame) bool {
-	return f.Type == g.Type && f.RequestID == g.RequestID && f.Channel == g.Channel &&
+	return f.Group == g.Group && f.MaxInFlight == g.MaxInFlight && slices.Equal(f.AckIDs, g.AckIDs) && slices.Equal(f.Nack, g.Nack) && f.Type == g.Type && f.RequestID == g.RequestID && f.Channel == g.Channel &&
 		f.IncludeSenderMetadata == g.IncludeSenderMetadata && f.Commands == g.Commands && f.To == g.To && f.Token == g.Token &&
 		f.Command == g.Command && f.Status == g.Status && f.DelayMs == g.DelayMs && f.IdempotencyKey == g.IdempotencyKey && f.IfEpoch == g.IfEpoch &&
 		same(f.Since, g.Since) && same(f.Last, g.Last) && same(f.IfOffset, g.IfOffset) &&
@@ -68,6 +69,17 @@ func TestDecode(t *testing.T) {
 		{"will that is taken back uses nothing else", `{"type":"will","channel":null,"data":1,"delayMs":"x"}`, ClientFrame{Type: TypeWill}},
 		{"will does not use what others use", `{"type":"will","channel":"a","data":1,"to":2,"token":3,"command":4,"status":5,"commands":6}`, ClientFrame{Type: TypeWill, Channel: "a", Data: []byte("1")}},
 		{"publish does not use the delay", `{"type":"publish","channel":"a","data":1,"delayMs":"x"}`, ClientFrame{Type: TypePublish, Channel: "a", Data: []byte("1")}},
+		{"subscribe to a group", `{"type":"subscribe","group":"ing\u0065st","requestId":"g"}`, ClientFrame{Type: TypeSubscribe, Group: "ingest", MaxInFlight: 100, RequestID: "g"}},
+		{"subscribe to a group with all", `{"type":"subscribe","group":"a","maxInFlight":1000,"includeSenderMetadata":true}`,
+			ClientFrame{Type: TypeSubscribe, Group: "a", MaxInFlight: 1000, IncludeSenderMetadata: true}},
+		{"subscribe to a channel does not use maxInFlight", `{"type":"subscribe","channel":"a","maxInFlight":"x"}`, ClientFrame{Type: TypeSubscribe, Channel: "a"}},
+		{"unsubscribe from a group", `{"type":"unsubscribe","group":"a"}`, ClientFrame{Type: TypeUnsubscribe, Group: "a", MaxInFlight: 100}},
+		{"publish does not use what groups use", `{"type":"publish","channel":"a","data":1,"group":2,"maxInFlight":3,"ackIds":4,"nack":5}`, ClientFrame{Type: TypePublish, Channel: "a", Data: []byte("1")}},
+		{"group_ack", `{"type":"group_ack","ackIds":["a","\u0062"],"requestId":"g"}`, ClientFrame{Type: TypeGroupAck, AckIDs: []string{"a", "b"}, RequestID: "g"}},
+		{"group_ack with all", `{"type":"group_ack","ackIds":[],"nack":[{"ackId":"a","v":1},{"delayMs":43200000,"ackId":"b"}],"channel":1}`,
+			ClientFrame{Type: TypeGroupAck, Nack: []GroupNack{{"a", 0}, {"b", 43200000}}}},
+		{"group_ack of 1000", `{"type":"group_ack","ackIds":[` + strings.Repeat(`"",`, 998) + `""],"nack":[{"ackId":""}]}`,
+			ClientFrame{Type: TypeGroupAck, AckIDs: make([]string, 999), Nack: make([]GroupNack, 1)}},
 
 		{"any order of fields", `{"data":1,"requestId":"p","channel":"a","type":"publish"}`, ClientFrame{Type: TypePublish, Channel: "a", Data: []byte("1"), RequestID: "p"}},
 		{"white space anywhere", " {\t\"type\" : \"publish\" ,\r\n\"channel\": \"a\",\"data\" : [1 , 2] } \n",
@@ -133,13 +145,13 @@ func TestDecodeRefuses(t *testing.T) {
 		{"type a number", `{"type":-1}`, MalformedMessage, "type is a number; it must be a string", ""},
 		{"the last type counts", `{"type":"ping","type":["ping"]}`, MalformedMessage, "type is an array; it must be a string", ""},
 
-		{"unknown type", `{"type":"shout","requestId":"r"}`, UnknownType, `type "shout" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh" "answer" "will"]`, "r"},
-		{"empty type", `{"type":""}`, UnknownType, `type "" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh" "answer" "will"]`, ""},
-		{"type in another case", `{"type":"Ping"}`, UnknownType, `type "Ping" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh" "answer" "will"]`, ""},
+		{"unknown type", `{"type":"shout","requestId":"r"}`, UnknownType, `type "shout" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh" "answer" "will" "group_ack"]`, "r"},
+		{"empty type", `{"type":""}`, UnknownType, `type "" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh" "answer" "will" "group_ack"]`, ""},
+		{"type in another case", `{"type":"Ping"}`, UnknownType, `type "Ping" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh" "answer" "will" "group_ack"]`, ""},
 		{"overlong type is cut", `{"type":"` + strings.Repeat("é", 5000) + `"}`, UnknownType,
-			`type "` + strings.Repeat("é", 40) + `" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh" "answer" "will"]`, ""},
+			`type "` + strings.Repeat("é", 40) + `" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh" "answer" "will" "group_ack"]`, ""},
 		{"unknown type, bad requestId", `{"type":"shout","requestId":1}`, MalformedMessage, "requestId is a number; it must be a string of 1 to 128 bytes", ""},
-		{"unknown type does not use channel", `{"type":"shout","channel":1}`, UnknownType, `type "shout" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh" "answer" "will"]`, ""},
+		{"unknown type does not use channel", `{"type":"shout","channel":1}`, UnknownType, `type "shout" is unknown; it must be one of ["subscribe" "unsubscribe" "publish" "send" "ping" "refresh" "answer" "will" "group_ack"]`, ""},
 
 		{"requestId null", `{"type":"subscribe","channel":"a","requestId":null}`, MalformedMessage, "requestId is null; it must be a string of 1 to 128 bytes", ""},
 		{"requestId an object", `{"type":"publish","channel":"a","data":1,"requestId":{}}`, MalformedMessage, "requestId is an object; it must be a string of 1 to 128 bytes", ""},
@@ -338,7 +350,7 @@ func TestDecodeAllocations(t *testing.T) {
 func TestFrameTypeString(t *testing.T) {
 	for typ, want := range map[FrameType]string{
 		0: "unknown", TypeSubscribe: "subscribe", TypeUnsubscribe: "unsubscribe",
-		TypePublish: "publish", TypeSend: "send", TypePing: "ping", TypeRefresh: "refresh", TypeAnswer: "answer", TypeWill: "will", TypeWill + 1: "unknown", 255: "unknown",
+		TypePublish: "publish", TypeSend: "send", TypePing: "ping", TypeRefresh: "refresh", TypeAnswer: "answer", TypeWill: "will", TypeGroupAck: "group_ack", TypeGroupAck + 1: "unknown", 255: "unknown",
 	} {
 		if got := fmt.Sprint(typ); got != want {
 			t.Errorf("FrameType(%d) is %q, want %q", uint8(typ), got, want)

@@ -108,7 +108,7 @@ var codes = [...]CodeInfo{
 	{GroupFull, http.StatusTooManyRequests, "a group of ingesters has no room for the message",
 		"A publish to a channel whose messages wait for a group that has reached its maxBytes: nothing was published or counted. Keep the message, and try again with backoff; see to the group's ingesters."},
 	{GroupNotFound, http.StatusNotFound, "there is no such group",
-		"REST only. The app's configuration has no group with this name."},
+		"The app's configuration has no group with this name."},
 }
 
 // Codes returns the error catalogue, each code once.

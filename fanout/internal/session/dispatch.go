@@ -16,9 +16,19 @@ func (s *Session) dispatch(message []byte) {
 	var err *protocol.Error
 	switch f.Type {
 	case protocol.TypeSubscribe:
-		err = s.handleSubscribe(&f)
+		if f.Group != "" {
+			s.handleGroupSubscribe(&f)
+		} else {
+			err = s.handleSubscribe(&f)
+		}
 	case protocol.TypeUnsubscribe:
-		err = s.handleUnsubscribe(&f)
+		if f.Group != "" {
+			s.handleGroupUnsubscribe(&f)
+		} else {
+			err = s.handleUnsubscribe(&f)
+		}
+	case protocol.TypeGroupAck:
+		s.handleGroupAck(&f)
 	case protocol.TypePublish:
 		err = s.handlePublish(&f)
 	case protocol.TypeSend:

@@ -27,6 +27,7 @@ func (s *Session) Reauthorize() (closed bool) {
 	if len(unsubscribed) > 0 {
 		s.Flush()
 	}
+	s.regroup()
 	return false
 }
 

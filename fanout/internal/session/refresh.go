@@ -83,6 +83,7 @@ func (s *Session) refresh(g *auth.Grant, number uint32, requestID string) *proto
 	if tooMuch != nil {
 		return tooMuch
 	}
+	s.regroup()
 	if requestID != "" {
 		s.Send(func(dst []byte) []byte {
 			return protocol.AppendRefreshed(dst, requestID, g.ExpiresAt.Unix(), unsubscribed)

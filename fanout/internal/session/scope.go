@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fleetwire/fanout/internal/ingest"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/protocol"
 )
@@ -20,6 +21,8 @@ type scope struct {
 	subscriptions subscriptions
 	expiry        *time.Timer // closes the connection when the grant expires; nil: not soon
 	left          bool        // takes part in nothing any more
+
+	ingester atomic.Pointer[ingest.Ingester] // nil: it has not subscribed to a group
 
 	asked, granted uint32 // refreshes: the last that was asked for, and that was granted
 }
@@ -126,6 +129,9 @@ func (s *Session) leave() {
 		s.unsubscribe(one)
 	}
 	c.subscriptions = nil
+	if i := c.ingester.Load(); i != nil {
+		i.Leave()
+	}
 	g := s.Grant()
 	s.opt.Hub.RemovePeer(direct{s}, g.App.ID, g.Peer)
 	s.opt.Commands.Left(s.ID())

@@ -31,6 +31,7 @@ type Options struct {
 	Watchers  Watchers
 	Commands  Commands
 	History   Histories
+	Groups    Groups
 	// Verify says what a token grants that is to replace a live connection's, which
 	// came with this Origin header.
 	Verify func(token, origin string) (*auth.Grant, *protocol.CloseError)

@@ -1,0 +1,220 @@
+package ingest
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/protocol"
+)
+
+// numbers are the texts of first to last.
+func numbers(first, last int) (all []string) {
+	for n := first; n <= last; n++ {
+		all = append(all, fmt.Sprint(n))
+	}
+	return all
+}
+
+// The peer gets no more than it may hold, and more when it has acknowledged some.
+func TestMaxInFlight(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.add(1, 5)
+		w.i.Subscribe("ingest", 3, false)
+		w.wantSent(numbers(1, 3)...)
+		if lost, err := w.ack([]string{"m2"}); len(lost) > 0 || err != nil {
+			t.Errorf("lost %q, %v", lost, err)
+		}
+		w.wantSent(numbers(1, 4)...)
+		if lost, err := w.ack([]string{"m1", "m3", "m4"}); len(lost) > 0 || err != nil {
+			t.Errorf("lost %q, %v", lost, err)
+		}
+		w.wantSent(numbers(1, 5)...)
+		w.add(6, 6)
+		w.wantSent(numbers(1, 6)...)
+		if acked, _ := w.state(); !slices.Equal(acked, []string{"m2", "m1", "m3", "m4"}) {
+			t.Errorf("acknowledged %q", acked)
+		}
+	})
+}
+
+// A frame says what an ingester has to know; the sender's metadata only if it was asked for.
+func TestFrame(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.add(1, 1)
+		w.i.Subscribe("ingest", 3, false)
+		w.wantSent("1")
+		w.i.Subscribe("ingest", 3, true)
+		w.add(2, 2)
+		w.wantSent("1", "2")
+		w.add(3, 3)
+		w.wantSent("1", "2", "3")
+		want := []string{
+			`{"type":"message","channel":"devices/a","from":"device-1","data":1,"group":"ingest","publishedAt":7,"ackId":"m1","attempt":1}`,
+			`{"type":"message","channel":"devices/a","from":"device-1","fromMetadata":{"n":1},"data":2,"group":"ingest","publishedAt":7,"ackId":"m2","attempt":1}`,
+			`{"type":"message","channel":"devices/a","from":"device-1","data":3,"group":"ingest","publishedAt":7,"ackId":"m3","attempt":1}`,
+		}
+		if !slices.Equal(w.frames, want) {
+			t.Errorf("the peer was sent %q, want %q", w.frames, want)
+		}
+		if p := w.pulls[0]; p.Consumer != "ingester#node-7" || p.Max != 3 || p.Group.Name != "ingest" || w.consume[0] != p.Consumer {
+			t.Errorf("it pulls %+v as %q", p, w.consume[0])
+		}
+	})
+}
+
+// A message that the peer keeps for longer than its lease does not count any more.
+func TestLeasesEnd(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.add(1, 4)
+		w.i.Subscribe("ingest", 2, false)
+		w.wantSent("1", "2")
+		time.Sleep(ackTimeout - time.Millisecond)
+		w.wantSent("1", "2")
+		time.Sleep(time.Millisecond)
+		w.wantSent("1", "2", "3", "4")
+		if lost, err := w.ack([]string{"m1", "m3"}); !slices.Equal(lost, []string{"m1"}) || err != nil {
+			t.Errorf("lost %q, %v; want m1, whose lease has ended", lost, err)
+		}
+	})
+}
+
+// Messages that are acknowledged twice, were leased to others, or never came, are lost.
+func TestLost(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.add(1, 3)
+		w.i.Subscribe("ingest", 10, false)
+		w.wantSent("1", "2", "3")
+		w.lose("m2")
+		lost, err := w.ack([]string{"m1", "m1", "m2", "m9"}, protocol.GroupNack{AckID: "m3", DelayMs: 5}, protocol.GroupNack{AckID: "m8"})
+		if want := []string{"m1", "m2", "m9", "m8"}; !slices.Equal(lost, want) || err != nil {
+			t.Errorf("lost %q, %v; want %q", lost, err, want)
+		}
+		w.wantSent("1", "2", "3", "3") // again, as it was refused
+	})
+}
+
+// While Redis does not answer, the peer hears so, and keeps what it has.
+func TestRedisIsAway(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.add(1, 2)
+		w.i.Subscribe("ingest", 1, false)
+		w.wantSent("1")
+		w.set(true)
+		if _, err := w.ack([]string{"m1"}); !errors.Is(err, errAway) {
+			t.Errorf("error %v, want that Redis is away", err)
+		}
+		w.wantSent("1")
+		w.set(false)
+		if lost, err := w.ack([]string{"m1"}); len(lost) > 0 || err != nil {
+			t.Errorf("lost %q, %v", lost, err)
+		}
+		w.wantSent("1", "2")
+		w.set(true)
+		if _, err := w.ack([]string{"m2"}); err == nil {
+			t.Error("acknowledged while Redis is away")
+		}
+		time.Sleep(ackTimeout) // it pulls again, in vain
+		synctest.Wait()
+		w.add(3, 3)
+		w.set(false)
+		time.Sleep(tryAgain)
+		w.wantSent("1", "2", "3")
+	})
+}
+
+// No message comes after an unsubscribe is answered; the peer may still acknowledge.
+func TestUnsubscribe(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.stick(true)
+		w.add(1, 2)
+		w.i.Subscribe("ingest", 2, false)
+		synctest.Wait()
+		over := make(chan struct{})
+		if !w.i.Unsubscribe("ingest", func() { close(over) }) {
+			t.Fatal("not subscribed")
+		}
+		if w.i.Unsubscribe("ingest", func() { t.Error("unsubscribed twice") }) {
+			t.Error("still subscribed")
+		}
+		synctest.Wait()
+		select {
+		case <-over:
+			t.Fatal("it ended while messages are being written")
+		default:
+		}
+		w.stick(false)
+		<-over
+		w.add(3, 3)
+		w.wantSent("1", "2")
+		if lost, err := w.ack([]string{"m1"}); len(lost) > 0 || err != nil {
+			t.Errorf("lost %q, %v", lost, err)
+		}
+		w.i.Subscribe("ingest", 2, false)
+		w.wantSent("1", "2", "3")
+	})
+}
+
+// What a connection holds when it ends is given back, and what is acknowledged by then is not.
+func TestLeave(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.add(1, 4)
+		w.i.Subscribe("ingest", 3, false)
+		w.wantSent("1", "2", "3")
+		w.i.Acknowledge([]string{"m2"}, nil, func([]string, error) {})
+		w.connection.end(w.i)
+		w.all.Close()
+		acked, nacked := w.state()
+		slices.Sort(nacked)
+		if !slices.Equal(acked, []string{"m2"}) || !slices.Equal(nacked, []string{"m1", "m3"}) {
+			t.Errorf("acknowledged %q, and given back %q", acked, nacked)
+		}
+		w.i.Subscribe("ingest", 3, false)
+		w.i.Acknowledge([]string{"m1"}, nil, func([]string, error) { t.Error("answered after the end") })
+		w.wantSent("1", "2", "3")
+	})
+}
+
+// A connection that takes nothing is sent nothing more, and holds what it was to be sent.
+func TestStuckConnection(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.stick(true)
+		w.add(1, 2)
+		w.i.Subscribe("ingest", 1000, false)
+		synctest.Wait()
+		w.add(3, 2000)
+		synctest.Wait()
+		if n := len(w.pulls); n != 1 {
+			t.Errorf("it pulled %d times, want once", n)
+		}
+		w.stick(false)
+		w.wantSent(numbers(1, 1000)...)
+		for n, p := range w.pulls {
+			if p.Max > maxPull {
+				t.Errorf("pull %d leases %d messages at once", n, p.Max)
+			}
+		}
+	})
+}
+
+// A group that the document does not have any more has no messages.
+func TestGroupIsGone(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.add(1, 2)
+		w.i.Subscribe("ingest", 1, false)
+		w.wantSent("1")
+		w.connection.mu.Lock()
+		w.app = &apps.App{ID: "app"}
+		w.connection.mu.Unlock()
+		if lost, err := w.ack([]string{"m1"}); !slices.Equal(lost, []string{"m1"}) || err != nil {
+			t.Errorf("lost %q, %v; want m1", lost, err)
+		}
+		time.Sleep(2 * ackTimeout)
+		w.wantSent("1")
+		w.i.Unsubscribe("ingest", func() {})
+	})
+}

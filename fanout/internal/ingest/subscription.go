@@ -1,0 +1,183 @@
+package ingest
+
+import (
+	"context"
+	"time"
+
+	"fleetwire/fanout/internal/conn"
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/batch"
+	"fleetwire/pkg/group"
+	"fleetwire/pkg/protocol"
+)
+
+const (
+	// tripTime bounds what is told to Redis.
+	tripTime = 1500 * time.Millisecond
+	// tryAgain is the pause after Redis did not answer.
+	tryAgain = time.Second
+	// maxWait bounds how long a pull waits: then it goes by the newest document of apps.
+	maxWait = 20 * time.Second
+	// maxPull and pullBytes bound what is leased at once, and so queued for the connection.
+	maxPull   = 500
+	pullBytes = 256 << 10
+)
+
+// subscription is that of a connection to a group. The Ingester's mu guards what changes.
+type subscription struct {
+	ingester *Ingester
+	group    string
+	ctx      context.Context
+	cancel   func()
+	freed    batch.Signal // the peer may hold more
+
+	maxInFlight int
+	metadata    bool
+	inFlight    int
+	leases      []*lease // as they were made; those in flight, and some that are over
+	ended       bool
+	done        []func() // when it has ended
+}
+
+func newSubscription(i *Ingester, group string, maxInFlight int, metadata bool) *subscription {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &subscription{ingester: i, group: group, ctx: ctx, cancel: cancel, freed: batch.NewSignal(), maxInFlight: maxInFlight, metadata: metadata}
+}
+
+// end has run return soon, and call done then. It is called with the Ingester locked.
+func (s *subscription) end(done func()) {
+	s.ended = true
+	s.done = append(s.done, done)
+	s.cancel()
+}
+
+// run delivers until the subscription ends.
+func (s *subscription) run() {
+	for s.awaitRoom() {
+		got, g := s.pull()
+		if len(got) > 0 {
+			s.deliver(got, g)
+		}
+	}
+	s.ingester.mu.Lock()
+	done := s.done
+	s.ingester.mu.Unlock()
+	for _, d := range done {
+		d()
+	}
+}
+
+// awaitRoom waits until the peer may be sent a message; false: the subscription has ended.
+func (s *subscription) awaitRoom() bool {
+	for {
+		room, next := s.room()
+		if room > 0 || s.ctx.Err() != nil {
+			return s.ctx.Err() == nil
+		}
+		timer := time.NewTimer(time.Until(next))
+		select {
+		case <-s.freed:
+		case <-timer.C:
+		case <-s.ctx.Done():
+		}
+		timer.Stop()
+	}
+}
+
+// room is how many messages the peer may be sent, and if none, when the first lease ends.
+func (s *subscription) room() (messages int, next time.Time) {
+	s.ingester.mu.Lock()
+	defer s.ingester.mu.Unlock()
+	now := time.Now()
+	for len(s.leases) > 0 && (s.leases[0].over || !now.Before(s.leases[0].until)) {
+		s.ingester.forget(s.leases[0])
+		s.leases[0] = nil
+		s.leases = s.leases[1:]
+	}
+	if len(s.leases) > 0 {
+		next = s.leases[0].until
+	}
+	return s.maxInFlight - s.inFlight, next
+}
+
+// forget notes that the peer holds a message no more. It is called with the Ingester locked.
+func (i *Ingester) forget(l *lease) {
+	if l.over {
+		return
+	}
+	l.over = true
+	l.of.inFlight--
+	delete(i.leased, l.ackID)
+}
+
+// pull leases messages, as many as there is room for, and waits until there are some. There may
+// be none.
+func (s *subscription) pull() ([]group.Message, *apps.Group) {
+	room, _ := s.room()
+	app := s.ingester.connection.App()
+	g := app.Group(s.group)
+	if g == nil {
+		s.pause() // the session ends the subscription
+		return nil, nil
+	}
+	p := group.Pull{App: app, Group: g, Consumer: s.ingester.consumer, Max: min(room, maxPull), MaxBytes: pullBytes}
+	got, err := s.ingester.all.store.Wait(s.ctx, p, s.ingester.consumer, maxWait)
+	if err != nil {
+		s.pause()
+	}
+	return got, g
+}
+
+func (s *subscription) pause() {
+	timer := time.NewTimer(tryAgain)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.ctx.Done():
+	}
+}
+
+// deliver has the connection write messages, and returns when it has.
+func (s *subscription) deliver(messages []group.Message, g *apps.Group) {
+	i := s.ingester
+	written := make(chan struct{})
+	portion := &conn.Portion{Frames: make([]conn.Perishable, len(messages)), Written: func(bool) { close(written) }}
+	i.mu.Lock()
+	if s.ended {
+		i.mu.Unlock()
+		s.returnAll(messages)
+		return
+	}
+	until := time.Now().Add(g.AckTimeout)
+	for n := range messages {
+		m := &messages[n]
+		portion.Frames[n].Frame = s.frame(m)
+		l := &lease{ackID: m.AckID, of: s, until: until}
+		i.leased[m.AckID] = l
+		s.leases = append(s.leases, l)
+	}
+	s.inFlight += len(messages)
+	i.mu.Unlock()
+	if i.connection.AppendPortion(portion) {
+		i.connection.Flush()
+	}
+	<-written // also when the connection ends
+}
+
+func (s *subscription) frame(m *group.Message) []byte {
+	metadata := m.FromMetadata
+	if !s.metadata || len(metadata) == 0 {
+		metadata = nil
+	}
+	return protocol.AppendTextFrame(nil, protocol.AppendGroupMessage(nil, m.Channel, m.From, metadata, m.Data,
+		protocol.GroupDelivery{Group: s.group, AckID: m.AckID, PublishedAt: m.PublishedAt, Attempt: m.Attempt}))
+}
+
+// returnAll gives back what was leased when the subscription had ended.
+func (s *subscription) returnAll(messages []group.Message) {
+	nacks := make([]group.Nack, len(messages))
+	for n := range messages {
+		nacks[n].AckID = messages[n].AckID
+	}
+	s.ingester.refuse(s.group, nacks)
+}
