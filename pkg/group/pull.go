@@ -88,7 +88,7 @@ func (p *pulling) from(ctx context.Context, some []bucket) (more []bucket, err e
 			failed = errors.Join(failed, err)
 			continue
 		}
-		numbers, messages, err := readPulled(b, reply)
+		numbers, messages, err := readPulled(g.Name, b, reply)
 		if err != nil {
 			failed = errors.Join(failed, err)
 			continue
@@ -111,7 +111,7 @@ func (p *pulling) from(ctx context.Context, some []bucket) (more []bucket, err e
 }
 
 // readPulled reads what pull.lua returned.
-func readPulled(b bucket, reply []any) (numbers [6]int64, messages []Message, err error) {
+func readPulled(group string, b bucket, reply []any) (numbers [6]int64, messages []Message, err error) {
 	if len(reply) < len(numbers) || (len(reply)-len(numbers))%4 != 0 {
 		return numbers, nil, fmt.Errorf("pull.lua returned %d values", len(reply))
 	}
@@ -121,7 +121,7 @@ func readPulled(b bucket, reply []any) (numbers [6]int64, messages []Message, er
 	for rest := reply[len(numbers):]; len(rest) > 0; rest = rest[4:] {
 		member, _ := rest[0].(string)
 		at, _ := rest[1].(string)
-		m := Message{AckID: ackID(b.tag, member)}
+		m := Message{AckID: ackID(group, b.tag, member)}
 		m.Channel, _ = rest[2].(string)
 		_, attempt, ok := parseMember(member)
 		ms, wrong := strconv.ParseInt(at, 10, 64)

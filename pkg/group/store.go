@@ -3,8 +3,10 @@ package group
 import (
 	"context"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"strconv"
 	"strings"
 	"time"
@@ -109,23 +111,30 @@ type Message struct {
 // ErrAckID is the error of an Ack of something that is no id.
 var ErrAckID = errors.New("not an id of a message of a group")
 
-// ackID makes the id of a lease: the bucket's tag and what its script calls the lease.
-func ackID(tag, member string) string {
-	return base64.RawURLEncoding.EncodeToString([]byte(tag + member))
+// ackID makes the id of a lease: the bucket's tag, what its script calls the lease, and the
+// group's mark. A message that waits for several groups has the same lease in each.
+func ackID(group, tag, member string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(tag + member + mark(group)))
 }
 
-// parseAckID undoes ackID.
-func (s *Store) parseAckID(app, id string) (b bucket, member string, err error) {
+// mark tells the groups of an app apart.
+func mark(group string) string {
+	return string(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE([]byte(group))))
+}
+
+// parseAckID undoes ackID. own tells whether the lease is of this group.
+func (s *Store) parseAckID(app, group, id string) (b bucket, member string, own bool, err error) {
 	text, err := base64.RawURLEncoding.Strict().DecodeString(id)
-	if err != nil || len(text) < 4 {
-		return b, "", ErrAckID
+	if err != nil || len(text) < 8 {
+		return b, "", false, ErrAckID
 	}
-	tag, member := string(text[:3]), string(text[3:])
+	end := len(text) - 4
+	tag, member := string(text[:3]), string(text[3:end])
 	in, ok := s.opt.Keys.BucketOf(app, tag)
 	if _, _, valid := parseMember(member); !ok || !valid {
-		return b, "", ErrAckID
+		return b, "", false, ErrAckID
 	}
-	return bucket{Bucket: in, tag: tag}, member, nil
+	return bucket{Bucket: in, tag: tag}, member, string(text[end:]) == mark(group), nil
 }
 
 // parseMember reads ID:BYTES:ATTEMPT.
@@ -164,14 +173,18 @@ func (s *Store) Ack(ctx context.Context, app *apps.App, group *apps.Group, ackID
 	var order []*redisconn.Call
 	var in []bucket
 	type place struct {
-		call *redisconn.Call
-		at   int // in its reply
+		call *redisconn.Call // nil: the id is of another group, which holds no lease here
+		at   int             // in its reply
 	}
 	places := make([]place, 0, len(ackIDs)+len(nacks))
 	add := func(id string, delay any) error {
-		b, member, err := s.parseAckID(app.ID, id)
+		b, member, own, err := s.parseAckID(app.ID, group.Name, id)
 		if err != nil {
 			return err
+		}
+		if !own {
+			places = append(places, place{})
+			return nil
 		}
 		call := calls[b.Bucket]
 		if call == nil {
@@ -213,7 +226,7 @@ func (s *Store) Ack(ctx context.Context, app *apps.App, group *apps.Group, ackID
 	}
 	held := make([]bool, len(places))
 	for i, p := range places {
-		held[i] = replies[p.call][p.at] == 1
+		held[i] = p.call != nil && replies[p.call][p.at] == 1
 	}
 	return held, nil
 }

@@ -259,3 +259,26 @@ func TestForeignIDs(t *testing.T) {
 		t.Errorf("%v %v", held, err)
 	}
 }
+
+// A message that waits for two groups has another ackId in each: that of one does nothing in the other.
+func TestAckIDsOfAnotherGroup(t *testing.T) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
+		p := newProcess(t, rdb, ingest+`,{"name":"archive","patterns":["a/**"]}`, "")
+		p.mustPublish("a/1", "1")
+		ingested := p.pull("one", 10)
+		p.group = p.app.Group("archive")
+		archived := p.pull("one", 10)
+		if len(ingested) != 1 || len(archived) != 1 || ingested[0].AckID == archived[0].AckID {
+			t.Fatalf("the groups got %+v and %+v", ingested, archived)
+		}
+		p.ack(ingested, false)
+		if held := p.nack(0, ingested...); held[0] {
+			t.Error("the ackId of another group refused a message")
+		}
+		p.wantState("lag 0 pending 1 dead 0 bytes 128 aged 0 overflow 0")
+		p.ack(archived, true)
+		p.group = p.app.Group("ingest")
+		p.ack(archived, false)
+		p.ack(ingested, true)
+	})
+}
