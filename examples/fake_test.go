@@ -94,11 +94,15 @@ func (s *fakeSocket) welcome(t *testing.T, channels ...string) {
 	}
 }
 
-// subscription reads a subscribe to the channel and returns its requestId.
+// subscription reads a subscribe to the channel, or to "group NAME", and returns its requestId.
 func (s *fakeSocket) subscription(t *testing.T, channel string) string {
 	t.Helper()
 	f := s.read(t)
-	if f.Type != "subscribe" || f.Channel != channel || f.RequestID == "" {
+	what := f.Channel
+	if f.Group != "" {
+		what = "group " + f.Group
+	}
+	if f.Type != "subscribe" || what != channel || f.RequestID == "" {
 		t.Fatalf("it sent %+v; want a subscribe to %s with a requestId", f, channel)
 	}
 	return f.RequestID
@@ -112,9 +116,10 @@ func (s *fakeSocket) write(t *testing.T, format string, args ...any) {
 }
 
 type clientFrame struct {
-	Type, Channel, RequestID, Command, Commands, Status string
-	Data                                                json.RawMessage
-	opCode                                              ws.OpCode
+	Type, Channel, Group, RequestID, Command, Commands, Status string
+	AckIDs                                                     []string
+	Data                                                       json.RawMessage
+	opCode                                                     ws.OpCode
 }
 
 // read returns the next frame, control frames included.

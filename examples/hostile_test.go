@@ -48,7 +48,7 @@ var (
 	nodeIngester = program{"ingester", func(t *testing.T, url, _ string) *process {
 		return start(t, "ingester", serviceEnv(url, keyID+":"+secret), nodePath(t), "examples/node/ingester.mjs",
 			"--out", filepath.Join(t.TempDir(), "events.ndjson"))
-	}, []string{"devices/*/events"}, false}
+	}, []string{"group ingest"}, false}
 
 	cameras  = []program{pythonCamera, nodeCamera, goCamera}
 	programs = append(slices.Clone(cameras), nodeIngester)
@@ -322,13 +322,13 @@ func TestSkipsWhatItCannotRead(t *testing.T) {
 				strings.Repeat("[", depth) + strings.Repeat("]", depth), strings.Repeat(`{"a":`, depth) + "1" + strings.Repeat("}", depth),
 				strings.Repeat("9", 20_000), `{"cmd":` + strings.Repeat("9", 20_000) + `}`, `{"cmd":"\ud800"}`, `{"__proto__":null}`,
 			} {
-				s.write(t, `{"type":"message","channel":%q,"from":"x","data":%s}`, channel, data)
+				s.write(t, `{"type":"message","channel":%q,"from":"x","data":%s,"ackId":"x","publishedAt":1,"attempt":1}`, channel, data)
 			}
 			for _, frame := range []string{`null`, `7`, `[]`, `{}`, `{"type":7}`, `{"type":"message"}`, `{"type":"message","channel":7,"data":1}`, `{"type":"error"}`,
 				`{"type":"ack","requestId":"event-x"}`, `{"type":"ack","requestId":{}}`, `{"type":"going_away","retryAfterMs":"soon"}`, `{"type":"message",`} {
 				s.write(t, "%s", frame)
 			}
-			s.write(t, `{"type":"message","channel":%q,"from":"x","data":{"cmd":"reboot"}}`, last)
+			s.write(t, `{"type":"message","channel":%q,"from":"x","data":{"cmd":"reboot"},"ackId":"y","publishedAt":1,"attempt":1}`, last)
 			running.awaitEvent(t, 1, event, map[string]any{"channel": last})
 			if n := running.count("disconnected", nil); n != 0 {
 				t.Errorf("it disconnected %d times", n)
@@ -341,8 +341,11 @@ func TestSkipsWhatItCannotRead(t *testing.T) {
 // event it is says the channel, which the service has checked.
 func TestIngesterTrustsTheChannel(t *testing.T) {
 	_, running, s := nodeIngester.connected(t)
-	s.write(t, `{"type":"message","channel":"devices/camera-007/events","from":"camera-007","data":{"device":"camera-001"}}`)
-	running.awaitEvent(t, 1, "persisted", map[string]any{"device": "camera-007", "channel": "devices/camera-007/events"})
+	s.write(t, `{"type":"message","channel":"devices/camera-007/events","from":"camera-007","data":{"device":"camera-001"},"ackId":"x","publishedAt":1767222000123,"attempt":2}`)
+	running.awaitEvent(t, 1, "persisted", map[string]any{"device": "camera-007", "channel": "devices/camera-007/events", "publishedAt": "2025-12-31T23:00:00.123Z", "attempt": 2.0})
+	if f := s.read(t); f.Type != "group_ack" || !slices.Equal(f.AckIDs, []string{"x"}) {
+		t.Errorf("it sent %+v, want that it acknowledges x", f)
+	}
 }
 
 // TestSocket drives the example that localdev tells its user to paste.

@@ -194,6 +194,15 @@ func (p *process) stop(t *testing.T) {
 	}
 }
 
+// kill ends the process at once.
+func (p *process) kill(t *testing.T) {
+	t.Helper()
+	if err := p.cmd.Process.Kill(); err != nil {
+		t.Errorf("%s: %v", p.name, err)
+	}
+	<-p.exited
+}
+
 // withoutFleetwire leaves out what a developer's shell may have set for a
 // service of their own.
 func withoutFleetwire(env []string) []string {

@@ -20,6 +20,7 @@ func TestRecipes(t *testing.T) {
 	b := startService(t, "node B", "127.0.0.1:0", redisURL)
 	t.Run("a device twin", func(t *testing.T) { deviceTwin(t, a, b) })
 	t.Run("a dashboard", func(t *testing.T) { dashboard(t, a, b) })
+	t.Run("a log that is stored", func(t *testing.T) { fleetLog(t, a, b) })
 	t.Run("an ingester", func(t *testing.T) { ingester(t, a, b) })
 	a.shutDown(t)
 	b.shutDown(t)
@@ -81,8 +82,8 @@ func dashboard(t *testing.T, a, b *service) {
 	page.stop(t)
 }
 
-// An ingester that is stopped and started stores each message once.
-func ingester(t *testing.T, a, b *service) {
+// A program that stores a log, and is stopped and started, stores each message once.
+func fleetLog(t *testing.T, a, b *service) {
 	out := filepath.Join(t.TempDir(), "log.ndjson")
 	published := 0
 	publish := func(n int) {
@@ -95,7 +96,7 @@ func ingester(t *testing.T, a, b *service) {
 		}
 	}
 	begin := func() *process {
-		return start(t, "ingester", serviceEnv(b.url, keyID+":"+secret), built(t, "ingester"), "-fleet", "north", "-out", out)
+		return start(t, "fleetlog", serviceEnv(b.url, keyID+":"+secret), built(t, "fleetlog"), "-fleet", "north", "-out", out)
 	}
 	publish(3)
 	p := begin()
@@ -148,6 +149,59 @@ func ingester(t *testing.T, a, b *service) {
 	p.awaitEvent(t, 1, "stored", map[string]any{"offset": 116.0})
 	if n := p.count("stored", nil); n != 101 { // the gap, and a hundred messages
 		t.Errorf("%d records were stored, want 101", n)
+	}
+	p.stop(t)
+}
+
+// An ingester that is killed loses nothing: what it had not acknowledged, and what came while
+// it was away, is in the file in the end.
+func ingester(t *testing.T, a, b *service) {
+	out := filepath.Join(t.TempDir(), "events.ndjson")
+	published := 0
+	publish := func(n int) {
+		for range n {
+			published++
+			if status, body := call(t, "POST", a.url+"/v1/channels/devices%2Fcam-7%2Fevents/publish", fmt.Sprintf(`{"data":%d}`, published)); status != 200 {
+				t.Fatalf("%d %s", status, body)
+			}
+		}
+	}
+	stored := func() (data string) {
+		text, err := os.ReadFile(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]bool{}
+		for one := range strings.Lines(string(text)) {
+			var r struct {
+				Channel, From string
+				Attempt       int
+				Data          json.RawMessage
+			}
+			if err := json.Unmarshal([]byte(one), &r); err != nil || r.Channel != "devices/cam-7/events" || r.From != "server" {
+				t.Fatalf("%s: %v", one, err)
+			}
+			if seen[string(r.Data)] && r.Attempt == 1 {
+				t.Errorf("%s is there twice, and does not say so", r.Data)
+			}
+			if !seen[string(r.Data)] {
+				data += string(r.Data) + " "
+			}
+			seen[string(r.Data)] = true
+		}
+		return data
+	}
+	begin := func() *process {
+		return start(t, "ingester", serviceEnv(b.url, keyID+":"+secret), built(t, "ingester"), "-out", out)
+	}
+	publish(3)
+	p := begin()
+	p.awaitEvent(t, 1, "stored", nil)
+	p.kill(t)
+	publish(4)
+	p = begin()
+	for n := 1; stored() != "1 2 3 4 5 6 7 "; n++ { // after each write, for some come later
+		p.awaitEvent(t, n, "stored", nil)
 	}
 	p.stop(t)
 }

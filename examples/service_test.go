@@ -54,7 +54,7 @@ var build = sync.OnceValue(func() error {
 	}
 	// Without VCS stamps: they fail in a checkout that belongs to another user.
 	cmd := exec.Command("go", "build", "-race", "-buildvcs=false", "-o", binDir+string(filepath.Separator),
-		"./localdev", "./examples/go/camera", "./examples/go/socket", "./examples/go/twin", "./examples/go/dashboard", "./examples/go/ingester")
+		"./localdev", "./examples/go/camera", "./examples/go/socket", "./examples/go/twin", "./examples/go/dashboard", "./examples/go/ingester", "./examples/go/fleetlog")
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, out)
@@ -78,7 +78,7 @@ type service struct {
 func startService(t *testing.T, name, listen, redisURL string) *service {
 	t.Helper()
 	doc := filepath.Join(t.TempDir(), "apps.json")
-	if err := os.WriteFile(doc, []byte(`{"apps":[{"id":"app_story","history":[
+	if err := os.WriteFile(doc, []byte(`{"apps":[{"id":"app_story","groups":[{"name":"ingest","patterns":["devices/*/events"]}],"history":[
 		{"pattern":"devices/*/desired","size":1,"ttlSec":604800},{"pattern":"devices/*/reported","size":1,"ttlSec":604800},
 		{"pattern":"devices/*/state","size":1,"ttlSec":604800},{"pattern":"fleets/*/log","size":100,"ttlSec":86400}],"keys":[
 		{"id":"`+keyID+`","secret":"`+secret+`","channelPatterns":["devices/**","fleets/**"],"actions":["publish","subscribe"]}

@@ -53,7 +53,7 @@ func tellStory(t *testing.T, a, b *service, key string) {
 	tokenServer := startTokenServer(t, key)
 	out := filepath.Join(t.TempDir(), "events.ndjson")
 	ingester := start(t, "ingester", serviceEnv(b.url, key), nodePath(t), "examples/node/ingester.mjs", "--out", out)
-	ingester.awaitEvent(t, 1, "subscribed", map[string]any{"channel": "devices/*/events"})
+	ingester.awaitEvent(t, 1, "subscribed", map[string]any{"group": "ingest"})
 
 	camera := startCamera(t, a.url, tokenServer, "5")
 	camera.awaitEvent(t, 1, "welcome", map[string]any{"peerId": "camera-001"})

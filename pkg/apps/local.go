@@ -9,17 +9,24 @@ type (
 		Apps []appOut `json:"apps"`
 	}
 	appOut struct {
-		ID        string    `json:"id"`
-		Suspended bool      `json:"suspended"`
-		Plan      planOut   `json:"plan"`
-		Limits    limitsOut `json:"limits"`
-		History   []ruleOut `json:"history"`
-		Keys      []keyOut  `json:"keys"`
+		ID        string     `json:"id"`
+		Suspended bool       `json:"suspended"`
+		Plan      planOut    `json:"plan"`
+		Limits    limitsOut  `json:"limits"`
+		History   []ruleOut  `json:"history"`
+		Groups    []groupOut `json:"groups"`
+		Keys      []keyOut   `json:"keys"`
 	}
 	ruleOut struct {
 		Pattern string `json:"pattern"`
 		Size    int    `json:"size"`
 		TTLSec  int    `json:"ttlSec"`
+	}
+	groupOut struct {
+		Name     string   `json:"name"`
+		Patterns []string `json:"patterns"`
+		MaxBytes int64    `json:"maxBytes"`
+		Overflow string   `json:"overflow"`
 	}
 	planOut struct {
 		Name                     string `json:"name"`
@@ -46,7 +53,7 @@ type (
 
 // NewLocalDocument makes the document that localdev writes at its first start:
 // one app, app_local, with a fresh secret key that may do everything and a
-// fresh publishable key, whose id is public, to subscribe to public/**. Some channels remember their messages. Its limits
+// fresh publishable key, whose id is public, to subscribe to public/**. Some channels remember their messages, and events wait for a group of ingesters. Its limits
 // leave room for a load test from a single address. It contains a secret: write it for its owner alone.
 func NewLocalDocument() []byte {
 	limits := DefaultLimits()
@@ -66,6 +73,8 @@ func NewLocalDocument() []byte {
 		History: []ruleOut{ // as docs/recipes.md has them
 			{"devices/*/desired", 1, 604800}, {"devices/*/reported", 1, 604800}, {"devices/*/state", 1, 604800}, {"fleets/*/log", 100, 86400},
 		},
+		// Of the examples' ingester. Where none runs, the oldest events go: devices are not refused.
+		Groups: []groupOut{{"ingest", []string{"devices/*/events"}, 64 << 20, "drop_oldest"}},
 		Keys: []keyOut{
 			{ID: id, Secret: secret, ChannelPatterns: []string{"**"}, Actions: AllActions.List()},
 			{ID: GeneratePublishableID(), ChannelPatterns: []string{"public/**"}, Actions: []Action{ActionSubscribe}},

@@ -1,15 +1,14 @@
-// Ingester appends a fleet's log to a file, and after a restart goes on where it was: no
-// message is lost as long as the channel remembers it, and none is stored twice.
+// Ingester appends the events of all devices to a file, one JSON object a line. The service
+// keeps each event for the group until the ingester acknowledges it, so none is lost while no
+// ingester runs, or when this one crashes; several share the work.
 //
-//	go run ./examples/go/ingester -fleet northeast -out northeast.ndjson
+//	go run ./examples/go/ingester -out events.ndjson
 //
-// Each line of the file has a message and its position, so both are stored in one write.
-// With a database, that is one transaction. It mints its own token with
-// FLEETWIRE_SECRET_KEY.
+// It mints its own token with FLEETWIRE_SECRET_KEY. The group is that of the app's document:
+// {"groups":[{"name":"ingest","patterns":["devices/*/events"]}]}.
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -17,114 +16,75 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"fleetwire/pkg/client"
 )
 
-// A record is a line of the file. One without data says that messages before it are missing.
+// A record is a line of the file. One with an attempt over 1 may be there already, from
+// before a crash.
 type record struct {
-	client.Position
-	From string          `json:"from,omitempty"`
-	Data json.RawMessage `json:"data,omitempty"`
+	Channel     string          `json:"channel"`
+	From        string          `json:"from"`
+	PublishedAt time.Time       `json:"publishedAt"`
+	Attempt     int             `json:"attempt"`
+	Data        json.RawMessage `json:"data"`
 }
 
 func main() {
-	fleet := flag.String("fleet", "northeast", "the `fleet` whose log is stored")
-	out := flag.String("out", "fleet.ndjson", "the `file` to append to")
+	group := flag.String("group", "ingest", "the `group` of the app's document")
+	pattern := flag.String("pattern", "devices/*/events", "the `pattern` of the group")
+	out := flag.String("out", "events.ndjson", "the `file` to append to")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, "fleets/"+*fleet+"/log", *out); err != nil && ctx.Err() == nil {
+	if err := run(ctx, *group, *pattern, *out); !errors.Is(err, context.Canceled) {
 		fmt.Fprintln(os.Stderr, "ingester:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, channel, path string) error {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+func run(ctx context.Context, group, pattern, path string) error {
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	stored, err := resume(file)
-	if err != nil {
-		return err
-	}
-	begin := client.Last(1000) // the first time: all that there is
-	if stored.Epoch != "" {
-		begin = client.Since(stored)
-	}
-	ctx, stop := context.WithCancelCause(ctx)
-	store := func(r record) {
-		line, err := json.Marshal(r)
-		if err == nil {
-			_, err = file.Write(append(line, '\n'))
-		}
-		if err != nil {
-			stop(err) // the position stays where it is
-			return
-		}
-		fmt.Printf("{\"event\":\"stored\",\"offset\":%d}\n", r.Offset)
-	}
 	service := client.REST{
 		BaseURL:   cmp.Or(os.Getenv("FLEETWIRE_URL"), "http://127.0.0.1:8080"),
 		SecretKey: os.Getenv("FLEETWIRE_SECRET_KEY"),
 	}
 	ingester, err := client.New(client.Options{
 		URL:   service.BaseURL,
-		Token: service.Tokens(client.TokenRequest{Peer: "ingester", Channels: []string{channel}, Permissions: []string{"subscribe"}}),
-		OnGap: func(g client.Gap) {
-			fmt.Printf("{\"event\":\"gap\",\"after\":%d,\"until\":%d}\n", g.After.Offset, g.Until.Offset)
-			// The line without data marks the gap. The messages that are still remembered follow.
-			store(record{Position: g.After})
-		},
-		QueueBytes: 64 << 20, // room for all that the channel remembers
+		Token: service.Tokens(client.TokenRequest{Peer: "ingester", Channels: []string{pattern}, Permissions: []string{"subscribe"}}),
 	})
 	if err != nil {
 		return err
 	}
-	defer func() {
-		ingester.Close()
-		<-ingester.Done() // no handler writes any more
-	}()
-	err = ingester.Subscribe(ctx, channel, func(m client.Message) { store(record{m.Position, m.From, m.Data}) }, begin)
-	if err != nil {
-		return err
-	}
-	fmt.Printf("{\"event\":\"subscribed\",\"after\":%d}\n", stored.Offset)
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-ingester.Done():
-		return ingester.Err()
-	}
+	defer ingester.Close()
+	return ingester.Group(ctx, group, func(_ context.Context, events []client.Event) error {
+		return store(file, events)
+	})
 }
 
-// resume finds the position of the last whole line, and cuts off what a crash has left
-// behind it.
-func resume(file *os.File) (stored client.Position, err error) {
-	whole := int64(0)
-	for in := bufio.NewReader(file); ; {
-		line, err := in.ReadBytes('\n')
-		if errors.Is(err, io.EOF) {
-			break
+// store writes events in one go. They are acknowledged when the disk has them.
+func store(file *os.File, events []client.Event) error {
+	var lines bytes.Buffer
+	out := json.NewEncoder(&lines)
+	for _, e := range events {
+		if err := out.Encode(record{e.Channel, e.From, e.PublishedAt, e.Attempt, e.Data}); err != nil {
+			return err
 		}
-		if err != nil {
-			return stored, err
-		}
-		var r record
-		if err := json.Unmarshal(bytes.TrimSpace(line), &r); err != nil {
-			return stored, fmt.Errorf("a line of %s is no record: %w", file.Name(), err)
-		}
-		stored, whole = r.Position, whole+int64(len(line))
 	}
-	if err := file.Truncate(whole); err != nil {
-		return stored, err
+	if _, err := file.Write(lines.Bytes()); err != nil {
+		return err
 	}
-	_, err = file.Seek(whole, io.SeekStart)
-	return stored, err
+	if err := file.Sync(); err != nil {
+		return err
+	}
+	fmt.Printf("{\"event\":\"stored\",\"events\":%d}\n", len(events))
+	return nil
 }
