@@ -159,6 +159,33 @@ func TestUnsubscribe(t *testing.T) {
 	})
 }
 
+// What a peer holds counts also if it unsubscribes, and subscribes again; and only until the
+// leases end.
+func TestSubscribeAgain(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.add(1, 7)
+		for range 3 {
+			w.i.Subscribe("ingest", 2, false)
+			w.wantSent("1", "2")
+			w.i.Unsubscribe("ingest", func() {})
+			synctest.Wait()
+		}
+		w.i.Subscribe("ingest", 3, false)
+		w.wantSent("1", "2", "3")
+		if lost, err := w.ack([]string{"m2"}); len(lost) > 0 || err != nil {
+			t.Errorf("lost %q, %v", lost, err)
+		}
+		w.wantSent(numbers(1, 4)...)
+		w.i.Unsubscribe("ingest", func() {})
+		time.Sleep(ackTimeout)
+		w.i.Subscribe("ingest", 3, false)
+		w.wantSent(numbers(1, 7)...)
+		if n := len(w.i.leased); n != 3 {
+			t.Errorf("it keeps %d leases, want the 3 that have not ended", n)
+		}
+	})
+}
+
 // What a connection holds when it ends is given back, and what is acknowledged by then is not.
 func TestLeave(t *testing.T) {
 	inWorld(t, func(w *world) {

@@ -87,6 +87,7 @@ func (i *Ingester) Subscribe(group string, maxInFlight int, metadata bool) {
 		return
 	}
 	s := newSubscription(i, group, maxInFlight, metadata)
+	s.inherit()
 	i.subscriptions[group] = s
 	i.running.Go(s.run)
 }

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"fleetwire/fanout/internal/conn"
@@ -42,6 +43,20 @@ type subscription struct {
 func newSubscription(i *Ingester, group string, maxInFlight int, metadata bool) *subscription {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &subscription{ingester: i, group: group, ctx: ctx, cancel: cancel, freed: batch.NewSignal(), maxInFlight: maxInFlight, metadata: metadata}
+}
+
+// inherit takes over what the peer still holds from an earlier subscription to the group: it
+// counts against maxInFlight, and is forgotten when the leases end. It is called with the
+// Ingester locked.
+func (s *subscription) inherit() {
+	for _, l := range s.ingester.leased {
+		if l.of.group == s.group {
+			l.of = s
+			s.inFlight++
+			s.leases = append(s.leases, l)
+		}
+	}
+	slices.SortFunc(s.leases, func(a, b *lease) int { return a.until.Compare(b.until) })
 }
 
 // end has run return soon, and call done then. It is called with the Ingester locked.
