@@ -83,6 +83,27 @@ func TestLeasesEnd(t *testing.T) {
 	})
 }
 
+// A message that the peer keeps for long does not have the node keep what came after it.
+func TestLeasesThatAreOver(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.i.Subscribe("ingest", 2, false)
+		w.add(0, 0)
+		for n := 1; n <= 3*protocol.MaxInFlight; n++ {
+			w.add(n, n)
+			synctest.Wait()
+			if lost, err := w.ack([]string{fmt.Sprint("m", n)}); len(lost) > 0 || err != nil {
+				t.Fatalf("lost %q, %v", lost, err)
+			}
+		}
+		w.i.mu.Lock()
+		defer w.i.mu.Unlock()
+		s := w.i.subscriptions["ingest"]
+		if n := len(s.leases); n > 2*protocol.MaxInFlight+1 || s.inFlight != 1 || len(w.i.leased) != 1 {
+			t.Errorf("it keeps %d leases; %d are in flight, and %d are known", n, s.inFlight, len(w.i.leased))
+		}
+	})
+}
+
 // Messages that are acknowledged twice, were leased to others, or never came, are lost.
 func TestLost(t *testing.T) {
 	inWorld(t, func(w *world) {

@@ -115,6 +115,14 @@ func (s *subscription) room() (messages int, next time.Time) {
 	return s.maxInFlight - s.inFlight, next
 }
 
+// tidy drops leases that are over: one that the peer holds for long keeps those behind it from
+// being dropped by room. It is called with the Ingester locked.
+func (s *subscription) tidy() {
+	if len(s.leases) > 2*protocol.MaxInFlight {
+		s.leases = slices.DeleteFunc(s.leases, func(l *lease) bool { return l.over })
+	}
+}
+
 // forget notes that the peer holds a message no more. It is called with the Ingester locked.
 func (i *Ingester) forget(l *lease) {
 	if l.over {
@@ -163,6 +171,7 @@ func (s *subscription) deliver(messages []group.Message, g *apps.Group) {
 		s.returnAll(messages)
 		return
 	}
+	s.tidy()
 	until := time.Now().Add(g.AckTimeout)
 	for n := range messages {
 		m := &messages[n]
