@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"fleetwire/pkg/batch"
@@ -20,15 +21,43 @@ type acknowledging struct {
 	done  Acknowledged
 }
 
+const (
+	// maxAckBytes bounds what a connection's frames that wait for Redis take. A peer that
+	// acknowledges each message once, of all the groups that an app can have, stays below it.
+	maxAckBytes = 4 << 20
+	// ackBytes is what a message in a frame takes besides its ackId, about.
+	ackBytes = 32
+)
+
+// errTooMany is the error of an acknowledgement that does not wait, since too much does.
+var errTooMany = errors.New("too many acknowledgements wait for Redis")
+
+// bytes is what the frame takes, about.
+func (a *acknowledging) bytes() (n int) {
+	for _, id := range a.acks {
+		n += len(id) + ackBytes
+	}
+	for _, one := range a.nacks {
+		n += len(one.AckID) + ackBytes
+	}
+	return n
+}
+
 // Acknowledge takes what the peer says of messages. done is called, on another goroutine, when
-// Redis has taken it. It does not block.
+// Redis has taken it, or with an error. It does not block.
 func (i *Ingester) Acknowledge(acks []string, nacks []protocol.GroupNack, done Acknowledged) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.left {
 		return
 	}
-	i.acks = append(i.acks, &acknowledging{acks, nacks, done})
+	a := &acknowledging{acks, nacks, done}
+	if i.ackBytes > 0 && i.ackBytes+a.bytes() > maxAckBytes {
+		i.running.Go(func() { done(nil, errTooMany) })
+		return
+	}
+	i.acks = append(i.acks, a)
+	i.ackBytes += a.bytes()
 	if !i.acknowledges {
 		i.acknowledges = true
 		i.running.Go(i.acknowledgeAll)
@@ -45,8 +74,17 @@ func (i *Ingester) acknowledgeAll() {
 			return
 		}
 		some := batch.Take(&i.acks, i.together())
+		for _, a := range some {
+			i.ackBytes -= a.bytes()
+		}
 		i.mu.Unlock()
-		i.acknowledge(some)
+		answered := i.acknowledge(some)
+		i.mu.Lock()
+		if i.left && !answered {
+			// The leases end. The connection's end, and the node's, wait no longer for Redis.
+			i.acks = nil
+		}
+		i.mu.Unlock()
 	}
 }
 
@@ -68,8 +106,9 @@ type told struct {
 	nacks []group.Nack
 }
 
-// acknowledge tells Redis what some frames say, and then their senders what became of it.
-func (i *Ingester) acknowledge(some []*acknowledging) {
+// acknowledge tells Redis what some frames say, and then their senders what became of it. It
+// returns whether Redis answered.
+func (i *Ingester) acknowledge(some []*acknowledging) (answered bool) {
 	of := map[string]*told{} // by group
 	i.mu.Lock()
 	name := func(ackID string) *told {
@@ -102,6 +141,7 @@ func (i *Ingester) acknowledge(some []*acknowledging) {
 		i.tell(g, t, held, unanswered)
 	}
 	i.answer(some, held, unanswered)
+	return len(unanswered) == 0
 }
 
 // tell tells Redis, and counts in held how often each message was held then. Of messages of

@@ -31,6 +31,7 @@ type store struct {
 	waiting []group.Message
 	leased  map[string]group.Message
 	fails   bool
+	trip    time.Duration // that an Ack takes
 	pulls   []group.Pull
 	acked   []string
 	nacked  []string
@@ -105,6 +106,7 @@ func (s *store) Wait(ctx context.Context, p group.Pull, key string, most time.Du
 }
 
 func (s *store) Ack(_ context.Context, _ *apps.App, _ *apps.Group, acks []string, nacks []group.Nack) (held []bool, err error) {
+	time.Sleep(s.trip)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fails {

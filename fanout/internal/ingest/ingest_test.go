@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -145,6 +146,55 @@ func TestRedisIsAway(t *testing.T) {
 		w.set(false)
 		time.Sleep(tryAgain)
 		w.wantSent("1", "2", "3")
+	})
+}
+
+// While Redis does not answer, a peer cannot have the node keep any number of acknowledgements,
+// and the end of its connection waits for one trip with them, not for all.
+func TestAcknowledgementsAreBounded(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.add(1, 1)
+		w.i.Subscribe("ingest", 1, false)
+		w.wantSent("1")
+		w.trip = time.Second
+		var answered, refused atomic.Int64
+		many := slices.Repeat([]string{"m1"}, protocol.MaxGroupAcks)
+		acknowledge := func() {
+			w.i.Acknowledge(many, nil, func(_ []string, err error) {
+				if errors.Is(err, errTooMany) {
+					refused.Add(1)
+				} else if errors.Is(err, errAway) {
+					answered.Add(1)
+				}
+			})
+		}
+		w.set(true)
+		frame := (&acknowledging{acks: many}).bytes()
+		fit := maxAckBytes/frame + 1 // one is on its way to Redis
+		acknowledge()
+		synctest.Wait()
+		for range fit + 9 {
+			acknowledge()
+		}
+		synctest.Wait()
+		if a, r := answered.Load(), refused.Load(); a != 0 || r != 10 {
+			t.Errorf("%d frames are answered, and %d refused; want 0 and 10", a, r)
+		}
+		time.Sleep(2500 * time.Millisecond)
+		synctest.Wait()
+		w.i.mu.Lock()
+		waiting := w.i.ackBytes
+		w.i.mu.Unlock()
+		if a := answered.Load(); a != 2 || waiting != (fit-3)*frame {
+			t.Errorf("%d frames are answered, want 2; %d bytes wait, want those of %d frames", a, waiting, fit-3)
+		}
+		start := time.Now()
+		w.connection.end(w.i)
+		w.all.Close()
+		// The trip under way, and one that gives back what the peer holds.
+		if d := time.Since(start); answered.Load() != 3 || d != 1500*time.Millisecond {
+			t.Errorf("%d frames are answered, want 3; the end took %s", answered.Load(), d)
+		}
 	})
 }
 

@@ -54,6 +54,7 @@ type Ingester struct {
 	subscriptions map[string]*subscription // by group
 	leased        map[string]*lease        // by ackId: what the peer holds
 	acks          []*acknowledging         // that wait
+	ackBytes      int                      // that those take
 	acknowledges  bool                     // acknowledge runs
 }
 
