@@ -39,7 +39,7 @@ type Reason string
 // The reasons.
 const (
 	ReasonTimeout Reason = "timeout" // the last lease ended without an acknowledgement
-	ReasonNack    Reason = "nack"    // the consumer refused the last delivery
+	ReasonNack    Reason = "nack"    // the consumer refused the last delivery, or its connection ended
 )
 
 // ErrDeadID is the error for what is no id of a dead letter.
