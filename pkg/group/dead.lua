@@ -18,14 +18,16 @@ else
 end
 
 for _, entry in ipairs(found) do
-  local id, fields = entry[1], fields_of(entry)
+  local id, fields, there = entry[1], fields_of(entry), true
   if what == 'redrive' then
-    redis.call('XADD', stream, '*', 'b', fields.b, 'c', fields.c, 'm', fields.m, 'p', fields.p)
-    redis.call('XDEL', dead, id)
+    there = redis.call('XDEL', dead, id) == 1 -- it may be named twice
+    if there then
+      redis.call('XADD', stream, '*', 'b', fields.b, 'c', fields.c, 'm', fields.m, 'p', fields.p)
+    end
   elseif what == 'delete' then
-    forget(dead, id, tonumber(fields.b))
+    there = forget(dead, id, tonumber(fields.b))
   end
-  reply[#reply + 1] = id
+  reply[#reply + 1] = there and id or nil
 end
 
 if what == 'redrive' and #found > 0 then

@@ -103,13 +103,13 @@ func TestDeadLetters(t *testing.T) {
 		if len(letters) != 7 || len(seen) != 7 {
 			t.Fatalf("%d dead letters of %d channels", len(letters), len(seen))
 		}
-		if n, err := p.store.DeleteDead(ctx, p.app, p.group, []string{letters[0].ID, letters[1].ID}); n != 2 || err != nil {
+		if n, err := p.store.DeleteDead(ctx, p.app, p.group, []string{letters[0].ID, letters[1].ID, letters[0].ID}); n != 2 || err != nil {
 			t.Errorf("deleted %d, %v", n, err)
 		}
 		if n, err := p.store.DeleteDead(ctx, p.app, p.group, []string{letters[0].ID}); n != 0 || err != nil {
 			t.Errorf("deleted %d again, %v", n, err)
 		}
-		if n, err := p.store.Redrive(ctx, p.app, p.group, []string{letters[2].ID}); n != 1 || err != nil {
+		if n, err := p.store.Redrive(ctx, p.app, p.group, []string{letters[2].ID, letters[2].ID}); n != 1 || err != nil {
 			t.Errorf("redriven %d, %v", n, err)
 		}
 		if got := p.pull("two", 100); len(got) != 1 || got[0].Attempt != 1 || got[0].Channel != letters[2].Channel || got[0].PublishedAt != letters[2].PublishedAt {
@@ -139,7 +139,7 @@ func TestDeadLetters(t *testing.T) {
 // A group that is full refuses, and nothing is published or counted.
 func TestFull(t *testing.T) {
 	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
-		p := newProcess(t, rdb, ingest+`,{"name":"all","patterns":["**"],"maxBytes":1099511627776}`, `"history":[{"pattern":"a/h","size":1,"ttlSec":60}],`)
+		p := newProcess(t, rdb, ingest+`,{"name":"all","patterns":["**"],"maxBytes":1099511627776},{"name":"newest","patterns":["**"],"overflow":"drop_oldest"}`, `"history":[{"pattern":"a/h","size":1,"ttlSec":60}],`)
 		heard := rdb.Subscribe(ctx, "none")
 		t.Cleanup(func() { _ = heard.Close() })
 		big := `"` + strings.Repeat("x", 30000) + `"`
@@ -153,7 +153,7 @@ func TestFull(t *testing.T) {
 			for _, key := range []string{"", "k"} {
 				m := p.message(channel, big)
 				m.IdempotencyKey = key
-				if r := p.door.Publish(ctx, m); code(r) != protocol.GroupFull || !strings.Contains(r.Err.Message, "ingest") {
+				if r := p.door.Publish(ctx, m); code(r) != protocol.GroupFull || r.Err.Message != "one of the groups ingest, all has no room for the message; nothing was published" {
 					t.Errorf("%s %q: %v", channel, key, r.Err)
 				}
 			}

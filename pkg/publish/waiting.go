@@ -9,9 +9,11 @@ import (
 
 // full is why a message is refused that its groups have no room for.
 func full(o *send.Outgoing) *protocol.Error {
-	names := make([]string, len(o.Groups))
-	for i, g := range o.Groups {
-		names[i] = g.Name
+	var names []string
+	for _, g := range o.Groups {
+		if !g.DropOldest { // it always has room
+			names = append(names, g.Name)
+		}
 	}
 	if len(names) == 1 {
 		return protocol.Errorf(protocol.GroupFull, "the group %s has no room for the message; nothing was published", names[0])
