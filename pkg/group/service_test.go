@@ -69,3 +69,40 @@ func TestWait(t *testing.T) {
 		}
 	})
 }
+
+// Those that wait hear of a message that can be delivered again at once, and of no other that
+// is acknowledged or refused.
+func TestNackWakes(t *testing.T) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
+		p := newProcess(t, rdb, ingest, "")
+		for _, channel := range []string{"a/1", "a/2", "a/3"} {
+			p.mustPublish(channel, "1")
+		}
+		got := p.pull("one", 3)
+		topic := keys.GroupTopic("app", "ingest")
+		heard := rdb.Subscribe(ctx, topic)
+		t.Cleanup(func() { _ = heard.Close() })
+		if _, err := heard.Receive(ctx); err != nil {
+			t.Fatal(err)
+		}
+		p.ack(got[:1], true)
+		p.nack(5*time.Second, got[1])
+		p.nack(0, got[0]) // its lease is lost
+		if err := rdb.Publish(ctx, topic, "mark").Err(); err != nil {
+			t.Fatal(err)
+		}
+		p.nack(0, got[2])
+		m, err := heard.ReceiveMessage(ctx)
+		if _, cluster := rdb.(*redis.ClusterClient); cluster { // its nodes may pass on late that something was published
+			for err == nil && m.Payload == "" {
+				m, err = heard.ReceiveMessage(ctx)
+			}
+		}
+		if err != nil || m.Payload != "mark" {
+			t.Errorf("heard %v, %v before a message can be delivered again", m, err)
+		}
+		if m, err := heard.ReceiveMessage(ctx); err != nil || m.Payload != "" {
+			t.Errorf("heard %v, %v, want that a message can be delivered again", m, err)
+		}
+	})
+}

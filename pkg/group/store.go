@@ -224,9 +224,14 @@ func (s *Store) Ack(ctx context.Context, app *apps.App, group *apps.Group, ackID
 	if failed != nil {
 		return nil, failed
 	}
-	held := make([]bool, len(places))
+	held, again := make([]bool, len(places)), false
 	for i, p := range places {
 		held[i] = p.call != nil && replies[p.call][p.at] == 1
+		again = again || held[i] && i >= len(ackIDs) && nacks[i-len(ackIDs)].Delay == 0
+	}
+	if again {
+		// Others get them now. If it fails, they look within a second (lookAgain).
+		_ = s.opt.Redis.Publish(ctx, s.opt.Keys.GroupTopic(app.ID, group.Name), "").Err()
 	}
 	return held, nil
 }
