@@ -21,9 +21,10 @@ func TestRacingIngesters(t *testing.T) {
 		const publishers, ingesters, messages = 4, 4, 100
 		const groups = `{"name":"ingest","patterns":["**"],"ackTimeoutSec":1,"maxDeliver":100}`
 		one := newProcess(t, client(), groups, "")
+		one.group.AckTimeout = 100 * time.Millisecond // a document has whole seconds
 		ctx, cancel := context.WithCancel(ctx)
 		var mu sync.Mutex
-		arrived, acked, last := map[string]int{}, map[string]bool{}, map[string]int64{}
+		arrived, first, acked, last := map[string]int{}, map[string]bool{}, map[string]bool{}, map[string]int64{}
 		var all, publishing sync.WaitGroup
 		for i := range publishers {
 			p := newProcess(t, client(), groups, "")
@@ -37,7 +38,7 @@ func TestRacingIngesters(t *testing.T) {
 			s := newService(t, client())
 			all.Go(func() {
 				for round := 0; ctx.Err() == nil; round++ {
-					got, err := s.Wait(ctx, group.Pull{App: one.app, Group: one.group, Consumer: fmt.Sprint(i), Max: 7, MaxBytes: 1 << 20}, "sk_a", time.Second)
+					got, err := s.Wait(ctx, group.Pull{App: one.app, Group: one.group, Consumer: fmt.Sprint(i), Max: 7, MaxBytes: 1 << 20}, "sk_a", 50*time.Millisecond)
 					if err != nil || len(got) == 0 {
 						continue
 					}
@@ -47,9 +48,13 @@ func TestRacingIngesters(t *testing.T) {
 						at := m.Channel + "=" + string(m.Data)
 						var n int64
 						_, _ = fmt.Sscan(string(m.Data), &n)
-						if m.Attempt == 1 && n != last[m.Channel]+1 {
+						// An ingester that comes here after its lease has ended may find that another
+						// has got the message again.
+						overtaken := arrived[at] > 0 && !first[at]
+						if m.Attempt == 1 && (first[at] || n != last[m.Channel]+1 && !overtaken) {
 							t.Errorf("%s comes behind %d", at, last[m.Channel])
 						}
+						first[at] = first[at] || m.Attempt == 1
 						last[m.Channel] = max(last[m.Channel], n)
 						arrived[at]++
 						if (round+j)%9 != 0 { // the others are forgotten
