@@ -162,6 +162,33 @@ func (c *Cluster) Settled() {
 	}
 }
 
+// Agreed waits until all nodes that run name the same master of each slot. After a Migrate
+// only the two masters do, until the others have heard of it.
+func (c *Cluster) Agreed() {
+	c.t.Helper()
+	Eventually(c.t, clusterPatience, "all nodes agree on the slots", func() bool {
+		said := map[string]bool{}
+		for _, s := range running(c.Nodes) {
+			said[s.slots()] = true
+		}
+		return len(said) == 1 && !said[""]
+	})
+}
+
+// slots is which master has which slots, by the node's account; "": it gives none.
+func (s *Server) slots() string {
+	ranges, _ := s.Client().ClusterSlots(context.Background()).Result()
+	var all []string
+	for _, r := range ranges {
+		if len(r.Nodes) == 0 {
+			return ""
+		}
+		all = append(all, fmt.Sprint(r.Start, "-", r.End, " ", r.Nodes[0].ID))
+	}
+	slices.Sort(all)
+	return strings.Join(all, ",")
+}
+
 func (c *Cluster) running() (n int) {
 	for _, s := range c.Nodes {
 		if s.process != nil {

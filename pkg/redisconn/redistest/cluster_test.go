@@ -5,6 +5,10 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"fleetwire/pkg/rediskeys"
 )
 
 // Keys stay where they are looked for while masters fail over, die, come back, and slots
@@ -42,6 +46,12 @@ func TestCluster(t *testing.T) {
 	c.Migrate(key(1), other)
 	if c.Master(key(1)) != other {
 		t.Error("the slot was not migrated")
+	}
+	c.Agreed()
+	for _, s := range c.Nodes {
+		if moved := s.Client().Get(ctx, key(1)).Err(); s != other && !redis.HasErrorPrefix(moved, fmt.Sprintf("MOVED %d %s", rediskeys.Slot(key(1)), other.Addr())) {
+			t.Errorf("%s says %v of a key that is at %s", s.Addr(), moved, other.Addr())
+		}
 	}
 	keeps("resharding")
 

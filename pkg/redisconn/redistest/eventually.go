@@ -41,7 +41,33 @@ func (b *Budget) Await(t testing.TB, want string, done func() bool) {
 		time.AfterFunc(look, func() { close(woken) })
 		<-woken
 		paused := time.Since(asked)
-		slowness := max(1, float64(paused)/float64(look+look/2))
-		b.left -= time.Duration(float64(asked.Sub(began)+paused) / slowness)
+		b.left -= time.Duration(float64(asked.Sub(began)+paused) / slowness(paused))
 	}
+}
+
+// slowness is by what factor the machine is late when a look has taken so long to come.
+func slowness(paused time.Duration) float64 {
+	return max(1, float64(paused)/float64(look+look/2))
+}
+
+// Took is how long f takes, measured as a Budget is.
+func Took(f func()) (took time.Duration) {
+	done, counted := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(counted)
+		for ended := false; !ended; {
+			asked := time.Now()
+			select {
+			case <-time.After(look):
+			case <-done:
+				ended = true
+			}
+			paused := time.Since(asked)
+			took += time.Duration(float64(paused) / slowness(paused))
+		}
+	}()
+	f()
+	close(done)
+	<-counted
+	return took
 }
