@@ -270,7 +270,7 @@ func TestMasterRefusesTopics(t *testing.T) {
 		Addrs: []string{cluster.Nodes[0].Addr()}, Username: "fw", Password: "pass", Protocol: 2, DisableIdentity: true, ContextTimeoutEnabled: true,
 	})
 	t.Cleanup(func() { _ = rdb.Close() })
-	p := startOn(t, rdb, "node")
+	p := startOn(t, rdb, "node", patient)
 	answer := make(chan error, 1)
 	done := func(err error) { answer <- err }
 	refused := func(err error) bool {

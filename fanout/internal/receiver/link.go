@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strconv"
@@ -80,8 +81,9 @@ func (l *link) subscribeToProbes(ctx context.Context) error {
 // never waits for anything else: an embedded Redis stands still until its
 // subscribers have read.
 func (l *link) receive(ctx context.Context) error {
+	silence := cmp.Or(l.r.opt.Patience, linkSilence)
 	for {
-		message, err := l.pubsub.ReceiveTimeout(ctx, linkSilence)
+		message, err := l.pubsub.ReceiveTimeout(ctx, silence)
 		if err != nil {
 			if err = l.refused(err); err != nil {
 				return err

@@ -49,10 +49,14 @@ type process struct {
 	sequences map[string][]uint64 // their numbers
 }
 
-func start(t *testing.T, server *redistest.Server, node string) *process {
+func start(t *testing.T, server *redistest.Server, node string, changes ...func(*receiver.Options)) *process {
 	t.Helper()
-	return startOn(t, redistest.Open(t, server.URL(), server.TLS()), node)
+	return startOn(t, redistest.Open(t, server.URL(), server.TLS()), node, changes...)
 }
+
+// patient has a link that is open not given up because the machine is busy. It is for tests in
+// which a link is cut, and not silent.
+func patient(o *receiver.Options) { o.Patience = time.Minute }
 
 // onServerAndCluster runs a test on one server, and on a Redis Cluster of one master: what
 // happens to it happens to all of Redis.
@@ -84,21 +88,25 @@ func restart(t *testing.T, server *redistest.Server) {
 	})
 }
 
-func startOn(t *testing.T, rdb redis.UniversalClient, node string) *process {
+func startOn(t *testing.T, rdb redis.UniversalClient, node string, changes ...func(*receiver.Options)) *process {
 	t.Helper()
-	p := prepareOn(t, rdb, node)
+	p := prepareOn(t, rdb, node, changes...)
 	p.run()
 	return p
 }
 
-func prepareOn(t *testing.T, rdb redis.UniversalClient, node string) *process {
+func prepareOn(t *testing.T, rdb redis.UniversalClient, node string, changes ...func(*receiver.Options)) *process {
 	t.Helper()
 	p := &process{t: t, redis: rdb, got: map[string]int{}, sequences: map[string][]uint64{}, log: &recorder{}}
 	log := slog.New(p.log)
 	p.health = redisconn.NewHealth(log)
 	p.health.Of(rdb)
 	p.Sender = send.New(p.redis, rediskeys.Namespace{}, p.health)
-	p.Receiver = receiver.New(receiver.Options{Redis: p.redis, Health: p.health, Log: log, Node: node, Process: p.Process()})
+	opt := receiver.Options{Redis: p.redis, Health: p.health, Log: log, Node: node, Process: p.Process()}
+	for _, change := range changes {
+		change(&opt)
+	}
+	p.Receiver = receiver.New(opt)
 	p.SetIdentity(node)
 	return p
 }
@@ -275,7 +283,7 @@ func TestRedisHangs(t *testing.T) {
 func TestLinkIsCut(t *testing.T) {
 	t.Parallel()
 	onServerAndCluster(t, func(t *testing.T, server *redistest.Server) {
-		one, other := start(t, server, "one"), start(t, server, "other")
+		one, other := start(t, server, "one", patient), start(t, server, "other", patient)
 		one.subscribed()
 		other.subscribed()
 		admin := server.Client()
@@ -352,7 +360,7 @@ func TestStopsWhileRedisIsAway(t *testing.T) {
 func TestOutageIsReportedOnce(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
-	p := start(t, server, "node")
+	p := start(t, server, "node", patient)
 	var dials attempts
 	p.redis.AddHook(&dials)
 	server.Stop()
@@ -366,7 +374,7 @@ func TestOutageIsReportedOnce(t *testing.T) {
 func TestRedisTakesNoCounts(t *testing.T) {
 	t.Parallel()
 	onServerAndCluster(t, func(t *testing.T, server *redistest.Server) {
-		p := start(t, server, "node")
+		p := start(t, server, "node", patient)
 		p.subscribed()
 		admin, ctx := server.Client(), context.Background()
 		for _, key := range admin.Keys(ctx, "fw:*:subscribers:*").Val() {
@@ -397,7 +405,7 @@ func TestRefusedCountsAreMadeUpFor(t *testing.T) {
 		t.Run(setting[0], func(t *testing.T) {
 			t.Parallel()
 			onServerAndCluster(t, func(t *testing.T, server *redistest.Server) {
-				p := start(t, server, "node")
+				p := start(t, server, "node", patient)
 				p.subscribed()
 				do := admin(t, server)
 				do("config", "set", setting[0], setting[1])

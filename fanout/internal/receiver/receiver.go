@@ -18,6 +18,7 @@
 package receiver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -48,6 +49,9 @@ type Options struct {
 	// Process is the publisher of this process (envelope.ID): its messages keep the
 	// connection that published them. 0: there is none.
 	Process uint64
+	// Patience is how long the link may bring nothing, and a probe may be on its way, before
+	// the link is given up. 0: linkSilence, and probePatience.
+	Patience time.Duration
 }
 
 // Receiver receives for a node, once Run runs. Callers change what it is to
@@ -67,12 +71,12 @@ type Receiver struct {
 	globs           globs
 	identity        string // under which counts are kept; "": it is not known yet
 	refusalReported time.Time
-	patience        time.Duration // probePatience, or what a test sets
+	patience        time.Duration // of probes
 }
 
 // New returns a Receiver.
 func New(opt Options) *Receiver {
-	r := &Receiver{opt: opt, inbox: newInbox(), pause: sleep, globs: newGlobs(), patience: probePatience}
+	r := &Receiver{opt: opt, inbox: newInbox(), pause: sleep, globs: newGlobs(), patience: cmp.Or(opt.Patience, probePatience)}
 	if client, ok := opt.Redis.(*redis.ClusterClient); ok {
 		r.cluster = newCluster(r, client)
 		r.shards = []*shard{r.cluster.nowhere}

@@ -11,7 +11,7 @@ import (
 func TestByTLS(t *testing.T) {
 	t.Parallel()
 	server := redistest.NewAuthority(t).StartSecured(true, nil)
-	p := start(t, server, "node")
+	p := start(t, server, "node", patient)
 	p.subscribed()
 	expectBack(t, p)
 	if err := server.Client().Do(t.Context(), "client", "kill", "type", "pubsub").Err(); err != nil {

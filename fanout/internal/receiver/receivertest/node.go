@@ -78,7 +78,7 @@ func (s *system) receiver(rdb redis.UniversalClient) (*receiver.Receiver, *send.
 	health := redisconn.NewHealth(discard)
 	health.Of(rdb)
 	b := send.New(rdb, keys, health)
-	r := receiver.New(receiver.Options{Redis: rdb, Health: health, Log: discard, Node: name, Process: b.Process()})
+	r := receiver.New(receiver.Options{Redis: rdb, Health: health, Log: discard, Node: name, Process: b.Process(), Patience: patience})
 	r.SetIdentity(name)
 	return r, b
 }
