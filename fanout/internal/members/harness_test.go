@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -82,7 +83,11 @@ type node struct {
 	t     testing.TB
 	redis redis.UniversalClient
 	stop  func() // in order; again is fine
+	holds atomic.Pointer[string]
 }
+
+// identified is the identity that the node has taken last. Its own is Run's.
+func (n *node) identified() string { return *n.holds.Load() }
 
 func (s *system) node() *node {
 	s.t.Helper()
@@ -91,7 +96,11 @@ func (s *system) node() *node {
 		one.Options().ReadTimeout, one.Options().WriteTimeout = patience, patience
 	}
 	log := slog.New(slog.DiscardHandler)
-	n := &node{t: s.t, redis: rdb, Tracker: NewTracker(Options{Redis: rdb, Health: redisconn.NewHealth(log), Log: log})}
+	n := &node{t: s.t, redis: rdb}
+	n.Tracker = NewTracker(Options{
+		Redis: rdb, Health: redisconn.NewHealth(log), Log: log,
+		Identified: func(identity string) { n.holds.Store(&identity) },
+	})
 	n.times = s.times
 	if s.member != nil {
 		n.pace.member.rate = *s.member
@@ -124,7 +133,7 @@ func (n *node) die() {
 // expires has the lease of a node that has died run out, as rdb tells the others.
 func (n *node) expires(rdb redis.UniversalClient) {
 	n.t.Helper()
-	if err := rdb.ZAdd(context.Background(), keys.Leases(), redis.Z{Score: 1, Member: n.identity.node}).Err(); err != nil {
+	if err := rdb.ZAdd(context.Background(), keys.Leases(), redis.Z{Score: 1, Member: n.identified()}).Err(); err != nil {
 		n.t.Fatal(err)
 	}
 }

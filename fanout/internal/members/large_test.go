@@ -121,7 +121,7 @@ func TestAnnouncementsAreBounded(t *testing.T) {
 		redistest.Eventually(t, patience, "everybody has left", func() bool { return so().left == peers })
 		bounded("leaving")
 		redistest.Eventually(t, patience, "nothing of the dead node is left", func() bool {
-			found, err := keysLike(b.redis, "fw:*"+a.identity.node+"*")
+			found, err := keysLike(b.redis, "fw:*"+a.identified()+"*")
 			return err == nil && len(found) == 0
 		})
 		wantNothingLeft(t, b)
@@ -140,7 +140,7 @@ func TestLateJoinIntoALargeChannel(t *testing.T) {
 	bucket := keys.Bucket("app", "c")
 	steps, cursor := 0, "0"
 	for cursor != reapedEnd {
-		next, err := b.store.reapStep(ctx, a.identity.node, bucket, []string{"c"}, cursor)
+		next, err := b.store.reapStep(ctx, a.identified(), bucket, []string{"c"}, cursor)
 		if err != nil || next[0] == reapedWhole {
 			t.Fatal(next, err)
 		}
@@ -153,7 +153,7 @@ func TestLateJoinIntoALargeChannel(t *testing.T) {
 		t.Errorf("1,000 members were reaped in %d steps", steps)
 	}
 	wantList(t, b.redis, "c", "stays")
-	if is, err := b.redis.SIsMember(ctx, bucket.Joined(a.identity.node), "c").Result(); err != nil || !is {
+	if is, err := b.redis.SIsMember(ctx, bucket.Joined(a.identified()), "c").Result(); err != nil || !is {
 		t.Errorf("after steps alone the channel is the node's no more (%v %v): who joins late would stay for ever", is, err)
 	}
 }

@@ -315,7 +315,7 @@ func TestDeadNode(t *testing.T) {
 			return left == 121
 		})
 		redistest.Eventually(t, patience, "nothing of the dead node is left", func() bool {
-			found, err := keysLike(b.redis, "fw:*"+a.identity.node+"*")
+			found, err := keysLike(b.redis, "fw:*"+a.identified()+"*")
 			dead, err2 := b.redis.ZCard(context.Background(), keys.DeadLeases()).Result()
 			return err == nil && err2 == nil && len(found) == 0 && dead == 0
 		})
@@ -343,7 +343,7 @@ func TestSlowNode(t *testing.T) {
 		a, b := s.node(), s.node()
 		a.join("c", "p", 1, "")
 		b.join("c", "q", 2, "")
-		former := a.identity.node
+		former := a.identified()
 
 		// As after a pause: others have reaped it, and then it says something more.
 		ctx := context.Background()
