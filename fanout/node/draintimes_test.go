@@ -47,6 +47,9 @@ func TestNobodyIsToldToBeBackBeforeItIsClosed(t *testing.T) {
 				}
 				var backs []time.Duration
 				for i, l := range all {
+					if want := over * time.Duration(i+1) / time.Duration(n); l.closed != want {
+						t.Fatalf("%d over %v: number %d is closed at %v, want %v", n, over, i, l.closed, want)
+					}
 					back := l.told + l.retryAfter
 					if gap := back - l.closed; gap < minRetryAfter || gap > minRetryAfter+retrySpread {
 						t.Fatalf("%d over %v: number %d is closed at %v and back at %v", n, over, i, l.closed, back)

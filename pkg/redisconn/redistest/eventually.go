@@ -1,6 +1,7 @@
 package redistest
 
 import (
+	"sync"
 	"testing"
 	"time"
 )
@@ -50,24 +51,63 @@ func slowness(paused time.Duration) float64 {
 	return max(1, float64(paused)/float64(look+look/2))
 }
 
-// Took is how long f takes, measured as a Budget is.
-func Took(f func()) (took time.Duration) {
-	done, counted := make(chan struct{}), make(chan struct{})
+// Stopwatch measures time as a Budget does.
+type Stopwatch struct {
+	stop, stopped chan struct{}
+
+	mu      sync.Mutex
+	counted time.Duration // until:
+	asked   time.Time     // when the last look was asked for
+}
+
+// NewStopwatch runs from now on until the test ends.
+func NewStopwatch(t testing.TB) *Stopwatch {
+	s := startStopwatch()
+	t.Cleanup(s.end)
+	return s
+}
+
+// Took is how long f takes.
+func Took(f func()) time.Duration {
+	s := startStopwatch()
+	defer s.end()
+	f()
+	return s.Elapsed()
+}
+
+func startStopwatch() *Stopwatch {
+	s := &Stopwatch{stop: make(chan struct{}), stopped: make(chan struct{}), asked: time.Now()}
 	go func() {
-		defer close(counted)
-		for ended := false; !ended; {
-			asked := time.Now()
+		defer close(s.stopped)
+		for {
 			select {
 			case <-time.After(look):
-			case <-done:
-				ended = true
+			case <-s.stop:
+				return
 			}
-			paused := time.Since(asked)
-			took += time.Duration(float64(paused) / slowness(paused))
+			s.mu.Lock()
+			s.counted += s.sinceAsked()
+			s.asked = time.Now()
+			s.mu.Unlock()
 		}
 	}()
-	f()
-	close(done)
-	<-counted
-	return took
+	return s
+}
+
+// sinceAsked is what the time since the last look counts. It is called with s.mu held.
+func (s *Stopwatch) sinceAsked() time.Duration {
+	paused := time.Since(s.asked)
+	return time.Duration(float64(paused) / slowness(paused))
+}
+
+// Elapsed is how long it has run.
+func (s *Stopwatch) Elapsed() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.counted + s.sinceAsked()
+}
+
+func (s *Stopwatch) end() {
+	close(s.stop)
+	<-s.stopped
 }
