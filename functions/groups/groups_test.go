@@ -252,7 +252,7 @@ func TestNewNeedsGroups(t *testing.T) {
 
 // What is published over REST waits, is pulled, acknowledged, and buried; a full group answers 429.
 func TestOnRedis(t *testing.T) {
-	rdb := redistest.Start(t).Client()
+	rdb := redistest.Patient(redistest.Start(t).Client())
 	config, _ := apitest.Config(t)
 	log := slog.New(slog.DiscardHandler)
 	service := group.NewService(group.Options{Redis: rdb}, log)

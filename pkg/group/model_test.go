@@ -207,7 +207,6 @@ type play struct {
 func TestModel(t *testing.T) {
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint("embedded ", seed), func(t *testing.T) {
-			t.Parallel()
 			m, rdb := redistest.Embedded(t)
 			c := newClock(m)
 			p := newPlay(t, rdb, seed)

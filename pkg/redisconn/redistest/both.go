@@ -15,11 +15,21 @@ func Both(t *testing.T, test func(t *testing.T, rdb *redis.Client)) {
 // BothClients is Both for a test that needs several clients of its Redis; client opens
 // one.
 func BothClients(t *testing.T, test func(t *testing.T, client func() *redis.Client)) {
-	t.Run("redis", func(t *testing.T) { test(t, Start(t).Client) })
+	t.Run("redis", func(t *testing.T) {
+		s := Start(t)
+		test(t, func() *redis.Client { return Patient(s.Client()) })
+	})
 	t.Run("embedded", func(t *testing.T) {
 		m, _ := Embedded(t)
-		test(t, func() *redis.Client { return Client(t, "redis://"+m.Addr()) })
+		test(t, func() *redis.Client { return Patient(Client(t, "redis://"+m.Addr())) })
 	})
+}
+
+// Patient has a client wait for answers: nothing happens to its Redis, which is slow where the
+// machine is busy. It must not have been used.
+func Patient(rdb *redis.Client) *redis.Client {
+	rdb.Options().ReadTimeout, rdb.Options().WriteTimeout = clusterPatience, clusterPatience
+	return rdb
 }
 
 // Everywhere runs a test on a real Redis, on an embedded one, and on a Redis Cluster.
@@ -34,7 +44,11 @@ func EverywhereClients(t *testing.T, test func(t *testing.T, client func() redis
 	})
 	t.Run("cluster", func(t *testing.T) {
 		c := SharedCluster(t)
-		test(t, func() redis.UniversalClient { return c.Client() })
+		test(t, func() redis.UniversalClient {
+			rdb := c.Client()
+			rdb.Options().ReadTimeout, rdb.Options().WriteTimeout = clusterPatience, clusterPatience
+			return rdb
+		})
 	})
 }
 

@@ -285,7 +285,7 @@ func Embedded(t testing.TB) (*embedded.Redis, *redis.Client) {
 		t.Fatal(err)
 	}
 	t.Cleanup(m.Close)
-	return m, Client(t, "redis://"+m.Addr())
+	return m, Patient(Client(t, "redis://"+m.Addr()))
 }
 
 // Client opens a client of its own on the URL of one server, closed with the test. It fails
