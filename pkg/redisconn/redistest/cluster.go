@@ -280,6 +280,17 @@ func (c *Cluster) Failover(master *Server) *Server {
 	c.t.Helper()
 	replica := c.Replica(master)
 	rdb := replica.Client()
+	// A master that has not heard yet that it is a replica does not vote for it, and it would
+	// not ask again before a test's patience ends.
+	id, of := replica.clusterID(), master.clusterID()
+	Eventually(c.t, clusterPatience, "all know the replica", func() bool {
+		return !slices.ContainsFunc(running(c.Nodes), func(s *Server) bool {
+			return !slices.ContainsFunc(strings.Split(s.Client().ClusterNodes(context.Background()).Val(), "\n"), func(line string) bool {
+				fields := strings.Fields(line)
+				return len(fields) > 3 && fields[0] == id && fields[3] == of
+			})
+		})
+	})
 	Eventually(c.t, clusterPatience, "the replica begins to take over", func() bool { // not while its link is made
 		return rdb.ClusterFailover(context.Background()).Err() == nil
 	})
