@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"fleetwire/bench/internal/load"
+	"fleetwire/bench/internal/system"
 	"fleetwire/bench/internal/wire"
 )
 
@@ -40,6 +41,11 @@ func (t *trial) newFleet(devices, parts int) (*fleet, error) {
 		ingesters[i] = t.spec(500_000+i, nil, []string{t.eventsOf(i, "*")})
 		ingesters[i].Address = t.system.Addresses[len(t.system.Addresses)-1]
 		ingesters[i].Sample = true
+		if t.remembering == system.Grouped {
+			fleetwire := t.system.Dialect.(wire.Fleetwire)
+			ingesters[i].Opening = fleetwire.Ingest(fmt.Sprintf("ingester-%d", i), system.Grouped+"/**", system.Group)
+			ingesters[i].Answer = wire.GroupAcks()
+		}
 	}
 	var err error
 	if f.ingesters, err = t.open(ingesters); err != nil {

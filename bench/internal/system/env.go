@@ -53,10 +53,12 @@ func NewEnv(dir string) (*Env, error) {
 }
 
 // Channels whose names begin with Last or Remembered, and a slash, remember one message or
-// 100. With Centrifugo these are namespaces.
+// 100. With Centrifugo these are namespaces. Those that begin with Grouped wait for Group.
 const (
 	Last       = "last"
 	Remembered = "remembered"
+	Grouped    = "grouped"
+	Group      = "ingest"
 )
 
 func appsDocument() []byte {
@@ -77,6 +79,7 @@ func appsDocument() []byte {
 		map[string]any{"pattern": Last + "/**", "size": 1, "ttlSec": 3600},
 		map[string]any{"pattern": Remembered + "/**", "size": 100, "ttlSec": 3600},
 	}
+	bench["groups"] = []any{map[string]any{"name": Group, "patterns": []string{Grouped + "/**"}, "maxBytes": plenty}}
 	document, err := json.Marshal(map[string]any{"apps": []any{
 		bench,
 		app("hostile", map[string]any{"connectsPerAddressPerMin": plenty}, "publish", "subscribe", "presence", "send"),

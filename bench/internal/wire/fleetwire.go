@@ -84,6 +84,38 @@ func (f Fleetwire) Recover(device, channel string, since protocol.Position) Open
 	return o
 }
 
+// Ingest opens a connection that gets what waits for a group of this pattern.
+func (f Fleetwire) Ingest(device, pattern, group string) Opening {
+	o := f.Open(device, nil, []string{pattern})
+	subscribe := &o.Steps[len(o.Steps)-1]
+	subscribe.Send = ClientFrame(OpText, fmt.Appendf(nil, `{"type":"subscribe","group":%q,"maxInFlight":%d,"requestId":"s0"}`, group, protocol.MaxInFlight))
+	return o
+}
+
+// acksTogether is of how many messages a frame acknowledges them.
+const acksTogether = 100
+
+// GroupAcks acknowledges the messages of one connection that has opened with Ingest, many
+// with a frame.
+func GroupAcks() func(payload []byte) []byte {
+	var ids []byte
+	held := 0
+	return func(payload []byte) []byte {
+		_, rest, is := bytes.Cut(payload, []byte(`"ackId":"`))
+		if !is {
+			return nil
+		}
+		id, _, _ := bytes.Cut(rest, []byte{'"'})
+		ids = append(append(append(ids, `,"`...), id...), '"')
+		if held++; held < acksTogether {
+			return nil
+		}
+		frame := ClientFrame(OpText, fmt.Appendf(nil, `{"type":"group_ack","ackIds":[%s]}`, ids[1:]))
+		ids, held = ids[:0], 0
+		return frame
+	}
+}
+
 // Publish asks for no ack: NATS and MQTT at QoS 0 give none.
 func (Fleetwire) Publish(channel string, body []byte) *Message {
 	return framed(OpText, fmt.Appendf(nil, `{"type":"publish","channel":%q,"data":%s}`, channel, body))
