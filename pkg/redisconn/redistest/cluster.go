@@ -175,15 +175,16 @@ func (c *Cluster) Agreed() {
 	})
 }
 
-// slots is which master has which slots, by the node's account; "": it gives none.
+// slots is which master has which slots, by the node's account; "": it does not say.
 func (s *Server) slots() string {
-	ranges, _ := s.Client().ClusterSlots(context.Background()).Result()
+	shards, _ := s.Client().ClusterShards(context.Background()).Result()
 	var all []string
-	for _, r := range ranges {
-		if len(r.Nodes) == 0 {
-			return ""
+	for _, shard := range shards {
+		for _, node := range shard.Nodes {
+			if node.Role == "master" && len(shard.Slots) > 0 {
+				all = append(all, fmt.Sprint(node.ID, shard.Slots))
+			}
 		}
-		all = append(all, fmt.Sprint(r.Start, "-", r.End, " ", r.Nodes[0].ID))
 	}
 	slices.Sort(all)
 	return strings.Join(all, ",")
