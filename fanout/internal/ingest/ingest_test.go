@@ -299,6 +299,45 @@ func TestStuckConnection(t *testing.T) {
 	})
 }
 
+// A pull that waits goes by new options, and by a new document, at once.
+func TestPullBeginsAnew(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.i.Subscribe("ingest", 3, false)
+		synctest.Wait()
+		start := time.Now()
+		w.i.Subscribe("ingest", 1, false)
+		synctest.Wait()
+		w.add(1, 2)
+		w.wantSent("1")
+		if _, err := w.ack([]string{"m1"}); err != nil {
+			t.Fatal(err)
+		}
+		w.wantSent("1", "2")
+		if _, err := w.ack([]string{"m2"}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		app := anApp()
+		app.Groups[0].AckTimeout = time.Hour
+		w.connection.mu.Lock()
+		w.app = app
+		w.connection.mu.Unlock()
+		w.i.DocumentChanged()
+		synctest.Wait()
+		w.add(3, 4)
+		w.wantSent("1", "2", "3")
+		if d := time.Since(start); d != 0 {
+			t.Errorf("it took %v", d)
+		}
+		time.Sleep(2 * ackTimeout)
+		w.wantSent("1", "2", "3") // it holds 3 for an hour
+		if _, err := w.ack([]string{"m3"}); err != nil {
+			t.Fatal(err)
+		}
+		w.wantSent("1", "2", "3", "4")
+	})
+}
+
 // A group that the document does not have any more has no messages.
 func TestGroupIsGone(t *testing.T) {
 	inWorld(t, func(w *world) {

@@ -85,6 +85,7 @@ func (i *Ingester) Subscribe(group string, maxInFlight int, metadata bool) {
 	if s := i.subscriptions[group]; s != nil {
 		s.maxInFlight, s.metadata = maxInFlight, metadata
 		s.freed.Set()
+		s.changed()
 		return
 	}
 	s := newSubscription(i, group, maxInFlight, metadata)
@@ -115,6 +116,15 @@ func (i *Ingester) Groups() (names []string) {
 		names = append(names, name)
 	}
 	return names
+}
+
+// DocumentChanged has the subscriptions go by the newest document of apps.
+func (i *Ingester) DocumentChanged() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, s := range i.subscriptions {
+		s.changed()
+	}
 }
 
 // Leave ends all, as the connection does, and gives back what the peer holds. It does not

@@ -17,7 +17,7 @@ const (
 	tripTime = 1500 * time.Millisecond
 	// tryAgain is the pause after Redis did not answer.
 	tryAgain = time.Second
-	// maxWait bounds how long a pull waits: then it goes by the newest document of apps.
+	// maxWait bounds how long a pull waits.
 	maxWait = 20 * time.Second
 	// maxPull and pullBytes bound what is leased at once, and so queued for the connection.
 	maxPull   = 500
@@ -36,6 +36,7 @@ type subscription struct {
 	metadata    bool
 	inFlight    int
 	leases      []*lease // as they were made; those in flight, and some that are over
+	anew        func()   // has the pull that waits begin anew; nil: none does
 	ended       bool
 	done        []func() // when it has ended
 }
@@ -144,11 +145,32 @@ func (s *subscription) pull() ([]group.Message, *apps.Group) {
 		return nil, nil
 	}
 	p := group.Pull{App: app, Group: g, Consumer: s.ingester.consumer, Max: min(room, maxPull), MaxBytes: pullBytes}
-	got, err := s.ingester.all.store.Wait(s.ctx, p, s.ingester.consumer, maxWait)
-	if err != nil {
+	ctx, cancel := context.WithCancel(s.ctx)
+	defer cancel()
+	s.waits(cancel)
+	defer s.waits(nil)
+	if s.ingester.connection.App() != app {
+		return nil, nil // it has changed before anew was there
+	}
+	got, err := s.ingester.all.store.Wait(ctx, p, s.ingester.consumer, maxWait)
+	if err != nil && ctx.Err() == nil {
 		s.pause()
 	}
 	return got, g
+}
+
+func (s *subscription) waits(anew func()) {
+	s.ingester.mu.Lock()
+	defer s.ingester.mu.Unlock()
+	s.anew = anew
+}
+
+// changed has a pull that waits go by what is true now: the options, or the document of apps.
+// It is called with the Ingester locked.
+func (s *subscription) changed() {
+	if s.anew != nil {
+		s.anew()
+	}
 }
 
 func (s *subscription) pause() {

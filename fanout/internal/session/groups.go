@@ -123,6 +123,7 @@ func (s *Session) regroup() {
 	if i == nil {
 		return
 	}
+	i.DocumentChanged()
 	grant := s.Grant()
 	for _, name := range i.Groups() {
 		refused := coversGroup(grant, name)
