@@ -137,7 +137,7 @@ func (c *Client) handle(l *link, b []byte) {
 	}
 	switch f.Type {
 	case "message", "direct":
-		if f.AckID != "" {
+		if f.Group != "" {
 			c.grouped(l, &f)
 			return
 		}
