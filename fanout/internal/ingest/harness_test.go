@@ -76,6 +76,9 @@ func (s *store) Wait(ctx context.Context, p group.Pull, key string, most time.Du
 	timer := time.NewTimer(most)
 	defer timer.Stop()
 	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		s.mu.Lock()
 		if s.fails {
 			s.mu.Unlock()
@@ -150,6 +153,7 @@ func (s *store) state() (acked, nacked []string) {
 type connection struct {
 	mu     sync.Mutex
 	app    *apps.App
+	asked  func() // called when App is, once
 	stuck  bool
 	ended  bool
 	queued []*conn.Portion
@@ -162,8 +166,13 @@ func (c *connection) Flush()       {}
 
 func (c *connection) App() *apps.App {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.app
+	app, asked := c.app, c.asked
+	c.asked = nil
+	c.mu.Unlock()
+	if asked != nil {
+		asked()
+	}
+	return app
 }
 
 func (c *connection) AppendPortion(p *conn.Portion) bool {

@@ -230,8 +230,8 @@ func TestUnsubscribe(t *testing.T) {
 	})
 }
 
-// What a peer holds counts also if it unsubscribes, and subscribes again; and only until the
-// leases end.
+// The messages that a peer holds count against maxInFlight also after it unsubscribes and
+// subscribes again, until their leases end.
 func TestSubscribeAgain(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.add(1, 7)
@@ -257,7 +257,7 @@ func TestSubscribeAgain(t *testing.T) {
 	})
 }
 
-// What a connection holds when it ends is given back, and what is acknowledged by then is not.
+// A connection that ends gives back the messages that it has not acknowledged.
 func TestLeave(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.add(1, 4)
@@ -335,6 +335,30 @@ func TestPullBeginsAnew(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.wantSent("1", "2", "3", "4")
+	})
+}
+
+// A maxInFlight, or a document, that changes just before a pull counts for it.
+func TestChangeBeforeAPull(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.add(1, 3)
+		w.connection.asked = func() { w.i.Subscribe("ingest", 1, false) }
+		w.i.Subscribe("ingest", 3, false)
+		w.wantSent("1")
+		w.connection.mu.Lock()
+		w.connection.asked = func() {
+			app := anApp()
+			app.Groups[0].AckTimeout = time.Hour
+			w.connection.mu.Lock()
+			w.app = app
+			w.connection.mu.Unlock()
+			w.i.DocumentChanged()
+		}
+		w.connection.mu.Unlock()
+		time.Sleep(ackTimeout)
+		w.wantSent("1", "2")
+		time.Sleep(2 * ackTimeout)
+		w.wantSent("1", "2") // it holds 2 for an hour
 	})
 }
 

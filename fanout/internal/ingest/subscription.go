@@ -137,21 +137,22 @@ func (i *Ingester) forget(l *lease) {
 // pull leases messages, as many as there is room for, and waits until there are some. There may
 // be none.
 func (s *subscription) pull() ([]group.Message, *apps.Group) {
+	ctx, cancel := context.WithCancel(s.ctx)
+	defer cancel()
+	// Before the options and the document are read, so that no change of them is missed.
+	s.waits(cancel)
+	defer s.waits(nil)
 	room, _ := s.room()
 	app := s.ingester.connection.App()
 	g := app.Group(s.group)
-	if g == nil {
+	switch {
+	case g == nil:
 		s.pause() // the session ends the subscription
 		return nil, nil
+	case room <= 0:
+		return nil, nil // maxInFlight is lower than a moment ago
 	}
 	p := group.Pull{App: app, Group: g, Consumer: s.ingester.consumer, Max: min(room, maxPull), MaxBytes: pullBytes}
-	ctx, cancel := context.WithCancel(s.ctx)
-	defer cancel()
-	s.waits(cancel)
-	defer s.waits(nil)
-	if s.ingester.connection.App() != app {
-		return nil, nil // it has changed before anew was there
-	}
 	got, err := s.ingester.all.store.Wait(ctx, p, s.ingester.consumer, maxWait)
 	if err != nil && ctx.Err() == nil {
 		s.pause()
