@@ -83,12 +83,11 @@ func (s *Session) refresh(g *auth.Grant, number uint32, requestID string) *proto
 	if tooMuch != nil {
 		return tooMuch
 	}
-	s.regroup()
 	if requestID != "" {
 		s.Send(func(dst []byte) []byte {
 			return protocol.AppendRefreshed(dst, requestID, g.ExpiresAt.Unix(), unsubscribed)
 		})
 	}
-	s.Reauthorize() // the apps document may have changed since Verify
+	s.Reauthorize() // the apps document may have changed since Verify; this ends subscriptions to groups, too
 	return nil
 }
