@@ -374,7 +374,7 @@ func TestDeliversWhileAMasterDies(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), most)
 		defer cancel()
-		if took := redistest.Took(func() { _ = c.Send(ctx, []Batch{c.batch(messages...)}) }); took > most+500*time.Millisecond {
+		if took := redistest.Took(func() { _ = c.Send(ctx, []Batch{c.batch(messages...)}) }); took > 2*time.Second {
 			t.Errorf("a batch took %v", took)
 		}
 		all = true
@@ -389,7 +389,7 @@ func TestDeliversWhileAMasterDies(t *testing.T) {
 		return all
 	}
 	send := func() bool { return sendWithin(1500 * time.Millisecond) }
-	for range 20 { // while all masters answer, it takes as long as the machine is busy
+	for range 20 { // while all masters answer, a busy machine has longer to have all accepted
 		if !sendWithin(10 * time.Second) {
 			t.Fatal("not all are accepted")
 		}
