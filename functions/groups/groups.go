@@ -143,7 +143,7 @@ func (h *handler) ack(w http.ResponseWriter, r *http.Request, key *apps.Key) err
 	held, err := h.groups.Ack(r.Context(), key.App, g, acks, nacks)
 	switch {
 	case errors.Is(err, group.ErrAckID):
-		return protocol.Errorf(protocol.InvalidRequest, "an ackId is none; repeat ackIds as a pull has given them; nothing was acknowledged")
+		return protocol.Errorf(protocol.InvalidRequest, "invalid ackId: repeat each ackId exactly as a pull has given it; nothing was acknowledged or refused")
 	case err != nil:
 		shown := protocol.Unknownf("Redis did not answer; some of the messages may be acknowledged; try again, which does no harm")
 		return fmt.Errorf("%w: %w", shown, err)
@@ -254,7 +254,7 @@ func (h *handler) deleteDead(w http.ResponseWriter, r *http.Request, key *apps.K
 // deadError is what the caller sees when dead letters were not moved or deleted.
 func deadError(err error) error {
 	if errors.Is(err, group.ErrDeadID) {
-		return protocol.Errorf(protocol.InvalidRequest, "an id is none of a dead letter; repeat ids as GET …/dead has given them; nothing was done")
+		return protocol.Errorf(protocol.InvalidRequest, "invalid id of a dead letter: repeat each id exactly as GET …/dead has given it; nothing was done")
 	}
 	shown := protocol.Unknownf("Redis did not answer; it may have been done for some of the dead letters; try again, which does no harm")
 	return fmt.Errorf("%w: %w", shown, err)

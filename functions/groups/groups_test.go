@@ -221,11 +221,11 @@ func TestAnswers(t *testing.T) {
 	apitest.Want(t, ask(t, f, "POST", path+"/redrive", "{}"), 200, `{"redriven":7}`)
 	apitest.Want(t, ask(t, f, "DELETE", path+"/dead", ""), 200, `{"deleted":7}`)
 	f.err = group.ErrAckID
-	apitest.Want(t, ask(t, f, "POST", path+"/ack", `{"ackIds":["x"]}`), 400, `{"error":"invalid_request","message":"an ackId is none; repeat ackIds as a pull has given them; nothing was acknowledged"}`)
+	apitest.Want(t, ask(t, f, "POST", path+"/ack", `{"ackIds":["x"]}`), 400, `{"error":"invalid_request","message":"invalid ackId: repeat each ackId exactly as a pull has given it; nothing was acknowledged or refused"}`)
 	f.err = group.ErrDeadID
 	apitest.Want(t, ask(t, f, "GET", path+"/dead?cursor=YWI", ""), 400, `{"error":"invalid_request","message":"invalid cursor: repeat the cursor of the page before exactly as it came, or leave it out to begin at the top"}`)
 	for _, w := range []*httptest.ResponseRecorder{ask(t, f, "POST", path+"/redrive", `{"ids":["x"]}`), ask(t, f, "DELETE", path+"/dead?id=x", "")} {
-		apitest.Want(t, w, 400, `{"error":"invalid_request","message":"an id is none of a dead letter; repeat ids as GET …/dead has given them; nothing was done"}`)
+		apitest.Want(t, w, 400, `{"error":"invalid_request","message":"invalid id of a dead letter: repeat each id exactly as GET …/dead has given it; nothing was done"}`)
 	}
 	f.err = errors.New("no Redis")
 	for _, tt := range []struct{ method, target, body, want string }{
@@ -250,7 +250,8 @@ func TestNewNeedsGroups(t *testing.T) {
 	groups.New(config, groups.Config{})
 }
 
-// What is published over REST waits, is pulled, acknowledged, and buried; a full group answers 429.
+// A message that REST publishes waits for its group until it is acknowledged or a dead letter; a
+// full group answers 429.
 func TestOnRedis(t *testing.T) {
 	rdb := redistest.Patient(redistest.Start(t).Client())
 	config, _ := apitest.Config(t)
