@@ -8,7 +8,7 @@ local DAY, LOOK = 86400000, 60000
 -- bucket, and the groups.
 local groups, waits = {}, {}
 
--- read reads what Go's AppendGroups has put into ARGV from at on, of so many groups. It
+-- read reads what Go's Batch.AppendArgs has put into ARGV from at on, of so many groups. It
 -- returns where the next argument is.
 local function read(at, count)
   for g = 1, count do

@@ -42,7 +42,7 @@ const (
 	ReasonNack    Reason = "nack"    // the consumer refused the last delivery, or its connection ended
 )
 
-// ErrDeadID is the error for what is no id of a dead letter.
+// ErrDeadID reports that a text is not the id of a dead letter.
 var ErrDeadID = errors.New("not an id of a dead letter")
 
 // deadPlace is where a dead letter lies. All are ordered by when they were buried.

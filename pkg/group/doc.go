@@ -2,7 +2,7 @@
 // (protocol §10).
 //
 // A message that matches a group is appended to a stream in the bucket of its channel, by the
-// script that counts and publishes it (pkg/publish/send with AppendGroups). An ingester pulls
+// script that publishes it (pkg/publish/send, with append.lua). An ingester pulls
 // from the buckets that have something: each message is leased to it, and is delivered again
 // when the lease ends without an acknowledgement. A bucket is served to one consumer at a
 // time, so the messages of a channel come in order.

@@ -286,8 +286,7 @@ func (p *play) putOne() {
 	if p.random.IntN(3) > 0 {
 		data += strings.Repeat("0", p.random.IntN(30000))
 	}
-	before := p.model.bytes
-	dropped := p.overflow
+	before, dropped := p.model.bytes, p.overflow
 	r := p.door.Publish(ctx, p.message(channel, data))
 	bytes := p.bytesOf(channel, data)
 	if room := p.model.put(channel, data, bytes); room != (r.Err == nil) || !room && code(r) != protocol.GroupFull {

@@ -49,7 +49,7 @@ func (s *Store) Pull(ctx context.Context, p Pull) ([]Message, error) {
 		n := min(len(open), bucketsAtOnce, max(1, pulling.room/bucketBytes), p.Max-len(pulling.got))
 		more, err := pulling.from(ctx, open[:n])
 		if err != nil {
-			// What was leased already is better delivered than lost until its leases end.
+			// Messages that are leased already are delivered: else they wait until their leases end.
 			if len(pulling.got) > 0 {
 				err = nil
 			}

@@ -102,8 +102,8 @@ func (s *Service) Wait(ctx context.Context, p Pull, key string, most time.Durati
 	}
 }
 
-// pullWhole pulls also if ctx ends meanwhile: what is leased by then is better handed on, or
-// given back, than lost until its leases end.
+// pullWhole goes on with a pull if ctx ends meanwhile, so that the caller can hand on, or give
+// back, the messages that it leased. Else they would wait until their leases end.
 func (s *Service) pullWhole(ctx context.Context, p Pull) ([]Message, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err

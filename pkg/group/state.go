@@ -23,7 +23,7 @@ type State struct {
 	DroppedByAge, DroppedByOverflow int64
 }
 
-// Consumer is who has pulled messages that are not acknowledged.
+// Consumer has pulled messages that are not acknowledged.
 type Consumer struct {
 	Name    string
 	Pending int64

@@ -108,7 +108,7 @@ type Message struct {
 	envelope.Content
 }
 
-// ErrAckID is the error of an Ack of something that is no id.
+// ErrAckID reports that an Ack named a message by something that is not an ackId.
 var ErrAckID = errors.New("not an id of a message of a group")
 
 // ackID makes the id of a lease: the bucket's tag, what its script calls the lease, and the
@@ -166,8 +166,8 @@ type Nack struct {
 }
 
 // Ack acknowledges messages of a group, and has others delivered again. It returns of each,
-// acknowledged ones first, whether their lease had not been lost. The error is ErrAckID if an
-// id is none, and then nothing was done; after another one it is not known what was.
+// acknowledged ones first, whether its lease was still held. The error is ErrAckID if an ackId is
+// invalid: then Ack did nothing. After another error some may be done.
 func (s *Store) Ack(ctx context.Context, app *apps.App, group *apps.Group, ackIDs []string, nacks []Nack) ([]bool, error) {
 	calls := map[rediskeys.Bucket]*redisconn.Call{}
 	var order []*redisconn.Call

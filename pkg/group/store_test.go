@@ -53,7 +53,7 @@ func TestDelivers(t *testing.T) {
 	})
 }
 
-// What is refused too often is a dead letter, and comes again when it is redriven.
+// A message that is refused too often becomes a dead letter, and comes again when it is redriven.
 func TestDeadLetters(t *testing.T) {
 	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		p := newProcess(t, rdb, ingest, "")
@@ -202,7 +202,7 @@ func TestIdempotencyInAFullGroup(t *testing.T) {
 	})
 }
 
-// What is admitted and not published is taken off the count again.
+// The count loses the bytes of a message that is admitted and not published.
 func TestCountIsExact(t *testing.T) {
 	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		p := newProcess(t, rdb, ingest, `"history":[{"pattern":"a/h","size":1,"ttlSec":60}],`)

@@ -66,7 +66,7 @@ end
 for _, key in ipairs({stream, leases, delayed, state, dead}) do
   redis.call('PEXPIRE', key, life + DAY)
 end
--- What was just taken off is still counted.
+-- The group's count still has the bytes that were just freed.
 local drift, doubt = drifted(own + off)
 off = off + drift
 

@@ -65,7 +65,7 @@ func (s *Sweeper) group(at place) *apps.Group {
 
 // look looks after some buckets.
 func (s *Sweeper) look(ctx context.Context, at place, buckets []bucket) error {
-	// What the buckets count is read after what the group counts. So a message that is
+	// The counts of the buckets are read after the group's. So a message that is
 	// counted and appended meanwhile makes the count look too low, and not too high: the
 	// next look sees that it is not.
 	counted := map[string]int64{}

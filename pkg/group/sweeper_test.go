@@ -47,16 +47,15 @@ func TestAge(t *testing.T) {
 	if got := p.due("a"); !slices.Equal(got, []string{"ingest"}) {
 		t.Errorf("deadlines %v", got)
 	}
-	first := p.pull("one", 1)
+	p.pull("one", 1)
 	c.pass(time.Hour - 10*time.Minute)
 	p.sweep("ingest", "a", "b")
 	// The lease of the first may run, and its message is gone.
 	if got := p.dropped[group.DroppedByAge]; got != 1 {
 		t.Errorf("dropped %d", got)
 	}
-	_ = first
 	c.pass(10 * time.Minute)
-	p.wantPull("two", 100, "") // what nobody has swept is too old, too
+	p.wantPull("two", 100, "") // a pull drops messages that are too old, too
 	p.wantState("lag 0 pending 0 dead 0 bytes 0 aged 3 overflow 0")
 	p.sweep("ingest", "a", "b")
 	if got := p.due("a"); len(got) != 0 {
@@ -237,7 +236,7 @@ func TestGroupIsGone(t *testing.T) {
 	}
 }
 
-// Whatever nobody looks after expires.
+// All keys of a group expire if no node looks after them.
 func TestKeysExpire(t *testing.T) {
 	m, rdb := redistest.Embedded(t)
 	c := newClock(m)

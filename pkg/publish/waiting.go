@@ -7,7 +7,7 @@ import (
 	"fleetwire/pkg/publish/send"
 )
 
-// full is why a message is refused that its groups have no room for.
+// full is the error for a message for which a group has no room.
 func full(o *send.Outgoing) *protocol.Error {
 	var names []string
 	for _, g := range o.Groups {

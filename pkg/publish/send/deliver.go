@@ -81,9 +81,9 @@ func (sender *Sender) deliver(ctx context.Context, deadline time.Time, all []*se
 	return answered
 }
 
-// deliveries sorts what was admitted by bucket, in order. What is over the cap, or has no room
-// in its groups, goes along if it may repeat another message, or have a condition that does
-// not hold.
+// deliveries sorts admitted messages by bucket, in order. A message that is over the cap, or has
+// no room in its groups, goes along if it may repeat another message, or have a condition that
+// does not hold.
 func (sender *Sender) deliveries(all []*sending) (open []*delivery) {
 	of := map[rediskeys.Bucket]*delivery{}
 	for _, s := range all {
