@@ -11,7 +11,8 @@ func (n *Node) newIngesters() {
 	n.ingesters = ingest.NewIngesters(n.groups, n.id)
 }
 
-// closeIngesters gives back what ended connections held. There is none else by then.
+// closeIngesters waits until the messages that connections held are given back. It is called
+// when all connections have ended.
 func (n *Node) closeIngesters() {
 	n.ingesters.Close()
 	n.groups.Close()

@@ -72,7 +72,8 @@ func (g *inGroup) wants(t *testing.T, err error, ids ...string) []Event {
 	return events
 }
 
-// What the handler takes is acknowledged, what it fails on is delivered again after a pause.
+// The client acknowledges events for which the handler returns nil, and has those on which it
+// fails delivered again after a pause.
 func TestGroupSettles(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fake) {
 		c := f.client()

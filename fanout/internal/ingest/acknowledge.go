@@ -44,7 +44,7 @@ func (a *acknowledging) bytes() (n int) {
 }
 
 // Acknowledge takes what the peer says of messages. done is called, on another goroutine, when
-// Redis has taken it, or with an error. It does not block.
+// Redis has taken it, or with an error. Once the Ingester has left, it may never be called. Acknowledge does not block.
 func (i *Ingester) Acknowledge(acks []string, nacks []protocol.GroupNack, done Acknowledged) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

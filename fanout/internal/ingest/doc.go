@@ -3,6 +3,6 @@
 // Redis, and leases them.
 //
 // A subscription has a goroutine that leases messages, has the connection write them, and then
-// leases more, for as long as the peer has fewer than its maxInFlight. What a connection holds
-// when it ends is given back at once, so that other ingesters get it.
+// leases more, for as long as the peer has fewer than its maxInFlight. A connection
+// that ends gives back at once what it holds, so that other ingesters get it.
 package ingest

@@ -139,6 +139,7 @@ func (i *Ingester) Leave() {
 	for _, s := range i.subscriptions {
 		s.end(func() {})
 	}
+	clear(i.subscriptions)
 	i.all.running.Go(func() {
 		i.running.Wait()
 		i.giveBack()

@@ -38,7 +38,7 @@ type subscription struct {
 	leases      []*lease // as they were made; those in flight, and some that are over
 	anew        func()   // has the pull that waits begin anew; nil: none does
 	ended       bool
-	done        []func() // when it has ended
+	done        func() // called when it has ended
 }
 
 func newSubscription(i *Ingester, group string, maxInFlight int, metadata bool) *subscription {
@@ -63,7 +63,7 @@ func (s *subscription) inherit() {
 // end has run return soon, and call done then. It is called with the Ingester locked.
 func (s *subscription) end(done func()) {
 	s.ended = true
-	s.done = append(s.done, done)
+	s.done = done
 	s.cancel()
 }
 
@@ -78,9 +78,7 @@ func (s *subscription) run() {
 	s.ingester.mu.Lock()
 	done := s.done
 	s.ingester.mu.Unlock()
-	for _, d := range done {
-		d()
-	}
+	done()
 }
 
 // awaitRoom waits until the peer may be sent a message; false: the subscription has ended.

@@ -62,7 +62,7 @@ const groupsInDocument = `,
  "groups":[{"name":"ingest","patterns":["devices/*/events","devices/*/alarms"]},{"name":"all","patterns":["**"]}],
  "keys":[{"id":"sk_test"`
 
-// withGroups is a world with two groups. What it is told is read until the end.
+// withGroups is a world with two groups.
 func withGroups(t *testing.T) (*world, *waiting) {
 	w := newWorld(t)
 	g := &waiting{give: make(chan []group.Message), told: make(chan string, 100)}
