@@ -6,68 +6,59 @@ import (
 	"time"
 )
 
-// Eventually asks done again and again, and ends the test when within has
-// passed without a yes. want says what was waited for. A busy machine has longer (Budget).
+// Eventually asks done again and again, and ends the test when within has passed without a yes.
+// want says what was waited for. A busy machine has longer (Stopwatch).
 func Eventually(t testing.TB, within time.Duration, want string, done func() bool) {
 	t.Helper()
 	NewBudget(within).Await(t, want, done)
 }
 
-// Budget is the time that several things have to happen in, one after the other. It is measured by
-// how the machine keeps up: while a timer of a few milliseconds comes late by some factor, because
-// other processes have the processors, time counts for less by that factor. So a bound holds on a
-// machine that is free, and no test fails because the machine stands still.
+// Budget is the time that several events have to happen in, one after the other, by a Stopwatch
+// that runs while a test awaits them.
 type Budget struct{ whole, left time.Duration }
 
-// NewBudget is a budget of so long.
+// NewBudget returns a budget of d.
 func NewBudget(d time.Duration) *Budget { return &Budget{whole: d, left: d} }
-
-// look is the pause between two looks.
-const look = 2 * time.Millisecond
 
 // Await is Eventually within what is left of the budget.
 func (b *Budget) Await(t testing.TB, want string, done func() bool) {
 	t.Helper()
-	for {
-		began := time.Now()
-		if done() {
-			b.left -= time.Since(began)
-			return
-		}
-		if b.left <= 0 {
+	watch := startStopwatch()
+	defer func() { b.left -= watch.Elapsed(); watch.end() }()
+	for !done() {
+		if watch.Elapsed() >= b.left {
 			t.Fatalf("not within %v: %s", b.whole, want)
 		}
-		asked := time.Now()
-		woken := make(chan struct{})
-		time.AfterFunc(look, func() { close(woken) })
-		<-woken
-		paused := time.Since(asked)
-		b.left -= time.Duration(float64(asked.Sub(began)+paused) / slowness(paused))
+		<-time.After(tick)
 	}
 }
 
-// slowness is by what factor the machine is late when a look has taken so long to come.
-func slowness(paused time.Duration) float64 {
-	return max(1, float64(paused)/float64(look+look/2))
-}
+const (
+	// tick is how often a Stopwatch looks whether the machine keeps up.
+	tick = 2 * time.Millisecond
+	// mostOfATick is how much time a Stopwatch counts from one tick to the next at most.
+	mostOfATick = 3 * time.Millisecond
+)
 
-// Stopwatch measures time as a Budget does.
+// Stopwatch measures the time for which the machine keeps up. A tick that comes late, because
+// other processes have the processors, counts no more than one that comes nearly in time. So a bound
+// holds on a machine that is free, and no test fails because the machine stands still.
 type Stopwatch struct {
 	stop, stopped chan struct{}
 
 	mu      sync.Mutex
 	counted time.Duration // until:
-	asked   time.Time     // when the last look was asked for
+	asked   time.Time     // when the last tick was asked for
 }
 
-// NewStopwatch runs from now on until the test ends.
+// NewStopwatch returns a stopwatch that runs from now on until the test ends.
 func NewStopwatch(t testing.TB) *Stopwatch {
 	s := startStopwatch()
 	t.Cleanup(s.end)
 	return s
 }
 
-// Took is how long f takes.
+// Took returns how long f takes, by a Stopwatch.
 func Took(f func()) time.Duration {
 	s := startStopwatch()
 	defer s.end()
@@ -81,7 +72,7 @@ func startStopwatch() *Stopwatch {
 		defer close(s.stopped)
 		for {
 			select {
-			case <-time.After(look):
+			case <-time.After(tick):
 			case <-s.stop:
 				return
 			}
@@ -94,11 +85,8 @@ func startStopwatch() *Stopwatch {
 	return s
 }
 
-// sinceAsked is what the time since the last look counts. It is called with s.mu held.
-func (s *Stopwatch) sinceAsked() time.Duration {
-	paused := time.Since(s.asked)
-	return time.Duration(float64(paused) / slowness(paused))
-}
+// sinceAsked is what counts of the time since the last tick was asked for. It is called with s.mu held.
+func (s *Stopwatch) sinceAsked() time.Duration { return min(time.Since(s.asked), mostOfATick) }
 
 // Elapsed is how long it has run.
 func (s *Stopwatch) Elapsed() time.Duration {
