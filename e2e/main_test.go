@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"sync"
 	"testing"
 	"time"
 
@@ -41,27 +40,6 @@ func TestMain(m *testing.M) {
 		}
 	}
 	os.Exit(code)
-}
-
-// lateness measures, from now on, by how much the machine runs this process too late. A bound
-// of a time that a test measures is for a machine that is never late.
-func lateness() (total func() time.Duration) {
-	const step = 10 * time.Millisecond
-	end, sum := make(chan struct{}), make(chan time.Duration)
-	go func() {
-		late := time.Duration(0)
-		for {
-			begin := time.Now()
-			select {
-			case <-end:
-				sum <- late
-				return
-			case <-time.After(step):
-				late += time.Since(begin) - step
-			}
-		}
-	}()
-	return sync.OnceValue(func() time.Duration { close(end); return <-sum })
 }
 
 // eventually waits until done, at most for limit. It looks again and again
