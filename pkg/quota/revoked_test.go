@@ -176,9 +176,6 @@ func TestRevokedTokensTakeNoPlace(t *testing.T) {
 func TestAFleetAsksInParts(t *testing.T) {
 	redistest.EverywhereClients(t, func(t *testing.T, client func() redis.UniversalClient) {
 		rdb := client()
-		if one, ok := rdb.(*redis.Client); ok { // an embedded one takes long on a busy machine
-			one.Options().ReadTimeout = time.Minute
-		}
 		w := onWire(rdb)
 		l := startLedger(t, rdb, "node")
 		// The one before the fleet may ride with it, if a look was held up in its place.

@@ -92,9 +92,6 @@ func (n *node) identified() string { return *n.holds.Load() }
 func (s *system) node() *node {
 	s.t.Helper()
 	rdb := s.client()
-	if one, ok := rdb.(*redis.Client); ok && s.server == nil { // nothing happens to Redis: it is not away when it is slow
-		one.Options().ReadTimeout, one.Options().WriteTimeout = patience, patience
-	}
 	log := slog.New(slog.DiscardHandler)
 	n := &node{t: s.t, redis: rdb}
 	n.Tracker = NewTracker(Options{

@@ -303,11 +303,8 @@ func TestAnswersOfAClusterAreLost(t *testing.T) {
 func TestDeliversWhileSlotsMove(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartClusterOf(t, 3, 0)
-	rdb := cluster.Client()
 	// A busy machine has longer: it is unknown what becomes of what is answered too late.
-	const patience = 30 * time.Second
-	rdb.Options().ReadTimeout, rdb.Options().WriteTimeout = patience, patience
-	c := newOnCluster(t, rdb, 1_000_000)
+	c := newOnCluster(t, redistest.Patient(cluster.Client()), 1_000_000)
 	var want []string
 	done := make(chan struct{})
 	finished := make(chan struct{})
@@ -320,7 +317,7 @@ func TestDeliversWhileSlotsMove(t *testing.T) {
 			default:
 			}
 			messages := []*Outgoing{c.remembered("a", fmt.Sprint(2*n)), c.to("a", "0"), c.remembered("a", fmt.Sprint(2*n+1))}
-			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 			var err error
 			took := redistest.Took(func() { err = c.Send(ctx, []Batch{c.batch(messages...)}) })
 			cancel()
@@ -367,12 +364,12 @@ func TestDeliversWhileAMasterDies(t *testing.T) {
 	c := newOnCluster(t, cluster.Client(), 1_000_000)
 	channels := []string{"a", "b", "c", "d", "e", "f"}
 	accepted, unknown := map[string]int{}, map[string]int{}
-	sendWithin := func(most time.Duration) (all bool) {
+	sendWithin := func(patience time.Duration) (all bool) {
 		var messages []*Outgoing
 		for _, name := range channels {
 			messages = append(messages, c.remembered(name, "1"))
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), most)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if took := redistest.Took(func() { _ = c.Send(ctx, []Batch{c.batch(messages...)}) }); took > 2*time.Second {
 			t.Errorf("a batch took %v", took)

@@ -26,9 +26,14 @@ func BothClients(t *testing.T, test func(t *testing.T, client func() *redis.Clie
 }
 
 // Patient has a client wait for answers: nothing happens to its Redis, which is slow where the
-// machine is busy. It must not have been used.
-func Patient(rdb *redis.Client) *redis.Client {
-	rdb.Options().ReadTimeout, rdb.Options().WriteTimeout = clusterPatience, clusterPatience
+// machine is busy. The client must not have been used.
+func Patient[Client redis.UniversalClient](rdb Client) Client {
+	switch one := any(rdb).(type) {
+	case *redis.Client:
+		one.Options().ReadTimeout, one.Options().WriteTimeout = clusterPatience, clusterPatience
+	case *redis.ClusterClient:
+		one.Options().ReadTimeout, one.Options().WriteTimeout = clusterPatience, clusterPatience
+	}
 	return rdb
 }
 
@@ -44,11 +49,7 @@ func EverywhereClients(t *testing.T, test func(t *testing.T, client func() redis
 	})
 	t.Run("cluster", func(t *testing.T) {
 		c := SharedCluster(t)
-		test(t, func() redis.UniversalClient {
-			rdb := c.Client()
-			rdb.Options().ReadTimeout, rdb.Options().WriteTimeout = clusterPatience, clusterPatience
-			return rdb
-		})
+		test(t, func() redis.UniversalClient { return Patient(c.Client()) })
 	})
 }
 
