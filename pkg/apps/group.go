@@ -74,11 +74,7 @@ func readGroups(o object, app *App) {
 	if !ok {
 		return
 	}
-	list, _ := groups.list()
-	if len(list) > maxGroups {
-		groups.addf("has %d groups; at most %d are allowed", len(list), maxGroups)
-		return
-	}
+	list, _ := groups.atMost(maxGroups, "groups")
 	for _, item := range list {
 		readGroup(item, app)
 	}
@@ -138,13 +134,9 @@ func ValidGroupName(name string) bool {
 }
 
 func readGroupPatterns(v value, group *Group) {
-	list, ok := v.list()
-	switch {
-	case ok && len(list) == 0:
+	list, ok := v.atMost(maxGroupPatterns, "patterns")
+	if ok && len(list) == 0 {
 		v.addf("must have at least one pattern, such as devices/*/events")
-	case len(list) > maxGroupPatterns:
-		v.addf("has %d patterns; at most %d are allowed", len(list), maxGroupPatterns)
-		return
 	}
 	for _, item := range list {
 		text, ok := item.text()

@@ -55,11 +55,7 @@ func readHistory(o object, app *App) {
 	if !ok {
 		return
 	}
-	list, _ := rules.list()
-	if len(list) > maxHistoryRules {
-		rules.addf("has %d entries; at most %d are allowed", len(list), maxHistoryRules)
-		return
-	}
+	list, _ := rules.atMost(maxHistoryRules, "entries")
 	for _, item := range list {
 		readHistoryRule(item, app)
 	}

@@ -287,11 +287,7 @@ func (p *parser) warnSecret(path, secret string) {
 }
 
 func readPatterns(key *Key, v value) {
-	list, _ := v.list()
-	if len(list) > maxKeyPatterns {
-		v.addf("has %d patterns; at most %d are allowed", len(list), maxKeyPatterns)
-		return
-	}
+	list, _ := v.atMost(maxKeyPatterns, "patterns")
 	for _, item := range list {
 		text, ok := item.text()
 		if !ok {
@@ -323,13 +319,9 @@ func readActions(key *Key, v value) {
 }
 
 func readOrigins(key *Key, v value) {
-	list, ok := v.list()
-	switch {
-	case ok && len(list) == 0:
+	list, ok := v.atMost(maxOrigins, "origins")
+	if ok && len(list) == 0 {
 		v.addf("must have at least one origin; leave the field out to allow all")
-	case len(list) > maxOrigins:
-		v.addf("has %d origins; at most %d are allowed", len(list), maxOrigins)
-		return
 	}
 	for _, item := range list {
 		text, ok := item.text()

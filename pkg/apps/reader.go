@@ -146,6 +146,16 @@ func (v value) list() ([]value, bool) {
 	return items, true
 }
 
+// atMost reads an array of so many items at most. what names them in the error.
+func (v value) atMost(most int, what string) ([]value, bool) {
+	items, ok := v.list()
+	if len(items) > most {
+		v.addf("has %d %s; at most %d are allowed", len(items), what, most)
+		return nil, false
+	}
+	return items, ok
+}
+
 // text reads a string. The message never shows what was there instead.
 func (v value) text() (string, bool) {
 	if v.raw[0] == '"' {
