@@ -43,6 +43,7 @@ func TestRacingIngesters(t *testing.T) {
 						continue
 					}
 					var acks []string
+					before := map[string]int64{} // the last one of each channel that came now, for the first time
 					mu.Lock()
 					for j, m := range got {
 						at := m.Channel + "=" + string(m.Data)
@@ -51,10 +52,12 @@ func TestRacingIngesters(t *testing.T) {
 						// An ingester that comes here after its lease has ended may find that another
 						// has got the message again.
 						overtaken := arrived[at] > 0 && !first[at]
-						if m.Attempt == 1 && (first[at] || n != last[m.Channel]+1 && !overtaken) {
-							t.Errorf("%s comes behind %d", at, last[m.Channel])
+						if m.Attempt == 1 {
+							if first[at] || n <= before[m.Channel] || n != last[m.Channel]+1 && !overtaken {
+								t.Errorf("%s comes behind %d, and %d of the same pull; it came for the first time before: %v", at, last[m.Channel], before[m.Channel], first[at])
+							}
+							first[at], before[m.Channel] = true, n
 						}
-						first[at] = first[at] || m.Attempt == 1
 						last[m.Channel] = max(last[m.Channel], n)
 						arrived[at]++
 						if (round+j)%9 != 0 { // the others are forgotten
