@@ -348,6 +348,23 @@ func TestIngesterTrustsTheChannel(t *testing.T) {
 	}
 }
 
+// TestIngesterEndsWithItsGroup: an ingester whose subscription to the group has ended gets
+// nothing any more. It ends, so that its supervisor notices.
+func TestIngesterEndsWithItsGroup(t *testing.T) {
+	for _, code := range []string{"group_not_found", "channel_not_authorized"} {
+		t.Run(code, func(t *testing.T) {
+			_, running, s := nodeIngester.connected(t)
+			s.write(t, `{"type":"error","code":%q,"message":"unsubscribed from the group","group":"ingest"}`, code)
+			if status := running.wait(t); status != 1 {
+				t.Errorf("it ended with status %d, want 1", status)
+			}
+			if n := running.count("error", map[string]any{"code": code}); n != 1 {
+				t.Errorf("it printed %d errors %s, want 1:\n%s", n, code, running.output())
+			}
+		})
+	}
+}
+
 // TestSocket drives the example that localdev tells its user to paste.
 func TestSocket(t *testing.T) {
 	f := newFakeService(t)

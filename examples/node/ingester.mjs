@@ -26,6 +26,8 @@ if (!secretKey) {
 // What the app's document says: {"groups":[{"name":"ingest","patterns":["devices/*/events"]}]}
 const GROUP = "ingest";
 const PATTERN = "devices/*/events";
+// Errors that end the subscription to the group: without it there is nothing to do.
+const REFUSED = new Set(["group_not_found", "channel_not_authorized"]);
 
 async function token() {
   const answer = await askToken(`${baseURL}/v1/tokens`, {
@@ -42,7 +44,7 @@ let waiting = []; // events that are not on the disk yet
 function take(frame, send) {
   if (frame.type === "welcome") send({ type: "subscribe", group: GROUP, requestId: "sub" });
   else if (frame.type === "ack") say("subscribed", { group: GROUP });
-  else if (frame.type === "error" && frame.code === "group_not_found") process.exit(1); // the error is printed
+  else if (frame.type === "error" && REFUSED.has(frame.code)) process.exit(1); // the error is printed
   else if (frame.type === "message") {
     if (waiting.push({ ackId: frame.ackId, line: JSON.stringify(record(frame)) }) === 1) setImmediate(persist, send);
   }
