@@ -34,10 +34,7 @@ var probeLua string
 
 var probeScript = redisconn.NewScript(probeLua)
 
-var (
-	errOtherServer = errors.New("redis does not deliver to this node's link what it is given to publish; the link leads to another server, as after a failover")
-	errProbeLost   = fmt.Errorf("redis took a probe to publish, and its link delivered nothing for %v", probePatience)
-)
+var errOtherServer = errors.New("redis does not deliver to this node's link what it is given to publish; the link leads to another server, as after a failover")
 
 // prober sends a node's probes.
 type prober struct {
@@ -182,7 +179,7 @@ func (l *link) probeOverdue() error {
 	l.r.mu.Lock()
 	defer l.r.mu.Unlock()
 	if l.probe.number != 0 && time.Since(l.probe.since) > l.r.patience {
-		return errProbeLost
+		return fmt.Errorf("redis took a probe to publish, and its link delivered nothing for %v", l.r.patience)
 	}
 	return nil
 }

@@ -50,7 +50,8 @@ type Options struct {
 	// connection that published them. 0: there is none.
 	Process uint64
 	// Patience is how long the link may bring nothing, and a probe may be on its way, before
-	// the link is given up. 0: linkSilence, and probePatience.
+	// the link is given up. 0, as in nodes: linkSilence, and probePatience. Tests set it that must
+	// lose no link because the machine is busy.
 	Patience time.Duration
 }
 
