@@ -23,7 +23,7 @@ if (!secretKey) {
   process.exit(2);
 }
 
-// What the app's document says: {"groups":[{"name":"ingest","patterns":["devices/*/events"]}]}
+// The group in the app's document: {"groups":[{"name":"ingest","patterns":["devices/*/events"]}]}
 const GROUP = "ingest";
 const PATTERN = "devices/*/events";
 // Errors that end the subscription to the group: without it there is nothing to do.
