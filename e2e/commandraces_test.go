@@ -8,7 +8,7 @@ import (
 )
 
 // A command is cancelled in the moment in which its device subscribes: the device has it and
-// REST says so, or neither. What the device then answers is recorded, and the command stays
+// REST says so, or neither. The answer of the device is recorded then, and the command stays
 // cancelled.
 func TestCancelRacesASubscribe(t *testing.T) {
 	const races = 250

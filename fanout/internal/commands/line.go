@@ -104,7 +104,7 @@ func (d *Dispatcher) advance(l *line) {
 }
 
 // isOfEarlier says whether the line is of a subscription that is over, as a later one of the same
-// connection to the channel is yet to enter. What waits comes behind the ack of that then. If
+// connection to the channel is yet to enter. Commands that wait come behind the ack of that one then. If
 // there is no later one, nothing waits for the line any more.
 func (d *Dispatcher) isOfEarlier(l *line) bool {
 	if !l.more && len(l.live) == 0 {
