@@ -33,6 +33,9 @@ func main() {
 func run(args []string, out io.Writer) (int, error) {
 	cmd := exec.Command(cmp.Or(os.Getenv("GO"), "go"), append([]string{"test", "-json"}, args...)...)
 	cmd.Stderr = os.Stderr
+	// With -race, a program sleeps a second before it exits, in case a goroutine has yet to
+	// race. Tests end every goroutine that they start. Later options win: the caller's.
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	events, err := cmd.StdoutPipe()
 	if err != nil {
 		return 1, err

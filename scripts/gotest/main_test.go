@@ -73,6 +73,16 @@ func TestL(t *testing.T) {}
 			want:     []string{"a goroutine leaked"},
 		},
 		{
+			name: "the race detector does not sleep, and takes the caller's options",
+			files: map[string]string{"race/r_test.go": `package race
+import ("os"; "testing")
+func TestR(t *testing.T) {
+	if got := os.Getenv("GORACE"); got != "atexit_sleep_ms=0 halt_on_error=1" { t.Errorf("GORACE=%q", got) }
+}
+`},
+			wantLast: "3 passed, 0 failed",
+		},
+		{
 			name: "a test that never ends",
 			files: map[string]string{"hangs/h_test.go": `package hangs
 import "testing"
@@ -102,6 +112,7 @@ func TestH(t *testing.T) { select {} }
 			t.Chdir(dir)
 			summaryFile := filepath.Join(t.TempDir(), "summary")
 			t.Setenv("FLEETWIRE_TEST_SUMMARY", summaryFile)
+			t.Setenv("GORACE", "halt_on_error=1")
 
 			var out bytes.Buffer
 			code, err := run(append(tt.args, "./..."), &out)
