@@ -36,6 +36,10 @@ func environment() []string {
 		return slices.ContainsFunc([]string{"AWS_", "TF_VAR_", "TF_CLI_ARGS", "TF_DATA_DIR=", "TF_WORKSPACE=", "TF_LOG", "TF_REATTACH_PROVIDERS="},
 			func(prefix string) bool { return strings.HasPrefix(v, prefix) })
 	})
+	if os.Getenv("GOGC") == "" {
+		// Terraform and the provider spend a third of their time on collecting garbage.
+		own = append(own, "GOGC=400")
+	}
 	return append(own, "AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null",
 		"CHECKPOINT_DISABLE=1", "TF_IN_AUTOMATION=1", "TF_INPUT=0")
 }
