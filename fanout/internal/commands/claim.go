@@ -69,11 +69,15 @@ func (d *Dispatcher) claimed(c *claim) {
 	}
 	var frames frames
 	portions := make([]*conn.Portion, len(c.targets))
+	fates := make([]fate, len(c.targets))
+	for i := range c.targets {
+		fates[i] = d.fateOf(&c.targets[i], c)
+	}
 	for i := range c.HandedOver {
 		h := &c.HandedOver[i]
 		t := &c.targets[h.Peer]
 		if t.line != nil && t.line.confirms {
-			if t.line.left {
+			if t.line.left || fates[h.Peer] == ended {
 				d.takeBacks = append(d.takeBacks, takeBack{c.Node, command.Unconfirmed{App: c.App, ID: h.ID, Peer: t.receiver.Peer()}})
 				continue
 			}
@@ -94,8 +98,67 @@ func (d *Dispatcher) claimed(c *claim) {
 			d.askAgain(c, &c.targets[i]).anyhow = c.begun + patience
 			continue
 		}
-		d.write(&c.targets[i], portions[i])
+		switch fates[i] {
+		case stands:
+			d.write(&c.targets[i], portions[i])
+		case renewed:
+			d.keep(&c.targets[i], c, portions[i])
+		case ended: // no message comes behind the ack of an unsubscribe
+			d.write(&c.targets[i], nil)
+		}
 	}
+}
+
+// fate is what became of a target's subscription while its claim was on its way.
+type fate uint8
+
+const (
+	stands  fate = iota
+	renewed      // the connection has subscribed once more, and is yet to be sent the ack of that
+	ended        // it is not subscribed
+)
+
+func (d *Dispatcher) fateOf(t *target, c *claim) fate {
+	key := lineKey{t.receiver.ID(), c.Channel}
+	s, subscribed := d.opt.Subscribers.NamedBy(key.connection, c.App, c.Channel)
+	if !subscribed {
+		return ended
+	}
+	now := s.(Receiver)
+	if now == t.receiver || !now.Entering() {
+		return stands
+	}
+	if l := d.lines[key]; l != nil && l.entered && l.receiver == now {
+		return stands
+	}
+	return renewed
+}
+
+// keep keeps what a target was handed until the connection's new subscription enters.
+func (d *Dispatcher) keep(t *target, c *claim, p *conn.Portion) {
+	if p == nil {
+		d.write(t, nil)
+		return
+	}
+	l := t.line
+	if l == nil {
+		l = d.lineOf(t.receiver, c)
+	} else {
+		l.busy = false
+	}
+	l.kept = append(l.kept, p.Frames...)
+	d.advance(l)
+}
+
+// lineOf returns the line of a subscription that is not new.
+func (d *Dispatcher) lineOf(r Receiver, c *claim) *line {
+	key := lineKey{r.ID(), c.Channel}
+	l := d.lines[key]
+	if l == nil {
+		l = d.newLine(r, key, c.App, false)
+		l.entered = true
+	}
+	return l
 }
 
 // write queues what a target was handed, which may be nothing.
@@ -144,11 +207,7 @@ func (d *Dispatcher) notClaimed(c *claim) {
 func (d *Dispatcher) askAgain(c *claim, t *target) *line {
 	l := t.line
 	if l == nil {
-		key := lineKey{t.receiver.ID(), c.Channel}
-		if l = d.lines[key]; l == nil {
-			l = d.newLine(t.receiver, key, c.App, false)
-			l.entered = true
-		}
+		l = d.lineOf(t.receiver, c)
 	}
 	if c.delivery == nil || c.TTL > 0 {
 		l.more = true

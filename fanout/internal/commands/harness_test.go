@@ -44,6 +44,7 @@ type world struct {
 	outcome command.AnswerOutcome
 	creates func(command.New) (command.Created, error) // nil: nodes have to claim it
 	looks   func()                                     // what happens before Redis answers a look
+	claimed func()                                     // what happens before Redis answers a claim
 }
 
 // inBubble runs a test on a Dispatcher that runs.
@@ -117,6 +118,9 @@ func (w *world) Create(_ context.Context, n command.New) (command.Created, error
 }
 
 func (w *world) Claim(_ context.Context, claims []*command.Claim) error {
+	if w.claimed != nil {
+		w.claimed()
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, c := range claims {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"fleetwire/fanout/internal/conn"
 	"fleetwire/pkg/command"
 	"fleetwire/pkg/envelope"
 )
@@ -24,7 +25,8 @@ type line struct {
 	left    bool          // the connection has ended
 	anyhow  time.Duration // Ticks from which on it takes what is due to another node; 0: it does not
 	live    []live
-	handed  *handed // nil: the peer has confirmed what it was handed
+	kept    []conn.Perishable // handed over, to be written behind the ack of a new subscribe
+	handed  *handed           // nil: the peer has confirmed what it was handed
 }
 
 // lineKey names a subscription.
@@ -77,7 +79,14 @@ func (d *Dispatcher) enter(r Receiver, key lineKey, app string, confirms bool, d
 
 // advance does what comes next for the line.
 func (d *Dispatcher) advance(l *line) {
-	if l.left || l.busy || l.retry || !l.entered || d.isOfEarlier(l) {
+	if l.left || l.busy || d.isOfEarlier(l) || !l.entered {
+		return
+	}
+	if len(l.kept) > 0 {
+		d.writeKept(l)
+		return
+	}
+	if l.retry {
 		return
 	}
 	if !l.confirms || l.handed == nil {
@@ -104,19 +113,37 @@ func (d *Dispatcher) advance(l *line) {
 }
 
 // isOfEarlier says whether the line is of a subscription that is over, as a later one of the same
-// connection to the channel is yet to enter. Commands that wait come behind the ack of that one then. If
-// there is no later one, nothing waits for the line any more.
+// connection to the channel is yet to enter. Commands that wait, and those that were kept, come behind the ack
+// of that one then. If there is no later one, nothing waits for the line any more.
 func (d *Dispatcher) isOfEarlier(l *line) bool {
-	if !l.more && len(l.live) == 0 {
+	if !l.more && len(l.live) == 0 && len(l.kept) == 0 {
 		return false
 	}
 	s, subscribed := d.opt.Subscribers.NamedBy(l.connection, l.app, l.channel)
 	if !subscribed {
 		l.more, l.live = false, nil
+		d.dropKept(l)
 		return false
 	}
 	now := s.(Receiver)
 	return now != l.receiver && now.Entering()
+}
+
+// writeKept queues what was kept for a line.
+func (d *Dispatcher) writeKept(l *line) {
+	p := &conn.Portion{Frames: l.kept}
+	l.kept, l.busy = nil, true
+	d.write(&target{l.receiver, l}, p)
+}
+
+// dropKept drops what was kept for a line: the peer is not subscribed. What it would have had to
+// confirm is taken back.
+func (d *Dispatcher) dropKept(l *line) {
+	if len(l.kept) > 0 && l.handed != nil {
+		d.takeBacks = append(d.takeBacks, takeBack{l.handed.node, l.handed.unconfirmed()})
+		d.unhand(l)
+	}
+	l.kept = nil
 }
 
 // finish lets the live messages of a new subscription pass.
@@ -191,7 +218,7 @@ func (d *Dispatcher) free(l *line) {
 // left gives up the lines of a connection.
 func (d *Dispatcher) left(connection uint64) {
 	for _, l := range d.ofConnection[connection] {
-		l.left, l.done, l.live = true, nil, nil
+		l.left, l.done, l.live, l.kept = true, nil, nil, nil
 		delete(d.lines, l.lineKey)
 		if l.handed != nil {
 			d.takeBacks = append(d.takeBacks, takeBack{l.handed.node, l.handed.unconfirmed()})

@@ -157,6 +157,8 @@ func (d *Dispatcher) tick(ctx context.Context) {
 	blocked := map[string][]*line{}
 	for _, l := range d.lines {
 		switch {
+		case len(l.kept) > 0: // the new subscription may have failed
+			d.advance(l)
 		case l.retry && d.opt.Ticks() >= l.anyhow:
 			l.retry = false
 			d.advance(l)
