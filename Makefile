@@ -25,9 +25,16 @@ PKG                 ?= ./...
 # browsers, terraform or whole builds.
 SLOW                ?= ^fleetwire/(api|bench|chaos|e2e|examples|infra|scripts)(/|$$)
 
+# -race in `make check`: then vet, golangci-lint and the tests share all that is compiled.
+RACE                ?=
+# -vet=off in `make check`, where go vet has found before what go test would find.
+VET                 ?=
+
 # Run through `go run` at a pinned version: the tool and what it needs stay out of go.mod.
-# The first time takes some minutes: it is large. Go keeps the program in its cache.
-GOLANGCI := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+# The first time takes a minute or two: it is large. Go keeps the program in its cache. It
+# makes much garbage: collecting that less often takes less time.
+GOLANGCI = $(GO) run -exec 'env "GOFLAGS=$(shell $(GO) env GOFLAGS) $(RACE)" GOGC=400 GOMEMLIMIT=3GiB' \
+	github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 
 .DEFAULT_GOAL := help
 # check's steps run in the order written, also under make -j: the cheap ones
@@ -53,6 +60,8 @@ fanout: ## build the production node, bin/fanout
 	$(GO) build -o bin/fanout ./fanout
 
 .PHONY: check
+check: RACE = -race
+check: VET = -vet=off
 check: fmt-check lint archtest test-goroutines test ## what CI runs: gofmt, vet, golangci-lint, archtest, tests
 
 # Without -race and -count=1: what has not changed is not tested again.
@@ -71,12 +80,12 @@ quick: archtest ## build, vet, archtest and the fast tests, without -race: for w
 test: test-deps ## install what the tests need, then run them all with -race
 	@mkdir -p bin
 	@$(GO) build -o bin/gotest ./scripts/gotest
-	GO="$(GO)" bin/gotest -race -count=1 -p $(P) -timeout $(TEST_TIMEOUT) $(PKG)
+	GO="$(GO)" bin/gotest -race $(VET) -count=1 -p $(P) -timeout $(TEST_TIMEOUT) $(PKG)
 
 .PHONY: test-goroutines
 test-goroutines: ## test connections and sessions as they run where there is no epoll
-	$(GO) vet -tags goroutines ./fanout/...
-	$(GO) test -race -count=1 -tags goroutines ./fanout/internal/conn ./fanout/internal/session
+	$(GO) vet -race -tags goroutines ./fanout/...
+	$(GO) test -race -vet=off -count=1 -tags goroutines ./fanout/internal/conn ./fanout/internal/session
 
 .PHONY: test-deps
 test-deps: ## install what the tests need beside Go, where that is possible
@@ -85,7 +94,7 @@ test-deps: ## install what the tests need beside Go, where that is possible
 
 .PHONY: archtest
 archtest: ## check the architecture's rules (package docs, import directions, file lengths)
-	$(GO) test -count=1 ./pkg/archtest
+	$(GO) test $(RACE) $(VET) -count=1 ./pkg/archtest
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (20s)
@@ -131,7 +140,7 @@ fmt-check: ## fail when a Go file is not formatted
 
 .PHONY: lint
 lint: ## go vet, and golangci-lint with .golangci.yml
-	$(GO) vet ./...
+	$(GO) vet $(RACE) ./...
 	$(GOLANGCI) run --timeout 15m
 
 .PHONY: clean
