@@ -31,14 +31,15 @@ RACE                ?=
 VET                 ?=
 
 # Run through `go run` at a pinned version: the tool and what it needs stay out of go.mod.
-# The first time takes a minute or two: it is large. Go keeps the program in its cache. It
-# makes much garbage: collecting that less often takes less time.
-GOLANGCI = $(GO) run -exec 'env "GOFLAGS=$(shell $(GO) env GOFLAGS) $(RACE)" GOGC=400 GOMEMLIMIT=3GiB' \
+# The first time takes a minute or two: it is large. Go keeps the program in its cache. It is
+# built as fanout is for its image, without cgo and paths, to share the standard library with it.
+# It makes much garbage: collecting that less often takes less time.
+GOLANGCI = CGO_ENABLED=0 $(GO) run -trimpath -exec 'env -u CGO_ENABLED "GOFLAGS=$(shell $(GO) env GOFLAGS) $(RACE)" GOGC=400 GOMEMLIMIT=3GiB' \
 	github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 
 .DEFAULT_GOAL := help
-# check's steps run in the order written, also under make -j: the cheap ones
-# first, the test summary last.
+# Steps run in the order written, also under make -j: the cheap ones first, the test
+# summary last.
 .NOTPARALLEL:
 
 .PHONY: help
@@ -59,10 +60,16 @@ build: ## compile every package; put fanout and localdev into bin/
 fanout: ## build the production node, bin/fanout
 	$(GO) build -o bin/fanout ./fanout
 
+# The installers wait for the network most of the time, so the compilers run beside them. What
+# they say comes when both are done.
 .PHONY: check
-check: RACE = -race
-check: VET = -vet=off
-check: fmt-check lint archtest test-goroutines test ## what CI runs: gofmt, vet, golangci-lint, archtest, tests
+check: fmt-check ## what CI runs: gofmt, vet, golangci-lint, archtest, tests
+	@said=$$(mktemp) || exit 1; \
+	nice -n 10 $(MAKE) --no-print-directory test-deps programs >"$$said" 2>&1 & deps=$$!; \
+	$(MAKE) --no-print-directory lint archtest test-goroutines RACE=-race VET=-vet=off; status=$$?; \
+	wait $$deps; installed=$$?; \
+	cat "$$said"; rm -f "$$said"; [ $$status -ne 0 ] || status=$$installed; exit $$status
+	@$(MAKE) --no-print-directory run-tests VET=-vet=off
 
 # Without -race and -count=1: what has not changed is not tested again.
 .PHONY: quick
@@ -70,22 +77,35 @@ quick: archtest ## build, vet, archtest and the fast tests, without -race: for w
 	$(GO) build ./...
 	$(GO) vet ./...
 	@mkdir -p bin
-	@$(GO) build -o bin/gotest ./scripts/gotest
+	@$(GO) build -trimpath -o bin/gotest ./scripts/gotest
 	GO="$(GO)" bin/gotest -p $(P) -timeout $(TEST_TIMEOUT) $$($(GO) list ./... | grep -Ev '$(SLOW)')
 	@echo "left out: -race, golangci-lint, and the tests of api, bench, e2e, examples, infra and scripts (make check runs all)"
 
 # -count=1: many tests look at things that go's test cache can't see (is there
 # a redis-server? a Python?), so a cached result may be about another machine.
 .PHONY: test
-test: test-deps ## install what the tests need, then run them all with -race
+test: test-deps run-tests ## install what the tests need, then run them all with -race
+
+.PHONY: run-tests
+run-tests:
 	@mkdir -p bin
-	@$(GO) build -o bin/gotest ./scripts/gotest
+	@$(GO) build -trimpath -o bin/gotest ./scripts/gotest
 	GO="$(GO)" bin/gotest -race $(VET) -count=1 -p $(P) -timeout $(TEST_TIMEOUT) $(PKG)
+
+# Several packages build the same programs in their tests, at the same time. What these are
+# made of is compiled once, before.
+.PHONY: programs
+programs:
+	@for arch in amd64 arm64; do \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) list -export -f '' -trimpath -tags lambda.norpc ./fanout ./localdev ./functions/... >/dev/null || exit 1; \
+	done
 
 .PHONY: test-goroutines
 test-goroutines: ## test connections and sessions as they run where there is no epoll
 	$(GO) vet -race -tags goroutines ./fanout/...
-	$(GO) test -race -vet=off -count=1 -tags goroutines ./fanout/internal/conn ./fanout/internal/session
+	@mkdir -p bin
+	@$(GO) build -trimpath -o bin/gotest ./scripts/gotest
+	GO="$(GO)" FLEETWIRE_TEST_SUMMARY= bin/gotest -race -vet=off -count=1 -tags goroutines ./fanout/internal/conn ./fanout/internal/session
 
 .PHONY: test-deps
 test-deps: ## install what the tests need beside Go, where that is possible

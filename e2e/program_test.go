@@ -20,11 +20,13 @@ import (
 // programs is where the built programs go; TestMain makes and removes it.
 var programs struct{ dir string }
 
-// build compiles localdev and fanout, once. Without VCS stamps: they fail in a
-// checkout that belongs to another user.
+// build compiles localdev and fanout, once, as the Dockerfile does: so all tests that build
+// programs share what they are made of. Without VCS stamps: they fail in a checkout that
+// belongs to another user.
 var build = sync.OnceValue(func() error {
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", programs.dir+string(filepath.Separator), "./localdev", "./fanout")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", programs.dir+string(filepath.Separator), "./localdev", "./fanout")
 	cmd.Dir = ".."
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, out)
 	}

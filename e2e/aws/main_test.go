@@ -63,7 +63,7 @@ func bootstrap(t testing.TB, function, arch string) string {
 	t.Helper()
 	return once(t, function+"/"+arch, func() (string, error) {
 		out := filepath.Join(built.dir, arch)
-		cmd := exec.Command("go", "run", "./scripts/package", "-arch", arch, "-out", out, function)
+		cmd := exec.Command("go", "run", "-trimpath", "./scripts/package", "-arch", arch, "-out", out, function)
 		cmd.Dir = module
 		if said, err := cmd.CombinedOutput(); err != nil {
 			return "", fmt.Errorf("packaging %s: %w\n%s", function, err, said)

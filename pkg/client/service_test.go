@@ -80,9 +80,11 @@ func build() (err error) {
 	if err != nil {
 		return err
 	}
-	// Without VCS stamps: they fail in a checkout that belongs to another user.
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", filepath.Join(programs.dir, "localdev"), "./localdev")
+	// As the Dockerfile builds, to share what is compiled. Without VCS stamps: they fail in a
+	// checkout that belongs to another user.
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", filepath.Join(programs.dir, "localdev"), "./localdev")
 	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build ./localdev: %w\n%s", err, out)
 	}

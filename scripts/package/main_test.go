@@ -27,7 +27,7 @@ const (
 // test runs, takes ten times as long.
 var program = sync.OnceValues(func() (string, error) {
 	file := filepath.Join(os.TempDir(), fmt.Sprintf("fleetwire-package-%d", os.Getpid()))
-	if said, err := exec.Command("go", "build", "-buildvcs=false", "-o", file, ".").CombinedOutput(); err != nil {
+	if said, err := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", file, ".").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, said)
 	}
 	return file, nil

@@ -28,7 +28,7 @@ type Env struct {
 }
 
 // NewEnv builds fanout and localdev from the module in the current directory
-// into dir, and writes an apps document whose limits are out of the way.
+// into dir, as the Dockerfile does, and writes an apps document whose limits are out of the way.
 func NewEnv(dir string) (*Env, error) {
 	if err := raiseOpenFiles(); err != nil {
 		return nil, err
@@ -37,7 +37,8 @@ func NewEnv(dir string) (*Env, error) {
 	if root == "" {
 		return nil, errors.New("go list -m names no module: run the benchmark inside the repository")
 	}
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", dir+string(filepath.Separator), "./fanout", "./localdev")
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", dir+string(filepath.Separator), "./fanout", "./localdev")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("go build: %w\n%s", err, out)

@@ -23,13 +23,14 @@ const patience = 30 * time.Second
 // drain is the nodes' -drain.
 const drain = 2 * time.Second
 
-// Build compiles the node into dir.
+// Build compiles the node into dir, as the Dockerfile does.
 func Build(dir string) error {
 	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
 	if err != nil {
 		return fmt.Errorf("go list -m names no module: run this inside the repository: %w", err)
 	}
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", filepath.Join(dir, "fanout"), "./fanout")
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", filepath.Join(dir, "fanout"), "./fanout")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	build.Dir = strings.TrimSpace(string(root))
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, out)
