@@ -8,9 +8,9 @@ NATS_VERSION        := v2.15.2
 CENTRIFUGO_VERSION  := v6.9.1
 # How long each fuzz target runs.
 FUZZTIME            ?= 20s
-# Packages tested at the same time. Two: many tests start their own Redis and
-# measure deadlines, and more of them at once than cores makes those late.
-P                   ?= 2
+# Packages tested at the same time. Three keep two cores busy: tests wait half of the time.
+# Many start their own Redis and measure deadlines, which more at once would make late.
+P                   ?= 3
 # The longest a single package's tests may take.
 TEST_TIMEOUT        ?= 10m
 # Arguments for `make run`, e.g. make run ARGS="-listen 127.0.0.1:9000".
@@ -21,6 +21,8 @@ ARCH                ?= arm64
 RESULTS             ?= bench/results.json
 # What `make test` tests, e.g. make test PKG=./pkg/publish/...
 PKG                 ?= ./...
+# They take longest, so they begin first: none is left alone at the end.
+LONGEST             := ./e2e ./e2e/aws ./infra ./scripts/package ./examples ./fanout/internal/receiver ./pkg/command ./pkg/registry ./pkg/client ./pkg/group
 # What `make quick` leaves to `make test`: packages whose tests start programs,
 # browsers, terraform or whole builds.
 SLOW                ?= ^fleetwire/(api|bench|chaos|e2e|examples|infra|scripts)(/|$$)
@@ -90,7 +92,7 @@ test: test-deps run-tests ## install what the tests need, then run them all with
 run-tests:
 	@mkdir -p bin
 	@$(GO) build -trimpath -o bin/gotest ./scripts/gotest
-	GO="$(GO)" bin/gotest -race $(VET) -count=1 -p $(P) -timeout $(TEST_TIMEOUT) $(PKG)
+	GO="$(GO)" bin/gotest -race $(VET) -count=1 -p $(P) -timeout $(TEST_TIMEOUT) $(if $(filter ./...,$(PKG)),$(LONGEST)) $(PKG)
 
 # Several packages build the same programs in their tests, at the same time. What these are
 # made of is compiled once, before.
