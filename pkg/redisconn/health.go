@@ -211,10 +211,7 @@ func (h *Health) Run(ctx context.Context, probe func(context.Context) error) {
 			timer.Stop()
 		}
 		probing, cancel := context.WithTimeout(ctx, probeTimeout)
-		err := probe(probing)
-		if Broke(err) { // it may have been the last of the connections that broke
-			err = probe(probing)
-		}
+		err := PastBroken(probing, func() error { return probe(probing) })
 		cancel()
 		h.mu.Lock()
 		h.probed = time.Now()

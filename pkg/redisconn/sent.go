@@ -1,6 +1,7 @@
 package redisconn
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -32,4 +33,18 @@ func Undone(err error) bool {
 // new connection work.
 func Broke(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// maxBroken bounds the connections that are found broken one after the other.
+const maxBroken = 8
+
+// PastBroken calls what may be done twice, again while a connection breaks under it. Redis may have
+// cut all connections of the client: those that it keeps are found out one by one, and the next is
+// a new one.
+func PastBroken(ctx context.Context, call func() error) error {
+	err := call()
+	for tries := 1; Broke(err) && tries < maxBroken && ctx.Err() == nil; tries++ {
+		err = call()
+	}
+	return err
 }

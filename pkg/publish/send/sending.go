@@ -172,10 +172,11 @@ func (sender *Sender) findClocks(ctx context.Context, all []*sending) error {
 	if sender.cluster != nil {
 		return sender.findMasters(ctx, all)
 	}
-	asked, err := sender.clock.ask(ctx, sender.redis)
-	if redisconn.Broke(err) { // on a new connection
+	asked := false
+	err := redisconn.PastBroken(ctx, func() (err error) {
 		asked, err = sender.clock.ask(ctx, sender.redis)
-	}
+		return err
+	})
 	if asked && err == nil {
 		sender.epochs.Forget()
 	}

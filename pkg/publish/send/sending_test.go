@@ -204,6 +204,21 @@ func TestConnectionBreaks(t *testing.T) {
 	}
 }
 
+// TestManyConnectionsAreBroken: Redis has cut all connections, and the client finds out one by
+// one. Nothing is refused.
+func TestManyConnectionsAreBroken(t *testing.T) {
+	b := newBehindProxy(t)
+	b.Sender = newTestSender(redistest.Client(t, b.proxy.URL())) // has yet to ask for Redis's clock
+	var broken atomic.Int64
+	b.proxy.Pass(func(p []byte) ([]byte, bool) {
+		return p, bytes.Contains(p, []byte("info")) && broken.Add(1) <= 5
+	}, nil)
+	b.publish("app", `"second"`)
+	if got := b.delivered(); got != "app second" {
+		t.Errorf("delivered %q", got)
+	}
+}
+
 // TestConnectionBreaksRemembered: so it is with messages that channels remember, and each
 // has the position that its sender hears.
 func TestConnectionBreaksRemembered(t *testing.T) {
