@@ -14,16 +14,35 @@ local function refuse(member, after)
   if not entry then
     return -- it was dropped
   elseif attempt >= deliver then
-    bury(id, fields_of(entry), attempt, 'nack', life)
+    bury(entry, attempt, 'nack', life)
   else
     redis.call('ZADD', delayed, now + after, member)
     redis.call('PEXPIRE', delayed, life + DAY)
   end
 end
 
+-- acknowledged has those whose leases end here because they are acknowledged, 1000 at most.
+local acknowledged, members = {}, {}
+for i = 3, #ARGV, 2 do
+  if ARGV[i + 1] == '' then
+    members[#members + 1] = ARGV[i]
+  end
+end
+if #members > 0 then
+  for i, held in ipairs(redis.call('ZMSCORE', leases, unpack(members))) do
+    acknowledged[members[i]] = held and 1
+  end
+  redis.call('ZREM', leases, unpack(members))
+end
+
 for i = 3, #ARGV, 2 do
   local member, after = ARGV[i], ARGV[i + 1]
-  local held = redis.call('ZREM', leases, member)
+  local held
+  if after ~= '' then
+    held = redis.call('ZREM', leases, member)
+  else
+    held, acknowledged[member] = acknowledged[member] or 0, nil -- it may be named twice
+  end
   if held == 1 and after ~= '' then
     refuse(member, tonumber(after))
   elseif held == 1 then

@@ -1,6 +1,7 @@
 package group
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -81,15 +82,58 @@ func (b *Batch) AppendArgs(args []any, names rediskeys.Namespace, over map[strin
 		}
 		args = append(args, g.Name, g.MaxBytes, drops, g.MaxAge.Milliseconds(), names.GroupTopic(b.app, g.Name), over[g.Name])
 	}
-	args = append(args, len(b.messages))
-	for _, m := range b.messages {
-		numbers := make([]string, len(m.Groups))
-		for i, g := range m.Groups {
-			numbers[i] = strconv.Itoa(b.number(g))
-		}
-		args = append(args, m.Number, m.Bytes, string(names.Bucket(b.app, m.Channel)), strings.Join(numbers, " "))
+	targets, numbers := b.targets()
+	args = append(args, len(targets))
+	for _, t := range targets {
+		in, _ := names.BucketOf(b.app, t.tag)
+		args = append(args, string(in), t.bytes, t.groups)
+	}
+	args = append(args, len(numbers))
+	for _, n := range numbers {
+		args = append(args, n)
 	}
 	return args
+}
+
+// target is what messages have in common that wait in the same bucket for the same groups.
+type target struct {
+	tag    string // of the bucket
+	bytes  int64  // of each message
+	groups string // their numbers
+}
+
+// targets returns the targets of the messages, and the number of each message's, from 1. 0: the
+// message waits for no group. Behind the last one that waits there is none.
+func (b *Batch) targets() (all []target, numbers []int) {
+	known := make(map[target]int, len(b.messages))
+	var groups []*apps.Group // of the message before
+	text := ""
+	for _, m := range b.messages {
+		if !slices.Equal(groups, m.Groups) {
+			groups, text = m.Groups, b.numbers(m.Groups)
+		}
+		t := target{rediskeys.TagOf(m.Channel), m.Bytes, text}
+		n := known[t]
+		if n == 0 {
+			all = append(all, t)
+			n = len(all)
+			known[t] = n
+		}
+		for len(numbers) < m.Number-1 {
+			numbers = append(numbers, 0)
+		}
+		numbers = append(numbers, n)
+	}
+	return all, numbers
+}
+
+// numbers are those of groups, separated by spaces.
+func (b *Batch) numbers(groups []*apps.Group) string {
+	all := make([]string, len(groups))
+	for i, g := range groups {
+		all[i] = strconv.Itoa(b.number(g))
+	}
+	return strings.Join(all, " ")
 }
 
 // Name is that of a group, by its number; "": there is none.

@@ -18,14 +18,15 @@ else
 end
 
 for _, entry in ipairs(found) do
-  local id, fields, there = entry[1], fields_of(entry), true
+  local id, there = entry[1], true
+  local bytes, channel, message, published = fields_of(entry)
   if what == 'redrive' then
     there = redis.call('XDEL', dead, id) == 1 -- it may be named twice
     if there then
-      redis.call('XADD', stream, '*', 'b', fields.b, 'c', fields.c, 'm', fields.m, 'p', fields.p)
+      redis.call('XADD', stream, '*', 'b', bytes, 'c', channel, 'm', message, 'p', published)
     end
   elseif what == 'delete' then
-    there = forget(dead, id, tonumber(fields.b))
+    there = forget(dead, id, tonumber(bytes))
   end
   reply[#reply + 1] = there and id or nil
 end

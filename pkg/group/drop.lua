@@ -11,7 +11,7 @@ while true do
   if not entry or oldest > cutoff or freed >= most then
     break
   end
-  forget(stream, entry[1], tonumber(fields_of(entry).b))
+  forget(stream, entry[1], tonumber((fields_of(entry))))
   dropped = dropped + 1
 end
 return {count_out(), dropped, oldest}

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"fleetwire/pkg/apps"
@@ -21,6 +22,8 @@ const (
 	// bucketBytes is what a bucket gets at least of the bytes of a pull. A bucket gives one
 	// message in any case, and none is much larger.
 	bucketBytes = 64 << 10
+	// bucketMessages bounds what one run of pull.lua leases: it names all to Redis at once.
+	bucketMessages = 1000
 	// MinPullBytes is the least Pull.MaxBytes.
 	MinPullBytes = bucketBytes
 )
@@ -72,7 +75,7 @@ type pulling struct {
 func (p *pulling) from(ctx context.Context, some []bucket) (more []bucket, err error) {
 	s, g := p.store, p.Group
 	calls := make([]*redisconn.Call, len(some))
-	most, room := max(1, (p.Max-len(p.got))/len(some)), p.room/len(some)
+	most, room := min(bucketMessages, max(1, (p.Max-len(p.got))/len(some))), p.room/len(some)
 	for i, b := range some {
 		calls[i] = &redisconn.Call{
 			Script: pullScript, Keys: keysOf(b.Bucket, g.Name),
@@ -118,12 +121,17 @@ func readPulled(group string, b bucket, reply []any) (numbers [6]int64, messages
 	for i := range numbers {
 		numbers[i], _ = reply[i].(int64)
 	}
+	mark := mark(group)
+	messages = make([]Message, 0, (len(reply)-len(numbers))/4)
 	for rest := reply[len(numbers):]; len(rest) > 0; rest = rest[4:] {
 		member, _ := rest[0].(string)
 		at, _ := rest[1].(string)
-		m := Message{AckID: ackID(group, b.tag, member)}
+		m := Message{AckID: ackID(b.tag, member, mark)}
 		m.Channel, _ = rest[2].(string)
 		_, attempt, ok := parseMember(member)
+		if at == "" {
+			at, _, _ = strings.Cut(member, "-")
+		}
 		ms, wrong := strconv.ParseInt(at, 10, 64)
 		if !ok || wrong != nil {
 			return numbers, nil, fmt.Errorf("pull.lua returned the message %q of %q", member, at)

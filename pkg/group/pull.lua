@@ -1,11 +1,11 @@
 -- Delivers messages of one bucket to a consumer. waiting.lua stands before this.
--- ARGV: the consumer; how many messages, and how many bytes of them, at most; for how long
+-- ARGV: the consumer; how many messages (1000), and how many bytes of them, at most; for how long
 -- they are leased, and for how long they live (ms); how often they are delivered at most; the
 -- group
 -- Returns {1 if it is served to another consumer, 1 if there may be more, bytes that Go must
 -- take off the group, how many were buried, how many were too old, 1 if nothing is there}, and
--- then of each message: ID:BYTES:ATTEMPT, when it was published (ms), its channel, and the
--- message.
+-- then of each message: ID:BYTES:ATTEMPT, if it was a dead letter when it was published (ms;
+-- '': as its ID says), its channel, and the message.
 local consumer, most, room = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local lease, life, deliver = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local last = redis.call('ZRANGE', leases, -1, -1, 'WITHSCORES')
@@ -16,19 +16,21 @@ end
 
 local reply, given, aged, more = {0, 0, 0, 0, 0, 0}, 0, 0, false
 
+-- leased is what ZADD takes of the messages that are handed on.
+local leased, ends = {}, string.format('%d', now + lease)
+
 -- hand leases a message to the consumer, unless there is no room for it.
-local function hand(id, fields, attempt)
-  local bytes = #fields.c + #fields.m
-  if given == most or given > 0 and bytes > room then
+local function hand(entry, attempt)
+  local id, bytes, channel, message, published = entry[1], fields_of(entry)
+  local size = #channel + #message
+  if given == most or given > 0 and size > room then
     more = true
     return false
   end
-  given, room = given + 1, room - bytes
-  local member = id .. ':' .. fields.b .. ':' .. attempt
-  redis.call('ZADD', leases, now + lease, member)
-  for _, part in ipairs({member, fields.p or string.match(id, '^%d+'), fields.c, fields.m}) do
-    reply[#reply + 1] = part
-  end
+  given, room = given + 1, room - size
+  local member, at = id .. ':' .. bytes .. ':' .. attempt, #reply
+  leased[2 * given - 1], leased[2 * given] = ends, member
+  reply[at + 1], reply[at + 2], reply[at + 3], reply[at + 4] = member, published or '', channel, message
   return true
 end
 
@@ -51,7 +53,6 @@ end
 -- again delivers a message once more, and says whether there is room for others.
 local function again(m)
   local entry = entry_of(stream, m.id)
-  local fields = entry and fields_of(entry)
   if not entry then -- it was dropped
     redis.call('ZREM', m.key, m.member)
   elseif m.ms + life <= now then
@@ -60,8 +61,8 @@ local function again(m)
     aged = aged + 1
   elseif m.attempt >= deliver then
     redis.call('ZREM', m.key, m.member)
-    bury(m.id, fields, m.attempt, m.key == delayed and 'nack' or 'timeout', life)
-  elseif hand(m.id, fields, m.attempt + 1) then
+    bury(entry, m.attempt, m.key == delayed and 'nack' or 'timeout', life)
+  elseif hand(entry, m.attempt + 1) then
     redis.call('ZREM', m.key, m.member)
   else
     return false
@@ -77,19 +78,20 @@ while open and #due_again > 0 do
   due_again = open and overdue() or {}
 end
 
-local cursor, idle = was[2] or '0-0', false
+local cursor, idle, fresh = was[2] or '0-0', false, false
 while open do
   local some = redis.call('XRANGE', stream, '(' .. cursor, '+', 'COUNT', math.min(32, most - given + 1))
   idle = #some == 0
   open = not idle
   for _, entry in ipairs(some) do
-    local id, fields = entry[1], fields_of(entry)
+    local id = entry[1]
+    fresh = fresh or ms_of(id) + life > now -- and so are those behind it
     if not open then
       break
-    elseif ms_of(id) + life <= now then
-      forget(stream, id, tonumber(fields.b))
+    elseif not fresh then
+      forget(stream, id, tonumber((fields_of(entry))))
       aged, cursor = aged + 1, id
-    elseif hand(id, fields, 1) then
+    elseif hand(entry, 1) then
       cursor = id
     else
       open = false
@@ -97,12 +99,12 @@ while open do
   end
 end
 
+if given > 0 then
+  redis.call('ZADD', leases, unpack(leased))
+  redis.call('PEXPIRE', leases, life + DAY)
+end
 if was[3] then
-  redis.call('HSET', state, 'cursor', cursor)
-  if given > 0 then
-    redis.call('HSET', state, 'owner', consumer)
-    redis.call('PEXPIRE', leases, life + DAY)
-  end
+  redis.call('HSET', state, 'cursor', cursor, 'owner', given > 0 and consumer or was[1] or '')
   if idle then
     redis.call('HSET', state, 'idle', 1)
   end

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -113,8 +114,10 @@ var ErrAckID = errors.New("not an id of a message of a group")
 
 // ackID makes the id of a lease: the bucket's tag, what its script calls the lease, and the
 // group's mark. A message that waits for several groups has the same lease in each.
-func ackID(group, tag, member string) string {
-	return base64.RawURLEncoding.EncodeToString([]byte(tag + member + mark(group)))
+func ackID(tag, member, mark string) string {
+	var room, coded [96]byte // on the stack, unless they are longer
+	text := append(append(append(room[:0], tag...), member...), mark...)
+	return string(base64.RawURLEncoding.AppendEncode(coded[:0], text))
 }
 
 // mark tells the groups of an app apart.
@@ -122,41 +125,44 @@ func mark(group string) string {
 	return string(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE([]byte(group))))
 }
 
-// parseAckID undoes ackID. own tells whether the lease is of this group.
-func (s *Store) parseAckID(app, group, id string) (b bucket, member string, own bool, err error) {
-	text, err := base64.RawURLEncoding.Strict().DecodeString(id)
+// parseAckID undoes ackID.
+func parseAckID(id string) (tag, member, mark string, err error) {
+	text, err := ackIDs.DecodeString(id)
 	if err != nil || len(text) < 8 {
-		return b, "", false, ErrAckID
+		return "", "", "", ErrAckID
 	}
-	end := len(text) - 4
-	tag, member := string(text[:3]), string(text[3:end])
-	in, ok := s.opt.Keys.BucketOf(app, tag)
-	if _, _, valid := parseMember(member); !ok || !valid {
-		return b, "", false, ErrAckID
+	whole := string(text)
+	end := len(whole) - 4
+	tag, member = whole[:3], whole[3:end]
+	if _, _, valid := parseMember(member); !valid || !rediskeys.IsTag(tag) {
+		return "", "", "", ErrAckID
 	}
-	return bucket{Bucket: in, tag: tag}, member, string(text[end:]) == mark(group), nil
+	return tag, member, whole[end:], nil
 }
+
+var ackIDs = base64.RawURLEncoding.Strict()
 
 // parseMember reads ID:BYTES:ATTEMPT.
 func parseMember(member string) (bytes int64, attempt int, ok bool) {
-	parts := strings.Split(member, ":")
-	if len(parts) != 3 || !isStreamID(parts[0]) {
-		return 0, 0, false
-	}
-	bytes, err1 := strconv.ParseInt(parts[1], 10, 64)
-	attempt, err2 := strconv.Atoi(parts[2])
-	ok = err1 == nil && err2 == nil && attempt > 0 && bytes > 0 && member == fmt.Sprintf("%s:%d:%d", parts[0], bytes, attempt)
-	return bytes, attempt, ok
+	id, rest, _ := strings.Cut(member, ":")
+	size, times, _ := strings.Cut(rest, ":")
+	n, ok1 := parseNumber(size)
+	m, ok2 := parseNumber(times)
+	return int64(n), int(m), ok1 && ok2 && n > 0 && n <= math.MaxInt64 && m > 0 && m <= math.MaxInt && isStreamID(id)
 }
 
 // isStreamID tells whether Redis calls entries of a stream like this.
 func isStreamID(id string) bool {
-	ms, sequence, ok := strings.Cut(id, "-")
-	plain := func(s string) bool {
-		n, err := strconv.ParseUint(s, 10, 64)
-		return err == nil && strconv.FormatUint(n, 10) == s
-	}
-	return ok && plain(ms) && plain(sequence)
+	ms, sequence, _ := strings.Cut(id, "-")
+	_, ok1 := parseNumber(ms)
+	_, ok2 := parseNumber(sequence)
+	return ok1 && ok2
+}
+
+// parseNumber reads a number as scripts write it.
+func parseNumber(s string) (n uint64, ok bool) {
+	n, err := strconv.ParseUint(s, 10, 64)
+	return n, err == nil && (s[0] != '0' || len(s) == 1)
 }
 
 // Nack has a message delivered again.
@@ -169,7 +175,7 @@ type Nack struct {
 // acknowledged ones first, whether its lease was still held. The error is ErrAckID if an ackId is
 // invalid: then Ack did nothing. After another error some may be done.
 func (s *Store) Ack(ctx context.Context, app *apps.App, group *apps.Group, ackIDs []string, nacks []Nack) ([]bool, error) {
-	calls := map[rediskeys.Bucket]*redisconn.Call{}
+	calls := map[string]*redisconn.Call{} // by the bucket's tag
 	var order []*redisconn.Call
 	var in []bucket
 	type place struct {
@@ -177,19 +183,21 @@ func (s *Store) Ack(ctx context.Context, app *apps.App, group *apps.Group, ackID
 		at   int             // in its reply
 	}
 	places := make([]place, 0, len(ackIDs)+len(nacks))
+	ours := mark(group.Name)
 	add := func(id string, delay any) error {
-		b, member, own, err := s.parseAckID(app.ID, group.Name, id)
+		tag, member, of, err := parseAckID(id)
 		if err != nil {
 			return err
 		}
-		if !own {
+		if of != ours {
 			places = append(places, place{})
 			return nil
 		}
-		call := calls[b.Bucket]
+		call := calls[tag]
 		if call == nil {
-			call = &redisconn.Call{Script: ackScript, Keys: keysOf(b.Bucket, group.Name), Args: []any{group.MaxDeliver, group.MaxAge.Milliseconds()}}
-			calls[b.Bucket], order, in = call, append(order, call), append(in, b)
+			b, _ := s.opt.Keys.BucketOf(app.ID, tag)
+			call = &redisconn.Call{Script: ackScript, Keys: keysOf(b, group.Name), Args: []any{group.MaxDeliver, group.MaxAge.Milliseconds()}}
+			calls[tag], order, in = call, append(order, call), append(in, bucket{Bucket: b, tag: tag})
 		}
 		places = append(places, place{call, 2 + (len(call.Args)-2)/2})
 		call.Args = append(call.Args, member, delay)

@@ -20,7 +20,7 @@ local function drop_old(key)
     local some, old = redis.call('XRANGE', key, '-', '+', 'COUNT', 32), 0
     while some[old + 1] and ms_of(some[old + 1][1]) + life <= now do
       old = old + 1
-      forget(key, some[old][1], tonumber(fields_of(some[old]).b))
+      forget(key, some[old][1], tonumber((fields_of(some[old]))))
     end
     dropped = dropped + old
     if old < #some or #some == 0 then
@@ -63,9 +63,6 @@ if not oldest and not oldest_dead and own ~= 0 then
   redis.call('HSET', state, 'bytes', 0)
   own = 0
 end
-for _, key in ipairs({stream, leases, delayed, state, dead}) do
-  redis.call('PEXPIRE', key, life + DAY)
-end
 -- The group's count still has the bytes that were just freed.
 local drift, doubt = drifted(own + off)
 off = off + drift
@@ -77,8 +74,13 @@ elseif oldest or oldest_dead then
   wait = math.max(1000, math.min(LOOK, math.min(oldest or math.huge, oldest_dead or math.huge) + life - now))
 else
   redis.call('DEL', leases, delayed)
+  redis.call('HDEL', state, 'due')
   due_clear(due, name)
   return {off, aged, -1}
 end
 due_set(due, name, now + wait)
+redis.call('HSET', state, 'due', now + wait, 'life', life)
+for _, key in ipairs({stream, leases, delayed, state, dead}) do
+  redis.call('PEXPIRE', key, life + DAY)
+end
 return {off, aged, wait}

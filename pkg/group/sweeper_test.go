@@ -271,3 +271,37 @@ func TestKeysExpire(t *testing.T) {
 		t.Errorf("%v are left", left)
 	}
 }
+
+// The keys live on though nobody looks, as long as messages come, and at once by a new maxAgeSec. A bucket that
+// looks have found empty has a deadline again with its next message.
+func TestMessagesHaveKeysLiveOn(t *testing.T) {
+	m, rdb := redistest.Embedded(t)
+	c := newClock(m)
+	p := newProcess(t, rdb, aging, "")
+	least := func() time.Duration {
+		t.Helper()
+		b := keys.Bucket("app", "a")
+		return min(rdb.PTTL(ctx, b.Group("ingest")).Val(), rdb.PTTL(ctx, b.GroupState("ingest")).Val())
+	}
+	for range 100 {
+		p.mustPublish("a", "1")
+		if ttl := least(); ttl < 25*time.Hour-3*time.Minute {
+			t.Fatalf("the keys expire in %v", ttl)
+		}
+		c.pass(50 * time.Second)
+	}
+	p.use(strings.Replace(aging, "3600", "36000", 1), "")
+	p.mustPublish("a", "2")
+	if ttl := least(); ttl < 34*time.Hour {
+		t.Errorf("the keys expire in %v", ttl)
+	}
+	p.ack(p.pull("one", 500), true)
+	p.sweep("ingest", "a")
+	if got := p.due("a"); len(got) != 0 {
+		t.Errorf("deadlines %v of an empty bucket", got)
+	}
+	p.mustPublish("a", "3")
+	if got := p.due("a"); !slices.Equal(got, []string{"ingest"}) {
+		t.Errorf("deadlines %v", got)
+	}
+}

@@ -3,15 +3,17 @@
 -- of the group:
 --
 --	STREAM   the messages: an entry has b, the bytes that it counts, c, its channel, m, the
---	         message as it was published and, if it was a dead letter, p, when that was (ms)
+--	         message as it was published and, if it was a dead letter, p, when that was (ms).
+--	         Only scripts write entries, so the fields stand in this order
 --	LEASES   zset of those that are delivered: ID:BYTES:ATTEMPT, until when (ms). So is
 --	DELAYED  zset of those that a consumer has refused, until when. The parts are trusted
 --	         as scripts write them; a client can only name what is there
 --	STATE    hash: 'bytes', what STREAM and DEAD count; 'cursor', the last entry that was
 --	         delivered for the first time; 'owner', the consumer that is served; 'idle',
---	         it has nothing new; 'drift', what a look has found (sweep.lua)
---	DEAD     stream of the dead letters: as in STREAM, with a, how often they were
---	         delivered, r, the reason, and p
+--	         it has nothing new; 'drift', what a look has found (sweep.lua); 'due', when the
+--	         next look is due (ms), and 'life', by which the keys expire
+--	DEAD     stream of the dead letters: as in STREAM, with p, a, how often they were
+--	         delivered, and r, the reason
 --
 -- These are KEYS in all scripts, in this order: STREAM, LEASES, DELAYED, STATE, DEAD and, of
 -- pkg/deadline, DUE. A bucket is served to one consumer while any of its leases runs.
@@ -22,13 +24,10 @@ local freed, buried = 0, 0
 
 local stream, leases, delayed, state, dead, due = unpack(KEYS)
 
--- fields_of turns the fields of an entry into a table.
+-- fields_of tells the bytes, the channel, the message, and when a dead letter was published.
 local function fields_of(entry)
-  local fields = {}
-  for i = 1, #entry[2], 2 do
-    fields[entry[2][i]] = entry[2][i + 1]
-  end
-  return fields
+  local f = entry[2]
+  return f[2], f[4], f[6], f[8]
 end
 
 local function ms_of(id)
@@ -53,9 +52,10 @@ local function forget(key, id, bytes)
 end
 
 -- bury makes an entry a dead letter. Its bytes go on to count.
-local function bury(id, fields, attempt, reason, life)
-  redis.call('XADD', dead, '*', 'b', fields.b, 'c', fields.c, 'm', fields.m,
-    'p', fields.p or string.match(id, '^%d+'), 'a', attempt, 'r', reason)
+local function bury(entry, attempt, reason, life)
+  local id, bytes, channel, message, published = entry[1], fields_of(entry)
+  redis.call('XADD', dead, '*', 'b', bytes, 'c', channel, 'm', message,
+    'p', published or string.match(id, '^%d+'), 'a', attempt, 'r', reason)
   redis.call('PEXPIRE', dead, life + DAY)
   redis.call('PEXPIRE', state, life + DAY)
   redis.call('XDEL', stream, id)

@@ -117,9 +117,15 @@ func (b Bucket) Tag() string {
 	return after[:tagBytes]
 }
 
+// TagOf is the tag of the bucket of a channel or peer.
+func TagOf(name string) string { return tagOf(name) }
+
+// IsTag tells whether there is a bucket with that tag.
+func IsTag(s string) bool { return isTag(s) }
+
 // BucketOf is the bucket of an app with that tag. It is not ok if there is none.
 func (n Namespace) BucketOf(app, tag string) (b Bucket, ok bool) {
-	if len(tag) != tagBytes || !isTag(tag) {
+	if !isTag(tag) {
 		return "", false
 	}
 	return Bucket(n.app(app+"."+tag, "")), true

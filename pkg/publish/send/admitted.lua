@@ -20,4 +20,4 @@ if waiting then
   waiting.count()
   waiting.tell_over(extra)
 end
-return 0, extra
+return 0, extra, true

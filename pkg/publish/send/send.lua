@@ -4,7 +4,7 @@
 -- This is the body of the function send of publish.lua, behind channel.lua, idempotency.lua
 -- and subscribers.lua, so that a batch without such messages does not pay for it:
 --
---	send(at, base, n, limited, room, micros, reply, waiting, full) → how many messages do not count, and what comes behind them
+--	send(at, base, n, limited, room, micros, reply, waiting, full) → how many messages do not count, what comes behind them, and whether some outcome is no number of nodes
 --
 -- KEYS from base on: LAST of each channel (channel.lua), then others that the messages name
 -- ARGV from at on: what setup takes; how many groups of channels, and of each how many
@@ -37,7 +37,7 @@ for _ = 1, groups do
   end
   at = at + 3 + ARGV[at]
 end
-local values, opened = redis.call('MGET', unpack(KEYS, base, base + count - 1)), {}
+local values, opened = count > 0 and redis.call('MGET', unpack(KEYS, base, base + count - 1)), {}
 
 -- Most channels are as they were when their last message came, and get one message. They are
 -- not opened: that would cost more than all the rest. Of those that have got messages: what LAST
@@ -119,7 +119,7 @@ local function channel_of(c)
   return channel
 end
 
-local extra, uncounted = {}, 0
+local extra, uncounted, told = {}, 0, false
 
 -- declined says why a message with a key or a condition is not published: its outcome, or nil.
 local function declined(i, channel, at)
@@ -209,11 +209,15 @@ for i = 1, n do
         outcome = redis.pcall('PUBLISH', ARGV[at], ARGV[at + 1])
         outcome = type(outcome) == 'number' and outcome or -3
         --cluster to_wildcards(ARGV[at], ARGV[at + 1])
+        if waiting and outcome ~= -3 then
+          waiting.append(i, ARGV[at], ARGV[at + 1])
+        end
       end
       uncounted = uncounted + (outcome == -3 and 1 or 0)
     end
   end
   reply[#reply + 1] = outcome
+  told = told or c or outcome < 0
   at = at + (asks and 9 or 2)
 end
 
@@ -241,4 +245,4 @@ if waiting then
   waiting.save(now, extra)
   waiting.count()
 end
-return uncounted, extra
+return uncounted, extra, told

@@ -20,9 +20,10 @@ import (
 
 // special says that send.lua publishes the message: its channel remembers, it has an
 // idempotency key, or it waits for groups.
-func (o *Outgoing) special() bool {
-	return o.rule != nil || o.IdempotencyKey != "" || len(o.Groups) > 0
-}
+func (o *Outgoing) special() bool { return o.opens() || len(o.Groups) > 0 }
+
+// opens says that send.lua has to know the channel of the message.
+func (o *Outgoing) opens() bool { return o.rule != nil || o.IdempotencyKey != "" }
 
 // asks says that the message has an idempotency key or a condition.
 func (o *Outgoing) asks() bool { return o.IdempotencyKey != "" || o.IfOffset != nil }
@@ -51,7 +52,7 @@ func (sender *Sender) appendSpecial(app *apps.App, messages []*Outgoing, at redi
 	}
 	for _, o := range messages {
 		number := 0
-		if o.special() {
+		if o.opens() {
 			number = first[o.ruled] + o.inRuled
 		}
 		switch {
@@ -67,7 +68,7 @@ func (sender *Sender) appendSpecial(app *apps.App, messages []*Outgoing, at redi
 	return keys, args
 }
 
-// ruled puts channels of the messages that are special together that have the same rule. A channel is there once: if its rule has
+// ruled puts channels of the messages that open theirs together that have the same rule. A channel is there once: if its rule has
 // changed between two messages, that of the first counts.
 func (sender *Sender) ruled(messages []*Outgoing) (all []ruled) {
 	// A channel may have come to remember, or ceased to, between two messages.
@@ -78,7 +79,7 @@ func (sender *Sender) ruled(messages []*Outgoing) (all []ruled) {
 	type place struct{ ruled, inRuled int }
 	known := make(map[remembering]place, len(messages))
 	for _, o := range messages {
-		if !o.special() {
+		if !o.opens() {
 			continue
 		}
 		c := remembering{o.topic, o.rule != nil}
