@@ -100,104 +100,111 @@ func (i *Ingester) together() (frames int) {
 	return frames
 }
 
-// told is what Redis is told of messages of one group.
+// outcome is what became of a message that a frame names.
+type outcome struct {
+	id   string
+	of   *lease // nil: the peer does not hold it
+	held bool
+	err  error // Redis did not answer
+}
+
+// told is what Redis is told of messages of one group, and their outcomes.
 type told struct {
-	acks  []string
-	nacks []group.Nack
+	acks          []string
+	nacks         []group.Nack
+	acked, nacked []*outcome
 }
 
 // acknowledge tells Redis what some frames say, and then their senders what became of it. It
 // returns whether Redis answered.
 func (i *Ingester) acknowledge(some []*acknowledging) (answered bool) {
-	of := map[string]*told{} // by group
+	outcomes, of := i.find(some)
+	answered = true
+	for name, t := range of {
+		answered = i.tell(name, t) && answered
+	}
+	answer(some, outcomes)
+	return answered
+}
+
+// find finds what the peer holds of what frames name: an outcome for each, in their order, and
+// what Redis is to be told, by group.
+func (i *Ingester) find(some []*acknowledging) (outcomes []outcome, of map[string]*told) {
+	n := 0
+	for _, a := range some {
+		n += len(a.acks) + len(a.nacks)
+	}
+	outcomes, of = make([]outcome, 0, n), map[string]*told{}
 	i.mu.Lock()
-	name := func(ackID string) *told {
-		l := i.leased[ackID]
-		if l == nil {
-			return nil // it is lost
+	defer i.mu.Unlock()
+	find := func(id string) (*outcome, *told) {
+		outcomes = append(outcomes, outcome{id: id, of: i.leased[id]})
+		o := &outcomes[len(outcomes)-1]
+		if o.of == nil {
+			return o, nil // it is lost
 		}
-		t := of[l.of.group]
+		t := of[o.of.of.group]
 		if t == nil {
 			t = &told{}
-			of[l.of.group] = t
+			of[o.of.of.group] = t
 		}
-		return t
+		return o, t
 	}
 	for _, a := range some {
 		for _, id := range a.acks {
-			if t := name(id); t != nil {
-				t.acks = append(t.acks, id)
+			if o, t := find(id); t != nil {
+				t.acks, t.acked = append(t.acks, id), append(t.acked, o)
 			}
 		}
 		for _, n := range a.nacks {
-			if t := name(n.AckID); t != nil {
-				t.nacks = append(t.nacks, group.Nack{AckID: n.AckID, Delay: time.Duration(n.DelayMs) * time.Millisecond})
+			if o, t := find(n.AckID); t != nil {
+				delay := time.Duration(n.DelayMs) * time.Millisecond
+				t.nacks, t.nacked = append(t.nacks, group.Nack{AckID: n.AckID, Delay: delay}), append(t.nacked, o)
 			}
 		}
 	}
-	i.mu.Unlock()
-	held, unanswered := map[string]int{}, map[string]error{}
-	for g, t := range of {
-		i.tell(g, t, held, unanswered)
-	}
-	i.answer(some, held, unanswered)
-	return len(unanswered) == 0
+	return outcomes, of
 }
 
-// tell tells Redis, and counts in held how often each message was held then. Of messages of
-// which Redis did not answer, it leaves the error in unanswered.
-func (i *Ingester) tell(name string, t *told, held map[string]int, unanswered map[string]error) {
+// tell tells Redis, and fills in the outcomes. It returns whether Redis answered.
+func (i *Ingester) tell(name string, t *told) (answered bool) {
 	app := i.connection.App()
 	g := app.Group(name)
 	if g == nil {
-		return // with the group its messages are lost
+		return true // with the group its messages are lost
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), tripTime)
 	defer cancel()
 	results, err := i.all.store.Ack(ctx, app, g, t.acks, t.nacks)
-	ids := t.acks
-	for _, n := range t.nacks {
-		ids = append(ids, n.AckID)
-	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	for n, id := range ids {
+	for n, o := range append(t.acked, t.nacked...) {
 		if err != nil {
-			unanswered[id] = err
+			o.err = err
 			continue
 		}
-		if results[n] {
-			held[id]++
-		}
-		if l := i.leased[id]; l != nil {
-			i.forget(l)
-			l.of.freed.Set()
-		}
+		o.held = results[n]
+		i.forget(o.of)
+		o.of.of.freed.Set()
 	}
+	return err == nil
 }
 
-// answer tells the peer what became of its frames. A message that is named twice was held
-// once.
-func (i *Ingester) answer(some []*acknowledging, held map[string]int, unanswered map[string]error) {
+// answer tells the peer what became of its frames.
+func answer(some []*acknowledging, outcomes []outcome) {
 	for _, a := range some {
 		var lost []string
 		var failed error
-		each := func(id string) {
+		n := len(a.acks) + len(a.nacks)
+		for _, o := range outcomes[:n] {
 			switch {
-			case unanswered[id] != nil:
-				failed = unanswered[id]
-			case held[id] > 0:
-				held[id]--
-			default:
-				lost = append(lost, id)
+			case o.err != nil:
+				failed = o.err
+			case !o.held:
+				lost = append(lost, o.id)
 			}
 		}
-		for _, id := range a.acks {
-			each(id)
-		}
-		for _, n := range a.nacks {
-			each(n.AckID)
-		}
+		outcomes = outcomes[n:]
 		a.done(lost, failed)
 	}
 }

@@ -22,6 +22,8 @@ const (
 	// maxPull and pullBytes bound what is leased at once, and so queued for the connection.
 	maxPull   = 500
 	pullBytes = 256 << 10
+	// maxHead is how long the head of a frame is at most.
+	maxHead = 10
 )
 
 // subscription is that of a connection to a group. The Ingester's mu guards what changes.
@@ -194,9 +196,11 @@ func (s *subscription) deliver(messages []group.Message, g *apps.Group) {
 	}
 	s.tidy()
 	until := time.Now().Add(g.AckTimeout)
+	var payload []byte
 	for n := range messages {
 		m := &messages[n]
-		portion.Frames[n].Frame = s.frame(m)
+		payload = s.appendPayload(payload[:0], m)
+		portion.Frames[n].Frame = protocol.AppendTextFrame(make([]byte, 0, len(payload)+maxHead), payload)
 		l := &lease{ackID: m.AckID, of: s, until: until}
 		i.leased[m.AckID] = l
 		s.leases = append(s.leases, l)
@@ -209,13 +213,13 @@ func (s *subscription) deliver(messages []group.Message, g *apps.Group) {
 	<-written // also when the connection ends
 }
 
-func (s *subscription) frame(m *group.Message) []byte {
+func (s *subscription) appendPayload(dst []byte, m *group.Message) []byte {
 	metadata := m.FromMetadata
 	if !s.metadata || len(metadata) == 0 {
 		metadata = nil
 	}
-	return protocol.AppendTextFrame(nil, protocol.AppendGroupMessage(nil, m.Channel, m.From, metadata, m.Data,
-		protocol.GroupDelivery{Group: s.group, AckID: m.AckID, PublishedAt: m.PublishedAt, Attempt: m.Attempt}))
+	return protocol.AppendGroupMessage(dst, m.Channel, m.From, metadata, m.Data,
+		protocol.GroupDelivery{Group: s.group, AckID: m.AckID, PublishedAt: m.PublishedAt, Attempt: m.Attempt})
 }
 
 // returnAll gives back what was leased when the subscription had ended.
