@@ -53,6 +53,7 @@ var Goals = append([]report.Goal{
 	{Text: "ingest into channels that remember one message: CPU per message", Scenario: "ingest-last", System: system.Fleetwire, Metric: cpuPerMessage, Over: system.Centrifugo, Bound: 0.5},
 	{Text: "ingest into channels that remember 100 messages: CPU per message", Scenario: "ingest-history", System: system.Fleetwire, Metric: cpuPerMessage, Over: system.Centrifugo, Bound: 0.5},
 	{Text: "ingest into a group: messages/s", Scenario: "ingest-group", System: system.Fleetwire, Metric: messagesPerSec, AtLeast: true, Bound: 40_000},
+	{Text: "ingest into a group, Redis with a file: CPU per message", Scenario: "ingest-group", System: system.FleetwireAOF, Metric: cpuPerMessage, Over: system.JetStream, Bound: 1},
 	{Text: "10,000 messages/s across two nodes: all of Redis's CPU per message, three masters beside one server", Scenario: "ingest-nodes-10k", System: system.Cluster, Metric: redisPart, Over: system.Nodes, Bound: 1.15},
 	{Text: "ingest across two nodes: CPU per message", Scenario: "ingest-nodes", System: system.Nodes, Metric: cpuPerMessage, Over: system.NATSNodes, Bound: 1.3},
 	{Text: "ingest unbounded: p99", Scenario: "ingest-flood", System: system.Fleetwire, Metric: p99, Over: system.NATS215, Bound: 2},

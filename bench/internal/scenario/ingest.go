@@ -42,9 +42,9 @@ func (t *trial) newFleet(devices, parts int) (*fleet, error) {
 		ingesters[i].Address = t.system.Addresses[len(t.system.Addresses)-1]
 		ingesters[i].Sample = true
 		if t.remembering == system.Grouped {
-			fleetwire := t.system.Dialect.(wire.Fleetwire)
-			ingesters[i].Opening = fleetwire.Ingest(fmt.Sprintf("ingester-%d", i), system.Grouped+"/**", system.Group)
-			ingesters[i].Answer = wire.GroupAcks()
+			keeper := t.system.Dialect.(wire.Keeper)
+			ingesters[i].Opening = keeper.Ingest(fmt.Sprintf("ingester-%d", i), system.Grouped+"/**", system.Group)
+			ingesters[i].Answer = keeper.Acks(system.Group)
 		}
 	}
 	var err error

@@ -24,6 +24,10 @@ func (e *Env) startNATS(s *System, nodes int) error {
 	s.Dialect, s.Addresses = wire.NATS{}, a[:nodes]
 	for i, address := range s.Addresses {
 		text := fmt.Sprintf("server_name: node-%d\nlisten: %q\nmax_connections: 1000000\nwebsocket { listen: %q, no_tls: true, compression: false }\n", i, own[i], address)
+		if s.Name == JetStream {
+			s.Dialect = wire.JetStream{}
+			text += fmt.Sprintf("jetstream { store_dir: %q }\n", filepath.Join(e.Dir, "jetstream-"+port(address)))
+		}
 		if nodes > 1 {
 			text += fmt.Sprintf("cluster { name: bench, listen: %q, routes: [ nats://%s ] }\n", routes[i], strings.Join(routes, ", nats://"))
 		}

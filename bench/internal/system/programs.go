@@ -14,10 +14,12 @@ import (
 // programs are what has to be there for each system.
 var programs = map[string][]string{
 	Fleetwire:       {"redis-server"},
+	FleetwireAOF:    {"redis-server"},
 	Nodes:           {"redis-server"},
 	Cluster:         {"redis-server", "redis-cli"},
 	NATS:            {"nats-server"},
 	NATS215:         {peerNATS},
+	JetStream:       {peerNATS},
 	NATSNodes:       {peerNATS},
 	Centrifugo:      {peerCentrifugo, "redis-server"},
 	CentrifugoNodes: {peerCentrifugo, "redis-server"},

@@ -19,11 +19,13 @@ import (
 // together, the others are one.
 const (
 	Fleetwire       = "fleetwire"        // REST and a node in one process, on a Redis
+	FleetwireAOF    = "fleetwire-aof"    // on a Redis that writes a file, and has it on the disk each second
 	Embedded        = "embedded"         // the same on the Redis inside the process
 	Nodes           = "nodes"            // nodes on one Redis
 	Cluster         = "cluster"          // nodes on a Redis Cluster of three masters
 	NATS            = "nats"             // the one that is installed
 	NATS215         = "nats-2.15"        // the one that make bench-peers builds
+	JetStream       = "jetstream-2.15"   // that one, with streams in files
 	NATSNodes       = "nats-nodes"       // a cluster of those
 	Centrifugo      = "centrifugo"       // on a Redis, as Fleetwire
 	CentrifugoNodes = "centrifugo-nodes" // on one Redis
@@ -63,11 +65,11 @@ func (e *Env) startOnce(name string, nodes int) (*System, error) {
 	s := &System{Name: name}
 	var err error
 	switch name {
-	case Fleetwire, Embedded:
+	case Fleetwire, FleetwireAOF, Embedded:
 		err = e.startFleetwire(s, 1)
 	case Nodes, Cluster:
 		err = e.startFleetwire(s, nodes)
-	case NATS, NATS215:
+	case NATS, NATS215, JetStream:
 		err = e.startNATS(s, 1)
 	case NATSNodes:
 		err = e.startNATS(s, nodes)
@@ -100,6 +102,8 @@ func (e *Env) startFleetwire(s *System, nodes int) error {
 	case Embedded:
 	case Cluster:
 		redis, err = e.startCluster(s)
+	case FleetwireAOF:
+		redis, err = e.startRedis(s, "--appendonly", "yes", "--appendfsync", "everysec")
 	default:
 		redis, err = e.startRedis(s)
 	}
@@ -137,7 +141,7 @@ func (e *Env) startRedis(s *System, args ...string) (address string, err error) 
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
-	p, err := e.start("redis", []string{address}, find("redis-server"), append(args, "--port", port(address), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", dir)...)
+	p, err := e.start("redis", []string{address}, find("redis-server"), append([]string{"--port", port(address), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", dir}, args...)...)
 	if err == nil {
 		s.redis = append(s.redis, p)
 	}

@@ -41,7 +41,7 @@ func request(t *testing.T, b []byte) *http.Request {
 
 func TestEveryDialectUpgrades(t *testing.T) {
 	ours, _ := fleetwire(t)
-	for name, d := range map[string]Dialect{"fleetwire": ours, "nats": NATS{}, "mqtt": MQTT{}, "centrifugo": Centrifugo{}, "floor": Floor{}} {
+	for name, d := range map[string]Dialect{"fleetwire": ours, "nats": NATS{}, "jetstream": JetStream{}, "mqtt": MQTT{}, "centrifugo": Centrifugo{}, "floor": Floor{}} {
 		r := request(t, d.Open("device-1", nil, []string{"devices/*/events"}).Upgrade)
 		if r.Header.Get("Upgrade") != "websocket" || r.Header.Get("Connection") != "Upgrade" || r.Header.Get("Sec-WebSocket-Version") != "13" || r.Header.Get("Sec-WebSocket-Key") == "" {
 			t.Errorf("%s: %v is no upgrade", name, r.Header)

@@ -39,3 +39,14 @@ type Backend interface {
 	// is kept open.
 	REST(channel string, body []byte) *Message
 }
+
+// A Keeper is a dialect of a system that keeps messages until an ingester has acknowledged them.
+type Keeper interface {
+	Dialect
+	// Ingest is the opening of a connection that is sent what waits for a group, of channels of
+	// this pattern.
+	Ingest(device, pattern, group string) Opening
+	// Acks makes a function that acknowledges, with its results, what comes in the frames of
+	// such a connection.
+	Acks(group string) func(payload []byte) []byte
+}

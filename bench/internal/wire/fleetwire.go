@@ -95,9 +95,9 @@ func (f Fleetwire) Ingest(device, pattern, group string) Opening {
 // acksTogether is of how many messages a frame acknowledges them.
 const acksTogether = 100
 
-// GroupAcks acknowledges the messages of one connection that has opened with Ingest, many
-// with a frame.
-func GroupAcks() func(payload []byte) []byte {
+// Acks acknowledges the messages of one connection that has opened with Ingest, many with a
+// frame.
+func (Fleetwire) Acks(string) func(payload []byte) []byte {
 	var ids []byte
 	held := 0
 	return func(payload []byte) []byte {
