@@ -104,6 +104,14 @@ type Key struct {
 // Publishable tells whether the key's id alone is its credential.
 func (k *Key) Publishable() bool { return strings.HasPrefix(k.ID, publishablePrefix) }
 
+// Credential is what a request shows of a secret key (protocol §1). It is a secret.
+func (k *Key) Credential() string {
+	if strings.Contains(k.Secret, ":") {
+		return k.ID + ":" + k.Secret // a secret with a ':' has this spelling only
+	}
+	return k.ID + "_secret_" + k.Secret
+}
+
 // Equal tells whether two documents say the same of a key and of its app, but for
 // what other keys the app has.
 func (k *Key) Equal(other *Key) bool {

@@ -26,6 +26,18 @@ func (d *Directory) App(id string) (*App, bool) {
 // Apps lists the apps in the document's order; there is at least one.
 func (d *Directory) Apps() []*App { return slices.Clone(d.apps) }
 
+// FirstSecretKey is the first secret key of the document, or nil.
+func (d *Directory) FirstSecretKey() *Key {
+	for _, app := range d.apps {
+		for _, key := range app.Keys {
+			if !key.Publishable() {
+				return key
+			}
+		}
+	}
+	return nil
+}
+
 // Warnings lists what was accepted but is unwise, each with its JSON path and
 // without any secret: "apps[0].keys[0].secret: 12 bytes long; …".
 func (d *Directory) Warnings() []string { return slices.Clone(d.warnings) }

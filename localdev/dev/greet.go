@@ -1,4 +1,4 @@
-package main
+package dev
 
 import (
 	"bytes"
@@ -30,19 +30,16 @@ func greet(out io.Writer, c node.Config, appsSpec string, n *node.Node, director
 		appsSpec = "as given by -apps"
 	}
 	fmt.Fprintf(w, "apps         %s\n", appsSpec)
-	key := firstSecretKey(directory)
+	key := directory.FirstSecretKey()
 	if key == nil {
 		fmt.Fprintln(w, "\nThe apps document has no secret key, so there is nothing to mint tokens with.")
 		return
-	}
-	credential := key.ID + "_secret_" + key.Secret
-	if strings.Contains(credential, ":") {
-		credential = key.ID + ":" + key.Secret // a secret with a ':' has this spelling only
 	}
 	if c.LogFormat == "json" {
 		fmt.Fprintf(w, "secret key   of key %s, not shown with -log-format json; it is in the apps document\n", key.ID)
 		return
 	}
+	credential := key.Credential()
 	fmt.Fprintf(w, "secret key   %s\n", credential)
 	fmt.Fprintf(w, `
 Paste into another terminal, in this folder:
@@ -61,15 +58,4 @@ Paste into another terminal, in this folder:
     -d '{"data":{"cmd":"reboot"}}' -H 'Content-Type: application/json'
 
 `, base, credential)
-}
-
-func firstSecretKey(directory *apps.Directory) *apps.Key {
-	for _, app := range directory.Apps() {
-		for _, key := range app.Keys {
-			if !key.Publishable() {
-				return key
-			}
-		}
-	}
-	return nil
 }

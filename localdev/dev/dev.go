@@ -1,0 +1,50 @@
+// Package dev runs all of Fleetwire in one process, as a program: from its command line and
+// its environment until it has drained.
+package dev
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"fleetwire/fanout/node"
+	"fleetwire/localdev/stack"
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/program"
+)
+
+// Run serves until ctx ends and the node has drained. help is what -h says first.
+func Run(ctx context.Context, p *program.Process, args []string, help string) error {
+	c, err := node.ParseConfig(args, p.Stderr, node.Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", ControlPlane: true}, help)
+	if err != nil {
+		return err
+	}
+	if !c.ControlPlane {
+		return errors.New("-control-plane: everything in one process always serves REST; leave the flag out")
+	}
+	spec := c.Apps
+	if spec == "" {
+		if spec, err = ownApps(); err != nil {
+			return err
+		}
+	}
+	source, err := apps.SourceOf(spec)
+	if err != nil {
+		return fmt.Errorf("-apps: %w", err)
+	}
+	document, err := apps.Open(ctx, source, c.Log)
+	if err != nil {
+		return fmt.Errorf("-apps: %w", err)
+	}
+	s, err := stack.New(ctx, stack.Options{
+		Listen: c.Listen, Ops: c.Ops, Apps: document.Store, Redis: c.Redis, RedisPrefix: c.RedisPrefix, RedisTLS: c.RedisTLS,
+		TrustedProxies: c.TrustedProxies, Drain: c.Drain, Hurry: p.Hurry, Log: c.Log, LogDropped: p.Stderr.Dropped,
+	})
+	if err != nil {
+		return err
+	}
+	go node.TendHeap(ctx)
+	go document.Run(ctx, p.Reload)
+	greet(p.Stdout, c, spec, s.Node, document.Store.Current())
+	return s.Run(ctx)
+}
