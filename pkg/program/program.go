@@ -33,8 +33,8 @@ type Process struct {
 }
 
 // Main runs a program whose name begins its error line. ctx ends with the first SIGINT
-// or SIGTERM. The process exits with 0 if run returns nil or flag.ErrHelp, and with 1
-// otherwise. With -version anywhere on the command line, Main prints which build the
+// or SIGTERM. The process exits with 0 if run returns nil or flag.ErrHelp, with what an error's
+// ExitCode() int says, and with 1 otherwise. An error without a text prints no line. With -version anywhere on the command line, Main prints which build the
 // program is, and runs nothing. Main does not return.
 func Main(name string, run func(ctx context.Context, p *Process, args []string) error) {
 	if slices.Contains(os.Args[1:], "-version") || slices.Contains(os.Args[1:], "--version") {
@@ -50,13 +50,27 @@ func Main(name string, run func(ctx context.Context, p *Process, args []string) 
 	code := 0
 	func() {
 		defer p.flush() // also in front of a panic's text
-		if err := run(ctx, p, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
-			fmt.Fprintf(p.Stderr, "%s: %v\n", name, err)
-			code = 1
-		}
+		code = p.end(name, run(ctx, p, os.Args[1:]))
 	}()
 	stop()
 	os.Exit(code)
+}
+
+// end tells why the program ends, and returns the exit status.
+func (p *Process) end(name string, err error) int {
+	if err == nil || errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	if text := err.Error(); text != "" {
+		fmt.Fprintf(p.Stderr, "%s: %s\n", name, text)
+	}
+	if coded, ok := errors.AsType[interface {
+		error
+		ExitCode() int
+	}](err); ok {
+		return coded.ExitCode()
+	}
+	return 1
 }
 
 // flush waits for both outputs together.
