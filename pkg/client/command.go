@@ -108,12 +108,9 @@ const (
 // peers are handed the command once all the same: both requests have one idempotency
 // key. An HTTPClient of your own must give a request more than 10 s.
 func (r *REST) Command(ctx context.Context, channelName string, data any, opt CommandOptions) (Command, error) {
-	if err := channel.ValidateName(channelName); err != nil {
-		return Command{}, fmt.Errorf("client: command: %w", &Error{Code: protocol.InvalidChannel, Message: err.Error()})
-	}
-	c, err := r.create(ctx, channelName, data, opt)
+	c, err := r.create(ctx, channelName, data, opt, wait)
 	if err != nil {
-		return Command{}, fmt.Errorf("client: command to %q: %w", channelName, err)
+		return Command{}, err
 	}
 	for !c.Ended() {
 		if ctx.Err() != nil {
@@ -140,8 +137,18 @@ func (r *REST) Command(ctx context.Context, channelName string, data any, opt Co
 	return c, nil
 }
 
-// create sends a command until there is an answer.
-func (r *REST) create(ctx context.Context, channelName string, data any, opt CommandOptions) (c Command, err error) {
+// StartCommand sends a command as Command does, and returns when the service has it, without
+// waiting for its end: see ReadCommand.
+func (r *REST) StartCommand(ctx context.Context, channelName string, data any, opt CommandOptions) (Command, error) {
+	return r.create(ctx, channelName, data, opt, func(context.Context) time.Duration { return 0 })
+}
+
+// create sends a command until there is an answer. Each request waits for the end of the
+// command as long as wait says.
+func (r *REST) create(ctx context.Context, channelName string, data any, opt CommandOptions, wait func(context.Context) time.Duration) (c Command, err error) {
+	if err := channel.ValidateName(channelName); err != nil {
+		return c, fmt.Errorf("client: command: %w", &Error{Code: protocol.InvalidChannel, Message: err.Error()})
+	}
 	if opt.IdempotencyKey == "" {
 		opt.IdempotencyKey = rand.Text()
 	}
@@ -152,7 +159,10 @@ func (r *REST) create(ctx context.Context, channelName string, data any, opt Com
 		}
 		return r.post(ctx, "/channels/"+url.PathEscape(channelName)+"/commands", protocol.MaxBodyBytes, body, &c)
 	})
-	return c, err
+	if err != nil {
+		return Command{}, fmt.Errorf("client: command to %q: %w", channelName, err)
+	}
+	return c, nil
 }
 
 // untilAnswered makes a request with an idempotency key until there is an answer, but not

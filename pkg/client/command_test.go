@@ -69,6 +69,23 @@ func TestCommands(t *testing.T) {
 		t.Errorf("the message %+v", m)
 	}
 
+	// Nobody waits for the end.
+	away, err := backend.StartCommand(ctx, "devices/away/commands", 1, client.CommandOptions{TTL: time.Minute})
+	if err != nil || away.ID == "" || away.Status != "waiting" {
+		t.Errorf("%+v, %v", away, err)
+	}
+	_, err = backend.StartCommand(ctx, "devices/away/commands", 1, client.CommandOptions{})
+	if !errors.Is(err, &client.Error{Code: protocol.NobodySubscribed}) {
+		t.Errorf("a command for nobody: %v", err)
+	}
+	raw, err := backend.Do(ctx, "GET", "/commands/"+away.ID, nil)
+	if err != nil || !strings.Contains(string(raw), `"id":"`+away.ID+`"`) {
+		t.Errorf("GET by Do: %s, %v", raw, err)
+	}
+	if raw, err = backend.Do(ctx, "POST", "/groups/none/pull", map[string]any{}); raw != nil || !errors.Is(err, &client.Error{Code: protocol.GroupNotFound}) {
+		t.Errorf("POST by Do: %s, %v", raw, err)
+	}
+
 	// The wait ends with ctx, and the command goes on.
 	short, stop := context.WithTimeout(ctx, 700*time.Millisecond)
 	defer stop()

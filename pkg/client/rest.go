@@ -97,6 +97,22 @@ func (r *REST) Disconnect(ctx context.Context, peer string, revoke bool) (closed
 	return answer.Closed, nil
 }
 
+// Do makes a request that has no method of its own here, and returns the JSON of the answer.
+// path is what stands behind /v1, such as /usage; body is any value that encoding/json takes,
+// or nil for none. Do sends it once.
+func (r *REST) Do(ctx context.Context, method, path string, body any) (answer json.RawMessage, err error) {
+	var sent []byte
+	if body != nil {
+		if sent, err = encode(body); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.do(ctx, method, path, sent, &answer); err != nil {
+		return nil, fmt.Errorf("client: %s /v1%s: %w", method, path, err)
+	}
+	return answer, nil
+}
+
 func addObject(body map[string]any, name string, object any) error {
 	if object == nil {
 		return nil
