@@ -54,13 +54,18 @@ run: ## start everything in one process on an embedded Redis (ARGS="-listen …"
 	@scripts/foreground bin/localdev $(ARGS)
 
 .PHONY: build
-build: ## compile every package; put fanout and localdev into bin/
+build: ## compile every package; put fanout, localdev and fleetwire into bin/
 	$(GO) build ./...
 	$(GO) build -o bin/ ./fanout ./localdev
+	$(GO) build -o bin/fleetwire ./cli
 
 .PHONY: fanout
 fanout: ## build the production node, bin/fanout
 	$(GO) build -o bin/fanout ./fanout
+
+.PHONY: cli
+cli: ## build the command line tool, bin/fleetwire
+	$(GO) build -o bin/fleetwire ./cli
 
 # The installers wait for the network most of the time, so the compilers run beside them. What
 # they say comes when both are done.

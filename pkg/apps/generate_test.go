@@ -2,6 +2,7 @@ package apps
 
 import (
 	"bytes"
+	"fmt"
 	"regexp"
 	"testing"
 )
@@ -48,11 +49,11 @@ func TestNewLocalDocument(t *testing.T) {
 	}
 	for i, want := range []struct {
 		publishable bool
-		pattern     string
+		patterns    string
 		actions     Actions
-	}{{false, "**", AllActions}, {true, "public/**", ActionsOf(ActionSubscribe)}} {
+	}{{false, "[** _system/connectivity/**]", AllActions}, {true, "[public/**]", ActionsOf(ActionSubscribe)}} {
 		key := app.Keys[i]
-		if key.Publishable() != want.publishable || len(key.Patterns) != 1 || key.Patterns[0].String() != want.pattern || key.Actions != want.actions {
+		if key.Publishable() != want.publishable || fmt.Sprint(key.Patterns) != want.patterns || key.Actions != want.actions {
 			t.Errorf("keys[%d] = %v, %v, %v", i, key, key.Patterns, key.Actions.List())
 		}
 	}

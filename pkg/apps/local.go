@@ -76,7 +76,7 @@ func NewLocalDocument() []byte {
 		// Of the examples' ingester. Where none runs, the oldest events go: devices are not refused.
 		Groups: []groupOut{{"ingest", []string{"devices/*/events"}, 64 << 20, "drop_oldest"}},
 		Keys: []keyOut{
-			{ID: id, Secret: secret, ChannelPatterns: []string{"**"}, Actions: AllActions.List()},
+			{ID: id, Secret: secret, ChannelPatterns: []string{"**", "_system/connectivity/**"}, Actions: AllActions.List()},
 			{ID: GeneratePublishableID(), ChannelPatterns: []string{"public/**"}, Actions: []Action{ActionSubscribe}},
 		},
 	}}}

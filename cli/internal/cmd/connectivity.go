@@ -1,0 +1,83 @@
+package cmd
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"fleetwire/cli/internal/show"
+	"fleetwire/pkg/client"
+	"fleetwire/pkg/protocol"
+)
+
+// connectivityOf is the channel that hears of one peer.
+func connectivityOf(peer string) string {
+	switch peer {
+	case ".", "..":
+		return connectivity + strings.ReplaceAll(peer, ".", "%2E")
+	}
+	return connectivity + strings.ReplaceAll(url.QueryEscape(peer), "+", "%20")
+}
+
+const connectivity = "_system/connectivity/"
+
+// watchConnectivity prints who comes and goes (protocol §4.6), until it is interrupted.
+func (c *cli) watchConnectivity(ctx context.Context, pattern, prefix string) error {
+	until, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	connection, err := c.connect(until, client.TokenRequest{
+		Peer: ownPeer, Channels: []string{pattern}, Permissions: []string{"subscribe", "presence"},
+	})
+	if code := client.CodeOf(err); code == protocol.ChannelReserved || code == protocol.ChannelNotAuthorized || code == protocol.ActionNotPermitted {
+		return fmt.Errorf("to watch who comes and goes, the key needs the pattern %s** and the actions subscribe and presence: %w", connectivity, err)
+	}
+	if err != nil {
+		return ended(ctx, err)
+	}
+	defer connection.Close()
+	err = connection.Subscribe(until, pattern, func(m client.Message) {
+		peer, err := url.PathUnescape(strings.TrimPrefix(m.Channel, connectivity))
+		if err != nil || until.Err() != nil || !strings.HasPrefix(peer, prefix) {
+			return
+		}
+		if err := c.printConnectivity(peer, m.Data); err != nil {
+			end(err)
+		}
+	})
+	if err != nil {
+		return ended(ctx, err)
+	}
+	select {
+	case <-until.Done():
+		return ended(ctx, context.Cause(until))
+	case <-connection.Done():
+		return connection.Err()
+	}
+}
+
+func (c *cli) printConnectivity(peer string, data json.RawMessage) error {
+	if c.json {
+		return c.out.JSON(struct {
+			Peer string          `json:"peerId"`
+			Data json.RawMessage `json:"data"`
+		}{peer, data})
+	}
+	var event struct {
+		Online bool
+		Epoch  uint64
+		At     client.Time
+		Reason string
+		Code   int
+	}
+	if err := json.Unmarshal(data, &event); err != nil {
+		return fmt.Errorf("connectivity of %s: %w", peer, err)
+	}
+	at := c.out.In(show.Faint, event.At.Local().Format(time.TimeOnly))
+	if event.Online {
+		return c.out.Line("%s %s %s (epoch %d)", at, show.Safe(peer), c.out.In(show.Green, "online"), event.Epoch)
+	}
+	return c.out.Line("%s %s %s: %s (%d)", at, show.Safe(peer), c.out.In(show.Red, "offline"), show.Safe(event.Reason), event.Code)
+}

@@ -1,0 +1,5 @@
+//go:build !unix
+
+package doctor
+
+func openFiles() (most float64, ok bool) { return 0, false }
