@@ -11,7 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
+	"time"
 
 	"github.com/aymanbagabas/go-udiff"
 
@@ -26,7 +26,8 @@ type Document struct {
 	Path string
 	Text []byte
 	*apps.Directory
-	new bool
+	before []byte // what the file said when it was opened
+	new    bool
 }
 
 // Open reads and checks a document. The error lists what is wrong, and holds no secret.
@@ -42,6 +43,7 @@ func Open(path string) (*Document, error) {
 	if err != nil {
 		return nil, &Wrong{path, err}
 	}
+	d.before = text
 	return d, nil
 }
 
@@ -85,6 +87,7 @@ func (d *Document) changed(text []byte) (*Document, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the document would not be right any more: %w", err)
 	}
+	next.before = d.before
 	return next, nil
 }
 
@@ -98,9 +101,9 @@ func lines(text []byte) []byte {
 }
 
 // Write replaces the file at once: whoever reads meanwhile gets the one or the other. A file that is
-// new can be read by its owner alone; another one keeps its rights.
+// new can be read by its owner alone; another one keeps its rights and its owner. If somebody else has
+// changed the file since it was read, Write changes nothing.
 func (d *Document) Write() error {
-	mode := fs.FileMode(0o600)
 	path, err := filepath.EvalSymlinks(d.Path)
 	if d.new {
 		path, err = d.Path, nil
@@ -108,43 +111,57 @@ func (d *Document) Write() error {
 	if err != nil {
 		return err
 	}
-	if info, err := os.Stat(path); err == nil {
-		mode = info.Mode().Perm()
-	}
-	next, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	next, err := lock(path, lockTime)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.Remove(next.Name()) }()
-	_, err = next.Write(d.Text)
-	err = errors.Join(err, next.Chmod(mode), next.Sync(), next.Close())
-	if err != nil {
+	if err := errors.Join(d.fill(next, path), next.Sync(), next.Close()); err != nil {
 		return err
 	}
 	if d.new {
 		return os.Link(next.Name(), path) // fails if another one has come first
 	}
+	now, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(now, d.before) {
+		return fmt.Errorf("%s was changed meanwhile, so nothing is written; run the command again", d.Path)
+	}
 	return os.Rename(next.Name(), path)
+}
+
+// fill writes the document into the file that will be at path.
+func (d *Document) fill(next *os.File, path string) error {
+	if _, err := next.Write(d.Text); err != nil || d.new {
+		return err
+	}
+	before, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(keepOwner(next, before), next.Chmod(before.Mode().Perm()))
+}
+
+// lockTime bounds the wait for another program that changes the same document.
+const lockTime = 5 * time.Second
+
+// lock makes the file that will replace another one. While it exists, no other fleetwire writes.
+func lock(path string, patience time.Duration) (*os.File, error) {
+	name := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new")
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if !errors.Is(err, fs.ErrExist) {
+			return file, err
+		}
+		if time.Now().After(end) {
+			return nil, fmt.Errorf("another program changes %s; if none does, delete %s, which one that was ended has left", path, name)
+		}
+	}
 }
 
 // Diff shows what differs between two documents, without their secrets. "": nothing.
 func Diff(before, after *Document) string {
 	return udiff.Unified(before.Path, before.Path+" (new)", before.masked(), after.masked())
-}
-
-// masks find what a document holds that is secret, in the order in which they are tried.
-var masks = []*regexp.Regexp{
-	regexp.MustCompile(`("(?:secret|password)"\s*:\s*")(?:[^"\\]|\\.)*`),
-	regexp.MustCompile(`(://[^/@\s":]*:)[^/@\s"]*`),
-	regexp.MustCompile(`(whsec_)[A-Za-z0-9+/=]*`),
-}
-
-// masked is the text without secrets. Secrets that differ look alike: beside them the id of
-// the key differs.
-func (d *Document) masked() string {
-	text := d.Text
-	for _, mask := range masks {
-		text = mask.ReplaceAll(text, []byte("${1}…"))
-	}
-	return string(text)
 }

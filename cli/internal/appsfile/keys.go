@@ -2,6 +2,7 @@ package appsfile
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/tidwall/gjson"
@@ -48,11 +49,26 @@ func (d *Document) AddKey(app string, key Key) (*Document, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := sjson.SetRawBytes(d.Text, fmt.Sprintf("apps.%d.keys.-1", at), raw)
+	return d.appended(at, raw, key.ID)
+}
+
+// errLayout reports that an edit did not do what it should.
+var errLayout = errors.New("the document is written in a way that this program cannot change, such as with escaped names of fields; change it by hand")
+
+// appended is the document with one key more in an app.
+func (d *Document) appended(app int, key []byte, id string) (*Document, error) {
+	text, err := sjson.SetRawBytes(d.Text, fmt.Sprintf("apps.%d.keys.-1", app), key)
 	if err != nil {
 		return nil, err
 	}
-	return d.changed(text)
+	next, err := d.changed(text)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := next.Key(id); !ok {
+		return nil, errLayout
+	}
+	return next, nil
 }
 
 // app is the place of an app in the document.
@@ -88,11 +104,7 @@ func (d *Document) RotateKey(id string) (next *Document, newID string, err error
 	if err != nil {
 		return nil, "", err
 	}
-	text, err := sjson.SetRawBytes(d.Text, fmt.Sprintf("apps.%d.keys.-1", app), []byte(raw))
-	if err != nil {
-		return nil, "", err
-	}
-	next, err = d.changed(text)
+	next, err = d.appended(app, []byte(raw), fresh.ID)
 	return next, fresh.ID, err
 }
 
@@ -106,7 +118,14 @@ func (d *Document) RevokeKey(id string) (*Document, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.changed(text)
+	next, err := d.changed(text)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := next.Key(id); ok {
+		return nil, errLayout
+	}
+	return next, nil
 }
 
 // key is the place of a key in the document.
