@@ -3,6 +3,7 @@
 package show
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"text/tabwriter"
 	"time"
 	"unicode"
+	"unicode/utf16"
 
 	"github.com/mattn/go-isatty"
 )
@@ -42,11 +44,16 @@ func (p *Printer) Line(format string, args ...any) error {
 	return err
 }
 
-// JSON prints a value as one line of JSON.
+// JSON prints a value as one line of JSON. Characters that a terminal would obey are escaped, which
+// changes nothing for a program that reads the line.
 func (p *Printer) JSON(value any) error {
-	encoder := json.NewEncoder(p.w)
+	var line bytes.Buffer
+	encoder := json.NewEncoder(&line)
 	encoder.SetEscapeHTML(false)
-	return encoder.Encode(value)
+	if err := encoder.Encode(value); err != nil {
+		return err
+	}
+	return p.Line("%s", Safe(strings.TrimSuffix(line.String(), "\n")))
 }
 
 // Table prints rows in columns under a head.
@@ -90,27 +97,51 @@ const (
 
 // In is the text in a colour, on a terminal.
 func (p *Printer) In(colour Colour, text string) string {
-	if !p.colours {
+	if !p.colours || text == "" {
 		return text
 	}
 	return "\x1b[" + string(colour) + "m" + text + "\x1b[0m"
 }
 
-// Safe is a text that a terminal takes for nothing but text: what devices send may hold the
-// terminal's own control characters.
+// Data is a JSON value that a device has sent, on one line and safe to print.
+func Data(raw json.RawMessage) string {
+	if !bytes.ContainsAny(raw, "\t\r\n") {
+		return Safe(string(raw))
+	}
+	var line bytes.Buffer
+	if err := json.Compact(&line, raw); err != nil {
+		return Safe(string(raw))
+	}
+	return Safe(line.String())
+}
+
+// Safe escapes, as JSON does, the characters of a text that a terminal would obey. Devices may
+// send such characters. A byte that is not UTF-8 becomes U+FFFD: some terminals obey it, too.
 func Safe(text string) string {
+	text = strings.ToValidUTF8(text, "\ufffd")
 	if !strings.ContainsFunc(text, dangerous) {
 		return text
 	}
 	var b strings.Builder
 	for _, r := range text {
-		if dangerous(r) {
-			fmt.Fprintf(&b, `\u%04x`, r)
-		} else {
+		if !dangerous(r) {
 			b.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			fmt.Fprintf(&b, `\u%04x`, unit)
 		}
 	}
 	return b.String()
+}
+
+// SafeLines is Safe for a text of several lines.
+func SafeLines(text string) string {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		lines[i] = Safe(line)
+	}
+	return strings.Join(lines, "\n")
 }
 
 // dangerous are control characters, and those that turn the direction of writing.
