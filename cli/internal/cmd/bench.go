@@ -34,7 +34,7 @@ not arrive, or one was refused. The messages count against the app's quota, and 
 	flags.IntVar(&o.Devices, "devices", 50, "how many connections publish, 1 to 10000")
 	flags.Float64Var(&o.Rate, "rate", 10, "messages a second of each device, up to 90")
 	flags.IntVar(&o.Size, "size", 128, "bytes of a message's data, 64 to 30000")
-	flags.DurationVar(&o.Duration, "duration", 10*time.Second, "for how long they publish, 1s to 1h")
+	flags.DurationVar(&o.Duration, "duration", 10*time.Second, "how long they publish, 1s to 1h")
 	flags.StringVar(&o.Prefix, "prefix", "fleetwire-bench", "begins the channels and the ids of the devices; the key must cover PREFIX/*")
 	return command
 }
@@ -45,6 +45,7 @@ func (c *cli) bench(cmd *cobra.Command, o load.Options) error {
 		return err
 	}
 	o.Service = service
+	_ = c.err.Line("connecting %d devices, which publish for %v", o.Devices, o.Duration)
 	r, err := load.Run(cmd.Context(), o)
 	if err != nil {
 		return err

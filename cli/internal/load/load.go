@@ -3,9 +3,9 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -113,6 +113,7 @@ func (r *run) connect(ctx context.Context) (devices []*client.Client, took time.
 	gate := make(chan struct{}, atOnce)
 	var all sync.WaitGroup
 	var mu sync.Mutex
+	failures := 0
 	for i := range r.Devices {
 		gate <- struct{}{}
 		all.Go(func() {
@@ -126,12 +127,16 @@ func (r *run) connect(ctx context.Context) (devices []*client.Client, took time.
 			mu.Lock()
 			defer mu.Unlock()
 			if failed != nil {
-				err = errors.Join(err, fmt.Errorf("device %d does not connect: %w", i+1, failed))
+				failures++
+				err = cmp.Or(err, fmt.Errorf("device %d does not connect: %w", i+1, failed))
 			}
 			devices[i] = device
 		})
 	}
 	all.Wait()
+	if failures > 1 {
+		err = fmt.Errorf("%w, and %d others", err, failures-1)
+	}
 	return devices, time.Since(began), err
 }
 
