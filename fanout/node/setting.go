@@ -38,7 +38,7 @@ var envNames = map[string]string{"redis": "FLEETWIRE_REDIS_URL"}
 
 // otherVariables are those that are not flags: of a node on AWS, of a task definition, and of
 // clients that are started from the same shell as localdev.
-var otherVariables = []string{"FLEETWIRE_TARGET_GROUP_ARN", "FLEETWIRE_REDIS_URL_VERSION", "FLEETWIRE_URL", "FLEETWIRE_SECRET_KEY", "FLEETWIRE_PROVISIONING_SECRET"}
+var otherVariables = []string{"FLEETWIRE_TARGET_GROUP_ARN", "FLEETWIRE_REDIS_URL_VERSION", "FLEETWIRE_URL", "FLEETWIRE_SECRET_KEY", "FLEETWIRE_CONTEXT", "FLEETWIRE_PROVISIONING_SECRET"}
 
 // testVariables begins the names that tests of Fleetwire itself use.
 const testVariables = "FLEETWIRE_TEST_"
