@@ -24,6 +24,10 @@ var (
 	// ErrNotConnected is PublishNoAck's, when there is no connection.
 	ErrNotConnected = errors.New("client: not connected")
 
+	// ErrNotService: a request was answered with 200, but not with the service's JSON. Something
+	// else is at the URL.
+	ErrNotService = errors.New("the answer is not the service's JSON; is the URL right?")
+
 	// ErrTooLarge: the frame would be over the service's bound (64 KiB, protocol
 	// §4.2), the data of a will or an answer over 4 KiB, or the request's body over its
 	// bound (32 KiB, 128 KiB to mint, 256 KiB to publish many, §5). Nothing was sent.

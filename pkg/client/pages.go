@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -117,7 +116,7 @@ func readPage[T any](ctx context.Context, r *REST, path, list string, query url.
 		return nil, "", fmt.Errorf("client: GET /v1%s: %w", path, err)
 	}
 	if json.Unmarshal(answer[list], &page) != nil || json.Unmarshal(answer["cursor"], &next) != nil {
-		return nil, "", errors.New("client: the answer is not the service's list; is the URL right?")
+		return nil, "", fmt.Errorf("client: GET /v1%s: %w", path, ErrNotService)
 	}
 	return page, next, nil
 }

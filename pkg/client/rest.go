@@ -71,6 +71,9 @@ func (r *REST) MintToken(ctx context.Context, req TokenRequest) (token string, e
 	if err := r.post(ctx, "/tokens", protocol.MaxTokenBodyBytes, body, &answer); err != nil {
 		return "", time.Time{}, fmt.Errorf("client: mint a token for %q: %w", req.Peer, err)
 	}
+	if answer.Token == "" {
+		return "", time.Time{}, fmt.Errorf("client: mint a token for %q: %w", req.Peer, ErrNotService)
+	}
 	return answer.Token, time.Unix(answer.ExpiresAt, 0), nil
 }
 
@@ -170,7 +173,7 @@ func (r *REST) do(ctx context.Context, method, path string, body []byte, answer 
 		return fmt.Errorf("%w: %w", errCut, err)
 	}
 	if err := json.Unmarshal(text, answer); err != nil {
-		return errors.New("the answer is not the service's JSON; is the URL right?")
+		return ErrNotService
 	}
 	return nil
 }

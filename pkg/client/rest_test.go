@@ -161,6 +161,16 @@ func TestREST(t *testing.T) {
 	})
 }
 
+// An answer without a token is not the service's: a device could do nothing with it.
+func TestNoTokenInTheAnswer(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}") }))
+	defer server.Close()
+	token, _, err := (&client.REST{BaseURL: server.URL, SecretKey: secretKey, HTTPClient: server.Client()}).MintToken(background(t), client.TokenRequest{Peer: "a"})
+	if token != "" || !errors.Is(err, client.ErrNotService) {
+		t.Errorf("%q, %v; want ErrNotService", token, err)
+	}
+}
+
 // What answers may not be the service: a proxy, a captive portal, a thief.
 func TestRESTAgainstOthers(t *testing.T) {
 	for _, tt := range []struct {
