@@ -65,7 +65,10 @@ func (c *cli) root() *cobra.Command {
 		return usageError{err, cmd.CommandPath()}
 	})
 	root.PersistentFlags().BoolVar(&c.json, "json", false, "print one JSON object a line, as the service has it")
-	root.PersistentFlags().StringVar(&c.context, "context", "", "the deployment to speak to; \"fleetwire context list\" shows those there are")
+	root.PersistentFlags().StringVar(&c.context, "context", "", "the context `NAME` of the deployment to use; see \"fleetwire context list\"")
+	_ = root.RegisterFlagCompletionFunc("context", func(cmd *cobra.Command, _ []string, text string) ([]string, cobra.ShellCompDirective) {
+		return c.completeContexts(cmd, nil, text)
+	})
 	root.AddGroup(&cobra.Group{ID: "run", Title: "Run a service:"}, &cobra.Group{ID: "use", Title: "Speak to one:"}, &cobra.Group{ID: "keep", Title: "Look after one:"})
 	in := func(group string, commands ...*cobra.Command) {
 		for _, command := range commands {
@@ -97,13 +100,9 @@ func checkArguments(command *cobra.Command) {
 
 // service is the deployment to speak to.
 func (c *cli) service(ctx context.Context) (*client.REST, error) {
-	file, err := c.Contexts()
-	if err != nil {
-		return nil, err
-	}
 	chosen, err := contexts.Choose(ctx, contexts.Choice{
-		Name: c.context, File: file, Getenv: c.Getenv,
-		Warn: func(text string) { _ = c.err.Line("warning: %s", text) },
+		Name: c.context, File: c.Contexts, Getenv: c.Getenv,
+		Warn: func(text string) { _ = c.err.Line("warning: %s", show.Safe(text)) },
 	})
 	if err != nil {
 		return nil, err

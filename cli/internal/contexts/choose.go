@@ -22,8 +22,8 @@ type Service struct{ URL, SecretKey string }
 
 // Choice is where Choose looks.
 type Choice struct {
-	Name   string // --context; "": not given
-	File   File
+	Name   string               // --context; "": not given
+	File   func() (File, error) // is called if a context may be meant
 	Getenv func(string) string
 	Warn   func(string)
 }
@@ -36,18 +36,22 @@ func Choose(ctx context.Context, from Choice) (Service, error) {
 	if name == "" {
 		name = from.Getenv("FLEETWIRE_CONTEXT")
 	}
-	remembered, err := from.File.Read()
+	url, secret := strings.TrimSpace(from.Getenv("FLEETWIRE_URL")), strings.TrimSpace(from.Getenv("FLEETWIRE_SECRET_KEY"))
+	if name == "" && secret != "" {
+		return fromEnvironment(url, secret)
+	}
+	file, err := from.File()
 	if err != nil {
 		return Service{}, err
 	}
-	if secret := strings.TrimSpace(from.Getenv("FLEETWIRE_SECRET_KEY")); name == "" && secret != "" {
-		if err := checkSecret(secret); err != nil {
-			return Service{}, fmt.Errorf("FLEETWIRE_SECRET_KEY %w", err)
-		}
-		return Service{cmpOr(from.Getenv("FLEETWIRE_URL"), localURL), secret}, nil
+	remembered, err := file.Read()
+	if err != nil {
+		return Service{}, err
 	}
 	if name == "" {
-		name = remembered.Current
+		if name = remembered.Current; name != "" && url != "" {
+			from.Warn("FLEETWIRE_URL changes nothing without FLEETWIRE_SECRET_KEY; the current context is " + name)
+		}
 	}
 	if name == "" {
 		return local(from)
@@ -56,8 +60,26 @@ func Choose(ctx context.Context, from Choice) (Service, error) {
 	if err != nil {
 		return Service{}, err
 	}
-	secret, err := chosen.Secret(ctx, from.Getenv, from.Warn)
+	secret, err = chosen.Secret(ctx, from.Getenv, from.Warn)
 	return Service{chosen.URL, secret}, err
+}
+
+func fromEnvironment(url, secret string) (Service, error) {
+	if err := checkSecret(secret); err != nil {
+		return Service{}, fmt.Errorf("FLEETWIRE_SECRET_KEY %w", err)
+	}
+	return atURL(url, secret)
+}
+
+// atURL is the deployment that FLEETWIRE_URL names; "": it is not set.
+func atURL(url, secret string) (Service, error) {
+	if url == "" {
+		return Service{localURL, secret}, nil
+	}
+	if err := checkURL(url); err != nil {
+		return Service{}, fmt.Errorf("FLEETWIRE_URL %w", err)
+	}
+	return Service{url, secret}, nil
 }
 
 // local is what `fleetwire dev` has begun in this folder.
@@ -79,14 +101,7 @@ func local(from Choice) (Service, error) {
 		return Service{}, fmt.Errorf("%s: %w", localFile, err)
 	}
 	if key := directory.FirstSecretKey(); key != nil {
-		return Service{cmpOr(from.Getenv("FLEETWIRE_URL"), localURL), key.Credential()}, nil
+		return atURL(strings.TrimSpace(from.Getenv("FLEETWIRE_URL")), key.Credential())
 	}
 	return Service{}, fmt.Errorf("%s has no secret key", localFile)
-}
-
-func cmpOr(text, otherwise string) string {
-	if text = strings.TrimSpace(text); text != "" {
-		return text
-	}
-	return otherwise
 }

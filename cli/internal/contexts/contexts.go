@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+
+	"fleetwire/pkg/redact"
 )
 
 // File is the file in which contexts are remembered.
@@ -66,11 +68,20 @@ func (f File) Write(c Contexts) error {
 	if err := os.MkdirAll(filepath.Dir(f.Path), 0o700); err != nil {
 		return fmt.Errorf("contexts: %w", err)
 	}
-	next := f.Path + ".new"
-	if err := os.WriteFile(next, append(text, '\n'), 0o600); err != nil {
+	path, err := filepath.EvalSymlinks(f.Path) // some keep their configuration elsewhere, and link to it
+	if err != nil {
+		path = f.Path
+	}
+	next, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
 		return fmt.Errorf("contexts: %w", err)
 	}
-	return os.Rename(next, f.Path)
+	defer func() { _ = os.Remove(next.Name()) }()
+	_, err = next.Write(append(text, '\n'))
+	if err := errors.Join(err, next.Close()); err != nil {
+		return fmt.Errorf("contexts: %w", err)
+	}
+	return os.Rename(next.Name(), path)
 }
 
 // Find returns the context of a name.
@@ -109,17 +120,25 @@ func (c *Contexts) Remove(name string) error {
 
 var validName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
 
+// checkURL says what is wrong with the URL of a deployment, without showing a password in it.
+func checkURL(text string) error {
+	u, err := url.Parse(text)
+	switch {
+	case err == nil && u.User != nil:
+		return errors.New("holds a user or a password; give the URL alone, such as https://fleet.example.com")
+	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
+		return fmt.Errorf("is %s, which is not the URL of a deployment; give one such as https://fleet.example.com", redact.Place(text))
+	}
+	return nil
+}
+
 // Check says what is wrong with a context.
 func (c *Context) Check() error {
 	if !validName.MatchString(c.Name) {
 		return fmt.Errorf("%q is not a name for a context: use 1 to 64 of A–Z, a–z, 0–9, _, . and -", c.Name)
 	}
-	u, err := url.Parse(c.URL)
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		return fmt.Errorf("--url: %q is not the URL of a deployment; give one such as https://fleet.example.com", c.URL)
-	}
-	if u.User != nil {
-		return errors.New("--url: holds a password; say with --secret-env, --secret-file or --secret-command where the secret key lies")
+	if err := checkURL(c.URL); err != nil {
+		return fmt.Errorf("--url %w", err)
 	}
 	given := 0
 	for _, from := range []string{c.SecretEnv, c.SecretFile, c.SecretCommand} {

@@ -46,14 +46,18 @@ func (c *Context) Secret(ctx context.Context, getenv func(string) string, warn f
 
 // run runs the command. What it says on standard error is the person's to see.
 func (c *Context) run(ctx context.Context) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, commandTime)
+	limited, cancel := context.WithTimeout(ctx, commandTime)
 	defer cancel()
-	command := exec.CommandContext(ctx, "sh", "-c", c.SecretCommand)
+	command := exec.CommandContext(limited, "sh", "-c", c.SecretCommand)
 	command.Stdin, command.Stderr = os.Stdin, os.Stderr
+	command.WaitDelay = time.Second // for what it started and left
 	var printed bytes.Buffer
 	command.Stdout = &printed
 	if err := command.Run(); err != nil {
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
+			return "", ctx.Err() // a person has interrupted it
+		case limited.Err() != nil:
 			err = fmt.Errorf("it did not end within %v", commandTime)
 		}
 		return "", fmt.Errorf("secret key of context %s: its command failed: %w", c.Name, err)
