@@ -58,6 +58,7 @@ func TestStories(t *testing.T) {
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"devices": devices, "flaky": flaky, "foreign": foreign,
 			"norm": norm, "subscribed": subscribed, "device": device, "status": status, "redrivable": redrivable, "counted": counted,
 		},
 	})
@@ -117,6 +118,8 @@ func newWorld(env *testscript.Env) (*world, error) {
 	env.Setenv("FLEETWIRE_SECRET_KEY", w.service.SecretKey)
 	env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
 	env.Setenv("TZ", "UTC")
+	env.Setenv("CONTROL", "\u009b2J\u202e")
+	env.Setenv("SEVERAL", "{\n  \"a\": \"b\u009b\"\n}")
 	return w, nil
 }
 

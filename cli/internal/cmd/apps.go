@@ -2,8 +2,10 @@ package cmd
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -66,8 +68,8 @@ type scope struct {
 
 func (s *scope) flags(command *cobra.Command) {
 	flags := command.Flags()
-	flags.StringSliceVar(&s.patterns, "pattern", nil, "a channel pattern that the key covers, such as 'devices/**'; several with commas, or again")
-	flags.StringSliceVar(&s.actions, "action", nil, "publish, subscribe, presence or send; several with commas, or again (all; of a publishable key: subscribe)")
+	flags.StringSliceVar(&s.patterns, "pattern", nil, "a channel pattern that the key covers, such as 'devices/**'; repeat the flag, or separate with commas")
+	flags.StringSliceVar(&s.actions, "action", nil, "publish, subscribe, presence or send; repeat the flag, or separate with commas (default: all; of a publishable key: subscribe)")
 	flags.BoolVar(&s.publishable, "publishable", false, "make a key without a secret, for web pages")
 	flags.StringSliceVar(&s.origins, "origin", nil, "a web page that may connect with the key, such as https://www.example.com (all)")
 }
@@ -214,7 +216,7 @@ func (c *cli) appsRevokeKey() *cobra.Command {
 terminal; elsewhere it needs --yes.`,
 		Example: "  fleetwire apps revoke-key apps.json sk_live_3f1c… --yes",
 		Args:    cobra.ExactArgs(2),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			document, err := appsfile.Open(args[0])
 			if err != nil {
 				return err
@@ -229,8 +231,10 @@ terminal; elsewhere it needs --yes.`,
 			if dryRun {
 				return nil
 			}
-			if !yes && !c.confirmed("remove the key "+args[1]) {
-				return notDone("nothing is changed; give --yes to remove the key")
+			if !yes {
+				if err := c.confirm(cmd.Context(), "remove the key "+args[1]); err != nil {
+					return err
+				}
 			}
 			return next.Write()
 		},
@@ -240,15 +244,37 @@ terminal; elsewhere it needs --yes.`,
 	return command
 }
 
-// confirmed asks a person; without one the answer is no.
-func (c *cli) confirmed(what string) bool {
+// confirm asks a person; without one the answer is no.
+func (c *cli) confirm(ctx context.Context, what string) error {
+	no := notDone("nothing is changed; give --yes to " + what)
 	if !c.terminal() {
-		return false
+		return no
 	}
-	fmt.Fprintf(c.Err, "%s? [y/N] ", what)
-	answer, _ := bufio.NewReader(c.In).ReadString('\n')
-	answer = strings.ToLower(strings.TrimSpace(answer))
-	return answer == "y" || answer == "yes"
+	fmt.Fprintf(c.Err, "%s? [y/N] ", show.Safe(what))
+	answer, err := readAnswer(ctx, c.In)
+	switch {
+	case err != nil:
+		fmt.Fprintln(c.Err)
+		return err
+	case answer == "y" || answer == "yes":
+		return nil
+	}
+	return no
+}
+
+// readAnswer reads a line, unless the command is interrupted before, which does not end the reading.
+func readAnswer(ctx context.Context, in io.Reader) (string, error) {
+	answers := make(chan string, 1)
+	go func() {
+		answer, _ := bufio.NewReader(in).ReadString('\n')
+		answers <- strings.ToLower(strings.TrimSpace(answer))
+	}()
+	select {
+	case <-ctx.Done():
+		return "", ctx.Err()
+	case answer := <-answers:
+		return answer, nil
+	}
 }
 
 // changeApps changes a document, and tells what its new key is.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/tidwall/sjson"
 
 	"fleetwire/cli/internal/show"
 	"fleetwire/pkg/client"
@@ -40,17 +41,17 @@ if the command ends in another way than succeeded, or has not ended when the wai
 	}
 	command.AddCommand(c.commandShow(), c.commandList(), c.commandCancel())
 	flags := command.Flags()
-	flags.DurationVar(&o.wait, "wait", 40*time.Second, "for how long to wait for the end; 0s: not")
-	flags.DurationVar(&o.TTL, "ttl", 0, "for how long devices that are away may still get it, up to 168h; 0s: not at all")
+	flags.DurationVar(&o.wait, "wait", 40*time.Second, "how long to wait for the end; 0s does not wait")
+	flags.DurationVar(&o.TTL, "ttl", 0, "how long devices that are away may still get it, up to 168h; 0s: only devices that are connected get it")
 	flags.DurationVar(&o.Timeout, "timeout", 30*time.Second, "within which a device has to answer, 1s to 24h")
 	flags.IntVar(&o.Expect, "expect", 0, "how many devices have to end; 0: those that are subscribed now")
 	flags.StringVar(&o.From, "from", "", "who the command says it is from (\"server\" if it is left out)")
 	flags.StringVar(&o.IdempotencyKey, "idempotency-key", "", "send one command, however often this is run with the key")
 	flags.StringVar(&o.CollapseKey, "collapse-key", "", "stop handing over earlier commands of the channel with the same key")
 	flags.StringVar(&o.Notify, "notify", "", "a channel that hears how the command goes on")
-	flags.IntVar(&o.rollout.PerMinute, "per-minute", 0, "hand over to so many devices a minute; needs --ttl")
-	flags.IntVar(&o.abort.FailedPct, "abort-failed-pct", 0, "with --per-minute: stop when so many percent have failed")
-	flags.IntVar(&o.abort.MinAnswered, "abort-min-answered", 0, "with --abort-failed-pct: once so many have ended")
+	flags.IntVar(&o.rollout.PerMinute, "per-minute", 0, "hand over to `N` devices a minute; needs --ttl")
+	flags.IntVar(&o.abort.FailedPct, "abort-failed-pct", 0, "with --per-minute: stop when `N` percent have failed")
+	flags.IntVar(&o.abort.MinAnswered, "abort-min-answered", 0, "with --abort-failed-pct: but not before `N` devices have ended")
 	flags.BoolVar(&o.text, "text", false, "DATA is a text, not JSON")
 	return command
 }
@@ -97,21 +98,15 @@ func (c *cli) sendCommand(cmd *cobra.Command, o *commanding, channel, text strin
 
 // follow shows the progress of a command until it has ended, or the wait is over.
 func (c *cli) follow(ctx context.Context, service *client.REST, command client.Command, wait time.Duration) error {
-	deadline := c.Now().Add(wait)
-	for !command.Ended() && c.Now().Before(deadline) {
-		c.out.Redraw(progress(&command))
-		next, err := c.lookAt(ctx, service, command.ID, min(look, deadline.Sub(c.Now())))
-		if err != nil {
-			c.out.Redraw("")
-			if isInterrupted(ctx, err) {
-				_ = c.err.Line("the command goes on: fleetwire command show %s", command.ID)
-			}
-			return err
-		}
-		command = next
-	}
+	command, err := c.untilEnded(ctx, service, command, c.Now().Add(wait))
 	c.out.Redraw("")
-	if err := c.showCommand(ctx, service, command); err != nil {
+	if err == nil {
+		err = c.showCommand(ctx, service, command)
+	}
+	if err != nil {
+		if !command.Ended() {
+			_ = c.err.Line("the command goes on: fleetwire command show %s", show.Safe(command.ID))
+		}
 		return err
 	}
 	switch {
@@ -123,13 +118,42 @@ func (c *cli) follow(ctx context.Context, service *client.REST, command client.C
 	return notDone("the command has not ended, and goes on: fleetwire command show " + command.ID)
 }
 
+// untilEnded reads a command again and again, also while the service restarts or is busy. It
+// returns the command as it was read last.
+func (c *cli) untilEnded(ctx context.Context, service *client.REST, command client.Command, deadline time.Time) (client.Command, error) {
+	troubled := false
+	for !command.Ended() && c.Now().Before(deadline) {
+		c.out.Redraw(progress(&command))
+		began := c.Now()
+		next, err := c.lookAt(ctx, service, command.ID, min(look, deadline.Sub(began)))
+		rest := look - c.Now().Sub(began) // a service that drains, or has many who wait, answers at once
+		switch {
+		case err == nil:
+			command, troubled = next, false
+		case !mayPass(err):
+			return command, err
+		default:
+			rest = retryAfter(err)
+			if !troubled {
+				c.out.Redraw("")
+				_ = c.err.Line("retrying: %s", show.Safe(c.exitOf(ctx, err).text))
+				troubled = true
+			}
+		}
+		if rest = min(rest, deadline.Sub(c.Now())); command.Ended() || rest <= 0 {
+			continue
+		}
+		if err := sleep(ctx, rest); err != nil {
+			return command, err
+		}
+	}
+	return command, nil
+}
+
 // lookAt reads a command when it has ended, or after a while.
 func (c *cli) lookAt(ctx context.Context, service *client.REST, id string, wait time.Duration) (command client.Command, err error) {
-	raw, err := service.Do(ctx, http.MethodGet, fmt.Sprintf("/commands/%s?waitMs=%d", url.PathEscape(id), max(0, wait.Milliseconds())), nil)
-	if err != nil {
-		return command, err
-	}
-	return command, json.Unmarshal(raw, &command)
+	_, err = read(ctx, service, http.MethodGet, fmt.Sprintf("/commands/%s?waitMs=%d", url.PathEscape(id), max(0, wait.Milliseconds())), nil, &command)
+	return command, err
 }
 
 // progress is one line about a command that goes on.
@@ -162,7 +186,7 @@ func counts(n client.CommandCounts) string {
 // showCommand prints a command and its answers.
 func (c *cli) showCommand(ctx context.Context, service *client.REST, command client.Command) error {
 	if c.json {
-		raw, err := service.Do(ctx, http.MethodGet, "/commands/"+url.PathEscape(command.ID), nil)
+		raw, err := commandJSON(ctx, service, command.ID)
 		if err != nil {
 			return err
 		}
@@ -180,12 +204,38 @@ func (c *cli) showCommand(ctx context.Context, service *client.REST, command cli
 		if !answer.AnsweredAt.IsZero() {
 			took = answer.AnsweredAt.Sub(answer.SentAt.Time).String()
 		}
-		rows = append(rows, []string{answer.Peer, answer.Status, took, string(answer.Data)})
+		rows = append(rows, []string{answer.Peer, answer.Status, took, show.Data(answer.Data)})
 	}
 	if len(rows) == 0 {
 		return nil
 	}
 	return c.out.Table([]string{"PEER", "STATUS", "TOOK", "ANSWER"}, rows)
+}
+
+// commandJSON is a command as the service has it, but with the answers of all devices, where the
+// service gives the first 20.
+func commandJSON(ctx context.Context, service *client.REST, id string) (json.RawMessage, error) {
+	path := "/commands/" + url.PathEscape(id)
+	var first struct{ More bool }
+	raw, err := read(ctx, service, http.MethodGet, path, nil, &first)
+	if err != nil || !first.More {
+		return raw, err
+	}
+	var all []json.RawMessage
+	for answer, err := range entries(ctx, service, path+"/answers", "answers", url.Values{}) {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, answer)
+	}
+	answers, err := json.Marshal(all)
+	if err != nil {
+		return nil, err
+	}
+	if raw, err = sjson.SetRawBytes(raw, "answers", answers); err != nil {
+		return nil, err
+	}
+	return sjson.DeleteBytes(raw, "more")
 }
 
 func (c *cli) statusText(status string) string {
@@ -221,7 +271,7 @@ func (c *cli) commandShow() *cobra.Command {
 			return c.showCommand(cmd.Context(), service, command)
 		},
 	}
-	command.Flags().DurationVar(&wait, "wait", 0, "for how long to wait for the end")
+	command.Flags().DurationVar(&wait, "wait", 0, "how long to wait for the end")
 	return command
 }
 
@@ -233,39 +283,51 @@ func (c *cli) commandList() *cobra.Command {
 		Example: "  fleetwire command list devices/camera-001/commands --status failed",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			service, err := c.service(cmd.Context())
-			if err != nil {
-				return err
+			if limit < 0 {
+				return usagef("command list", "--limit: %d is negative; give 1 or more, or 0 for all", limit)
 			}
-			var rows [][]string
-			for command, err := range service.Commands(cmd.Context(), args[0], status) {
-				if err != nil {
-					return err
-				}
-				if len(rows) == limit {
-					_ = c.err.Line("there are more than %d; --limit 0 lists all", limit)
-					break
-				}
-				rows = append(rows, []string{command.ID, command.Status, show.Ago(c.Now(), command.CreatedAt.Time), counts(command.Counts), cut(string(command.Data))})
-				if c.json {
-					raw, err := service.Do(cmd.Context(), http.MethodGet, "/commands/"+url.PathEscape(command.ID), nil)
-					if err != nil {
-						return err
-					}
-					if err := c.out.JSON(raw); err != nil {
-						return err
-					}
-				}
-			}
-			if c.json {
-				return nil
-			}
-			return c.out.Table([]string{"ID", "STATUS", "SENT", "DEVICES", "DATA"}, rows)
+			return c.listCommands(cmd.Context(), args[0], status, limit)
 		},
 	}
 	command.Flags().StringVar(&status, "status", "", "those in this state: waiting, active, succeeded, failed, timed_out, mixed, …")
-	command.Flags().IntVar(&limit, "limit", limit, "at most so many; 0: all")
+	command.Flags().IntVar(&limit, "limit", limit, "list at most `N`; 0 lists all")
 	return command
+}
+
+func (c *cli) listCommands(ctx context.Context, channel, status string, limit int) error {
+	service, err := c.service(ctx)
+	if err != nil {
+		return err
+	}
+	query := url.Values{}
+	if status != "" {
+		query.Set("status", status)
+	}
+	path := "/channels/" + url.PathEscape(channel) + "/commands"
+	var rows [][]string
+	for raw, err := range entries(ctx, service, path, "commands", query) {
+		if err != nil {
+			return err
+		}
+		if limit > 0 && len(rows) == limit {
+			_ = c.err.Line("there are more than %d; --limit 0 lists all", limit)
+			break
+		}
+		var command client.Command
+		if json.Unmarshal(raw, &command) != nil {
+			return notService(http.MethodGet, path)
+		}
+		rows = append(rows, []string{command.ID, command.Status, show.Ago(c.Now(), command.CreatedAt.Time), counts(command.Counts), cut(show.Data(command.Data))})
+		if c.json {
+			if err := c.out.JSON(raw); err != nil {
+				return err
+			}
+		}
+	}
+	if c.json {
+		return nil
+	}
+	return c.out.Table([]string{"ID", "STATUS", "SENT", "DEVICES", "DATA"}, rows)
 }
 
 func (c *cli) commandCancel() *cobra.Command {

@@ -73,7 +73,7 @@ func (c *cli) printConnectivity(peer string, data json.RawMessage) error {
 		Code   int
 	}
 	if err := json.Unmarshal(data, &event); err != nil {
-		return fmt.Errorf("connectivity of %s: %w", peer, err)
+		return fmt.Errorf("connectivity of %q: %w", peer, err)
 	}
 	at := c.out.In(show.Faint, event.At.Local().Format(time.TimeOnly))
 	if event.Online {

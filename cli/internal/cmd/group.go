@@ -27,20 +27,21 @@ func (c *cli) groupCommand() *cobra.Command {
 
 func groupPath(name, rest string) string { return "/groups/" + url.PathEscape(name) + rest }
 
-// groupRequest makes one request about a group, and prints what the service says, or has it printed.
-func (c *cli) groupRequest(ctx context.Context, method, path string, body any, print func(json.RawMessage) error) error {
+// groupRequest makes one request about a group. It prints the answer as JSON, or has it printed.
+func groupRequest[T any](ctx context.Context, c *cli, method, path string, body any, print func(*T) error) error {
 	service, err := c.service(ctx)
 	if err != nil {
 		return err
 	}
-	raw, err := service.Do(ctx, method, path, body)
+	var answer T
+	raw, err := read(ctx, service, method, path, body, &answer)
 	if err != nil {
 		return err
 	}
 	if c.json {
 		return c.out.JSON(raw)
 	}
-	return print(raw)
+	return print(&answer)
 }
 
 func (c *cli) groupShow() *cobra.Command {
@@ -49,23 +50,22 @@ func (c *cli) groupShow() *cobra.Command {
 		Example: "  fleetwire group show ingest",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.groupRequest(cmd.Context(), http.MethodGet, groupPath(args[0], ""), nil, c.printGroup)
+			return groupRequest(cmd.Context(), c, http.MethodGet, groupPath(args[0], ""), nil, c.printGroup)
 		},
 	}
 }
 
-func (c *cli) printGroup(raw json.RawMessage) error {
-	var g struct {
-		Group                                                                   string
-		Lag, Pending, Dead, Bytes, OldestAgeMs, DroppedByAge, DroppedByOverflow int64
-		Consumers                                                               []struct {
-			Consumer string
-			Pending  int64
-		}
+// groupState is what waits for a group.
+type groupState struct {
+	Group                                                                   string
+	Lag, Pending, Dead, Bytes, OldestAgeMs, DroppedByAge, DroppedByOverflow int64
+	Consumers                                                               []struct {
+		Consumer string
+		Pending  int64
 	}
-	if err := json.Unmarshal(raw, &g); err != nil {
-		return err
-	}
+}
+
+func (c *cli) printGroup(g *groupState) error {
 	number := func(n int64) string { return strconv.FormatInt(n, 10) }
 	err := c.out.Table([]string{"GROUP", "LAG", "PENDING", "DEAD", "SIZE", "OLDEST", "DROPPED"}, [][]string{{
 		g.Group, number(g.Lag), number(g.Pending), number(g.Dead), show.Bytes(g.Bytes),
@@ -99,9 +99,9 @@ the delivery counts (maxDeliver, §7).`,
 			return c.pull(cmd.Context(), args[0], most, wait, ack)
 		},
 	}
-	command.Flags().IntVar(&most, "max", most, "at most so many messages, 1 to 500")
-	command.Flags().DurationVar(&wait, "wait", 0, "for how long to wait for the first one, up to 20s")
-	command.Flags().BoolVar(&ack, "ack", false, "acknowledge them, once they are printed")
+	command.Flags().IntVar(&most, "max", most, "take at most `N` messages, 1 to 500")
+	command.Flags().DurationVar(&wait, "wait", 0, "how long to wait for the first one, up to 20s")
+	command.Flags().BoolVar(&ack, "ack", false, "acknowledge the messages after printing them")
 	return command
 }
 
@@ -119,13 +119,9 @@ func (c *cli) pull(ctx context.Context, group string, most int, wait time.Durati
 		return err
 	}
 	body := map[string]any{"max": most, "waitMs": wait.Milliseconds(), "consumer": ownPeer}
-	service.HTTPClient = &http.Client{Timeout: wait + requestTime}
-	raw, err := service.Do(ctx, http.MethodPost, groupPath(group, "/pull"), body)
-	if err != nil {
-		return err
-	}
+	service.HTTPClient = patientHTTPClient(wait)
 	var answer struct{ Messages []json.RawMessage }
-	if err := json.Unmarshal(raw, &answer); err != nil {
+	if _, err := read(ctx, service, http.MethodPost, groupPath(group, "/pull"), body, &answer); err != nil {
 		return err
 	}
 	settle := map[string]any{}
@@ -133,8 +129,8 @@ func (c *cli) pull(ctx context.Context, group string, most int, wait time.Durati
 	var nacks []map[string]any
 	for _, message := range answer.Messages {
 		var m pulled
-		if err := json.Unmarshal(message, &m); err != nil {
-			return err
+		if err = json.Unmarshal(message, &m); err != nil {
+			break
 		}
 		if err = c.printPulled(message, m); err != nil {
 			break // what is not printed is given back
@@ -165,6 +161,15 @@ func (c *cli) pull(ctx context.Context, group string, most int, wait time.Durati
 // requestTime is how long a request may take that does not wait.
 const requestTime = 15 * time.Second
 
+// patientHTTPClient gives a request that waits its time. Like the client's own, it follows no redirect,
+// which would take the secret key to another place.
+func patientHTTPClient(wait time.Duration) *http.Client {
+	return &http.Client{
+		Timeout:       wait + requestTime,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
 func (c *cli) printPulled(raw json.RawMessage, m pulled) error {
 	if c.json {
 		return c.out.JSON(raw)
@@ -173,7 +178,7 @@ func (c *cli) printPulled(raw json.RawMessage, m pulled) error {
 	if m.Attempt > 1 {
 		again = fmt.Sprintf(" attempt %d", m.Attempt)
 	}
-	return c.out.Line("%s %s %s%s %s", c.out.In(show.Faint, m.PublishedAt.Local().Format(time.TimeOnly)), show.Safe(m.Channel), c.out.In(show.Green, show.Safe(m.From)), c.out.In(show.Yellow, again), show.Safe(string(m.Data)))
+	return c.out.Line("%s %s %s%s %s", c.out.In(show.Faint, m.PublishedAt.Local().Format(time.TimeOnly)), show.Safe(m.Channel), c.out.In(show.Green, show.Safe(m.From)), c.out.In(show.Yellow, again), show.Data(m.Data))
 }
 
 func (c *cli) groupDead() *cobra.Command {
@@ -183,13 +188,13 @@ func (c *cli) groupDead() *cobra.Command {
 		Example: "  fleetwire group dead ingest",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if limit < 1 {
-				return usagef("group dead", "--limit: %d is not 1 or more", limit)
+			if limit < 0 {
+				return usagef("group dead", "--limit: %d is negative; give 1 or more, or 0 for all", limit)
 			}
 			return c.listDead(cmd.Context(), args[0], limit)
 		},
 	}
-	command.Flags().IntVar(&limit, "limit", limit, "at most so many")
+	command.Flags().IntVar(&limit, "limit", limit, "list at most `N`; 0 lists all")
 	return command
 }
 
@@ -199,30 +204,20 @@ func (c *cli) listDead(ctx context.Context, group string, limit int) error {
 		return err
 	}
 	var rows [][]string
-	for cursor := ""; len(rows) < limit; {
-		query := url.Values{"limit": {strconv.Itoa(min(100, limit-len(rows)))}, "cursor": {cursor}}
-		raw, err := service.Do(ctx, http.MethodGet, groupPath(group, "/dead?"+query.Encode()), nil)
+	query := url.Values{}
+	for message, err := range entries(ctx, service, groupPath(group, "/dead"), "messages", query) {
 		if err != nil {
 			return err
 		}
-		var page struct {
-			Messages []json.RawMessage
-			Cursor   *string
-		}
-		if err := json.Unmarshal(raw, &page); err != nil {
-			return err
-		}
-		for _, message := range page.Messages {
-			row, err := c.deadRow(message)
-			if err != nil {
-				return err
-			}
-			rows = append(rows, row)
-		}
-		if page.Cursor == nil {
+		if limit > 0 && len(rows) == limit {
+			_ = c.err.Line("there are more than %d; --limit 0 lists all", limit)
 			break
 		}
-		cursor = *page.Cursor
+		row, err := c.deadRow(message)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, row)
 	}
 	if c.json {
 		return nil
@@ -241,7 +236,7 @@ func (c *cli) deadRow(message json.RawMessage) ([]string, error) {
 	if err := json.Unmarshal(message, &m); err != nil {
 		return nil, err
 	}
-	row := []string{m.ID, m.Channel, show.Ago(c.Now(), m.DeadAt.Time), strconv.Itoa(m.Attempts), m.Reason, cut(string(m.Data))}
+	row := []string{m.ID, m.Channel, show.Ago(c.Now(), m.DeadAt.Time), strconv.Itoa(m.Attempts), m.Reason, cut(show.Data(m.Data))}
 	if c.json {
 		return row, c.out.JSON(message)
 	}
@@ -262,11 +257,7 @@ func (c *cli) groupRedrive() *cobra.Command {
 			if all == (len(args) > 1) {
 				return usagef("group redrive", "name dead letters by their ids, or give --all")
 			}
-			return c.groupRequest(cmd.Context(), http.MethodPost, groupPath(args[0], "/redrive"), body, func(raw json.RawMessage) error {
-				var answer struct{ Redriven int }
-				if err := json.Unmarshal(raw, &answer); err != nil {
-					return err
-				}
+			return groupRequest(cmd.Context(), c, http.MethodPost, groupPath(args[0], "/redrive"), body, func(answer *struct{ Redriven int }) error {
 				return c.out.Line("wait again: %d", answer.Redriven)
 			})
 		},
@@ -289,11 +280,7 @@ func (c *cli) groupDelete() *cobra.Command {
 			if len(args) > 1 {
 				path += "?" + url.Values{"id": {args[1]}}.Encode()
 			}
-			return c.groupRequest(cmd.Context(), http.MethodDelete, path, nil, func(raw json.RawMessage) error {
-				var answer struct{ Deleted int }
-				if err := json.Unmarshal(raw, &answer); err != nil {
-					return err
-				}
+			return groupRequest(cmd.Context(), c, http.MethodDelete, path, nil, func(answer *struct{ Deleted int }) error {
 				return c.out.Line("deleted: %d", answer.Deleted)
 			})
 		},

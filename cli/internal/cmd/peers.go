@@ -38,10 +38,10 @@ others went. With --watch it goes on, and prints who comes and goes. Protocol §
 		},
 	}
 	flags := command.Flags()
-	flags.BoolVar(&l.online, "online", false, "those that are online")
-	flags.BoolVar(&l.offline, "offline", false, "those that are not online")
-	flags.DurationVar(&l.unseenFor, "unseen-for", 0, "those that were seen last so long ago, such as 24h")
-	flags.IntVar(&l.limit, "limit", 100, "at most so many; 0: all")
+	flags.BoolVar(&l.online, "online", false, "list only devices that are online")
+	flags.BoolVar(&l.offline, "offline", false, "list only devices that are not online")
+	flags.DurationVar(&l.unseenFor, "unseen-for", 0, "list only devices that were last seen this long ago or longer, such as 24h")
+	flags.IntVar(&l.limit, "limit", 100, "list at most `N`; 0 lists all")
 	flags.BoolVar(&l.watch, "watch", false, "go on, and print who comes and goes")
 	return command
 }
@@ -175,7 +175,7 @@ func (c *cli) showPeer(ctx context.Context, service *client.REST, id string) err
 		return err
 	}
 	if len(p.Metadata) > 0 {
-		if err := c.out.Line("metadata: %s", show.Safe(string(p.Metadata))); err != nil {
+		if err := c.out.Line("metadata: %s", show.Data(p.Metadata)); err != nil {
 			return err
 		}
 	}

@@ -123,31 +123,17 @@ func (c *cli) publishLines(ctx context.Context, service *client.REST, p *publish
 	lines, failed := c.lines(ctx)
 	total := 0
 	for batch := nextBatch(ctx, lines); len(batch) > 0; batch = nextBatch(ctx, lines) {
-		messages := make([]client.Outgoing, len(batch))
-		for i, line := range batch {
-			messages[i] = m
-			var err error
-			if messages[i].Data, err = p.data(line); err != nil {
-				return fmt.Errorf("%d lines are published; line %d: %w", total, total+i+1, err)
-			}
+		published, err := publishBatch(ctx, service, p, m, batch)
+		if total += published; err != nil {
+			return c.stopped(ctx, total, err)
 		}
-		results, err := service.PublishMany(ctx, messages)
-		if err != nil {
-			return fmt.Errorf("%d lines are published: %w", total, err)
-		}
-		for i, result := range results {
-			if result.Err != nil {
-				return fmt.Errorf("line %d: %w", total+i+1, result.Err)
-			}
-		}
-		total += len(batch)
 	}
 	err := ctx.Err() // then the reader may still wait for a line
 	if err == nil {
 		err = failed()
 	}
 	if err != nil {
-		return fmt.Errorf("%d lines are published: %w", total, err)
+		return c.stopped(ctx, total, err)
 	}
 	if c.json {
 		return c.out.JSON(map[string]any{"channel": m.Channel, "published": total})
@@ -155,22 +141,61 @@ func (c *cli) publishLines(ctx context.Context, service *client.REST, p *publish
 	return c.out.Line("published %d messages", total)
 }
 
+// stopped says how far the publishing came before an error, or before a person interrupted it.
+func (c *cli) stopped(ctx context.Context, total int, err error) error {
+	if isInterrupted(ctx, err) {
+		_ = c.err.Line("%d messages are published", total)
+		return err
+	}
+	return fmt.Errorf("%d messages are published: %w", total, err)
+}
+
+// publishBatch publishes lines with one request. An error is that of the first line that failed.
+func publishBatch(ctx context.Context, service *client.REST, p *publishing, m client.Outgoing, batch []line) (published int, err error) {
+	messages := make([]client.Outgoing, len(batch))
+	for i, line := range batch {
+		messages[i] = m
+		if messages[i].Data, err = p.data(line.text); err != nil {
+			return 0, fmt.Errorf("line %d: %v", line.number, err) // not the command line is wrong
+		}
+	}
+	results, err := service.PublishMany(ctx, messages)
+	if err != nil {
+		return 0, err
+	}
+	for i, result := range results {
+		switch {
+		case result.Err == nil:
+			published++
+		case err == nil:
+			err = fmt.Errorf("line %d: %w", batch[i].number, result.Err)
+		}
+	}
+	return published, err
+}
+
+// line is a line of standard input.
+type line struct {
+	number int // from 1
+	text   string
+}
+
 // lines reads standard input, without empty lines. Once lines is closed, failed says why the
 // input could not be read.
-func (c *cli) lines(ctx context.Context) (lines <-chan string, failed func() error) {
-	read := make(chan string, manyAtOnce)
+func (c *cli) lines(ctx context.Context) (lines <-chan line, failed func() error) {
+	read := make(chan line, manyAtOnce)
 	var err error
 	go func() {
 		defer close(read)
 		scanner := bufio.NewScanner(c.In)
 		scanner.Buffer(nil, maxLine)
-		for scanner.Scan() {
-			line := strings.TrimSpace(scanner.Text())
-			if line == "" {
+		for number := 1; scanner.Scan(); number++ {
+			text := scanner.Text()
+			if strings.TrimSpace(text) == "" {
 				continue
 			}
 			select {
-			case read <- line:
+			case read <- line{number, text}:
 			case <-ctx.Done():
 				return
 			}
@@ -184,26 +209,26 @@ func (c *cli) lines(ctx context.Context) (lines <-chan string, failed func() err
 
 // nextBatch waits for a line, and adds those that have come meanwhile; it is empty at the end
 // of the input.
-func nextBatch(ctx context.Context, lines <-chan string) (batch []string) {
+func nextBatch(ctx context.Context, lines <-chan line) (batch []line) {
 	bytes := 0
 	for len(batch) < manyAtOnce && bytes < manyBytes {
-		var line string
+		var next line
 		var ok bool
 		if len(batch) == 0 {
 			select {
-			case line, ok = <-lines:
+			case next, ok = <-lines:
 			case <-ctx.Done():
 			}
 		} else {
 			select {
-			case line, ok = <-lines:
+			case next, ok = <-lines:
 			default:
 			}
 		}
 		if !ok {
 			break
 		}
-		batch, bytes = append(batch, line), bytes+len(line)
+		batch, bytes = append(batch, next), bytes+len(next.text)
 	}
 	return batch
 }

@@ -4,8 +4,10 @@ package cmd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -60,6 +62,11 @@ func (c *cli) root() *cobra.Command {
 		SilenceUsage: true, SilenceErrors: true,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
+			if cmd.GroupID != serving {
+				go c.obeySecondInterrupt()
+			}
+		},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{err, cmd.CommandPath()}
@@ -69,28 +76,48 @@ func (c *cli) root() *cobra.Command {
 	_ = root.RegisterFlagCompletionFunc("context", func(cmd *cobra.Command, _ []string, text string) ([]string, cobra.ShellCompDirective) {
 		return c.completeContexts(cmd, nil, text)
 	})
-	root.AddGroup(&cobra.Group{ID: "run", Title: "Run a service:"}, &cobra.Group{ID: "use", Title: "Speak to one:"}, &cobra.Group{ID: "keep", Title: "Look after one:"})
+	root.Flags().Bool("version", false, "print which build this is") // pkg/program obeys it
+	root.AddGroup(&cobra.Group{ID: serving, Title: "Run a service:"}, &cobra.Group{ID: "use", Title: "Speak to one:"}, &cobra.Group{ID: "keep", Title: "Look after one:"})
 	in := func(group string, commands ...*cobra.Command) {
 		for _, command := range commands {
 			command.GroupID = group
 			root.AddCommand(command)
 		}
 	}
-	in("run", c.devCommand(), c.serveCommand())
+	in(serving, c.devCommand(), c.serveCommand())
 	in("use", c.tokenCommand(), c.pubCommand(), c.subCommand(), c.commandCommand(), c.peersCommand(), c.peerCommand(), c.kickCommand(), c.groupCommand())
 	in("keep", c.usageCommand(), c.appsCommand(), c.contextCommand(), c.benchCommand(), c.doctorCommand())
 	checkArguments(root)
 	return root
 }
 
-// checkArguments has each command's check of its arguments count as usage.
+// serving is the group of the commands that serve until they have drained.
+const serving = "run"
+
+// obeySecondInterrupt ends the program at the second Ctrl-C, also if it waits for something that the
+// first one did not end, such as a reader of its output that stands still.
+func (c *cli) obeySecondInterrupt() {
+	<-c.Process.Hurry
+	os.Exit(exitInterrupted)
+}
+
+// checkArguments has each command's check of its arguments count as usage, and say the usage.
 func checkArguments(command *cobra.Command) {
 	if check := command.Args; check != nil {
 		command.Args = func(cmd *cobra.Command, args []string) error {
-			if err := check(cmd, args); err != nil {
-				return usageError{err, cmd.CommandPath()}
+			err := check(cmd, args)
+			switch {
+			case err == nil:
+				return nil
+			case strings.Contains(cmd.Use, " ") || !cmd.HasSubCommands():
+				err = fmt.Errorf("wrong number of arguments (%d); usage: %s", len(args), strings.TrimSuffix(cmd.UseLine(), " [flags]"))
+			default:
+				cmd.SuggestionsMinimumDistance = 2
+				if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+					err = fmt.Errorf("%w; did you mean %s?", err, near[0])
+				}
 			}
-			return nil
+			return usageError{err, cmd.CommandPath()}
 		}
 	}
 	for _, sub := range command.Commands() {

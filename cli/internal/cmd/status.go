@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 
+	"fleetwire/cli/internal/show"
 	"fleetwire/pkg/client"
 	"fleetwire/pkg/protocol"
 )
@@ -50,11 +51,18 @@ func usagef(command, format string, args ...any) error {
 // notDone ends the program with exitNotDone. "": everything is said.
 func notDone(text string) error { return &exit{exitNotDone, text} }
 
-// status gives an error its exit status, and says what would help.
+// status gives an error its exit status, and a text that a terminal can show: the service, or
+// what answers in its place, may have written a part of it.
 func (c *cli) status(ctx context.Context, err error) error {
 	if err == nil || errors.Is(err, flag.ErrHelp) {
 		return err
 	}
+	coded := c.exitOf(ctx, err)
+	coded.text = show.SafeLines(coded.text)
+	return coded
+}
+
+func (c *cli) exitOf(ctx context.Context, err error) *exit {
 	if coded, ok := errors.AsType[*exit](err); ok {
 		return coded
 	}
@@ -67,17 +75,24 @@ func (c *cli) status(ctx context.Context, err error) error {
 	if errors.Is(err, syscall.EPIPE) {
 		return &exit{exitFailed, ""} // the reader has what it wanted, as head has
 	}
-	text := strings.TrimPrefix(err.Error(), "client: ")
+	text := strings.ReplaceAll(err.Error(), "client: ", "")
 	if refused, ok := errors.AsType[*client.Error](err); ok {
 		return &exit{refusal(refused), text}
+	}
+	if errors.Is(err, client.ErrNotService) {
+		return &exit{exitUnreachable, text}
 	}
 	if closed, ok := errors.AsType[*protocol.CloseError](err); ok {
 		return &exit{exitRefused, closed.Error()}
 	}
-	if path, ok := errors.AsType[*fs.PathError](err); ok {
-		return &exit{exitFailed, path.Error()}
+	if _, ok := errors.AsType[*fs.PathError](err); ok {
+		return &exit{exitFailed, text}
 	}
-	if isUnreachable(err) {
+	if request, ok := errors.AsType[*url.Error](err); ok {
+		short := fmt.Sprintf("no answer from %s: %v", origin(request.URL), request.Err)
+		return &exit{exitUnreachable, strings.Replace(text, request.Error(), short, 1)}
+	}
+	if _, ok := errors.AsType[net.Error](err); ok {
 		return &exit{exitUnreachable, text}
 	}
 	return &exit{exitFailed, text}
@@ -86,16 +101,19 @@ func (c *cli) status(ctx context.Context, err error) error {
 // refusal is the exit status of what the service, or something before it, has answered.
 func refusal(e *client.Error) int {
 	switch {
-	case e.Status >= 500 && e.Code == "":
-		return exitUnreachable
+	case e.Status != 0 && e.Code == "":
+		return exitUnreachable // something else has answered, such as a proxy
 	case e.Code == protocol.BackendError || e.Code == protocol.InternalError:
 		return exitFailed
 	}
 	return exitRefused
 }
 
-func isUnreachable(err error) bool {
-	_, isURL := errors.AsType[*url.Error](err)
-	_, isNet := errors.AsType[net.Error](err)
-	return isURL || isNet
+// origin is where a request went, without its path.
+func origin(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return address
+	}
+	return u.Scheme + "://" + u.Host
 }

@@ -38,17 +38,21 @@ It reconnects by itself. Protocol §2, §4.2; --last and --since: §9.1, for one
 		RunE: func(cmd *cobra.Command, args []string) error { return c.subscribe(cmd.Context(), s, args) },
 	}
 	flags := command.Flags()
-	flags.IntVar(&s.last, "last", 0, "begin with the newest messages that the channel remembers, so many (1 to 1000)")
-	flags.StringVar(&s.since, "since", "", "begin behind a position, EPOCH:OFFSET, of a channel that remembers")
-	flags.IntVar(&s.count, "count", 0, "end after so many messages")
-	flags.BoolVar(&s.presence, "presence", false, "print, too, who joins and leaves")
-	flags.BoolVar(&s.metadata, "metadata", false, "print the senders' metadata, too")
+	flags.IntVar(&s.last, "last", 0, "begin with the newest `N` messages that the channel remembers, 1 to 1000")
+	flags.StringVar(&s.since, "since", "", "begin after this `EPOCH:OFFSET` of a channel that remembers")
+	flags.IntVar(&s.count, "count", 0, "exit after `N` messages")
+	flags.BoolVar(&s.presence, "presence", false, "also print who joins and leaves")
+	flags.BoolVar(&s.metadata, "metadata", false, "also print the metadata of senders")
 	return command
 }
 
 // options are those of a subscription.
 func (s *subscribing) options() (options []client.SubscribeOption, err error) {
 	switch {
+	case s.count < 0:
+		return nil, usagef("sub", "--count: %d is negative; give 1 or more, or 0 not to end", s.count)
+	case s.last < 0 || s.last > 1000:
+		return nil, usagef("sub", "--last: %d is not 1 to 1000", s.last)
 	case s.since != "" && s.last != 0:
 		return nil, usagef("sub", "--since and --last cannot be together; give one")
 	case s.since != "":
@@ -159,14 +163,14 @@ func (c *cli) connect(ctx context.Context, request client.TokenRequest) (*client
 			}
 			return minted, err
 		},
-		OnError: func(err error) { _ = c.err.Line("%v", err) },
+		OnError: func(err error) { _ = c.err.Line("%s", show.Safe(err.Error())) },
 		OnGap: func(g client.Gap) {
 			_ = c.err.Line("messages of %s behind offset %d are lost", show.Safe(g.Channel), g.After.Offset)
 		},
 		OnState: func(change client.Change) {
 			switch {
 			case change.State == client.Waiting:
-				_ = c.err.Line("not connected: %v; again in %v", change.Err, change.RetryIn.Round(100*time.Millisecond))
+				_ = c.err.Line("not connected: %s; retrying in %v", show.Safe(change.Err.Error()), change.RetryIn.Round(100*time.Millisecond))
 			case change.State == client.Live && !first:
 				_ = c.err.Line("connected again")
 			case change.State == client.Live:
@@ -201,10 +205,10 @@ func (c *cli) printMessage(m client.Message) error {
 	}
 	from := show.Safe(m.From)
 	if len(m.SenderMetadata) > 0 {
-		from += " " + show.Safe(string(m.SenderMetadata))
+		from += " " + show.Data(m.SenderMetadata)
 	}
 	return c.out.Line("%s %s %s%s %s", c.out.In(show.Faint, c.Now().Format(time.TimeOnly)), show.Safe(m.Channel),
-		c.out.In(show.Green, from), c.out.In(show.Faint, marks), show.Safe(string(m.Data)))
+		c.out.In(show.Green, from), c.out.In(show.Faint, marks), show.Data(m.Data))
 }
 
 func (c *cli) printPresence(p client.Presence) error {

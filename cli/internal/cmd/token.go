@@ -34,9 +34,9 @@ the token may do all that the secret key may: narrow it. Protocol §3, §5.`,
 		},
 	}
 	flags := command.Flags()
-	flags.StringSliceVar(&request.Channels, "channel", nil, "a channel or pattern that the token covers, such as 'devices/camera-001/*'; several with commas, or again")
-	flags.StringSliceVar(&request.Permissions, "permission", nil, "publish, subscribe, presence or send; several with commas, or again")
-	flags.DurationVar(&request.TTL, "ttl", time.Hour, "for how long the token is good, up to 24h")
+	flags.StringSliceVar(&request.Channels, "channel", nil, "a channel or pattern that the token covers, such as 'devices/camera-001/*'; repeat the flag, or separate with commas")
+	flags.StringSliceVar(&request.Permissions, "permission", nil, "publish, subscribe, presence or send; repeat the flag, or separate with commas")
+	flags.DurationVar(&request.TTL, "ttl", time.Hour, "how long the token is valid, up to 24h")
 	flags.StringVar(&metadata, "metadata", "", "a JSON object for the peer itself, which its welcome has")
 	flags.StringVar(&peerMetadata, "peer-metadata", "", "a JSON object that others see beside the peer")
 	return command

@@ -39,8 +39,8 @@ first. With --live it shows who has sent most in the last seconds, again and aga
 	flags.BoolVar(&o.peers, "peers", false, "list devices, by the peer that sent")
 	flags.BoolVar(&o.live, "live", false, "list who has sent most in the last seconds, devices unless --channels is given")
 	flags.StringVar(&o.pattern, "pattern", "", "only names that it matches, such as 'devices/*/events'")
-	flags.IntVar(&o.top, "top", 20, "at most so many, 1 to 500")
-	flags.DurationVar(&o.every, "every", 2*time.Second, "with --live: over how long, at least 1s")
+	flags.IntVar(&o.top, "top", 20, "list at most `N`, 1 to 500")
+	flags.DurationVar(&o.every, "every", 2*time.Second, "with --live: the length of an interval, at least 1s")
 	return command
 }
 
@@ -67,13 +67,6 @@ func (c *cli) showUsage(ctx context.Context, o *usageOptions) error {
 }
 
 func (c *cli) appUsage(ctx context.Context, service *client.REST) error {
-	raw, err := service.Do(ctx, http.MethodGet, "/usage", nil)
-	if err != nil {
-		return err
-	}
-	if c.json {
-		return c.out.JSON(raw)
-	}
 	var u struct {
 		AppID                                                                            string
 		PeriodStartUnix, PeriodEndUnix                                                   int64
@@ -83,8 +76,12 @@ func (c *cli) appUsage(ctx context.Context, service *client.REST) error {
 			MaxConcurrentConnections, MaxMessagesPerPeriod int64
 		}
 	}
-	if err := json.Unmarshal(raw, &u); err != nil {
+	raw, err := read(ctx, service, http.MethodGet, "/usage", nil, &u)
+	if err != nil {
 		return err
+	}
+	if c.json {
+		return c.out.JSON(raw)
 	}
 	day := func(unix int64) string { return time.Unix(unix, 0).UTC().Format(time.DateOnly) }
 	if err := c.out.Line("app %s, plan %s, from %s to %s (UTC)", u.AppID, show.Safe(u.Plan.Name), day(u.PeriodStartUnix), day(u.PeriodEndUnix)); err != nil {
@@ -117,18 +114,15 @@ func (o *usageOptions) costs(ctx context.Context, service *client.REST, limit in
 	if o.pattern != "" {
 		query.Set("pattern", o.pattern)
 	}
-	answer, err := service.Do(ctx, http.MethodGet, "/usage/"+what+"?"+query.Encode(), nil)
-	if err != nil {
-		return nil, nil, err
-	}
+	path := "/usage/" + what + "?" + query.Encode()
 	var page map[string]json.RawMessage
-	if err := json.Unmarshal(answer, &page); err != nil {
+	if _, err := read(ctx, service, http.MethodGet, path, nil, &page); err != nil {
 		return nil, nil, err
 	}
-	if err := json.Unmarshal(page[what], &raw); err != nil {
-		return nil, nil, err
+	if json.Unmarshal(page[what], &raw) != nil || json.Unmarshal(page[what], &list) != nil {
+		return nil, nil, notService(http.MethodGet, path)
 	}
-	return list, raw, json.Unmarshal(page[what], &list)
+	return list, raw, nil
 }
 
 func (c *cli) topUsage(ctx context.Context, service *client.REST, o *usageOptions) error {
@@ -176,6 +170,10 @@ func (c *cli) liveUsage(ctx context.Context, service *client.REST, o *usageOptio
 		case <-tick.C:
 		}
 		now, _, err := o.costs(ctx, service, most)
+		if err != nil && mayPass(err) {
+			_ = c.err.Line("retrying: %s", show.Safe(c.exitOf(ctx, err).text))
+			continue // the next list covers the time since the last one
+		}
 		if err != nil {
 			return ended(ctx, err)
 		}
