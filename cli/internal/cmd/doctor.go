@@ -3,6 +3,8 @@ package cmd
 import (
 	"context"
 	"log/slog"
+	"net/url"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
@@ -22,7 +24,11 @@ func (c *cli) doctorCommand() *cobra.Command {
 		Example: "  fleetwire doctor --context prod\n  FLEETWIRE_REDIS_URL=redis://127.0.0.1:6379 fleetwire doctor --ops http://127.0.0.1:8081",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.examine(cmd.Context(), ops, prefix)
+			u, err := url.Parse(ops)
+			if ops != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+				return usagef("doctor", "--ops: %q is not a URL; give one such as http://127.0.0.1:8081", cut(ops))
+			}
+			return c.examine(cmd.Context(), strings.TrimRight(ops, "/"), prefix)
 		},
 	}
 	command.Flags().StringVar(&ops, "ops", "", "a node's operations address, such as http://127.0.0.1:8081")
@@ -49,7 +55,7 @@ func (c *cli) examine(ctx context.Context, ops, prefix string) error {
 	if rdb != nil {
 		defer func() { _ = rdb.Close() }()
 	}
-	d := &doctor.Doctor{Service: service, Redis: rdb, Ops: ops, Now: c.Now, Tell: tell}
+	d := &doctor.Doctor{Service: service, Redis: rdb, NoRedis: err != nil, Ops: ops, Now: c.Now, Tell: tell}
 	if err := d.Run(ctx); err != nil {
 		return err
 	}
@@ -62,11 +68,11 @@ func (c *cli) examine(ctx context.Context, ops, prefix string) error {
 // openRedis opens Redis as a node does, which tries its version and the rights of its user; nil:
 // no URL is given.
 func (c *cli) openRedis(ctx context.Context, prefix string) (redis.UniversalClient, error) {
-	url := c.Getenv("FLEETWIRE_REDIS_URL")
-	if url == "" {
+	address := c.Getenv("FLEETWIRE_REDIS_URL")
+	if address == "" {
 		return nil, nil
 	}
-	rdb, _, err := node.OpenRedis(ctx, node.RedisOptions{URL: url, Prefix: prefix, Log: slog.New(slog.DiscardHandler)})
+	rdb, _, err := node.OpenRedis(ctx, node.RedisOptions{URL: address, Prefix: prefix, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return nil, err
 	}

@@ -34,6 +34,7 @@ const (
 type Doctor struct {
 	Service *client.REST
 	Redis   redis.UniversalClient // nil: is not looked at
+	NoRedis bool                  // Redis could not be opened, which is told already
 	Ops     string                // URL of a node's operations address; "": is not looked at
 	Now     func() time.Time
 	Tell    func(Finding) error // is called with each finding, as it is made

@@ -22,6 +22,9 @@ const (
 
 // redis looks at each server that takes writes.
 func (d *Doctor) redis(ctx context.Context) {
+	if d.NoRedis {
+		return
+	}
 	if d.Redis == nil {
 		d.tell("Redis", Skipped, "no URL is given", "set FLEETWIRE_REDIS_URL where Redis can be reached, to see its version, memory policy, persistence and latency")
 		return
