@@ -17,5 +17,5 @@ its first start and keeps it in .fleetwire/apps.json. On SIGHUP it reads the app
 func main() { program.Main("localdev", run) }
 
 func run(ctx context.Context, p *program.Process, args []string) error {
-	return dev.Run(ctx, p, args, help)
+	return dev.Run(ctx, p, args, dev.Options{Help: help})
 }

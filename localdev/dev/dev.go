@@ -13,9 +13,16 @@ import (
 	"fleetwire/pkg/program"
 )
 
-// Run serves until ctx ends and the node has drained. help is what -h says first.
-func Run(ctx context.Context, p *program.Process, args []string, help string) error {
-	c, err := node.ParseConfig(args, p.Stderr, node.Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", ControlPlane: true}, help)
+// Options say what differs between the programs that do this.
+type Options struct {
+	Help string // what -h says first
+	// Tool says that the program is fleetwire: what it prints to try are commands of its own.
+	Tool bool
+}
+
+// Run serves until ctx ends and the node has drained.
+func Run(ctx context.Context, p *program.Process, args []string, opt Options) error {
+	c, err := node.ParseConfig(args, p.Stderr, node.Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", ControlPlane: true}, opt.Help)
 	if err != nil {
 		return err
 	}
@@ -45,6 +52,6 @@ func Run(ctx context.Context, p *program.Process, args []string, help string) er
 	}
 	go node.TendHeap(ctx)
 	go document.Run(ctx, p.Reload)
-	greet(p.Stdout, c, spec, s.Node, document.Store.Current())
+	greet(p.Stdout, c, spec, s.Node, document.Store.Current(), opt.Tool)
 	return s.Run(ctx)
 }

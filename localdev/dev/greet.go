@@ -13,7 +13,7 @@ import (
 // greet prints where everything is and what to paste to try it. The secret key
 // goes to the terminal of the person who started localdev, never into a log: with JSON
 // logs, standard output is likely to be collected with them.
-func greet(out io.Writer, c node.Config, appsSpec string, n *node.Node, directory *apps.Directory) {
+func greet(out io.Writer, c node.Config, appsSpec string, n *node.Node, directory *apps.Directory, tool bool) {
 	w := new(bytes.Buffer) // one write, so that it is kept or dropped as a whole
 	defer func() { _, _ = out.Write(w.Bytes()) }()
 	base := "http://" + n.Addr()
@@ -41,6 +41,10 @@ func greet(out io.Writer, c node.Config, appsSpec string, n *node.Node, director
 	}
 	credential := key.Credential()
 	fmt.Fprintf(w, "secret key   %s\n", credential)
+	if tool {
+		greetTool(w, c, base, credential)
+		return
+	}
 	fmt.Fprintf(w, `
 Paste into another terminal, in this folder:
 
@@ -58,4 +62,22 @@ Paste into another terminal, in this folder:
     -d '{"data":{"cmd":"reboot"}}' -H 'Content-Type: application/json'
 
 `, base, credential)
+}
+
+// greetTool prints commands to try. In this folder they find the service and its key by
+// themselves, if both are where they look.
+func greetTool(w io.Writer, c node.Config, base, credential string) {
+	fmt.Fprint(w, "\nTry, in other terminals in this folder:\n\n")
+	if c.Apps != "" {
+		fmt.Fprintf(w, "  export FLEETWIRE_URL=%s FLEETWIRE_SECRET_KEY=%s\n", base, credential)
+	} else if base != "http://127.0.0.1:8080" {
+		fmt.Fprintf(w, "  export FLEETWIRE_URL=%s\n", base)
+	}
+	fmt.Fprint(w, `  fleetwire sub 'devices/**'
+  fleetwire pub devices/camera-001/events '{"motion":true}'
+  fleetwire token camera-001 --channel 'devices/camera-001/*'
+  fleetwire peers
+  fleetwire --help
+
+`)
 }

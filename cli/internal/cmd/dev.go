@@ -21,7 +21,7 @@ func (c *cli) devCommand() *cobra.Command {
 		Example:            "  fleetwire dev\n  fleetwire dev -listen 127.0.0.1:9000 -redis redis://127.0.0.1:6379",
 		DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return dev.Run(cmd.Context(), c.Process, args, devHelp)
+			return dev.Run(cmd.Context(), c.Process, args, dev.Options{Help: devHelp, Tool: true})
 		},
 	}
 }
