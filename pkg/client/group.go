@@ -16,6 +16,8 @@ import (
 const (
 	// maxSettled is of how many events one frame tells what became of them.
 	maxSettled = 400
+	// settleWithin bounds how long the service is not told of events that were handled alone.
+	settleWithin = 200 * time.Millisecond
 	// retrySettle is the pause before the service is told again what its store did not take.
 	retrySettle = time.Second
 	// firstNack and lastNack are how long events wait that the handler failed on: the first
@@ -69,7 +71,9 @@ type ingester struct {
 // the service refuses it: handle gets the events that have come, those of a channel in order,
 // and has the next ones when it has returned. With a nil error they are acknowledged, and the
 // service deletes them; with another one all of them are delivered again, to this ingester or
-// to another, after a pause that grows with each attempt. An event that is not acknowledged within
+// to another, after a pause that grows with each attempt. An event that comes for the third time,
+// or more, is handled alone: so one that the handler always fails on becomes a dead letter, and
+// those that came with it do not. An event that is not acknowledged within
 // the group's ackTimeoutSec comes again, too.
 //
 // The token must allow subscribe on every pattern of the group. The error says why it is
@@ -90,16 +94,41 @@ func (c *Client) Group(ctx context.Context, name string, handle func(context.Con
 		return fmt.Errorf("client: group %q: %w", name, err)
 	}
 	defer g.leave()
+	var done handled
 	for {
 		events, l, err := g.next(ctx)
 		if err != nil {
+			g.settle(done)
 			return fmt.Errorf("client: group %q: %w", name, err)
 		}
+		begun := time.Now()
 		failed := handle(ctx, events)
 		if failed != nil {
 			c.opt.Log.Warn("events of a group are delivered again, since the handler failed", "group", name, "events", len(events), "err", failed)
 		}
-		g.settle(l, events, failed == nil)
+		done.add(begun, l, events, failed == nil)
+		if !g.hasAlone(l) || time.Since(done.since) > settleWithin {
+			g.settle(done)
+			done = handled{}
+		}
+	}
+}
+
+// handled is what became of events that the service is yet to be told of.
+type handled struct {
+	link        *link // that they came on
+	done, again []Event
+	since       time.Time // when the handler got the first
+}
+
+func (h *handled) add(begun time.Time, l *link, events []Event, done bool) {
+	if h.link != l { // those of the connection before come again
+		*h = handled{link: l, since: begun}
+	}
+	if done {
+		h.done = append(h.done, events...)
+	} else {
+		h.again = append(h.again, events...)
 	}
 }
 
@@ -166,15 +195,15 @@ func (c *Client) ingester(name string) *ingester {
 // grouped takes a message of a group.
 func (c *Client) grouped(l *link, f *serverFrame) {
 	if g := c.ingester(f.Group); g != nil {
-		g.take(l, Event{
+		g.keep(l, Event{
 			Channel: f.Channel, From: f.From, Data: f.Data, SenderMetadata: f.FromMetadata,
 			PublishedAt: time.UnixMilli(f.PublishedAt), Attempt: int(f.Attempt), ackID: f.AckID,
 		})
 	}
 }
 
-// take keeps an event until the handler is free.
-func (g *ingester) take(l *link, e Event) {
+// keep keeps an event until the handler is free.
+func (g *ingester) keep(l *link, e Event) {
 	g.mu.Lock()
 	if g.link != l { // those of the connection before come again
 		g.link, g.events = l, nil
@@ -205,7 +234,7 @@ func (g *ingester) next(ctx context.Context) ([]Event, *link, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err
 		}
-		events, l, err := g.takeAll()
+		events, l, err := g.take(together)
 		if len(events) > 0 || err != nil {
 			return events, l, err
 		}
@@ -218,12 +247,38 @@ func (g *ingester) next(ctx context.Context) ([]Event, *link, error) {
 	}
 }
 
-// takeAll takes the events that are there. Those of a connection that has ended come again.
-func (g *ingester) takeAll() ([]Event, *link, error) {
+// alone is from which attempt on the handler gets an event alone: it may be the one on which the
+// handler failed, and the others must not become dead letters with it.
+const alone = 3
+
+// hasAlone tells whether the next event is one that is handled alone. Many of these take no longer
+// than it takes to handle them: the service is told of them together.
+func (g *ingester) hasAlone(l *link) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	events := g.events
-	g.events = nil
+	return g.link == l && len(g.events) > 0 && g.events[0].Attempt >= alone
+}
+
+// together is how many of the events the handler gets at once.
+func together(events []Event) int {
+	switch n := slices.IndexFunc(events, func(e Event) bool { return e.Attempt >= alone }); n {
+	case -1:
+		return len(events)
+	case 0:
+		return 1
+	default:
+		return n
+	}
+}
+
+// take takes as many of the events that are there as some says. Those of a connection that has
+// ended come again.
+func (g *ingester) take(some func([]Event) int) ([]Event, *link, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n := some(g.events)
+	events := g.events[:n:n]
+	g.events = g.events[n:]
 	if g.refused != nil || g.link == nil || g.link.ctx.Err() != nil {
 		events = nil
 	}
@@ -231,9 +286,12 @@ func (g *ingester) takeAll() ([]Event, *link, error) {
 }
 
 // settle tells the service what became of events, unless their connection has ended.
-func (g *ingester) settle(l *link, events []Event, done bool) {
-	for some := range slices.Chunk(events, maxSettled) {
-		g.tell(g.client.ctx, l, groupAck(some, done))
+func (g *ingester) settle(h handled) {
+	for some := range slices.Chunk(h.done, maxSettled) {
+		g.tell(g.client.ctx, h.link, groupAck(some, true))
+	}
+	for some := range slices.Chunk(h.again, maxSettled) {
+		g.tell(g.client.ctx, h.link, groupAck(some, false))
 	}
 }
 
@@ -302,7 +360,7 @@ func (g *ingester) leave() {
 	ctx, cancel := context.WithTimeout(c.ctx, leavingGroup)
 	defer cancel()
 	_, _ = c.ask(ctx, l, frame(protocol.TypeUnsubscribe, "group", g.name, "", nil))
-	events, from, _ := g.takeAll()
+	events, from, _ := g.take(func(all []Event) int { return len(all) })
 	for i := range events {
 		events[i].Attempt = 0
 	}

@@ -90,12 +90,13 @@ func TestGroupSettles(t *testing.T) {
 		// While the service is told, more comes: the handler gets it together.
 		told := p.settles([]string{"a"})
 		p.event("b", `2`, 1)
-		p.event("c", `3`, 3)
+		p.event("c", `3`, 2)
 		p.event("d", `4`, 50)
 		p.refuse(told, protocol.BackendError)
 		p.acks(p.settles([]string{"a"})) // again
-		g.wants(t, errors.New("the disk is full"), "b", "c", "d")
-		p.acks(p.settles(nil, protocol.GroupNack{AckID: "b", DelayMs: 1000}, protocol.GroupNack{AckID: "c", DelayMs: 4000}, protocol.GroupNack{AckID: "d", DelayMs: 300_000}))
+		g.wants(t, errors.New("the disk is full"), "b", "c")
+		g.wants(t, errors.New("the disk is full"), "d")
+		p.acks(p.settles(nil, protocol.GroupNack{AckID: "b", DelayMs: 1000}, protocol.GroupNack{AckID: "c", DelayMs: 2000}, protocol.GroupNack{AckID: "d", DelayMs: 300_000}))
 
 		// When it leaves, it gives back what it did not come to.
 		p.event("e", `5`, 1)
@@ -113,6 +114,41 @@ func TestGroupSettles(t *testing.T) {
 		p.acks(leaves)
 		p.acks(p.settles(nil, protocol.GroupNack{AckID: "f"}, protocol.GroupNack{AckID: "g"}))
 		wantErr(t, <-g.over, context.Canceled)
+	})
+}
+
+// A handler that always fails on one event does not take those along that came with it: events
+// that come for the third time are handled alone.
+func TestGroupHandlesEventsAloneThatFailedTwice(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fake) {
+		c := f.client()
+		p := f.welcome()
+		g := f.inGroup(t.Context(), c)
+		p.joins(100)
+		p.event("first", `0`, 1)
+		<-g.got
+		for i, attempt := range []int{1, 2, 3, 3, 4, 1, 2} {
+			p.event(fmt.Sprint(i), `1`, attempt)
+		}
+		synctest.Wait()
+		g.answers <- nil
+		p.acks(p.settles([]string{"first"}))
+		g.wants(t, nil, "0", "1")
+		g.wants(t, nil, "2")
+		g.wants(t, errors.New("poison"), "3")
+		g.wants(t, nil, "4")
+		p.acks(p.settles([]string{"0", "1", "2", "4"}))
+		p.acks(p.settles(nil, protocol.GroupNack{AckID: "3", DelayMs: 4000}))
+		g.wants(t, nil, "5", "6")
+		p.acks(p.settles([]string{"5", "6"}))
+		p.event("7", `1`, 3)
+		p.event("8", `1`, 4)
+		<-g.got
+		time.Sleep(2 * settleWithin) // the handler takes long: the service is told before the next
+		g.answers <- nil
+		p.acks(p.settles([]string{"7"}))
+		g.wants(t, nil, "8")
+		p.acks(p.settles([]string{"8"}))
 	})
 }
 
