@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"fleetwire/pkg/redisconn/redistest"
 )
 
 // pulled is a message that an ingester got.
@@ -172,4 +174,40 @@ func TestGroupsOnSockets(t *testing.T) {
 		}
 		two.expectError(two.request(`"type":"subscribe","group":"other"`), "group_not_found", "other")
 	})
+}
+
+// Ingesters drain a Redis that is out of memory: those that are connected, and those that pull.
+func TestGroupsDrainAFullRedis(t *testing.T) {
+	key := newKey("ingest", "**")
+	app := newApp("app_groups", key)
+	app.Groups = []groupDoc{{"ingest", []string{"devices/*/events"}, 1 << 20}}
+	redis := redistest.Start(t)
+	_, node := fanout(t, nil, "-apps", documentFile(t, app), "-redis", redis.URL(), "-control-plane")
+	device := node.connect(t, key.token("cam", nil))
+	for i := range 3 {
+		device.publish("devices/1/events", fmt.Sprint(i))
+	}
+	one := node.connect(t, key.token("one", nil)).ingest("ingest", 1)
+	m := one.delivery()
+	if err := redis.Client().ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 {
+		if string(m.Data) != fmt.Sprint(i) {
+			t.Fatalf("got %+v, want message %d", m, i)
+		}
+		if lost := one.acks(m); len(lost) > 0 {
+			t.Errorf("lost %q", lost)
+		}
+		if i == 0 {
+			m = one.delivery()
+		}
+	}
+	// An ingester that begins now cannot connect, and pulls.
+	m = one.delivery()
+	one.conn.Close()
+	got := node.pull(t, key, "ingest")
+	if len(got) != 1 || string(got[0].Data) != "2" || node.ackAll(t, key, "ingest", got) != 1 {
+		t.Errorf("got %+v after %+v", got, m)
+	}
 }

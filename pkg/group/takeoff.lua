@@ -4,6 +4,7 @@
 if redis.call('EXISTS', KEYS[1]) == 0 then
   return 1
 end
+redis.call('HDEL', KEYS[1], '') -- so that a Redis that is full takes the rest (pull.lua)
 for i = 1, #ARGV, 4 do
   if ARGV[i + 2] ~= '' then
     redis.call('HINCRBY', KEYS[1], ARGV[i + 2], ARGV[i + 3])
