@@ -19,6 +19,8 @@ ARGS                ?=
 ARCH                ?= arm64
 # Where `make bench` leaves its results and `make bench-plot` finds them.
 RESULTS             ?= bench/results.json
+# The faults of `make proof`: those that a form does not have are left out.
+PROOF_FAULTS        ?= ^(node-killed|node-stopped|redis-restarted|failover-.*|resharding|ingester-.*|group-full)$$
 # What `make test` tests, e.g. make test PKG=./pkg/publish/...
 PKG                 ?= ./...
 # They take longest, so they begin first: none is left alone at the end.
@@ -147,6 +149,10 @@ bench-plot: ## draw docs/img/*.svg from the benchmark's results
 .PHONY: chaos
 chaos: ## inject faults under traffic, and keep the books (SEED=… replays, FORMS=server,replica)
 	$(GO) run ./chaos $(if $(SEED),-seed $(SEED)) $(if $(FORMS),-forms $(FORMS)) $(ARGS)
+
+.PHONY: proof
+proof: ## kill nodes, Redis and ingesters while a million messages go through a group (SEED=…, ARGS="-messages …")
+	$(GO) run ./chaos $(if $(SEED),-seed $(SEED)) -forms $(or $(FORMS),server) -times 60 -messages 1000000 -faults '$(PROOF_FAULTS)' $(ARGS)
 
 .PHONY: chaos-table
 chaos-table: ## make chaos, and write its results into docs/operations.md

@@ -26,18 +26,22 @@ func TestShort(t *testing.T) {
 	if err := stage.Build(dir); err != nil {
 		t.Fatal(err)
 	}
-	for form, faults := range map[plan.Form][]string{
-		plan.Server:  {"redis-stopped", "link-deaf", "redis-full", "redis-cut", "node-killed"},
-		plan.Replica: {"failover-planned", "failover-killed"},
+	for name, short := range map[string]struct {
+		form   plan.Form
+		faults []string
+	}{
+		"server":           {plan.Server, []string{"redis-stopped", "link-deaf", "redis-full", "redis-cut"}},
+		"server and nodes": {plan.Server, []string{"redis-restarted", "ingester-paused", "node-killed"}},
+		"replica":          {plan.Replica, []string{"failover-planned", "failover-killed", "ingester-killed", "group-full"}},
 	} {
-		t.Run(string(form), func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			steps, err := plan.Short(seed, form, 2, faults)
+			steps, err := plan.Short(seed, short.form, 2, short.faults)
 			if err != nil {
 				t.Fatal(err)
 			}
 			// The bounds of time are make chaos's: here many tests share the machine.
-			rows, err := trial.Run(t, trial.Options{Context: t.Context(), Form: form, Plan: steps, Nodes: 2, Size: fleet.Small,
+			rows, err := trial.Run(t, trial.Options{Context: t.Context(), Form: short.form, Plan: steps, Nodes: 2, Size: fleet.Small, Hasten: true,
 				Program: stage.Program(dir), Slack: 20 * time.Second, Say: t.Logf})
 			if err != nil {
 				t.Fatal(err)
@@ -47,8 +51,8 @@ func TestShort(t *testing.T) {
 				t.Errorf("%d violations (make chaos SEED=… tries more):\n%s", n, out.String())
 			}
 			for _, r := range rows {
-				if r.Acked == 0 || r.Deliveries == 0 || r.Succeeded == 0 {
-					t.Errorf("%v: the fleet did not work: %d acked, %d delivered, %d commands", r.Period.Step, r.Acked, r.Deliveries, r.Succeeded)
+				if r.Acked == 0 || r.Deliveries == 0 || r.Succeeded == 0 || r.Ingested == 0 {
+					t.Errorf("%v: the fleet did not work: %d acked, %d delivered, %d commands, %d ingested", r.Period.Step, r.Acked, r.Deliveries, r.Succeeded, r.Ingested)
 				}
 			}
 		})
@@ -62,6 +66,8 @@ func TestBadArgumentsAreNamed(t *testing.T) {
 	}{
 		{[]string{"now"}, `"now"`},
 		{[]string{"-times", "0"}, "-times 0"},
+		{[]string{"-messages", "-1"}, "-messages -1"},
+		{[]string{"-appendfsync", "now"}, `"now"`},
 		{[]string{"-forms", "server,carrier-pigeon"}, "carrier-pigeon"},
 		{[]string{"-faults", "("}, "-faults"},
 		{[]string{"-faults", "^no such fault$"}, "-list lists them"},
@@ -128,7 +134,7 @@ func TestEveryPromiseIsTried(t *testing.T) {
 			t.Errorf("no promise is tried by %s", f.Name)
 		}
 	}
-	for _, section := range []string{"## When Redis goes away", "### What channels remember after a failover"} {
+	for _, section := range []string{"## When Redis goes away", "### What channels remember after a failover", "### What a group can lose"} {
 		for _, cell := range firstCells(document, section) {
 			if !slices.ContainsFunc(promises, func(p promise) bool {
 				return strings.HasPrefix(p.text, "| "+cell+" |") || strings.HasPrefix(cell, strings.TrimPrefix(p.text, "| "))

@@ -57,6 +57,8 @@ type settings struct {
 	faults *regexp.Regexp
 	slack  time.Duration
 	docs   string
+	sent   int
+	fsync  string
 	list   bool
 }
 
@@ -68,12 +70,20 @@ func parse(args []string) (s settings, err error) {
 	faults := fs.String("faults", "", "inject the faults whose name matches the regular expression")
 	fs.DurationVar(&s.slack, "slack", 0, "what is added to the bounds of time, for a busy machine")
 	fs.StringVar(&s.docs, "docs", "", "write the results into the table of this copy of docs/operations.md")
+	fs.IntVar(&s.sent, "messages", 0, "have so many messages acked in all, as fast as it goes, from 200 devices over two nodes; faults come until then")
+	fs.StringVar(&s.fsync, "appendfsync", "always", "how the form server appends: always, or everysec")
 	fs.BoolVar(&s.list, "list", false, "list the faults")
 	if err := fs.Parse(args); err != nil {
 		return s, err
 	}
 	if fs.NArg() > 0 {
 		return s, fmt.Errorf("unexpected argument %q: everything is given by flags, see -h", fs.Arg(0))
+	}
+	if s.sent < 0 {
+		return s, fmt.Errorf("-messages %d: must be at least 1, or 0 for a fleet of the usual size", s.sent)
+	}
+	if s.fsync != "always" && s.fsync != "everysec" {
+		return s, fmt.Errorf("-appendfsync %q: must be always or everysec", s.fsync)
 	}
 	if s.times < 1 {
 		return s, fmt.Errorf("-times %d: must be at least 1", s.times)
@@ -137,7 +147,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 			continue
 		}
 		err = stage.Run("chaos", out, func(t testing.TB) error {
-			of, err := trial.Run(t, trial.Options{Context: ctx, Form: form, Plan: steps, Nodes: nodes, Size: fleet.Full, Program: stage.Program(dir), Slack: s.slack,
+			of, err := trial.Run(t, trial.Options{Context: ctx, Form: form, Plan: steps, Nodes: s.nodes(), Size: s.size(), Program: stage.Program(dir), Slack: s.slack, Fsync: s.fsync,
 				Say: func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }})
 			rows = append(rows, of...)
 			return err
@@ -164,10 +174,30 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	return nil
 }
 
+func (s settings) nodes() int {
+	if s.sent > 0 {
+		return 2
+	}
+	return nodes
+}
+
+func (s settings) size() fleet.Size {
+	if s.sent == 0 {
+		return fleet.Full
+	}
+	size := fleet.Proof
+	size.Messages = s.sent
+	return size
+}
+
 // plan is what is tried in a form.
 func (s settings) plan(form plan.Form) (steps []plan.Step) {
 	for i := range s.times {
-		steps = append(steps, plan.Make(s.seed+uint64(i), form, nodes)...)
+		steps = append(steps, plan.Make(s.seed+uint64(i), form, s.nodes())...)
+	}
+	for i := range steps {
+		// Such a server answers while it does not write to its file, as long as it flushes it.
+		steps[i].Fault.Data = steps[i].Fault.Data || steps[i].Fault.Name == "redis-restarted" && s.fsync == "everysec"
 	}
 	return slices.DeleteFunc(steps, func(p plan.Step) bool { return !s.faults.MatchString(p.Fault.Name) })
 }

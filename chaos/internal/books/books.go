@@ -29,6 +29,7 @@ type Books struct {
 	answers   []answer
 	caps      []*Cap
 	memories  []memories
+	groups    []*Group
 	periods   []Period
 }
 
@@ -77,6 +78,7 @@ type sent struct {
 	outcome      Outcome
 	err          string
 	position     protocol.Position
+	poison       bool // every ingester refuses it
 }
 
 // Stream opens the books of a writer and a channel, which remembers or not. rest: its

@@ -1,7 +1,6 @@
 package books
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -31,10 +30,11 @@ const (
 	Rebuffed  Kind = "refused"   // a message that was refused, or of which nothing is known
 	Failed    Kind = "failed"    // a command that did not succeed though nothing was wrong
 	Told      Kind = "gap"       // messages that a subscriber was told that it missed
+	Stuck     Kind = "stuck"     // messages that wait for a group, and come to no ingester
 )
 
 // Kinds are all of them.
-var Kinds = []Kind{Lost, Doubled, Reordered, Undead, Invented, Ghost, Missing, Overrun, Underrun, Miscount, Closed, Late, Rebuffed, Failed, Told}
+var Kinds = []Kind{Lost, Doubled, Reordered, Undead, Invented, Ghost, Missing, Overrun, Underrun, Miscount, Closed, Late, Rebuffed, Failed, Told, Stuck}
 
 // A Finding is one thing that is not as without faults. Allowed says that the fault may
 // cost that.
@@ -52,6 +52,7 @@ type Row struct {
 	Acked, Refused, Unknown int // messages that were sent in it
 	Commands, Succeeded     int
 	Deliveries              int
+	Ingested, Again, Buried int // messages that ingesters got; deliveries that were not the first; dead letters
 	Findings                []Finding
 }
 
@@ -88,9 +89,7 @@ func (b *Books) Judge() []Row {
 	if len(j.rows) == 0 {
 		return nil
 	}
-	for _, key := range slices.SortedFunc(maps.Keys(b.streams), func(a, b streamKey) int {
-		return cmp.Or(cmp.Compare(a.channel, b.channel), cmp.Compare(a.writer, b.writer))
-	}) {
+	for _, key := range slices.SortedFunc(maps.Keys(b.streams), compareKeys) {
 		j.stream(key, b.streams[key])
 	}
 	for _, l := range b.listeners {
@@ -100,6 +99,9 @@ func (b *Books) Judge() []Row {
 	j.judgeCloses()
 	j.judgeAnswers()
 	j.judgeMemories()
+	for _, g := range b.groups {
+		j.judgeGroup(g)
+	}
 	return j.rows
 }
 

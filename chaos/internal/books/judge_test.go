@@ -1,6 +1,7 @@
 package books
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +18,8 @@ type scene struct {
 	plain, log    *Stream
 	rest          *Stream
 	named, recall *Listener
+	group         *Group
+	telemetry     *Stream // waits for the group
 }
 
 var zero = time.Unix(1_800_000_000, 0)
@@ -33,6 +36,8 @@ func open(fault string, node int) *scene {
 	s.rest = s.Stream("b", "plain", false, true)
 	s.named = s.Listener("named", false, func(c string) bool { return c == "plain" })
 	s.recall = s.Listener("recall", true, func(c string) bool { return c == "log" })
+	s.group = s.Group("ingest", time.Second, func(c string) bool { return c == "telemetry" })
+	s.telemetry = s.Stream("t", "telemetry", false, false)
 	s.named.Live(at(0), 0)
 	s.recall.Live(at(0), 0)
 	return s
@@ -49,6 +54,25 @@ func (s *scene) hear(seconds float64, n ...int) {
 	for _, n := range n {
 		s.named.Heard(at(seconds), "w", "plain", n, protocol.Position{})
 	}
+}
+
+// ingest has an ingester get message n of the group's stream, and the service say so of its
+// acknowledgement.
+func (s *scene) ingest(seconds float64, n, attempt int, settled Settled) {
+	h := s.group.Handed(at(seconds), "t", "telemetry", n, attempt)
+	s.group.Settled(h, at(seconds+0.1), settled)
+}
+
+func (s *scene) bury(n int) {
+	s.group.Buried([]Buried{{Writer: "t", Channel: "telemetry", N: n, Attempts: 5, Reason: "nack"}})
+}
+
+// room is a Room in which all is well, but for what mutate does to it.
+func (s *scene) room(mutate func(*Room)) {
+	r := Room{Group: "small", Most: 1000, Each: 400, Accepted: []int{0, 1, 4}, Refused: []int{2, 3}, Full: [2]bool{true, true}, Bytes: 800, Used: 3,
+		Heard: map[int]int{0: 1, 1: 1, 4: 1}, Ingested: map[int]int{0: 1, 1: 2, 4: 1}}
+	mutate(&r)
+	s.periods[0].Other = r.Judge(at(19))
 }
 
 func position(offset uint64) protocol.Position { return protocol.Position{Epoch: "e", Offset: offset} }
@@ -80,6 +104,16 @@ func TestTheBooksFindEachMutant(t *testing.T) {
 			n := s.Command(at(5), "d")
 			s.Ran(n, at(5), "yes")
 			s.CommandEnded(n, at(5), Ending{Status: "succeeded", Data: "yes", Refused: false, There: true})
+			a, b, c2 := s.send(s.telemetry, 5, Acked, position(0)), s.send(s.telemetry, 5.1, Acked, position(0)), s.send(s.telemetry, 5.2, Acked, position(0))
+			s.telemetry.Poison(c2)
+			s.ingest(6, a, 1, Open)
+			s.ingest(8, a, 2, Held)
+			s.ingest(8, b, 1, Held)
+			s.ingest(8, c2, 1, Nacked)
+			s.bury(c2)
+			s.send(s.telemetry, 12, Refused, position(0))
+			s.ingest(13, s.send(s.telemetry, 12, Unknown, position(0)), 1, Held)
+			s.room(func(*Room) {})
 			c := s.Cap("app", 2, 1)
 			c.Opened()
 			c.Sent(Acked, false)
@@ -238,6 +272,75 @@ func TestTheBooksFindEachMutant(t *testing.T) {
 		{"a socket ends with another node", "node-killed on node 1", func(s *scene) { s.Closed(at(12), "w", 0, "eof") }, "closed"},
 		{"an answer is late", "redis-stopped", func(s *scene) { s.Took(at(12), at(16), 0, "the answer") }, "late"},
 		{"an answer of a node that stands still is late", "node-stopped", func(s *scene) { s.Took(at(12), at(16), 0, "the answer") }, "(late)"},
+		{"a group loses an acked message", "redis-restarted", func(s *scene) { s.send(s.telemetry, 12, Acked, position(0)) }, "lost"},
+		{"a group loses what a replica had not got", "failover-killed", func(s *scene) { s.send(s.telemetry, 12, Acked, position(0)) }, "(lost)"},
+		{"a group loses what a replica had", "failover-killed", func(s *scene) { s.send(s.telemetry, 5, Acked, position(0)) }, "lost"},
+		{"a group loses what waited when Redis was emptied", "redis-emptied", func(s *scene) { s.send(s.telemetry, 5, Acked, position(0)) }, "(lost)"},
+		{"a group loses what waited long after Redis was emptied", "redis-emptied", func(s *scene) { s.send(s.telemetry, 16, Acked, position(0)) }, "lost"},
+		{"a group gets a message that was refused", "redis-stopped", func(s *scene) {
+			s.ingest(13, s.send(s.telemetry, 12, Refused, position(0)), 1, Held)
+		}, "undead"},
+		{"a group gets a message that nobody sent", "redis-stopped", func(s *scene) { s.ingest(13, 7, 1, Held) }, "invented"},
+		{"a group gets a message of another channel", "redis-stopped", func(s *scene) {
+			n := s.send(s.plain, 5, Acked, position(0))
+			s.hear(5, n)
+			s.group.Handed(at(6), "w", "plain", n, 1)
+		}, "invented"},
+		{"two ingesters get the same delivery", "node-killed", func(s *scene) {
+			n := s.send(s.telemetry, 5, Acked, position(0))
+			s.ingest(6, n, 1, Held)
+			s.ingest(6, n, 1, Lapsed)
+		}, "doubled"},
+		{"two ingesters get the same delivery, since a replica did not know of the first", "failover-killed", func(s *scene) {
+			n := s.send(s.telemetry, 9, Acked, position(0))
+			s.ingest(9.9, n, 1, Held)
+			s.ingest(16, n, 1, Held)
+		}, "(doubled)"},
+		{"a message comes again after its acknowledgement", "node-killed", func(s *scene) {
+			n := s.send(s.telemetry, 5, Acked, position(0))
+			s.ingest(6, n, 1, Held)
+			s.ingest(9, n, 2, Held)
+		}, "doubled"},
+		{"a group goes back though nothing comes again", "ingester-paused", func(s *scene) {
+			a, b := s.send(s.telemetry, 5, Acked, position(0)), s.send(s.telemetry, 5.2, Acked, position(0))
+			s.ingest(6, b, 1, Held)
+			s.ingest(6, a, 1, Held)
+		}, "reordered"},
+		{"an ingester that stood still reads late", "ingester-paused", func(s *scene) {
+			a, b := s.send(s.telemetry, 5, Acked, position(0)), s.send(s.telemetry, 5.2, Acked, position(0))
+			s.ingest(12, a, 2, Held)
+			s.ingest(12, b, 1, Held)
+			s.ingest(14, a, 1, Lapsed)
+		}, ""},
+		{"a message dies that ingesters take", "ingester-killed", func(s *scene) { s.bury(s.send(s.telemetry, 5, Acked, position(0))) }, "failed"},
+		{"a dead letter that nobody sent", "ingester-killed", func(s *scene) { s.bury(3) }, "invented"},
+		{"a poisonous message does not die", "ingester-killed", func(s *scene) {
+			n := s.send(s.telemetry, 5, Acked, position(0))
+			s.telemetry.Poison(n)
+			s.ingest(6, n, 1, Nacked)
+		}, "lost"},
+		{"a poisonous message dies twice", "ingester-killed", func(s *scene) {
+			n := s.send(s.telemetry, 5, Acked, position(0))
+			s.telemetry.Poison(n)
+			s.bury(n)
+			s.bury(n)
+		}, "lost"},
+		{"a dead letter is gone since Redis was emptied", "redis-emptied", func(s *scene) {
+			n := s.send(s.telemetry, 5, Acked, position(0))
+			s.telemetry.Poison(n)
+			s.ingest(6, n, 1, Nacked)
+		}, "(lost)"},
+		{"a full group takes messages", "group-full", func(s *scene) { s.room(func(r *Room) { r.Full[1] = false }) }, "overrun"},
+		{"a group takes more than it may", "group-full", func(s *scene) { s.room(func(r *Room) { r.Bytes = 1001 }) }, "overrun"},
+		{"a group is full that is not", "group-full", func(s *scene) { s.room(func(r *Room) { r.Bytes = 400 }) }, "underrun"},
+		{"a message that a full group refuses counts", "group-full", func(s *scene) { s.room(func(r *Room) { r.Used = 4 }) }, "miscount"},
+		{"a full group loses what it took", "group-full", func(s *scene) { s.room(func(r *Room) { delete(r.Ingested, 1) }) }, "lost"},
+		{"subscribers do not get what a full group took", "group-full", func(s *scene) { s.room(func(r *Room) { delete(r.Heard, 1) }) }, "lost"},
+		{"subscribers get what a full group refused", "group-full", func(s *scene) { s.room(func(r *Room) { r.Heard[2] = 1 }) }, "undead"},
+		{"ingesters get what a full group refused", "group-full", func(s *scene) { s.room(func(r *Room) { r.Ingested[2] = 1 }) }, "undead"},
+		{"a full group makes a message", "group-full", func(s *scene) { s.room(func(r *Room) { r.Ingested[9] = 1 }) }, "invented"},
+		{"a group that is drained takes nothing", "group-full", func(s *scene) { s.room(func(r *Room) { r.AfterDrained = errors.New("full") }) }, "underrun"},
+		{"a group that is drained counts bytes", "group-full", func(s *scene) { s.room(func(r *Room) { r.Left = 64 }) }, "miscount"},
 		{"a ghost", "node-killed", func(s *scene) {
 			s.periods[0].Other = []Finding{{Kind: Ghost, At: at(19)}}
 		}, "ghost"},

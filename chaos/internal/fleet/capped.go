@@ -2,10 +2,8 @@ package fleet
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"sync"
 	"time"
 
@@ -99,24 +97,7 @@ func (c *Capped) Judge(lost bool) []books.Finding {
 func (c *Capped) used() (int, error) {
 	rest := c.f.backend(c.app)
 	defer rest.HTTPClient.CloseIdleConnections()
-	ctx, cancel := context.WithTimeout(c.f.ctx, answerIn)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, rest.BaseURL+"/v1/usage", nil)
-	if err != nil {
-		return 0, err
-	}
-	request.Header.Set("Authorization", "Bearer "+rest.SecretKey)
-	answer, err := rest.HTTPClient.Do(request)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = answer.Body.Close() }()
-	var usage struct{ MessagesUsed int }
-	if answer.StatusCode != http.StatusOK {
-		return 0, errors.New(answer.Status)
-	}
-	err = json.NewDecoder(answer.Body).Decode(&usage)
-	return usage.MessagesUsed, err
+	return used(c.f.ctx, rest)
 }
 
 // Said is what the app used, for a reader.

@@ -21,6 +21,8 @@ type device struct {
 	f       *Fleet
 	peer    string
 	route   func() *stage.Node
+	gate    *gate // or nil
+	poisons bool  // some of its messages no ingester takes
 	client  *client.Client
 	changed func(client.Change) // or nil
 
@@ -43,7 +45,12 @@ type subscription struct {
 }
 
 func (f *Fleet) device(app, peer string, route func() *stage.Node, onGap func(client.Gap), changed func(client.Change)) (*device, error) {
-	d := &device{f: f, peer: peer, route: route, changed: changed}
+	return (&device{f: f, peer: peer, route: route, changed: changed}).begin(app, onGap)
+}
+
+// begin has the device connect.
+func (d *device) begin(app string, onGap func(client.Gap)) (*device, error) {
+	f, peer := d.f, d.peer
 	key := f.key(app)
 	var err error
 	d.client, err = client.New(client.Options{
@@ -67,10 +74,12 @@ func (f *Fleet) key(app string) *apps.Key {
 }
 
 // backend is a REST client of an app, which goes to any node that is up.
-func (f *Fleet) backend(app string) *client.REST {
+func (f *Fleet) backend(app string) *client.REST { return f.backendBy(app, f.stage.DialAny) }
+
+func (f *Fleet) backendBy(app string, dial dialer) *client.REST {
 	key := f.key(app)
 	return &client.REST{BaseURL: "http://fleetwire.invalid", SecretKey: key.ID + ":" + key.Secret, HTTPClient: &http.Client{
-		Timeout: 12 * time.Second, Transport: &http.Transport{DialContext: f.stage.DialAny, MaxIdleConnsPerHost: 16, IdleConnTimeout: time.Second},
+		Timeout: 12 * time.Second, Transport: &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 16, IdleConnTimeout: time.Second},
 	}}
 }
 
@@ -79,7 +88,11 @@ func (d *device) dial(ctx context.Context, network, _ string) (net.Conn, error) 
 	d.mu.Lock()
 	d.dialed = n.Index
 	d.mu.Unlock()
-	return (&net.Dialer{}).DialContext(ctx, network, n.Address)
+	dial := dialer((&net.Dialer{}).DialContext)
+	if d.gate != nil {
+		dial = d.gate.through(dial)
+	}
+	return dial(ctx, network, n.Address)
 }
 
 func (d *device) state(c client.Change) {

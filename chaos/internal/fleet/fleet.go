@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"fleetwire/chaos/internal/books"
@@ -21,15 +23,20 @@ type Size struct {
 	Listeners int // of a group, to what it publishes
 	Backends  int // that publish with REST, and as many that command
 	Interval  time.Duration
-	Comers    int // devices that come, and as many that go, during each fault
+	Comers    int           // devices that come, and as many that go, during each fault
+	Ingesters int           // of a group, by each of three ways: the client library, frames, and requests
+	InFlight  int           // messages that an ingester holds at most
+	Lease     time.Duration // of messages that it holds, whole seconds
+	Messages  int           // of devices and backends that are acked in all; 0: as many as the time allows
 
 	Slack time.Duration // is added to the bounds of time, for a busy machine
 }
 
-// Full is the fleet of make chaos, Small that of a run of seconds.
+// Full is the fleet of make chaos, Small that of a run of seconds, Proof one that sends all it can.
 var (
-	Full  = Size{Groups: 12, Writers: 15, Listeners: 3, Backends: 6, Interval: 500 * time.Millisecond, Comers: 6}
-	Small = Size{Groups: 3, Writers: 5, Listeners: 2, Backends: 2, Interval: 200 * time.Millisecond, Comers: 2}
+	Full  = Size{Groups: 12, Writers: 15, Listeners: 3, Backends: 6, Interval: 500 * time.Millisecond, Comers: 6, Ingesters: 2, InFlight: 100, Lease: 3 * time.Second}
+	Small = Size{Groups: 3, Writers: 5, Listeners: 2, Backends: 2, Interval: 200 * time.Millisecond, Comers: 2, Ingesters: 1, InFlight: 100, Lease: 3 * time.Second}
+	Proof = Size{Groups: 20, Writers: 10, Backends: 4, Interval: time.Millisecond, Comers: 2, Ingesters: 3, InFlight: 200, Lease: 10 * time.Second}
 )
 
 // The limits of the apps that have them.
@@ -43,8 +50,9 @@ const mainApp = "fleet"
 
 func capApp(step int) string { return fmt.Sprintf("cap-%d", step) }
 
-// Apps writes the apps document: the fleet's own, and one with caps for each step.
-func Apps(path string, steps int) (*apps.Directory, error) {
+// Apps writes the apps document: the fleet's own, whose group has such leases, and one with caps for
+// each step.
+func Apps(path string, steps int, lease time.Duration) (*apps.Directory, error) {
 	const plenty = 1_000_000_000
 	limits := map[string]any{"connectionMessagesPerSec": plenty, "connectionMessagesBurst": plenty,
 		"connectsPerAddressPerMin": plenty, "restPerSec": plenty, "restBurst": plenty}
@@ -55,8 +63,12 @@ func Apps(path string, steps int) (*apps.Directory, error) {
 			"keys": []any{map[string]any{"id": id, "secret": secret, "channelPatterns": []string{"**"}, "actions": []string{"publish", "subscribe", "presence", "send"}}}}
 	}
 	fleet := app(mainApp, plenty, plenty)
+	fleet["groups"] = []any{map[string]any{"name": ingestGroup, "patterns": []string{"fleets/*/events", "log/*"},
+		"ackTimeoutSec": int(lease.Seconds()), "maxDeliver": ingestDeliver}}
 	fleet["history"] = []any{map[string]any{"pattern": "log/*", "size": 1000, "ttlSec": 3600}}
-	all := []any{fleet}
+	small := app(smallApp, plenty, plenty)
+	small["groups"] = []any{map[string]any{"name": smallGroup, "patterns": []string{"full/*"}, "maxBytes": smallBytes}}
+	all := []any{fleet, small}
 	for i := range steps {
 		all = append(all, app(capApp(i), capConnections, capMessages))
 	}
@@ -85,7 +97,10 @@ type Fleet struct {
 	writers context.Context
 	halt    context.CancelFunc
 
-	probes *probes
+	probes    *probes
+	group     *books.Group
+	ingesters []*ingester
+	acked     atomic.Int64
 
 	mu       sync.Mutex
 	devices  map[string]*device
@@ -99,6 +114,7 @@ type Fleet struct {
 func Start(ctx context.Context, s *stage.Stage, b *books.Books, d *apps.Directory, size Size) (*Fleet, error) {
 	f := &Fleet{Size: size, stage: s, books: b, apps: d, devices: map[string]*device{}}
 	f.rest = f.backend(mainApp)
+	f.group = b.Group(ingestGroup, size.Lease, func(c string) bool { return strings.HasPrefix(c, "fleets/") || strings.HasPrefix(c, "log/") })
 	f.ctx, f.end = context.WithCancel(ctx)
 	f.writers, f.halt = context.WithCancel(f.ctx)
 	starting, cancel := context.WithTimeout(f.ctx, time.Minute)
@@ -111,6 +127,7 @@ func Start(ctx context.Context, s *stage.Stage, b *books.Books, d *apps.Director
 		f.Stop()
 		return nil, err
 	}
+	f.startIngesters()
 	f.work()
 	return f, nil
 }
@@ -126,7 +143,7 @@ func (f *Fleet) join(ctx context.Context) error {
 			starts = append(starts, func(ctx context.Context) error { return f.listener(ctx, g, i) })
 		}
 	}
-	for i := range f.stage.Nodes {
+	for i := range min(f.Size.Listeners, 1) * len(f.stage.Nodes) {
 		starts = append(starts, func(ctx context.Context) error { return f.wild(ctx, i) })
 	}
 	return each(ctx, starts)
@@ -164,6 +181,9 @@ func (f *Fleet) Stop() { f.stop.Do(f.leave) }
 
 func (f *Fleet) leave() {
 	f.Quiet()
+	for _, i := range f.ingesters {
+		i.kill()
+	}
 	f.mu.Lock()
 	all := make([]*device, 0, len(f.devices))
 	for _, d := range f.devices {

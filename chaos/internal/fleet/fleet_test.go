@@ -3,6 +3,7 @@ package fleet
 import (
 	"path/filepath"
 	"testing"
+	"time"
 
 	"fleetwire/chaos/internal/books"
 )
@@ -32,15 +33,15 @@ func TestCompareFindsGhostsAndWhoIsMissing(t *testing.T) {
 }
 
 func TestAppsHasOneWithCapsForEachStep(t *testing.T) {
-	d, err := Apps(filepath.Join(t.TempDir(), "apps.json"), 3)
+	d, err := Apps(filepath.Join(t.TempDir(), "apps.json"), 3, time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
 	all := d.Apps()
-	if len(all) != 4 || all[0].ID != mainApp || len(all[0].History) == 0 {
+	if len(all) != 5 || all[0].ID != mainApp || len(all[0].History) == 0 {
 		t.Fatalf("%d apps, the first %+v", len(all), all[0])
 	}
-	for i, a := range all[1:] {
+	for i, a := range all[2:] {
 		if a.ID != capApp(i) || a.Plan.MaxMessagesPerPeriod != capMessages || a.Plan.MaxConcurrentConnections != capConnections {
 			t.Errorf("%+v", a)
 		}

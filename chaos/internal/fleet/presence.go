@@ -113,7 +113,9 @@ func (f *Fleet) presence() (found []books.Finding) {
 		if err != nil {
 			return append(found, books.Finding{Kind: books.Missing, At: time.Now(), Text: fmt.Sprintf("GET /v1/peers: %v", err)})
 		}
-		shown = append(shown, p.ID)
+		if !strings.HasPrefix(p.ID, framesName) {
+			shown = append(shown, p.ID)
+		}
 	}
 	found = append(found, compare("online", online, shown)...)
 	for _, w := range f.watchers {

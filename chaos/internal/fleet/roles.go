@@ -25,6 +25,7 @@ func commandsOf(peer string) string { return "devices/" + peer + "/commands" }
 type note struct {
 	Writer string `json:"w"`
 	N      int    `json:"n"`
+	Poison bool   `json:"p,omitempty"` // no ingester takes it
 }
 
 func (f *Fleet) route(home int) func() *stage.Node {

@@ -24,7 +24,10 @@ const (
 func (f *Fleet) work() {
 	for g := range f.Size.Groups {
 		for i := range f.Size.Writers {
+			f.mu.Lock()
 			d := f.devices[fmt.Sprintf("device-%d-%d", g, i)]
+			f.mu.Unlock()
+			d.poisons = i == 0
 			plain, remembered := f.books.Stream(d.peer, events(g), false, false), f.books.Stream(d.peer, logOf(g), true, false)
 			f.senders.Go(func() {
 				f.repeat(func(turn int) {
@@ -63,6 +66,9 @@ func (f *Fleet) repeat(do func(turn int)) {
 			return
 		case <-pause.C:
 		}
+		if f.Size.Messages > 0 && f.Acked() >= f.Size.Messages {
+			return
+		}
 		begin := time.Now()
 		do(turn)
 		pause.Reset(max(f.Size.Interval-time.Since(begin), 0))
@@ -79,10 +85,14 @@ func (d *device) publish(ctx context.Context, s *books.Stream, channel string) {
 	defer cancel()
 	begin := time.Now()
 	n := s.Sent(begin, connection, node)
-	data, _ := json.Marshal(note{d.peer, n})
+	if d.poisons && poisonous(n) {
+		s.Poison(n)
+	}
+	data, _ := json.Marshal(note{d.peer, n, d.poisons && poisonous(n)})
 	published, err := d.client.PublishMessage(ctx, client.Outgoing{Channel: channel, Data: json.RawMessage(data)})
 	end := time.Now()
 	s.Answered(n, end, outcome(err), published.Position, err)
+	d.f.told(err)
 	if again, _, _ := d.now(); end.Sub(begin) > late+d.f.Size.Slack && again == connection {
 		d.f.books.Took(begin, end, node, fmt.Sprintf("the answer to a publish of %s (%v)", d.peer, err))
 	}
@@ -105,13 +115,14 @@ func (f *Fleet) request(s *books.Stream, peer, channel string) {
 	ctx, cancel := context.WithTimeout(f.ctx, 2*answerIn)
 	defer cancel()
 	n := s.Sent(time.Now(), 0, -1)
-	data, _ := json.Marshal(note{peer, n})
+	data, _ := json.Marshal(note{peer, n, false})
 	published, err := f.rest.PublishMessage(ctx, client.Outgoing{Channel: channel, Data: json.RawMessage(data), From: peer})
 	o := outcome(err)
 	if o == books.Refused {
 		o = books.Unknown // an earlier try of the same request may have been published
 	}
 	s.Answered(n, time.Now(), o, published.Position, err)
+	f.told(err)
 }
 
 // command commands a device that is there.
@@ -132,4 +143,27 @@ func (f *Fleet) command() {
 	again, _, stayed := d.now()
 	f.books.CommandEnded(n, time.Now(), books.Ending{Status: c.Status, Data: data, Err: err,
 		Refused: client.CodeOf(err) == protocol.NobodySubscribed, There: live && stayed && again == connection})
+}
+
+// told counts what is acked. A sender that is refused pauses, however short its interval is.
+func (f *Fleet) told(err error) {
+	if err == nil {
+		f.acked.Add(1)
+	} else if f.Size.Interval < tryAgain {
+		pause(f.writers, tryAgain)
+	}
+}
+
+// Acked is how many messages were.
+func (f *Fleet) Acked() int { return int(f.acked.Load()) }
+
+// AwaitAcked waits until all messages of the fleet's Size are acked.
+func (f *Fleet) AwaitAcked() error {
+	for f.Acked() < f.Size.Messages {
+		if err := f.ctx.Err(); err != nil {
+			return err
+		}
+		pause(f.ctx, tryAgain)
+	}
+	return nil
 }

@@ -49,6 +49,12 @@ type Fault struct {
 	// Data says that Redis may come out of it without some of what it had: counts, what
 	// channels remember, idempotency keys, commands.
 	Data bool
+	// Empties says that Redis has nothing when it comes back.
+	Empties bool
+	// Fleet says that the fleet makes the fault: it hits an ingester or a group.
+	Fleet bool
+	// Outlasts says that it lasts so much longer than a lease of the group.
+	Outlasts bool
 	// Epoch says that channels begin a new epoch though nothing was lost: subscribers are told
 	// of a gap.
 	Epoch bool
@@ -98,7 +104,9 @@ var Faults = []Fault{
 		Promise: "nothing is lost and nothing is refused", Loses: Nowhere, Refuses: Nowhere, Live: live, Settle: settle},
 
 	{Name: "redis-killed", Title: "Redis is killed (`kill -9`) and comes back empty", Forms: direct, Hold: [2]time.Duration{second, 3 * second},
-		Promise: "sockets stay; counters of messages begin at 0 again, channels begin a new epoch; devices are receivers of commands again within 2 s; all else heals by itself", Loses: Everywhere, Refuses: Everywhere, Data: true, Live: live, Settle: settle},
+		Promise: "sockets stay; counters of messages begin at 0 again, channels begin a new epoch; devices are receivers of commands again within 2 s; all else heals by itself", Loses: Everywhere, Refuses: Everywhere, Data: true, Empties: true, Live: live, Settle: settle},
+	{Name: "redis-restarted", Title: "Redis is killed (`kill -9`) and comes back with its append-only file (`appendfsync always`)", Forms: []Form{Server}, Hold: [2]time.Duration{second, 3 * second},
+		Promise: "sockets stay; groups lose nothing that was acked, and counts are exact after; channels begin a new epoch", Loses: Everywhere, Refuses: Everywhere, Epoch: true, Live: live, Settle: settle},
 	{Name: "redis-stopped", Title: "Redis stands still (SIGSTOP), and goes on", Forms: direct, Hold: [2]time.Duration{second, 6 * second},
 		Promise: "sockets stay; publishes are refused within 2 s, and all counts are exact after", Loses: Everywhere, Refuses: Everywhere, Live: live, Settle: settle},
 	{Name: "redis-full", Title: "Redis is out of memory (`OOM`, `noeviction`)", Forms: direct, Hold: [2]time.Duration{2 * second, 5 * second},
@@ -106,7 +114,7 @@ var Faults = []Fault{
 	{Name: "redis-readonly", Title: "Redis takes no writes (`READONLY`)", Forms: []Form{Server}, Hold: [2]time.Duration{2 * second, 5 * second},
 		Promise: "publishes and new connections are refused; what was acked is delivered; channels begin a new epoch, for a server that was a replica may have lost some", Loses: Nowhere, Refuses: Everywhere, Epoch: true, Live: live, Settle: settle},
 	{Name: "redis-emptied", Title: "Redis is emptied (`FLUSHALL`)", Forms: direct, Hold: [2]time.Duration{0, 0},
-		Promise: "sockets stay; counters of messages begin at 0 again, channels begin a new epoch; devices are receivers of commands again within 2 s; all else heals by itself", Loses: Everywhere, Refuses: Everywhere, Data: true, Live: live, Settle: settle},
+		Promise: "sockets stay; counters of messages begin at 0 again, channels begin a new epoch; devices are receivers of commands again within 2 s; all else heals by itself", Loses: Everywhere, Refuses: Everywhere, Data: true, Empties: true, Live: live, Settle: settle},
 	{Name: "redis-cut", Title: "Redis closes all connections (`CLIENT KILL`)", Forms: direct, Hold: [2]time.Duration{0, 0},
 		Promise: "devices and backends notice nothing; nodes connect at once", Loses: Everywhere, Refuses: Nowhere, Live: live, Settle: settle},
 	{Name: "clock-set", Title: "Redis's clock steps 5 s ahead, and back", Forms: []Form{Clock}, Hold: [2]time.Duration{4 * second, 6 * second},
@@ -118,6 +126,13 @@ var Faults = []Fault{
 		Promise: "sockets stay; lost is what the replica had not got", Loses: Everywhere, Refuses: Everywhere, Data: true, Live: live, Settle: settle},
 	{Name: "failover-stopped", Title: "the primary stands still, the replica is promoted; the primary comes back as a replica", Forms: []Form{Replica, Sentinel, Cluster}, Hold: [2]time.Duration{second, 3 * second},
 		Promise: "sockets stay; lost is what the replica had not got", Loses: Everywhere, Refuses: Everywhere, Data: true, Live: live, Settle: settle},
+
+	{Name: "ingester-killed", Title: "an ingester is killed, and starts again", Forms: every, Hold: [2]time.Duration{second, 3 * second}, Fleet: true,
+		Promise: "what it had not acknowledged goes to others at once, with a higher `attempt`; nothing is lost", Loses: Nowhere, Refuses: Nowhere, Live: live, Settle: settle},
+	{Name: "ingester-paused", Title: "an ingester stands still longer than its leases, and goes on", Forms: every, Hold: [2]time.Duration{second, 4 * second}, Fleet: true, Outlasts: true,
+		Promise: "others get what it held when its leases end; what it acknowledges then is `lease_lost`, and it gets new messages", Loses: Nowhere, Refuses: Nowhere, Live: live, Settle: settle},
+	{Name: "group-full", Title: "a group is full, then drained", Forms: every, Hold: [2]time.Duration{0, 0}, Fleet: true,
+		Promise: "publishes to it are refused with `group_full`, and neither published nor counted; drained, it takes messages again", Loses: Nowhere, Refuses: Nowhere, Live: live, Settle: settle},
 
 	{Name: "resharding", Title: "slots move to another master, under traffic", Forms: []Form{Cluster}, Hold: [2]time.Duration{2 * second, 4 * second},
 		Promise: "sockets stay; subscriptions follow their slots; channels that move begin a new epoch", Loses: Everywhere, Epoch: true, Refuses: Everywhere, Live: live, Settle: settle},

@@ -19,14 +19,14 @@ const shown = 12
 
 // Write writes the rows, and what is wrong. It returns how many violations there are.
 func Write(w io.Writer, rows []trial.Row) (violations int) {
-	fmt.Fprintf(w, "%-8s %-17s %7s %7s %7s %9s %7s %7s", "form", "fault", "acked", "refused", "unknown", "commands", "live s", "right s")
+	fmt.Fprintf(w, "%-8s %-17s %7s %7s %7s %8s %6s %5s %9s %7s %7s", "form", "fault", "acked", "refused", "unknown", "ingested", "again", "dead", "commands", "live s", "right s")
 	for _, k := range books.Kinds {
 		fmt.Fprintf(w, " %s", k)
 	}
 	fmt.Fprintln(w)
 	for _, r := range rows {
-		fmt.Fprintf(w, "%-8s %-17s %7d %7d %7d %4d/%-4d %7.2f %7.2f", r.Form, r.Period.Step.Fault.Name, r.Acked, r.Refused, r.Unknown,
-			r.Succeeded, r.Commands, r.Live.Seconds(), r.Settled.Seconds())
+		fmt.Fprintf(w, "%-8s %-17s %7d %7d %7d %8d %6d %5d %4d/%-4d %7.2f %7.2f", r.Form, r.Period.Step.Fault.Name, r.Acked, r.Refused, r.Unknown,
+			r.Ingested, r.Again, r.Buried, r.Succeeded, r.Commands, r.Live.Seconds(), r.Settled.Seconds())
 		for _, k := range books.Kinds {
 			fmt.Fprintf(w, " %*s", len(k), amount(r, k))
 		}

@@ -17,7 +17,7 @@ func row(t *testing.T, fault string, form plan.Form, found ...books.Finding) tri
 		t.Fatalf("no fault is called %q", fault)
 	}
 	return trial.Row{Form: form, Live: 1500 * time.Millisecond, Settled: 2 * time.Second,
-		Row: books.Row{Period: books.Period{Step: plan.Step{Fault: f}}, Acked: 11, Refused: 12, Unknown: 13, Findings: found}}
+		Row: books.Row{Period: books.Period{Step: plan.Step{Fault: f}}, Acked: 11, Refused: 12, Unknown: 13, Ingested: 9, Again: 2, Findings: found}}
 }
 
 func TestWriteSaysWhatIsAllowedAndWhatIsNot(t *testing.T) {
@@ -71,8 +71,8 @@ func TestTableKeepsWhatWasNotTried(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"comes back empty | server |", " 1.5 | 2.0 | 11 | 12 | 13 | 0 | 0 | 0 | 0 |\n",
-		"each way | replica |", " 1.5 | 2.0 | 11 | 12 | 13 | 1 | 0 | 0 | 0 |\n", NotMeasured,
+		"comes back empty | server |", " 1.5 | 2.0 | 11 | 12 | 13 | 0 | 0 | 0 | 0 | 9 | 2 |\n",
+		"each way | replica |", " 1.5 | 2.0 | 11 | 12 | 13 | 1 | 0 | 0 | 0 | 9 | 2 |\n", NotMeasured,
 	} {
 		if !strings.Contains(second, want) {
 			t.Errorf("no %q in\n%s", want, second)

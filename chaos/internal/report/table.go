@@ -16,8 +16,8 @@ const (
 	End   = "<!-- end of the table -->"
 )
 
-const heading = "| fault | Redis | what holds | live again, s | right again, s | acked | refused | unknown | lost in the window | gaps told | sockets closed | doubled, reordered, ghosts, over a cap |\n" +
-	"| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+const heading = "| fault | Redis | what holds | live again, s | right again, s | acked | refused | unknown | lost in the window | gaps told | sockets closed | doubled, reordered, ghosts, over a cap | ingested | of those again |\n" +
+	"| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
 
 // NotMeasured stands in the table for what no run has measured.
 const NotMeasured = "not measured"
@@ -61,7 +61,7 @@ func Table(document string, rows []trial.Row) (string, error) {
 		for _, form := range f.Forms {
 			line, is := measured[Key(f, form)]
 			if !is {
-				line = Key(f, form) + " " + NotMeasured + strings.Repeat(" |", 9) + "\n"
+				line = Key(f, form) + " " + NotMeasured + strings.Repeat(" |", 11) + "\n"
 			}
 			table.WriteString(line)
 		}
@@ -71,10 +71,10 @@ func Table(document string, rows []trial.Row) (string, error) {
 
 func cells(r trial.Row) string {
 	bad := 0
-	for _, k := range []books.Kind{books.Doubled, books.Reordered, books.Undead, books.Ghost, books.Missing, books.Overrun, books.Underrun, books.Miscount} {
+	for _, k := range []books.Kind{books.Doubled, books.Reordered, books.Undead, books.Ghost, books.Missing, books.Overrun, books.Underrun, books.Miscount, books.Stuck} {
 		bad += r.Count(k, true) + r.Count(k, false)
 	}
 	both := func(k books.Kind) int { return r.Count(k, true) + r.Count(k, false) }
-	return fmt.Sprintf(" %.1f | %.1f | %d | %d | %d | %d | %d | %d | %d |", r.Live.Seconds(), r.Settled.Seconds(),
-		r.Acked, r.Refused, r.Unknown, both(books.Lost), both(books.Told), both(books.Closed), bad)
+	return fmt.Sprintf(" %.1f | %.1f | %d | %d | %d | %d | %d | %d | %d | %d | %d |", r.Live.Seconds(), r.Settled.Seconds(),
+		r.Acked, r.Refused, r.Unknown, both(books.Lost), both(books.Told), both(books.Closed), bad, r.Ingested, r.Again)
 }

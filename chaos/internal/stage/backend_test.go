@@ -15,9 +15,9 @@ func TestEveryFaultOfEveryFormIsMade(t *testing.T) {
 	for form, start := range backends {
 		t.Run(string(form), func(t *testing.T) {
 			t.Parallel()
-			b := start(t, 2)
+			b := start(t, Options{Nodes: 2})
 			for i, f := range plan.Of(form) {
-				if strings.HasPrefix(f.Name, "node-") {
+				if f.Fleet || strings.HasPrefix(f.Name, "node-") {
 					continue
 				}
 				lift := b.inject(plan.Step{Fault: f, Node: 1, Pick: uint32(i)})

@@ -29,7 +29,7 @@ type clocked struct {
 	offset string // a file
 }
 
-func startClocked(t testing.TB, nodes int) backend {
+func startClocked(t testing.TB, o Options) backend {
 	dir := t.TempDir()
 	c := &clocked{offset: filepath.Join(dir, "offset")}
 	library := buildClock(t, dir)
@@ -37,9 +37,7 @@ func startClocked(t testing.TB, nodes int) backend {
 		t.Fatal(err)
 	}
 	c.direct = &direct{t: t, primary: redistest.StartWith(t, "LD_PRELOAD="+library, "FLEETWIRE_CHAOS_CLOCK="+c.offset)}
-	for range nodes {
-		c.links = append(c.links, redistest.NewProxy(t, c.primary.Addr()))
-	}
+	c.link(o.Nodes)
 	return c
 }
 

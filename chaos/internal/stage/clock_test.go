@@ -9,7 +9,7 @@ import (
 
 // The clock of Redis is set, back too, and no other.
 func TestTheClockOfRedisIsSet(t *testing.T) {
-	c, _ := startClocked(t, 1).(*clocked)
+	c, _ := startClocked(t, Options{Nodes: 1}).(*clocked)
 	fault, _ := plan.ByName("clock-set")
 	off := func() time.Duration {
 		at, err := c.primary.Client().Time(t.Context()).Result()

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/redis/go-redis/v9"
+
 	"fleetwire/chaos/internal/plan"
 	"fleetwire/pkg/redisconn/redistest"
 	"fleetwire/pkg/rediskeys"
@@ -20,9 +22,11 @@ type clustered struct {
 	cluster *redistest.Cluster
 }
 
-func startCluster(t testing.TB, _ int) backend {
+func startCluster(t testing.TB, _ Options) backend {
 	return &clustered{t: t, cluster: redistest.StartClusterOf(t, masters, replicas)}
 }
+
+func (c *clustered) client() redis.UniversalClient { return c.cluster.Client() }
 
 func (c *clustered) url(int) string { return c.cluster.URL() }
 

@@ -7,14 +7,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"fleetwire/chaos/internal/plan"
 	"fleetwire/pkg/redisconn/redistest"
 )
 
-// backends start Redis in each form, for so many nodes.
-var backends = map[plan.Form]func(t testing.TB, nodes int) backend{
-	plan.Server:   func(t testing.TB, nodes int) backend { return startDirect(t, nodes, false) },
-	plan.Replica:  func(t testing.TB, nodes int) backend { return startDirect(t, nodes, true) },
+// backends start Redis in each form.
+var backends = map[plan.Form]func(t testing.TB, o Options) backend{
+	plan.Server:   startAppending,
+	plan.Replica:  startReplicated,
 	plan.Cluster:  startCluster,
 	plan.Sentinel: startSentinel,
 	plan.Clock:    startClocked,
@@ -29,22 +31,40 @@ type direct struct {
 	t                testing.TB
 	primary, replica *redistest.Server // replica may be nil
 	links            []*redistest.Proxy
+	fsync            string // appendfsync; "": the server appends nothing
 }
 
-func startDirect(t testing.TB, nodes int, replicated bool) backend {
-	d := &direct{t: t, primary: redistest.Start(t)}
-	if replicated {
-		d.replica = redistest.Start(t)
-		for _, s := range []*redistest.Server{d.primary, d.replica} {
-			d.must(s.Client().ConfigSet(context.Background(), "repl-diskless-sync-delay", "0").Err())
-		}
-		d.follow(d.replica, d.primary)
+// startAppending starts one server, which has its data in an append-only file.
+func startAppending(t testing.TB, o Options) backend {
+	d := &direct{t: t, primary: redistest.StartAppending(t), fsync: o.Fsync}
+	d.appends()
+	return d.link(o.Nodes)
+}
+
+func startReplicated(t testing.TB, o Options) backend {
+	d := &direct{t: t, primary: redistest.Start(t), replica: redistest.Start(t)}
+	for _, s := range []*redistest.Server{d.primary, d.replica} {
+		d.must(s.Client().ConfigSet(context.Background(), "repl-diskless-sync-delay", "0").Err())
 	}
+	d.follow(d.replica, d.primary)
+	return d.link(o.Nodes)
+}
+
+func (d *direct) link(nodes int) *direct {
 	for range nodes {
-		d.links = append(d.links, redistest.NewProxy(t, d.primary.Addr()))
+		d.links = append(d.links, redistest.NewProxy(d.t, d.primary.Addr()))
 	}
 	return d
 }
+
+// appends has the primary append as it should. A server that has started begins with always.
+func (d *direct) appends() {
+	if d.fsync != "" {
+		d.must(d.primary.Client().ConfigSet(context.Background(), "appendfsync", d.fsync).Err())
+	}
+}
+
+func (d *direct) client() redis.UniversalClient { return d.primary.Client() }
 
 func (d *direct) url(node int) string { return d.links[node].URL() }
 
@@ -89,8 +109,15 @@ func (d *direct) inject(step plan.Step) lift {
 		d.primary.Stop()
 		return func() func() {
 			d.primary.Restart()
+			d.appends()
 			return d.inSync
 		}
+	case "redis-restarted":
+		d.primary.Stop()
+		return then(func() {
+			d.primary.Resume()
+			d.appends()
+		})
 	case "redis-stopped":
 		d.primary.Freeze()
 		return then(d.primary.Thaw)

@@ -3,6 +3,8 @@ package stage
 import (
 	"testing"
 
+	"github.com/redis/go-redis/v9"
+
 	"fleetwire/chaos/internal/plan"
 	"fleetwire/pkg/redisconn/redistest"
 )
@@ -10,9 +12,11 @@ import (
 // sentineled is a primary and its replica, which nodes find through Sentinels.
 type sentineled struct{ sentinel *redistest.Sentinel }
 
-func startSentinel(t testing.TB, _ int) backend {
+func startSentinel(t testing.TB, _ Options) backend {
 	return &sentineled{redistest.StartSentinel(t, 1)}
 }
+
+func (s *sentineled) client() redis.UniversalClient { return s.sentinel.Client() }
 
 func (s *sentineled) url(int) string { return s.sentinel.URL() }
 

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/redis/go-redis/v9"
+
 	"fleetwire/chaos/internal/plan"
 	"fleetwire/pkg/redisconn/redistest"
 )
@@ -20,6 +22,7 @@ type Options struct {
 	Nodes   int
 	Program string // fanout, as Build makes it
 	Apps    string // the path of the apps document
+	Fsync   string // appendfsync of a form that appends
 }
 
 // A Stage is nodes and a Redis. It ends with its test, or with its Host.
@@ -34,6 +37,8 @@ type Stage struct {
 type backend interface {
 	// url is what -redis is for a node.
 	url(node int) string
+	// client is one that finds the data.
+	client() redis.UniversalClient
 	// inject begins a fault, and returns what ends it; nil: this form has no such fault.
 	inject(plan.Step) lift
 }
@@ -45,7 +50,7 @@ type lift func() (mend func())
 // Start starts Redis, then the nodes, and waits until they are ready.
 func Start(t testing.TB, o Options) *Stage {
 	t.Helper()
-	s := &Stage{redis: backends[o.Form](t, o.Nodes)}
+	s := &Stage{redis: backends[o.Form](t, o)}
 	for i := range o.Nodes {
 		n := &Node{Index: i, t: t, program: o.Program, Address: address(t), ops: address(t)}
 		n.args = []string{"-control-plane", "-listen", n.Address, "-ops", n.ops, "-apps", o.Apps, "-redis", s.redis.url(i), "-drain", drain.String()}
@@ -67,6 +72,9 @@ func Start(t testing.TB, o Options) *Stage {
 func address(t testing.TB) string {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(redistest.FreePort(t)))
 }
+
+// Redis is a client of the data. It lives as long as the stage.
+func (s *Stage) Redis() redis.UniversalClient { return s.redis.client() }
 
 // Program is where Build put the node.
 func Program(dir string) string { return filepath.Join(dir, "fanout") }

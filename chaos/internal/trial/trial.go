@@ -20,6 +20,9 @@ const (
 	patience = 45 * time.Second
 	// quiet is how long the last messages have to arrive.
 	quiet = 2 * time.Second
+	// ingested is how long a group has until all of it is acknowledged and its counts are right:
+	// nodes look after counts once a minute.
+	ingested = 90 * time.Second
 )
 
 // Options say what to try.
@@ -31,6 +34,8 @@ type Options struct {
 	Size    fleet.Size
 	Program string        // fanout, as stage.Build makes it
 	Slack   time.Duration // is added to the bounds of time, for a busy machine
+	Fsync   string        // appendfsync of the form server; "": always
+	Hasten  bool          // nodes look after counts that are off at once, since the run is short
 	Say     func(format string, args ...any)
 }
 
@@ -48,19 +53,22 @@ func Run(t testing.TB, o Options) ([]Row, error) {
 	ctx, cancel := context.WithCancel(o.Context)
 	defer cancel()
 	document := filepath.Join(t.TempDir(), "apps.json")
-	directory, err := fleet.Apps(document, len(o.Plan))
+	directory, err := fleet.Apps(document, len(o.Plan), o.Size.Lease)
 	if err != nil {
 		return nil, err
 	}
 	o.Size.Slack = o.Slack
 	r := &run{Options: o, ctx: ctx, books: books.New()}
-	r.stage = stage.Start(t, stage.Options{Form: o.Form, Nodes: o.Nodes, Program: o.Program, Apps: document})
+	r.stage = stage.Start(t, stage.Options{Form: o.Form, Nodes: o.Nodes, Program: o.Program, Apps: document, Fsync: o.Fsync})
 	r.fleet, err = fleet.Start(ctx, r.stage, r.books, directory, o.Size)
 	if err != nil {
 		return nil, fmt.Errorf("%s: the fleet does not start: %w", o.Form, err)
 	}
 	defer r.fleet.Stop()
 	for i, step := range o.Plan {
+		if most := o.Size.Messages; i > 0 && most > 0 && r.fleet.Acked() >= most {
+			break
+		}
 		if err := r.step(i, step); err != nil {
 			return nil, fmt.Errorf("%s: step %d, %v: %w", o.Form, i, step, err)
 		}
@@ -68,16 +76,28 @@ func Run(t testing.TB, o Options) ([]Row, error) {
 			return nil, err
 		}
 	}
+	if err := r.fleet.AwaitAcked(); err != nil {
+		return nil, err
+	}
 	r.fleet.Quiet()
+	sent := r.fleet.Acked()
 	time.Sleep(quiet)
+	took, drained, err := r.fleet.Ingested(r.stage.Redis(), ingested+o.Slack, o.Hasten)
+	if err != nil {
+		return nil, fmt.Errorf("%s: the group: %w", o.Form, err)
+	}
 	if err := r.fleet.Remembered(); err != nil {
 		return nil, fmt.Errorf("%s: GET …/messages: %w", o.Form, err)
 	}
 	r.fleet.Stop()
 	rows := r.books.Judge()
+	rows[len(rows)-1].Findings = append(rows[len(rows)-1].Findings, drained...)
+	in, again, buried := 0, 0, 0
 	for i := range rows {
 		r.rows[i].Row = rows[i]
+		in, again, buried = in+rows[i].Ingested, again+rows[i].Again, buried+rows[i].Buried
 	}
+	r.Say("%-8s %d messages acked; ingesters got %d, the last %.2fs after the end; %d deliveries were repetitions, %d messages are dead letters", o.Form, sent, in, took.Seconds(), again, buried)
 	return r.rows, nil
 }
 
@@ -98,18 +118,22 @@ func (r *run) step(i int, step plan.Step) error {
 		return err
 	}
 	defer capped.Stop()
-	lift, err := r.stage.Inject(step)
+	lift, err := r.inject(step, &p)
 	if err != nil {
 		return err
 	}
-	churn := time.AfterFunc(step.Hold/2, r.fleet.Churn)
+	hold := step.Hold
+	if step.Fault.Outlasts {
+		hold += r.Size.Lease
+	}
+	churn := time.AfterFunc(hold/2, r.fleet.Churn)
 	defer churn.Stop()
 	injected := time.Now()
 	if step.Fault.Loses == plan.OnItsNode && step.Hold > 0 {
 		at, err := r.fleet.AwaitLive(step.Node, patience)
 		p.Other = append(p.Other, r.bound("the other nodes delivered", at.Sub(injected), step.Fault.Live, err)...)
 	}
-	time.Sleep(time.Until(injected.Add(step.Hold)))
+	time.Sleep(time.Until(injected.Add(hold)))
 	mend, err := lift()
 	if err != nil {
 		return err
@@ -141,6 +165,16 @@ func (r *run) step(i int, step plan.Step) error {
 	r.rows = append(r.rows, row)
 	r.Say("%-8s %-28v live %5.2fs, settled %5.2fs, %s", r.Form, step, row.Live.Seconds(), row.Settled.Seconds(), capped.Said())
 	return nil
+}
+
+// inject begins a step's fault, and returns what ends it.
+func (r *run) inject(step plan.Step, p *books.Period) (func() (func(), error), error) {
+	if !step.Fault.Fleet {
+		return r.stage.Inject(step)
+	}
+	lift, found, err := r.fleet.Inject(step)
+	p.Other = append(p.Other, found...)
+	return func() (func(), error) { lift(); return func() {}, nil }, err
 }
 
 // bound finds what took too long.
