@@ -31,6 +31,8 @@ type Group struct {
 	// DropOldest has the oldest messages make room for new ones. Else messages that have
 	// no room are refused.
 	DropOldest bool
+	// Sink is where the messages are delivered to; nil: ingesters pull them.
+	Sink *Sink
 }
 
 // Matches tells whether messages to the channel wait for the group.
@@ -64,7 +66,8 @@ func (a *App) sameGroups(other *App) bool {
 	same := func(x, y *Group) bool {
 		samePattern := func(p, q *channel.Pattern) bool { return p.String() == q.String() }
 		return slices.EqualFunc(x.Patterns, y.Patterns, samePattern) && x.Name == y.Name && x.AckTimeout == y.AckTimeout &&
-			x.MaxDeliver == y.MaxDeliver && x.MaxBytes == y.MaxBytes && x.MaxAge == y.MaxAge && x.DropOldest == y.DropOldest
+			x.MaxDeliver == y.MaxDeliver && x.MaxBytes == y.MaxBytes && x.MaxAge == y.MaxAge && x.DropOldest == y.DropOldest &&
+			x.Sink.Equal(y.Sink)
 	}
 	return slices.EqualFunc(a.Groups, other.Groups, same)
 }
@@ -81,7 +84,7 @@ func readGroups(o object, app *App) {
 }
 
 func readGroup(v value, app *App) {
-	o, ok := v.object("name", "patterns", "ackTimeoutSec", "maxDeliver", "maxBytes", "maxAgeSec", "overflow")
+	o, ok := v.object("name", "patterns", "ackTimeoutSec", "maxDeliver", "maxBytes", "maxAgeSec", "overflow", "sink")
 	if !ok {
 		return
 	}
@@ -92,9 +95,15 @@ func readGroup(v value, app *App) {
 	if patterns, ok := o.need("patterns", `an array of the channels whose messages wait for the group, such as ["devices/*/events"]`); ok {
 		readGroupPatterns(patterns, group)
 	}
+	if sink, ok := o.get("sink"); ok {
+		group.Sink = readSink(sink)
+	}
 	if seconds, ok := o.get("ackTimeoutSec"); ok {
-		n, _ := seconds.whole(1, maxAckTimeoutSec)
+		n, ok := seconds.whole(1, maxAckTimeoutSec)
 		group.AckTimeout = time.Duration(n) * time.Second
+		if ok && group.Sink != nil && group.AckTimeout < minSinkAckTimeout {
+			seconds.addf("must be at least %d in a group with a sink, as a delivery may take 15 s; got %d", int(minSinkAckTimeout.Seconds()), n)
+		}
 	}
 	if most, ok := o.get("maxDeliver"); ok {
 		n, _ := most.whole(1, maxDeliver)

@@ -230,7 +230,7 @@ func TestParseRefuses(t *testing.T) {
 		{"groups as an object", document(`"groups":{},`), "apps[0].groups: must be an array, got an object"},
 		{"a name where a group belongs", document(`"groups":["ingest"],`), "apps[0].groups[0]: must be an object, got a string"},
 		{"a group without anything", document(`"groups":[{}],`), `apps[0].groups[0].name: missing; a group needs a name, such as ingest; apps[0].groups[0].patterns: missing; an array of the channels whose messages wait for the group, such as ["devices/*/events"]`},
-		{"unknown field of a group", group(`"sink":{}`), "apps[0].groups[0].sink: unknown field; known here: name, patterns, ackTimeoutSec, maxDeliver, maxBytes, maxAgeSec, overflow"},
+		{"unknown field of a group", group(`"sinks":{}`), "apps[0].groups[0].sinks: unknown field; known here: name, patterns, ackTimeoutSec, maxDeliver, maxBytes, maxAgeSec, overflow, sink"},
 		{"a field of a group twice", group(`"maxDeliver":1,"maxDeliver":2`), "apps[0].groups[0].maxDeliver: given more than once"},
 		{"a number as a group's name", document(`"groups":[{"name":1,"patterns":["a"]}],`), "apps[0].groups[0].name: must be a string, got a number"},
 		{"a group without a name", document(`"groups":[{"name":"","patterns":["a"]}],`), "apps[0].groups[0].name: must be 1–64 characters of A–Z, a–z, 0–9, _ and -"},

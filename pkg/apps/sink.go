@@ -1,5 +1,13 @@
 package apps
 
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"reflect"
+	"strings"
+)
+
 // Sink is where the messages of a group are delivered to (protocol §10.4). One of the pointers is
 // not nil, the one that Type names.
 type Sink struct {
@@ -27,10 +35,6 @@ const (
 	SinkKinesis     SinkType = "kinesis"
 	SinkRedisStream SinkType = "redis_stream"
 )
-
-// Secret is a secret of a sink: itself, or where it lies: env:NAME, file:/PATH, or the ARN of a
-// secret of AWS Secrets Manager. It must not be logged.
-type Secret string
 
 // WebhookSink posts batches to a URL, signed as Standard Webhooks has it.
 type WebhookSink struct {
@@ -69,4 +73,47 @@ type RedisStreamSink struct {
 	URL    Secret // as -redis takes it
 	Stream string
 	MaxLen int64 // about so many entries are kept; 0: all
+}
+
+// String says which type the sink has: printing a Sink must not print secrets, as fmt does behind
+// pointers. The receivers here are values, so that it holds for a Sink and a *Sink alike.
+func (s Sink) String() string { return "a sink of the type " + string(s.Type) }
+
+// GoString keeps secrets out of %#v.
+func (s Sink) GoString() string { return "apps.Sink(" + string(s.Type) + ")" }
+
+// Equal tells whether two documents say the same of a sink; nil: the group has none.
+func (s *Sink) Equal(other *Sink) bool { return reflect.DeepEqual(s, other) }
+
+// Secrets are the sink's secrets, as the document has them.
+func (s *Sink) Secrets() []Secret {
+	switch {
+	case s.Webhook != nil:
+		return s.Webhook.Secrets
+	case s.Kafka != nil && s.Kafka.Password != "":
+		return []Secret{s.Kafka.Password}
+	case s.RedisStream != nil:
+		return []Secret{s.RedisStream.URL}
+	}
+	return nil
+}
+
+const (
+	digestBytes       = 8
+	secretDigestBytes = 2
+)
+
+// Digest is another for each other sink, for Redis to remember which one it has a state of. Of
+// secrets it has two bytes, which tell that they have changed, and too little to find them.
+func (s *Sink) Digest() string {
+	text, err := json.Marshal(s) // Secret marshals without the secret
+	if err != nil {
+		panic("apps: " + err.Error()) // plain strings and numbers always marshal
+	}
+	var secrets strings.Builder
+	for _, secret := range s.Secrets() {
+		secrets.WriteString(string(secret) + "\x00")
+	}
+	whole, secret := sha256.Sum256(text), sha256.Sum256([]byte(secrets.String()))
+	return hex.EncodeToString(append(whole[:digestBytes], secret[:secretDigestBytes]...))
 }
