@@ -1,7 +1,7 @@
 -- Acknowledges messages of one bucket, or has them delivered again later. waiting.lua stands
 -- before this.
--- ARGV: how often messages are delivered at most, for how long they live (ms); then of each message its ID:BYTES:ATTEMPT, and '' to acknowledge it, or in how many ms
--- to deliver it again
+-- ARGV: how often messages are delivered at most, for how long they live (ms); then of each message its ID:BYTES:ATTEMPT, and '' to acknowledge it, in how many ms
+-- to deliver it again, or 'back' to deliver it again as if it had not been delivered now
 -- Returns {bytes that Go must take off the group, how many were buried}, and of each message
 -- 1, or 0 if its lease was lost.
 local deliver, life = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -17,6 +17,15 @@ local function refuse(member, after)
     bury(entry, attempt, 'nack', life)
   else
     redis.call('ZADD', delayed, now + after, member)
+    redis.call('PEXPIRE', delayed, life + DAY)
+  end
+end
+
+-- give_back has a message delivered again at once. The delivery does not count.
+local function give_back(member)
+  local id, bytes, attempt = parts_of(member)
+  if entry_of(stream, id) then
+    redis.call('ZADD', delayed, now, string.format('%s:%d:%d', id, bytes, attempt - 1))
     redis.call('PEXPIRE', delayed, life + DAY)
   end
 end
@@ -43,7 +52,9 @@ for i = 3, #ARGV, 2 do
   else
     held, acknowledged[member] = acknowledged[member] or 0, nil -- it may be named twice
   end
-  if held == 1 and after ~= '' then
+  if held == 1 and after == 'back' then
+    give_back(member)
+  elseif held == 1 and after ~= '' then
     refuse(member, tonumber(after))
   elseif held == 1 then
     local id, bytes = parts_of(member)

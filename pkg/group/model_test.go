@@ -144,8 +144,8 @@ func (m *model) deliveries(p *part, consumer string) (got []*lease) {
 	return got
 }
 
-// answered says whether the lease was still held.
-func (m *model) answered(p *part, id string, nack bool, delay time.Duration) bool {
+// answered says whether the lease was still held. nack is nil if it was acknowledged.
+func (m *model) answered(p *part, id string, nack *group.Nack) bool {
 	i := slices.IndexFunc(p.leases, func(l *lease) bool { return !l.nacked && l.ackID == id })
 	if i < 0 {
 		return false
@@ -154,12 +154,14 @@ func (m *model) answered(p *part, id string, nack bool, delay time.Duration) boo
 	p.leases = slices.Delete(p.leases, i, i+1)
 	switch {
 	case l.of.gone:
-	case !nack:
+	case nack == nil:
 		m.drop(p, l.of)
+	case nack.Uncounted:
+		p.leases = append(p.leases, &lease{of: l.of, until: m.now, attempt: l.attempt - 1, nacked: true})
 	case l.attempt >= m.deliver:
 		m.bury(p, l)
 	default:
-		p.leases = append(p.leases, &lease{of: l.of, until: m.now.Add(delay), attempt: l.attempt, nacked: true})
+		p.leases = append(p.leases, &lease{of: l.of, until: m.now.Add(nack.Delay), attempt: l.attempt, nacked: true})
 	}
 	return true
 }
@@ -367,7 +369,7 @@ func (p *play) answer() {
 			if p.clock != nil {
 				delay = time.Duration(p.random.IntN(60)) * time.Second
 			}
-			nacks = append(nacks, group.Nack{AckID: id, Delay: delay})
+			nacks = append(nacks, group.Nack{AckID: id, Delay: delay, Uncounted: p.random.IntN(3) == 0})
 		}
 	}
 	held, err := p.store.Ack(ctx, p.app, p.group, acks, nacks)
@@ -375,12 +377,12 @@ func (p *play) answer() {
 		p.t.Fatal(err)
 	}
 	for i, id := range acks {
-		if want := p.model.answered(p.of[p.tags[id]], id, false, 0); held[i] != want {
+		if want := p.model.answered(p.of[p.tags[id]], id, nil); held[i] != want {
 			p.t.Errorf("ack of %s: %v, want %v", id, held[i], want)
 		}
 	}
 	for i, n := range nacks {
-		if want := p.model.answered(p.of[p.tags[n.AckID]], n.AckID, true, n.Delay); held[len(acks)+i] != want {
+		if want := p.model.answered(p.of[p.tags[n.AckID]], n.AckID, &n); held[len(acks)+i] != want {
 			p.t.Errorf("nack of %s: %v, want %v", n.AckID, held[len(acks)+i], want)
 		}
 	}

@@ -39,7 +39,7 @@ type Pull struct {
 
 // Pull leases messages of a group to a consumer: the oldest of each channel first. Buckets that
 // are served to another consumer are left out. After an error, messages may be leased that
-// nobody got: they are delivered again when their leases end.
+// nobody got: they are delivered again when their leases end. Others may have been got all the same.
 func (s *Store) Pull(ctx context.Context, p Pull) ([]Message, error) {
 	count, err := s.opt.count(ctx, p.App.ID, p.Group.Name)
 	if err != nil {
@@ -52,10 +52,6 @@ func (s *Store) Pull(ctx context.Context, p Pull) ([]Message, error) {
 		n := min(len(open), bucketsAtOnce, max(1, pulling.room/bucketBytes), p.Max-len(pulling.got))
 		more, err := pulling.from(ctx, open[:n])
 		if err != nil {
-			// Messages that are leased already are delivered: else they wait until their leases end.
-			if len(pulling.got) > 0 {
-				err = nil
-			}
 			return pulling.got, err
 		}
 		open = append(open[n:], more...)

@@ -38,7 +38,7 @@ type Service struct {
 
 // wait is one request that waits.
 type wait struct {
-	topic, key string
+	topic, key string        // key "": it is no request, but this process
 	woken      chan struct{} // has room for one
 }
 
@@ -110,7 +110,11 @@ func (s *Service) pullWhole(ctx context.Context, p Pull) ([]Message, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pullTime)
 	defer cancel()
-	return s.Pull(ctx, p)
+	got, err := s.Pull(ctx, p)
+	if len(got) > 0 {
+		err = nil // they are delivered: else they wait until their leases end
+	}
+	return got, err
 }
 
 // begin has a request wait; nil: it must not, as too many of the key do, or this process stops.
@@ -122,7 +126,7 @@ func (s *Service) begin(topic, key string) *wait {
 		return nil
 	default:
 	}
-	if s.ofKey[key] >= MaxWaits {
+	if key != "" && s.ofKey[key] >= MaxWaits {
 		return nil
 	}
 	one := &wait{topic, key, make(chan struct{}, 1)}
@@ -172,6 +176,16 @@ func (s *Service) listen() {
 			s.wake(m.Channel) // what was said before was not heard
 		}
 	}
+}
+
+// Hear returns what gets a word when the group may have messages again, and after each outage of
+// the connection on which this process hears it. end ends that.
+func (s *Service) Hear(app, group string) (woken <-chan struct{}, end func()) {
+	one := s.begin(s.opt.Keys.GroupTopic(app, group), "")
+	if one == nil {
+		return nil, func() {}
+	}
+	return one.woken, func() { s.end(one) }
 }
 
 func (s *Service) wake(topic string) {

@@ -106,3 +106,20 @@ func TestNackWakes(t *testing.T) {
 		}
 	})
 }
+
+// A process that hears of a group is woken by messages, and by Wake.
+func TestHear(t *testing.T) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
+		p, s := newProcess(t, rdb, ingest, ""), newService(t, rdb)
+		woken, end := s.Hear("app", "ingest")
+		<-woken // it is heard from now on
+		p.mustPublish("a/1", "1")
+		<-woken
+		p.store.Wake(ctx, p.app, p.group)
+		<-woken
+		end()
+		if n := s.Waiting("app", "ingest"); n != 0 {
+			t.Errorf("%d wait", n)
+		}
+	})
+}

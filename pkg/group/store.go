@@ -165,10 +165,24 @@ func parseNumber(s string) (n uint64, ok bool) {
 	return n, err == nil && (s[0] != '0' || len(s) == 1)
 }
 
+// ID names the message, also when it is delivered again. No other message has it, of any group
+// and app. A dead letter that is redriven gets another.
+func (m *Message) ID(app, group string) string {
+	text, err := base64.RawURLEncoding.DecodeString(m.AckID)
+	if err != nil || len(text) < 8 {
+		return m.AckID
+	}
+	id, _, _ := strings.Cut(string(text[3:]), ":")
+	return fmt.Sprintf("%08x-%s-%s", crc32.ChecksumIEEE([]byte(app+"/"+group)), text[:3], id)
+}
+
 // Nack has a message delivered again.
 type Nack struct {
 	AckID string
 	Delay time.Duration
+	// Uncounted has the message delivered again at once, as if it had not been delivered now: its
+	// attempt stays, and it becomes no dead letter. The next lease then has the same ackId.
+	Uncounted bool
 }
 
 // Ack acknowledges messages of a group, and has others delivered again. It returns of each,
@@ -209,7 +223,11 @@ func (s *Store) Ack(ctx context.Context, app *apps.App, group *apps.Group, ackID
 		}
 	}
 	for _, n := range nacks {
-		if err := add(n.AckID, n.Delay.Milliseconds()); err != nil {
+		var after any = n.Delay.Milliseconds()
+		if n.Uncounted {
+			after = "back"
+		}
+		if err := add(n.AckID, after); err != nil {
 			return nil, err
 		}
 	}
@@ -235,13 +253,18 @@ func (s *Store) Ack(ctx context.Context, app *apps.App, group *apps.Group, ackID
 	held, again := make([]bool, len(places)), false
 	for i, p := range places {
 		held[i] = p.call != nil && replies[p.call][p.at] == 1
-		again = again || held[i] && i >= len(ackIDs) && nacks[i-len(ackIDs)].Delay == 0
+		again = again || held[i] && i >= len(ackIDs) && nacks[i-len(ackIDs)].Delay == 0 && !nacks[i-len(ackIDs)].Uncounted
 	}
 	if again {
-		// Others get them now. If it fails, they look within a second (lookAgain).
-		_ = s.opt.Redis.Publish(ctx, s.opt.Keys.GroupTopic(app.ID, group.Name), "").Err()
+		s.Wake(ctx, app, group)
 	}
 	return held, nil
+}
+
+// Wake has those look again that wait for messages of the group. If it fails, they do so within
+// a second or a few (lookAgain, and pkg/sink).
+func (s *Store) Wake(ctx context.Context, app *apps.App, group *apps.Group) {
+	_ = s.opt.Redis.Publish(ctx, s.opt.Keys.GroupTopic(app.ID, group.Name), "").Err()
 }
 
 // touch has nodes look into buckets. If it fails, whatever touches them next does it.

@@ -53,6 +53,59 @@ func TestDelivers(t *testing.T) {
 	})
 }
 
+// A message that is given back comes again at once, to any consumer, before newer ones. That delivery
+// does not count, however often.
+func TestGivenBack(t *testing.T) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
+		p := newProcess(t, rdb, ingest, "")
+		for i := range 3 {
+			p.mustPublish("a/1", fmt.Sprint(i))
+		}
+		giveBack := func(want bool, messages ...group.Message) {
+			t.Helper()
+			var nacks []group.Nack
+			for _, id := range ids(messages) {
+				nacks = append(nacks, group.Nack{AckID: id, Uncounted: true})
+			}
+			held, err := p.store.Ack(ctx, p.app, p.group, nil, nacks)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, got := range held {
+				if got != want {
+					t.Errorf("held %v, want %v", held, want)
+				}
+			}
+		}
+		var id string
+		for i := range 5 { // more than maxDeliver
+			got := p.wantPull(fmt.Sprint(i), 2, "a/1=0 a/1=1")
+			if id == "" {
+				id = got[0].ID("app", "ingest")
+			}
+			if got[0].ID("app", "ingest") != id || got[1].ID("app", "ingest") == id || got[0].ID("app", "other") == id || got[0].ID("other", "ingest") == id {
+				t.Errorf("%q became %q; the next is %q", id, got[0].ID("app", "ingest"), got[1].ID("app", "ingest"))
+			}
+			giveBack(true, got...)
+			giveBack(false, got...)
+			p.wantState("lag 3 pending 0 dead 0 bytes 384 aged 0 overflow 0")
+		}
+		p.nack(0, p.wantPull("one", 1, "a/1=0")...)
+		again := p.wantPull("one", 3, "a/1=0*2 a/1=1 a/1=2")
+		if again[0].ID("app", "ingest") != id {
+			t.Errorf("%q became %q", id, again[0].ID("app", "ingest"))
+		}
+		giveBack(true, again[0])
+		p.ack(again[1:], true)
+		last := p.wantPull("two", 3, "a/1=0*2")
+		p.nack(0, last...)
+		last = p.wantPull("two", 3, "a/1=0*3")
+		giveBack(true, last...)
+		p.nack(0, p.wantPull("one", 3, "a/1=0*3")...)
+		p.wantState("lag 0 pending 0 dead 1 bytes 128 aged 0 overflow 0")
+	})
+}
+
 // A message that is refused too often becomes a dead letter, and comes again when it is redriven.
 func TestDeadLetters(t *testing.T) {
 	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {

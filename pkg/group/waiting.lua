@@ -6,8 +6,9 @@
 --	         message as it was published and, if it was a dead letter, p, when that was (ms).
 --	         Only scripts write entries, so the fields stand in this order
 --	LEASES   zset of those that are delivered: ID:BYTES:ATTEMPT, until when (ms). So is
---	DELAYED  zset of those that a consumer has refused, until when. The parts are trusted
---	         as scripts write them; a client can only name what is there
+--	DELAYED  zset of those that a consumer has refused or given back, until when. ATTEMPT is
+--	         how many deliveries count so far: 0 if the only one was given back. The parts are
+--	         trusted as scripts write them; a client can only name what is there
 --	STATE    hash: 'bytes', what STREAM and DEAD count; 'cursor', the last entry that was
 --	         delivered for the first time; 'owner', the consumer that is served; 'idle',
 --	         it has nothing new; 'drift', what a look has found (sweep.lua); 'due', when the

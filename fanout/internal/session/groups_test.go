@@ -102,7 +102,7 @@ func TestGroupOverASocket(t *testing.T) {
 
 	p.Write(text(`{"type":"group_ack","ackIds":["m2"],"nack":[{"ackId":"m3","delayMs":1500}],"requestId":"a"}`))
 	p.Want(anAck("a"))
-	if got := <-g.told; got != "ingest[m2] [{m3 1.5s}]" {
+	if got := <-g.told; got != "ingest[m2] [{m3 1.5s false}]" {
 		t.Errorf("told %q", got)
 	}
 	p.Write(text(`{"type":"group_ack","ackIds":["lost","m9"],"requestId":"b"}`))
@@ -126,7 +126,7 @@ func TestGroupOverASocket(t *testing.T) {
 	}
 	_ = p.Conn.Close()
 	p.wait()
-	if got := <-g.told; got != "ingest[] [{m4 0s}]" {
+	if got := <-g.told; got != "ingest[] [{m4 0s false}]" {
 		t.Errorf("told %q when the connection ended, want that m4 is given back", got)
 	}
 }
