@@ -43,6 +43,7 @@ import (
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 	peers "fleetwire/pkg/registry"
+	"fleetwire/pkg/sink"
 	"fleetwire/pkg/telemetry"
 	"fleetwire/pkg/usage"
 )
@@ -72,6 +73,8 @@ type Options struct {
 	Drain time.Duration
 	// Hurry, when it is closed, cuts the drain short: what is left is closed at once. nil: never.
 	Hurry <-chan struct{}
+	// Sinks makes the targets of groups' sinks. nil: this node delivers to none.
+	Sinks sink.Maker
 	Log   *slog.Logger
 	// LogDropped is how many log lines were dropped, for the metrics. nil: none are.
 	LogDropped func() uint64
@@ -94,6 +97,7 @@ type Node struct {
 	replays     *replay.Reader
 	groups      *group.Service
 	ingesters   *ingest.Ingesters
+	sinks       *sink.Runner
 	publisher   *publish.Service
 	inbox       *orders.Inbox
 	recorder    *peers.Recorder
@@ -156,6 +160,7 @@ func New(opt Options) (*Node, error) {
 	n.inbox = orders.NewInbox(orders.InboxOptions{Redis: opt.Redis, Keys: opt.Keys, Node: n.id, Close: n.hub.Disconnect, Show: n.show, Log: opt.Log})
 	n.newCommands(passed)
 	n.newIngesters()
+	n.newSinks()
 	n.history = history.NewStore(opt.Redis, opt.Keys)
 	n.replays = replay.NewReader(replay.Options{Store: n.history, Process: n.publisher.Process(), Log: opt.Log})
 	n.newRecorder(n.publisher.Process())
@@ -297,6 +302,9 @@ func (n *Node) Run(ctx context.Context) error {
 	run(n.commands.Run)
 	run(n.replays.Run)
 	run(func(ctx context.Context) { n.receiver.Run(ctx, n.deliver) })
+	if n.opt.Sinks != nil {
+		run(n.sinks.Run)
+	}
 	run(n.keepAlive)
 	run(n.reauthorize)
 	run(n.sessionOptions.Conn.Loops.Run)
@@ -318,6 +326,7 @@ func (n *Node) Run(ctx context.Context) error {
 		err = fmt.Errorf("-redis: %w", err)
 	}
 	n.draining.Store(true)
+	awaitSinks := n.drainSinks()
 	for _, drain := range n.drains {
 		drain()
 	}
@@ -338,6 +347,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	n.sessions.wait()
 	n.closeIngesters()
+	awaitSinks()
 	n.door.Close()
 	<-accepting
 	// Before the node gives its identity back, and what it holds with that.

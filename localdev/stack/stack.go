@@ -16,6 +16,7 @@ import (
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
+	"fleetwire/pkg/sink"
 )
 
 // clockStep is how often the embedded Redis is told that time has passed:
@@ -34,6 +35,7 @@ type Options struct {
 	TrustedProxies []netip.Prefix
 	Drain          time.Duration
 	Hurry          <-chan struct{} // as in node.Options
+	Sinks          sink.Maker      // likewise
 	Log            *slog.Logger
 	LogDropped     func() uint64 // as in node.Options
 }
@@ -76,7 +78,7 @@ func New(ctx context.Context, opt Options) (*Stack, error) {
 	s.Node, err = controlplane.NewNode(node.Options{
 		Listen: opt.Listen, Ops: opt.Ops, Apps: opt.Apps,
 		Redis: rdb, Keys: keys,
-		TrustedProxies: opt.TrustedProxies, Drain: opt.Drain, Hurry: opt.Hurry, Log: opt.Log, LogDropped: opt.LogDropped,
+		TrustedProxies: opt.TrustedProxies, Drain: opt.Drain, Hurry: opt.Hurry, Sinks: opt.Sinks, Log: opt.Log, LogDropped: opt.LogDropped,
 	}, true)
 	if err != nil {
 		s.close()

@@ -79,6 +79,9 @@ func (n Namespace) HistoryRules(app string) string { return n.app(app, "history-
 // GroupBytes is the hash of the bytes of a group: of all of it, and of each bucket.
 func (n Namespace) GroupBytes(app, group string) string { return n.app(app, "group:"+group) }
 
+// Sink is the hash of the state of a group's sink.
+func (n Namespace) Sink(app, group string) string { return n.app(app, "sink:"+group) }
+
 func (n Namespace) app(app, rest string) string { return n.Prefix() + ":{" + app + "}:" + rest }
 
 // Bucket is what the keys of some channels, or peers, of an app begin with. They

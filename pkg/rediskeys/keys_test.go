@@ -57,6 +57,7 @@ var catalogue = []struct {
 	{"HistoryIndex", "fw:{app.TAG}:history-index", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).HistoryIndex() }},
 	{"HistoryBytes", "fw:{app.TAG}:history-bytes", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).HistoryBytes() }},
 	{"GroupBytes", "fw:{app}:group:GROUP", func(n Namespace, app, name, _ string) string { return n.GroupBytes(app, name) }},
+	{"Sink", "fw:{app}:sink:GROUP", func(n Namespace, app, name, _ string) string { return n.Sink(app, name) }},
 	{"Group", "fw:{app.TAG}:group:GROUP", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).Group(second) }},
 	{"GroupLeases", "fw:{app.TAG}:group-leases:GROUP", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).GroupLeases(second) }},
 	{"GroupDelayed", "fw:{app.TAG}:group-delayed:GROUP", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).GroupDelayed(second) }},

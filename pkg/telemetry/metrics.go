@@ -29,6 +29,7 @@ type Metrics struct {
 	remembered, rememberedBytes prometheus.Counter
 	evictions                   *prometheus.CounterVec
 	groupDrops                  *prometheus.CounterVec
+	sinks                       *sinkMetrics
 }
 
 // NewMetrics returns metrics of their own registry, so that a process can have
@@ -70,6 +71,7 @@ func NewMetrics() *Metrics {
 	}
 	m.registry.MustRegister(m.connections, m.publishes, m.wills, m.closes, m.refusals, m.redis, m.remembered, m.rememberedBytes, m.evictions, m.groupDrops,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.sinks = newSinkMetrics(m.registry)
 	return m
 }
 
