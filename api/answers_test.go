@@ -26,11 +26,12 @@ import (
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
 	"fleetwire/pkg/registry"
+	"fleetwire/pkg/sink"
 	"fleetwire/pkg/usage"
 )
 
 const appsDocument = `{"apps":[
- {"id":"app_api","groups":[{"name":"ingest","patterns":["devices/*/events"]},{"name":"fleet","patterns":["fleets/**"]}],"history":[{"pattern":"devices/*/state","size":1,"ttlSec":60}],"keys":[
+ {"id":"app_api","groups":[{"name":"ingest","patterns":["devices/*/events"]},{"name":"fleet","patterns":["fleets/**"]},{"name":"crm","patterns":["devices/*/alarms"],"sink":{"type":"webhook","url":"https://crm.example.com","secrets":["env:CRM"]}}],"history":[{"pattern":"devices/*/state","size":1,"ttlSec":60}],"keys":[
   {"id":"sk_live_full","secret":"0123456789abcdef0123456789abcdef","channelPatterns":["devices/**"],"actions":["publish","subscribe","presence","send"]},
   {"id":"sk_live_idle","secret":"0123456789abcdef0123456789abcdef","channelPatterns":["devices/**"],"actions":[]}]},
  {"id":"app_paused","suspended":true,"keys":[
@@ -151,6 +152,12 @@ func (waiting) Redrive(context.Context, *apps.App, *apps.Group, []string) (int, 
 func (waiting) DeleteDead(context.Context, *apps.App, *apps.Group, []string) (int, error) {
 	return 1, nil
 }
+
+func (waiting) Read(context.Context, *apps.App, *apps.Group) (sink.State, error) {
+	return sink.State{Condition: sink.Failing, Since: 1767222000123, RetryAt: 1767222004123, LastError: "the endpoint answered 503 Service Unavailable", LastErrorAt: 1767222000123, LastDeliveredAt: 1767221999123}, nil
+}
+
+func (waiting) Resume(context.Context, *apps.App, *apps.Group) error { return nil }
 
 func (backend) list(_ context.Context, _, _, after string, _ int) (presence.Page, error) {
 	page := presence.Page{Members: []presence.Member{{Peer: "camera-001", Metadata: `{"name":"Hall"}`}, {Peer: "camera-002"}}}
@@ -280,7 +287,7 @@ func (r request) send() answer {
 		panic(err)
 	}
 	handler := routes.New(routes.Config{
-		Apps: apps.NewStore(directory), Limiter: r.backend, Publisher: r.backend, Connections: r.backend, Revocations: r.backend, Members: r.backend.list, Registry: r.backend, Shower: r.backend, Commands: commands{r.backend}, History: memory{}, Groups: waiting{},
+		Apps: apps.NewStore(directory), Limiter: r.backend, Publisher: r.backend, Connections: r.backend, Revocations: r.backend, Members: r.backend.list, Registry: r.backend, Shower: r.backend, Commands: commands{r.backend}, History: memory{}, Groups: waiting{}, Sinks: waiting{},
 		Usage: r.backend, Log: slog.New(slog.DiscardHandler),
 	})
 	target := r.target
@@ -322,6 +329,7 @@ var good = []request{
 	{path: "/v1/groups/{group}/dead", method: "get", target: "/v1/groups/ingest/dead?limit=2&cursor=YQ"},
 	{path: "/v1/groups/{group}/dead", method: "delete", target: "/v1/groups/ingest/dead?id=a"},
 	{path: "/v1/groups/{group}/redrive", method: "post", target: "/v1/groups/ingest/redrive", body: `{"ids":["a"]}`},
+	{path: "/v1/groups/{group}/resume", method: "post", target: "/v1/groups/crm/resume", body: `{}`},
 	{path: "/v1/peers", method: "get", target: "/v1/peers?prefix=cam&online=true&seenBefore=5&limit=2&cursor=YQ"},
 	{path: "/v1/peers/{peer}", method: "get", target: "/v1/peers/camera-001"},
 	{path: "/v1/peers/{peer}", method: "delete", target: "/v1/peers/camera-001?revoke=true"},
@@ -332,6 +340,9 @@ var good = []request{
 
 // bad are the refusals that are an operation's own.
 var bad = append(badOfGroups(), []request{
+	{path: "/v1/groups/{group}", method: "get", target: "/v1/groups/crm"},
+	{path: "/v1/groups/{group}/pull", method: "post", target: "/v1/groups/crm/pull", body: `{}`},
+	{path: "/v1/groups/{group}/resume", method: "post", target: "/v1/groups/ingest/resume"},
 	{path: "/v1/tokens", method: "post", body: `{"peerId":"ü"}`},
 	{path: "/v1/tokens", method: "post", body: `{"peerId":"p","channels":["devices/../x"]}`},
 	{path: "/v1/tokens", method: "post", body: `{"peerId":"p","channels":["_system/x"]}`},
@@ -400,8 +411,8 @@ func badOfGroups() (all []request) {
 			continue
 		}
 		other, foreign, idle := r, r, r
-		other.target = strings.Replace(r.target, "/ingest", "/other", 1)
-		foreign.target = strings.Replace(r.target, "/ingest", "/fleet", 1)
+		other.target = strings.NewReplacer("/ingest", "/other", "/crm", "/other").Replace(r.target)
+		foreign.target = strings.NewReplacer("/ingest", "/fleet", "/crm", "/fleet").Replace(r.target)
 		idle.key = idleKey
 		all = append(all, other, foreign, idle)
 	}

@@ -15,6 +15,7 @@ import (
 	"fleetwire/pkg/presence"
 	"fleetwire/pkg/registry"
 	"fleetwire/pkg/revocation"
+	"fleetwire/pkg/sink"
 	"fleetwire/pkg/usage"
 )
 
@@ -43,6 +44,7 @@ func NewNode(opt node.Options, rest bool) (*node.Node, error) {
 			Store: n.Commands(), Creator: n.Commander(), Waits: waits, Keys: opt.Keys, Up: n.Up, Usage: n.Usage(), Now: opt.Now, Observe: n.CountCommands(),
 		}),
 		Groups:  waiting,
+		Sinks:   sink.NewStates(opt.Redis, opt.Keys),
 		Usage:   usage.NewReader(opt.Redis, opt.Keys, nil),
 		Observe: n.CountRequests(),
 	}))

@@ -1,6 +1,7 @@
 // Package groups serves messages that wait for groups of ingesters (protocol §10): POST
 // /v1/groups/{group}/pull delivers some, POST …/ack acknowledges them, GET /v1/groups/{group}
-// tells what waits, and …/dead and …/redrive are about those that were delivered too often.
+// tells what waits, and …/dead and …/redrive are about those that were delivered too often. POST
+// …/resume has a group's sink tried again.
 //
 // All routes need a key that may subscribe to every pattern of the group.
 package groups
@@ -18,6 +19,7 @@ import (
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/group"
 	"fleetwire/pkg/protocol"
+	"fleetwire/pkg/sink"
 )
 
 // The routes of the handlers.
@@ -27,6 +29,7 @@ var (
 	DeadRoute    = api.Route{Method: http.MethodGet, Path: "/v1/groups/{group}/dead", Function: "groups"}
 	DeleteRoute  = api.Route{Method: http.MethodDelete, Path: "/v1/groups/{group}/dead", Function: "groups"}
 	RedriveRoute = api.Route{Method: http.MethodPost, Path: "/v1/groups/{group}/redrive", Function: "groups"}
+	ResumeRoute  = api.Route{Method: http.MethodPost, Path: "/v1/groups/{group}/resume", Function: "groups"}
 	StateRoute   = api.Route{Method: http.MethodGet, Path: "/v1/groups/{group}", Function: "groups"}
 )
 
@@ -55,9 +58,16 @@ type Groups interface {
 	DeleteDead(ctx context.Context, app *apps.App, g *apps.Group, ids []string) (int, error)
 }
 
+// Sinks is what keeps the states of groups' sinks: [sink.States].
+type Sinks interface {
+	Read(ctx context.Context, app *apps.App, g *apps.Group) (sink.State, error)
+	Resume(ctx context.Context, app *apps.App, g *apps.Group) error
+}
+
 // Config is what the handlers need.
 type Config struct {
 	Groups Groups // required
+	Sinks  Sinks  // required
 	// MaxWait is the longest that a request waits; it is not refused if it asks for more.
 	// 0: MaxWait.
 	MaxWait time.Duration
@@ -65,21 +75,22 @@ type Config struct {
 
 type handler struct {
 	groups  Groups
+	sinks   Sinks
 	maxWait time.Duration
 }
 
 // Endpoints makes the endpoints of all routes.
 func Endpoints(c api.Config, needs Config) []*api.Endpoint {
-	if needs.Groups == nil {
-		panic("groups.Endpoints: Config.Groups is required")
+	if needs.Groups == nil || needs.Sinks == nil {
+		panic("groups.Endpoints: Config.Groups and Config.Sinks are required")
 	}
 	if needs.MaxWait == 0 {
 		needs.MaxWait = MaxWait
 	}
-	h := &handler{needs.Groups, needs.MaxWait}
+	h := &handler{needs.Groups, needs.Sinks, needs.MaxWait}
 	return []*api.Endpoint{
 		api.New(c, PullRoute, h.pull), api.New(c, AckRoute, h.ack), api.New(c, DeadRoute, h.dead),
-		api.New(c, DeleteRoute, h.deleteDead), api.New(c, RedriveRoute, h.redrive), api.New(c, StateRoute, h.state),
+		api.New(c, DeleteRoute, h.deleteDead), api.New(c, RedriveRoute, h.redrive), api.New(c, ResumeRoute, h.resume), api.New(c, StateRoute, h.state),
 	}
 }
 
@@ -116,6 +127,9 @@ func (h *handler) pull(w http.ResponseWriter, r *http.Request, key *apps.Key) er
 	}
 	if p.Group, err = groupOf(r, key); err != nil {
 		return err
+	}
+	if p.Group.Sink != nil {
+		return protocol.Errorf(protocol.InvalidRequest, "group %s has a sink, which takes all its messages; to pull them too, add a group without a sink that has the same patterns", p.Group.Name)
 	}
 	got, err := h.groups.Wait(r.Context(), p, key.ID, min(wait, h.maxWait))
 	if err != nil {
@@ -165,11 +179,15 @@ func (h *handler) state(w http.ResponseWriter, r *http.Request, key *apps.Key) e
 		return err
 	}
 	state, err := h.groups.State(r.Context(), key.App, g)
+	var of sink.State
+	if err == nil && g.Sink != nil {
+		of, err = h.sinks.Read(r.Context(), key.App, g)
+	}
 	if err != nil {
 		shown := protocol.Errorf(protocol.BackendError, "Redis did not say what waits for the group; try again")
 		return fmt.Errorf("%w: %w", shown, err)
 	}
-	api.Write(w, http.StatusOK, appendState(nil, g.Name, state))
+	api.Write(w, http.StatusOK, appendState(nil, g, state, of))
 	return nil
 }
 
@@ -224,6 +242,27 @@ func (h *handler) redrive(w http.ResponseWriter, r *http.Request, key *apps.Key)
 	return api.WriteJSON(w, struct {
 		Redriven int `json:"redriven"`
 	}{n})
+}
+
+// resume serves POST /v1/groups/{group}/resume.
+func (h *handler) resume(w http.ResponseWriter, r *http.Request, key *apps.Key) error {
+	if err := api.ReadNothing(w, r); err != nil {
+		return err
+	}
+	g, err := groupOf(r, key)
+	if err != nil {
+		return err
+	}
+	if g.Sink == nil {
+		return protocol.Errorf(protocol.InvalidRequest, "group %s has no sink; its messages wait for ingesters", g.Name)
+	}
+	if err := h.sinks.Resume(r.Context(), key.App, g); err != nil {
+		shown := protocol.Unknownf("Redis did not answer; the sink may be tried again already; try again, which does no harm")
+		return fmt.Errorf("%w: %w", shown, err)
+	}
+	return api.WriteJSON(w, struct {
+		State sink.Condition `json:"state"`
+	}{sink.OK})
 }
 
 // deleteDead serves DELETE /v1/groups/{group}/dead.

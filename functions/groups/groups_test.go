@@ -20,6 +20,8 @@ import (
 	"fleetwire/pkg/group"
 	door "fleetwire/pkg/publish"
 	"fleetwire/pkg/redisconn/redistest"
+	"fleetwire/pkg/rediskeys"
+	"fleetwire/pkg/sink"
 )
 
 const path = "/v1/groups/ingest"
@@ -33,6 +35,17 @@ type fake struct {
 	state   group.State
 	letters []group.DeadLetter
 	next    string
+	sink    sink.State
+}
+
+func (f *fake) Read(_ context.Context, app *apps.App, g *apps.Group) (sink.State, error) {
+	f.asked += fmt.Sprint(", sink ", app.ID, " ", g.Name)
+	return f.sink, f.err
+}
+
+func (f *fake) Resume(_ context.Context, app *apps.App, g *apps.Group) error {
+	f.asked = fmt.Sprint("resume ", app.ID, " ", g.Name)
+	return f.err
 }
 
 func (f *fake) Wait(_ context.Context, p group.Pull, key string, most time.Duration) ([]group.Message, error) {
@@ -68,7 +81,7 @@ func (f *fake) DeleteDead(_ context.Context, app *apps.App, g *apps.Group, ids [
 func ask(t *testing.T, f *fake, method, target, body string) *httptest.ResponseRecorder {
 	t.Helper()
 	config, log := apitest.Config(t)
-	w := apitest.Do(groups.New(config, groups.Config{Groups: f}), apitest.Request(method, target, body))
+	w := apitest.Do(groups.New(config, groups.Config{Groups: f, Sinks: f}), apitest.Request(method, target, body))
 	if w.Code < 500 && log.String() != "" {
 		t.Errorf("logged: %s", log)
 	}
@@ -83,6 +96,10 @@ func TestRequests(t *testing.T) {
 		{"POST", path + "/ack", `{"ackIds":["a","b"],"nack":[{"ackId":"c"},{"ackId":"d","delayMs":43200000}]}`, "ack app_demo ingest [a b] [{c 0s false} {d 12h0m0s false}]"},
 		{"POST", path + "/ack", `{"nack":[{"ackId":"c","delayMs":1}]}`, "ack app_demo ingest [] [{c 1ms false}]"},
 		{"GET", path, "", "state app_demo ingest"},
+		{"GET", "/v1/groups/crm", "", "state app_demo crm, sink app_demo crm"},
+		{"POST", "/v1/groups/crm/ack", `{"ackIds":["a"]}`, "ack app_demo crm [a] []"}, // of a pull before the group had a sink
+		{"POST", "/v1/groups/crm/resume", "", "resume app_demo crm"},
+		{"POST", "/v1/groups/crm/resume/", ` {} `, "resume app_demo crm"},
 		{"GET", path + "/dead", "", "dead app_demo ingest  100"},
 		{"GET", path + "/dead?limit=1&cursor=YWI", "", "dead app_demo ingest ab 1"},
 		{"POST", path + "/redrive", `{}`, "redrive app_demo ingest []"},
@@ -97,7 +114,7 @@ func TestRequests(t *testing.T) {
 	}
 	config, _ := apitest.Config(t)
 	f := &fake{}
-	apitest.Do(groups.New(config, groups.Config{Groups: f, MaxWait: time.Second}), apitest.Request("POST", path+"/pull", `{"waitMs":20000}`))
+	apitest.Do(groups.New(config, groups.Config{Groups: f, Sinks: f, MaxWait: time.Second}), apitest.Request("POST", path+"/pull", `{"waitMs":20000}`))
 	if !strings.HasSuffix(f.asked, " 1s") {
 		t.Errorf("asked %s of a function that waits for a second", f.asked)
 	}
@@ -153,6 +170,11 @@ func TestRefusals(t *testing.T) {
 		{"GET", path + "/dead?id=1", "", 400, "invalid_request", `there is no parameter \"id\"; the parameters are limit, cursor`},
 		{"DELETE", path + "/dead?id=", "", 400, "invalid_request", "id is empty; name a dead letter, or leave it out to delete all"},
 		{"DELETE", path + "/dead?ids=x", "", 400, "invalid_request", `there is no parameter \"ids\"; the parameters are id`},
+		{"POST", "/v1/groups/crm/pull", `{}`, 400, "invalid_request", "group crm has a sink, which takes all its messages; to pull them too, add a group without a sink that has the same patterns"},
+		{"POST", path + "/resume", ``, 400, "invalid_request", "group ingest has no sink; its messages wait for ingesters"},
+		{"POST", "/v1/groups/crm/resume", `{"a":1}`, 400, "invalid_request", "this path takes no fields; leave the body empty, or send {}"},
+		{"POST", "/v1/groups/crm/resume", `[]`, 400, "invalid_request", "this path takes no fields; leave the body empty, or send {}"},
+		{"POST", "/v1/groups/other/resume", ``, 404, "group_not_found", ""},
 		{"GET", "/v1/groups/other", "", 404, "group_not_found", `there is no group \"other\" in the app's configuration`},
 		{"POST", "/v1/groups/Ingest/pull", `{}`, 404, "group_not_found", ""},
 		{"POST", "/v1/groups/other/ack", `{"ackIds":["x"]}`, 404, "group_not_found", ""},
@@ -175,7 +197,7 @@ func TestRefusals(t *testing.T) {
 func TestActions(t *testing.T) {
 	config, _ := apitest.Config(t)
 	f := &fake{}
-	h := groups.New(config, groups.Config{Groups: f})
+	h := groups.New(config, groups.Config{Groups: f, Sinks: f})
 	for credential, want := range map[string]string{
 		apitest.NarrowID + ":" + apitest.Narrow: "channel_not_authorized",
 		apitest.IdleID + ":" + apitest.Idle:     "action_not_permitted",
@@ -183,7 +205,7 @@ func TestActions(t *testing.T) {
 		apitest.PublicID:                        "unauthorized",
 	} {
 		for _, route := range [][3]string{
-			{"POST", "/pull", "{}"}, {"POST", "/ack", `{"ackIds":["x"]}`}, {"GET", "/dead"}, {"DELETE", "/dead"}, {"POST", "/redrive", "{}"}, {"GET", ""},
+			{"POST", "/pull", "{}"}, {"POST", "/ack", `{"ackIds":["x"]}`}, {"GET", "/dead"}, {"DELETE", "/dead"}, {"POST", "/redrive", "{}"}, {"POST", "/resume"}, {"GET", ""},
 		} {
 			r := apitest.Request(route[0], path+route[1], route[2])
 			r.Header.Set("Authorization", "Bearer "+credential)
@@ -214,6 +236,12 @@ func TestAnswers(t *testing.T) {
 		`{"results":[{"ackId":"x","result":"ok"},{"ackId":"y","result":"lease_lost"},{"ackId":"z","result":"ok"}]}`)
 	apitest.Want(t, ask(t, f, "GET", path, ""), 200,
 		`{"group":"ingest","lag":1,"pending":2,"dead":3,"bytes":4,"oldestAgeMs":5,"droppedByAge":6,"droppedByOverflow":7,"consumers":[{"consumer":"a\"","pending":1},{"consumer":"b","pending":1}]}`)
+	const crm = `{"group":"crm","lag":1,"pending":2,"dead":3,"bytes":4,"oldestAgeMs":5,"droppedByAge":6,"droppedByOverflow":7,"consumers":[{"consumer":"a\"","pending":1},{"consumer":"b","pending":1}],"sink":{"type":"webhook","state":`
+	f.sink = sink.State{Condition: sink.OK}
+	apitest.Want(t, ask(t, f, "GET", "/v1/groups/crm", ""), 200, crm+`"ok"}}`)
+	f.sink = sink.State{Condition: sink.Failing, Since: 1, RetryAt: 2, LastError: `a "b"`, LastErrorAt: 3, LastDeliveredAt: 4}
+	apitest.Want(t, ask(t, f, "GET", "/v1/groups/crm", ""), 200, crm+`"failing","lastError":"a \"b\"","lastErrorAt":3,"failingSince":1,"retryAt":2,"lastDeliveredAt":4}}`)
+	apitest.Want(t, ask(t, f, "POST", "/v1/groups/crm/resume", ""), 200, `{"state":"ok"}`)
 	const letter = `{"messages":[{"id":"x","channel":"c","from":"cam\"1","fromMetadata":{"a":1},"data":{ "n": 1.0 },"publishedAt":1,"deadAt":2,"attempts":3,"reason":"nack"}],"cursor":`
 	apitest.Want(t, ask(t, f, "GET", path+"/dead", ""), 200, letter+`null}`)
 	f.next = "ab"
@@ -238,6 +266,8 @@ func TestAnswers(t *testing.T) {
 	} {
 		apitest.Want(t, ask(t, f, tt.method, path+tt.target, tt.body), 503, `{"error":"backend_error","message":"`+tt.want)
 	}
+	apitest.Want(t, ask(t, f, "POST", "/v1/groups/crm/resume", ""), 503,
+		`{"error":"backend_error","message":"Redis did not answer; the sink may be tried again already; try again, which does no harm","outcome":"unknown"}`)
 }
 
 func TestNewNeedsGroups(t *testing.T) {
@@ -259,7 +289,7 @@ func TestOnRedis(t *testing.T) {
 	service := group.NewService(group.Options{Redis: rdb}, log)
 	t.Cleanup(service.Close)
 	writes := publish.New(config, door.New(door.Options{Redis: rdb, Log: log, Now: time.Now}))
-	h := groups.New(config, groups.Config{Groups: service})
+	h := groups.New(config, groups.Config{Groups: service, Sinks: sink.NewStates(rdb, rediskeys.Namespace{})})
 	do := func(method, target, body string, into any) {
 		t.Helper()
 		w := apitest.Do(h, apitest.Request(method, path+target, body))

@@ -11,6 +11,7 @@ import (
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/group"
 	"fleetwire/pkg/protocol"
+	"fleetwire/pkg/sink"
 )
 
 // readPull reads what an ingester wants.
@@ -157,17 +158,25 @@ func appendAcks(b []byte, ackIDs []string, held []bool) []byte {
 	return append(b, "]}"...)
 }
 
-func appendState(b []byte, name string, s group.State) []byte {
-	b = protocol.AppendString(append(b, `{"group":`...), name)
-	for _, f := range []struct {
-		name string
-		n    int64
-	}{
-		{"lag", s.Lag}, {"pending", s.Pending}, {"dead", s.Dead}, {"bytes", s.Bytes}, {"oldestAgeMs", s.OldestAgeMs},
-		{"droppedByAge", s.DroppedByAge}, {"droppedByOverflow", s.DroppedByOverflow},
-	} {
+// number is a member of an object.
+type number struct {
+	name string
+	n    int64
+}
+
+// appendNumbers appends members, with a comma before each.
+func appendNumbers(b []byte, numbers ...number) []byte {
+	for _, f := range numbers {
 		b = strconv.AppendInt(append(append(append(b, `,"`...), f.name...), `":`...), f.n, 10)
 	}
+	return b
+}
+
+func appendState(b []byte, g *apps.Group, s group.State, of sink.State) []byte {
+	b = protocol.AppendString(append(b, `{"group":`...), g.Name)
+	b = appendNumbers(b,
+		number{"lag", s.Lag}, number{"pending", s.Pending}, number{"dead", s.Dead}, number{"bytes", s.Bytes}, number{"oldestAgeMs", s.OldestAgeMs},
+		number{"droppedByAge", s.DroppedByAge}, number{"droppedByOverflow", s.DroppedByOverflow})
 	b = append(b, `,"consumers":[`...)
 	for i, c := range s.Consumers {
 		if i > 0 {
@@ -176,7 +185,26 @@ func appendState(b []byte, name string, s group.State) []byte {
 		b = protocol.AppendString(append(b, `{"consumer":`...), c.Name)
 		b = append(strconv.AppendInt(append(b, `,"pending":`...), c.Pending, 10), '}')
 	}
-	return append(b, "]}"...)
+	b = append(b, ']')
+	if g.Sink != nil {
+		b = appendSink(append(b, `,"sink":`...), g.Sink, of)
+	}
+	return append(b, '}')
+}
+
+// appendSink leaves out what there was not yet.
+func appendSink(b []byte, s *apps.Sink, of sink.State) []byte {
+	b = protocol.AppendString(append(b, `{"type":`...), string(s.Type))
+	b = protocol.AppendString(append(b, `,"state":`...), string(of.Condition))
+	if of.LastError != "" {
+		b = protocol.AppendString(append(b, `,"lastError":`...), of.LastError)
+	}
+	for _, at := range []number{{"lastErrorAt", of.LastErrorAt}, {"failingSince", of.Since}, {"retryAt", of.RetryAt}, {"lastDeliveredAt", of.LastDeliveredAt}} {
+		if at.n > 0 {
+			b = appendNumbers(b, at)
+		}
+	}
+	return append(b, '}')
 }
 
 func appendDead(b []byte, letters []group.DeadLetter, next string) []byte {

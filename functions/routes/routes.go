@@ -38,6 +38,7 @@ type Config struct {
 	History     history.Store     // what channels remember; nil: its routes are not served
 	Commands    commands.Commands // nil: the routes of commands are not served
 	Groups      groups.Groups     // messages that wait for ingesters; nil: its routes are not served
+	Sinks       groups.Sinks      // the states of groups' sinks; required with Groups
 	Usage       usage.Reader      // nil: the usage routes are not served
 	Observe     Observer          // nil: requests are not observed
 	Log         *slog.Logger      // nil: slog.Default()
@@ -46,7 +47,7 @@ type Config struct {
 
 // All lists every route, so that a deployment can be held against it.
 func All() []Route {
-	return []Route{tokens.Route, publish.Route, publish.ManyRoute, history.ReadRoute, history.ForgetRoute, commands.CreateRoute, commands.ListRoute, commands.AnswersRoute, commands.ReadRoute, commands.CancelRoute, groups.PullRoute, groups.AckRoute, groups.DeadRoute, groups.DeleteRoute, groups.RedriveRoute, groups.StateRoute, peers.ListRoute, peers.AllRoute, peers.OneRoute, peers.DisconnectRoute, usage.Route, usage.ChannelsRoute, usage.PeersRoute}
+	return []Route{tokens.Route, publish.Route, publish.ManyRoute, history.ReadRoute, history.ForgetRoute, commands.CreateRoute, commands.ListRoute, commands.AnswersRoute, commands.ReadRoute, commands.CancelRoute, groups.PullRoute, groups.AckRoute, groups.DeadRoute, groups.DeleteRoute, groups.RedriveRoute, groups.ResumeRoute, groups.StateRoute, peers.ListRoute, peers.AllRoute, peers.OneRoute, peers.DisconnectRoute, usage.Route, usage.ChannelsRoute, usage.PeersRoute}
 }
 
 // New makes the handler of all routes ([api.Router]).
@@ -60,7 +61,7 @@ func New(c Config) http.Handler {
 		endpoints = append(endpoints, commands.Endpoints(shared, commands.Config{Commands: c.Commands})...)
 	}
 	if c.Groups != nil {
-		endpoints = append(endpoints, groups.Endpoints(shared, groups.Config{Groups: c.Groups})...)
+		endpoints = append(endpoints, groups.Endpoints(shared, groups.Config{Groups: c.Groups, Sinks: c.Sinks})...)
 	}
 	if c.Members != nil {
 		endpoints = append(endpoints, peers.NewList(shared, c.Members))

@@ -21,6 +21,7 @@ import (
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
 	"fleetwire/pkg/registry"
+	"fleetwire/pkg/sink"
 	"fleetwire/pkg/usage"
 )
 
@@ -135,16 +136,22 @@ func (idle) DeleteDead(context.Context, *apps.App, *apps.Group, []string) (int, 
 	return 0, nil
 }
 
+func (idle) Read(context.Context, *apps.App, *apps.Group) (sink.State, error) {
+	return sink.State{Condition: sink.OK}, nil
+}
+
+func (idle) Resume(context.Context, *apps.App, *apps.Group) error { return nil }
+
 func handler(t *testing.T) (http.Handler, *apitest.Log) {
 	t.Helper()
 	config, log := apitest.Config(t)
 	return routes.New(routes.Config{
-		Apps: config.Apps, Limiter: config.Limiter, Publisher: echo{}, Usage: blank{}, Connections: empty{}, Revocations: empty{}, Members: alone, Registry: strangers{}, Shower: strangers{}, Commands: unknown{}, History: oblivious{}, Groups: idle{}, Log: config.Log, Now: config.Now,
+		Apps: config.Apps, Limiter: config.Limiter, Publisher: echo{}, Usage: blank{}, Connections: empty{}, Revocations: empty{}, Members: alone, Registry: strangers{}, Shower: strangers{}, Commands: unknown{}, History: oblivious{}, Groups: idle{}, Sinks: idle{}, Log: config.Log, Now: config.Now,
 	}), log
 }
 
 func TestDispatch(t *testing.T) {
-	const nothing = `{"error":"not_found","message":"nothing is served at this path; there is POST /v1/tokens, POST /v1/channels/{channel}/publish, POST /v1/publish, GET /v1/channels/{channel}/messages, DELETE /v1/channels/{channel}/messages, POST /v1/channels/{channel}/commands, GET /v1/channels/{channel}/commands, GET /v1/commands/{id}/answers, GET /v1/commands/{id}, DELETE /v1/commands/{id}, POST /v1/groups/{group}/pull, POST /v1/groups/{group}/ack, GET /v1/groups/{group}/dead, DELETE /v1/groups/{group}/dead, POST /v1/groups/{group}/redrive, GET /v1/groups/{group}, GET /v1/channels/{channel}/peers, GET /v1/peers, GET /v1/peers/{peer}, DELETE /v1/peers/{peer}, GET /v1/usage, GET /v1/usage/channels, GET /v1/usage/peers"}`
+	const nothing = `{"error":"not_found","message":"nothing is served at this path; there is POST /v1/tokens, POST /v1/channels/{channel}/publish, POST /v1/publish, GET /v1/channels/{channel}/messages, DELETE /v1/channels/{channel}/messages, POST /v1/channels/{channel}/commands, GET /v1/channels/{channel}/commands, GET /v1/commands/{id}/answers, GET /v1/commands/{id}, DELETE /v1/commands/{id}, POST /v1/groups/{group}/pull, POST /v1/groups/{group}/ack, GET /v1/groups/{group}/dead, DELETE /v1/groups/{group}/dead, POST /v1/groups/{group}/redrive, POST /v1/groups/{group}/resume, GET /v1/groups/{group}, GET /v1/channels/{channel}/peers, GET /v1/peers, GET /v1/peers/{peer}, DELETE /v1/peers/{peer}, GET /v1/usage, GET /v1/usage/channels, GET /v1/usage/peers"}`
 	tests := []struct {
 		method, target string
 		status         int
@@ -178,6 +185,8 @@ func TestDispatch(t *testing.T) {
 		{"POST", "/v1/groups/ingest/pull", 400, `{"error":"invalid_request","message":"there is no field \"data\"; the fields are max, maxBytes, waitMs, consumer"}`, ""},
 		{"POST", "/v1/groups/ingest/ack/", 400, `{"error":"invalid_request","message":"there is no field \"data\"; the fields are ackIds, nack"}`, ""},
 		{"POST", "/v1/groups/ingest/redrive", 400, `{"error":"invalid_request","message":"there is no field \"data\"; the fields are ids"}`, ""},
+		{"POST", "/v1/groups/ingest/resume", 400, `{"error":"invalid_request","message":"this path takes no fields; leave the body empty, or send {}"}`, ""},
+		{"GET", "/v1/groups/crm", 200, `{"group":"crm","lag":0,`, ""},
 		{"GET", "/v1/groups/ingest/dead", 200, `{"messages":[],"cursor":null}`, ""},
 		{"DELETE", "/v1/groups/ingest/dead", 200, `{"deleted":0}`, ""},
 		{"GET", "/v1/groups/ingest", 200, `{"group":"ingest","lag":0,`, ""},

@@ -19,6 +19,7 @@ locals {
     { method = "GET", path = "/v1/groups/{group}/dead", function = "groups" },
     { method = "DELETE", path = "/v1/groups/{group}/dead", function = "groups" },
     { method = "POST", path = "/v1/groups/{group}/redrive", function = "groups" },
+    { method = "POST", path = "/v1/groups/{group}/resume", function = "groups" },
     { method = "GET", path = "/v1/groups/{group}", function = "groups" },
     { method = "GET", path = "/v1/channels/{channel}/peers", function = "peers" },
     { method = "GET", path = "/v1/peers", function = "peers" },

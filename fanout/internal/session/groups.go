@@ -59,7 +59,8 @@ func (s *Session) ingester() *ingest.Ingester {
 	return i
 }
 
-// coversGroup says whether a grant covers all channels of a group of its app.
+// coversGroup says whether a grant covers all channels of a group of its app, which ingesters may
+// take part in.
 func coversGroup(g *auth.Grant, name string) *protocol.Error {
 	group := g.App.Group(name)
 	if group == nil {
@@ -74,6 +75,9 @@ func coversGroup(g *auth.Grant, name string) *protocol.Error {
 		default:
 			return protocol.Errorf(protocol.ChannelNotAuthorized, "group %q has the pattern %.100q; the credential must have subscribe on it", name, p)
 		}
+	}
+	if group.Sink != nil {
+		return protocol.Errorf(protocol.MalformedMessage, "group %q has a sink, which takes all its messages; to subscribe to them too, add a group without a sink that has the same patterns", name)
 	}
 	return nil
 }

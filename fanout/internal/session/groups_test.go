@@ -59,7 +59,8 @@ func (g *waiting) fail(err error) {
 }
 
 const groupsInDocument = `,
- "groups":[{"name":"ingest","patterns":["devices/*/events","devices/*/alarms"]},{"name":"all","patterns":["**"]}],
+ "groups":[{"name":"ingest","patterns":["devices/*/events","devices/*/alarms"]},{"name":"all","patterns":["**"]},
+  {"name":"crm","patterns":["devices/*/events"],"sink":{"type":"webhook","url":"https://crm.example.com","secrets":["env:CRM"]}}],
  "keys":[{"id":"sk_test"`
 
 // withGroups is a world with two groups.
@@ -155,6 +156,7 @@ func TestGroupSubscribeIsRefused(t *testing.T) {
 		{"no such group", w.connect(w.grant("ingester")), "other", protocol.GroupNotFound, `there is no group "other" in the app's configuration`},
 		{"a pattern is not the key's", w.connect(w.grant("ingester")), "all", protocol.ChannelNotAuthorized, `group "all" has the pattern "**"; the credential must have subscribe on it`},
 		{"a pattern is not the token's", w.connect(narrow), "ingest", protocol.ChannelNotAuthorized, `group "ingest" has the pattern "devices/*/alarms"`},
+		{"a sink", w.connect(w.grant("ingester")), "crm", protocol.MalformedMessage, `group "crm" has a sink, which takes all its messages; to subscribe to them too, add a group without a sink that has the same patterns`},
 		{"no subscribe", w.connect(publisher), "ingest", protocol.ChannelNotAuthorized, `group "ingest" has the pattern "devices/*/events"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -193,6 +195,7 @@ func TestGroupSubscriptionEndsWithItsGrant(t *testing.T) {
 		{"the key does not cover it", []string{`"devices/**","fleets/*"`, `"devices/b/*"`}, notCovered},
 		{"the group is gone", nil, fmt.Sprintf(gone, "group_not_found", `there is no group \"ingest\" in the app's configuration`)},
 		{"it has another pattern", []string{`"devices/*/events"`, `"**"`}, fmt.Sprintf(gone, "channel_not_authorized", `group \"ingest\" has the pattern \"**\"; the credential must have subscribe on it`)},
+		{"it has a sink", []string{`"name":"ingest",`, `"name":"ingest","sink":{"type":"sqs","queueUrl":"https://sqs.example.com/1/q"},`}, fmt.Sprintf(gone, "malformed_message", `group \"ingest\" has a sink, which takes all its messages; to subscribe to them too, add a group without a sink that has the same patterns`)},
 		{"its patterns are others that are covered", []string{`"devices/*/events"`, `"devices/**"`}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -6,10 +6,11 @@ import (
 
 	"fleetwire/functions/groups"
 	"fleetwire/functions/internal/lambda"
+	"fleetwire/pkg/sink"
 )
 
 func main() {
 	lambda.ServeWaiting(func(s lambda.Services) http.Handler {
-		return groups.New(s.API, groups.Config{Groups: s.Groups(), MaxWait: lambda.MaxWait})
+		return groups.New(s.API, groups.Config{Groups: s.Groups(), Sinks: sink.NewStates(s.Redis, s.Keys), MaxWait: lambda.MaxWait})
 	})
 }

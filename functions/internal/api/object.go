@@ -45,6 +45,19 @@ func ReadObject(w http.ResponseWriter, r *http.Request, most int64, known ...str
 	return o, nil
 }
 
+// ReadNothing reads the body of r, which must be empty or {}. The errors are those of ReadObject.
+func ReadNothing(w http.ResponseWriter, r *http.Request) error {
+	body, err := readBody(w, r, protocol.MaxBodyBytes)
+	if err != nil || len(body) == 0 {
+		return err
+	}
+	none := func(string, []byte) error { return errors.New("it has a field") }
+	if err := protocol.ScanObject(body, none); err != nil {
+		return protocol.Errorf(protocol.InvalidRequest, "this path takes no fields; leave the body empty, or send {}")
+	}
+	return nil
+}
+
 // read reads an object. Unknown fields, and those that are there twice, are refused; err is
 // for what is no object.
 func read(object []byte, within string, known []string) (o Object, refused *protocol.Error, err error) {

@@ -37,7 +37,8 @@ const document = `{"apps":[
   "plan":{"name":"dev","maxConcurrentConnections":10,"maxMessagesPerPeriod":100,"overagesAllowed":false,"overagesEnabled":false},
   "limits":{"restPerSec":7,"restBurst":9},
   "history":[{"pattern":"devices/*/state","size":1,"ttlSec":3600},{"pattern":"devices/*/log","size":400,"ttlSec":3600}],
-  "groups":[{"name":"ingest","patterns":["devices/*/events","fleets/*/events"],"maxBytes":1048576},{"name":"wide","patterns":["devices/x","public/**"]}],
+  "groups":[{"name":"ingest","patterns":["devices/*/events","fleets/*/events"],"maxBytes":1048576},{"name":"wide","patterns":["devices/x","public/**"]},
+   {"name":"crm","patterns":["devices/*/alarms"],"sink":{"type":"webhook","url":"https://crm.example.com","secrets":["env:CRM"]}}],
   "keys":[
    {"id":"` + KeyID + `","secret":"` + Secret + `","channelPatterns":["devices/**","fleets/**"],"actions":["publish","subscribe","presence","send"]},
    {"id":"` + NarrowID + `","secret":"` + Narrow + `","channelPatterns":["a/*","a/*/**"],"actions":["subscribe"]},
