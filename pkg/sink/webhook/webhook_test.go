@@ -1,0 +1,371 @@
+package webhook
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/sink"
+)
+
+const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+
+// open makes a target that may reach loopback.
+func open(t *testing.T, url string, change func(*Options)) *Target {
+	t.Helper()
+	opt := Options{URL: url, Secrets: []string{secret}, Networks: loopback}
+	if change != nil {
+		change(&opt)
+	}
+	target, err := New(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = target.Close() })
+	return target
+}
+
+// serve starts an endpoint.
+func serve(t *testing.T, h http.HandlerFunc) *httptest.Server {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s
+}
+
+func messages(n int) []sink.Message {
+	var batch []sink.Message
+	for i := range n {
+		batch = append(batch, sink.Message{ID: fmt.Sprint("m", i), App: "app_demo", Group: "crm", Channel: "devices/1/events", From: "device-1",
+			Data: json.RawMessage(fmt.Sprint(i)), PublishedAt: 1767222000123, Attempt: 1})
+	}
+	return batch
+}
+
+// deliver wants the same result for all of the batch.
+func deliver(t *testing.T, target *Target, batch []sink.Message) error {
+	t.Helper()
+	results := target.Deliver(t.Context(), batch)
+	if len(results) != len(batch) {
+		t.Fatalf("%d results for %d messages", len(results), len(batch))
+	}
+	for _, r := range results {
+		if r != results[0] {
+			t.Fatalf("results differ: %v", results)
+		}
+	}
+	return results[0]
+}
+
+func refused(t *testing.T, err error, want string) {
+	t.Helper()
+	var r *sink.Refused
+	if !errors.As(err, &r) || !strings.Contains(r.Reason, want) {
+		t.Errorf("%T %v; want refused, with %q", err, err, want)
+	}
+}
+
+func unavailable(t *testing.T, err error, want string) *sink.Unavailable {
+	t.Helper()
+	var u *sink.Unavailable
+	if !errors.As(err, &u) || !strings.Contains(u.Reason, want) {
+		t.Fatalf("%T %v; want unavailable, with %q", err, err, want)
+	}
+	return u
+}
+
+func TestDeliverPostsWhatIsSigned(t *testing.T) {
+	at := time.Unix(1767222001, 0)
+	for _, cloudEvents := range []bool{false, true} {
+		t.Run(fmt.Sprint(cloudEvents), func(t *testing.T) {
+			batch := messages(3)
+			endpoint := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				var events []json.RawMessage
+				if err := json.Unmarshal(body, &events); err != nil || len(events) != 3 {
+					t.Errorf("%s: %v", body, err)
+				}
+				for i := range events {
+					if want := sink.Payload(&batch[i], cloudEvents); string(events[i]) != string(want) {
+						t.Errorf("got  %s\nwant %s", events[i], want)
+					}
+				}
+				wantType := map[bool]string{false: "application/json", true: "application/cloudevents-batch+json"}[cloudEvents]
+				keys := [][]byte{}
+				for _, s := range []string{secret, "whsec_" + strings.Repeat("AAAA", 8)} {
+					key, _ := apps.WebhookKey(s)
+					keys = append(keys, key)
+				}
+				for name, want := range map[string]string{
+					"Content-Type": wantType, "User-Agent": "Fleetwire-Webhook", "Webhook-Id": ID(batch), "Webhook-Timestamp": "1767222001",
+					"Webhook-Signature": sign(keys, ID(batch), "1767222001", body), "Accept-Encoding": "",
+				} {
+					if got := r.Header.Get(name); got != want {
+						t.Errorf("%s: %q, want %q", name, got, want)
+					}
+				}
+				if r.Method != http.MethodPost || r.URL.String() != "/in?a=b" {
+					t.Errorf("%s %s", r.Method, r.URL)
+				}
+				w.WriteHeader(http.StatusNoContent)
+			})
+			target := open(t, endpoint.URL+"/in?a=b", func(o *Options) {
+				o.CloudEvents, o.Secrets = cloudEvents, append(o.Secrets, "whsec_"+strings.Repeat("AAAA", 8))
+			})
+			target.now = func() time.Time { return at }
+			if err := deliver(t, target, batch); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestAnswers(t *testing.T) {
+	status, after := 200, ""
+	endpoint := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		if after != "" {
+			w.Header().Set("Retry-After", after)
+		}
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte("an answer that is nobody's business"))
+	})
+	target := open(t, endpoint.URL, nil)
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	target.now = func() time.Time { return now }
+	for status = range map[int]bool{200: true, 201: true, 202: true, 299: true} {
+		if err := deliver(t, target, messages(2)); err != nil {
+			t.Errorf("%d: %v", status, err)
+		}
+	}
+	for status = range map[int]bool{301: true, 302: true, 307: true, 308: true, 400: true, 401: true, 403: true, 404: true, 413: true, 422: true, 500: true, 501: true, 599: true} {
+		refused(t, deliver(t, target, messages(2)), fmt.Sprint("the endpoint answered ", status))
+	}
+	for status = range map[int]bool{408: true, 429: true, 502: true, 503: true, 504: true} {
+		if u := unavailable(t, deliver(t, target, messages(2)), fmt.Sprint("the endpoint answered ", status)); u.RetryAfter != 0 {
+			t.Errorf("%d: retry after %s", status, u.RetryAfter)
+		}
+	}
+	if status = 410; deliver(t, target, messages(1)) != sink.ErrGone {
+		t.Error("410 is not gone")
+	}
+	for after = range map[string]bool{"120": true, "Fri, 02 Jan 2026 03:06:05 GMT": true} {
+		for status = range map[int]bool{429: true, 503: true} {
+			if u := unavailable(t, deliver(t, target, messages(1)), ""); u.RetryAfter != 2*time.Minute {
+				t.Errorf("%d, %s: retry after %s", status, after, u.RetryAfter)
+			}
+		}
+		status = 502
+		if u := unavailable(t, deliver(t, target, messages(1)), ""); u.RetryAfter != 0 {
+			t.Errorf("502, %s: retry after %s", after, u.RetryAfter)
+		}
+	}
+	status = 503
+	for after = range map[string]bool{"-1": true, "soon": true, "Fri, 02 Jan 2026 03:04:05 GMT": true, "99999999999999999999": true} {
+		if u := unavailable(t, deliver(t, target, messages(1)), ""); u.RetryAfter != 0 {
+			t.Errorf("%s: retry after %s", after, u.RetryAfter)
+		}
+	}
+}
+
+func TestRedirects(t *testing.T) {
+	var posted []string
+	mux := http.NewServeMux()
+	mux.HandleFunc("/end", func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		posted = append(posted, r.Method+r.Header.Get("Webhook-Id")+string(body)+r.Header.Get("Referer"))
+	})
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		mux.Handle(fmt.Sprint("/", status), http.RedirectHandler("/end", status))
+	}
+	for i := range 4 {
+		mux.Handle(fmt.Sprint("/chain", i), http.RedirectHandler(fmt.Sprint("/chain", i-1), http.StatusTemporaryRedirect))
+	}
+	mux.Handle("/chain-1", http.RedirectHandler("/end", http.StatusTemporaryRedirect))
+	elsewhere := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("a request to another network") })
+	mux.Handle("/away", http.RedirectHandler(strings.Replace(elsewhere.URL, "127.0.0.1", "127.0.0.2", 1), http.StatusTemporaryRedirect))
+	endpoint := serve(t, mux.ServeHTTP)
+
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		refused(t, deliver(t, open(t, fmt.Sprint(endpoint.URL, "/", status), nil), messages(1)), "set followRedirects")
+	}
+	follow := func(o *Options) {
+		o.FollowRedirects, o.Networks = true, []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
+	}
+	for _, status := range []int{301, 302, 303} {
+		refused(t, deliver(t, open(t, fmt.Sprint(endpoint.URL, "/", status), follow), messages(1)), "only 307 and 308 are followed")
+	}
+	if posted != nil {
+		t.Fatalf("followed: %v", posted)
+	}
+	batch := messages(2)
+	target := open(t, endpoint.URL, follow)
+	for _, path := range []string{"/307", "/308", "/chain1"} {
+		if err := deliver(t, open(t, endpoint.URL+path, follow), batch); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	want := "POST" + ID(batch) + string(target.body(batch))
+	if len(posted) != 3 || posted[0] != want || posted[1] != want || posted[2] != want {
+		t.Errorf("got %v, want three times %s", posted, want)
+	}
+	refused(t, deliver(t, open(t, endpoint.URL+"/chain2", follow), batch), "at most 3 times")
+	unavailable(t, deliver(t, open(t, endpoint.URL+"/away", follow), batch), "the address 127.0.0.2")
+}
+
+func TestAddressesAreRefusedWhenDialling(t *testing.T) {
+	endpoint := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("a request") })
+	secure := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a request") }))
+	defer secure.Close()
+	elsewhere := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	for _, url := range []string{endpoint.URL, strings.Replace(endpoint.URL, "127.0.0.1", "localhost", 1), secure.URL, strings.Replace(secure.URL, "127.0.0.1", "localhost", 1)} {
+		target := open(t, url, func(o *Options) { o.Networks = elsewhere })
+		unavailable(t, deliver(t, target, messages(1)), "-sink-networks")
+	}
+}
+
+func TestNoProxy(t *testing.T) {
+	target := open(t, "https://hooks.example.com", nil)
+	if target.transport.plain.Proxy != nil || target.transport.secure.Proxy != nil {
+		t.Error("a proxy would dial instead")
+	}
+}
+
+func TestTLS(t *testing.T) {
+	endpoint := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor != 2 {
+			t.Errorf("the request came by %s", r.Proto)
+		}
+	}))
+	endpoint.EnableHTTP2 = true
+	endpoint.Config.ErrorLog = log.New(io.Discard, "", 0)
+	endpoint.StartTLS()
+	defer endpoint.Close()
+	unknown := open(t, endpoint.URL+"/token-5ec4e7", nil)
+	if u := unavailable(t, deliver(t, unknown, messages(1)), "certificate signed by unknown authority"); strings.Contains(u.Reason, "5ec4e7") {
+		t.Errorf("it shows the URL: %s", u.Reason)
+	}
+	known := open(t, endpoint.URL, nil)
+	known.transport.secure.TLSClientConfig.RootCAs = x509.NewCertPool()
+	known.transport.secure.TLSClientConfig.RootCAs.AddCert(endpoint.Certificate())
+	if err := deliver(t, known, messages(1)); err != nil {
+		t.Error(err)
+	}
+
+	// A redirect does not lead from https:// to where http:// must not go.
+	plain := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("a request without TLS") })
+	away := httptest.NewTLSServer(http.RedirectHandler(plain.URL, http.StatusPermanentRedirect))
+	defer away.Close()
+	followed := open(t, away.URL, func(o *Options) { o.FollowRedirects = true })
+	followed.transport.secure.TLSClientConfig.RootCAs = x509.NewCertPool()
+	followed.transport.secure.TLSClientConfig.RootCAs.AddCert(away.Certificate())
+	followed.transport.plain.DialContext = newTransport(nil).plain.DialContext
+	unavailable(t, deliver(t, followed, messages(1)), "http:// is only for networks in -sink-networks")
+}
+
+func TestEndpointsThatDoNotAnswer(t *testing.T) {
+	let := make(chan struct{})
+	hangs := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		select {
+		case <-r.Context().Done():
+		case <-let:
+		}
+	})
+	defer close(let)
+	closed := serve(t, func(http.ResponseWriter, *http.Request) {})
+	closed.Close()
+	target := open(t, hangs.URL+"/token-5ec4e7", nil)
+	target.timeout = 50 * time.Millisecond
+	for _, err := range []error{
+		unavailable(t, deliver(t, target, messages(1)), "did not answer within 50ms"),
+		func() error {
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			return unavailable(t, target.Deliver(ctx, messages(1))[0], "the delivery ended before")
+		}(),
+		unavailable(t, deliver(t, open(t, closed.URL+"/token-5ec4e7", nil), messages(1)), "connection refused"),
+		unavailable(t, target.unreachable(t.Context(), &url.Error{Op: "Post", URL: target.url, Err: &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host"}}}), "the endpoint's name cannot be resolved: no such host"),
+	} {
+		if strings.Contains(err.Error(), "5ec4e7") {
+			t.Errorf("it shows the URL: %v", err)
+		}
+	}
+	cut := serve(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+	unavailable(t, deliver(t, open(t, cut.URL, nil), messages(1)), "the endpoint cannot be reached")
+}
+
+// An endpoint can send as long an answer as it likes.
+func TestAnswersAreNotReadToTheirEnd(t *testing.T) {
+	ended := make(chan struct{})
+	endless := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		defer close(ended)
+		for {
+			if _, err := w.Write(make([]byte, 64<<10)); err != nil {
+				return
+			}
+		}
+	})
+	if err := deliver(t, open(t, endless.URL, nil), messages(1)); err != nil {
+		t.Error(err)
+	}
+	<-ended
+}
+
+func TestDeliveriesShareConnections(t *testing.T) {
+	var mu sync.Mutex
+	peers := map[string]bool{}
+	endpoint := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		peers[r.RemoteAddr] = true
+	})
+	target := open(t, endpoint.URL, nil)
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range 20 {
+				if err := target.Deliver(t.Context(), messages(1))[0]; err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if len(peers) > 8 {
+		t.Errorf("%d connections for 4 workers", len(peers))
+	}
+}
+
+func TestNewErrors(t *testing.T) {
+	for name, tt := range map[string]struct {
+		opt  Options
+		want string
+	}{
+		"no URL":     {Options{Secrets: []string{secret}}, "url: it is not one of a webhook"},
+		"scheme":     {Options{URL: "ftp://5ec4e7.example.com", Secrets: []string{secret}}, "url: it is not one of a webhook"},
+		"no host":    {Options{URL: "https:///5ec4e7", Secrets: []string{secret}}, "url: it is not one of a webhook"},
+		"password":   {Options{URL: "https://u:5ec4e7@hooks.example.com", Secrets: []string{secret}}, "url: it has a user name or a password"},
+		"no secret":  {Options{URL: "https://hooks.example.com"}, "secrets: there is none"},
+		"bad secret": {Options{URL: "https://hooks.example.com", Secrets: []string{secret, "5ec4e7"}}, "secrets[1]: it does not begin with whsec_"},
+	} {
+		if _, err := New(tt.opt); err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "5ec4e7") {
+			t.Errorf("%s: error %v, want one with %q and no secret", name, err, tt.want)
+		}
+	}
+}
