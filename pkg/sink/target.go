@@ -58,3 +58,20 @@ func All(n int, result error) []error {
 	}
 	return results
 }
+
+// KeepOrder has messages behind one that the target did not take now come again with it: of each
+// channel, results after the first that is neither nil nor a *Refused become that one. The target
+// may have some of them already; then it gets them twice, and the last time in order.
+func KeepOrder(batch []Message, results []error) {
+	failed := map[string]error{}
+	for i := range batch {
+		if before, ok := failed[batch[i].Channel]; ok {
+			results[i] = before
+			continue
+		}
+		var refused *Refused
+		if results[i] != nil && !errors.As(results[i], &refused) {
+			failed[batch[i].Channel] = results[i]
+		}
+	}
+}
