@@ -76,10 +76,22 @@ var rules = []rule{
 		}),
 	},
 	{
-		name:   "the AWS SDK in two packages",
-		reason: "Fleetwire runs anywhere; what it asks AWS for is in one place for secrets and one for draining",
+		name:   "the AWS SDK in few packages",
+		reason: "Fleetwire runs anywhere; what it asks AWS for is in one place for secrets, one for draining, and one for each target of sinks on AWS",
 		find: imports(func(f *file, p string) bool {
-			return !f.under("pkg/awssecret") && !f.under("fanout/internal/targetdrain") && within(p, "github.com/aws/aws-sdk-go-v2", "github.com/aws/smithy-go")
+			return !f.under("pkg/awssecret", "fanout/internal/targetdrain", "pkg/sink/internal/amazon", "pkg/sink/sqs", "pkg/sink/kinesis") && within(p, "github.com/aws/aws-sdk-go-v2", "github.com/aws/smithy-go")
+		}),
+	},
+	{
+		name:   "targets of sinks in nodes",
+		reason: "nodes deliver to sinks, Lambda functions do not: none of them may grow by clients of Kafka and AWS",
+		find: imports(func(f *file, p string) bool {
+			if f.isTestCode() || f.under("pkg/sink") {
+				return within(p, "github.com/twmb/franz-go") && !f.isTestCode() && !f.under("pkg/sink/kafka")
+			}
+			ofTarget := within(p, module+"/pkg/sink") && p != module+"/pkg/sink"
+			makes := f.dir == "fanout/node" && p == module+"/pkg/sink/targets"
+			return ofTarget && !makes || within(p, "github.com/twmb/franz-go")
 		}),
 	},
 	{
