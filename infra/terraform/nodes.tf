@@ -82,7 +82,7 @@ resource "aws_ecs_task_definition" "nodes" {
       { containerPort = local.ops_port, hostPort = local.ops_port, protocol = "tcp" },
     ]
 
-    environment = [
+    environment = concat([
       { name = "FLEETWIRE_LISTEN", value = "0.0.0.0:${local.listen_port}" },
       { name = "FLEETWIRE_OPS", value = "0.0.0.0:${local.ops_port}" },
       { name = "FLEETWIRE_APPS", value = aws_secretsmanager_secret.apps.arn },
@@ -91,7 +91,7 @@ resource "aws_ecs_task_definition" "nodes" {
       { name = "FLEETWIRE_TRUSTED_PROXIES", value = join(",", local.vpc_cidrs) },
       { name = "FLEETWIRE_LOG_FORMAT", value = "json" },
       { name = "GOMEMLIMIT", value = "${local.gomemlimit_mib}MiB" },
-    ]
+    ], local.sink_environment)
 
     # By version: a new password is a new task definition, and so a rolling
     # deployment. ECS reads the secret when a task starts.
@@ -246,7 +246,7 @@ resource "aws_iam_role_policy" "nodes" {
         Action   = "elasticloadbalancing:DescribeTargetHealth"
         Resource = "*"
       },
-    ], local.decrypt_statement)
+    ], local.decrypt_statement, local.sink_statements)
   })
 }
 

@@ -234,6 +234,82 @@ variable "drain_seconds" {
   }
 }
 
+# Sinks.
+
+variable "sink_queue_arns" {
+  description = "Queues of Amazon SQS that sinks of the apps document send to. Nodes may send to these, and to no others."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for a in var.sink_queue_arns : can(regex("^arn:aws[a-z-]*:sqs:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,80}(\\.fifo)?$", a))])
+    error_message = "sink_queue_arns must be ARNs of queues, such as arn:aws:sqs:eu-central-1:123456789012:fleet-events; not their URLs."
+  }
+}
+
+variable "sink_stream_arns" {
+  description = "Streams of Amazon Kinesis Data Streams that sinks of the apps document write to. Nodes may write to these, and to no others."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for a in var.sink_stream_arns : can(regex("^arn:aws[a-z-]*:kinesis:[a-z0-9-]+:[0-9]{12}:stream/[A-Za-z0-9_.-]{1,128}$", a))])
+    error_message = "sink_stream_arns must be ARNs of streams, such as arn:aws:kinesis:eu-central-1:123456789012:stream/fleet-events."
+  }
+}
+
+variable "sink_secret_arns" {
+  description = "Secrets of AWS Secrets Manager that sinks of the apps document name: of webhooks, Kafka and other Redis. Nodes may read these. Those that are encrypted with a key of yours need it in sink_kms_key_arns."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for a in var.sink_secret_arns : can(regex("^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@!-]{1,512}$", a))])
+    error_message = "sink_secret_arns must be ARNs of secrets, such as arn:aws:secretsmanager:eu-central-1:123456789012:secret:crm-AbCdEf."
+  }
+}
+
+variable "sink_kms_key_arns" {
+  description = "Your KMS keys that encrypt those queues, streams and secrets. AWS's own keys need no entry."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for a in var.sink_kms_key_arns : can(regex("^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$", a))])
+    error_message = "sink_kms_key_arns must be ARNs of KMS keys (arn:aws:kms:REGION:ACCOUNT:key/ID), not of aliases."
+  }
+}
+
+variable "sink_networks" {
+  description = "Private networks that webhooks of sinks may reach (-sink-networks). Without it they reach public addresses alone."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for c in var.sink_networks : can(cidrhost(c, 0))])
+    error_message = "sink_networks must be networks such as 10.20.0.0/16, or 10.20.0.7/32 for one address."
+  }
+}
+
+variable "sink_egress" {
+  description = "Where sinks connect to by another port than 443, such as the brokers of Kafka: networks and ports that nodes may reach."
+  type = list(object({
+    cidr = string
+    port = number
+  }))
+  default = []
+
+  validation {
+    condition     = alltrue([for e in var.sink_egress : can(cidrhost(e.cidr, 0)) && !strcontains(e.cidr, ":") && e.port >= 1 && e.port <= 65535 && floor(e.port) == e.port && e.port != 443])
+    error_message = "sink_egress must be IPv4 networks and ports from 1 to 65535, such as { cidr = \"10.20.0.0/16\", port = 9094 }; 443 is open already."
+  }
+
+  validation {
+    condition     = length(distinct([for e in var.sink_egress : "${e.cidr}:${e.port}"])) == length(var.sink_egress)
+    error_message = "sink_egress must name each network and port once."
+  }
+}
+
 # Functions.
 
 variable "function_architecture" {

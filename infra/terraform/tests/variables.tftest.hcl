@@ -42,6 +42,12 @@ run "wrong_values" {
     waf_requests_per_5_minutes = 10
     flow_log_retention_days    = 31
     kms_key_arn                = "alias/fleetwire"
+    sink_queue_arns            = ["https://sqs.eu-central-1.amazonaws.com/111122223333/fleet-events"]
+    sink_stream_arns           = ["fleet-events"]
+    sink_secret_arns           = ["crm"]
+    sink_kms_key_arns          = ["alias/fleetwire"]
+    sink_networks              = ["crm.internal"]
+    sink_egress                = [{ cidr = "10.20.0.0/16", port = 443 }]
     tags                       = { "aws:fleet" = "one" }
   }
 
@@ -72,6 +78,12 @@ run "wrong_values" {
     var.waf_requests_per_5_minutes,
     var.flow_log_retention_days,
     var.kms_key_arn,
+    var.sink_queue_arns,
+    var.sink_stream_arns,
+    var.sink_secret_arns,
+    var.sink_kms_key_arns,
+    var.sink_networks,
+    var.sink_egress,
     var.tags,
   ]
 }
@@ -90,6 +102,8 @@ run "more_wrong_values" {
     allowed_cidrs        = []
     connections_per_node = 50
     drain_seconds        = 10
+    sink_queue_arns      = ["arn:aws:sqs:eu-central-1:111122223333:*"]
+    sink_egress          = [{ cidr = "10.20.0.0/16", port = 9094 }, { cidr = "10.20.0.0/16", port = 9094 }]
   }
 
   expect_failures = [
@@ -103,6 +117,8 @@ run "more_wrong_values" {
     var.allowed_cidrs,
     var.connections_per_node,
     var.drain_seconds,
+    var.sink_queue_arns,
+    var.sink_egress,
   ]
 }
 

@@ -16,6 +16,12 @@ variables {
   tags                    = { fleet = "one" }
   kms_key_arn             = "arn:aws:kms:eu-central-1:111122223333:key/12345678-1111-2222-3333-444444444444"
   flow_log_retention_days = 14
+  sink_queue_arns         = ["arn:aws:sqs:eu-central-1:111122223333:fleet-events.fifo"]
+  sink_stream_arns        = ["arn:aws:kinesis:eu-central-1:111122223333:stream/fleet-events"]
+  sink_secret_arns        = ["arn:aws:secretsmanager:eu-central-1:111122223333:secret:crm-AbCdEf"]
+  sink_kms_key_arns       = ["arn:aws:kms:eu-central-1:111122223333:key/87654321-1111-2222-3333-444444444444"]
+  sink_networks           = ["10.20.0.0/16", "10.30.0.7/32"]
+  sink_egress             = [{ cidr = "10.20.0.0/16", port = 9094 }]
 }
 
 override_resource {
@@ -360,6 +366,11 @@ run "wiring" {
   }
 
   assert {
+    condition     = lookup({ for e in jsondecode(aws_ecs_task_definition.nodes[0].container_definitions)[0].environment : e.name => e.value }, "FLEETWIRE_SINK_NETWORKS", "") == "10.20.0.0/16,10.30.0.7/32"
+    error_message = "A node is told which private networks webhooks may reach."
+  }
+
+  assert {
     condition     = { for e in jsondecode(aws_ecs_task_definition.nodes[0].container_definitions)[0].environment : e.name => e.value }["GOMEMLIMIT"] == "${floor(4096 * 0.85)}MiB"
     error_message = "GOMEMLIMIT is 85 % of the task's memory."
   }
@@ -471,6 +482,11 @@ run "wiring" {
     error_message = "Nodes and functions reach AWS's APIs."
   }
 
+  assert {
+    condition     = [for r in aws_vpc_security_group_egress_rule.sink : "${r.security_group_id} ${r.cidr_ipv4} ${r.from_port}-${r.to_port}"] == ["sg-nodes 10.20.0.0/16 9094-9094"]
+    error_message = "Nodes, and they alone, reach the sinks."
+  }
+
   # == Permissions. Exactly these: one less does not work, one more is one too many.
 
   assert {
@@ -478,8 +494,13 @@ run "wiring" {
       "Allow secretsmanager:GetSecretValue ${aws_secretsmanager_secret.apps.arn}",
       "Allow elasticloadbalancing:DescribeTargetHealth *",
       "Allow kms:Decrypt ${var.kms_key_arn}",
+      "Allow sqs:SendMessage arn:aws:sqs:eu-central-1:111122223333:fleet-events.fifo",
+      "Allow kinesis:PutRecords arn:aws:kinesis:eu-central-1:111122223333:stream/fleet-events",
+      "Allow secretsmanager:GetSecretValue arn:aws:secretsmanager:eu-central-1:111122223333:secret:crm-AbCdEf",
+      "Allow kms:Decrypt arn:aws:kms:eu-central-1:111122223333:key/87654321-1111-2222-3333-444444444444",
+      "Allow kms:GenerateDataKey arn:aws:kms:eu-central-1:111122223333:key/87654321-1111-2222-3333-444444444444",
     ]
-    error_message = "A node may read the apps document and ask about its target group."
+    error_message = "A node may read the apps document and ask about its target group, and write to its sinks."
   }
 
   assert {
