@@ -28,6 +28,7 @@ type Config struct {
 	RedisTLS                 redisconn.TLS
 	Drain                    time.Duration
 	TrustedProxies           []netip.Prefix
+	SinkNetworks             []netip.Prefix
 	ControlPlane             bool
 	LogFormat                string // "text" or "json"
 	Log                      *slog.Logger
@@ -39,7 +40,7 @@ type Config struct {
 // means that the help has been printed.
 func ParseConfig(args []string, stderr io.Writer, defaults Config, help string) (Config, error) {
 	c := defaults
-	var drain, proxies, level string
+	var drain, proxies, sinkNetworks, level string
 	fs := flag.NewFlagSet("", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.StringVar(&c.Listen, "listen", defaults.Listen, "address for sockets and, with a control plane, REST")
@@ -54,6 +55,7 @@ func ParseConfig(args []string, stderr io.Writer, defaults Config, help string) 
 	fs.BoolVar(&c.RedisTLS.Insecure, "redis-insecure", false, "let the Redis URL say skip_verify=true: whoever is in between can then pose as Redis")
 	fs.StringVar(&drain, "drain", DefaultDrain.String(), "over how long connections are closed on SIGTERM, at most 1h")
 	fs.StringVar(&proxies, "trusted-proxies", "", "networks, separated by commas, whose X-Forwarded-For is believed, as in 10.0.0.0/16")
+	fs.StringVar(&sinkNetworks, "sink-networks", "", "networks, separated by commas, that webhooks of sinks may reach although they are private, by http:// too, as in 10.20.0.0/16")
 	fs.StringVar(&c.LogFormat, "log-format", "text", "log lines as text or json")
 	fs.StringVar(&level, "log-level", "info", "least level logged: debug, info, warn or error")
 
@@ -88,6 +90,7 @@ func ParseConfig(args []string, stderr io.Writer, defaults Config, help string) 
 		{"redis-prefix", func() error { _, err := rediskeys.New(c.RedisPrefix, 0); return err }},
 		{"drain", func() error { c.Drain, err = parseDrain(drain); return err }},
 		{"trusted-proxies", func() error { c.TrustedProxies, err = parseNetworks(proxies); return err }},
+		{"sink-networks", func() error { c.SinkNetworks, err = parseNetworks(sinkNetworks); return err }},
 		{"log-format", func() error { return checkLogFormat(c.LogFormat) }},
 		{"log-level", func() error { return checkLogLevel(level) }},
 	} {

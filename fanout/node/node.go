@@ -44,6 +44,7 @@ import (
 	"fleetwire/pkg/rediskeys"
 	peers "fleetwire/pkg/registry"
 	"fleetwire/pkg/sink"
+	"fleetwire/pkg/sink/targets"
 	"fleetwire/pkg/telemetry"
 	"fleetwire/pkg/usage"
 )
@@ -73,7 +74,9 @@ type Options struct {
 	Drain time.Duration
 	// Hurry, when it is closed, cuts the drain short: what is left is closed at once. nil: never.
 	Hurry <-chan struct{}
-	// Sinks makes the targets of groups' sinks. nil: this node delivers to none.
+	// SinkNetworks are the private networks that webhooks of sinks may reach.
+	SinkNetworks []netip.Prefix
+	// Sinks makes the targets of groups' sinks. nil: all types that there are.
 	Sinks sink.Maker
 	Log   *slog.Logger
 	// LogDropped is how many log lines were dropped, for the metrics. nil: none are.
@@ -130,6 +133,9 @@ func (e *ListenError) Unwrap() error { return e.Err }
 func New(opt Options) (*Node, error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
+	}
+	if opt.Sinks == nil {
+		opt.Sinks = &targets.Factory{Networks: opt.SinkNetworks}
 	}
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
@@ -302,9 +308,7 @@ func (n *Node) Run(ctx context.Context) error {
 	run(n.commands.Run)
 	run(n.replays.Run)
 	run(func(ctx context.Context) { n.receiver.Run(ctx, n.deliver) })
-	if n.opt.Sinks != nil {
-		run(n.sinks.Run)
-	}
+	run(n.sinks.Run)
 	run(n.keepAlive)
 	run(n.reauthorize)
 	run(n.sessionOptions.Conn.Loops.Run)

@@ -29,6 +29,7 @@ var examples = map[string]string{
 	"control-plane":   "true or false",
 	"drain":           "a duration such as 10s",
 	"trusted-proxies": "networks such as 10.0.0.0/16,192.168.0.0/24",
+	"sink-networks":   "networks such as 10.20.0.0/16,192.168.0.7/32",
 	"log-format":      "text or json",
 	"log-level":       "debug, info, warn or error",
 }

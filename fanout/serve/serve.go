@@ -53,7 +53,7 @@ func Run(ctx context.Context, p *program.Process, args []string, opt Options) er
 	defer func() { _ = rdb.Close() }()
 	n, err := controlplane.NewNode(node.Options{
 		Listen: c.Listen, Ops: c.Ops, Apps: document.Store, Redis: rdb, Keys: keys,
-		TrustedProxies: c.TrustedProxies, Drain: c.Drain, Hurry: p.Hurry, Log: c.Log, LogDropped: p.Stderr.Dropped,
+		TrustedProxies: c.TrustedProxies, SinkNetworks: c.SinkNetworks, Drain: c.Drain, Hurry: p.Hurry, Log: c.Log, LogDropped: p.Stderr.Dropped,
 	}, c.ControlPlane)
 	if err != nil {
 		return err

@@ -45,7 +45,7 @@ func Run(ctx context.Context, p *program.Process, args []string, opt Options) er
 	}
 	s, err := stack.New(ctx, stack.Options{
 		Listen: c.Listen, Ops: c.Ops, Apps: document.Store, Redis: c.Redis, RedisPrefix: c.RedisPrefix, RedisTLS: c.RedisTLS,
-		TrustedProxies: c.TrustedProxies, Drain: c.Drain, Hurry: p.Hurry, Log: c.Log, LogDropped: p.Stderr.Dropped,
+		TrustedProxies: c.TrustedProxies, SinkNetworks: c.SinkNetworks, Drain: c.Drain, Hurry: p.Hurry, Log: c.Log, LogDropped: p.Stderr.Dropped,
 	})
 	if err != nil {
 		return err

@@ -33,8 +33,9 @@ type Options struct {
 	RedisPrefix    string
 	RedisTLS       redisconn.TLS
 	TrustedProxies []netip.Prefix
+	SinkNetworks   []netip.Prefix // as in node.Options
 	Drain          time.Duration
-	Hurry          <-chan struct{} // as in node.Options
+	Hurry          <-chan struct{} // likewise
 	Sinks          sink.Maker      // likewise
 	Log            *slog.Logger
 	LogDropped     func() uint64 // as in node.Options
@@ -78,7 +79,7 @@ func New(ctx context.Context, opt Options) (*Stack, error) {
 	s.Node, err = controlplane.NewNode(node.Options{
 		Listen: opt.Listen, Ops: opt.Ops, Apps: opt.Apps,
 		Redis: rdb, Keys: keys,
-		TrustedProxies: opt.TrustedProxies, Drain: opt.Drain, Hurry: opt.Hurry, Sinks: opt.Sinks, Log: opt.Log, LogDropped: opt.LogDropped,
+		TrustedProxies: opt.TrustedProxies, SinkNetworks: opt.SinkNetworks, Drain: opt.Drain, Hurry: opt.Hurry, Sinks: opt.Sinks, Log: opt.Log, LogDropped: opt.LogDropped,
 	}, true)
 	if err != nil {
 		s.close()
