@@ -22,9 +22,11 @@ type (
 		Groups    []groupDoc `json:"groups,omitempty"`
 	}
 	groupDoc struct {
-		Name     string   `json:"name"`
-		Patterns []string `json:"patterns"`
-		MaxBytes int      `json:"maxBytes"`
+		Name       string         `json:"name"`
+		Patterns   []string       `json:"patterns"`
+		MaxBytes   int            `json:"maxBytes"`
+		MaxDeliver int            `json:"maxDeliver,omitempty"` // 0: the usual
+		Sink       map[string]any `json:"sink,omitempty"`
 	}
 	ruleDoc struct {
 		Pattern string `json:"pattern"`

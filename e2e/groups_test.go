@@ -47,7 +47,7 @@ func (n *node) ackAll(t testing.TB, key *keyDoc, group string, messages []pulled
 func TestGroups(t *testing.T) {
 	key, other := newKey("ingest", "**"), newKey("other", "**")
 	app, foreign := newApp("app_groups", key), newApp("app_foreign", other)
-	app.Groups = []groupDoc{{"ingest", []string{"devices/*/events"}, 1 << 20}}
+	app.Groups = []groupDoc{{Name: "ingest", Patterns: []string{"devices/*/events"}, MaxBytes: 1 << 20}}
 	foreign.Groups = app.Groups
 	onEachRedis(t, []*appDoc{app, foreign}, func(t *testing.T, s *system) {
 		waits := make(chan []pulled, 1)
@@ -130,7 +130,7 @@ func (s *socket) acks(messages ...pulled) (lost []string) {
 func TestGroupsOnSockets(t *testing.T) {
 	key := newKey("ingest", "**")
 	app := newApp("app_groups", key)
-	app.Groups = []groupDoc{{"ingest", []string{"devices/*/events"}, 1 << 20}}
+	app.Groups = []groupDoc{{Name: "ingest", Patterns: []string{"devices/*/events"}, MaxBytes: 1 << 20}}
 	onEachRedis(t, []*appDoc{app}, func(t *testing.T, s *system) {
 		device := s.first().connect(t, key.token("cam", claims{"peerMetadata": map[string]any{"name": "Hall"}}))
 		device.publish("devices/1/events", `1`)
@@ -180,7 +180,7 @@ func TestGroupsOnSockets(t *testing.T) {
 func TestGroupsDrainAFullRedis(t *testing.T) {
 	key := newKey("ingest", "**")
 	app := newApp("app_groups", key)
-	app.Groups = []groupDoc{{"ingest", []string{"devices/*/events"}, 1 << 20}}
+	app.Groups = []groupDoc{{Name: "ingest", Patterns: []string{"devices/*/events"}, MaxBytes: 1 << 20}}
 	redis := redistest.Start(t)
 	_, node := fanout(t, nil, "-apps", documentFile(t, app), "-redis", redis.URL(), "-control-plane")
 	device := node.connect(t, key.token("cam", nil))

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -42,9 +43,10 @@ type node struct {
 
 // options of a system; the zero value is fine.
 type options struct {
-	drain       time.Duration
-	hurry       <-chan struct{} // closed: cuts the drain short
-	redisPrefix string
+	drain        time.Duration
+	hurry        <-chan struct{} // closed: cuts the drain short
+	redisPrefix  string
+	sinkNetworks []netip.Prefix
 }
 
 // onEachRedis runs the test on one node with its embedded Redis, on two nodes with a real
@@ -110,7 +112,7 @@ func (s *system) start(redisURL string, o options) *node {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	st, err := stack.New(ctx, stack.Options{
-		Listen: "127.0.0.1:0", Ops: "127.0.0.1:0", Apps: s.apps, Redis: redisURL, RedisPrefix: o.redisPrefix, Drain: o.drain, Hurry: o.hurry,
+		Listen: "127.0.0.1:0", Ops: "127.0.0.1:0", Apps: s.apps, Redis: redisURL, RedisPrefix: o.redisPrefix, SinkNetworks: o.sinkNetworks, Drain: o.drain, Hurry: o.hurry,
 		Log: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {

@@ -38,7 +38,7 @@ func TestLeastRightsInRedis(t *testing.T) {
 			key := newKey("rights", "**")
 			seer := newKey("seer", "**").only("presence")
 			app := newApp("app_rights", key, seer)
-			app.Groups = []groupDoc{{"ingest", []string{"devices/*"}, 1 << 20}}
+			app.Groups = []groupDoc{{Name: "ingest", Patterns: []string{"devices/*"}, MaxBytes: 1 << 20}}
 			s := newSystem(t, app)
 			s.redis = redistest.Start(t)
 			command := rights(t)
