@@ -6,10 +6,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
 
+	"fleetwire/pkg/apps"
 	"fleetwire/pkg/redisconn/redistest"
 )
 
@@ -24,6 +26,82 @@ func TestRecipes(t *testing.T) {
 	t.Run("an ingester", func(t *testing.T) { ingester(t, a, b) })
 	a.shutDown(t)
 	b.shutDown(t)
+}
+
+// The entries of docs/recipes.md are good documents.
+func TestEntriesOfRecipes(t *testing.T) {
+	text, err := os.ReadFile("../docs/recipes.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	types := map[apps.SinkType]bool{}
+	for _, block := range regexp.MustCompile("(?s)```json\n(\"groups\":.*?)```").FindAllStringSubmatch(string(text), -1) {
+		directory, err := apps.Parse([]byte(`{"apps":[{"id":"app_demo","keys":[{"id":"` + keyID + `","secret":"` + secret + `","channelPatterns":["**"],"actions":["publish"]}],` + block[1] + `}]}`))
+		if err != nil {
+			t.Fatalf("%s: %v", block[1], err)
+		}
+		app, _ := directory.App("app_demo")
+		types[app.Groups[0].Sink.Type] = true
+	}
+	if len(types) != 5 {
+		t.Errorf("entries for the types %v, want all five", types)
+	}
+}
+
+// A receiver that checks signatures with the library of Standard Webhooks gets each message, also
+// those that come while it does not run, and takes nothing that the service has not signed.
+func TestWebhookRecipe(t *testing.T) {
+	node := nodePath(t)
+	const current, next = "whsec_ODlhYmNkZWYwMTIzNDU2Nzg5YWJjZGVmMDEyMzQ1", "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+	out := filepath.Join(t.TempDir(), "events.ndjson")
+	begin := func(listen string) (*process, string) {
+		p := start(t, "receiver", []string{"WEBHOOK_SECRET=" + current}, node, "examples/node/webhook.mjs", "--listen", listen, "--out", out)
+		return p, fmt.Sprintf("127.0.0.1:%v", p.awaitEvent(t, 1, "listening", nil).fields["port"])
+	}
+	receiver, address := begin("127.0.0.1:0")
+	s := startServiceWith(t, "service", "127.0.0.1:0", "", `,{"name":"crm","patterns":["devices/*/events"],
+		"sink":{"type":"webhook","url":"http://`+address+`/fleetwire","secrets":["`+next+`","`+current+`"]}}`, "-sink-networks", "127.0.0.0/8")
+	published := 0
+	publish := func(n int) {
+		for range n {
+			published++
+			if status, body := call(t, "POST", s.url+"/v1/channels/devices%2Fcam-7%2Fevents/publish", fmt.Sprintf(`{"data":%d}`, published)); status != 200 {
+				t.Fatalf("%d %s", status, body)
+			}
+		}
+	}
+	stored := func() (data string) {
+		text, err := os.ReadFile(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for one := range strings.Lines(string(text)) {
+			var m struct{ Data json.RawMessage }
+			if err := json.Unmarshal([]byte(one), &m); err != nil {
+				t.Fatalf("%s: %v", one, err)
+			}
+			data += string(m.Data) + " "
+		}
+		return data
+	}
+	publish(3)
+	for n := 1; stored() != "1 2 3 "; n++ { // after each write
+		receiver.awaitEvent(t, n, "stored", nil)
+	}
+	receiver.kill(t)
+	publish(2)
+	receiver, _ = begin(address)
+	for n := 1; stored() != "1 2 3 4 5 "; n++ {
+		receiver.awaitEvent(t, n, "stored", nil)
+	}
+	if status, _ := call(t, "POST", "http://"+address+"/fleetwire", `[{"id":"forged","data":6}]`); status != 401 {
+		t.Errorf("what is not signed is answered with %d", status)
+	}
+	if got := stored(); got != "1 2 3 4 5 " {
+		t.Errorf("stored %s", got)
+	}
+	receiver.stop(t)
+	s.shutDown(t)
 }
 
 // A device that was away ends at the newest desired document, and no backend loses a change.

@@ -77,8 +77,14 @@ type service struct {
 // Redis at redisURL, or on an embedded one when that is "".
 func startService(t *testing.T, name, listen, redisURL string) *service {
 	t.Helper()
+	return startServiceWith(t, name, listen, redisURL, "")
+}
+
+// startServiceWith starts localdev with more groups in its document than the one for ingesters.
+func startServiceWith(t *testing.T, name, listen, redisURL, groups string, more ...string) *service {
+	t.Helper()
 	doc := filepath.Join(t.TempDir(), "apps.json")
-	if err := os.WriteFile(doc, []byte(`{"apps":[{"id":"app_story","groups":[{"name":"ingest","patterns":["devices/*/events"]}],"history":[
+	if err := os.WriteFile(doc, []byte(`{"apps":[{"id":"app_story","groups":[{"name":"ingest","patterns":["devices/*/events"]}`+groups+`],"history":[
 		{"pattern":"devices/*/desired","size":1,"ttlSec":604800},{"pattern":"devices/*/reported","size":1,"ttlSec":604800},
 		{"pattern":"devices/*/state","size":1,"ttlSec":604800},{"pattern":"fleets/*/log","size":100,"ttlSec":86400}],"keys":[
 		{"id":"`+keyID+`","secret":"`+secret+`","channelPatterns":["devices/**","fleets/**"],"actions":["publish","subscribe"]}
@@ -89,7 +95,7 @@ func startService(t *testing.T, name, listen, redisURL string) *service {
 	if redisURL != "" {
 		args = append(args, "-redis", redisURL)
 	}
-	p := start(t, name, nil, args...)
+	p := start(t, name, nil, append(args, more...)...)
 	const prefix = "listening on "
 	l := p.await(t, "line with its address", 1, func(l line) bool { return strings.HasPrefix(l.text, prefix) })
 	return &service{process: p, url: strings.TrimPrefix(l.text, prefix)}
