@@ -25,14 +25,17 @@ func (t *Target) judge(response *http.Response) error {
 		return &sink.Unavailable{Reason: said, RetryAfter: retryAfter(response.Header.Get("Retry-After"), t.now())}
 	case http.StatusRequestTimeout, http.StatusBadGateway, http.StatusGatewayTimeout:
 		return &sink.Unavailable{Reason: said}
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusProxyAuthRequired:
+		// The endpoint, or its URL, is set up wrong: no message is to die of that.
+		return &sink.Unavailable{Reason: said + "; check the sink's url, and that the endpoint knows its secrets"}
 	}
 	switch {
 	case code/100 == 2:
 		return nil
 	case code/100 == 3 && t.follow:
-		said += fmt.Sprintf("; only 307 and 308 are followed, at most %d times", maxRedirects)
+		return &sink.Unavailable{Reason: fmt.Sprintf("%s; only 307 and 308 are followed, at most %d times", said, maxRedirects)}
 	case code/100 == 3:
-		said += "; give the URL that it redirects to, or set followRedirects"
+		return &sink.Unavailable{Reason: said + "; give the URL that it redirects to, or set followRedirects"}
 	}
 	return &sink.Refused{Reason: said}
 }

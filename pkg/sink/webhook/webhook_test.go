@@ -153,10 +153,10 @@ func TestAnswers(t *testing.T) {
 			t.Errorf("%d: %v", status, err)
 		}
 	}
-	for status = range map[int]bool{301: true, 302: true, 307: true, 308: true, 400: true, 401: true, 403: true, 404: true, 413: true, 422: true, 500: true, 501: true, 599: true} {
+	for status = range map[int]bool{400: true, 406: true, 413: true, 422: true, 500: true, 501: true, 599: true} {
 		refused(t, deliver(t, target, messages(2)), fmt.Sprint("the endpoint answered ", status))
 	}
-	for status = range map[int]bool{408: true, 429: true, 502: true, 503: true, 504: true} {
+	for status = range map[int]bool{301: true, 302: true, 307: true, 308: true, 401: true, 403: true, 404: true, 405: true, 407: true, 408: true, 429: true, 502: true, 503: true, 504: true} {
 		if u := unavailable(t, deliver(t, target, messages(2)), fmt.Sprint("the endpoint answered ", status)); u.RetryAfter != 0 {
 			t.Errorf("%d: retry after %s", status, u.RetryAfter)
 		}
@@ -202,13 +202,13 @@ func TestRedirects(t *testing.T) {
 	endpoint := serve(t, mux.ServeHTTP)
 
 	for _, status := range []int{301, 302, 303, 307, 308} {
-		refused(t, deliver(t, open(t, fmt.Sprint(endpoint.URL, "/", status), nil), messages(1)), "set followRedirects")
+		unavailable(t, deliver(t, open(t, fmt.Sprint(endpoint.URL, "/", status), nil), messages(1)), "set followRedirects")
 	}
 	follow := func(o *Options) {
 		o.FollowRedirects, o.Networks = true, []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
 	}
 	for _, status := range []int{301, 302, 303} {
-		refused(t, deliver(t, open(t, fmt.Sprint(endpoint.URL, "/", status), follow), messages(1)), "only 307 and 308 are followed")
+		unavailable(t, deliver(t, open(t, fmt.Sprint(endpoint.URL, "/", status), follow), messages(1)), "only 307 and 308 are followed")
 	}
 	if posted != nil {
 		t.Fatalf("followed: %v", posted)
@@ -224,7 +224,7 @@ func TestRedirects(t *testing.T) {
 	if len(posted) != 3 || posted[0] != want || posted[1] != want || posted[2] != want {
 		t.Errorf("got %v, want three times %s", posted, want)
 	}
-	refused(t, deliver(t, open(t, endpoint.URL+"/chain2", follow), batch), "at most 3 times")
+	unavailable(t, deliver(t, open(t, endpoint.URL+"/chain2", follow), batch), "at most 3 times")
 	unavailable(t, deliver(t, open(t, endpoint.URL+"/away", follow), batch), "the address 127.0.0.2")
 }
 
