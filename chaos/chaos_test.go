@@ -32,7 +32,7 @@ func TestShort(t *testing.T) {
 	}{
 		"server":           {plan.Server, []string{"redis-stopped", "link-deaf", "redis-full", "redis-cut"}},
 		"server and nodes": {plan.Server, []string{"redis-restarted", "ingester-paused", "node-killed"}},
-		"replica":          {plan.Replica, []string{"failover-planned", "failover-killed", "ingester-killed", "group-full"}},
+		"replica":          {plan.Replica, []string{"failover-planned", "failover-killed", "ingester-killed", "group-full", "sink-killed"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -40,8 +40,10 @@ func TestShort(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			size := fleet.Small
+			size.Hook = short.form == plan.Replica // a node that is killed keeps a sink waiting for 30 s
 			// The bounds of time are make chaos's: here many tests share the machine.
-			rows, err := trial.Run(t, trial.Options{Context: t.Context(), Form: short.form, Plan: steps, Nodes: 2, Size: fleet.Small, Hasten: true,
+			rows, err := trial.Run(t, trial.Options{Context: t.Context(), Form: short.form, Plan: steps, Nodes: 2, Size: size, Hasten: true,
 				Program: stage.Program(dir), Slack: 20 * time.Second, Say: t.Logf})
 			if err != nil {
 				t.Fatal(err)

@@ -32,6 +32,7 @@ var promises = []promise{
 	{text: "| `appendonly yes`, `appendfsync always` | nothing |", faults: []string{"redis-restarted"}},
 	{text: "| `min-replicas-to-write 1`, `min-replicas-max-lag 2` |", untried: "Redis keeps it"},
 	{text: "Ingesters get each acked message at least once, in the order of its channel", faults: []string{"ingester-killed", "ingester-paused", "node-killed", "node-drained", "node-stopped", "redis-restarted", "redis-cut"}},
+	{text: "also if the endpoint is killed, hangs or refuses", faults: []string{"sink-killed", "sink-slow", "node-killed"}},
 	{text: "A group that is full refuses publishes with `group_full`, publishes and counts none of them", faults: []string{"group-full"}},
 	{text: "ingesters that are connected, and those that pull with REST, get messages all the same, and make room", faults: []string{"redis-full"}},
 	{text: "| a primary has had no replica for an hour", untried: "it takes an hour; the package that has the epochs tests it"},

@@ -17,6 +17,9 @@ type Group struct {
 	lease   time.Duration
 	handed  map[streamKey][]*Handed
 	buried  []Buried
+	// Sink says that a target gets the messages. The same attempt may come to it again, and so may
+	// what it took, if the service did not hear of that.
+	Sink bool
 }
 
 // Handed is one delivery of a message to an ingester.
@@ -102,7 +105,9 @@ func (j *judge) judgeGroup(g *Group) {
 		}
 		dead[key][l.N]++
 		m := s.sent[l.N]
-		j.row(m.at).Buried++
+		if !g.Sink {
+			j.row(m.at).Buried++
+		}
 		if !m.poison {
 			j.find(Failed, m.at, false, "%s is a dead letter of %s after %d attempts (%s), and no ingester refuses it always", name(key, l.N), g.name, l.Attempts, l.Reason)
 		}
@@ -139,11 +144,9 @@ func (j *judge) ingested(g *Group, key streamKey, s *Stream, dead map[int]int) {
 	for n, m := range s.sent {
 		got := len(of[n]) + dead[n]
 		r := j.row(m.at)
-		r.Ingested += min(got, 1)
-		for _, h := range of[n] {
-			if h.attempt > 1 {
-				r.Again++
-			}
+		if !g.Sink {
+			r.Ingested += min(got, 1)
+			r.Again += repetitions(of[n])
 		}
 		switch {
 		case got > 0 && m.outcome == Refused:
@@ -153,9 +156,21 @@ func (j *judge) ingested(g *Group, key streamKey, s *Stream, dead map[int]int) {
 		case m.poison && m.outcome == Acked && dead[n] != 1:
 			j.find(Lost, m.at, j.during(m.at, j.end(), losesData), "%s is refused by every ingester of %s, and is %d dead letters", name(key, n), g.name, dead[n])
 		}
-		j.repeated(g, key, s, n, of[n])
+		if !g.Sink {
+			j.repeated(g, key, s, n, of[n])
+		}
 	}
 	j.handedInOrder(g, key, s, of)
+}
+
+// repetitions is how many deliveries were not the first.
+func repetitions(all []*Handed) (n int) {
+	for _, h := range all {
+		if h.attempt > 1 {
+			n++
+		}
+	}
+	return n
 }
 
 func losesData(s plan.Step) bool { return s.Fault.Data }
@@ -192,10 +207,12 @@ func (j *judge) repeated(g *Group, key streamKey, s *Stream, n int, all []*Hande
 // that came again: an ingester that stood still reads late what others got since.
 func (j *judge) handedInOrder(g *Group, key streamKey, s *Stream, of [][]*Handed) {
 	last := -1
+	seen := map[int]bool{}
 	for _, h := range g.handed[key] {
-		if h.attempt != 1 || h.n < 0 || h.n >= len(of) {
+		if h.attempt != 1 || h.n < 0 || h.n >= len(of) || g.Sink && seen[h.n] {
 			continue
 		}
+		seen[h.n] = true
 		if last > h.n {
 			was, is := s.sent[last], s.sent[h.n]
 			again := slices.ContainsFunc(of[h.n], func(o *Handed) bool { return o.attempt > 1 })

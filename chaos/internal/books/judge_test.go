@@ -330,6 +330,24 @@ func TestTheBooksFindEachMutant(t *testing.T) {
 			s.telemetry.Poison(n)
 			s.ingest(6, n, 1, Nacked)
 		}, "(lost)"},
+		{"a target gets a message several times", "node-killed", func(s *scene) {
+			s.group.Sink = true
+			a, b := s.send(s.telemetry, 5, Acked, position(0)), s.send(s.telemetry, 5.1, Acked, position(0))
+			for range 2 {
+				s.ingest(6, a, 1, Open)
+				s.ingest(6, b, 1, Open)
+			}
+		}, ""},
+		{"a target gets messages in the wrong order", "sink-slow", func(s *scene) {
+			s.group.Sink = true
+			a, b := s.send(s.telemetry, 5, Acked, position(0)), s.send(s.telemetry, 5.1, Acked, position(0))
+			s.ingest(6, b, 1, Open)
+			s.ingest(6, a, 1, Open)
+		}, "reordered"},
+		{"a target does not get a message", "sink-killed", func(s *scene) {
+			s.group.Sink = true
+			s.send(s.telemetry, 12, Acked, position(0))
+		}, "lost"},
 		{"a full group takes messages", "group-full", func(s *scene) { s.room(func(r *Room) { r.Full[1] = false }) }, "overrun"},
 		{"a group takes more than it may", "group-full", func(s *scene) { s.room(func(r *Room) { r.Bytes = 1001 }) }, "overrun"},
 		{"a group is full that is not", "group-full", func(s *scene) { s.room(func(r *Room) { r.Bytes = 400 }) }, "underrun"},

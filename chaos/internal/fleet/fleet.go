@@ -25,6 +25,7 @@ type Size struct {
 	Interval  time.Duration
 	Comers    int           // devices that come, and as many that go, during each fault
 	Ingesters int           // of a group, by each of three ways: the client library, frames, and requests
+	Hook      bool          // half of the messages wait for a group with a sink, too
 	InFlight  int           // messages that an ingester holds at most
 	Lease     time.Duration // of messages that it holds, whole seconds
 	Messages  int           // of devices and backends that are acked in all; 0: as many as the time allows
@@ -34,9 +35,9 @@ type Size struct {
 
 // Full is the fleet of make chaos, Small that of a run of seconds, Proof one that sends all it can.
 var (
-	Full  = Size{Groups: 12, Writers: 15, Listeners: 3, Backends: 6, Interval: 500 * time.Millisecond, Comers: 6, Ingesters: 2, InFlight: 100, Lease: 3 * time.Second}
+	Full  = Size{Groups: 12, Writers: 15, Listeners: 3, Backends: 6, Interval: 500 * time.Millisecond, Comers: 6, Ingesters: 2, Hook: true, InFlight: 100, Lease: 3 * time.Second}
 	Small = Size{Groups: 3, Writers: 5, Listeners: 2, Backends: 2, Interval: 200 * time.Millisecond, Comers: 2, Ingesters: 1, InFlight: 100, Lease: 3 * time.Second}
-	Proof = Size{Groups: 20, Writers: 10, Backends: 4, Interval: time.Millisecond, Comers: 2, Ingesters: 3, InFlight: 200, Lease: 10 * time.Second}
+	Proof = Size{Groups: 20, Writers: 10, Backends: 4, Interval: time.Millisecond, Comers: 2, Ingesters: 3, Hook: true, InFlight: 200, Lease: 10 * time.Second}
 )
 
 // The limits of the apps that have them.
@@ -51,8 +52,8 @@ const mainApp = "fleet"
 func capApp(step int) string { return fmt.Sprintf("cap-%d", step) }
 
 // Apps writes the apps document: the fleet's own, whose group has such leases, and one with caps for
-// each step.
-func Apps(path string, steps int, lease time.Duration) (*apps.Directory, error) {
+// each step. The fleet's other group has a sink, which posts its messages to the URL hook; "": it has none.
+func Apps(path string, steps int, lease time.Duration, hook string) (*apps.Directory, error) {
 	const plenty = 1_000_000_000
 	limits := map[string]any{"connectionMessagesPerSec": plenty, "connectionMessagesBurst": plenty,
 		"connectsPerAddressPerMin": plenty, "restPerSec": plenty, "restBurst": plenty}
@@ -63,8 +64,13 @@ func Apps(path string, steps int, lease time.Duration) (*apps.Directory, error) 
 			"keys": []any{map[string]any{"id": id, "secret": secret, "channelPatterns": []string{"**"}, "actions": []string{"publish", "subscribe", "presence", "send"}}}}
 	}
 	fleet := app(mainApp, plenty, plenty)
-	fleet["groups"] = []any{map[string]any{"name": ingestGroup, "patterns": []string{"fleets/*/events", "log/*"},
+	groups := []any{map[string]any{"name": ingestGroup, "patterns": []string{"fleets/*/events", "log/*"},
 		"ackTimeoutSec": int(lease.Seconds()), "maxDeliver": ingestDeliver}}
+	if hook != "" {
+		groups = append(groups, map[string]any{"name": hookGroup, "patterns": []string{"fleets/*/events"},
+			"ackTimeoutSec": int(hookLease.Seconds()), "maxDeliver": hookDeliver, "sink": map[string]any{"type": "webhook", "url": hook, "secrets": []string{hookSecret()}}})
+	}
+	fleet["groups"] = groups
 	fleet["history"] = []any{map[string]any{"pattern": "log/*", "size": 1000, "ttlSec": 3600}}
 	small := app(smallApp, plenty, plenty)
 	small["groups"] = []any{map[string]any{"name": smallGroup, "patterns": []string{"full/*"}, "maxBytes": smallBytes}}
@@ -99,6 +105,7 @@ type Fleet struct {
 
 	probes    *probes
 	group     *books.Group
+	hook      *Receiver
 	ingesters []*ingester
 	acked     atomic.Int64
 
@@ -111,9 +118,12 @@ type Fleet struct {
 }
 
 // Start starts the fleet, and returns when all of it is connected and subscribed.
-func Start(ctx context.Context, s *stage.Stage, b *books.Books, d *apps.Directory, size Size) (*Fleet, error) {
+func Start(ctx context.Context, s *stage.Stage, b *books.Books, d *apps.Directory, hook *Receiver, size Size) (*Fleet, error) {
 	f := &Fleet{Size: size, stage: s, books: b, apps: d, devices: map[string]*device{}}
 	f.rest = f.backend(mainApp)
+	f.hook = hook
+	hook.group = b.Group(hookGroup, hookLease, func(c string) bool { return size.Hook && strings.HasPrefix(c, "fleets/") })
+	hook.group.Sink = true
 	f.group = b.Group(ingestGroup, size.Lease, func(c string) bool { return strings.HasPrefix(c, "fleets/") || strings.HasPrefix(c, "log/") })
 	f.ctx, f.end = context.WithCancel(ctx)
 	f.writers, f.halt = context.WithCancel(f.ctx)

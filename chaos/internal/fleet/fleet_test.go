@@ -33,7 +33,7 @@ func TestCompareFindsGhostsAndWhoIsMissing(t *testing.T) {
 }
 
 func TestAppsHasOneWithCapsForEachStep(t *testing.T) {
-	d, err := Apps(filepath.Join(t.TempDir(), "apps.json"), 3, time.Second)
+	d, err := Apps(filepath.Join(t.TempDir(), "apps.json"), 3, time.Second, "http://127.0.0.1:1/hook")
 	if err != nil {
 		t.Fatal(err)
 	}

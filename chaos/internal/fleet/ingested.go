@@ -27,6 +27,16 @@ func (f *Fleet) Inject(step plan.Step) (lift func(), found []books.Finding, err 
 	case "ingester-paused":
 		i.gate.pause()
 		return i.gate.resume, nil, nil
+	case "sink-killed":
+		f.hook.kill()
+		return func() {
+			if err := f.hook.start(); err != nil {
+				f.hook.found(err)
+			}
+		}, nil, nil
+	case "sink-slow":
+		f.hook.setSlow(true)
+		return func() { f.hook.setSlow(false) }, nil, nil
 	case "group-full":
 		found, err = f.fillAndDrain()
 		return func() {}, found, err
@@ -43,16 +53,43 @@ func groupState(ctx context.Context, rest *client.REST, group string) (w waiting
 	return w, err
 }
 
-// Ingested waits until ingesters have got all that waits for the group, records its dead letters,
-// deletes them, and then compares what the group says of itself with what Redis has. hasten has
-// nodes look at once at counts that are off, as a short run does not last until they do.
+// Ingested waits until all that waits for groups is delivered, records dead letters, deletes them,
+// and then compares what the groups say of themselves with what Redis has. It returns how long
+// ingesters took. hasten has nodes look at once at counts that are off, as a short run does not last
+// until they do.
 func (f *Fleet) Ingested(rdb redis.UniversalClient, patience time.Duration, hasten bool) (took time.Duration, found []books.Finding, err error) {
 	begin := time.Now()
+	groups := []*drain{{f, ingestGroup, f.group, rdb}}
+	if f.Size.Hook {
+		groups = append(groups, &drain{f, hookGroup, f.hook.group, rdb})
+	}
+	for _, g := range groups {
+		of, err := g.run(patience, hasten)
+		found = append(found, of...)
+		if err != nil {
+			return took, found, err
+		}
+		if took == 0 {
+			took = time.Since(begin)
+		}
+	}
+	return took, append(found, f.hook.findings()...), nil
+}
+
+// drain sees a group empty.
+type drain struct {
+	*Fleet
+	group string
+	books *books.Group
+	rdb   redis.UniversalClient
+}
+
+func (f *drain) run(patience time.Duration, hasten bool) (found []books.Finding, err error) {
 	ctx, cancel := context.WithTimeout(f.ctx, patience)
 	defer cancel()
 	await := func(what string, done func(waiting) bool) {
 		for {
-			w, err := groupState(ctx, f.rest, ingestGroup)
+			w, err := groupState(ctx, f.rest, f.group)
 			switch {
 			case err == nil && done(w):
 				return
@@ -60,33 +97,32 @@ func (f *Fleet) Ingested(rdb redis.UniversalClient, patience time.Duration, hast
 				found = append(found, books.Finding{Kind: books.Stuck, At: time.Now(), Text: fmt.Sprintf("%s after %v: the group has %+v (%v)", what, patience, w, err)})
 				return
 			case err == nil && hasten:
-				_ = f.look(ctx, rdb) // it is tried again
+				_ = f.look(ctx) // it is tried again
 			}
 			pause(ctx, tryAgain)
 		}
 	}
 	await("not all messages are acknowledged", func(w waiting) bool { return w.Lag+w.Pending == 0 })
-	took = time.Since(begin)
 	dead, err := f.bury(f.ctx)
 	if err != nil {
-		return took, found, err
+		return found, err
 	}
-	found = append(found, f.audit(rdb, dead, false)...)
+	found = append(found, f.audit(dead, false)...)
 	var deleted struct{ Deleted int }
-	if err := call(f.ctx, f.rest, http.MethodDelete, "/v1/groups/"+ingestGroup+"/dead", nil, &deleted); err != nil {
-		return took, found, err
+	if err := call(f.ctx, f.rest, http.MethodDelete, "/v1/groups/"+f.group+"/dead", nil, &deleted); err != nil {
+		return found, err
 	}
 	if deleted.Deleted != dead {
 		found = append(found, books.Finding{Kind: books.Miscount, At: time.Now(), Text: fmt.Sprintf("%d dead letters were listed, and %d deleted", dead, deleted.Deleted)})
 	}
 	await("the counts of the group are not right", func(w waiting) bool {
-		return w == waiting{} && len(f.audit(rdb, 0, true)) == 0
+		return w == waiting{} && len(f.audit(0, true)) == 0
 	})
-	return took, append(found, f.audit(rdb, 0, true)...), nil
+	return append(found, f.audit(0, true)...), nil
 }
 
 // bury has the books know the dead letters, and says how many there are.
-func (f *Fleet) bury(ctx context.Context) (n int, err error) {
+func (f *drain) bury(ctx context.Context) (n int, err error) {
 	cursor := ""
 	for {
 		var page struct {
@@ -97,7 +133,7 @@ func (f *Fleet) bury(ctx context.Context) (n int, err error) {
 			}
 			Cursor *string
 		}
-		if err := call(ctx, f.rest, http.MethodGet, "/v1/groups/"+ingestGroup+"/dead?cursor="+cursor, nil, &page); err != nil {
+		if err := call(ctx, f.rest, http.MethodGet, "/v1/groups/"+f.group+"/dead?cursor="+cursor, nil, &page); err != nil {
 			return n, err
 		}
 		var letters []books.Buried
@@ -105,7 +141,7 @@ func (f *Fleet) bury(ctx context.Context) (n int, err error) {
 			of := read(client.Message{Data: m.Data, From: m.From})
 			letters = append(letters, books.Buried{Writer: of.Writer, Channel: m.Channel, N: of.N, Attempts: m.Attempts, Reason: m.Reason})
 		}
-		f.group.Buried(letters)
+		f.books.Buried(letters)
 		n += len(letters)
 		if page.Cursor == nil {
 			return n, nil
@@ -123,13 +159,13 @@ type kept struct {
 }
 
 // keep reads what Redis has of the group, in the buckets that have something.
-func (f *Fleet) keep(ctx context.Context, rdb redis.UniversalClient) (all []kept, total int64, err error) {
-	counts, err := rdb.HGetAll(ctx, keys.GroupBytes(mainApp, ingestGroup)).Result()
+func (f *drain) keep(ctx context.Context) (all []kept, total int64, err error) {
+	counts, err := f.rdb.HGetAll(ctx, keys.GroupBytes(mainApp, f.group)).Result()
 	if err != nil {
 		return nil, 0, err
 	}
 	total = number(counts["all"])
-	p := rdb.Pipeline()
+	p := f.rdb.Pipeline()
 	type asked struct {
 		rediskeys.Bucket
 		stream, dead, leases, delayed *redis.IntCmd
@@ -137,8 +173,8 @@ func (f *Fleet) keep(ctx context.Context, rdb redis.UniversalClient) (all []kept
 	}
 	var ask []asked
 	for b := range keys.Buckets(mainApp) {
-		ask = append(ask, asked{b, p.XLen(ctx, b.Group(ingestGroup)), p.XLen(ctx, b.GroupDead(ingestGroup)),
-			p.ZCard(ctx, b.GroupLeases(ingestGroup)), p.ZCard(ctx, b.GroupDelayed(ingestGroup)), p.HGet(ctx, b.GroupState(ingestGroup), "bytes")})
+		ask = append(ask, asked{b, p.XLen(ctx, b.Group(f.group)), p.XLen(ctx, b.GroupDead(f.group)),
+			p.ZCard(ctx, b.GroupLeases(f.group)), p.ZCard(ctx, b.GroupDelayed(f.group)), p.HGet(ctx, b.GroupState(f.group), "bytes")})
 	}
 	if _, err := p.Exec(ctx); err != nil && err != redis.Nil { //nolint:errorlint // Exec returns the error of a command as it is
 		return nil, 0, err
@@ -168,11 +204,11 @@ var keys = func() rediskeys.Namespace {
 
 // audit compares what the counts say with the streams, when nothing but so many dead letters is
 // there. counts: they must be right, which takes nodes up to a minute.
-func (f *Fleet) audit(rdb redis.UniversalClient, dead int, counts bool) (found []books.Finding) {
+func (f *drain) audit(dead int, counts bool) (found []books.Finding) {
 	add := func(format string, args ...any) {
-		found = append(found, books.Finding{Kind: books.Miscount, At: time.Now(), Text: "the group " + ingestGroup + " in Redis: " + fmt.Sprintf(format, args...)})
+		found = append(found, books.Finding{Kind: books.Miscount, At: time.Now(), Text: "the group " + f.group + " in Redis: " + fmt.Sprintf(format, args...)})
 	}
-	all, total, err := f.keep(f.ctx, rdb)
+	all, total, err := f.keep(f.ctx)
 	if err != nil {
 		add("%v", err)
 		return found
@@ -198,8 +234,8 @@ func (f *Fleet) audit(rdb redis.UniversalClient, dead int, counts bool) (found [
 
 // look has nodes look now at the buckets whose counts are off. They do so by themselves within a
 // minute.
-func (f *Fleet) look(ctx context.Context, rdb redis.UniversalClient) error {
-	all, _, err := f.keep(ctx, rdb)
+func (f *drain) look(ctx context.Context) error {
+	all, _, err := f.keep(ctx)
 	if err != nil {
 		return err
 	}
@@ -208,7 +244,7 @@ func (f *Fleet) look(ctx context.Context, rdb redis.UniversalClient) error {
 		if k.counted == k.bytes {
 			continue
 		}
-		if err := rdb.ZAddLT(ctx, k.bucket.Due(string(deadline.Groups)), redis.Z{Score: float64(time.Now().UnixMilli()), Member: ingestGroup}).Err(); err != nil {
+		if err := f.rdb.ZAddLT(ctx, k.bucket.Due(string(deadline.Groups)), redis.Z{Score: float64(time.Now().UnixMilli()), Member: f.group}).Err(); err != nil {
 			return err
 		}
 		sets = append(sets, deadline.Set{Kind: deadline.Groups, Bucket: k.bucket})
@@ -216,5 +252,5 @@ func (f *Fleet) look(ctx context.Context, rdb redis.UniversalClient) error {
 	if len(sets) == 0 {
 		return nil
 	}
-	return redisconn.Exec(ctx, rdb, []*redisconn.Call{deadline.Touch(keys, sets...)})
+	return redisconn.Exec(ctx, f.rdb, []*redisconn.Call{deadline.Touch(keys, sets...)})
 }

@@ -131,6 +131,10 @@ var Faults = []Fault{
 		Promise: "what it had not acknowledged goes to others at once, with a higher `attempt`; nothing is lost", Loses: Nowhere, Refuses: Nowhere, Live: live, Settle: settle},
 	{Name: "ingester-paused", Title: "an ingester stands still longer than its leases, and goes on", Forms: every, Hold: [2]time.Duration{second, 4 * second}, Fleet: true, Outlasts: true,
 		Promise: "others get what it held when its leases end; what it acknowledges then is `lease_lost`, and it gets new messages", Loses: Nowhere, Refuses: Nowhere, Live: live, Settle: settle},
+	{Name: "sink-killed", Title: "the endpoint of a webhook is killed, and starts again", Forms: every, Hold: [2]time.Duration{second, 4 * second}, Fleet: true,
+		Promise: "the group keeps the messages, and they are delivered when it is back; nothing is lost", Loses: Nowhere, Refuses: Nowhere, Live: live, Settle: settle},
+	{Name: "sink-slow", Title: "the endpoint of a webhook is slow, hangs, and answers 503", Forms: every, Hold: [2]time.Duration{4 * second, 8 * second}, Fleet: true,
+		Promise: "the group keeps the messages; nothing is lost, and each channel stays in order", Loses: Nowhere, Refuses: Nowhere, Live: live, Settle: settle},
 	{Name: "group-full", Title: "a group is full, then drained", Forms: every, Hold: [2]time.Duration{0, 0}, Fleet: true,
 		Promise: "publishes to it are refused with `group_full`, and neither published nor counted; drained, it takes messages again", Loses: Nowhere, Refuses: Nowhere, Live: live, Settle: settle},
 

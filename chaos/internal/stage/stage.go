@@ -53,7 +53,7 @@ func Start(t testing.TB, o Options) *Stage {
 	s := &Stage{redis: backends[o.Form](t, o)}
 	for i := range o.Nodes {
 		n := &Node{Index: i, t: t, program: o.Program, Address: address(t), ops: address(t)}
-		n.args = []string{"-control-plane", "-listen", n.Address, "-ops", n.ops, "-apps", o.Apps, "-redis", s.redis.url(i), "-drain", drain.String()}
+		n.args = []string{"-control-plane", "-listen", n.Address, "-ops", n.ops, "-apps", o.Apps, "-redis", s.redis.url(i), "-drain", drain.String(), "-sink-networks", "127.0.0.0/8"}
 		s.Nodes = append(s.Nodes, n)
 		t.Cleanup(n.kill)
 		if err := n.start(); err != nil {

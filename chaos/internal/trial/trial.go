@@ -53,14 +53,23 @@ func Run(t testing.TB, o Options) ([]Row, error) {
 	ctx, cancel := context.WithCancel(o.Context)
 	defer cancel()
 	document := filepath.Join(t.TempDir(), "apps.json")
-	directory, err := fleet.Apps(document, len(o.Plan), o.Size.Lease)
+	hook, err := fleet.NewReceiver()
+	if err != nil {
+		return nil, err
+	}
+	defer hook.Close()
+	url := ""
+	if o.Size.Hook {
+		url = hook.URL()
+	}
+	directory, err := fleet.Apps(document, len(o.Plan), o.Size.Lease, url)
 	if err != nil {
 		return nil, err
 	}
 	o.Size.Slack = o.Slack
 	r := &run{Options: o, ctx: ctx, books: books.New()}
 	r.stage = stage.Start(t, stage.Options{Form: o.Form, Nodes: o.Nodes, Program: o.Program, Apps: document, Fsync: o.Fsync})
-	r.fleet, err = fleet.Start(ctx, r.stage, r.books, directory, o.Size)
+	r.fleet, err = fleet.Start(ctx, r.stage, r.books, directory, hook, o.Size)
 	if err != nil {
 		return nil, fmt.Errorf("%s: the fleet does not start: %w", o.Form, err)
 	}
