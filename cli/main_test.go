@@ -59,7 +59,7 @@ func TestStories(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"devices": devices, "flaky": flaky, "foreign": foreign,
-			"norm": norm, "subscribed": subscribed, "device": device, "status": status, "redrivable": redrivable, "counted": counted,
+			"norm": norm, "subscribed": subscribed, "device": device, "status": status, "redrivable": redrivable, "counted": counted, "failing": failing,
 		},
 	})
 }
@@ -82,7 +82,8 @@ const (
 
 const document = `{"apps":[{"id":"app_demo","limits":{"connectsPerAddressPerMin":100000},
  "history":[{"pattern":"fleets/*/log","size":100,"ttlSec":86400}],
- "groups":[{"name":"ingest","patterns":["devices/*/events"],"maxDeliver":1}],
+ "groups":[{"name":"ingest","patterns":["devices/*/events"],"maxDeliver":1},
+   {"name":"crm","patterns":["devices/*/alarms"],"sink":{"type":"webhook","url":"https://127.0.0.1:1/in","secrets":["whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"]}}],
  "keys":[{"id":"` + keyID + `","secret":"` + secret + `","channelPatterns":["**","_system/connectivity/**"],"actions":["publish","subscribe","presence","send"]}]}]}`
 
 // newWorld starts a service for one story, and ends it with it.
@@ -205,6 +206,14 @@ func counted(ts *testscript.TestScript, _ bool, args []string) {
 	eventually(ts, args[1]+" messages of "+args[0]+" are counted", func() bool {
 		raw, err := worldOf(ts).service.Do(context.Background(), "GET", "/usage/channels", nil)
 		return err == nil && strings.Contains(string(raw), `{"channel":"`+args[0]+`","published":`+args[1]+",")
+	})
+}
+
+// failing: failing GROUP waits until the group's sink fails.
+func failing(ts *testscript.TestScript, _ bool, args []string) {
+	eventually(ts, "the sink of "+args[0]+" fails", func() bool {
+		raw, err := worldOf(ts).service.Do(context.Background(), "GET", "/groups/"+args[0], nil)
+		return err == nil && strings.Contains(string(raw), `"state":"failing"`)
 	})
 }
 

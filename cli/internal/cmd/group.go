@@ -21,7 +21,7 @@ func (c *cli) groupCommand() *cobra.Command {
 		Long: "A group keeps messages until an ingester acknowledges them. Its name is that in the apps document. Protocol §10.",
 		Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	command.AddCommand(c.groupShow(), c.groupPull(), c.groupDead(), c.groupRedrive(), c.groupDelete())
+	command.AddCommand(c.groupShow(), c.groupPull(), c.groupDead(), c.groupRedrive(), c.groupDelete(), c.groupResume())
 	return command
 }
 
@@ -63,6 +63,7 @@ type groupState struct {
 		Consumer string
 		Pending  int64
 	}
+	Sink *sinkState // nil: it has none
 }
 
 func (c *cli) printGroup(g *groupState) error {
@@ -71,7 +72,10 @@ func (c *cli) printGroup(g *groupState) error {
 		g.Group, number(g.Lag), number(g.Pending), number(g.Dead), show.Bytes(g.Bytes),
 		show.Duration(time.Duration(g.OldestAgeMs) * time.Millisecond), number(g.DroppedByAge + g.DroppedByOverflow),
 	}})
-	if err != nil || len(g.Consumers) == 0 {
+	if err != nil {
+		return err
+	}
+	if err := c.printSink(g.Sink); err != nil || len(g.Consumers) == 0 {
 		return err
 	}
 	var rows [][]string
@@ -79,6 +83,40 @@ func (c *cli) printGroup(g *groupState) error {
 		rows = append(rows, []string{consumer.Consumer, number(consumer.Pending)})
 	}
 	return c.out.Table([]string{"CONSUMER", "PENDING"}, rows)
+}
+
+// sinkState is how a group's sink does (protocol §10.4).
+type sinkState struct {
+	Type, State, LastError                              string
+	LastErrorAt, FailingSince, RetryAt, LastDeliveredAt client.Time
+}
+
+func (c *cli) printSink(s *sinkState) error {
+	if s == nil {
+		return nil
+	}
+	colour := map[string]show.Colour{"ok": show.Green, "failing": show.Yellow, "stopped": show.Red}[s.State]
+	said := fmt.Sprintf("sink %s: %s, delivered last %s", s.Type, c.out.In(colour, s.State), show.Ago(c.Now(), s.LastDeliveredAt.Time))
+	if s.State == "failing" {
+		said += ", tries again in " + show.Duration(s.RetryAt.Sub(c.Now()))
+	}
+	if err := c.out.Line("%s", said); err != nil || s.LastError == "" {
+		return err
+	}
+	return c.out.Line("last error, %s: %s", show.Ago(c.Now(), s.LastErrorAt.Time), show.Safe(s.LastError))
+}
+
+func (c *cli) groupResume() *cobra.Command {
+	return &cobra.Command{
+		Use: "resume GROUP", Short: "Have a sink that is stopped or failing try again at once",
+		Example: "  fleetwire group resume crm",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return groupRequest(cmd.Context(), c, http.MethodPost, groupPath(args[0], "/resume"), map[string]any{}, func(*sinkState) error {
+				return c.out.Line("the sink tries again")
+			})
+		},
+	}
 }
 
 func (c *cli) groupPull() *cobra.Command {
