@@ -214,15 +214,15 @@ func exec(ctx context.Context, p redis.Pipeliner) error {
 }
 
 // failed passes on an error that the link to Redis must be made anew for. A
-// Redis that answers but takes no counts (it is out of memory) still carries
-// messages. It is called with mu held.
+// Redis that answers but takes no counts (it is out of memory, or a replica) still carries
+// messages: whether the link is to the right one, the probe finds. It is called with mu held.
 func (c *counts) failed(err error) error {
 	if c.cluster && err != nil && redisconn.Unreachable(err) {
 		c.health.Observe(err)
 		c.retry = time.Time{}
 		return nil // the link may be to a master that works
 	}
-	if err == nil || redisconn.Unreachable(err) || errors.Is(err, context.Canceled) {
+	if err == nil || redisconn.Unreachable(err) && !redis.HasErrorPrefix(err, "READONLY ") || errors.Is(err, context.Canceled) {
 		return err
 	}
 	c.health.Observe(err)

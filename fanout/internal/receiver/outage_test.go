@@ -401,14 +401,22 @@ func TestRedisTakesNoCounts(t *testing.T) {
 // as soon as it does.
 func TestRefusedCountsAreMadeUpFor(t *testing.T) {
 	t.Parallel()
-	for _, setting := range [][3]string{{"maxmemory", "1", "0"}, {"min-replicas-to-write", "1", "0"}} {
-		t.Run(setting[0], func(t *testing.T) {
+	for name, redis := range map[string]struct {
+		refuse, take []string
+		on           func(*testing.T, func(*testing.T, *redistest.Server))
+	}{
+		"maxmemory":             {[]string{"config", "set", "maxmemory", "1"}, []string{"config", "set", "maxmemory", "0"}, onServerAndCluster},
+		"min-replicas-to-write": {[]string{"config", "set", "min-replicas-to-write", "1"}, []string{"config", "set", "min-replicas-to-write", "0"}, onServerAndCluster},
+		// Nothing listens there. A node of a cluster takes no such command.
+		"replicaof": {[]string{"replicaof", "127.0.0.1", "1"}, []string{"replicaof", "no", "one"}, onServer},
+	} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			onServerAndCluster(t, func(t *testing.T, server *redistest.Server) {
+			redis.on(t, func(t *testing.T, server *redistest.Server) {
 				p := start(t, server, "node", patient)
 				p.subscribed()
 				do := admin(t, server)
-				do("config", "set", setting[0], setting[1])
+				do(redis.refuse...)
 				redistest.Eventually(t, gone, "the node notices", func() bool { return !p.health.Up() })
 				answers := make(chan error, 2)
 				for name, n := range map[string]int{"c": 9, "left": 0} {
@@ -421,7 +429,7 @@ func TestRefusedCountsAreMadeUpFor(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				do("config", "set", setting[0], setting[2])
+				do(redis.take...)
 				for name, want := range map[string]int64{"c": 9, "left": 0} {
 					redistest.Eventually(t, back, name+" is counted as it is", func() bool {
 						n, err := p.publish(name)
