@@ -169,9 +169,20 @@ func (d *delivery) send(ctx context.Context, some []int) {
 		}
 		return
 	}
-	for _, failed := range out.Failed {
-		if i, err := strconv.Atoi(aws.ToString(failed.Id)); err == nil && i >= 0 && i < len(d.results) {
-			d.note(i, one(failed))
+	said := map[string]error{}
+	for _, e := range out.Successful {
+		said[aws.ToString(e.Id)] = nil
+	}
+	for _, e := range out.Failed {
+		said[aws.ToString(e.Id)] = one(e)
+	}
+	for _, i := range some {
+		result, ok := said[*d.entries[i].Id]
+		if !ok {
+			result = &sink.Unavailable{Reason: service + " did not say whether it has the message"}
+		}
+		if result != nil {
+			d.note(i, result)
 		}
 	}
 }

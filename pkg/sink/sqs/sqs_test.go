@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -110,6 +113,20 @@ func TestRegionAndEndpoint(t *testing.T) {
 	}
 	if _, region := s.Requests(); region != "us-east-1" {
 		t.Errorf("signed for %s", region)
+	}
+}
+
+// An answer that leaves a message out does not say that the queue has it.
+func TestAnswersThatLeaveMessagesOut(t *testing.T) {
+	s := start(t)
+	url := s.Queue("events", mib)
+	short := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+		_, _ = io.WriteString(w, `{"Successful":[{"Id":"1","MessageId":"m"}],"Failed":[{"Id":"2","Code":"InvalidParameterValue","SenderFault":true}]}`)
+	}))
+	defer short.Close()
+	if got := show(open(t, sqs.Options{QueueURL: url, Endpoint: short.URL}).Deliver(t.Context(), messages(3, "a"))); got != "unavailable ok refused" {
+		t.Error(got)
 	}
 }
 
