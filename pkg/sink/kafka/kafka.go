@@ -28,6 +28,8 @@ const (
 	// take to learn why they do not answer: together less than a delivery may take.
 	patience = 10 * time.Second
 	asking   = 2 * time.Second
+	// maxCA is longer than any file of certificates is.
+	maxCA = 1 << 20
 )
 
 // Options set a Target up.
@@ -95,6 +97,10 @@ func New(opt Options) (*Target, error) {
 }
 
 func readCA(path string) (*x509.CertPool, error) {
+	// Reading a device could take all memory, and opening a pipe would wait for its writer.
+	if info, err := os.Stat(path); err == nil && !info.IsDir() && (!info.Mode().IsRegular() || info.Size() > maxCA) {
+		return nil, fmt.Errorf("%q is not a regular file of at most %d bytes; give a PEM file", path, maxCA)
+	}
 	text, err := os.ReadFile(path)
 	if err != nil {
 		if ofPath, ok := errors.AsType[*fs.PathError](err); ok {
@@ -118,7 +124,7 @@ func authentication(opt Options) (sasl.Mechanism, error) {
 	case "scram-sha-512":
 		return scram.Auth{User: opt.Username, Pass: opt.Password}.AsSha512Mechanism(), nil
 	}
-	return nil, fmt.Errorf("sasl.mechanism: %q is none; give plain, scram-sha-256 or scram-sha-512", opt.Mechanism)
+	return nil, fmt.Errorf("sasl.mechanism: %q is not a mechanism; give plain, scram-sha-256 or scram-sha-512", opt.Mechanism)
 }
 
 // Deliver produces a record for each message (sink.Target). The key is the channel, so that the

@@ -286,9 +286,10 @@ func TestNewErrors(t *testing.T) {
 		opt  Options
 		want string
 	}{
-		"mechanism":  {Options{Brokers: []string{"b:9092"}, Topic: "t", Mechanism: "kerberos", Password: "5ec4e7"}, `sasl.mechanism: "kerberos" is none`},
+		"mechanism":  {Options{Brokers: []string{"b:9092"}, Topic: "t", Mechanism: "kerberos", Password: "5ec4e7"}, `sasl.mechanism: "kerberos" is not a mechanism`},
 		"no CA":      {Options{Brokers: []string{"b:9092"}, Topic: "t", TLS: true, CAFile: "/no/such.pem"}, `caFile: "/no/such.pem" cannot be read: no such file`},
 		"CA":         {Options{Brokers: []string{"b:9092"}, Topic: "t", TLS: true, CAFile: "kafka.go"}, `caFile: "kafka.go" has no certificate`},
+		"endless CA": {Options{Brokers: []string{"b:9092"}, Topic: "t", TLS: true, CAFile: "/dev/zero"}, `caFile: "/dev/zero" is not a regular file of at most 1048576 bytes`},
 		"no brokers": {Options{Topic: "t", Password: "5ec4e7"}, "brokers"},
 		"bad broker": {Options{Brokers: []string{"b:x"}, Topic: "t"}, "kafka: "},
 	} {

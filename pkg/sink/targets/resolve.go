@@ -89,6 +89,10 @@ func readFile(path string) (string, error) {
 }
 
 func readStart(path string) ([]byte, error) {
+	// Opening a pipe would wait for its writer.
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		return nil, errors.New("it is not a regular file; give the path of one")
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err

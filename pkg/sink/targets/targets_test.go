@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -124,6 +125,9 @@ func TestResolveErrors(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	aws.Break(true)
 	t.Setenv("EMPTY_SECRET", "")
 	for given, want := range map[string]string{
@@ -132,6 +136,8 @@ func TestResolveErrors(t *testing.T) {
 		"file:" + dir + "/empty":  "the secret in secrets[1] cannot be read: file:" + dir + "/empty is empty",
 		"file:" + dir + "/long":   "it has more than 65536 bytes",
 		"file:" + dir + "/absent": "file:" + dir + "/absent: no such file or directory",
+		"file:" + dir + "/pipe":   "file:" + dir + "/pipe: it is not a regular file",
+		"file:/dev/zero":          "file:/dev/zero: it is not a regular file",
 		"file:" + dir:             "is a directory",
 		secretARN:                 "InternalServiceError",
 	} {
