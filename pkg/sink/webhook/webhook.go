@@ -122,7 +122,9 @@ func (t *Target) post(parent context.Context, batch []sink.Message) error {
 		return t.unreachable(parent, err)
 	}
 	defer response.Body.Close()
-	_, _ = io.CopyN(io.Discard, response.Body, maxAnswer)
+	if response.StatusCode != http.StatusSwitchingProtocols { // that body is the connection, and ctx does not end reading it
+		_, _ = io.CopyN(io.Discard, response.Body, maxAnswer)
+	}
 	return t.judge(response)
 }
 

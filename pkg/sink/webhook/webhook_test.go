@@ -310,6 +310,24 @@ func TestEndpointsThatDoNotAnswer(t *testing.T) {
 	unavailable(t, deliver(t, open(t, cut.URL, nil), messages(1)), "the endpoint cannot be reached")
 }
 
+// An endpoint that says that it switches protocols owns the connection: only closing ends reading it.
+func TestAnEndpointThatSwitchesProtocolsHoldsNoDelivery(t *testing.T) {
+	let := make(chan struct{})
+	defer close(let)
+	switches := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: nothing\r\n\r\n")
+		<-let
+	})
+	refused(t, deliver(t, open(t, switches.URL, nil), messages(1)), "the endpoint answered 101")
+}
+
 // An endpoint can send as long an answer as it likes.
 func TestAnswersAreNotReadToTheirEnd(t *testing.T) {
 	ended := make(chan struct{})
