@@ -115,6 +115,7 @@ func newTransport(networks []netip.Prefix) *transport {
 			DialContext:            dialer.DialContext,
 			ForceAttemptHTTP2:      true,
 			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+			TLSHandshakeTimeout:    timeout, // a handshake goes on when its delivery has ended
 			DisableCompression:     true,
 			MaxIdleConnsPerHost:    64,
 			IdleConnTimeout:        90 * time.Second,

@@ -328,6 +328,35 @@ func TestAnEndpointThatSwitchesProtocolsHoldsNoDelivery(t *testing.T) {
 	refused(t, deliver(t, open(t, switches.URL, nil), messages(1)), "the endpoint answered 101")
 }
 
+// An endpoint that never answers in TLS must not keep a connection for each try.
+func TestHandshakesEnd(t *testing.T) {
+	target := open(t, "https://127.0.0.1", nil)
+	if got := target.transport.secure.TLSHandshakeTimeout; got != timeout {
+		t.Fatalf("a handshake may take %s", got)
+	}
+	target.transport.secure.TLSHandshakeTimeout = 100 * time.Millisecond
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	target.url = "https://" + listener.Addr().String()
+	accepted := make(chan net.Conn, 1)
+	go func() {
+		conn, err := listener.Accept()
+		if err == nil {
+			accepted <- conn
+		}
+	}()
+	target.timeout = 50 * time.Millisecond
+	unavailable(t, deliver(t, target, messages(1)), "did not answer within")
+	conn := <-accepted
+	defer conn.Close()
+	if _, err := io.Copy(io.Discard, conn); err != nil { // it ends when the target closes the connection
+		t.Error(err)
+	}
+}
+
 // An endpoint can send as long an answer as it likes.
 func TestAnswersAreNotReadToTheirEnd(t *testing.T) {
 	ended := make(chan struct{})
