@@ -102,6 +102,8 @@ func someRedirects(r *http.Request, via []*http.Request) error {
 		return http.ErrUseLastResponse
 	}
 	r.Header.Del("Referer") // the URL may have a secret in it
+	// An endpoint could lead to another host each time, and keep a connection to each open.
+	r.Close = r.URL.Host != via[0].URL.Host
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -226,6 +227,27 @@ func TestRedirects(t *testing.T) {
 	}
 	unavailable(t, deliver(t, open(t, endpoint.URL+"/chain2", follow), batch), "at most 3 times")
 	unavailable(t, deliver(t, open(t, endpoint.URL+"/away", follow), batch), "the address 127.0.0.2")
+}
+
+// An endpoint could lead to another host each time.
+func TestConnectionsToOtherHostsAreNotKept(t *testing.T) {
+	closes := map[string]bool{}
+	end := func(_ http.ResponseWriter, r *http.Request) { closes[r.URL.Path] = r.Close }
+	other := serve(t, end)
+	mux := http.NewServeMux()
+	mux.HandleFunc("/end", end)
+	mux.Handle("/here", http.RedirectHandler("/end", http.StatusTemporaryRedirect))
+	mux.Handle("/there", http.RedirectHandler(other.URL+"/other", http.StatusTemporaryRedirect))
+	endpoint := serve(t, mux.ServeHTTP)
+	for _, path := range []string{"/here", "/there"} {
+		target := open(t, endpoint.URL+path, func(o *Options) { o.FollowRedirects = true })
+		if err := deliver(t, target, messages(1)); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	if want := map[string]bool{"/end": false, "/other": true}; !maps.Equal(closes, want) {
+		t.Errorf("closed: %v, want %v", closes, want)
+	}
 }
 
 func TestAddressesAreRefusedWhenDialling(t *testing.T) {
