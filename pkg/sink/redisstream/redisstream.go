@@ -80,7 +80,7 @@ func (t *Target) reason(err error) string {
 	case redisconn.BecameCluster(err):
 		return "Redis is a cluster, and was not there when the sink began; the sink has opened it anew"
 	case strings.Contains(said, "WRONGTYPE"):
-		return fmt.Sprintf("the key %q of the Redis is no stream; delete or rename it, or give the sink another stream", t.opt.Stream)
+		return fmt.Sprintf("the key %q of the Redis is not a stream; delete or rename it, or give the sink another stream", t.opt.Stream)
 	case errors.Is(err, context.DeadlineExceeded):
 		return "Redis did not answer in time"
 	}

@@ -146,7 +146,7 @@ func TestWhatIsWrongWithTheRedis(t *testing.T) {
 		}
 	}
 	set("SET", "events", "x")
-	unavailable(t, deliver(t, target, messages(2)), `the key "events" of the Redis is no stream`)
+	unavailable(t, deliver(t, target, messages(2)), `the key "events" of the Redis is not a stream`)
 	set("DEL", "events")
 	set("CONFIG", "SET", "maxmemory", "1")
 	unavailable(t, deliver(t, target, messages(2)), "OOM command not allowed")

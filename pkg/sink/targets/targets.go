@@ -59,7 +59,7 @@ func (f *Factory) open(ctx context.Context, s *apps.Sink) (sink.Target, error) {
 		r := s.RedisStream
 		return some(redisstream.New(redisstream.Options{URL: string(r.URL), Stream: r.Stream, MaxLen: r.MaxLen, CloudEvents: s.CloudEvents}))
 	}
-	return nil, fmt.Errorf("type: %q is none", s.Type)
+	return nil, fmt.Errorf("type: %q is not a type of sink", s.Type)
 }
 
 // some keeps a nil pointer from becoming a Target.

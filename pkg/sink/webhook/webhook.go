@@ -86,7 +86,7 @@ func checkURL(text string) error {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
-		return errors.New("url: it is not one of a webhook; give one such as https://hooks.example.com/fleetwire")
+		return errors.New("url: it is not the URL of a webhook; give one such as https://hooks.example.com/fleetwire")
 	case u.User != nil:
 		return errors.New("url: it has a user name or a password; leave them out, as messages are signed")
 	}

@@ -426,9 +426,9 @@ func TestNewErrors(t *testing.T) {
 		opt  Options
 		want string
 	}{
-		"no URL":     {Options{Secrets: []string{secret}}, "url: it is not one of a webhook"},
-		"scheme":     {Options{URL: "ftp://5ec4e7.example.com", Secrets: []string{secret}}, "url: it is not one of a webhook"},
-		"no host":    {Options{URL: "https:///5ec4e7", Secrets: []string{secret}}, "url: it is not one of a webhook"},
+		"no URL":     {Options{Secrets: []string{secret}}, "url: it is not the URL of a webhook"},
+		"scheme":     {Options{URL: "ftp://5ec4e7.example.com", Secrets: []string{secret}}, "url: it is not the URL of a webhook"},
+		"no host":    {Options{URL: "https:///5ec4e7", Secrets: []string{secret}}, "url: it is not the URL of a webhook"},
 		"password":   {Options{URL: "https://u:5ec4e7@hooks.example.com", Secrets: []string{secret}}, "url: it has a user name or a password"},
 		"no secret":  {Options{URL: "https://hooks.example.com"}, "secrets: there is none"},
 		"bad secret": {Options{URL: "https://hooks.example.com", Secrets: []string{secret, "5ec4e7"}}, "secrets[1]: it does not begin with whsec_"},
