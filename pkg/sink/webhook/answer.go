@@ -79,5 +79,8 @@ func (t *Target) unreachable(parent context.Context, err error) error {
 	case errors.As(err, &ofURL):
 		err = ofURL.Err
 	}
+	if strings.HasPrefix(err.Error(), "failed to parse Location header") { // net/http quotes it
+		return &sink.Unavailable{Reason: "the endpoint redirects to something that is not a URL"}
+	}
 	return &sink.Unavailable{Reason: "the endpoint cannot be reached: " + err.Error()}
 }

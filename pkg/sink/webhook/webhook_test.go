@@ -312,6 +312,10 @@ func TestEndpointsThatDoNotAnswer(t *testing.T) {
 	defer close(let)
 	closed := serve(t, func(http.ResponseWriter, *http.Request) {})
 	closed.Close()
+	astray := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Location", "https://crm.example.com/%zz?from=token-5ec4e7")
+		w.WriteHeader(http.StatusFound)
+	})
 	target := open(t, hangs.URL+"/token-5ec4e7", nil)
 	target.timeout = 50 * time.Millisecond
 	for _, err := range []error{
@@ -323,6 +327,7 @@ func TestEndpointsThatDoNotAnswer(t *testing.T) {
 		}(),
 		unavailable(t, deliver(t, open(t, closed.URL+"/token-5ec4e7", nil), messages(1)), "connection refused"),
 		unavailable(t, target.unreachable(t.Context(), &url.Error{Op: "Post", URL: target.url, Err: &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host"}}}), "the endpoint's name cannot be resolved: no such host"),
+		unavailable(t, deliver(t, open(t, astray.URL, nil), messages(1)), "the endpoint redirects to something that is not a URL"),
 	} {
 		if strings.Contains(err.Error(), "5ec4e7") {
 			t.Errorf("it shows the URL: %v", err)
