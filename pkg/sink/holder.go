@@ -47,7 +47,13 @@ func newHolder(spec *apps.Sink, m Maker, p pace, log *slog.Logger) *holder {
 
 // get returns the target, which put must give back. The error is what is wrong with the sink.
 func (h *holder) get(ctx context.Context) (*shared, error) {
-	h.making.Lock()
+	if !h.making.TryLock() {
+		// Another worker reads the secrets, which may take as long as makeTime.
+		if current := h.use(true); current != nil {
+			return current, nil
+		}
+		h.making.Lock()
+	}
 	defer h.making.Unlock()
 	if age := time.Since(h.read); h.use(false) == nil || age >= h.pace.refresh || h.isDoubted() && age >= h.pace.doubt {
 		ctx, cancel := context.WithTimeout(ctx, makeTime)
@@ -99,7 +105,7 @@ func (h *holder) renew(ctx context.Context) error {
 func (h *holder) use(uses bool) *shared {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if uses {
+	if uses && h.current != nil {
 		h.current.users++
 	}
 	return h.current
