@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -136,6 +137,33 @@ func TestOneTries(t *testing.T) {
 	close(held)
 	w.awaitTaken(50)
 	w.await(OK)
+}
+
+// A batch that was under way when the target asked for a pause does not end it.
+func TestPauseHolds(t *testing.T) {
+	redistest.Everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
+		w := newWorld(t, rdb, groupWith(crm+`,"concurrency":2,"maxMessages":1`))
+		held := make(chan struct{})
+		var begun atomic.Bool
+		w.set(func(_ context.Context, batch []Message) []error {
+			if begun.CompareAndSwap(false, true) {
+				<-held
+				return All(len(batch), nil)
+			}
+			return All(len(batch), &Unavailable{Reason: "the endpoint answered 429 Too Many Requests", RetryAfter: time.Hour})
+		})
+		w.publish(8, 1, 8)
+		w.start(quick)
+		w.await(Failing)
+		before := w.state()
+		close(held)
+		w.awaitWaiting("lag 7 pending 0 dead 0") // so it is told that one was taken
+		w.awaitLooks(4)
+		s := w.state()
+		if s.Condition != Failing || s.RetryAt != before.RetryAt || s.LastDeliveredAt == 0 || w.called() != 2 {
+			t.Errorf("state %+v after %d deliveries; it was %+v", s, w.called(), before)
+		}
+	})
 }
 
 // A target that is gone stops the sink until it is resumed, or until its entry changes.

@@ -129,7 +129,8 @@ func (s *States) look(ctx context.Context, a about, claim time.Duration) (look, 
 	return l, nil
 }
 
-// works tells that the target answers, and whether it has taken messages; recovered, that it was failing.
+// works tells that the target answers, and whether it has taken messages; recovered, that it was
+// failing, and this was the try.
 func (s *States) works(ctx context.Context, a about, delivered bool) (recovered bool, err error) {
 	return s.isOne(ctx, a, "works", flag(delivered))
 }

@@ -70,13 +70,14 @@ function act.look()
 end
 
 -- works notes that the target answers. ARGV: '1' if it has taken messages
--- Returns {1 if it was failing (else 0)}.
+-- Returns {1 if it was failing, and this was the try (else 0)}. A batch that was under way when
+-- another failed does not end the pause: the target may have asked for it since.
 function act.works()
   if ARGV[4] == '1' then
     redis.call('HSET', state, 'delivered', now)
     keep()
   end
-  if same and was.is == 'failing' then
+  if same and was.is == 'failing' and was.by == who then
     clear()
     return {1}
   end

@@ -178,7 +178,7 @@ func playStates(t *testing.T, rdb *redis.Client, c *clock, seed uint64) {
 			if delivered {
 				m.deliveredAt = now
 			}
-			want := m.is == "failing" && m.sink == a.digest
+			want := m.is == "failing" && m.sink == a.digest && m.by == a.who
 			if want {
 				m.clear()
 			}
@@ -255,6 +255,14 @@ func TestStateEverywhere(t *testing.T) {
 		if err != nil || s.Condition != Failing || s.RetryAt <= s.Since || s.LastErrorAt != s.Since || len(s.LastError) > 520 || !strings.HasPrefix(s.LastError, "éé") {
 			t.Errorf("state %+v, %v", s, err)
 		}
+		if recovered, err := states.works(ctx, a, true); err != nil || recovered {
+			t.Fatalf("works, but this is not the try: %v %v", recovered, err)
+		}
+		rdb.HSet(ctx, keys.GroupBytes("app", "crm"), "all", 64)
+		redistest.Eventually(t, patience, "it may be tried", func() bool {
+			l, err := states.look(ctx, a, claimTime)
+			return err == nil && l.try
+		})
 		if recovered, err := states.works(ctx, a, true); err != nil || !recovered {
 			t.Fatalf("works: %v %v", recovered, err)
 		}
