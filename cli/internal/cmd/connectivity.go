@@ -4,25 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"strings"
 	"time"
 
 	"fleetwire/cli/internal/show"
+	"fleetwire/pkg/channel"
 	"fleetwire/pkg/client"
 	"fleetwire/pkg/protocol"
 )
-
-// connectivityOf is the channel that hears of one peer.
-func connectivityOf(peer string) string {
-	switch peer {
-	case ".", "..":
-		return connectivity + strings.ReplaceAll(peer, ".", "%2E")
-	}
-	return connectivity + strings.ReplaceAll(url.QueryEscape(peer), "+", "%20")
-}
-
-const connectivity = "_system/connectivity/"
 
 // watchConnectivity prints who comes and goes (protocol §4.6), until it is interrupted.
 func (c *cli) watchConnectivity(ctx context.Context, pattern, prefix string) error {
@@ -32,15 +21,15 @@ func (c *cli) watchConnectivity(ctx context.Context, pattern, prefix string) err
 		Peer: ownPeer, Channels: []string{pattern}, Permissions: []string{"subscribe", "presence"},
 	})
 	if code := client.CodeOf(err); code == protocol.ChannelReserved || code == protocol.ChannelNotAuthorized || code == protocol.ActionNotPermitted {
-		return fmt.Errorf("to watch who comes and goes, the key needs the pattern %s** and the actions subscribe and presence: %w", connectivity, err)
+		return fmt.Errorf("to watch who comes and goes, the key needs the pattern %s** and the actions subscribe and presence: %w", channel.ConnectivityPrefix, err)
 	}
 	if err != nil {
 		return ended(ctx, err)
 	}
 	defer connection.Close()
 	err = connection.Subscribe(until, pattern, func(m client.Message) {
-		peer, err := url.PathUnescape(strings.TrimPrefix(m.Channel, connectivity))
-		if err != nil || until.Err() != nil || !strings.HasPrefix(peer, prefix) {
+		peer, ok := channel.ConnectivityPeer(m.Channel)
+		if !ok || until.Err() != nil || !strings.HasPrefix(peer, prefix) {
 			return
 		}
 		if err := c.printConnectivity(peer, m.Data); err != nil {

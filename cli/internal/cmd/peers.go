@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"fleetwire/cli/internal/show"
+	"fleetwire/pkg/channel"
 	"fleetwire/pkg/client"
 )
 
@@ -97,7 +98,7 @@ func (c *cli) listPeers(ctx context.Context, l *listing, prefix string) error {
 		_ = c.err.Line("there are more than %d; --limit 0 lists all", l.limit)
 	}
 	if l.watch {
-		return c.watchConnectivity(ctx, "_system/connectivity/**", prefix)
+		return c.watchConnectivity(ctx, channel.ConnectivityPrefix+"**", prefix)
 	}
 	return nil
 }
@@ -142,6 +143,10 @@ func (c *cli) peerCommand() *cobra.Command {
 		Example: "  fleetwire peer camera-001 --watch",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			name := channel.ConnectivityName(args[0])
+			if watch && name == "" {
+				return usagef("peer", "--watch: the id of the peer is so long that the service publishes nothing about it")
+			}
 			service, err := c.service(cmd.Context())
 			if err != nil {
 				return err
@@ -150,7 +155,7 @@ func (c *cli) peerCommand() *cobra.Command {
 				return err
 			}
 			if watch {
-				return c.watchConnectivity(cmd.Context(), connectivityOf(args[0]), "")
+				return c.watchConnectivity(cmd.Context(), name, "")
 			}
 			return nil
 		},
