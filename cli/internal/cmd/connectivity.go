@@ -39,12 +39,7 @@ func (c *cli) watchConnectivity(ctx context.Context, pattern, prefix string) err
 	if err != nil {
 		return ended(ctx, err)
 	}
-	select {
-	case <-until.Done():
-		return ended(ctx, context.Cause(until))
-	case <-connection.Done():
-		return connection.Err()
-	}
+	return listen(ctx, until, connection)
 }
 
 func (c *cli) printConnectivity(peer string, data json.RawMessage) error {

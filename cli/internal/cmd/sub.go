@@ -129,6 +129,11 @@ func (c *cli) subscribe(ctx context.Context, s *subscribing, channels []string) 
 			return err
 		}
 	}
+	return listen(ctx, until, connection)
+}
+
+// listen waits until one of the contexts ends, or the service will not have the connection any more.
+func listen(ctx, until context.Context, connection *client.Client) error {
 	select {
 	case <-until.Done():
 		return ended(ctx, context.Cause(until))

@@ -35,9 +35,6 @@ func NewPrinter(w io.Writer, getenv func(string) string) *Printer {
 	return p
 }
 
-// Terminal tells whether a person reads along.
-func (p *Printer) Terminal() bool { return p.terminal }
-
 // Line prints a line.
 func (p *Printer) Line(format string, args ...any) error {
 	_, err := fmt.Fprintf(p.w, format+"\n", args...)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// What a device sends must not steer the terminal of the person who reads it.
+// A device must not steer the terminal of the person who reads what it sends.
 func TestSafe(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"plain", "camera-001 é 日本", "camera-001 é 日本"},
