@@ -48,8 +48,8 @@ func (c *cli) showUsage(ctx context.Context, o *usageOptions) error {
 	switch {
 	case o.channels && o.peers:
 		return usagef("usage", "--channels and --peers cannot be together; give one")
-	case o.top < 1 || o.top > 500:
-		return usagef("usage", "--top: %d is not 1 to 500", o.top)
+	case o.top < 1 || o.top > mostCosts:
+		return usagef("usage", "--top: %d is not 1 to %d", o.top, mostCosts)
 	case o.every < time.Second:
 		return usagef("usage", "--every: %v is shorter than 1s", o.every)
 	}
@@ -96,8 +96,8 @@ func (c *cli) appUsage(ctx context.Context, service *client.REST) error {
 
 // cost is what a channel or a peer has sent in the period.
 type cost struct {
-	Channel   string `json:"channel"`
-	Peer      string `json:"peerId"`
+	Channel   string `json:"channel,omitempty"`
+	Peer      string `json:"peerId,omitempty"`
 	Published int64  `json:"published"`
 	Bytes     int64  `json:"bytes"`
 }
@@ -138,10 +138,10 @@ func (c *cli) topUsage(ctx context.Context, service *client.REST, o *usageOption
 		}
 		return nil
 	}
-	return c.printCosts(o, list, "MESSAGES", "BYTES")
+	return c.printCosts(o, list)
 }
 
-func (c *cli) printCosts(o *usageOptions, list []cost, messages, bytes string) error {
+func (c *cli) printCosts(o *usageOptions, list []cost) error {
 	head := "PEER"
 	if o.channels {
 		head = "CHANNEL"
@@ -150,14 +150,16 @@ func (c *cli) printCosts(o *usageOptions, list []cost, messages, bytes string) e
 	for i, entry := range list {
 		rows[i] = []string{entry.name(), strconv.FormatInt(entry.Published, 10), show.Bytes(entry.Bytes)}
 	}
-	return c.out.Table([]string{head, messages, bytes}, rows)
+	return c.out.Table([]string{head, "MESSAGES", "BYTES"}, rows)
 }
 
-// liveUsage compares what was sent up to now with what was sent up to some seconds ago. Names
-// that are not among the 500 largest of the period are not seen.
+// mostCosts is how many costs one answer has at most.
+const mostCosts = 500
+
+// liveUsage compares what was sent up to now with what was sent up to some seconds ago. It sees
+// the 500 names of the period that have sent most.
 func (c *cli) liveUsage(ctx context.Context, service *client.REST, o *usageOptions) error {
-	const most = 500
-	before, _, err := o.costs(ctx, service, most)
+	before, _, err := o.costs(ctx, service, mostCosts)
 	if err != nil {
 		return err
 	}
@@ -169,7 +171,7 @@ func (c *cli) liveUsage(ctx context.Context, service *client.REST, o *usageOptio
 			return nil
 		case <-tick.C:
 		}
-		now, _, err := o.costs(ctx, service, most)
+		now, _, err := o.costs(ctx, service, mostCosts)
 		if err != nil && mayPass(err) {
 			_ = c.err.Line("retrying: %s", show.Safe(c.exitOf(ctx, err).text))
 			continue // the next list covers the time since the last one
@@ -184,14 +186,18 @@ func (c *cli) liveUsage(ctx context.Context, service *client.REST, o *usageOptio
 	}
 }
 
-// grown is by how much each has grown, the most first.
+// grown is by how much each has grown, the most first. A name that was not in a full list has sent
+// an unknown part of what it has before, and is left out.
 func grown(before, now []cost) (list []cost) {
 	was := map[string]cost{}
 	for _, entry := range before {
 		was[entry.name()] = entry
 	}
 	for _, entry := range now {
-		old := was[entry.name()]
+		old, known := was[entry.name()]
+		if !known && len(before) >= mostCosts {
+			continue
+		}
 		// A new month begins at 0.
 		if old.Published > entry.Published {
 			old = cost{}
@@ -210,8 +216,7 @@ func (c *cli) printLive(o *usageOptions, list []cost) error {
 	list = list[:min(o.top, len(list))]
 	if c.json {
 		for _, entry := range list {
-			name := map[bool]string{true: "channel", false: "peerId"}[o.channels]
-			if err := c.out.JSON(map[string]any{name: entry.name(), "published": entry.Published, "bytes": entry.Bytes}); err != nil {
+			if err := c.out.JSON(entry); err != nil {
 				return err
 			}
 		}
@@ -221,5 +226,5 @@ func (c *cli) printLive(o *usageOptions, list []cost) error {
 	if err := c.out.Line("%s, the last %v:", c.Now().Format(time.TimeOnly), o.every); err != nil {
 		return err
 	}
-	return c.printCosts(o, list, "MESSAGES", "BYTES")
+	return c.printCosts(o, list)
 }
