@@ -46,7 +46,7 @@ func (d *Doctor) redis(ctx context.Context) {
 		d.tell("Redis", Fault, err.Error(), "check that all nodes of the cluster can be reached from here")
 		return
 	}
-	d.tell("Redis", OK, fmt.Sprintf("a cluster with %d masters", len(masters)), "")
+	d.tell("Redis", OK, fmt.Sprintf("a cluster; masters: %d", len(masters)), "")
 	for i, address := range slices.Sorted(maps.Keys(masters)) {
 		d.server(ctx, fmt.Sprintf("Redis, master %d (%s)", i+1, address), masters[address])
 	}

@@ -97,8 +97,12 @@ func (d *Doctor) address(ctx context.Context, peer string) {
 	shown := ""
 	for ctx.Err() == nil && shown == "" { // a connection is known some milliseconds after its welcome
 		p, err := d.Service.Peer(ctx, peer)
-		if err != nil && client.CodeOf(err) != protocol.PeerNotFound {
+		switch code := client.CodeOf(err); {
+		case code == protocol.ActionNotPermitted:
 			d.tell(check, Skipped, "the key may not look at peers", "give it the action presence, and the pattern _system/connectivity/**")
+			return
+		case err != nil && code != protocol.PeerNotFound:
+			d.tell(check, Skipped, err.Error(), "")
 			return
 		}
 		if err == nil && len(p.Connections) > 0 {
