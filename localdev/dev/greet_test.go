@@ -7,7 +7,7 @@ import (
 	"fleetwire/fanout/node"
 )
 
-// What fleetwire dev prints to try has no secret where the commands find it by themselves.
+// The commands that fleetwire dev prints have no secret where they find it by themselves.
 func TestGreetTool(t *testing.T) {
 	for _, tt := range []struct {
 		name, apps, base string
