@@ -69,7 +69,7 @@ func TestCommands(t *testing.T) {
 		t.Errorf("the message %+v", m)
 	}
 
-	// Nobody waits for the end.
+	// StartCommand returns before the command ends.
 	away, err := backend.StartCommand(ctx, "devices/away/commands", 1, client.CommandOptions{TTL: time.Minute})
 	if err != nil || away.ID == "" || away.Status != "waiting" {
 		t.Errorf("%+v, %v", away, err)

@@ -170,7 +170,8 @@ local function settle(part, bucket, ms)
   if idle then
     redis.call('HDEL', state, 'idle')
   end
-  -- Whoever looks has the keys live on: that is often enough for as long as messages live.
+  -- A look, and a message that asks for one, has the keys live on for longer than messages live. So
+  -- other messages need not.
   local due = tonumber(was[4] or 0) == life and was[3]
   local wait = math.min(life, LOOK)
   local look = look_at(bucket, group.name, due, ms, wait)

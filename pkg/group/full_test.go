@@ -6,8 +6,7 @@ import (
 	"fleetwire/pkg/redisconn/redistest"
 )
 
-// A Redis that is out of memory can be drained: ingesters pull and acknowledge, or nobody could
-// make room in it.
+// Ingesters can drain a Redis that is out of memory: they pull and acknowledge, and so make room in it.
 func TestAFullRedisIsDrained(t *testing.T) {
 	server := redistest.Start(t)
 	p := newProcess(t, server.Client(), `{"name":"ingest","patterns":["a/*"]}`, "")

@@ -38,8 +38,9 @@ type Pull struct {
 }
 
 // Pull leases messages of a group to a consumer: the oldest of each channel first. Buckets that
-// are served to another consumer are left out. After an error, messages may be leased that
-// nobody got: they are delivered again when their leases end. Others may have been got all the same.
+// are served to another consumer are left out. Pull may return an error, and messages that it leased
+// before. After an error it may have leased others that it does not return: they are delivered again
+// when their leases end.
 func (s *Store) Pull(ctx context.Context, p Pull) ([]Message, error) {
 	count, err := s.opt.count(ctx, p.App.ID, p.Group.Name)
 	if err != nil {

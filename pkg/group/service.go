@@ -178,8 +178,9 @@ func (s *Service) listen() {
 	}
 }
 
-// Hear returns what gets a word when the group may have messages again, and after each outage of
-// the connection on which this process hears it. end ends that.
+// Hear returns a channel that gets a value when the group may have messages again, and after each
+// outage of the connection on which this process hears it. end ends that. woken is nil if this
+// process stops.
 func (s *Service) Hear(app, group string) (woken <-chan struct{}, end func()) {
 	one := s.begin(s.opt.Keys.GroupTopic(app, group), "")
 	if one == nil {

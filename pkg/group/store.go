@@ -261,8 +261,8 @@ func (s *Store) Ack(ctx context.Context, app *apps.App, group *apps.Group, ackID
 	return held, nil
 }
 
-// Wake has those look again that wait for messages of the group. If it fails, they do so within
-// a second or a few (lookAgain, and pkg/sink).
+// Wake has ingesters and sinks that wait for messages of the group look again. If it fails, they do
+// so within a few seconds (lookAgain, and pkg/sink).
 func (s *Store) Wake(ctx context.Context, app *apps.App, group *apps.Group) {
 	_ = s.opt.Redis.Publish(ctx, s.opt.Keys.GroupTopic(app.ID, group.Name), "").Err()
 }

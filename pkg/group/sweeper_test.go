@@ -272,8 +272,8 @@ func TestKeysExpire(t *testing.T) {
 	}
 }
 
-// The keys live on though nobody looks, as long as messages come, and at once by a new maxAgeSec. A bucket that
-// looks have found empty has a deadline again with its next message.
+// The keys live on though no node looks, as long as messages come, and at once by a new maxAgeSec. A
+// bucket that a node has found empty has a deadline again with its next message.
 func TestMessagesHaveKeysLiveOn(t *testing.T) {
 	m, rdb := redistest.Embedded(t)
 	c := newClock(m)

@@ -17,7 +17,7 @@ import (
 	"fleetwire/pkg/rediskeys"
 )
 
-// Inject has a fault hit an ingester or a group. What it returns ends the fault.
+// Inject has a fault hit an ingester, a sink's endpoint or a group. lift ends the fault.
 func (f *Fleet) Inject(step plan.Step) (lift func(), found []books.Finding, err error) {
 	i := f.ingesters[int(step.Pick)%len(f.ingesters)]
 	switch step.Fault.Name {

@@ -153,7 +153,7 @@ func (r *room) send(ctx context.Context, byBackend bool) (full bool) {
 	return client.CodeOf(err) == protocol.GroupFull
 }
 
-// drain pulls and acknowledges until nothing comes, and all that was accepted has come.
+// drain pulls and acknowledges until a pull brings nothing. The books say what has not come.
 func (r *room) drain(ctx context.Context) error {
 	for {
 		messages, err := pull(ctx, r.rest, smallGroup, "drain", 100)

@@ -128,9 +128,9 @@ var Faults = []Fault{
 		Promise: "sockets stay; lost is what the replica had not got", Loses: Everywhere, Refuses: Everywhere, Data: true, Live: live, Settle: settle},
 
 	{Name: "ingester-killed", Title: "an ingester is killed, and starts again", Forms: every, Hold: [2]time.Duration{second, 3 * second}, Fleet: true,
-		Promise: "what it had not acknowledged goes to others at once, with a higher `attempt`; nothing is lost", Loses: Nowhere, Refuses: Nowhere, Live: live, Settle: settle},
+		Promise: "others get what it had not acknowledged at once, with a higher `attempt`; nothing is lost", Loses: Nowhere, Refuses: Nowhere, Live: live, Settle: settle},
 	{Name: "ingester-paused", Title: "an ingester stands still longer than its leases, and goes on", Forms: every, Hold: [2]time.Duration{second, 4 * second}, Fleet: true, Outlasts: true,
-		Promise: "others get what it held when its leases end; what it acknowledges then is `lease_lost`, and it gets new messages", Loses: Nowhere, Refuses: Nowhere, Live: live, Settle: settle},
+		Promise: "others get what it held when its leases end; its late acknowledgements are `lease_lost`, and it gets new messages", Loses: Nowhere, Refuses: Nowhere, Live: live, Settle: settle},
 	{Name: "sink-killed", Title: "the endpoint of a webhook is killed, and starts again", Forms: every, Hold: [2]time.Duration{second, 4 * second}, Fleet: true,
 		Promise: "the group keeps the messages, and they are delivered when it is back; nothing is lost", Loses: Nowhere, Refuses: Nowhere, Live: live, Settle: settle},
 	{Name: "sink-slow", Title: "the endpoint of a webhook is slow, hangs, and answers 503", Forms: every, Hold: [2]time.Duration{4 * second, 8 * second}, Fleet: true,

@@ -27,7 +27,7 @@
 //     connection takes it, and then the live messages, which the session holds.
 //   - It confirms, and has a command that the peer has not confirmed yet. Others wait.
 //     When the connection ends, the hand-over is taken back.
-//   - The peer has unsubscribed and subscribed again while a claim was on its way. What it was handed
-//     is kept, and written behind the ack of the new subscribe.
+//   - The peer has unsubscribed and subscribed again while a claim was on its way. The line keeps
+//     the commands of that claim, and writes them behind the ack of the new subscribe.
 //   - Redis did not answer. The line asks again a second later.
 package commands

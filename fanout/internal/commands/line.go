@@ -136,8 +136,8 @@ func (d *Dispatcher) writeKept(l *line) {
 	d.write(&target{l.receiver, l}, p)
 }
 
-// dropKept drops what was kept for a line: the peer is not subscribed. What it would have had to
-// confirm is taken back.
+// dropKept drops the commands that were kept for a line, since the peer is not subscribed. It takes
+// back the one that the peer would have had to confirm.
 func (d *Dispatcher) dropKept(l *line) {
 	if len(l.kept) > 0 && l.handed != nil {
 		d.takeBacks = append(d.takeBacks, takeBack{l.handed.node, l.handed.unconfirmed()})

@@ -215,7 +215,7 @@ func exec(ctx context.Context, p redis.Pipeliner) error {
 
 // failed passes on an error that the link to Redis must be made anew for. A
 // Redis that answers but takes no counts (it is out of memory, or a replica) still carries
-// messages: whether the link is to the right one, the probe finds. It is called with mu held.
+// messages. The probe finds a link that leads to the wrong one. It is called with mu held.
 func (c *counts) failed(err error) error {
 	if c.cluster && err != nil && redisconn.Unreachable(err) {
 		c.health.Observe(err)
