@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"time"
 
@@ -80,13 +81,10 @@ func (i *ingester) connect(ctx context.Context) (*socket, error) {
 // begun is a connection of which some bytes are read already.
 type begun struct {
 	net.Conn
-	early interface{ Read([]byte) (int, error) }
+	early io.Reader // goes on with the connection when it has no more
 }
 
-func (b begun) Read(p []byte) (int, error) {
-	// The reader goes on with the connection when it has no more.
-	return b.early.Read(p)
-}
+func (b begun) Read(p []byte) (int, error) { return b.early.Read(p) }
 
 // read reads frames until the connection ends.
 func (s *socket) read() {

@@ -49,7 +49,7 @@ func (f *Fleet) Inject(step plan.Step) (lift func(), found []books.Finding, err 
 type waiting struct{ Lag, Pending, Dead, Bytes int64 }
 
 func groupState(ctx context.Context, rest *client.REST, group string) (w waiting, err error) {
-	err = call(ctx, rest, http.MethodGet, "/v1/groups/"+group, nil, &w)
+	err = call(ctx, rest, http.MethodGet, "/groups/"+group, nil, &w)
 	return w, err
 }
 
@@ -109,7 +109,7 @@ func (f *drain) run(patience time.Duration, hasten bool) (found []books.Finding,
 	}
 	found = append(found, f.audit(dead, false)...)
 	var deleted struct{ Deleted int }
-	if err := call(f.ctx, f.rest, http.MethodDelete, "/v1/groups/"+f.group+"/dead", nil, &deleted); err != nil {
+	if err := call(f.ctx, f.rest, http.MethodDelete, "/groups/"+f.group+"/dead", nil, &deleted); err != nil {
 		return found, err
 	}
 	if deleted.Deleted != dead {
@@ -133,7 +133,7 @@ func (f *drain) bury(ctx context.Context) (n int, err error) {
 			}
 			Cursor *string
 		}
-		if err := call(ctx, f.rest, http.MethodGet, "/v1/groups/"+f.group+"/dead?cursor="+cursor, nil, &page); err != nil {
+		if err := call(ctx, f.rest, http.MethodGet, "/groups/"+f.group+"/dead?cursor="+cursor, nil, &page); err != nil {
 			return n, err
 		}
 		var letters []books.Buried

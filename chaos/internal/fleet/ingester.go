@@ -186,7 +186,7 @@ type delivery struct {
 // pull gets messages of a group, and waits a second for some.
 func pull(ctx context.Context, rest *client.REST, group, consumer string, most int) ([]delivery, error) {
 	var answer struct{ Messages []delivery }
-	err := call(ctx, rest, "POST", "/v1/groups/"+group+"/pull", map[string]any{"max": min(most, 500), "maxBytes": 524288, "waitMs": 1000, "consumer": consumer}, &answer)
+	err := call(ctx, rest, "POST", "/groups/"+group+"/pull", map[string]any{"max": min(most, 500), "maxBytes": 524288, "waitMs": 1000, "consumer": consumer}, &answer)
 	return answer.Messages, err
 }
 
@@ -216,7 +216,7 @@ func acknowledge(ctx context.Context, rest *client.REST, group string, all []got
 	var answer struct {
 		Results []struct{ AckID, Result string }
 	}
-	err := call(ctx, rest, "POST", "/v1/groups/"+group+"/ack", settling(all), &answer)
+	err := call(ctx, rest, "POST", "/groups/"+group+"/ack", settling(all), &answer)
 	held := map[string]bool{}
 	for _, r := range answer.Results {
 		held[r.AckID] = r.Result == "ok"
