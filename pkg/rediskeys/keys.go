@@ -90,7 +90,7 @@ type Bucket string
 
 // Bucket is the bucket of a channel or a peer.
 func (n Namespace) Bucket(app, name string) Bucket {
-	return Bucket(n.app(app+"."+tagOf(name), ""))
+	return Bucket(n.app(app+"."+TagOf(name), ""))
 }
 
 // Buckets are all buckets of an app.
@@ -108,7 +108,7 @@ func (n Namespace) Buckets(app string) iter.Seq[Bucket] {
 func (n Namespace) ParseBucket(s string) (b Bucket, app string, err error) {
 	rest, isOurs := strings.CutPrefix(s, n.Prefix()+":{")
 	app, tag, hasTag := strings.Cut(rest, ".")
-	if tag, ends := strings.CutSuffix(tag, "}:"); isOurs && hasTag && ends && isAppID(app) && isTag(tag) {
+	if tag, ends := strings.CutSuffix(tag, "}:"); isOurs && hasTag && ends && isAppID(app) && IsTag(tag) {
 		return Bucket(s), app, nil
 	}
 	return "", "", fmt.Errorf("%q is not a bucket of an app", s)
@@ -120,21 +120,16 @@ func (b Bucket) Tag() string {
 	return after[:tagBytes]
 }
 
-// TagOf is the tag of the bucket of a channel or peer.
-func TagOf(name string) string { return tagOf(name) }
-
-// IsTag tells whether there is a bucket with that tag.
-func IsTag(s string) bool { return isTag(s) }
-
 // BucketOf is the bucket of an app with that tag. It is not ok if there is none.
 func (n Namespace) BucketOf(app, tag string) (b Bucket, ok bool) {
-	if !isTag(tag) {
+	if !IsTag(tag) {
 		return "", false
 	}
 	return Bucket(n.app(app+"."+tag, "")), true
 }
 
-func isTag(s string) bool { return len(s) == tagBytes && tags[slot(s)/(slots/BucketsPerApp)] == s }
+// IsTag tells whether there is a bucket with that tag.
+func IsTag(s string) bool { return len(s) == tagBytes && tags[slot(s)/(slots/BucketsPerApp)] == s }
 
 // Answers is the list of the nodes' answers to one order to close a peer's
 // connections.

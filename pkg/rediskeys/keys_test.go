@@ -158,9 +158,9 @@ func TestOperationsGuide(t *testing.T) {
 			name = "PEER"
 		}
 		topic := (Namespace{}).Topic(kind, "app", name)
-		want = append(want, strings.NewReplacer("fw:0:", "fw:DB:", tagOf(name), "TAG").Replace(topic))
+		want = append(want, strings.NewReplacer("fw:0:", "fw:DB:", TagOf(name), "TAG").Replace(topic))
 	}
-	inBucket := strings.NewReplacer("fw:0:", "fw:DB:", tagOf("CHANNEL"), "TAG", braced(probeSlot), "{N}")
+	inBucket := strings.NewReplacer("fw:0:", "fw:DB:", TagOf("CHANNEL"), "TAG", braced(probeSlot), "{N}")
 	bucket := (Namespace{}).Bucket("app", "CHANNEL")
 	for _, topic := range []string{
 		(Namespace{}).AllTopic(bucket, Messages), (Namespace{}).AllTopic(bucket, Presence),
@@ -186,7 +186,7 @@ func TestKeysAreAsDocumented(t *testing.T) {
 			first, second = "c", first
 		}
 		got := key.build(Namespace{}, "app", first, second)
-		if got := strings.NewReplacer("{app."+tagOf(first)+"}", "{app.TAG}", braced(probeSlot), "{N}", epochTags()[0], "{N}").Replace(got); got != key.doc {
+		if got := strings.NewReplacer("{app."+TagOf(first)+"}", "{app.TAG}", braced(probeSlot), "{N}", epochTags()[0], "{N}").Replace(got); got != key.doc {
 			t.Errorf("%s built %s, want %s", key.method, got, key.doc)
 		}
 	}
@@ -228,7 +228,7 @@ func keyIsTold(t *testing.T, which int, app, name, second string) {
 			if Slot(built) != probeSlot {
 				t.Errorf("%s built %q, whose slot is %d, not %d", key.method, built, Slot(built), probeSlot)
 			}
-		} else if tag != app && tag != "leases" && tag != "index" && tag != app+"."+tagOf(name) {
+		} else if tag != app && tag != "leases" && tag != "index" && tag != app+"."+TagOf(name) {
 			t.Errorf("%s built %q, whose slot is that of %q", key.method, built, tag)
 		}
 	}
@@ -283,7 +283,7 @@ func TestParseBucket(t *testing.T) {
 			}
 		}
 	}
-	tag := tagOf("c")
+	tag := TagOf("c")
 	if b, ok := n.BucketOf("app", n.Bucket("app", "c").Tag()); !ok || b != n.Bucket("app", "c") {
 		t.Errorf("the bucket with the tag of c is %s, %v", b, ok)
 	}

@@ -32,9 +32,9 @@ func chooseTags() (tags [BucketsPerApp]string) {
 	return tags
 }
 
-// tagOf is the tag of a channel's or peer's name. The channel that tells whether a peer
+// TagOf is the tag of the bucket of a channel or peer. The channel that tells whether a peer
 // is online lies in the peer's bucket.
-func tagOf(name string) string {
+func TagOf(name string) string {
 	if name != "" && name[0] == '_' {
 		if peer, ok := channel.ConnectivityPeer(name); ok {
 			name = peer

@@ -62,7 +62,7 @@ func TestNamesSpread(t *testing.T) {
 	} {
 		of := map[string]int{}
 		for i := range names {
-			of[tagOf(name(i))]++
+			of[TagOf(name(i))]++
 		}
 		chi := 0.0
 		for _, tag := range tags {

@@ -34,7 +34,7 @@ var kindNames = [kinds]string{Messages: "msg", Presence: "presence", Peer: "peer
 // Topic is the topic of a channel or, with Peer, of a peer.
 func (n Namespace) Topic(kind Kind, app, name string) string {
 	var room [128]byte // on the stack, unless it is longer
-	return string(append(n.appendSlot(room[:0], kind, app, tagOf(name)), name...))
+	return string(append(n.appendSlot(room[:0], kind, app, TagOf(name)), name...))
 }
 
 // TopicsIn is what the topics of a bucket's channels or peers begin with; their
@@ -88,7 +88,7 @@ func (n Namespace) appendSlot(dst []byte, kind Kind, app, tag string) []byte {
 // ParseTopic undoes Topic. It is not ok if Topic returns no such string.
 func (n Namespace) ParseTopic(topic string) (kind Kind, app, name string, ok bool) {
 	kind, app, tag, name, ok := n.parse(topic)
-	if !ok || name == "" || tag != tagOf(name) {
+	if !ok || name == "" || tag != TagOf(name) {
 		return 0, "", "", false
 	}
 	return kind, app, name, true
@@ -103,7 +103,7 @@ func (n Namespace) ParseAllTopic(topic, payload string) (kind Kind, app, name, m
 		return 0, "", "", "", false
 	}
 	name, message, ok = strings.Cut(payload, "\n")
-	if !ok || name == "" || tag != tagOf(name) {
+	if !ok || name == "" || tag != TagOf(name) {
 		return 0, "", "", "", false
 	}
 	return kind, app, name, message, true

@@ -26,14 +26,14 @@ func TestTopicRoundTrip(t *testing.T) {
 }
 
 func TestForeignTopics(t *testing.T) {
-	tag := tagOf("c")
+	tag := TagOf("c")
 	if _, _, _, ok := (Namespace{}).ParseTopic("fw:0:msg:{a." + tag + "}:c"); !ok {
 		t.Fatal("the topic that the others are made from is foreign")
 	}
 	for _, foreign := range []string{
 		"", "fw", "fw:", "fw:0", "fw:0:", "fw:0:msg", "fw:0:msg:", "fw:0:msg:{", "fw:0:msg:{a." + tag + "}", "fw:0:msg:{a." + tag + "}:",
 		"fw:0:msg:{." + tag + "}:c", "fw:0:msg:{a}:c", "fw:0:msg:{a.}:c", "fw:0:msg:{a.1}:c", "fw:0:msg:{a.x" + tag + "}:c", "fw:0:msg:{a.b." + tag + "}:c",
-		"fw:0:msg:{a." + tagOf("d") + "}:c", "fw:0:msg:{a b." + tag + "}:c", "fw:0:msg:{a}." + tag + "}:c", "fw:0:msg:a." + tag + "}:c",
+		"fw:0:msg:{a." + TagOf("d") + "}:c", "fw:0:msg:{a b." + tag + "}:c", "fw:0:msg:{a}." + tag + "}:c", "fw:0:msg:a." + tag + "}:c",
 		"fw:0:MSG:{a." + tag + "}:c", "fw:0:else:{a." + tag + "}:c", "fw:0::{a." + tag + "}:c", "fw:00:msg:{a." + tag + "}:c", "fw:1:msg:{a." + tag + "}:c",
 		"xfw:0:msg:{a." + tag + "}:c", "fw:msg:{a." + tag + "}:c", "fw:{a." + tag + "}:msg:c",
 	} {
