@@ -198,7 +198,7 @@ type play struct {
 	*process
 	*model
 	random   *rand.Rand
-	clock    *clock // nil: time does not pass
+	clock    *redistest.Clock // nil: time does not pass
 	channels []string
 	given    []string // ackIds
 	tags     map[string]string
@@ -209,10 +209,9 @@ type play struct {
 func TestModel(t *testing.T) {
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint("embedded ", seed), func(t *testing.T) {
-			m, rdb := redistest.Embedded(t)
-			c := newClock(m)
+			c, rdb := redistest.Clocked(t)
 			p := newPlay(t, rdb, seed)
-			p.clock, p.now = c, c.now
+			p.clock, p.now = c, c.Now
 			p.run()
 		})
 	}
@@ -265,8 +264,8 @@ func (p *play) step() {
 		p.letters()
 	case 10:
 		if p.clock != nil {
-			p.clock.pass(time.Duration(p.random.IntN(40)) * time.Second)
-			p.model.now = p.clock.now
+			p.clock.Pass(time.Duration(p.random.IntN(40)) * time.Second)
+			p.model.now = p.clock.Now
 		}
 	case 11:
 		p.process.sweep("ingest", p.channels...)

@@ -10,51 +10,31 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"fleetwire/pkg/embedded"
 	"fleetwire/pkg/group"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/redisconn/redistest"
 )
 
-// clock sets the time of an embedded Redis.
-type clock struct {
-	*embedded.Redis
-	now time.Time
-}
-
-func newClock(m *embedded.Redis) *clock {
-	c := &clock{m, time.UnixMilli(1_767_222_000_000)}
-	c.pass(0)
-	return c
-}
-
-func (c *clock) pass(d time.Duration) {
-	c.now = c.now.Add(d)
-	c.FastForward(d)
-	c.SetTime(c.now)
-}
-
 const aging = `{"name":"ingest","patterns":["**"],"ackTimeoutSec":30,"maxDeliver":2,"maxAgeSec":3600}`
 
 func TestAge(t *testing.T) {
-	m, rdb := redistest.Embedded(t)
-	c := newClock(m)
+	c, rdb := redistest.Clocked(t)
 	p := newProcess(t, rdb, aging, "")
 	p.mustPublish("a", "1")
-	c.pass(10 * time.Minute)
+	c.Pass(10 * time.Minute)
 	p.mustPublish("a", "2")
 	p.mustPublish("b", "3")
 	if got := p.due("a"); !slices.Equal(got, []string{"ingest"}) {
 		t.Errorf("deadlines %v", got)
 	}
 	p.pull("one", 1)
-	c.pass(time.Hour - 10*time.Minute)
+	c.Pass(time.Hour - 10*time.Minute)
 	p.sweep("ingest", "a", "b")
 	// The lease of the first may run, and its message is gone.
 	if got := p.dropped[group.DroppedByAge]; got != 1 {
 		t.Errorf("dropped %d", got)
 	}
-	c.pass(10 * time.Minute)
+	c.Pass(10 * time.Minute)
 	p.wantPull("two", 100, "") // a pull drops messages that are too old, too
 	p.wantState("lag 0 pending 0 dead 0 bytes 0 aged 3 overflow 0")
 	p.sweep("ingest", "a", "b")
@@ -69,35 +49,33 @@ func TestAge(t *testing.T) {
 // A lease that ends without an acknowledgement has the message delivered again, and at last
 // buried.
 func TestLeasesEnd(t *testing.T) {
-	m, rdb := redistest.Embedded(t)
-	c := newClock(m)
+	c, rdb := redistest.Clocked(t)
 	p := newProcess(t, rdb, aging, "")
 	p.mustPublish("a", "1")
 	p.mustPublish("a", "2")
 	first := p.wantPull("one", 1, "a=1")
-	c.pass(29 * time.Second)
+	c.Pass(29 * time.Second)
 	p.wantPull("two", 10, "")
-	c.pass(time.Second)
+	c.Pass(time.Second)
 	p.wantPull("two", 10, "a=1*2 a=2")
 	p.ack(first, false)
 	p.wantPull("one", 10, "")
-	c.pass(30 * time.Second)
+	c.Pass(30 * time.Second)
 	late := p.wantPull("one", 10, "a=2*2") // 1 was delivered twice
 	letters, _, err := p.store.Dead(ctx, p.app, p.group, "", 10)
-	if err != nil || len(letters) != 1 || letters[0].Reason != group.ReasonTimeout || string(letters[0].Data) != "1" || letters[0].BuriedAt != c.now.UnixMilli() {
+	if err != nil || len(letters) != 1 || letters[0].Reason != group.ReasonTimeout || string(letters[0].Data) != "1" || letters[0].BuriedAt != c.Now.UnixMilli() {
 		t.Errorf("%+v %v", letters, err)
 	}
-	c.pass(time.Hour - time.Second)
+	c.Pass(time.Hour - time.Second)
 	p.ack(late, true) // nobody else has got it
 	p.wantState("lag 0 pending 0 dead 1 bytes 128 aged 0 overflow 0")
-	c.pass(time.Second)
+	c.Pass(time.Second)
 	p.sweep("ingest", "a")
 	p.wantState("lag 0 pending 0 dead 0 bytes 0 aged 0 overflow 0")
 }
 
 func TestNackDelays(t *testing.T) {
-	m, rdb := redistest.Embedded(t)
-	c := newClock(m)
+	c, rdb := redistest.Clocked(t)
 	p := newProcess(t, rdb, aging, "")
 	for i := range 3 {
 		p.mustPublish("a", fmt.Sprint(i+1))
@@ -108,7 +86,7 @@ func TestNackDelays(t *testing.T) {
 	p.ack(got[1:], true)
 	p.wantPull("two", 10, "a=3")
 	p.wantState("lag 1 pending 1 dead 0 bytes 256 aged 0 overflow 0")
-	c.pass(time.Minute)
+	c.Pass(time.Minute)
 	p.wantPull("one", 10, "a=1*2 a=3*2")
 }
 
@@ -151,8 +129,7 @@ func TestDropOldest(t *testing.T) {
 // A process that died had counted messages that it did not append. A node finds that out,
 // also if the group refuses everything by then.
 func TestCountIsMended(t *testing.T) {
-	m, rdb := redistest.Embedded(t)
-	c := newClock(m)
+	c, rdb := redistest.Clocked(t)
 	p := newProcess(t, rdb, aging[:len(aging)-1]+`,"maxBytes":1048576}`, "")
 	p.mustPublish("a", "1")
 	died := func(channel string, bytes int) {
@@ -175,13 +152,13 @@ func TestCountIsMended(t *testing.T) {
 		}
 	}
 	p.sweep("ingest", "a", "nothing/here")
-	c.pass(4999 * time.Millisecond)
+	c.Pass(4999 * time.Millisecond)
 	died("a", 1000) // this is another change, which is under way
 	p.sweep("ingest", "a", "nothing/here")
 	if p.state().Bytes != 128+1<<20+64+1000 {
 		t.Errorf("put right too early: %+v", p.state())
 	}
-	c.pass(time.Millisecond)
+	c.Pass(time.Millisecond)
 	p.sweep("ingest", "a", "nothing/here")
 	if p.state().Bytes != 128+1000 {
 		t.Errorf("bytes %d", p.state().Bytes)
@@ -198,7 +175,7 @@ func TestCountIsMended(t *testing.T) {
 	// So is a count that is too low, as of a group whose key is gone.
 	rdb.Del(ctx, keys.GroupBytes("app", "ingest"))
 	p.sweep("ingest", "a", "b")
-	c.pass(5 * time.Second)
+	c.Pass(5 * time.Second)
 	p.sweep("ingest", "a", "b")
 	if got := p.counted(); len(got) != 0 {
 		t.Errorf("counted %v: a key that is gone is not made anew by a sweep alone", got)
@@ -207,8 +184,7 @@ func TestCountIsMended(t *testing.T) {
 
 // A pull that finds nothing where the count says that there is something has it looked at.
 func TestPullFindsNothing(t *testing.T) {
-	m, rdb := redistest.Embedded(t)
-	newClock(m)
+	_, rdb := redistest.Clocked(t)
 	p := newProcess(t, rdb, aging, "")
 	rdb.HSet(ctx, keys.GroupBytes("app", "ingest"), keys.Bucket("app", "a").Tag(), 64, "all", 64)
 	p.wantPull("one", 10, "")
@@ -219,8 +195,7 @@ func TestPullFindsNothing(t *testing.T) {
 
 // A group that is not in the document any more is forgotten.
 func TestGroupIsGone(t *testing.T) {
-	m, rdb := redistest.Embedded(t)
-	newClock(m)
+	_, rdb := redistest.Clocked(t)
 	p := newProcess(t, rdb, aging, "")
 	p.mustPublish("a", "1")
 	p.mustPublish("b", "1")
@@ -238,8 +213,7 @@ func TestGroupIsGone(t *testing.T) {
 
 // All keys of a group expire if no node looks after them.
 func TestKeysExpire(t *testing.T) {
-	m, rdb := redistest.Embedded(t)
-	c := newClock(m)
+	c, rdb := redistest.Clocked(t)
 	p := newProcess(t, rdb, aging, "")
 	for i := range 5 {
 		p.mustPublish("a", fmt.Sprint(i))
@@ -247,11 +221,11 @@ func TestKeysExpire(t *testing.T) {
 	got := p.pull("one", 2)
 	p.nack(12*time.Hour, got[0])
 	p.pull("one", 2)
-	c.pass(30 * time.Second)
+	c.Pass(30 * time.Second)
 	p.pull("one", 1)
-	c.pass(30 * time.Second)
+	c.Pass(30 * time.Second)
 	p.pull("one", 10)
-	c.pass(30 * time.Second)
+	c.Pass(30 * time.Second)
 	p.pull("one", 10) // and some are dead
 	kinds := map[string]bool{}
 	for _, key := range rdb.Keys(ctx, "*group*").Val() {
@@ -266,7 +240,7 @@ func TestKeysExpire(t *testing.T) {
 	if len(kinds) != 5 {
 		t.Errorf("keys %v", kinds)
 	}
-	c.pass(50 * time.Hour)
+	c.Pass(50 * time.Hour)
 	if left := rdb.Keys(ctx, "*}:group*").Val(); len(left) != 0 {
 		t.Errorf("%v are left", left)
 	}
@@ -275,8 +249,7 @@ func TestKeysExpire(t *testing.T) {
 // The keys live on though no node looks, as long as messages come, and at once by a new maxAgeSec. A
 // bucket that a node has found empty has a deadline again with its next message.
 func TestMessagesHaveKeysLiveOn(t *testing.T) {
-	m, rdb := redistest.Embedded(t)
-	c := newClock(m)
+	c, rdb := redistest.Clocked(t)
 	p := newProcess(t, rdb, aging, "")
 	least := func() time.Duration {
 		t.Helper()
@@ -288,7 +261,7 @@ func TestMessagesHaveKeysLiveOn(t *testing.T) {
 		if ttl := least(); ttl < 25*time.Hour-3*time.Minute {
 			t.Fatalf("the keys expire in %v", ttl)
 		}
-		c.pass(50 * time.Second)
+		c.Pass(50 * time.Second)
 	}
 	p.use(strings.Replace(aging, "3600", "36000", 1), "")
 	p.mustPublish("a", "2")

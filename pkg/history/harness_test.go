@@ -42,19 +42,6 @@ func directoryOf(t testing.TB, rules string) *apps.Directory {
 	return dir
 }
 
-// clocked starts a Redis whose time passes only when the test says so.
-func clocked(t testing.TB) (rdb redis.UniversalClient, pass func(time.Duration)) {
-	t.Helper()
-	m, rdb := redistest.Embedded(t)
-	now := time.UnixMilli(1_767_222_000_000)
-	m.SetTime(now)
-	return rdb, func(d time.Duration) {
-		now = now.Add(d)
-		m.FastForward(d)
-		m.SetTime(now)
-	}
-}
-
 // process publishes and reads as a node or a function does.
 type process struct {
 	t     testing.TB

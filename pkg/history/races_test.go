@@ -93,7 +93,7 @@ func TestRacingRepetitions(t *testing.T) {
 // A key is known for 10 minutes, whatever the channel remembers. A repetition does not prolong
 // that.
 func TestIdempotencyKeysExpire(t *testing.T) {
-	rdb, pass := clocked(t)
+	clock, rdb := redistest.Clocked(t)
 	p := newProcess(t, rdb, appOf(t, rules))
 	for _, channel := range []string{"one/a", "three/a", "elsewhere"} {
 		publish := func(data string) (result, counted string) {
@@ -107,18 +107,18 @@ func TestIdempotencyKeysExpire(t *testing.T) {
 			return string(code(r)), n
 		}
 		first, once := publish("1")
-		pass(5 * time.Minute)
+		clock.Pass(5 * time.Minute)
 		if again, n := publish("1"); again != first || n != once {
 			t.Errorf("%s after 5 minutes: %q with %s counted; want %q with %s", channel, again, n, first, once)
 		}
-		pass(5*time.Minute - time.Millisecond)
+		clock.Pass(5*time.Minute - time.Millisecond)
 		if again, n := publish("1"); again != first || n != once {
 			t.Errorf("%s after 10 minutes but for 1 ms: %q with %s counted; want %q with %s", channel, again, n, first, once)
 		}
 		if other, n := publish("2"); other != string(protocol.IdempotencyConflict) || n != once {
 			t.Errorf("%s, another body: %q", channel, other)
 		}
-		pass(time.Millisecond)
+		clock.Pass(time.Millisecond)
 		if next, n := publish("2"); n == once || channel != "elsewhere" && next != "2" {
 			t.Errorf("%s after 10 minutes: %q with %s counted, as before", channel, next, n)
 		}

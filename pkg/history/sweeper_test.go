@@ -79,18 +79,18 @@ func (s *sweeping) bytes() (sum int64) {
 }
 
 func TestExpires(t *testing.T) {
-	rdb, pass := clocked(t)
+	clock, rdb := redistest.Clocked(t)
 	s := newSweeping(t, rdb, rules)
 	for _, c := range []string{"one/a", "three/a"} {
 		s.publish(c, "1")
-		pass(30 * time.Second)
+		clock.Pass(30 * time.Second)
 		s.publish(c, "2")
-		pass(29 * time.Second)
+		clock.Pass(29 * time.Second)
 	}
 	at := s.last("three/a", 9).Position
 	s.want(s.last("one/a", 9), "2:") // 2 was published 88 s ago
 	s.want(s.last("three/a", 9), "2: 1=1 2=2")
-	pass(2 * time.Second)
+	clock.Pass(2 * time.Second)
 	s.want(s.last("three/a", 9), "2: 2=2")
 	before := s.bytes()
 	s.sweep("ttl", "one/a", "three/a")
@@ -101,7 +101,7 @@ func TestExpires(t *testing.T) {
 		t.Errorf("%d bytes, and %d before", after, before)
 	}
 	s.want(s.last("three/a", 9), "2: 2=2")
-	pass(time.Minute)
+	clock.Pass(time.Minute)
 	s.sweep("ttl", "three/a")
 	s.want(s.since("three/a", at), "recovered 2:")
 	if got := s.bytes(); got != 400 {
@@ -109,9 +109,9 @@ func TestExpires(t *testing.T) {
 	}
 	s.publish("three/a", "3")
 	s.want(s.since("three/a", at), "recovered 3: 3=3")
-	pass(29 * 24 * time.Hour)
+	clock.Pass(29 * 24 * time.Hour)
 	s.want(s.since("three/a", at), "3:") // 3 has expired, and counts
-	pass(5 * 24 * time.Hour)
+	clock.Pass(5 * 24 * time.Hour)
 	s.sweep("ttl", "one/a", "three/a")
 	if left := s.left(); len(left) > 0 {
 		t.Errorf("left %q", left)
@@ -271,17 +271,17 @@ func TestLongerTTL(t *testing.T) {
 			"sweep":   func(s *sweeping) { s.sweep("rules", "c") },
 		} {
 			t.Run(fmt.Sprintf("%s of size %d", name, size), func(t *testing.T) {
-				rdb, pass := clocked(t)
+				clock, rdb := redistest.Clocked(t)
 				rule := func(ttl int) string { return fmt.Sprintf(`{"pattern":"c","size":%d,"ttlSec":%d}`, size, ttl) }
 				s := newSweeping(t, rdb, rule(60))
 				at := s.publish("c", "1")
-				pass(30 * time.Second)
+				clock.Pass(30 * time.Second)
 				s.publish("c", "2")
 				s.publish("c", "3")
-				pass(31 * time.Second)
+				clock.Pass(31 * time.Second)
 				s.use(rule(600))
 				look(s)
-				pass(500 * time.Second)
+				clock.Pass(500 * time.Second)
 				want := map[bool]string{
 					true:  "3: 2=2 3=3",
 					false: "4: 2=2 3=3 4=4",
@@ -308,7 +308,7 @@ func TestLongerTTL(t *testing.T) {
 				if got := s.bytes(); got != 200 {
 					t.Errorf("a position alone takes %d bytes, want 200", got)
 				}
-				pass(34 * 24 * time.Hour)
+				clock.Pass(34 * 24 * time.Hour)
 				s.sweep("ttl", "c")
 				if left := s.left(); len(left) > 0 || s.due("c") != "[]" {
 					t.Errorf("left %q, deadlines %s", left, s.due("c"))
@@ -321,11 +321,11 @@ func TestLongerTTL(t *testing.T) {
 // Messages that a smaller size leaves no room for are counted as such, and beside those that
 // have expired.
 func TestSmallerSizeIsCounted(t *testing.T) {
-	rdb, pass := clocked(t)
+	clock, rdb := redistest.Clocked(t)
 	s := newSweeping(t, rdb, `{"pattern":"c","size":10,"ttlSec":60}`)
 	for i := range 10 {
 		s.publish("c", fmt.Sprint(i+1))
-		pass(10 * time.Second)
+		clock.Pass(10 * time.Second)
 	}
 	s.use(`{"pattern":"c","size":8,"ttlSec":60}`)
 	s.sweep("rules", "c")

@@ -100,8 +100,7 @@ func TestDownAndBack(t *testing.T) {
 
 // A sink that fails is tried by one worker of all nodes at a time, when its time has come.
 func TestOneTries(t *testing.T) {
-	m, rdb := redistest.Embedded(t)
-	c := newClock(m)
+	c, rdb := redistest.Clocked(t)
 	w := newWorld(t, rdb, groupWith(crm+`,"concurrency":1`))
 	w.set(always(&Unavailable{Reason: "away", RetryAfter: time.Minute}))
 	w.publish(10, 1, 1)
@@ -121,14 +120,14 @@ func TestOneTries(t *testing.T) {
 		<-held
 		return All(len(batch), nil)
 	})
-	c.pass(59 * time.Second)
-	if s := w.state(); s.RetryAt <= c.now.UnixMilli() {
-		t.Errorf("at %d the state is %+v", c.now.UnixMilli(), s)
+	c.Pass(59 * time.Second)
+	if s := w.state(); s.RetryAt <= c.Now.UnixMilli() {
+		t.Errorf("at %d the state is %+v", c.Now.UnixMilli(), s)
 	}
 	if w.called() != before {
 		t.Error("it was tried too early")
 	}
-	c.pass(time.Second)
+	c.Pass(time.Second)
 	<-begun
 	w.awaitLooks(10) // by others
 	if n := w.called() - before; n != 1 {

@@ -11,7 +11,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/embedded"
 	"fleetwire/pkg/redisconn/redistest"
 	"fleetwire/pkg/rediskeys"
 )
@@ -19,24 +18,6 @@ import (
 func TestMain(m *testing.M) { redistest.VerifyTestMain(m) }
 
 var keys rediskeys.Namespace
-
-// clock is that of an embedded Redis.
-type clock struct {
-	*embedded.Redis
-	now time.Time
-}
-
-func newClock(m *embedded.Redis) *clock {
-	c := &clock{m, time.UnixMilli(1_767_222_000_000)}
-	c.pass(0)
-	return c
-}
-
-func (c *clock) pass(d time.Duration) {
-	c.now = c.now.Add(d)
-	c.FastForward(d)
-	c.SetTime(c.now)
-}
 
 // stateModel is the state of a sink, by the words of the protocol.
 type stateModel struct {
@@ -113,13 +94,13 @@ func (m *stateModel) failed(now int64, sink, who, why string, after int64, progr
 func TestStateModel(t *testing.T) {
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint("embedded ", seed), func(t *testing.T) {
-			m, rdb := redistest.Embedded(t)
-			playStates(t, rdb, newClock(m), seed)
+			c, rdb := redistest.Clocked(t)
+			playStates(t, rdb, c, seed)
 		})
 	}
 }
 
-func playStates(t *testing.T, rdb *redis.Client, c *clock, seed uint64) {
+func playStates(t *testing.T, rdb *redis.Client, c *redistest.Clock, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 3))
 	ctx := t.Context()
 	states, m := NewStates(rdb, keys), &stateModel{}
@@ -127,7 +108,7 @@ func playStates(t *testing.T, rdb *redis.Client, c *clock, seed uint64) {
 	app, counts := &apps.App{ID: "app"}, keys.GroupBytes("app", "crm")
 	bytes := int64(0)
 	for step := range 400 {
-		now := c.now.UnixMilli()
+		now := c.Now.UnixMilli()
 		of := sinks[r.IntN(2)*r.IntN(2)] // the first more often
 		a := about{"app", "crm", of.Digest(), fmt.Sprint("w", r.IntN(3))}
 		switch r.IntN(12) {
@@ -135,9 +116,9 @@ func playStates(t *testing.T, rdb *redis.Client, c *clock, seed uint64) {
 			bytes = int64(r.IntN(2) * 64)
 			rdb.HSet(ctx, counts, "all", bytes)
 		case 1:
-			c.pass(time.Duration(r.IntN(2000)) * time.Millisecond)
+			c.Pass(time.Duration(r.IntN(2000)) * time.Millisecond)
 		case 2:
-			c.pass(time.Duration(r.IntN(3600)) * time.Second)
+			c.Pass(time.Duration(r.IntN(3600)) * time.Second)
 		case 3, 4, 5:
 			l, err := states.look(ctx, a, claimTime)
 			if err != nil {
