@@ -55,7 +55,7 @@ func BenchmarkScripts(b *testing.B) {
 	used := make([]float64, len(steps))
 	for b.Loop() {
 		for at, step := range steps {
-			before := busy(b, w.rdb)
+			before := redistest.CPU(b, w.rdb)
 			var all sync.WaitGroup
 			for caller := range callers {
 				all.Go(func() {
@@ -67,27 +67,12 @@ func BenchmarkScripts(b *testing.B) {
 				})
 			}
 			all.Wait()
-			used[at] += busy(b, w.rdb) - before
+			used[at] += redistest.CPU(b, w.rdb) - before
 		}
 	}
 	for at, step := range steps {
 		b.ReportMetric(used[at]/float64(b.N*many), step.name+"-µs")
 	}
-}
-
-var usedCPU = regexp.MustCompile(`used_cpu_(?:user|sys)_main_thread:([\d.]+)`)
-
-// busy is for how many µs Redis was busy.
-func busy(b *testing.B, rdb *redis.Client) (usec float64) {
-	b.Helper()
-	for _, found := range usedCPU.FindAllStringSubmatch(rdb.Info(context.Background(), "cpu").Val(), -1) {
-		seconds, err := strconv.ParseFloat(found[1], 64)
-		if err != nil {
-			b.Fatal(err)
-		}
-		usec += seconds * 1e6
-	}
-	return usec
 }
 
 // BenchmarkQueued reports what Redis keeps of each of 100,000 commands, in bytes, and how
@@ -143,7 +128,7 @@ func BenchmarkQueued(b *testing.B) {
 // reportPage reports the median of how long a page takes.
 func (w *world) reportPage(b *testing.B, name func(int) string, of string) {
 	var times []time.Duration
-	before := busy(b, w.rdb)
+	before := redistest.CPU(b, w.rdb)
 	for i := range 200 {
 		begin := time.Now()
 		page, err := w.store.List(context.Background(), "app", name(i*MaxQueued), "", "", 100)
@@ -152,7 +137,7 @@ func (w *world) reportPage(b *testing.B, name func(int) string, of string) {
 		}
 		times = append(times, time.Since(begin))
 	}
-	b.ReportMetric((busy(b, w.rdb)-before)/200/1e3, "redis-ms/page-"+of)
+	b.ReportMetric((redistest.CPU(b, w.rdb)-before)/200/1e3, "redis-ms/page-"+of)
 	slices.Sort(times)
 	b.ReportMetric(float64(times[len(times)/2])/1e6, "ms/page-"+of)
 }

@@ -2,13 +2,8 @@ package group_test
 
 import (
 	"fmt"
-	"regexp"
-	"strconv"
-	"syscall"
 	"testing"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/publish/send"
@@ -56,9 +51,9 @@ func BenchmarkIngest(b *testing.B) {
 	}
 	var there, here [3]float64
 	step := func(i int, do func()) {
-		t, h := redisCPU(b, rdb), ownCPU(b)
+		t, h := redistest.CPU(b, rdb), redistest.OwnCPU(b)
 		do()
-		there[i], here[i] = there[i]+redisCPU(b, rdb)-t, here[i]+ownCPU(b)-h
+		there[i], here[i] = there[i]+redistest.CPU(b, rdb)-t, here[i]+redistest.OwnCPU(b)-h
 	}
 	round := func() {
 		step(0, publish)
@@ -83,29 +78,4 @@ func BenchmarkIngest(b *testing.B) {
 	}
 	b.ReportMetric((there[0]+there[1]+there[2])/n, "redis-µs/message")
 	b.ReportMetric((here[0]+here[1]+here[2])/n, "own-µs/message")
-}
-
-var usedCPU = regexp.MustCompile(`used_cpu_(?:user|sys):([0-9.]+)`)
-
-// redisCPU is the CPU time that Redis has used, in µs.
-func redisCPU(b *testing.B, rdb *redis.Client) (us float64) {
-	b.Helper()
-	for _, found := range usedCPU.FindAllStringSubmatch(rdb.Info(ctx, "cpu").Val(), -1) {
-		seconds, err := strconv.ParseFloat(found[1], 64)
-		if err != nil {
-			b.Fatal(err)
-		}
-		us += seconds * 1e6
-	}
-	return us
-}
-
-// ownCPU is the CPU time that this process has used, in µs.
-func ownCPU(b *testing.B) float64 {
-	b.Helper()
-	var used syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
-		b.Fatal(err)
-	}
-	return float64(used.Utime.Nano()+used.Stime.Nano()) / 1000
 }

@@ -4,9 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"regexp"
-	"strconv"
-	"syscall"
 	"testing"
 	"time"
 
@@ -57,11 +54,11 @@ func BenchmarkRemember(b *testing.B) {
 				for range max(1, size) * devices / n {
 					publish()
 				}
-				redisBefore, ownBefore := redisCPU(b, rdb), ownCPU(b)
+				redisBefore, ownBefore := redistest.CPU(b, rdb), redistest.OwnCPU(b)
 				for b.Loop() {
 					publish()
 				}
-				there, here := redisCPU(b, rdb)-redisBefore, ownCPU(b)-ownBefore
+				there, here := redistest.CPU(b, rdb)-redisBefore, redistest.OwnCPU(b)-ownBefore
 				b.ReportMetric(there/float64(b.N*n), "redis-cpu-µs/message")
 				b.ReportMetric((there+here)/float64(b.N*n), "cpu-µs/message")
 			})
@@ -109,37 +106,11 @@ func BenchmarkFloor(b *testing.B) {
 			for range max(1, size) * devices / n {
 				publish()
 			}
-			redisBefore := redisCPU(b, rdb)
+			redisBefore := redistest.CPU(b, rdb)
 			for b.Loop() {
 				publish()
 			}
-			b.ReportMetric((redisCPU(b, rdb)-redisBefore)/float64(b.N*n), "redis-cpu-µs/message")
+			b.ReportMetric((redistest.CPU(b, rdb)-redisBefore)/float64(b.N*n), "redis-cpu-µs/message")
 		})
 	}
-}
-
-var usedCPU = regexp.MustCompile(`used_cpu_(?:user|sys):([0-9.]+)`)
-
-// redisCPU is the CPU time that Redis has used, in µs: it depends less on what else the
-// machine does than the time of its commands.
-func redisCPU(b *testing.B, rdb *redis.Client) (us float64) {
-	b.Helper()
-	for _, found := range usedCPU.FindAllStringSubmatch(rdb.Info(context.Background(), "cpu").Val(), -1) {
-		seconds, err := strconv.ParseFloat(found[1], 64)
-		if err != nil {
-			b.Fatal(err)
-		}
-		us += seconds * 1e6
-	}
-	return us
-}
-
-// ownCPU is the CPU time that this process has used, in µs.
-func ownCPU(b *testing.B) float64 {
-	b.Helper()
-	var used syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
-		b.Fatal(err)
-	}
-	return float64(used.Utime.Nano()+used.Stime.Nano()) / 1000
 }
