@@ -218,7 +218,7 @@ func failing(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func eventually(ts *testscript.TestScript, what string, is func() bool) {
-	for end := time.Now().Add(patience); !is(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience); !is(); time.Sleep(10 * time.Millisecond) { // REST is asked, and its rate is bounded
 		if time.Now().After(end) {
 			ts.Fatalf("waited %v: %s", patience, what)
 		}

@@ -21,7 +21,7 @@ func TestCancelRacesASubscribe(t *testing.T) {
 		id := s.first().command(t, key, hall, "1", `,"waitMs":0,"ttlMs":60000`).ID
 		cancelled := make(chan answer, 1)
 		go func() {
-			time.Sleep(rand.N(2*time.Millisecond) - head)
+			time.Sleep(rand.N(2*time.Millisecond) - head) // both begin at random, so that either may win
 			a, err := s.first().call("DELETE", "/v1/commands/"+id, key.credential(), "")
 			if err != nil {
 				t.Error(err)
@@ -75,6 +75,7 @@ func TestAnswerRacesTheTimeout(t *testing.T) {
 	}
 	kinds := map[string]int{}
 	for i, id := range ids {
+		// As Redis times it out, a little before or after.
 		time.Sleep(time.Until(handed[i].Add(time.Second - 6*time.Millisecond + rand.N(10*time.Millisecond))))
 		cam.answers(id, `,"data":1`)
 	}

@@ -70,7 +70,7 @@ func TestCommands(t *testing.T) {
 // awaitAway waits until the service has noticed that the camera is away.
 func (s *service) awaitAway(t *testing.T) {
 	t.Helper()
-	for begin := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+	for begin := time.Now(); ; time.Sleep(10 * time.Millisecond) { // REST is asked, and its rate is bounded
 		_, body := call(t, "POST", strings.TrimSuffix(s.url+cameraCommands, "commands")+"publish", `{"data":0}`)
 		if strings.Contains(body, `"subscribers":0`) {
 			return

@@ -216,7 +216,7 @@ func TestPeers(t *testing.T) {
 			if ctx.Err() != nil || err != nil && client.CodeOf(err) != protocol.PeerNotFound {
 				t.Fatalf("%s: %+v, %v", id, p, err)
 			}
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond) // REST is asked, and its rate is bounded
 		}
 	}
 	p := is("cam-1", func(p client.Peer) bool {

@@ -159,6 +159,7 @@ func TestNoOfflineAfterANewerOnline(t *testing.T) {
 			for range reconnects {
 				end := nodes[rand.N(2)].connect(fmt.Sprint("p", i), "")
 				former(1006, Lost)
+				// Graces of 2 ms end before, during and after these pauses.
 				time.Sleep(rand.N(2 * time.Millisecond))
 				if former = end; rand.N(3) > 0 { // else it ends when the next has begun
 					end(1006, Lost)

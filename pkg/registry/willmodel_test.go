@@ -299,7 +299,7 @@ func TestWillsInARace(t *testing.T) {
 					mu.Unlock()
 				}
 				end(code, reason)
-				time.Sleep(rand.N(4 * time.Millisecond))
+				time.Sleep(rand.N(4 * time.Millisecond)) // so that graces end before, at and after the next connect
 			}
 		})
 	}

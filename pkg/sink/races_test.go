@@ -146,7 +146,7 @@ func TestRacingNodes(t *testing.T) {
 					panic("a library")
 				}
 			case 2:
-				<-time.After(time.Duration(dice(10)) * time.Millisecond)
+				<-time.After(time.Duration(dice(10)) * time.Millisecond) // the target is slow
 			}
 			results := All(len(batch), nil)
 			for i := range results {

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"fleetwire/fanout/internal/conn/conntest"
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/protocol"
+	"fleetwire/pkg/redisconn/redistest"
 )
 
 // follows connects a peer that is subscribed and has had everything up to 3.
@@ -233,17 +233,14 @@ func TestSubscribesWaitForTheirAnswers(t *testing.T) {
 	}
 	<-m.asked
 	f := p.follower()
-	for deadline := time.Now().Add(conntest.Patience); ; time.Sleep(time.Millisecond) {
+	redistest.Eventually(t, conntest.Patience, "the connection is not read", func() bool {
 		f.mu.Lock()
-		pending, paused := f.pending, f.paused
-		f.mu.Unlock()
-		if pending > maxAsks+1 || time.Now().After(deadline) {
-			t.Fatalf("%d subscribes wait", pending)
+		defer f.mu.Unlock()
+		if f.pending > maxAsks+1 {
+			t.Fatalf("%d subscribes wait", f.pending)
 		}
-		if paused {
-			break
-		}
-	}
+		return f.paused
+	})
 	m.open()
 	answered := map[string]bool{} // in any order
 	for range 20 {

@@ -19,23 +19,21 @@ type wire struct {
 	m       *memory
 	mu      sync.Mutex
 	waiting []envelope.Delivery
+	room    chan struct{} // has a value for each that waits, and so bounds them
 }
 
-// publish publishes one message after the other until stop, each at once on its way.
+// publish publishes one message after the other until stop, each at once on its way. It waits
+// while too many are.
 func (x *wire) publish(stop <-chan struct{}) {
 	for i := 1; ; i++ {
 		select {
 		case <-stop:
 			return
-		default:
+		case x.room <- struct{}{}:
 		}
 		x.mu.Lock()
 		x.waiting = append(x.waiting, x.m.publish(logA, "sender", 0, fmt.Sprint(i)))
-		ahead := len(x.waiting)
 		x.mu.Unlock()
-		if ahead > 20 {
-			time.Sleep(50 * time.Microsecond)
-		}
 	}
 }
 
@@ -53,6 +51,9 @@ func (x *wire) carry(stop <-chan struct{}, peers []*peer) {
 		part := x.waiting[:n:n]
 		x.waiting = x.waiting[n:]
 		x.mu.Unlock()
+		for range n {
+			<-x.room
+		}
 		if rand.IntN(50) == 0 {
 			for _, p := range peers {
 				p.session.Restored()
@@ -149,7 +150,7 @@ func joins(p *peer, rounds int) error {
 // Redis and the node: no gap, no repetition.
 func TestJoinsAtFullRate(t *testing.T) {
 	w, m := remembering(t, 1_000_000)
-	x := &wire{w: w, m: m}
+	x := &wire{w: w, m: m, room: make(chan struct{}, 20)}
 	peers := make([]*peer, 8)
 	for i := range peers {
 		peers[i] = w.connect(w.remembers(fmt.Sprintf("device-%d", i)))
