@@ -6,7 +6,9 @@ import (
 )
 
 func TestGrown(t *testing.T) {
-	peer := func(name string, published int64) cost { return cost{Peer: name, Published: published, Bytes: 10 * published} }
+	peer := func(name string, published int64) cost {
+		return cost{Peer: name, Published: published, Bytes: 10 * published}
+	}
 	full := make([]cost, 0, mostCosts)
 	for i := range int64(mostCosts) {
 		full = append(full, peer(fmt.Sprint("p", i), 1000-i))
