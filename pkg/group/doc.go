@@ -8,7 +8,7 @@
 // time, so the messages of a channel come in order.
 //
 // A hash in the app's slot counts what the group takes, in all and in each bucket. Publishing
-// counts a message there before it is appended; whatever deletes messages takes them off
-// afterwards. So the count is never too low while processes live, and what a process leaves
-// behind that dies in between, a Sweeper puts right.
+// counts a message there before it is appended, and a message that is deleted is taken off
+// afterwards. So the count is never too low while processes live. A Sweeper puts right what a
+// process leaves behind that dies in between.
 package group

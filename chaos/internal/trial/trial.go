@@ -18,7 +18,7 @@ import (
 const (
 	// patience is how long anything may take before the run gives up on it.
 	patience = 45 * time.Second
-	// quiet is how long the last messages have to arrive.
+	// quiet is how long the last messages have to arrive. All of it passes, for messages that come twice.
 	quiet = 2 * time.Second
 	// ingested is how long a group has until all of it is acknowledged and its counts are right:
 	// nodes look after counts once a minute.
