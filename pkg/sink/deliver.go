@@ -136,7 +136,7 @@ func (s *sinking) tell(b *batch, v verdict) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), pullTime)
 	defer cancel()
-	if b.try || len(v.acks) > 0 && s.told.due(&s.told.delivered) {
+	if b.try || len(v.acks) > 0 && s.told.due(&s.told.delivered, tellAgain) {
 		recovered, err := s.runner.states.works(ctx, b.about, len(v.acks) > 0)
 		if err != nil {
 			s.away(err)
@@ -147,7 +147,7 @@ func (s *sinking) tell(b *batch, v verdict) {
 			s.runner.groups.Wake(ctx, b.now.app, b.now.group)
 		}
 	}
-	if v.refused != "" && s.told.due(&s.told.refused) {
+	if v.refused != "" && s.told.due(&s.told.refused, tellAgain) {
 		if err := s.runner.states.refused(ctx, b.about, v.refused); err != nil {
 			s.away(err)
 		}
@@ -155,10 +155,10 @@ func (s *sinking) tell(b *batch, v verdict) {
 }
 
 // due says whether something is to be told again, and notes that it is.
-func (t *sayings) due(last *time.Time) bool {
+func (t *sayings) due(last *time.Time, every time.Duration) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if time.Since(*last) < tellAgain {
+	if time.Since(*last) < every {
 		return false
 	}
 	*last = time.Now()
@@ -194,6 +194,30 @@ func (s *sinking) tellFailed(b *batch, why error, progress bool) {
 			s.log.Warn("a sink is failing: its messages wait", "err", why, "retryIn", retry)
 		}
 		s.observe.Is(Failing)
+	}
+}
+
+// tellUnable tells that this node cannot make the target. Others may: a secret that is new is not
+// on all nodes at once. So the sink is failing only if none has delivered for a while.
+func (s *sinking) tellUnable(b *batch, why error) {
+	if s.pulling.Err() != nil || !s.told.due(&s.told.unable, s.runner.opt.pace.look) && !b.try {
+		return
+	}
+	s.observe.Failed()
+	s.observe.Is(Failing)
+	ctx, cancel := context.WithTimeout(context.Background(), pullTime)
+	defer cancel()
+	news, bytes, err := s.runner.states.unable(ctx, b.about, why.Error(), s.told.waitsFor(false), s.runner.opt.pace.unable)
+	if err != nil {
+		s.away(err)
+		return
+	}
+	s.observe.Holds(bytes)
+	if bytes <= 0 {
+		s.told.waitsFor(true)
+	}
+	if news {
+		s.log.Warn("a sink is failing: this node cannot make its target, and no other delivers its messages; they wait", "err", why)
 	}
 }
 

@@ -28,7 +28,7 @@ const patience = 30 * time.Second
 // quick is a pace for tests.
 var quick = pace{
 	look: 20 * time.Millisecond, deliver: 5 * time.Second, claim: 2 * time.Second, refresh: time.Hour, doubt: time.Nanosecond,
-	nack: 10 * time.Millisecond, away: 20 * time.Millisecond,
+	nack: 10 * time.Millisecond, away: 20 * time.Millisecond, unable: 50 * time.Millisecond,
 }
 
 // endpoint is what all targets of a test deliver to.
@@ -242,9 +242,13 @@ type node struct {
 func (w *world) start(p pace) *node { return w.startOn(w.rdb, p) }
 
 func (w *world) startOn(rdb redis.UniversalClient, p pace) *node {
+	return w.startWith(rdb, w.endpoint, p)
+}
+
+func (w *world) startWith(rdb redis.UniversalClient, m Maker, p pace) *node {
 	w.nodes++
 	r := NewRunner(Options{
-		Redis: rdb, Keys: keys, Apps: w.apps, Node: fmt.Sprint("node", w.nodes), Maker: w.endpoint,
+		Redis: rdb, Keys: keys, Apps: w.apps, Node: fmt.Sprint("node", w.nodes), Maker: m,
 		Log: slog.New(slog.DiscardHandler), pace: p,
 		Observe: func(string, string) Observer { w.seen.begun.Add(1); return &w.seen },
 	})

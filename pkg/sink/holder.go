@@ -31,6 +31,7 @@ type holder struct {
 
 	mu      sync.Mutex
 	doubted bool
+	failed  error // why no target could be made when one was asked for; nil: there is one, or none was
 	current *shared
 }
 
@@ -55,27 +56,61 @@ func (h *holder) get(ctx context.Context) (*shared, error) {
 		h.making.Lock()
 	}
 	defer h.making.Unlock()
-	if age := time.Since(h.read); h.use(false) == nil || age >= h.pace.refresh || h.isDoubted() && age >= h.pace.doubt {
+	age := time.Since(h.read)
+	if err := h.lacks(); err != nil && age < h.pace.look {
+		return nil, err
+	}
+	if h.use(false) == nil || age >= h.pace.refresh || h.isDoubted() && age >= h.pace.doubt {
 		ctx, cancel := context.WithTimeout(ctx, makeTime)
 		defer cancel()
 		err := h.renew(ctx)
 		h.read = time.Now()
+		h.say(err)
 		if err != nil && h.use(false) == nil {
+			h.fail(err)
 			return nil, err
 		}
-		h.say(err)
+		h.fail(nil)
 	}
 	return h.use(true), nil
 }
 
-// say logs that secrets could not be read again, once. It is called with making held.
+// mend tries again to make a target that could not be made. The error says why it still cannot.
+func (h *holder) mend(ctx context.Context) error {
+	if h.lacks() == nil {
+		return nil
+	}
+	target, err := h.get(ctx)
+	if err == nil {
+		h.put(target)
+	}
+	return err
+}
+
+func (h *holder) lacks() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.failed
+}
+
+func (h *holder) fail(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.failed = err
+}
+
+// say logs once that no target could be made. It is called with making held.
 func (h *holder) say(err error) {
 	said := ""
 	if err != nil && !errors.Is(err, context.Canceled) {
 		said = err.Error()
 	}
 	if said != "" && said != h.said {
-		h.log.Warn("the secrets of a sink could not be read again; the last good ones stay in force", "err", err)
+		if h.use(false) == nil {
+			h.log.Warn("this node cannot make the target of a sink; nodes that can make it deliver the messages", "err", err)
+		} else {
+			h.log.Warn("the secrets of a sink could not be read again; the last good ones stay in force", "err", err)
+		}
 	}
 	h.said = said
 }

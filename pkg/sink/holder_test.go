@@ -2,11 +2,14 @@ package sink
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"fleetwire/pkg/apps"
+	"fleetwire/pkg/redisconn/redistest"
 )
 
 // slow is a Maker whose Resolve waits.
@@ -63,4 +66,58 @@ func TestSlowSecretsHoldUpNoOther(t *testing.T) {
 	if e.closed != 2 {
 		t.Errorf("%d targets are closed", e.closed)
 	}
+}
+
+// unset is the Maker of a node that does not have the secret.
+type unset struct {
+	*endpoint
+	asked atomic.Int64
+}
+
+func (u *unset) Resolve(context.Context, *apps.Sink) (*apps.Sink, error) {
+	u.asked.Add(1)
+	return nil, errors.New("env:CRM is not set")
+}
+
+// A node that cannot make the target holds up none that can, and spends no try of the sink.
+func TestSecretOfOneNodeIsMissing(t *testing.T) {
+	c, rdb := redistest.Clocked(t) // it stands still, so it is never long ago that a message was delivered
+	w := newWorld(t, rdb, groupWith(crm))
+	u := &unset{endpoint: w.endpoint}
+	asked := func(times int64) {
+		t.Helper()
+		before := u.asked.Load()
+		redistest.Eventually(t, patience, "the node tries to make the target", func() bool { return u.asked.Load() >= before+times })
+	}
+	patient := quick
+	patient.unable = time.Hour
+	w.startWith(rdb, u, patient)
+	w.publish(3, 1, 10)
+	redistest.Eventually(t, patience, "the error is told", func() bool { return w.state().LastError == "env:CRM is not set" })
+	able := w.start(quick)
+	for n := 20; n <= 100; n += 10 {
+		w.publish(3, n-9, n)
+		w.awaitTaken(n)
+		asked(1)
+		if s := w.state(); s.Condition != OK {
+			t.Fatalf("state %+v", s)
+		}
+	}
+	w.set(always(&Unavailable{Reason: "away", RetryAfter: time.Minute}))
+	w.publish(3, 101, 110)
+	w.await(Failing)
+	able.stop()
+	c.Pass(time.Minute)
+	tries := func() string { return rdb.HGet(t.Context(), keys.Sink("app", "crm"), "tries").Val() }
+	before := tries()
+	asked(3)
+	if got := tries(); got != before {
+		t.Errorf("%s tries, and %s before", got, before)
+	}
+	w.set(nil)
+	w.start(quick)
+	w.awaitTaken(110)
+	w.awaitWaiting("lag 0 pending 0 dead 0")
+	w.await(OK)
+	w.wantOnce(110)
 }

@@ -55,19 +55,20 @@ type Options struct {
 
 // pace is how long a node waits for what.
 type pace struct {
-	look    time.Duration // between two looks, if nothing happens: for leases that have ended
+	look    time.Duration // between two looks, if nothing happens, for leases that have ended; and between two tries to make a target
 	deliver time.Duration // for a target
 	claim   time.Duration // until another node tries a sink that this one was to try
 	refresh time.Duration // between two readings of secrets
 	doubt   time.Duration // the same, after the target has failed
 	nack    time.Duration // until a message that was refused is delivered for the second time
 	away    time.Duration // after Redis did not answer
+	unable  time.Duration // for another node to deliver what this one cannot, until the sink is failing
 }
 
 func nodePace() pace {
 	return pace{
 		look: 5 * time.Second, deliver: 15 * time.Second, claim: 30 * time.Second, refresh: 25 * time.Second, doubt: time.Second,
-		nack: 5 * time.Second, away: time.Second,
+		nack: 5 * time.Second, away: time.Second, unable: 30 * time.Second,
 	}
 }
 

@@ -56,6 +56,8 @@ type sayings struct {
 	delivered time.Time // to Redis
 	refused   time.Time // likewise
 	log       string    // why Redis does not answer
+	unable    time.Time // to Redis: why this node cannot make the target
+	waits     time.Time // since when messages wait that this node cannot deliver; zero: none do
 }
 
 func newSinking(r *Runner, at place, now inForce) *sinking {
@@ -160,6 +162,10 @@ func (s *sinking) pull(w *worker) (*batch, time.Duration) {
 	}
 	pace := s.runner.opt.pace
 	b := &batch{worker: w, about: about{s.at.app, s.at.group, s.digest, w.who}, now: *s.now.Load()}
+	if err := s.holder.mend(s.pulling); err != nil { // so it claims no try that another node can make
+		s.tellUnable(b, err)
+		return nil, pace.look
+	}
 	l, err := s.look(b.about)
 	if err != nil {
 		return nil, s.away(err)
@@ -174,11 +180,10 @@ func (s *sinking) pull(w *worker) (*batch, time.Duration) {
 	}
 	b.try = l.try
 	if b.target, err = s.holder.get(s.pulling); err != nil {
-		if s.pulling.Err() == nil {
-			s.tellFailed(b, &Unavailable{Reason: err.Error()}, false)
-		}
-		return nil, pace.away
+		s.tellUnable(b, err)
+		return nil, pace.look
 	}
+	s.told.waitsFor(true)
 	// A pull that has begun is finished, so that nothing is leased to nobody.
 	ctx, cancel := context.WithTimeout(context.Background(), pullTime)
 	defer cancel()
@@ -229,6 +234,20 @@ func (s *sinking) away(err error) time.Duration {
 	s.told.mu.Unlock()
 	pause := s.runner.opt.pace.away
 	return pause/2 + rand.N(pause)
+}
+
+// waitsFor notes whether messages wait that this node cannot deliver, and returns for how long.
+func (t *sayings) waitsFor(none bool) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case none:
+		t.waits = time.Time{}
+		return 0
+	case t.waits.IsZero():
+		t.waits = time.Now()
+	}
+	return time.Since(t.waits)
 }
 
 // clear has it said again when Redis is away again.

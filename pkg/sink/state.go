@@ -152,6 +152,17 @@ func (s *States) failed(ctx context.Context, a about, why string, after time.Dur
 	return reply[0] == int64(1), time.Duration(ms) * time.Millisecond, nil
 }
 
+// unable tells that a node cannot make its target, and for how long messages have waited for it.
+// The sink is failing when none has been delivered for as long as grace. news says that it is now.
+func (s *States) unable(ctx context.Context, a about, why string, waited, grace time.Duration) (news bool, bytes int64, err error) {
+	reply, err := s.run(ctx, a, "unable", shortened(why), waited.Milliseconds(), grace.Milliseconds())
+	if err != nil || len(reply) != 2 {
+		return false, 0, err
+	}
+	bytes, _ = reply[1].(int64)
+	return reply[0] == int64(1), bytes, nil
+}
+
 // stopped tells that the sink wants nothing any more.
 func (s *States) stopped(ctx context.Context, a about, why string) (news bool, err error) {
 	return s.isOne(ctx, a, "stopped", shortened(why))

@@ -119,6 +119,29 @@ function act.failed()
   return {same and 0 or 1, retry - now}
 end
 
+-- unable notes that the one that asks cannot make its target, and so leaves a try to others.
+-- ARGV: why, for how long messages have waited for it (ms), for how long none must have been
+-- delivered for the sink to be failing (ms)
+-- Returns {1 if it is failing since now (else 0), how many bytes the group takes}. Then the next
+-- look is a try: of a node that can make the target.
+function act.unable()
+  local bytes = tonumber(redis.call('HGET', count, 'all') or 0)
+  note(ARGV[4])
+  if same then
+    if was.by == who then
+      redis.call('HDEL', state, 'by', 'claim')
+    end
+    return {0, bytes}
+  end
+  local idle = now - tonumber(redis.call('HGET', state, 'delivered') or 0)
+  if bytes <= 0 or math.min(tonumber(ARGV[5]), idle) < tonumber(ARGV[6]) then
+    return {0, bytes}
+  end
+  clear()
+  redis.call('HSET', state, 'is', 'failing', 'sink', sink, 'since', now, 'tries', 0, 'retry', now)
+  return {1, bytes}
+end
+
 -- stopped notes that the sink wants nothing any more. ARGV: why
 -- Returns {1 if that is news (else 0)}.
 function act.stopped()

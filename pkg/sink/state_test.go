@@ -76,7 +76,7 @@ func (m *stateModel) failed(now int64, sink, who, why string, after int64, progr
 		m.by, m.claim = "", 0
 	}
 	m.is, m.sink, m.err, m.errAt = "failing", sink, why, now
-	pause := min(int64(3600_000), 1000<<min(m.tries-1, 30))
+	pause := min(int64(3600_000), 1000<<max(0, min(m.tries-1, 30)))
 	switch {
 	case same && !tried && !progress && after == 0:
 		return false, 0, 0
@@ -87,6 +87,23 @@ func (m *stateModel) failed(now int64, sink, who, why string, after int64, progr
 		return !same, after, after
 	}
 	return !same, pause / 2, pause
+}
+
+// unable returns whether the sink is failing since now.
+func (m *stateModel) unable(now int64, sink, who, why string, bytes, waited, grace int64) bool {
+	m.err, m.errAt = why, now
+	if m.is != "" && m.sink == sink {
+		if m.by == who {
+			m.by, m.claim = "", 0
+		}
+		return false
+	}
+	if bytes == 0 || waited < grace || now-m.deliveredAt < grace {
+		return false
+	}
+	m.clear()
+	m.is, m.sink, m.since, m.retry = "failing", sink, now, now
+	return true
 }
 
 // TestStateModel plays random steps of several workers, of two versions of a sink, against Redis
@@ -111,7 +128,7 @@ func playStates(t *testing.T, rdb *redis.Client, c *redistest.Clock, seed uint64
 		now := c.Now.UnixMilli()
 		of := sinks[r.IntN(2)*r.IntN(2)] // the first more often
 		a := about{"app", "crm", of.Digest(), fmt.Sprint("w", r.IntN(3))}
-		switch r.IntN(12) {
+		switch r.IntN(13) {
 		case 0:
 			bytes = int64(r.IntN(2) * 64)
 			rdb.HSet(ctx, counts, "all", bytes)
@@ -181,6 +198,15 @@ func playStates(t *testing.T, rdb *redis.Client, c *redistest.Clock, seed uint64
 				t.Fatalf("step %d: news %v, want %v", step, news, want)
 			}
 		case 11:
+			why, waited, grace := fmt.Sprint("cannot ", step), int64(r.IntN(3))*1000, int64(r.IntN(3))*1000
+			news, got, err := states.unable(ctx, a, why, time.Duration(waited)*time.Millisecond, time.Duration(grace)*time.Millisecond)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := m.unable(now, a.digest, a.who, why, bytes, waited, grace); news != want || got != bytes {
+				t.Fatalf("step %d: unable: %v of %d bytes, want %v of %d", step, news, got, want, bytes)
+			}
+		case 12:
 			var err error
 			if r.IntN(2) == 0 {
 				err = states.Resume(ctx, app, &apps.Group{Name: "crm"})
