@@ -3,7 +3,6 @@ package kafka
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -19,6 +18,7 @@ import (
 
 	"fleetwire/pkg/redisconn/redistest"
 	"fleetwire/pkg/sink"
+	"fleetwire/pkg/sink/sinktest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -48,15 +48,6 @@ func open(t *testing.T, c *kfake.Cluster, change func(*Options)) *Target {
 	}
 	t.Cleanup(func() { _ = target.Close() })
 	return target
-}
-
-func messages(n int, channels ...string) []sink.Message {
-	var batch []sink.Message
-	for i := range n {
-		batch = append(batch, sink.Message{ID: fmt.Sprint("m", i), App: "app_demo", Group: "crm", Channel: channels[i%len(channels)], From: "device-1",
-			Data: json.RawMessage(fmt.Sprint(i)), PublishedAt: 1767222000123, Attempt: 1})
-	}
-	return batch
 }
 
 // consume reads n records of the topic.
@@ -95,10 +86,7 @@ func all(t *testing.T, results []error, n int) {
 func unavailable(t *testing.T, results []error, want string) {
 	t.Helper()
 	for _, err := range results {
-		var u *sink.Unavailable
-		if !errors.As(err, &u) || !strings.Contains(u.Reason, want) {
-			t.Errorf("%T %v; want unavailable, with %q", err, err, want)
-		}
+		sinktest.Unavailable(t, err, want)
 	}
 }
 
@@ -106,7 +94,7 @@ func TestDeliverProduces(t *testing.T) {
 	for _, cloudEvents := range []bool{false, true} {
 		t.Run(fmt.Sprint(cloudEvents), func(t *testing.T) {
 			c := start(t)
-			batch := messages(2, "devices/1/events")
+			batch := sinktest.Messages(2, "devices/1/events")
 			all(t, open(t, c, func(o *Options) { o.CloudEvents = cloudEvents }).Deliver(t.Context(), batch), 2)
 			for i, r := range consume(t, c, 2) {
 				wantType := map[bool]string{false: "application/json", true: "application/cloudevents+json"}[cloudEvents]
@@ -132,7 +120,7 @@ func TestOrder(t *testing.T) {
 		workers.Go(func() {
 			channel := fmt.Sprint("devices/", worker)
 			for i := range 10 {
-				batch := messages(20, channel)
+				batch := sinktest.Messages(20, channel)
 				for j := range batch {
 					batch[j].ID = fmt.Sprint(20*i + j)
 				}
@@ -171,7 +159,7 @@ func TestAcks(t *testing.T) {
 		}
 		return nil, nil, false
 	})
-	all(t, open(t, c, nil).Deliver(t.Context(), messages(1, "a")), 1)
+	all(t, open(t, c, nil).Deliver(t.Context(), sinktest.Messages(1, "a")), 1)
 }
 
 // answer has the next produce request fail with an error for each partition.
@@ -198,7 +186,7 @@ func TestErrorsOfBrokers(t *testing.T) {
 	target := open(t, c, nil)
 	for _, code := range []error{kerr.MessageTooLarge, kerr.InvalidRecord} {
 		answer(c, code)
-		for _, err := range target.Deliver(t.Context(), messages(2, "a")) {
+		for _, err := range target.Deliver(t.Context(), sinktest.Messages(2, "a")) {
 			var r *sink.Refused
 			if !errors.As(err, &r) || !strings.Contains(r.Reason, code.(*kerr.Error).Message) {
 				t.Errorf("%v: %T %v; want refused", code, err, err)
@@ -206,16 +194,16 @@ func TestErrorsOfBrokers(t *testing.T) {
 		}
 	}
 	answer(c, kerr.TopicAuthorizationFailed)
-	unavailable(t, target.Deliver(t.Context(), messages(2, "a")), "TOPIC_AUTHORIZATION_FAILED")
+	unavailable(t, target.Deliver(t.Context(), sinktest.Messages(2, "a")), "TOPIC_AUTHORIZATION_FAILED")
 	answer(c, kerr.NotLeaderForPartition) // the client tries again by itself
-	all(t, target.Deliver(t.Context(), messages(2, "a")), 2)
+	all(t, target.Deliver(t.Context(), sinktest.Messages(2, "a")), 2)
 }
 
 func TestUnknownTopic(t *testing.T) {
 	c := start(t)
 	target := open(t, c, func(o *Options) { o.Topic = "no-such-topic" })
 	target.patience = 5 * time.Second
-	unavailable(t, target.Deliver(t.Context(), messages(1, "a")), "UNKNOWN_TOPIC_OR_PARTITION")
+	unavailable(t, target.Deliver(t.Context(), sinktest.Messages(1, "a")), "UNKNOWN_TOPIC_OR_PARTITION")
 }
 
 func TestBrokersAway(t *testing.T) {
@@ -223,10 +211,10 @@ func TestBrokersAway(t *testing.T) {
 	target := open(t, c, nil)
 	target.patience = 300 * time.Millisecond
 	c.Close()
-	unavailable(t, target.Deliver(t.Context(), messages(2, "a", "b")), "connection refused")
+	unavailable(t, target.Deliver(t.Context(), sinktest.Messages(2, "a", "b")), "connection refused")
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	unavailable(t, target.Deliver(ended, messages(2, "a", "b")), "the delivery ended before")
+	unavailable(t, target.Deliver(ended, sinktest.Messages(2, "a", "b")), "the delivery ended before")
 }
 
 // A record whose answer does not come is given up with the delivery, and does not come between
@@ -240,10 +228,10 @@ func TestBrokerThatHangs(t *testing.T) {
 		c.SleepControl(func() { <-woken })
 		return nil, errors.New("the connection ends"), true
 	})
-	unavailable(t, target.Deliver(t.Context(), messages(3, "a")), "within 300ms")
+	unavailable(t, target.Deliver(t.Context(), sinktest.Messages(3, "a")), "within 300ms")
 	close(woken)
 	target.patience = patience
-	all(t, target.Deliver(t.Context(), messages(3, "a")), 3)
+	all(t, target.Deliver(t.Context(), sinktest.Messages(3, "a")), 3)
 	for i, r := range consume(t, c, 3) {
 		if id := string(r.Headers[1].Value); id != fmt.Sprint("m", i) {
 			t.Errorf("record %d is %s", i, id)
@@ -265,18 +253,18 @@ func TestSecured(t *testing.T) {
 			secured := func(o *Options) {
 				o.TLS, o.CAFile, o.Mechanism, o.Username, o.Password = true, authority.File, mechanism, "fleetwire", "5ec4e7-password"
 			}
-			all(t, open(t, c, secured).Deliver(t.Context(), messages(2, "a")), 2)
+			all(t, open(t, c, secured).Deliver(t.Context(), sinktest.Messages(2, "a")), 2)
 
 			wrong := open(t, c, func(o *Options) { secured(o); o.Password = "5ec4e7-other" })
 			wrong.patience = 200 * time.Millisecond
-			results := wrong.Deliver(t.Context(), messages(1, "a"))
+			results := wrong.Deliver(t.Context(), sinktest.Messages(1, "a"))
 			unavailable(t, results, "check tls, and sasl with")
 			if strings.Contains(results[0].Error(), "5ec4e7") {
 				t.Errorf("it shows a password: %v", results[0])
 			}
 			unknown := open(t, c, func(o *Options) { secured(o); o.CAFile = "" })
 			unknown.patience = 200 * time.Millisecond
-			unavailable(t, unknown.Deliver(t.Context(), messages(1, "a")), "certificate signed by unknown authority")
+			unavailable(t, unknown.Deliver(t.Context(), sinktest.Messages(1, "a")), "certificate signed by unknown authority")
 		})
 	}
 }

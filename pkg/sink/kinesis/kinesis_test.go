@@ -3,7 +3,6 @@ package kinesis
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -13,6 +12,7 @@ import (
 
 	"fleetwire/pkg/sink"
 	"fleetwire/pkg/sink/kinesis/kinesistest"
+	"fleetwire/pkg/sink/sinktest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -37,30 +37,6 @@ func open(t *testing.T, opt Options) *Target {
 	return target
 }
 
-func messages(n int, channels ...string) []sink.Message {
-	var batch []sink.Message
-	for i := range n {
-		batch = append(batch, sink.Message{ID: fmt.Sprint("m", i), App: "app_demo", Group: "crm", Channel: channels[i%len(channels)], From: "device-1",
-			Data: json.RawMessage(fmt.Sprint(i)), PublishedAt: 1767222000123, Attempt: 1})
-	}
-	return batch
-}
-
-// show is "ok" or "unavailable" for each result.
-func show(results []error) string {
-	var all []string
-	for _, err := range results {
-		var away *sink.Unavailable
-		switch {
-		case err == nil:
-			all = append(all, "ok")
-		case errors.As(err, &away):
-			all = append(all, "unavailable")
-		}
-	}
-	return strings.Join(all, " ")
-}
-
 // ids are those of the records of the only shard.
 func ids(s *kinesistest.Server, stream string) string {
 	var all []string
@@ -77,8 +53,8 @@ func TestDeliverPuts(t *testing.T) {
 	for _, cloudEvents := range []bool{false, true} {
 		name := fmt.Sprint("events-", cloudEvents)
 		s.Stream(name, 1)
-		batch := messages(1100, "a", "b")
-		if got := show(open(t, Options{Stream: name, CloudEvents: cloudEvents}).Deliver(t.Context(), batch)); strings.Count(got, "ok") != 1100 {
+		batch := sinktest.Messages(1100, "a", "b")
+		if got := sinktest.Results(open(t, Options{Stream: name, CloudEvents: cloudEvents}).Deliver(t.Context(), batch)); strings.Count(got, "ok") != 1100 {
 			t.Fatal(got)
 		}
 		for i, r := range s.Records(name)[0] {
@@ -95,14 +71,14 @@ func TestDeliverPuts(t *testing.T) {
 func TestRegionAndEndpoint(t *testing.T) {
 	s := start(t)
 	arn := s.Stream("events", 1)
-	if got := show(open(t, Options{Stream: arn}).Deliver(t.Context(), messages(1, "a"))); got != "ok" {
+	if got := sinktest.Results(open(t, Options{Stream: arn}).Deliver(t.Context(), sinktest.Messages(1, "a"))); got != "ok" {
 		t.Error(got)
 	}
 	if _, region := s.Requests(); region != "eu-central-1" {
 		t.Errorf("signed for %s, want the region of the ARN", region)
 	}
 	t.Setenv("AWS_ENDPOINT_URL_KINESIS", "http://127.0.0.1:1")
-	if got := show(open(t, Options{Stream: arn, Region: "us-east-1", Endpoint: s.URL}).Deliver(t.Context(), messages(1, "a"))); got != "ok" {
+	if got := sinktest.Results(open(t, Options{Stream: arn, Region: "us-east-1", Endpoint: s.URL}).Deliver(t.Context(), sinktest.Messages(1, "a"))); got != "ok" {
 		t.Error(got)
 	}
 	if _, region := s.Requests(); region != "us-east-1" {
@@ -116,7 +92,7 @@ func TestChannelsStayInTheirShards(t *testing.T) {
 	long := strings.Repeat("é", 257)
 	target := open(t, Options{Stream: "events"})
 	for range 3 {
-		if got := show(target.Deliver(t.Context(), messages(40, "a", "b", "c", long, long[:512]))); strings.Count(got, "ok") != 40 {
+		if got := sinktest.Results(target.Deliver(t.Context(), sinktest.Messages(40, "a", "b", "c", long, long[:512]))); strings.Count(got, "ok") != 40 {
 			t.Fatal(got)
 		}
 	}
@@ -146,8 +122,8 @@ func TestRecordsThatFail(t *testing.T) {
 		}
 		return "", ""
 	})
-	batch := messages(6, "a", "b")
-	if got := show(target.Deliver(t.Context(), batch)); got != "ok ok ok ok ok ok" {
+	batch := sinktest.Messages(6, "a", "b")
+	if got := sinktest.Results(target.Deliver(t.Context(), batch)); got != "ok ok ok ok ok ok" {
 		t.Error(got)
 	}
 	// m4 is behind m2 in its channel, and comes again with it.
@@ -156,7 +132,7 @@ func TestRecordsThatFail(t *testing.T) {
 	}
 	failures = 100
 	results := target.Deliver(t.Context(), batch)
-	if got := show(results); got != "ok ok unavailable ok unavailable ok" || failures != 100-tries {
+	if got := sinktest.Results(results); got != "ok ok unavailable ok unavailable ok" || failures != 100-tries {
 		t.Errorf("%s after %d tries", got, 100-failures)
 	}
 	if want := "Amazon Kinesis answered ProvisionedThroughputExceededException: Rate exceeded for shard shardId-000000000000"; results[2].Error() != want {
@@ -169,27 +145,27 @@ func TestRequestsThatFail(t *testing.T) {
 	s.Stream("events", 1)
 	target := open(t, Options{Stream: "events"})
 	s.Throttle(2) // the SDK tries three times
-	if got := show(target.Deliver(t.Context(), messages(1, "a"))); got != "ok" {
+	if got := sinktest.Results(target.Deliver(t.Context(), sinktest.Messages(1, "a"))); got != "ok" {
 		t.Error(got)
 	}
 	s.Throttle(3)
-	results := target.Deliver(t.Context(), messages(3, "a"))
-	if got := show(results); got != "unavailable unavailable unavailable" || !strings.Contains(results[2].Error(), "LimitExceededException") {
+	results := target.Deliver(t.Context(), sinktest.Messages(3, "a"))
+	if got := sinktest.Results(results); got != "unavailable unavailable unavailable" || !strings.Contains(results[2].Error(), "LimitExceededException") {
 		t.Errorf("%s, %v", got, results[2])
 	}
-	results = open(t, Options{Stream: "not-events"}).Deliver(t.Context(), messages(1, "a"))
-	if got := show(results); got != "unavailable" || !strings.Contains(results[0].Error(), "ResourceNotFoundException: Stream not-events under account") {
+	results = open(t, Options{Stream: "not-events"}).Deliver(t.Context(), sinktest.Messages(1, "a"))
+	if got := sinktest.Results(results); got != "unavailable" || !strings.Contains(results[0].Error(), "ResourceNotFoundException: Stream not-events under account") {
 		t.Errorf("%s, %v", got, results[0])
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	results = target.Deliver(ended, messages(1, "a"))
-	if got := show(results); got != "unavailable" || results[0].Error() != "the delivery ended before Amazon Kinesis had answered" {
+	results = target.Deliver(ended, sinktest.Messages(1, "a"))
+	if got := sinktest.Results(results); got != "unavailable" || results[0].Error() != "the delivery ended before Amazon Kinesis had answered" {
 		t.Errorf("%s, %v", got, results[0])
 	}
 	s.Close()
-	results = target.Deliver(t.Context(), messages(1, "a"))
-	if got := show(results); got != "unavailable" || results[0].Error() != "Amazon Kinesis cannot be reached: dial: connect: connection refused" {
+	results = target.Deliver(t.Context(), sinktest.Messages(1, "a"))
+	if got := sinktest.Results(results); got != "unavailable" || results[0].Error() != "Amazon Kinesis cannot be reached: dial: connect: connection refused" {
 		t.Errorf("%s, %v", got, results[0])
 	}
 }
@@ -197,11 +173,11 @@ func TestRequestsThatFail(t *testing.T) {
 func TestLargeBatches(t *testing.T) {
 	s := start(t)
 	s.Stream("events", 1)
-	batch := messages(20, "a")
+	batch := sinktest.Messages(20, "a")
 	for i := range batch {
 		batch[i].Data = json.RawMessage(`"` + strings.Repeat("x", 100<<10) + `"`)
 	}
-	if got := show(open(t, Options{Stream: "events"}).Deliver(t.Context(), batch)); strings.Count(got, "ok") != 20 {
+	if got := sinktest.Results(open(t, Options{Stream: "events"}).Deliver(t.Context(), batch)); strings.Count(got, "ok") != 20 {
 		t.Error(got)
 	}
 	if n, _ := s.Requests(); n != 2 {

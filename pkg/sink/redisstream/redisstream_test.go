@@ -3,7 +3,6 @@ package redisstream_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -13,6 +12,7 @@ import (
 	"fleetwire/pkg/redisconn/redistest"
 	"fleetwire/pkg/sink"
 	"fleetwire/pkg/sink/redisstream"
+	"fleetwire/pkg/sink/sinktest"
 )
 
 func TestMain(m *testing.M) { redistest.VerifyTestMain(m) }
@@ -30,46 +30,15 @@ func open(t *testing.T, opt redisstream.Options) *redisstream.Target {
 	return target
 }
 
-func messages(n int) []sink.Message {
-	var batch []sink.Message
-	for i := range n {
-		batch = append(batch, sink.Message{ID: fmt.Sprint("m", i), App: "app_demo", Group: "crm", Channel: "devices/1/events", From: "device-1",
-			Data: json.RawMessage(fmt.Sprint(i)), PublishedAt: 1767222000123, Attempt: 1})
-	}
-	return batch
-}
-
-func deliver(t *testing.T, target *redisstream.Target, batch []sink.Message) error {
-	t.Helper()
-	results := target.Deliver(t.Context(), batch)
-	if len(results) != len(batch) {
-		t.Fatalf("%d results for %d messages", len(results), len(batch))
-	}
-	for _, r := range results {
-		if r != results[0] {
-			t.Fatalf("results differ: %v", results)
-		}
-	}
-	return results[0]
-}
-
-func unavailable(t *testing.T, err error, want string) {
-	t.Helper()
-	var u *sink.Unavailable
-	if !errors.As(err, &u) || !strings.Contains(u.Reason, want) {
-		t.Fatalf("%T %v; want unavailable, with %q", err, err, want)
-	}
-}
-
 func TestDeliverAppends(t *testing.T) {
 	server := redistest.Start(t)
 	rdb := server.Client()
-	batch := messages(3)
+	batch := sinktest.Messages(3)
 	batch[1].FromMetadata, batch[1].Attempt = json.RawMessage(`{"name":"Yard"}`), 4
-	if err := deliver(t, open(t, redisstream.Options{URL: server.URL()}), batch); err != nil {
+	if err := sinktest.Deliver(t, open(t, redisstream.Options{URL: server.URL()}), batch); err != nil {
 		t.Fatal(err)
 	}
-	if err := deliver(t, open(t, redisstream.Options{URL: server.URL(), Stream: "ce", CloudEvents: true}), batch[1:2]); err != nil {
+	if err := sinktest.Deliver(t, open(t, redisstream.Options{URL: server.URL(), Stream: "ce", CloudEvents: true}), batch[1:2]); err != nil {
 		t.Fatal(err)
 	}
 	entries, err := rdb.XRange(t.Context(), "events", "-", "+").Result()
@@ -95,7 +64,7 @@ func TestMaxLen(t *testing.T) {
 	server := redistest.Start(t)
 	target := open(t, redisstream.Options{URL: server.URL(), MaxLen: 100})
 	for range 10 {
-		if err := deliver(t, target, messages(100)); err != nil {
+		if err := sinktest.Deliver(t, target, sinktest.Messages(100)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -111,7 +80,7 @@ func TestOrderOfConcurrentBatches(t *testing.T) {
 	for worker := range 4 {
 		all.Go(func() {
 			for range 5 {
-				batch := messages(50)
+				batch := sinktest.Messages(50)
 				for i := range batch {
 					batch[i].Channel = fmt.Sprint("devices/", worker)
 				}
@@ -146,20 +115,20 @@ func TestWhatIsWrongWithTheRedis(t *testing.T) {
 		}
 	}
 	set("SET", "events", "x")
-	unavailable(t, deliver(t, target, messages(2)), `the key "events" of the Redis is not a stream`)
+	sinktest.Unavailable(t, sinktest.Deliver(t, target, sinktest.Messages(2)), `the key "events" of the Redis is not a stream`)
 	set("DEL", "events")
 	set("CONFIG", "SET", "maxmemory", "1")
-	unavailable(t, deliver(t, target, messages(2)), "OOM command not allowed")
+	sinktest.Unavailable(t, sinktest.Deliver(t, target, sinktest.Messages(2)), "OOM command not allowed")
 	if n := rdb.XLen(t.Context(), "events").Val(); n != 0 {
 		t.Errorf("%d of a batch that was not taken are there", n)
 	}
 	set("CONFIG", "SET", "maxmemory", "0")
 	set("ACL", "SETUSER", "weak", "on", ">5ec4e7", "~*", "+ping", "+hello")
 	weak := strings.Replace(server.URL(), "://", "://weak:5ec4e7@", 1)
-	unavailable(t, deliver(t, open(t, redisstream.Options{URL: weak}), messages(1)), "NOPERM")
+	sinktest.Unavailable(t, sinktest.Deliver(t, open(t, redisstream.Options{URL: weak}), sinktest.Messages(1)), "NOPERM")
 	wrong := strings.Replace(server.URL(), "://", "://weak:5ec4e7-not@", 1)
-	unavailable(t, deliver(t, open(t, redisstream.Options{URL: wrong}), messages(1)), "WRONGPASS")
-	if err := deliver(t, target, messages(1)); err != nil {
+	sinktest.Unavailable(t, sinktest.Deliver(t, open(t, redisstream.Options{URL: wrong}), sinktest.Messages(1)), "WRONGPASS")
+	if err := sinktest.Deliver(t, target, sinktest.Messages(1)); err != nil {
 		t.Errorf("after all that: %v", err)
 	}
 }
@@ -170,7 +139,7 @@ func TestLeastPrivilege(t *testing.T) {
 	if err := server.Client().Do(t.Context(), "ACL", "SETUSER", "fleetwire", "on", ">p", "~events", "+ping", "+evalsha", "+eval", "+xadd").Err(); err != nil {
 		t.Fatal(err)
 	}
-	if err := deliver(t, open(t, redisstream.Options{URL: strings.Replace(server.URL(), "://", "://fleetwire:p@", 1)}), messages(3)); err != nil {
+	if err := sinktest.Deliver(t, open(t, redisstream.Options{URL: strings.Replace(server.URL(), "://", "://fleetwire:p@", 1)}), sinktest.Messages(3)); err != nil {
 		t.Error(err)
 	}
 }
@@ -179,12 +148,12 @@ func TestRedisAwayAndBack(t *testing.T) {
 	server := redistest.Start(t)
 	target := open(t, redisstream.Options{URL: server.URL()})
 	server.Stop()
-	unavailable(t, deliver(t, target, messages(1)), "connection refused")
+	sinktest.Unavailable(t, sinktest.Deliver(t, target, sinktest.Messages(1)), "connection refused")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	unavailable(t, target.Deliver(ctx, messages(1))[0], "")
+	sinktest.Unavailable(t, target.Deliver(ctx, sinktest.Messages(1))[0], "")
 	server.Restart()
-	if err := deliver(t, target, messages(1)); err != nil {
+	if err := sinktest.Deliver(t, target, sinktest.Messages(1)); err != nil {
 		t.Error(err)
 	}
 }
@@ -192,7 +161,7 @@ func TestRedisAwayAndBack(t *testing.T) {
 func TestCluster(t *testing.T) {
 	cluster := redistest.SharedCluster(t)
 	target := open(t, redisstream.Options{URL: cluster.URL()})
-	if err := deliver(t, target, messages(3)); err != nil {
+	if err := sinktest.Deliver(t, target, sinktest.Messages(3)); err != nil {
 		t.Fatal(err)
 	}
 	entries, err := cluster.Client().XRange(t.Context(), "events", "-", "+").Result()
@@ -207,8 +176,8 @@ func TestClusterThatComesLate(t *testing.T) {
 	proxy := redistest.NewProxy(t, "127.0.0.1:1")
 	target := open(t, redisstream.Options{URL: proxy.URL()})
 	proxy.Lead(node.Addr())
-	unavailable(t, deliver(t, target, messages(1)), "Redis is a cluster")
-	if err := deliver(t, target, messages(1)); err != nil {
+	sinktest.Unavailable(t, sinktest.Deliver(t, target, sinktest.Messages(1)), "Redis is a cluster")
+	if err := sinktest.Deliver(t, target, sinktest.Messages(1)); err != nil {
 		t.Error(err)
 	}
 }
@@ -216,11 +185,11 @@ func TestClusterThatComesLate(t *testing.T) {
 func TestSentinel(t *testing.T) {
 	sentinel := redistest.StartSentinel(t, 1)
 	target := open(t, redisstream.Options{URL: sentinel.URL()})
-	if err := deliver(t, target, messages(2)); err != nil {
+	if err := sinktest.Deliver(t, target, sinktest.Messages(2)); err != nil {
 		t.Fatal(err)
 	}
 	sentinel.Failover()
-	redistest.Eventually(t, 10*time.Second, "a delivery to the new primary", func() bool { return deliver(t, target, messages(1)) == nil })
+	redistest.Eventually(t, 10*time.Second, "a delivery to the new primary", func() bool { return sinktest.Deliver(t, target, sinktest.Messages(1)) == nil })
 }
 
 func TestNewErrors(t *testing.T) {

@@ -3,7 +3,6 @@ package sqs_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"fleetwire/pkg/sink"
+	"fleetwire/pkg/sink/sinktest"
 	"fleetwire/pkg/sink/sqs"
 	"fleetwire/pkg/sink/sqs/sqstest"
 )
@@ -41,15 +41,6 @@ func open(t *testing.T, opt sqs.Options) *sqs.Target {
 	return target
 }
 
-func messages(n int, channels ...string) []sink.Message {
-	var batch []sink.Message
-	for i := range n {
-		batch = append(batch, sink.Message{ID: fmt.Sprint("m", i), App: "app_demo", Group: "crm", Channel: channels[i%len(channels)], From: "device-1",
-			Data: json.RawMessage(fmt.Sprint(i)), PublishedAt: 1767222000123, Attempt: 1})
-	}
-	return batch
-}
-
 // ids are those of the messages that a queue has.
 func ids(s *sqstest.Server, url string) string {
 	var all []string
@@ -61,29 +52,11 @@ func ids(s *sqstest.Server, url string) string {
 	return strings.Join(all, " ")
 }
 
-// show is "ok", "refused" or "unavailable" for each result.
-func show(results []error) string {
-	var all []string
-	for _, err := range results {
-		var refused *sink.Refused
-		var away *sink.Unavailable
-		switch {
-		case err == nil:
-			all = append(all, "ok")
-		case errors.As(err, &refused):
-			all = append(all, "refused")
-		case errors.As(err, &away):
-			all = append(all, "unavailable")
-		}
-	}
-	return strings.Join(all, " ")
-}
-
 func TestDeliverSends(t *testing.T) {
 	s := start(t)
 	for _, cloudEvents := range []bool{false, true} {
 		url := s.Queue(fmt.Sprint("events-", cloudEvents), mib)
-		batch := messages(25, "a", "b")
+		batch := sinktest.Messages(25, "a", "b")
 		for _, err := range open(t, sqs.Options{QueueURL: url, CloudEvents: cloudEvents}).Deliver(t.Context(), batch) {
 			if err != nil {
 				t.Error(err)
@@ -108,7 +81,7 @@ func TestRegionAndEndpoint(t *testing.T) {
 	s := start(t)
 	url := s.Queue("events", mib)
 	t.Setenv("AWS_ENDPOINT_URL_SQS", "http://127.0.0.1:1")
-	if got := show(open(t, sqs.Options{QueueURL: url, Region: "us-east-1", Endpoint: s.URL}).Deliver(t.Context(), messages(1, "a"))); got != "ok" {
+	if got := sinktest.Results(open(t, sqs.Options{QueueURL: url, Region: "us-east-1", Endpoint: s.URL}).Deliver(t.Context(), sinktest.Messages(1, "a"))); got != "ok" {
 		t.Error(got)
 	}
 	if _, region := s.Requests(); region != "us-east-1" {
@@ -125,7 +98,7 @@ func TestAnswersThatLeaveMessagesOut(t *testing.T) {
 		_, _ = io.WriteString(w, `{"Successful":[{"Id":"1","MessageId":"m"}],"Failed":[{"Id":"2","Code":"InvalidParameterValue","SenderFault":true}]}`)
 	}))
 	defer short.Close()
-	if got := show(open(t, sqs.Options{QueueURL: url, Endpoint: short.URL}).Deliver(t.Context(), messages(3, "a"))); got != "unavailable ok refused" {
+	if got := sinktest.Results(open(t, sqs.Options{QueueURL: url, Endpoint: short.URL}).Deliver(t.Context(), sinktest.Messages(3, "a"))); got != "unavailable ok refused" {
 		t.Error(got)
 	}
 }
@@ -135,23 +108,23 @@ func TestLargeMessages(t *testing.T) {
 	s := start(t)
 	url := s.Queue("events", 256<<10)
 	target := open(t, sqs.Options{QueueURL: url})
-	batch := messages(12, "a")
+	batch := sinktest.Messages(12, "a")
 	for i := range batch {
 		batch[i].Data = json.RawMessage(`"` + strings.Repeat("x", 64<<10) + `"`)
 	}
-	if got := show(target.Deliver(t.Context(), batch)); strings.Contains(got, " u") || strings.Contains(got, "r") {
+	if got := sinktest.Results(target.Deliver(t.Context(), batch)); strings.Contains(got, " u") || strings.Contains(got, "r") {
 		t.Error(got)
 	}
 	if n, _ := s.Requests(); n != 4 || len(s.Messages(url)) != 12 {
 		t.Errorf("%d requests, %d messages", n, len(s.Messages(url)))
 	}
 	small := s.Queue("small", 1<<10)
-	if got := show(open(t, sqs.Options{QueueURL: small}).Deliver(t.Context(), batch[:1])); got != "refused" {
+	if got := sinktest.Results(open(t, sqs.Options{QueueURL: small}).Deliver(t.Context(), batch[:1])); got != "refused" {
 		t.Errorf("a message that the queue does not take: %s", got)
 	}
 	// All of a request are refused for one, and come again alone.
-	mixed := append(messages(2, "a"), batch[2])
-	if got := show(open(t, sqs.Options{QueueURL: small}).Deliver(t.Context(), mixed)); got != "refused refused refused" {
+	mixed := append(sinktest.Messages(2, "a"), batch[2])
+	if got := sinktest.Results(open(t, sqs.Options{QueueURL: small}).Deliver(t.Context(), mixed)); got != "refused refused refused" {
 		t.Error(got)
 	}
 }
@@ -159,9 +132,9 @@ func TestLargeMessages(t *testing.T) {
 func TestCharactersThatSQSRefuses(t *testing.T) {
 	s := start(t)
 	url := s.Queue("events", mib)
-	batch := messages(1, "a")
+	batch := sinktest.Messages(1, "a")
 	batch[0].Data = json.RawMessage("\"\uFFFE\uFFFF\u007f€\U0001F4A1\\u0000\"")
-	if got := show(open(t, sqs.Options{QueueURL: url}).Deliver(t.Context(), batch)); got != "ok" {
+	if got := sinktest.Results(open(t, sqs.Options{QueueURL: url}).Deliver(t.Context(), batch)); got != "ok" {
 		t.Fatal(got)
 	}
 	var m struct{ Data string }
@@ -184,8 +157,8 @@ func TestMessagesThatFail(t *testing.T) {
 		}
 		return nil
 	})
-	results := open(t, sqs.Options{QueueURL: url}).Deliver(t.Context(), messages(5, "a"))
-	if got := show(results); got != "ok refused unavailable unavailable ok" {
+	results := open(t, sqs.Options{QueueURL: url}).Deliver(t.Context(), sinktest.Messages(5, "a"))
+	if got := sinktest.Results(results); got != "ok refused unavailable unavailable ok" {
 		t.Error(got)
 	}
 	if results[1].Error() != "Amazon SQS answered InvalidParameterValue: no" {
@@ -197,8 +170,8 @@ func TestFIFO(t *testing.T) {
 	s := start(t)
 	url := s.Queue("events.fifo", mib)
 	target := open(t, sqs.Options{QueueURL: url})
-	batch := messages(30, "a", "b", "c", "with space", strings.Repeat("é", 100))
-	if got := show(target.Deliver(t.Context(), batch)); strings.Count(got, "ok") != 30 {
+	batch := sinktest.Messages(30, "a", "b", "c", "with space", strings.Repeat("é", 100))
+	if got := sinktest.Results(target.Deliver(t.Context(), batch)); strings.Count(got, "ok") != 30 {
 		t.Fatal(got)
 	}
 	next := map[string]int{}
@@ -217,7 +190,7 @@ func TestFIFO(t *testing.T) {
 			t.Errorf("the group of %q is %s", m.Channel, e.GroupID)
 		}
 	}
-	if got := show(target.Deliver(t.Context(), batch[:3])); got != "ok ok ok" || len(s.Messages(url)) != 30 {
+	if got := sinktest.Results(target.Deliver(t.Context(), batch[:3])); got != "ok ok ok" || len(s.Messages(url)) != 30 {
 		t.Errorf("again: %s, %d messages", got, len(s.Messages(url)))
 	}
 }
@@ -236,12 +209,12 @@ func TestFIFOKeepsOrderAfterFailures(t *testing.T) {
 		}
 		return nil
 	})
-	batch := messages(6, "a", "b")
-	if got := show(target.Deliver(t.Context(), batch)); got != "ok refused unavailable ok unavailable ok" {
+	batch := sinktest.Messages(6, "a", "b")
+	if got := sinktest.Results(target.Deliver(t.Context(), batch)); got != "ok refused unavailable ok unavailable ok" {
 		t.Error(got)
 	}
 	s.Fail(nil)
-	if got := show(target.Deliver(t.Context(), batch)); got != "ok ok ok ok ok ok" {
+	if got := sinktest.Results(target.Deliver(t.Context(), batch)); got != "ok ok ok ok ok ok" {
 		t.Error(got)
 	}
 	if got := ids(s, url); got != "m0 m3 m5 m1 m2 m4" {
@@ -254,31 +227,31 @@ func TestRequestsThatFail(t *testing.T) {
 	url := s.Queue("events", mib)
 	target := open(t, sqs.Options{QueueURL: url})
 	s.Throttle(2) // the SDK tries three times
-	if got := show(target.Deliver(t.Context(), messages(1, "a"))); got != "ok" {
+	if got := sinktest.Results(target.Deliver(t.Context(), sinktest.Messages(1, "a"))); got != "ok" {
 		t.Error(got)
 	}
 	before, _ := s.Requests()
 	s.Throttle(3)
-	results := target.Deliver(t.Context(), messages(30, "a"))
-	if got := show(results); strings.Count(got, "unavailable") != 30 || !strings.Contains(results[29].Error(), "RequestThrottled") {
+	results := target.Deliver(t.Context(), sinktest.Messages(30, "a"))
+	if got := sinktest.Results(results); strings.Count(got, "unavailable") != 30 || !strings.Contains(results[29].Error(), "RequestThrottled") {
 		t.Errorf("%s, %v", got, results[29])
 	}
 	if n, _ := s.Requests(); n != before+3 {
 		t.Errorf("%d requests although the first failed", n-before)
 	}
-	results = open(t, sqs.Options{QueueURL: url + "-not"}).Deliver(t.Context(), messages(1, "a"))
-	if got := show(results); got != "unavailable" || !strings.Contains(results[0].Error(), "QueueDoesNotExist: The specified queue does not exist.") {
+	results = open(t, sqs.Options{QueueURL: url + "-not"}).Deliver(t.Context(), sinktest.Messages(1, "a"))
+	if got := sinktest.Results(results); got != "unavailable" || !strings.Contains(results[0].Error(), "QueueDoesNotExist: The specified queue does not exist.") {
 		t.Errorf("%s, %v", got, results[0])
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	results = target.Deliver(ended, messages(1, "a"))
-	if got := show(results); got != "unavailable" || results[0].Error() != "the delivery ended before Amazon SQS had answered" {
+	results = target.Deliver(ended, sinktest.Messages(1, "a"))
+	if got := sinktest.Results(results); got != "unavailable" || results[0].Error() != "the delivery ended before Amazon SQS had answered" {
 		t.Errorf("%s, %v", got, results[0])
 	}
 	s.Close()
-	results = target.Deliver(t.Context(), messages(1, "a"))
-	if got := show(results); got != "unavailable" || results[0].Error() != "Amazon SQS cannot be reached: dial: connect: connection refused" {
+	results = target.Deliver(t.Context(), sinktest.Messages(1, "a"))
+	if got := sinktest.Results(results); got != "unavailable" || results[0].Error() != "Amazon SQS cannot be reached: dial: connect: connection refused" {
 		t.Errorf("%s, %v", got, results[0])
 	}
 }

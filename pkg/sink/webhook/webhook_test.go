@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -21,6 +20,7 @@ import (
 
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/sink"
+	"fleetwire/pkg/sink/sinktest"
 )
 
 const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -50,52 +50,11 @@ func serve(t *testing.T, h http.HandlerFunc) *httptest.Server {
 	return s
 }
 
-func messages(n int) []sink.Message {
-	var batch []sink.Message
-	for i := range n {
-		batch = append(batch, sink.Message{ID: fmt.Sprint("m", i), App: "app_demo", Group: "crm", Channel: "devices/1/events", From: "device-1",
-			Data: json.RawMessage(fmt.Sprint(i)), PublishedAt: 1767222000123, Attempt: 1})
-	}
-	return batch
-}
-
-// deliver wants the same result for all of the batch.
-func deliver(t *testing.T, target *Target, batch []sink.Message) error {
-	t.Helper()
-	results := target.Deliver(t.Context(), batch)
-	if len(results) != len(batch) {
-		t.Fatalf("%d results for %d messages", len(results), len(batch))
-	}
-	for _, r := range results {
-		if r != results[0] {
-			t.Fatalf("results differ: %v", results)
-		}
-	}
-	return results[0]
-}
-
-func refused(t *testing.T, err error, want string) {
-	t.Helper()
-	var r *sink.Refused
-	if !errors.As(err, &r) || !strings.Contains(r.Reason, want) {
-		t.Errorf("%T %v; want refused, with %q", err, err, want)
-	}
-}
-
-func unavailable(t *testing.T, err error, want string) *sink.Unavailable {
-	t.Helper()
-	var u *sink.Unavailable
-	if !errors.As(err, &u) || !strings.Contains(u.Reason, want) {
-		t.Fatalf("%T %v; want unavailable, with %q", err, err, want)
-	}
-	return u
-}
-
 func TestDeliverPostsWhatIsSigned(t *testing.T) {
 	at := time.Unix(1767222001, 0)
 	for _, cloudEvents := range []bool{false, true} {
 		t.Run(fmt.Sprint(cloudEvents), func(t *testing.T) {
-			batch := messages(3)
+			batch := sinktest.Messages(3)
 			endpoint := serve(t, func(w http.ResponseWriter, r *http.Request) {
 				body, _ := io.ReadAll(r.Body)
 				var events []json.RawMessage
@@ -130,7 +89,7 @@ func TestDeliverPostsWhatIsSigned(t *testing.T) {
 				o.CloudEvents, o.Secrets = cloudEvents, append(o.Secrets, "whsec_"+strings.Repeat("AAAA", 8))
 			})
 			target.now = func() time.Time { return at }
-			if err := deliver(t, target, batch); err != nil {
+			if err := sinktest.Deliver(t, target, batch); err != nil {
 				t.Error(err)
 			}
 		})
@@ -150,35 +109,35 @@ func TestAnswers(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	target.now = func() time.Time { return now }
 	for status = range map[int]bool{200: true, 201: true, 202: true, 299: true} {
-		if err := deliver(t, target, messages(2)); err != nil {
+		if err := sinktest.Deliver(t, target, sinktest.Messages(2)); err != nil {
 			t.Errorf("%d: %v", status, err)
 		}
 	}
 	for status = range map[int]bool{400: true, 406: true, 413: true, 422: true, 500: true, 501: true, 599: true} {
-		refused(t, deliver(t, target, messages(2)), fmt.Sprint("the endpoint answered ", status))
+		sinktest.Refused(t, sinktest.Deliver(t, target, sinktest.Messages(2)), fmt.Sprint("the endpoint answered ", status))
 	}
 	for status = range map[int]bool{301: true, 302: true, 307: true, 308: true, 401: true, 403: true, 404: true, 405: true, 407: true, 408: true, 429: true, 502: true, 503: true, 504: true} {
-		if u := unavailable(t, deliver(t, target, messages(2)), fmt.Sprint("the endpoint answered ", status)); u.RetryAfter != 0 {
+		if u := sinktest.Unavailable(t, sinktest.Deliver(t, target, sinktest.Messages(2)), fmt.Sprint("the endpoint answered ", status)); u.RetryAfter != 0 {
 			t.Errorf("%d: retry after %s", status, u.RetryAfter)
 		}
 	}
-	if status = 410; deliver(t, target, messages(1)) != sink.ErrGone {
+	if status = 410; sinktest.Deliver(t, target, sinktest.Messages(1)) != sink.ErrGone {
 		t.Error("410 is not gone")
 	}
 	for after = range map[string]bool{"120": true, "Fri, 02 Jan 2026 03:06:05 GMT": true} {
 		for status = range map[int]bool{429: true, 503: true} {
-			if u := unavailable(t, deliver(t, target, messages(1)), ""); u.RetryAfter != 2*time.Minute {
+			if u := sinktest.Unavailable(t, sinktest.Deliver(t, target, sinktest.Messages(1)), ""); u.RetryAfter != 2*time.Minute {
 				t.Errorf("%d, %s: retry after %s", status, after, u.RetryAfter)
 			}
 		}
 		status = 502
-		if u := unavailable(t, deliver(t, target, messages(1)), ""); u.RetryAfter != 0 {
+		if u := sinktest.Unavailable(t, sinktest.Deliver(t, target, sinktest.Messages(1)), ""); u.RetryAfter != 0 {
 			t.Errorf("502, %s: retry after %s", after, u.RetryAfter)
 		}
 	}
 	status = 503
 	for after = range map[string]bool{"-1": true, "soon": true, "Fri, 02 Jan 2026 03:04:05 GMT": true, "99999999999999999999": true} {
-		if u := unavailable(t, deliver(t, target, messages(1)), ""); u.RetryAfter != 0 {
+		if u := sinktest.Unavailable(t, sinktest.Deliver(t, target, sinktest.Messages(1)), ""); u.RetryAfter != 0 {
 			t.Errorf("%s: retry after %s", after, u.RetryAfter)
 		}
 	}
@@ -203,21 +162,21 @@ func TestRedirects(t *testing.T) {
 	endpoint := serve(t, mux.ServeHTTP)
 
 	for _, status := range []int{301, 302, 303, 307, 308} {
-		unavailable(t, deliver(t, open(t, fmt.Sprint(endpoint.URL, "/", status), nil), messages(1)), "set followRedirects")
+		sinktest.Unavailable(t, sinktest.Deliver(t, open(t, fmt.Sprint(endpoint.URL, "/", status), nil), sinktest.Messages(1)), "set followRedirects")
 	}
 	follow := func(o *Options) {
 		o.FollowRedirects, o.Networks = true, []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
 	}
 	for _, status := range []int{301, 302, 303} {
-		unavailable(t, deliver(t, open(t, fmt.Sprint(endpoint.URL, "/", status), follow), messages(1)), "only 307 and 308 are followed")
+		sinktest.Unavailable(t, sinktest.Deliver(t, open(t, fmt.Sprint(endpoint.URL, "/", status), follow), sinktest.Messages(1)), "only 307 and 308 are followed")
 	}
 	if posted != nil {
 		t.Fatalf("followed: %v", posted)
 	}
-	batch := messages(2)
+	batch := sinktest.Messages(2)
 	target := open(t, endpoint.URL, follow)
 	for _, path := range []string{"/307", "/308", "/chain1"} {
-		if err := deliver(t, open(t, endpoint.URL+path, follow), batch); err != nil {
+		if err := sinktest.Deliver(t, open(t, endpoint.URL+path, follow), batch); err != nil {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
@@ -225,8 +184,8 @@ func TestRedirects(t *testing.T) {
 	if len(posted) != 3 || posted[0] != want || posted[1] != want || posted[2] != want {
 		t.Errorf("got %v, want three times %s", posted, want)
 	}
-	unavailable(t, deliver(t, open(t, endpoint.URL+"/chain2", follow), batch), "at most 3 times")
-	unavailable(t, deliver(t, open(t, endpoint.URL+"/away", follow), batch), "the address 127.0.0.2")
+	sinktest.Unavailable(t, sinktest.Deliver(t, open(t, endpoint.URL+"/chain2", follow), batch), "at most 3 times")
+	sinktest.Unavailable(t, sinktest.Deliver(t, open(t, endpoint.URL+"/away", follow), batch), "the address 127.0.0.2")
 }
 
 // An endpoint could lead to another host each time.
@@ -241,7 +200,7 @@ func TestConnectionsToOtherHostsAreNotKept(t *testing.T) {
 	endpoint := serve(t, mux.ServeHTTP)
 	for _, path := range []string{"/here", "/there"} {
 		target := open(t, endpoint.URL+path, func(o *Options) { o.FollowRedirects = true })
-		if err := deliver(t, target, messages(1)); err != nil {
+		if err := sinktest.Deliver(t, target, sinktest.Messages(1)); err != nil {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
@@ -257,7 +216,7 @@ func TestAddressesAreRefusedWhenDialling(t *testing.T) {
 	elsewhere := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 	for _, url := range []string{endpoint.URL, strings.Replace(endpoint.URL, "127.0.0.1", "localhost", 1), secure.URL, strings.Replace(secure.URL, "127.0.0.1", "localhost", 1)} {
 		target := open(t, url, func(o *Options) { o.Networks = elsewhere })
-		unavailable(t, deliver(t, target, messages(1)), "-sink-networks")
+		sinktest.Unavailable(t, sinktest.Deliver(t, target, sinktest.Messages(1)), "-sink-networks")
 	}
 }
 
@@ -279,13 +238,13 @@ func TestTLS(t *testing.T) {
 	endpoint.StartTLS()
 	defer endpoint.Close()
 	unknown := open(t, endpoint.URL+"/token-5ec4e7", nil)
-	if u := unavailable(t, deliver(t, unknown, messages(1)), "certificate signed by unknown authority"); strings.Contains(u.Reason, "5ec4e7") {
+	if u := sinktest.Unavailable(t, sinktest.Deliver(t, unknown, sinktest.Messages(1)), "certificate signed by unknown authority"); strings.Contains(u.Reason, "5ec4e7") {
 		t.Errorf("it shows the URL: %s", u.Reason)
 	}
 	known := open(t, endpoint.URL, nil)
 	known.transport.secure.TLSClientConfig.RootCAs = x509.NewCertPool()
 	known.transport.secure.TLSClientConfig.RootCAs.AddCert(endpoint.Certificate())
-	if err := deliver(t, known, messages(1)); err != nil {
+	if err := sinktest.Deliver(t, known, sinktest.Messages(1)); err != nil {
 		t.Error(err)
 	}
 
@@ -297,7 +256,7 @@ func TestTLS(t *testing.T) {
 	followed.transport.secure.TLSClientConfig.RootCAs = x509.NewCertPool()
 	followed.transport.secure.TLSClientConfig.RootCAs.AddCert(away.Certificate())
 	followed.transport.plain.DialContext = newTransport(nil).plain.DialContext
-	unavailable(t, deliver(t, followed, messages(1)), "http:// is only for networks in -sink-networks")
+	sinktest.Unavailable(t, sinktest.Deliver(t, followed, sinktest.Messages(1)), "http:// is only for networks in -sink-networks")
 }
 
 func TestEndpointsThatDoNotAnswer(t *testing.T) {
@@ -319,22 +278,22 @@ func TestEndpointsThatDoNotAnswer(t *testing.T) {
 	target := open(t, hangs.URL+"/token-5ec4e7", nil)
 	target.timeout = 50 * time.Millisecond
 	for _, err := range []error{
-		unavailable(t, deliver(t, target, messages(1)), "did not answer within 50ms"),
+		sinktest.Unavailable(t, sinktest.Deliver(t, target, sinktest.Messages(1)), "did not answer within 50ms"),
 		func() error {
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
-			return unavailable(t, target.Deliver(ctx, messages(1))[0], "the delivery ended before")
+			return sinktest.Unavailable(t, target.Deliver(ctx, sinktest.Messages(1))[0], "the delivery ended before")
 		}(),
-		unavailable(t, deliver(t, open(t, closed.URL+"/token-5ec4e7", nil), messages(1)), "connection refused"),
-		unavailable(t, target.unreachable(t.Context(), &url.Error{Op: "Post", URL: target.url, Err: &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host"}}}), "the endpoint's name cannot be resolved: no such host"),
-		unavailable(t, deliver(t, open(t, astray.URL, nil), messages(1)), "the endpoint redirects to something that is not a URL"),
+		sinktest.Unavailable(t, sinktest.Deliver(t, open(t, closed.URL+"/token-5ec4e7", nil), sinktest.Messages(1)), "connection refused"),
+		sinktest.Unavailable(t, target.unreachable(t.Context(), &url.Error{Op: "Post", URL: target.url, Err: &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host"}}}), "the endpoint's name cannot be resolved: no such host"),
+		sinktest.Unavailable(t, sinktest.Deliver(t, open(t, astray.URL, nil), sinktest.Messages(1)), "the endpoint redirects to something that is not a URL"),
 	} {
 		if strings.Contains(err.Error(), "5ec4e7") {
 			t.Errorf("it shows the URL: %v", err)
 		}
 	}
 	cut := serve(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
-	unavailable(t, deliver(t, open(t, cut.URL, nil), messages(1)), "the endpoint cannot be reached")
+	sinktest.Unavailable(t, sinktest.Deliver(t, open(t, cut.URL, nil), sinktest.Messages(1)), "the endpoint cannot be reached")
 }
 
 // An endpoint that says that it switches protocols owns the connection: only closing ends reading it.
@@ -352,7 +311,7 @@ func TestAnEndpointThatSwitchesProtocolsHoldsNoDelivery(t *testing.T) {
 		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: nothing\r\n\r\n")
 		<-let
 	})
-	refused(t, deliver(t, open(t, switches.URL, nil), messages(1)), "the endpoint answered 101")
+	sinktest.Refused(t, sinktest.Deliver(t, open(t, switches.URL, nil), sinktest.Messages(1)), "the endpoint answered 101")
 }
 
 // An endpoint that never answers in TLS must not keep a connection for each try.
@@ -376,7 +335,7 @@ func TestHandshakesEnd(t *testing.T) {
 		}
 	}()
 	target.timeout = 50 * time.Millisecond
-	unavailable(t, deliver(t, target, messages(1)), "did not answer within")
+	sinktest.Unavailable(t, sinktest.Deliver(t, target, sinktest.Messages(1)), "did not answer within")
 	conn := <-accepted
 	defer conn.Close()
 	if _, err := io.Copy(io.Discard, conn); err != nil { // it ends when the target closes the connection
@@ -395,7 +354,7 @@ func TestAnswersAreNotReadToTheirEnd(t *testing.T) {
 			}
 		}
 	})
-	if err := deliver(t, open(t, endless.URL, nil), messages(1)); err != nil {
+	if err := sinktest.Deliver(t, open(t, endless.URL, nil), sinktest.Messages(1)); err != nil {
 		t.Error(err)
 	}
 	<-ended
@@ -414,7 +373,7 @@ func TestDeliveriesShareConnections(t *testing.T) {
 	for range 4 {
 		all.Go(func() {
 			for range 20 {
-				if err := target.Deliver(t.Context(), messages(1))[0]; err != nil {
+				if err := target.Deliver(t.Context(), sinktest.Messages(1))[0]; err != nil {
 					t.Error(err)
 				}
 			}
