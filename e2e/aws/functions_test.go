@@ -295,16 +295,16 @@ func TestConfigurationFromSecrets(t *testing.T) {
 	}
 	wantAway(t, f, fixture(t, "token-alb"), "still away")
 	secrets.Break(false)
-	readings, _ := secrets.Readings()
+	readings, _ := secrets.Requests()
 	redistest.Eventually(t, patience, "it recovers by itself", func() bool {
 		return f.invoke(fixture(t, "token-alb")).StatusCode == 200
 	})
-	if now, _ := secrets.Readings(); now != readings+2 {
+	if now, _ := secrets.Requests(); now != readings+2 {
 		t.Errorf("it took %d readings, want 2: one for each secret", now-readings)
 	}
-	before, _ := secrets.Readings()
+	before, _ := secrets.Requests()
 	mint(t, f, "token-alb")
-	if now, _ := secrets.Readings(); now != before {
+	if now, _ := secrets.Requests(); now != before {
 		t.Errorf("a warm function read its secrets again with each request")
 	}
 }

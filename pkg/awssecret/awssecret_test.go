@@ -49,7 +49,7 @@ func TestGetReadsInTheRegionOfTheARN(t *testing.T) {
 	if err != nil || text != "rediss://:auth@cache:6379" {
 		t.Fatalf("%q, %v", text, err)
 	}
-	if _, region := s.Readings(); region != "cn-north-1" {
+	if _, region := s.Requests(); region != "cn-north-1" {
 		t.Errorf("signed for %s, want cn-north-1", region)
 	}
 }
@@ -62,7 +62,7 @@ func TestResolveLeavesOtherValuesAlone(t *testing.T) {
 			t.Errorf("%q: %q, %v", spec, got, err)
 		}
 	}
-	if n, _ := s.Readings(); n != 0 {
+	if n, _ := s.Requests(); n != 0 {
 		t.Errorf("asked AWS %d times", n)
 	}
 	if _, err := source.Resolve(t.Context(), " "); err == nil {
@@ -112,7 +112,7 @@ func TestOpenAppsFromAFile(t *testing.T) {
 			t.Errorf("the key %s is not there", id)
 		}
 	}
-	if n, _ := s.Readings(); n != 0 {
+	if n, _ := s.Requests(); n != 0 {
 		t.Errorf("asked AWS %d times", n)
 	}
 }

@@ -123,13 +123,13 @@ func TestConfigurationThatComesLate(t *testing.T) {
 	s := secrets(t)
 	i := newInstance(t, settings{apps: appsARN, redis: redisARN})
 	i.start()
-	tries, _ := s.Readings()
+	tries, _ := s.Requests()
 	i.want(t, "sk_a", 503)
 	s.Put(appsARN, document("sk_a"))
 	s.Put(redisARN, "redis://"+miniredis.RunT(t).Addr())
 	i.clock = i.clock.Add(retryAfter - 1)
 	i.want(t, "sk_a", 503)
-	if n, _ := s.Readings(); n != tries {
+	if n, _ := s.Requests(); n != tries {
 		t.Errorf("asked %d times within %v of a failure, which each made a caller wait", n-tries, retryAfter)
 	}
 	i.clock = i.clock.Add(1)
@@ -142,18 +142,18 @@ func TestKeysAreRotatedWhileWarm(t *testing.T) {
 	i := newInstance(t, settings{apps: appsARN, redis: "redis://" + miniredis.RunT(t).Addr()})
 	i.start()
 	i.want(t, "sk_a", 200)
-	before, _ := s.Readings()
+	before, _ := s.Requests()
 
 	s.Put(appsARN, document("sk_b"))
 	i.clock = i.clock.Add(awssecret.RefreshInterval - 1)
 	i.want(t, "sk_a", 200)
-	if n, _ := s.Readings(); n != before {
+	if n, _ := s.Requests(); n != before {
 		t.Errorf("the secret was read again after less than %v", awssecret.RefreshInterval)
 	}
 	i.clock = i.clock.Add(1)
 	i.want(t, "sk_a", 401)
 	i.want(t, "sk_b", 200)
-	if n, _ := s.Readings(); n != before+1 {
+	if n, _ := s.Requests(); n != before+1 {
 		t.Errorf("%d readings, want one", n-before)
 	}
 

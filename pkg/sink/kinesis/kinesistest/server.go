@@ -4,28 +4,24 @@ package kinesistest
 
 import (
 	"crypto/md5" //nolint:gosec // the service's hash of partition keys
-	"crypto/rand"
-	"encoding/json"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"unicode/utf8"
+
+	"fleetwire/pkg/awstest"
 )
 
 // Server is one Kinesis. Point the SDK at it with Environment.
 type Server struct {
-	*httptest.Server
+	*awstest.Server
 
 	mu       sync.Mutex
 	streams  map[string]*stream // by name
 	fail     func(Record) (code, message string)
 	throttle int
-	requests int
-	region   string // of the last request's signature
 }
 
 type stream struct{ shards [][]Record }
@@ -39,17 +35,8 @@ type Record struct {
 // Start starts one without streams, ended with the test.
 func Start(t testing.TB) *Server {
 	s := &Server{streams: map[string]*stream{}}
-	s.Server = httptest.NewServer(http.HandlerFunc(s.serve))
-	t.Cleanup(s.Close)
+	s.Server = awstest.Start(t, awstest.Operation{Service: "kinesis", Target: "Kinesis_20131202.PutRecords", Endpoint: "AWS_ENDPOINT_URL_KINESIS"}, s.answer)
 	return s
-}
-
-// Environment makes the SDK find the server, and credentials to sign with.
-func (s *Server) Environment() map[string]string {
-	return map[string]string{
-		"AWS_ENDPOINT_URL_KINESIS": s.URL, "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "not-a-secret",
-		"AWS_SESSION_TOKEN": "", "AWS_EC2_METADATA_DISABLED": "true",
-	}
 }
 
 // Stream creates a stream of some shards, and returns its ARN.
@@ -84,40 +71,17 @@ func (s *Server) Throttle(n int) {
 	s.throttle = n
 }
 
-// Requests is how many came, and the region that the last was signed for.
-func (s *Server) Requests() (n int, region string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.requests, s.region
+type request struct {
+	StreamName, StreamARN string
+	Records               []Record
 }
 
-func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+func (s *Server) answer(in request) (any, *awstest.Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.requests++
-	// Authorization: AWS4-HMAC-SHA256 Credential=<key>/<date>/<region>/kinesis/aws4_request, …
-	scope := strings.Split(r.Header.Get("Authorization"), "/")
-	if len(scope) < 4 || scope[3] != "kinesis" {
-		fail(w, "MissingAuthenticationTokenException", "the request is not signed for kinesis")
-		return
-	}
-	s.region = scope[2]
-	if target := r.Header.Get("X-Amz-Target"); r.Method != http.MethodPost || target != "Kinesis_20131202.PutRecords" {
-		fail(w, "UnknownOperationException", target)
-		return
-	}
 	if s.throttle > 0 {
 		s.throttle--
-		fail(w, "LimitExceededException", "Rate exceeded")
-		return
-	}
-	var in struct {
-		StreamName, StreamARN string
-		Records               []Record
-	}
-	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
-		fail(w, "SerializationException", err.Error())
-		return
+		return nil, &awstest.Error{Code: "LimitExceededException", Message: "Rate exceeded"}
 	}
 	name := in.StreamName
 	if name == "" {
@@ -125,14 +89,12 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	found := s.streams[name]
 	if found == nil {
-		fail(w, "ResourceNotFoundException", "Stream "+name+" under account 123456789012 not found.")
-		return
+		return nil, &awstest.Error{Code: "ResourceNotFoundException", Message: "Stream " + name + " under account 123456789012 not found."}
 	}
 	if message := check(in.Records); message != "" {
-		fail(w, "ValidationException", message)
-		return
+		return nil, &awstest.Error{Code: "ValidationException", Message: message}
 	}
-	s.put(w, found, in.Records)
+	return s.put(found, in.Records), nil
 }
 
 // check is what is wrong with a request as a whole.
@@ -153,7 +115,7 @@ func check(records []Record) string {
 	return ""
 }
 
-func (s *Server) put(w http.ResponseWriter, to *stream, records []Record) {
+func (s *Server) put(to *stream, records []Record) any {
 	results, failures := []any{}, 0
 	for _, r := range records {
 		if s.fail != nil {
@@ -167,13 +129,5 @@ func (s *Server) put(w http.ResponseWriter, to *stream, records []Record) {
 		to.shards[shard] = append(to.shards[shard], r)
 		results = append(results, map[string]string{"ShardId": fmt.Sprintf("shardId-%012d", shard), "SequenceNumber": fmt.Sprint(len(to.shards[shard]))})
 	}
-	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
-	_ = json.NewEncoder(w).Encode(map[string]any{"FailedRecordCount": failures, "Records": results})
-}
-
-func fail(w http.ResponseWriter, kind, message string) {
-	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
-	w.Header().Set("X-Amzn-Requestid", rand.Text()) // another each time, as AWS has it
-	w.WriteHeader(http.StatusBadRequest)
-	_ = json.NewEncoder(w).Encode(map[string]string{"__type": kind, "message": message})
+	return map[string]any{"FailedRecordCount": failures, "Records": results}
 }

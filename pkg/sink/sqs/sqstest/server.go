@@ -6,28 +6,25 @@ import (
 	"crypto/md5" //nolint:gosec // the service's checksum
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"unicode/utf8"
+
+	"fleetwire/pkg/awstest"
 )
 
 // Server is one SQS. Point the SDK at it with Environment.
 type Server struct {
-	*httptest.Server
+	*awstest.Server
 
 	mu       sync.Mutex
 	queues   map[string]*queue
 	fail     func(Entry) *Failure
 	throttle int
-	requests int
-	region   string // of the last request's signature
 }
 
 type queue struct {
@@ -56,17 +53,8 @@ type Failure struct {
 // Start starts one without queues, ended with the test.
 func Start(t testing.TB) *Server {
 	s := &Server{queues: map[string]*queue{}}
-	s.Server = httptest.NewServer(http.HandlerFunc(s.serve))
-	t.Cleanup(s.Close)
+	s.Server = awstest.Start(t, awstest.Operation{Service: "sqs", Target: "AmazonSQS.SendMessageBatch", Endpoint: "AWS_ENDPOINT_URL_SQS"}, s.answer)
 	return s
-}
-
-// Environment makes the SDK find the server, and credentials to sign with.
-func (s *Server) Environment() map[string]string {
-	return map[string]string{
-		"AWS_ENDPOINT_URL_SQS": s.URL, "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "not-a-secret",
-		"AWS_SESSION_TOKEN": "", "AWS_EC2_METADATA_DISABLED": "true",
-	}
 }
 
 // Queue creates a queue, and returns its URL. One whose name ends in .fifo is a FIFO queue.
@@ -100,51 +88,29 @@ func (s *Server) Throttle(n int) {
 	s.throttle = n
 }
 
-// Requests is how many came, and the region that the last was signed for.
-func (s *Server) Requests() (n int, region string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.requests, s.region
+type request struct {
+	QueueURL string `json:"QueueUrl"`
+	Entries  []Entry
 }
 
-func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+func (s *Server) answer(in request) (any, *awstest.Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.requests++
-	// Authorization: AWS4-HMAC-SHA256 Credential=<key>/<date>/<region>/sqs/aws4_request, …
-	scope := strings.Split(r.Header.Get("Authorization"), "/")
-	if len(scope) < 4 || scope[3] != "sqs" {
-		fail(w, http.StatusForbidden, "MissingAuthenticationToken", "the request is not signed for sqs")
-		return
-	}
-	s.region = scope[2]
-	if target := r.Header.Get("X-Amz-Target"); r.Method != http.MethodPost || target != "AmazonSQS.SendMessageBatch" {
-		fail(w, http.StatusBadRequest, "UnknownOperationException", target)
-		return
-	}
-	if s.throttle > 0 {
-		s.throttle--
-		fail(w, http.StatusBadRequest, "com.amazonaws.sqs#RequestThrottled", "Request was denied due to request throttling.")
-		return
-	}
-	var in struct {
-		QueueURL string `json:"QueueUrl"`
-		Entries  []Entry
-	}
-	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
-		fail(w, http.StatusBadRequest, "SerializationException", err.Error())
-		return
-	}
 	q := s.queues[in.QueueURL]
-	if q == nil {
-		fail(w, http.StatusBadRequest, "com.amazonaws.sqs#QueueDoesNotExist", "The specified queue does not exist.")
-		return
+	var code, message string
+	switch {
+	case s.throttle > 0:
+		s.throttle--
+		code, message = "RequestThrottled", "Request was denied due to request throttling."
+	case q == nil:
+		code, message = "QueueDoesNotExist", "The specified queue does not exist."
+	default:
+		code, message = q.check(in.Entries)
 	}
-	if code, message := q.check(in.Entries); code != "" {
-		fail(w, http.StatusBadRequest, "com.amazonaws.sqs#"+code, message)
-		return
+	if code != "" {
+		return nil, &awstest.Error{Code: "com.amazonaws.sqs#" + code, Message: message}
 	}
-	s.send(w, q, in.Entries)
+	return s.send(q, in.Entries), nil
 }
 
 var (
@@ -184,7 +150,7 @@ func refused(r rune) bool {
 	return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == '\uFFFE' || r == '\uFFFF'
 }
 
-func (s *Server) send(w http.ResponseWriter, q *queue, entries []Entry) {
+func (s *Server) send(q *queue, entries []Entry) any {
 	successful, failed := []any{}, []any{}
 	for _, e := range entries {
 		failure := (*Failure)(nil)
@@ -208,13 +174,5 @@ func (s *Server) send(w http.ResponseWriter, q *queue, entries []Entry) {
 		sum := md5.Sum([]byte(e.Body)) //nolint:gosec // the service's checksum
 		successful = append(successful, map[string]any{"Id": e.ID, "MessageId": rand.Text(), "MD5OfMessageBody": hex.EncodeToString(sum[:])})
 	}
-	w.Header().Set("Content-Type", "application/x-amz-json-1.0")
-	_ = json.NewEncoder(w).Encode(map[string]any{"Successful": successful, "Failed": failed})
-}
-
-func fail(w http.ResponseWriter, status int, kind, message string) {
-	w.Header().Set("Content-Type", "application/x-amz-json-1.0")
-	w.Header().Set("X-Amzn-Requestid", rand.Text()) // another each time, as AWS has it
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]string{"__type": kind, "message": message})
+	return map[string]any{"Successful": successful, "Failed": failed}
 }
