@@ -151,15 +151,27 @@ func (e *endpoint) all() []Message {
 }
 
 // observed counts what nodes observe of sinks.
-type observed struct{ delivered, refused, givenBack, failed, looks, begun, gone atomic.Int64 }
+type observed struct {
+	delivered, refused, givenBack, failed, looks, begun, gone atomic.Int64
+	trouble                                                   chan struct{} // has one when a sink was not OK
+}
 
 func (o *observed) Delivered(n int) { o.delivered.Add(int64(n)) }
 func (o *observed) Refused(n int)   { o.refused.Add(int64(n)) }
 func (o *observed) GivenBack(n int) { o.givenBack.Add(int64(n)) }
 func (o *observed) Failed()         { o.failed.Add(1) }
-func (o *observed) Is(Condition)    { o.looks.Add(1) }
-func (o *observed) Holds(int64)     {}
-func (o *observed) Gone()           { o.gone.Add(1) }
+func (o *observed) Is(c Condition) {
+	o.looks.Add(1)
+	if c != OK {
+		select {
+		case o.trouble <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (o *observed) Holds(int64) {}
+func (o *observed) Gone()       { o.gone.Add(1) }
 
 // awaitLooks waits until workers have looked at the sink so often once more.
 func (w *world) awaitLooks(n int64) {
@@ -204,6 +216,7 @@ func newWorld(t *testing.T, rdb redis.UniversalClient, groups string) *world {
 		door:  publish.New(publish.Options{Redis: rdb, Keys: keys, Log: slog.New(slog.DiscardHandler), Now: time.Now}),
 		store: group.NewStore(group.Options{Redis: rdb, Keys: keys}),
 	}
+	w.seen.trouble = make(chan struct{}, 1)
 	t.Cleanup(func() {
 		if len(w.faults) > 0 {
 			t.Errorf("targets were told %q", w.faults)

@@ -167,9 +167,13 @@ func TestRacingNodes(t *testing.T) {
 		var disturbing sync.WaitGroup
 		disturbing.Go(func() { // else each failure costs a second
 			states := NewStates(w.rdb, keys)
-			for ctx.Err() == nil {
-				_ = states.Resume(ctx, w.app(), w.group())
-				<-time.After(5 * time.Millisecond)
+			for {
+				select {
+				case <-w.seen.trouble:
+					_ = states.Resume(ctx, w.app(), w.group())
+				case <-ctx.Done():
+					return
+				}
 			}
 		})
 		nodes := []*node{w.startOn(client(), quick), w.startOn(client(), quick), w.startOn(client(), quick)}
