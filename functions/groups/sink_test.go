@@ -47,7 +47,7 @@ type sinkShown struct {
 	}
 }
 
-// What nodes find out of a sink is shown, and a sink that has stopped goes on when it is resumed.
+// GET shows what nodes find out of a sink, and a sink that has stopped goes on when it is resumed.
 func TestSinkOnRedis(t *testing.T) {
 	rdb := redistest.Patient(redistest.Start(t).Client())
 	config, _ := apitest.Config(t)

@@ -1,4 +1,5 @@
-# What nodes need for the sinks that the apps document has. Lambda functions deliver to none.
+# Nodes get the rights and the ways out that the sinks of the apps document need. Lambda functions
+# deliver to no sink.
 
 locals {
   sink_statements = concat(

@@ -15,7 +15,7 @@ import (
 	"fleetwire/pkg/redisconn/redistest"
 )
 
-// What a node had that died is delivered by others when its leases end.
+// Other nodes deliver the messages of a node that died when its leases end.
 func TestNodeDies(t *testing.T) {
 	s := redistest.Start(t)
 	w := newWorld(t, s.Client(), groupWith(crm+`,"concurrency":1,"maxMessages":10`))

@@ -53,7 +53,7 @@ type Options struct {
 	pace pace // of tests; zero: that of nodes
 }
 
-// pace is how long a node waits for what.
+// pace has the times that a node waits.
 type pace struct {
 	look    time.Duration // between two looks, if nothing happens, for leases that have ended; and between two tries to make a target
 	deliver time.Duration // for a target
@@ -166,7 +166,7 @@ func (r *Runner) nextConsumer() int {
 	return r.consumer
 }
 
-// Drain has all sinks take no more messages. What is under way goes on. It does not block.
+// Drain has all sinks take no more messages. Deliveries that are under way go on. It does not block.
 func (r *Runner) Drain() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -182,8 +182,8 @@ func (r *Runner) Drain() {
 	clear(r.sinks)
 }
 
-// Close is Drain, and waits until what is under way has been delivered. When ctx ends, that is cut
-// short, and given back to the groups.
+// Close drains, and waits until the deliveries that are under way have ended. When ctx ends, they
+// are cut short, and their messages given back to the groups.
 func (r *Runner) Close(ctx context.Context) {
 	r.Drain()
 	done := context.AfterFunc(ctx, r.cutOff)

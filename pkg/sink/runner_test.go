@@ -68,7 +68,7 @@ func TestDeliversAtOnce(t *testing.T) {
 	w.wantOnce(21)
 }
 
-// While a sink takes nothing, its messages wait, nobody pulls, and no delivery counts. When it is
+// While a sink takes nothing, its messages wait, no worker pulls, and no delivery counts. When it is
 // back, all come, in order.
 func TestDownAndBack(t *testing.T) {
 	redistest.EverywhereClients(t, func(t *testing.T, client func() redis.UniversalClient) {
@@ -285,7 +285,7 @@ func TestPartialResults(t *testing.T) {
 	}
 }
 
-// What a target gets wrong does not end the node, nor lose a message.
+// A target's fault does not end the node, nor lose a message.
 func TestFaultyTargets(t *testing.T) {
 	_, rdb := redistest.Embedded(t)
 	w := newWorld(t, rdb, groupWith(crm))
@@ -476,7 +476,7 @@ func TestDrain(t *testing.T) {
 		w.wantOnce(30)
 		two.stop()
 
-		// What takes too long is cut short, and does not count.
+		// A delivery that takes too long is cut short, and does not count.
 		w.set(func(ctx context.Context, batch []Message) []error { <-ctx.Done(); return All(len(batch), ctx.Err()) })
 		w.publish(1, 31, 40)
 		three := w.startOn(client(), quick)
@@ -495,7 +495,7 @@ func TestDrain(t *testing.T) {
 	})
 }
 
-// What a node has pulled and not begun when it drains goes back.
+// Messages that a node has pulled and not begun to deliver when it drains go back.
 func TestDrainWhilePulling(t *testing.T) {
 	_, rdb := redistest.Embedded(t)
 	w := newWorld(t, rdb, groupWith(crm+`,"concurrency":1`))

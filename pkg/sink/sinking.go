@@ -108,8 +108,8 @@ func (s *sinking) consumer() string {
 
 // worker has two names: by one, other workers know that it tries the sink, and by the other one it
 // is a consumer of the group. When it does not know what it has leased, or has not been able to say
-// what became of it, it takes another: so nobody, itself neither, gets newer messages of those
-// channels before the leases end.
+// what became of it, it takes another: so no worker, not even this one, gets
+// newer messages of those channels before the leases end.
 type worker struct{ who, consumer string }
 
 // batch is what a worker has pulled.
@@ -184,7 +184,7 @@ func (s *sinking) pull(w *worker) (*batch, time.Duration) {
 		return nil, pace.look
 	}
 	s.told.waitsFor(true)
-	// A pull that has begun is finished, so that nothing is leased to nobody.
+	// A pull that has begun is finished: else its messages would be leased, and no worker had them.
 	ctx, cancel := context.WithTimeout(context.Background(), pullTime)
 	defer cancel()
 	b.due = time.Now().Add(b.now.group.AckTimeout)

@@ -1,4 +1,4 @@
--- What the nodes know of the sink of a group. deadline.lua stands before this. The keys:
+-- This keeps the state of a group's sink for all nodes. deadline.lua stands before this. The keys:
 --
 --	STATE  hash: 'is', what is wrong: 'failing' or 'stopped', and not there if nothing is;
 --	       'sink', of which sink that is said: of another one it says nothing; 'since', since

@@ -133,7 +133,7 @@ func TestWhatIsWrongWithTheRedis(t *testing.T) {
 	}
 }
 
-// What docs/recipes.md says a sink needs is enough.
+// The rights that docs/recipes.md gives a sink are enough.
 func TestLeastPrivilege(t *testing.T) {
 	server := redistest.Start(t)
 	if err := server.Client().Do(t.Context(), "ACL", "SETUSER", "fleetwire", "on", ">p", "~events", "+ping", "+evalsha", "+eval", "+xadd").Err(); err != nil {

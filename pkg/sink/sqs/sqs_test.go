@@ -195,7 +195,7 @@ func TestFIFO(t *testing.T) {
 	}
 }
 
-// What comes again after a failure must still be in order, though SQS drops what it has.
+// Messages that come again after a failure must still be in order, though SQS drops those that it has.
 func TestFIFOKeepsOrderAfterFailures(t *testing.T) {
 	s := start(t)
 	url := s.Queue("events.fifo", mib)

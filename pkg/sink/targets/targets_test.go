@@ -148,7 +148,7 @@ func TestResolveErrors(t *testing.T) {
 	}
 }
 
-// What a literal could not be, the document's check has refused. What is in a file, New refuses.
+// The document's check refuses a bad literal. New refuses a bad value that lies elsewhere.
 func TestNewRefusesSecretsThatAreNone(t *testing.T) {
 	f, _ := factory(t)
 	t.Setenv("CRM_SECRET", "5ec4e7-but-no-key")
