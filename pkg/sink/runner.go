@@ -76,14 +76,15 @@ func nodePace() pace {
 // work. Without a sink in the document it has no goroutine but the one that waits for another
 // document.
 type Runner struct {
-	opt    Options
-	groups *group.Service
-	states *States
-	cut    context.Context // ends when what is under way must end
-	cutOff context.CancelFunc
+	opt        Options
+	groups     *group.Service
+	states     *States
+	taking     context.Context // ends when the Runner drains
+	takeNoMore context.CancelFunc
+	cut        context.Context // ends when what is under way must end
+	cutOff     context.CancelFunc
 
 	mu       sync.Mutex
-	drained  chan struct{}
 	sinks    map[place]*sinking
 	consumer int            // the last number of one
 	running  sync.WaitGroup // sinks
@@ -103,8 +104,9 @@ func NewRunner(opt Options) *Runner {
 	r := &Runner{
 		opt:    opt,
 		groups: group.NewService(group.Options{Redis: opt.Redis, Keys: opt.Keys, Dropped: opt.Dropped}, opt.Log),
-		states: NewStates(opt.Redis, opt.Keys), drained: make(chan struct{}), sinks: map[place]*sinking{},
+		states: NewStates(opt.Redis, opt.Keys), sinks: map[place]*sinking{},
 	}
+	r.taking, r.takeNoMore = context.WithCancel(context.Background())
 	r.cut, r.cutOff = context.WithCancel(context.Background())
 	return r
 }
@@ -117,7 +119,7 @@ func (r *Runner) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-r.drained:
+		case <-r.taking.Done():
 			return
 		case <-replaced:
 		}
@@ -128,10 +130,8 @@ func (r *Runner) Run(ctx context.Context) {
 func (r *Runner) follow(d *apps.Directory) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	select {
-	case <-r.drained:
+	if r.taking.Err() != nil {
 		return
-	default:
 	}
 	wanted := map[place]inForce{}
 	for _, app := range d.Apps() {
@@ -170,12 +170,7 @@ func (r *Runner) nextConsumer() int {
 func (r *Runner) Drain() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	select {
-	case <-r.drained:
-		return
-	default:
-		close(r.drained)
-	}
+	r.takeNoMore()
 	for _, s := range r.sinks {
 		s.stop()
 	}
