@@ -320,7 +320,7 @@ func TestFaultyTargets(t *testing.T) {
 // error that says so, and the last good one stays in force.
 func TestSecretsRotate(t *testing.T) {
 	_, rdb := redistest.Embedded(t)
-	w := newWorld(t, rdb, groupWith(crm))
+	w := newWorld(t, rdb, groupWith(crm+`,"concurrency":1`)) // so no other worker has the former target
 	set := func(value string) { locked(w.endpoint, func() int { w.secrets["env:CRM"] = value; return 0 }) }
 	made := func() string { return locked(w.endpoint, func() string { return strings.Join(w.made, ", ") }) }
 	set("")
@@ -364,6 +364,7 @@ func TestSecretsRotate(t *testing.T) {
 	}
 	w.wantTargets(t)
 
+	w.use(groupWith(crm))
 	often := quick
 	often.refresh = time.Nanosecond
 	set("three")
