@@ -33,12 +33,14 @@ import (
 const appsDocument = `{"apps":[
  {"id":"app_api","groups":[{"name":"ingest","patterns":["devices/*/events"]},{"name":"fleet","patterns":["fleets/**"]},{"name":"crm","patterns":["devices/*/alarms"],"sink":{"type":"webhook","url":"https://crm.example.com","secrets":["env:CRM"]}}],"history":[{"pattern":"devices/*/state","size":1,"ttlSec":60}],"keys":[
   {"id":"sk_live_full","secret":"0123456789abcdef0123456789abcdef","channelPatterns":["devices/**"],"actions":["publish","subscribe","presence","send"]},
+  {"id":"sk_live_viewer","secret":"0123456789abcdef0123456789abcdef","channelPatterns":["devices/**"],"actions":["publish","subscribe","presence","send"],"role":"viewer"},
   {"id":"sk_live_idle","secret":"0123456789abcdef0123456789abcdef","channelPatterns":["devices/**"],"actions":[]}]},
  {"id":"app_paused","suspended":true,"keys":[
   {"id":"sk_live_paused","secret":"0123456789abcdef0123456789abcdef","channelPatterns":["**"],"actions":["publish"]}]}]}`
 
 const (
 	fullKey   = "sk_live_full:0123456789abcdef0123456789abcdef"
+	viewerKey = "sk_live_viewer:0123456789abcdef0123456789abcdef"
 	idleKey   = "sk_live_idle:0123456789abcdef0123456789abcdef"
 	pausedKey = "sk_live_paused:0123456789abcdef0123456789abcdef"
 )
@@ -437,6 +439,7 @@ var answers = sync.OnceValue(func() (all []answer) {
 		}
 		variant(func(r *request) { r.key = "" })
 		variant(func(r *request) { r.key = pausedKey })
+		variant(func(r *request) { r.key = viewerKey })
 		variant(func(r *request) { r.backend.limit = "over" })
 		variant(func(r *request) { r.backend.limit = "unknown" })
 		variant(func(r *request) { r.backend.limit = "panic" })

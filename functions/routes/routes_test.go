@@ -338,3 +338,24 @@ func TestObserve(t *testing.T) {
 		}
 	}
 }
+
+// A viewer's key reads whatever its actions and patterns cover, and changes nothing.
+func TestViewersOnlyRead(t *testing.T) {
+	h, log := handler(t)
+	for _, route := range routes.All() {
+		target := strings.NewReplacer("{channel}", "devices%2Fx%2Fstate", "{peer}", "cam-1", "{id}", "cmd_1", "{group}", "ingest").Replace(route.Path)
+		r := apitest.Request(route.Method, target, `{}`)
+		r.Header.Set("Authorization", "Bearer "+apitest.ViewerID+":"+apitest.Viewer)
+		w := apitest.Do(h, r)
+		refused := w.Code == http.StatusForbidden && strings.Contains(w.Body.String(), `"error":"action_not_permitted"`)
+		if reads := route.Method == http.MethodGet; refused == reads {
+			t.Errorf("%s: %d %s", route, w.Code, w.Body)
+		}
+		if refused && !strings.Contains(w.Body.String(), "key sk_live_viewer has the role viewer, which only reads") {
+			t.Errorf("%s: %s", route, w.Body)
+		}
+	}
+	if strings.Contains(log.String(), apitest.SecretTip) {
+		t.Errorf("a secret is in the log: %s", log)
+	}
+}

@@ -95,6 +95,7 @@ type Key struct {
 	Secret   string             `json:"-"` // the HMAC key; "" for a publishable key
 	Patterns []*channel.Pattern // at most 100
 	Actions  Actions
+	Role     Role // of a secret key
 	// AllowedOrigins are the web pages that may connect with the key or its
 	// tokens, at most 100; none: all may.
 	AllowedOrigins []Origin
@@ -103,6 +104,10 @@ type Key struct {
 
 // Publishable tells whether the key's id alone is its credential.
 func (k *Key) Publishable() bool { return strings.HasPrefix(k.ID, publishablePrefix) }
+
+// Signs tells whether tokens that the key has signed are good: a publishable key has no
+// secret, and a viewer's key lets nothing connect.
+func (k *Key) Signs() bool { return !k.Publishable() && k.Role != RoleViewer }
 
 // Credential is what a request shows of a secret key (protocol §1). It is a secret.
 func (k *Key) Credential() string {
@@ -116,7 +121,7 @@ func (k *Key) Credential() string {
 // what other keys the app has.
 func (k *Key) Equal(other *Key) bool {
 	samePattern := func(a, b *channel.Pattern) bool { return a.String() == b.String() }
-	return k.ID == other.ID && k.Secret == other.Secret && k.Actions == other.Actions &&
+	return k.ID == other.ID && k.Secret == other.Secret && k.Actions == other.Actions && k.Role == other.Role &&
 		slices.EqualFunc(k.Patterns, other.Patterns, samePattern) && slices.Equal(k.AllowedOrigins, other.AllowedOrigins) &&
 		k.App.ID == other.App.ID && k.App.Suspended == other.App.Suspended &&
 		k.App.Plan == other.App.Plan && k.App.Limits == other.App.Limits && k.App.Peers == other.App.Peers && k.App.sameHistory(other.App) && k.App.sameGroups(other.App)

@@ -26,11 +26,11 @@ func (d *Directory) App(id string) (*App, bool) {
 // Apps lists the apps in the document's order; there is at least one.
 func (d *Directory) Apps() []*App { return slices.Clone(d.apps) }
 
-// FirstSecretKey is the first secret key of the document, or nil.
+// FirstSecretKey is the first secret key of the document that signs tokens, or nil.
 func (d *Directory) FirstSecretKey() *Key {
 	for _, app := range d.apps {
 		for _, key := range app.Keys {
-			if !key.Publishable() {
+			if key.Signs() {
 				return key
 			}
 		}

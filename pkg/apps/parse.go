@@ -209,7 +209,7 @@ func readPeerSettings(o object, into *PeerSettings) {
 }
 
 func (p *parser) key(app *App, v value) {
-	o, ok := v.object("id", "secret", "channelPatterns", "actions", "allowedOrigins")
+	o, ok := v.object("id", "secret", "channelPatterns", "actions", "role", "allowedOrigins")
 	if !ok {
 		return
 	}
@@ -223,6 +223,9 @@ func (p *parser) key(app *App, v value) {
 	}
 	if actions, ok := o.need("actions", "an array of actions, which may be empty"); ok {
 		readActions(key, actions)
+	}
+	if role, ok := o.get("role"); ok {
+		readRole(key, role)
 	}
 	if origins, ok := o.get("allowedOrigins"); ok {
 		readOrigins(key, origins)
@@ -316,6 +319,21 @@ func readActions(key *Key, v value) {
 		}
 		key.Actions.Add(action)
 	}
+}
+
+func readRole(key *Key, v value) {
+	text, ok := v.text()
+	if !ok {
+		return
+	}
+	role, known := ParseRole(text)
+	switch {
+	case key.Publishable():
+		v.addf("a publishable key has no role; give a role to a secret key, or leave the field out")
+	case !known:
+		v.addf("unknown role %s; known are full, viewer", redact.Value(text))
+	}
+	key.Role = role
 }
 
 func readOrigins(key *Key, v value) {

@@ -167,7 +167,7 @@ func TestParseRefuses(t *testing.T) {
 		{"an app of the wrong type", `{"apps":["sk_live_1_secret_x"]}`, "apps[0]: must be an object, got a string"},
 		{"unknown root field", `{"apps":[{"id":"a","keys":[]}],"version":1}`, "version: unknown field; known here: apps"},
 		{"field in another case", document(`"Suspended":true,`), "apps[0].Suspended: unknown field; known here: id, suspended, plan, limits, commandBytes, rememberPeersSec, maxRememberedPeers, graceMs, history, historyBytes, groups, keys"},
-		{"long field in another case", keyDocument(`{"ChannelPatterns":[],"id":"pk_1",` + scope + `}`), "apps[0].keys[0].ChannelPatterns: unknown field; known here: id, secret, channelPatterns, actions, allowedOrigins"},
+		{"long field in another case", keyDocument(`{"ChannelPatterns":[],"id":"pk_1",` + scope + `}`), "apps[0].keys[0].ChannelPatterns: unknown field; known here: id, secret, channelPatterns, actions, role, allowedOrigins"},
 		{"field with a strange name", document(`"a b":true,`), `apps[0]."a b": unknown field; known here: id, suspended, plan, limits, commandBytes, rememberPeersSec, maxRememberedPeers, graceMs, history, historyBytes, groups, keys`},
 		{"field given twice", document(`"suspended":true,"suspended":false,`), "apps[0].suspended: given more than once"},
 		{"field given twice, spelled with an escape", document(`"suspended":true,"susp\u0065nded":false,`), "apps[0].suspended: given more than once"},
@@ -281,7 +281,10 @@ func TestParseRefuses(t *testing.T) {
 		{"no actions field", key("pk_1", `"channelPatterns":[]`), "apps[0].keys[0].actions: missing; an array of actions, which may be empty"},
 		{"unknown action", key("pk_1", `"channelPatterns":[],"actions":["publish","admin"]`), `apps[0].keys[0].actions[1]: unknown action "admin"; known are publish, subscribe, presence, send`},
 		{"actions as text", key("pk_1", `"channelPatterns":[],"actions":"publish"`), "apps[0].keys[0].actions: must be an array, got a string"},
-		{"unknown key field", key("pk_1", `"permissions":[],`+scope), "apps[0].keys[0].permissions: unknown field; known here: id, secret, channelPatterns, actions, allowedOrigins"},
+		{"unknown role", key("sk_1", withSecret+`"role":"Viewer",`+scope), `apps[0].keys[0].role: unknown role "Viewer"; known are full, viewer`},
+		{"role of the wrong type", key("sk_1", withSecret+`"role":true,`+scope), "apps[0].keys[0].role: must be a string, got a boolean"},
+		{"role of a publishable key", key("pk_1", `"role":"viewer",`+scope), "apps[0].keys[0].role: a publishable key has no role; give a role to a secret key, or leave the field out"},
+		{"unknown key field", key("pk_1", `"permissions":[],`+scope), "apps[0].keys[0].permissions: unknown field; known here: id, secret, channelPatterns, actions, role, allowedOrigins"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

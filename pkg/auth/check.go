@@ -92,6 +92,11 @@ func NotPermitted(action apps.Action) *protocol.Error {
 	return protocol.Errorf(protocol.ActionNotPermitted, "this credential does not allow %s", action)
 }
 
+// ViewerOnly is the refusal of a request that changes something, with a viewer's key.
+func ViewerOnly(key *apps.Key) *protocol.Error {
+	return protocol.Errorf(protocol.ActionNotPermitted, "key %s has the role viewer, which only reads; use a key without that role", key.ID)
+}
+
 // Sees reports whether the grant's patterns cover a channel or pattern that somebody
 // is subscribed to. Many calls share one effort; once that is exhausted, it says no.
 func (g *Grant) Sees(name string, effort *channel.Effort) bool {

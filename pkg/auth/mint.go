@@ -81,6 +81,8 @@ func newPayload(key *apps.Key, r TokenRequest, now time.Time) (*payload, *protoc
 	switch {
 	case key.Publishable():
 		return nil, protocol.Errorf(protocol.Unauthorized, "a publishable key cannot sign tokens; use a secret key")
+	case !key.Signs():
+		return nil, ViewerOnly(key)
 	case !protocol.ValidPeerID(r.Peer):
 		return nil, protocol.Errorf(protocol.InvalidPeerID, "peerId must be 1–%d printable ASCII characters", protocol.MaxPeerIDBytes)
 	case protocol.IsReservedPeerID(r.Peer):

@@ -21,7 +21,7 @@ func (g *Grant) Rebind(dir *apps.Directory) (*Grant, *protocol.CloseError) {
 		return nil, protocol.Closef(protocol.CloseInvalidCredential, "the app %s does not exist any more", g.App.ID)
 	case app.Suspended: // comes first: a new token would be refused as well
 		return nil, protocol.Closef(protocol.CloseSuspended, "")
-	case !known || key.App.ID != g.App.ID:
+	case !known || key.App.ID != g.App.ID || key.Role == apps.RoleViewer:
 		return nil, protocol.Closef(g.revokedCode(), "revoked: key %s", g.Key.ID)
 	case key.Secret != g.Key.Secret:
 		return nil, protocol.Closef(protocol.CloseExpired, "revoked: the former secret of key %s", g.Key.ID)

@@ -49,6 +49,7 @@ func TestRebindRefuses(t *testing.T) {
 		{"the key is gone", "sk_a", []string{keyA, ""}, 4002, "revoked: key sk_a"},
 		{"a publishable key is gone", "pk_a", []string{"pk_a", "pk_new"}, 4001, "revoked: key pk_a"},
 		{"its secret is another", "sk_a", []string{secretA, secretA + "2"}, 4002, "revoked: the former secret of key sk_a"},
+		{"it is a viewer's now", "sk_a", []string{`"actions":["publish","subscribe"]`, `"actions":["publish","subscribe"],"role":"viewer"`}, 4002, "revoked: key sk_a"},
 		{"another app has it", "sk_a", []string{keyA, "", keyB, keyA + keyB}, 4002, "revoked: key sk_a"},
 		{"the app is gone", "sk_a", []string{`"app_a"`, `"app_new"`}, 4001, "the app app_a does not exist any more"},
 		{"app and key are gone", "sk_a", []string{`"app_a"`, `"app_new"`, keyA, ""}, 4001, "the app app_a does not exist any more"},

@@ -184,7 +184,7 @@ func keyOf(dir *apps.Directory, header map[string]any) (*apps.Key, *protocol.Clo
 	}
 	key, known := dir.Key(kid)
 	switch {
-	case !known:
+	case !known || key.Role == apps.RoleViewer:
 		return nil, invalid("the token's kid is unknown or revoked")
 	case key.Publishable():
 		return nil, invalid("the token's kid is a publishable key, which cannot sign tokens")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/deadline"
 	"fleetwire/pkg/protocol"
@@ -101,7 +102,7 @@ func (s *Store) tell(ctx context.Context, app string, p place) error {
 // mayTell is what the key of a command may do now. Publishing checks the channel.
 func (s *Store) mayTell(app, id string) (*auth.Grant, bool) {
 	key, ok := s.opt.Apps.Current().Key(id)
-	if !ok || key.App.ID != app || key.App.Suspended || s.opt.Publisher == nil {
+	if !ok || key.App.ID != app || key.App.Suspended || key.Role == apps.RoleViewer || s.opt.Publisher == nil {
 		return nil, false
 	}
 	return auth.KeyGrant(key, System, nil), true

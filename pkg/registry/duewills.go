@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/deadline"
 	"fleetwire/pkg/protocol"
@@ -129,7 +130,7 @@ func (r *Recorder) publishWill(d *dueWill, text string) {
 	d.channel = w.Channel
 	key, ok := r.opt.Directory().Key(w.Key)
 	switch {
-	case !ok || key.App.ID != d.app:
+	case !ok || key.App.ID != d.app || key.Role == apps.RoleViewer:
 		d.refuse(protocol.Errorf(protocol.Unauthorized, "key %s is gone", w.Key))
 		return
 	case key.App.Suspended:

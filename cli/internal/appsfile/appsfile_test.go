@@ -58,7 +58,7 @@ func TestWriteLosesNoChange(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			k := NewKey(false, []string{"**"}, []apps.Action{apps.ActionPublish}, nil)
+			k := Key{Patterns: []string{"**"}, Actions: []apps.Action{apps.ActionPublish}}.Named(false)
 			next, err := d.AddKey("", k)
 			if err != nil {
 				t.Error(err)
@@ -154,7 +154,7 @@ func TestEscapedNames(t *testing.T) {
 			t.Error("the key is still there")
 		}
 	}
-	k := NewKey(false, []string{"**"}, []apps.Action{apps.ActionPublish}, nil)
+	k := Key{Patterns: []string{"**"}, Actions: []apps.Action{apps.ActionPublish}}.Named(false)
 	if next, err := d.AddKey("", k); err == nil {
 		if _, ok := next.Key(k.ID); !ok {
 			t.Error("the key is not there")

@@ -17,12 +17,12 @@ type Key struct {
 	Secret         string        `json:"secret,omitempty"` // "": it is publishable
 	Patterns       []string      `json:"channelPatterns"`
 	Actions        []apps.Action `json:"actions"`
+	Role           string        `json:"role,omitempty"` // "": it may do all that its actions allow
 	AllowedOrigins []string      `json:"allowedOrigins,omitempty"`
 }
 
-// NewKey is a key with an id, and a secret unless it is publishable, that no other one has.
-func NewKey(publishable bool, patterns []string, actions []apps.Action, origins []string) Key {
-	k := Key{Patterns: patterns, Actions: actions, AllowedOrigins: origins}
+// Named is the key with an id, and a secret unless it is publishable, that no other one has.
+func (k Key) Named(publishable bool) Key {
 	if publishable {
 		k.ID = apps.GeneratePublishableID()
 	} else {
@@ -95,7 +95,7 @@ func (d *Document) RotateKey(id string) (next *Document, newID string, err error
 		return nil, "", err
 	}
 	old, _ := d.Key(id)
-	fresh := NewKey(old.Publishable(), nil, nil, nil)
+	fresh := Key{}.Named(old.Publishable())
 	// As it is written: with what this program does not know of it, too.
 	raw, err := sjson.Set(gjson.GetBytes(d.Text, fmt.Sprintf("apps.%d.keys.%d", app, at)).Raw, "id", fresh.ID)
 	if err == nil && !old.Publishable() {

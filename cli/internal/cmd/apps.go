@@ -60,7 +60,7 @@ func (c *cli) appsCheck() *cobra.Command {
 
 // scope is what a new key may do.
 type scope struct {
-	app                        string
+	app, role                  string
 	patterns, actions, origins []string
 	publishable                bool
 	dryRun                     bool
@@ -70,6 +70,7 @@ func (s *scope) flags(command *cobra.Command) {
 	flags := command.Flags()
 	flags.StringSliceVar(&s.patterns, "pattern", nil, "a channel pattern that the key covers, such as 'devices/**'; repeat the flag, or separate with commas")
 	flags.StringSliceVar(&s.actions, "action", nil, "publish, subscribe, presence or send; repeat the flag, or separate with commas (default: all; of a publishable key: subscribe)")
+	flags.StringVar(&s.role, "role", "", "viewer: the key only reads over REST, and its tokens are refused (full: all that its actions allow)")
 	flags.BoolVar(&s.publishable, "publishable", false, "make a key without a secret, for web pages")
 	flags.StringSliceVar(&s.origins, "origin", nil, "a web page that may connect with the key, such as https://www.example.com (all)")
 }
@@ -78,6 +79,12 @@ func (s *scope) flags(command *cobra.Command) {
 func (s *scope) key(command string) (appsfile.Key, error) {
 	if len(s.patterns) == 0 {
 		return appsfile.Key{}, usagef(command, "--pattern is missing; give what the key covers, such as --pattern 'devices/**'")
+	}
+	if _, ok := apps.ParseRole(s.role); s.role != "" && !ok {
+		return appsfile.Key{}, usagef(command, "--role: %q is not a role; give viewer, or full", cut(s.role))
+	}
+	if s.publishable && s.role != "" {
+		return appsfile.Key{}, usagef(command, "--publishable and --role do not go together: a publishable key has no role")
 	}
 	actions := apps.AllActions.List()
 	if s.publishable {
@@ -93,7 +100,7 @@ func (s *scope) key(command string) (appsfile.Key, error) {
 		}
 		actions = append(actions, action)
 	}
-	return appsfile.NewKey(s.publishable, s.patterns, actions, s.origins), nil
+	return appsfile.Key{Patterns: s.patterns, Actions: actions, Role: s.role, AllowedOrigins: s.origins}.Named(s.publishable), nil
 }
 
 func (c *cli) appsInit() *cobra.Command {
@@ -138,9 +145,9 @@ func (c *cli) appsKeys() *cobra.Command {
 			var rows [][]string
 			for _, app := range document.Apps() {
 				for _, key := range app.Keys {
-					kind, patterns, actions := "secret", []string{}, []string{}
+					kind, role, patterns, actions := "secret", key.Role.String(), []string{}, []string{}
 					if key.Publishable() {
-						kind = "publishable"
+						kind, role = "publishable", ""
 					}
 					for _, p := range key.Patterns {
 						patterns = append(patterns, p.String())
@@ -148,11 +155,11 @@ func (c *cli) appsKeys() *cobra.Command {
 					for _, a := range key.Actions.List() {
 						actions = append(actions, string(a))
 					}
-					rows = append(rows, []string{app.ID, key.ID, kind, strings.Join(patterns, " "), strings.Join(actions, " ")})
+					rows = append(rows, []string{app.ID, key.ID, kind, role, strings.Join(patterns, " "), strings.Join(actions, " ")})
 					if !c.json {
 						continue
 					}
-					if err := c.out.JSON(map[string]any{"app": app.ID, "id": key.ID, "kind": kind, "channelPatterns": patterns, "actions": actions}); err != nil {
+					if err := c.out.JSON(map[string]any{"app": app.ID, "id": key.ID, "kind": kind, "role": role, "channelPatterns": patterns, "actions": actions}); err != nil {
 						return err
 					}
 				}
@@ -160,7 +167,7 @@ func (c *cli) appsKeys() *cobra.Command {
 			if c.json {
 				return nil
 			}
-			return c.out.Table([]string{"APP", "KEY", "KIND", "PATTERNS", "ACTIONS"}, rows)
+			return c.out.Table([]string{"APP", "KEY", "KIND", "ROLE", "PATTERNS", "ACTIONS"}, rows)
 		},
 	}
 }

@@ -8,6 +8,7 @@
 //	method      405 method_not_allowed, with Allow
 //	credential  401 unauthorized, with WWW-Authenticate: Bearer
 //	account     403 account_suspended
+//	role        403 action_not_permitted for a viewer's key, unless the route is a GET
 //	rate        429 rate_limited, with Retry-After; 503 backend_error when the limiter cannot tell
 //	handler     any error it returns
 //

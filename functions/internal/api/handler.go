@@ -122,6 +122,9 @@ func (e *Endpoint) handle(w http.ResponseWriter, r *http.Request) error {
 	if key.App.Suspended {
 		return protocol.Errorf(protocol.AccountSuspended, "app %s is suspended; its keys work again when an operator lifts that", key.App.ID)
 	}
+	if key.Role == apps.RoleViewer && e.Route.Method != http.MethodGet {
+		return auth.ViewerOnly(key)
+	}
 	return e.serve(w, r, key)
 }
 

@@ -28,6 +28,8 @@ const (
 	Idle      = "5ec4e7000000000000000000000000000000000000000004"
 	PausedID  = "sk_live_paused" // of a suspended app
 	Paused    = "5ec4e7000000000000000000000000000000000000000003"
+	ViewerID  = "sk_live_viewer" // all actions, and a role that only reads
+	Viewer    = "5ec4e7000000000000000000000000000000000000000005"
 	PublicID  = "pk_live_public"
 	SecretTip = "5ec4e7" // begins every secret above, for searching logs
 )
@@ -43,6 +45,7 @@ const document = `{"apps":[
    {"id":"` + KeyID + `","secret":"` + Secret + `","channelPatterns":["devices/**","fleets/**"],"actions":["publish","subscribe","presence","send"]},
    {"id":"` + NarrowID + `","secret":"` + Narrow + `","channelPatterns":["a/*","a/*/**"],"actions":["subscribe"]},
    {"id":"` + IdleID + `","secret":"` + Idle + `","channelPatterns":[],"actions":[]},
+   {"id":"` + ViewerID + `","secret":"` + Viewer + `","channelPatterns":["devices/**","fleets/**"],"actions":["publish","subscribe","presence","send"],"role":"viewer"},
    {"id":"` + PublicID + `","channelPatterns":["public/**"],"actions":["subscribe"]}]},
  {"id":"app_paused","suspended":true,
   "plan":{"name":"dev","maxConcurrentConnections":10,"maxMessagesPerPeriod":100,"overagesAllowed":false,"overagesEnabled":false},
