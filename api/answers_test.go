@@ -181,6 +181,13 @@ func (backend) Get(_ context.Context, _ *apps.App, peer string) (registry.Peer, 
 	return knownPeer, peer == knownPeer.PeerID, nil
 }
 
+// reporting stands for the nodes.
+type reporting struct{}
+
+func (reporting) Report(context.Context, string) ([]json.RawMessage, int, error) {
+	return []json.RawMessage{json.RawMessage(`{"node":"n","version":"v1","startedAt":1767222000123,"draining":false,"ready":true,"connections":1,"messages":2,"deliveries":3,"dropped":{"rate_limited":1},"closes":{"other":1},"refusals":{"429":2},"redis":{"up":true,"seconds":0.0004}}`)}, 1, nil
+}
+
 func (backend) Show(context.Context, string, string, []string) ([]json.RawMessage, error) {
 	return []json.RawMessage{json.RawMessage(`[{"id":"n-1","node":"n","protocol":"websocket","address":"192.0.2.7","connectedAt":1,"userAgent":"x","subscriptions":["devices/a"]}]`)}, nil
 }
@@ -258,6 +265,10 @@ func (commands) List(context.Context, string, string, command.Status, string, in
 	return command.Page{Commands: []*command.Command{endedCommand, openCommand}, Next: "1767222000123000"}, nil
 }
 
+func (commands) OfPeer(context.Context, string, string, string, int, func(string) bool) (command.OfPeerPage, error) {
+	return command.OfPeerPage{Commands: []command.OfPeer{{Command: endedCommand, Answer: endedCommand.Answers[0]}, {Command: openCommand, Answer: endedCommand.Answers[1]}}, Next: "1767222000123 " + commandID}, nil
+}
+
 func (commands) Answers(context.Context, string, string, command.Status, string, int) (command.AnswersPage, error) {
 	return command.AnswersPage{Answers: endedCommand.Answers, Next: "b"}, nil
 }
@@ -289,7 +300,7 @@ func (r request) send() answer {
 		panic(err)
 	}
 	handler := routes.New(routes.Config{
-		Apps: apps.NewStore(directory), Limiter: r.backend, Publisher: r.backend, Connections: r.backend, Revocations: r.backend, Members: r.backend.list, Registry: r.backend, Shower: r.backend, Commands: commands{r.backend}, History: memory{}, Groups: waiting{}, Sinks: waiting{},
+		Apps: apps.NewStore(directory), Limiter: r.backend, Publisher: r.backend, Connections: r.backend, Revocations: r.backend, Members: r.backend.list, Registry: r.backend, Shower: r.backend, Reporter: reporting{}, Commands: commands{r.backend}, History: memory{}, Groups: waiting{}, Sinks: waiting{},
 		Usage: r.backend, Log: slog.New(slog.DiscardHandler),
 	})
 	target := r.target
@@ -335,6 +346,8 @@ var good = []request{
 	{path: "/v1/peers", method: "get", target: "/v1/peers?prefix=cam&online=true&seenBefore=5&limit=2&cursor=YQ"},
 	{path: "/v1/peers/{peer}", method: "get", target: "/v1/peers/camera-001"},
 	{path: "/v1/peers/{peer}", method: "delete", target: "/v1/peers/camera-001?revoke=true"},
+	{path: "/v1/peers/{peer}/commands", method: "get", target: "/v1/peers/camera-001/commands?limit=2&cursor=MTc2NyBh"},
+	{path: "/v1/nodes", method: "get"},
 	{path: "/v1/usage", method: "get"},
 	{path: "/v1/usage/channels", method: "get", target: "/v1/usage/channels?pattern=devices/*&limit=10&cursor="},
 	{path: "/v1/usage/peers", method: "get", target: "/v1/usage/peers?pattern=camera-*&limit=10&cursor="},
@@ -399,6 +412,9 @@ var bad = append(badOfGroups(), []request{
 	{path: "/v1/peers/{peer}", method: "get", target: "/v1/peers/camera-009"},
 	{path: "/v1/peers/{peer}", method: "get", target: "/v1/peers/camera-001", key: idleKey},
 	{path: "/v1/peers/{peer}", method: "delete", target: "/v1/peers/%C3%BC"},
+	{path: "/v1/peers/{peer}/commands", method: "get", target: "/v1/peers/%C3%BC/commands"},
+	{path: "/v1/peers/{peer}/commands", method: "get", target: "/v1/peers/a/commands", key: idleKey},
+	{path: "/v1/nodes", method: "get", key: idleKey},
 	{path: "/v1/peers/{peer}", method: "delete", target: "/v1/peers/camera%20001?revoke=false"},
 	{path: "/v1/usage/channels", method: "get", target: "/v1/usage/channels?cursor="},
 	{path: "/v1/usage/channels", method: "get", target: "/v1/usage/channels?cursor=last"},

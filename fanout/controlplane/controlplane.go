@@ -34,7 +34,7 @@ func NewNode(opt node.Options, rest bool) (*node.Node, error) {
 	sender := orders.NewSender(opt.Redis, opt.Keys)
 	n.MountControlPlane(routes.New(routes.Config{
 		Apps: opt.Apps, Limiter: n.Limiter(), Publisher: n.Publisher(), Log: opt.Log,
-		Registry: registry.NewReader(opt.Redis, opt.Keys), Shower: sender,
+		Registry: registry.NewReader(opt.Redis, opt.Keys), Shower: sender, Reporter: sender,
 		Connections: sender, Revocations: revocation.NewList(opt.Redis, opt.Keys),
 		Members: func(ctx context.Context, app, channel, after string, limit int) (presence.Page, error) {
 			return presence.List(ctx, opt.Redis, opt.Keys, app, channel, after, limit)

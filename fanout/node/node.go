@@ -28,6 +28,7 @@ import (
 	"fleetwire/fanout/internal/receiver"
 	"fleetwire/fanout/internal/replay"
 	"fleetwire/fanout/internal/session"
+	"fleetwire/fanout/internal/tally"
 	"fleetwire/fanout/internal/watchers"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/batch"
@@ -88,7 +89,9 @@ type Options struct {
 type Node struct {
 	opt         Options
 	id          string
+	started     time.Time
 	metrics     *telemetry.Metrics
+	tally       *tally.Tally
 	health      *redisconn.Health
 	receiver    *receiver.Receiver
 	hub         *hub.Hub
@@ -139,7 +142,7 @@ func New(opt Options) (*Node, error) {
 	}
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
-	n := &Node{opt: opt, id: hex.EncodeToString(id[:]), metrics: telemetry.NewMetrics(), sessions: newRegistry(), resync: batch.NewSignal()}
+	n := &Node{opt: opt, id: hex.EncodeToString(id[:]), started: opt.Now(), metrics: telemetry.NewMetrics(), tally: new(tally.Tally), sessions: newRegistry(), resync: batch.NewSignal()}
 
 	loops, err := conn.NewLoops()
 	if err != nil {
@@ -160,10 +163,11 @@ func New(opt Options) (*Node, error) {
 	n.health = redisconn.NewHealth(opt.Log)
 	n.health.Of(opt.Redis)
 	n.usage = usage.NewRecorder(usage.RecorderOptions{Redis: opt.Redis, Keys: opt.Keys, Now: opt.Now, Log: opt.Log})
-	n.publisher = publish.New(publish.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Usage: n.usage, Log: opt.Log, Now: opt.Now, Observe: n.metrics.Published, Remembered: n.metrics.Remembered, Evicted: n.evicted, Dropped: n.dropped})
+	n.publisher = publish.New(publish.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Usage: n.usage, Log: opt.Log, Now: opt.Now, Observe: n.published, Remembered: n.metrics.Remembered, Evicted: n.evicted, Dropped: n.dropped})
 	n.receiver = receiver.New(receiver.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Node: n.id, Process: n.publisher.Process()})
 	n.hub = hub.New(n.receiver)
-	n.inbox = orders.NewInbox(orders.InboxOptions{Redis: opt.Redis, Keys: opt.Keys, Node: n.id, Close: n.hub.Disconnect, Show: n.show, Log: opt.Log})
+	n.hub.Count(n.tally)
+	n.inbox = orders.NewInbox(orders.InboxOptions{Redis: opt.Redis, Keys: opt.Keys, Node: n.id, Close: n.hub.Disconnect, Show: n.show, Report: n.report, Log: opt.Log})
 	n.newCommands(passed)
 	n.newIngesters()
 	n.newSinks()
@@ -197,10 +201,16 @@ func New(opt Options) (*Node, error) {
 	n.door = door.New(door.Options{
 		Apps: opt.Apps, TrustedProxies: opt.TrustedProxies, Log: opt.Log, Now: opt.Now,
 		Limiter: n.limiter, Connections: n.connections, Sessions: n.sessions, SessionOptions: n.sessionOptions,
-		Health: n.health, Metrics: n.metrics, Live: n.live, Draining: n.draining.Load,
+		Health: n.health, Metrics: n.metrics, Tally: n.tally, Live: n.live, Draining: n.draining.Load,
 	})
 	n.sessionOptions.Verify, n.sessionOptions.Revoked = n.door.Verify, n.door.Revoked
 	return n, nil
+}
+
+// published counts a message by its outcome.
+func (n *Node) published(app, result string) {
+	n.metrics.Published(result)
+	n.tally.Of(app).Published(result)
 }
 
 // ticks is a clock that no setting of the time of day moves.

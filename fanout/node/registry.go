@@ -132,5 +132,6 @@ func (n *Node) ended(s *session.Session, how conn.Ended) {
 	defer n.sessions.Leave()
 	if !s.Refused() {
 		n.metrics.Ended(how.By, int(how.Code))
+		n.tally.Of(s.Grant().App.ID).Closed(how.By, int(how.Code))
 	}
 }

@@ -35,28 +35,9 @@ func appendAnswers(b []byte, answers []command.PeerAnswer) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendString(append(b, '{'), "peer", a.Peer)
-		b = appendString(append(b, ','), "status", string(a.Status))
-		b = appendData(b, a.Data)
-		b = appendNumber(append(b, ','), "attempt", int64(a.Attempt))
-		b = appendTime(append(b, ','), "sentAt", a.SentAt)
-		b = appendTime(append(b, ','), "answeredAt", a.AnsweredAt)
-		if a.Late != nil {
-			b = appendString(append(b, `,"late":{`...), "status", string(a.Late.Status))
-			b = appendData(b, a.Late.Data)
-			b = append(appendTime(append(b, ','), "answeredAt", a.Late.AnsweredAt), '}')
-		}
-		b = append(b, '}')
+		b = command.AppendAnswer(b, a)
 	}
 	return b
-}
-
-// appendData appends data, if there is any.
-func appendData(b, data []byte) []byte {
-	if data == nil {
-		return b
-	}
-	return append(append(b, `,"data":`...), data...)
 }
 
 func appendAnswersPage(b []byte, p *command.AnswersPage) []byte {

@@ -17,6 +17,7 @@ import (
 var (
 	_ Registry = (*registry.Reader)(nil)
 	_ Shower   = (*orders.Sender)(nil)
+	_ Reporter = (*orders.Sender)(nil)
 )
 
 // book is a registry that answers as set, and notes what it was asked.
@@ -29,6 +30,17 @@ type book struct {
 	unshown error
 
 	asked []string
+
+	reports    []string
+	unanswered int
+}
+
+func (b *book) Report(_ context.Context, app string) (reports []json.RawMessage, unanswered int, err error) {
+	b.asked = append(b.asked, "report "+app)
+	for _, s := range b.reports {
+		reports = append(reports, json.RawMessage(s))
+	}
+	return reports, b.unanswered, b.err
 }
 
 func (b *book) List(_ context.Context, app *apps.App, q registry.Query) (registry.Page, error) {
@@ -204,7 +216,7 @@ func TestRegistryRefuses(t *testing.T) {
 	for _, target := range []string{"/v1/peers", "/v1/peers/a"} {
 		r := apitest.Request("GET", target, "")
 		r.Header.Set("Authorization", "Bearer "+apitest.NarrowID+":"+apitest.Narrow)
-		w := apitest.Do(New(config, Config{&fleet{}, &fleet{}, alone, b, b}), r)
+		w := apitest.Do(New(config, Config{&fleet{}, &fleet{}, alone, b, b, &handed{}, b}), r)
 		apitest.Want(t, w, 403, `{"error":"action_not_permitted","message":"this credential does not allow presence"}`)
 	}
 	if len(b.asked) > 0 {

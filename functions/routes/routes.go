@@ -32,22 +32,29 @@ type Config struct {
 	// not served.
 	Connections peers.Connections
 	Revocations peers.Revocations
-	Members     peers.Members     // who is in a channel; nil: the route is not served
-	Registry    peers.Registry    // the peers of an app; nil: its routes are not served
-	Shower      peers.Shower      // asks nodes about connections; required with Registry
-	History     history.Store     // what channels remember; nil: its routes are not served
-	Commands    commands.Commands // nil: the routes of commands are not served
-	Groups      groups.Groups     // messages that wait for ingesters; nil: its routes are not served
-	Sinks       groups.Sinks      // the states of groups' sinks; required with Groups
-	Usage       usage.Reader      // nil: the usage routes are not served
-	Observe     Observer          // nil: requests are not observed
-	Log         *slog.Logger      // nil: slog.Default()
-	Now         func() time.Time  // nil: time.Now
+	Members     peers.Members    // who is in a channel; nil: the route is not served
+	Registry    peers.Registry   // the peers of an app; nil: its routes are not served
+	Shower      peers.Shower     // asks nodes about connections; required with Registry
+	History     history.Store    // what channels remember; nil: its routes are not served
+	Reporter    peers.Reporter   // asks nodes about themselves; nil: the route is not served
+	Commands    Commands         // nil: the routes of commands are not served
+	Groups      groups.Groups    // messages that wait for ingesters; nil: its routes are not served
+	Sinks       groups.Sinks     // the states of groups' sinks; required with Groups
+	Usage       usage.Reader     // nil: the usage routes are not served
+	Observe     Observer         // nil: requests are not observed
+	Log         *slog.Logger     // nil: slog.Default()
+	Now         func() time.Time // nil: time.Now
+}
+
+// Commands is what all routes of commands need: [command.Service].
+type Commands interface {
+	commands.Commands
+	peers.Commands
 }
 
 // All lists every route, so that a deployment can be held against it.
 func All() []Route {
-	return []Route{tokens.Route, publish.Route, publish.ManyRoute, history.ReadRoute, history.ForgetRoute, commands.CreateRoute, commands.ListRoute, commands.AnswersRoute, commands.ReadRoute, commands.CancelRoute, groups.PullRoute, groups.AckRoute, groups.DeadRoute, groups.DeleteRoute, groups.RedriveRoute, groups.ResumeRoute, groups.StateRoute, peers.ListRoute, peers.AllRoute, peers.OneRoute, peers.DisconnectRoute, usage.Route, usage.ChannelsRoute, usage.PeersRoute}
+	return []Route{tokens.Route, publish.Route, publish.ManyRoute, history.ReadRoute, history.ForgetRoute, commands.CreateRoute, commands.ListRoute, commands.AnswersRoute, commands.ReadRoute, commands.CancelRoute, groups.PullRoute, groups.AckRoute, groups.DeadRoute, groups.DeleteRoute, groups.RedriveRoute, groups.ResumeRoute, groups.StateRoute, peers.ListRoute, peers.AllRoute, peers.CommandsRoute, peers.OneRoute, peers.DisconnectRoute, peers.NodesRoute, usage.Route, usage.ChannelsRoute, usage.PeersRoute}
 }
 
 // New makes the handler of all routes ([api.Router]).
@@ -67,10 +74,19 @@ func New(c Config) http.Handler {
 		endpoints = append(endpoints, peers.NewList(shared, c.Members))
 	}
 	if c.Registry != nil {
-		endpoints = append(endpoints, peers.NewAll(shared, c.Registry), peers.NewOne(shared, c.Registry, c.Shower))
+		endpoints = append(endpoints, peers.NewAll(shared, c.Registry))
+	}
+	if c.Commands != nil { // before /v1/peers/{peer}, which matches it, too
+		endpoints = append(endpoints, peers.NewCommands(shared, c.Commands))
+	}
+	if c.Registry != nil {
+		endpoints = append(endpoints, peers.NewOne(shared, c.Registry, c.Shower))
 	}
 	if c.Connections != nil {
 		endpoints = append(endpoints, peers.NewDisconnect(shared, c.Connections, c.Revocations))
+	}
+	if c.Reporter != nil {
+		endpoints = append(endpoints, peers.NewNodes(shared, c.Reporter))
 	}
 	if c.Usage != nil {
 		endpoints = append(endpoints, usage.Endpoints(shared, c.Usage)...)

@@ -68,6 +68,8 @@ func (strangers) Get(context.Context, *apps.App, string) (registry.Peer, bool, e
 	return registry.Peer{}, false, nil
 }
 
+func (strangers) Report(context.Context, string) ([]json.RawMessage, int, error) { return nil, 1, nil }
+
 func (strangers) Show(context.Context, string, string, []string) ([]json.RawMessage, error) {
 	return nil, nil
 }
@@ -105,6 +107,10 @@ func (unknown) Cancel(context.Context, string, string) (*command.Command, error)
 
 func (unknown) List(context.Context, string, string, command.Status, string, int) (command.Page, error) {
 	return command.Page{}, nil
+}
+
+func (unknown) OfPeer(context.Context, string, string, string, int, func(string) bool) (command.OfPeerPage, error) {
+	return command.OfPeerPage{}, nil
 }
 
 func (unknown) Answers(context.Context, string, string, command.Status, string, int) (command.AnswersPage, error) {
@@ -146,12 +152,12 @@ func handler(t *testing.T) (http.Handler, *apitest.Log) {
 	t.Helper()
 	config, log := apitest.Config(t)
 	return routes.New(routes.Config{
-		Apps: config.Apps, Limiter: config.Limiter, Publisher: echo{}, Usage: blank{}, Connections: empty{}, Revocations: empty{}, Members: alone, Registry: strangers{}, Shower: strangers{}, Commands: unknown{}, History: oblivious{}, Groups: idle{}, Sinks: idle{}, Log: config.Log, Now: config.Now,
+		Apps: config.Apps, Limiter: config.Limiter, Publisher: echo{}, Usage: blank{}, Connections: empty{}, Revocations: empty{}, Members: alone, Registry: strangers{}, Shower: strangers{}, Reporter: strangers{}, Commands: unknown{}, History: oblivious{}, Groups: idle{}, Sinks: idle{}, Log: config.Log, Now: config.Now,
 	}), log
 }
 
 func TestDispatch(t *testing.T) {
-	const nothing = `{"error":"not_found","message":"nothing is served at this path; there is POST /v1/tokens, POST /v1/channels/{channel}/publish, POST /v1/publish, GET /v1/channels/{channel}/messages, DELETE /v1/channels/{channel}/messages, POST /v1/channels/{channel}/commands, GET /v1/channels/{channel}/commands, GET /v1/commands/{id}/answers, GET /v1/commands/{id}, DELETE /v1/commands/{id}, POST /v1/groups/{group}/pull, POST /v1/groups/{group}/ack, GET /v1/groups/{group}/dead, DELETE /v1/groups/{group}/dead, POST /v1/groups/{group}/redrive, POST /v1/groups/{group}/resume, GET /v1/groups/{group}, GET /v1/channels/{channel}/peers, GET /v1/peers, GET /v1/peers/{peer}, DELETE /v1/peers/{peer}, GET /v1/usage, GET /v1/usage/channels, GET /v1/usage/peers"}`
+	const nothing = `{"error":"not_found","message":"nothing is served at this path; there is POST /v1/tokens, POST /v1/channels/{channel}/publish, POST /v1/publish, GET /v1/channels/{channel}/messages, DELETE /v1/channels/{channel}/messages, POST /v1/channels/{channel}/commands, GET /v1/channels/{channel}/commands, GET /v1/commands/{id}/answers, GET /v1/commands/{id}, DELETE /v1/commands/{id}, POST /v1/groups/{group}/pull, POST /v1/groups/{group}/ack, GET /v1/groups/{group}/dead, DELETE /v1/groups/{group}/dead, POST /v1/groups/{group}/redrive, POST /v1/groups/{group}/resume, GET /v1/groups/{group}, GET /v1/channels/{channel}/peers, GET /v1/peers, GET /v1/peers/{peer}/commands, GET /v1/peers/{peer}, DELETE /v1/peers/{peer}, GET /v1/nodes, GET /v1/usage, GET /v1/usage/channels, GET /v1/usage/peers"}`
 	tests := []struct {
 		method, target string
 		status         int

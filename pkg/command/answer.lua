@@ -34,6 +34,7 @@ local function progress(c, peer, r, status, data)
   r.data, r.answered = data, now_text
   if not final[status] and (status == 'running' or was_taken) then
     due_at(c, peer, r, text_of(math.min(now + c.timeout, r.sent + math.max(most_running, c.timeout))))
+    remember(peer, r.due - now)
   end
   put(c, peer, r)
   if final[status] then

@@ -1,6 +1,6 @@
 -- Hands commands of one channel to peers of one node, each at most once unless it was
 -- taken back. state.lua stands before this.
--- KEYS, behind those of all scripts: [8] hash of the channel's peers that are on several
+-- KEYS, behind those of all scripts: [9] hash of the channel's peers that are on several
 -- nodes: the one on which they have subscribed last
 -- ARGV, behind those of all scripts: [3] id of a command ('': those that wait, for one peer),
 -- [4] channel, [5] identity of the node, [6] at most so many bytes of payloads of those that
@@ -16,8 +16,8 @@ local reply = {ended, 0}
 -- elsewhere says which of the peers have subscribed last on another node.
 local function elsewhere(peers)
   local others = {}
-  if redis.call('EXISTS', KEYS[8]) == 1 then
-    for i, last in ipairs(redis.call('HMGET', KEYS[8], unpack(peers))) do
+  if redis.call('EXISTS', KEYS[9]) == 1 then
+    for i, last in ipairs(redis.call('HMGET', KEYS[9], unpack(peers))) do
       others[i] = last and last ~= identity
     end
   end
@@ -61,6 +61,7 @@ local function hand(c, place, peer, confirms, text, payload)
     c.counts.sent = c.counts.sent + 1
     c.moved = true
     c.bytes = c.bytes + per_peer
+    remember(peer, c.open - now + c.timeout, c.id)
   end
   c.handed = c.handed or {}
   c.handed[#c.handed + 1] = peer

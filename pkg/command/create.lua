@@ -1,8 +1,8 @@
 -- Creates a command, and publishes it to the nodes that have subscribers of its
 -- channel. state.lua, bucket.lua and idempotency.lua stand before this.
--- KEYS, behind those of all scripts: [8] who is in the channel, [9] the idempotency key,
--- or a name of which nothing is kept; on one server also [10] the index of deadlines, [11] when
--- what was touched, [12] the app's counter of messages, if this counts the message, and [13] the
+-- KEYS, behind those of all scripts: [9] who is in the channel, [10] the idempotency key,
+-- or a name of which nothing is kept; on one server also [11] the index of deadlines, [12] when
+-- what was touched, [13] the app's counter of messages, if this counts the message, and [14] the
 -- bucket of the key's requests, if this takes a token. On a cluster they lie in other slots.
 -- ARGV, behind those of all scripts: [3] id, [4] channel, [5] payload, [6] from,
 -- [7] ttl, [8] timeout, [9] expect (0: as many as are there, at least 1), [10]
@@ -22,28 +22,28 @@ local most_looked = 10 -- commands before this one
 local id, channel, ttl = ARGV[3], ARGV[4], tonumber(ARGV[7])
 local queue, listed = QUEUE .. channel, LISTED .. channel
 
-if KEYS[13] then
-  local given, wait = take(KEYS[13], 1, tonumber(ARGV[23]), tonumber(ARGV[24]), now)
+if KEYS[14] then
+  local given, wait = take(KEYS[14], 1, tonumber(ARGV[23]), tonumber(ARGV[24]), now)
   if given == 0 then
     return {ended, 'rate', wait}
   end
 end
 local over = false
-if KEYS[12] then
-  local used, cap = redis.call('INCR', KEYS[12]), tonumber(ARGV[21])
+if KEYS[13] then
+  local used, cap = redis.call('INCR', KEYS[13]), tonumber(ARGV[21])
   if used == 1 then
-    redis.call('EXPIREAT', KEYS[12], ARGV[22])
+    redis.call('EXPIREAT', KEYS[13], ARGV[22])
   end
   over = cap >= 0 and used > cap
 end
 local function uncount()
-  if KEYS[12] then
-    redis.call('DECR', KEYS[12])
+  if KEYS[13] then
+    redis.call('DECR', KEYS[13])
   end
 end
 
 if ARGV[13] ~= '' then
-  local known, was = repeated(KEYS[9], ARGV[13])
+  local known, was = repeated(KEYS[10], ARGV[13])
   if known and (known == 'repeated' or not over) then
     uncount()
     return {ended, known, was}
@@ -53,7 +53,7 @@ if over then
   return {ended, 'cap'}
 end
 
-local there = math.max(0, redis.call('HLEN', KEYS[8]) - 1) -- the version is a field, too
+local there = math.max(0, redis.call('HLEN', KEYS[9]) - 1) -- the version is a field, too
 if ttl == 0 and there == 0 then
   uncount()
   return {ended, 'nobody'}
@@ -136,7 +136,7 @@ local function hands()
   if #ARGV - 25 ~= there or there == 0 then
     return false
   end
-  for _, who in ipairs(redis.call('HMGET', KEYS[8], unpack(ARGV, 26))) do
+  for _, who in ipairs(redis.call('HMGET', KEYS[9], unpack(ARGV, 26))) do
     if not who or who:sub(1, #ARGV[25] + 1) ~= ARGV[25] .. '\n' then
       return false
     end
@@ -176,7 +176,7 @@ if expect == 0 then
   expect = math.max(1, there)
 end
 local open = now + (ttl == 0 and grace or ttl)
-local kept = ARGV[13] ~= '' and KEYS[9] or ''
+local kept = ARGV[13] ~= '' and KEYS[10] or ''
 local fixed = string.format('%s %d %s %s %d %s %s %s\n%s\n%s\n%s\n%s\n%s', seq, now, ARGV[7], ARGV[8], expect, ARGV[16], ARGV[17], ARGV[18],
   channel, ARGV[11], kept, ARGV[12], ARGV[6])
 local status, peers, next, bytes = 'waiting', 0, open, tonumber(ARGV[15])
@@ -186,6 +186,7 @@ if handed then
   local record = written({status = 'sent', attempt = '1', sent = now_text, answered = '0', holder = '-', due = text_of(now + ARGV[8]), data = ''})
   for i = 26, #ARGV do
     fields[#fields + 1], fields[#fields + 2] = '@' .. ARGV[i], record
+    remember(ARGV[i], open - now + ARGV[8], id)
   end
   if there > 1 then
     note(id, {unpack(ARGV, 26)}, 0, text_of(now + ARGV[8]))
@@ -218,9 +219,9 @@ if tonumber(ARGV[16]) > 0 then
   deadline('p' .. id, now + pace_step)
 end
 if ARGV[13] ~= '' then
-  keep(KEYS[9], ARGV[13], id, most_kept)
+  keep(KEYS[10], ARGV[13], id, most_kept)
 end
-if KEYS[10] then
-  due_touch(KEYS[10], KEYS[11], ARGV[19], now, tonumber(ARGV[20]))
+if KEYS[11] then
+  due_touch(KEYS[11], KEYS[12], ARGV[19], now, tonumber(ARGV[20]))
 end
 return {ended, 'created', handed and 1 or 0}

@@ -108,12 +108,6 @@ func (s *Store) mayTell(app, id string) (*auth.Grant, bool) {
 	return auth.KeyGrant(key, System, nil), true
 }
 
-// AppendCounts appends counts as a JSON object.
-func AppendCounts(b []byte, c Counts) []byte {
-	return fmt.Appendf(b, `{"sent":%d,"received":%d,"running":%d,"succeeded":%d,"failed":%d,"rejected":%d,"timedOut":%d,"missing":%d}`,
-		c.Sent, c.Received, c.Running, c.Succeeded, c.Failed, c.Rejected, c.TimedOut, c.Missing)
-}
-
 func appendSnapshot(b []byte, id string, status Status, c Counts) []byte {
 	b = fmt.Appendf(b, `{"id":"%s","status":"%s","counts":`, id, status)
 	return append(AppendCounts(b, c), '}')

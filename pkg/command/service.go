@@ -227,6 +227,11 @@ func (s *Service) List(ctx context.Context, app, channel string, status Status, 
 	return s.opt.Store.List(ctx, app, channel, status, after, limit)
 }
 
+// OfPeer is Store.OfPeer.
+func (s *Service) OfPeer(ctx context.Context, app, peer, after string, limit int, shown func(channel string) bool) (OfPeerPage, error) {
+	return s.opt.Store.OfPeer(ctx, app, peer, after, limit, shown)
+}
+
 // Answers is Store.Answers.
 func (s *Service) Answers(ctx context.Context, app, id string, status Status, after string, limit int) (AnswersPage, error) {
 	return s.opt.Store.Answers(ctx, app, id, status, after, limit)

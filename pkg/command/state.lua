@@ -2,7 +2,7 @@
 -- deadline.lua and clock.lua stand before this. An id here is that of the command without the part
 -- that names the bucket.
 -- KEYS of every script: what the names of the bucket's keys begin with, in this order,
--- and [7] the bucket's deadlines.
+-- but [7], the bucket's deadlines.
 -- ARGV of every script: [1] what the topics of the bucket's channels begin with, [2]
 -- what the topics of the processes that wait begin with.
 --
@@ -29,8 +29,8 @@
 -- of these peers in order, and DUE when the unfinished ones time out. Neither is there until a
 -- command has two peers: most have one. QUEUE the commands of a channel that may still be handed
 -- to peers that subscribe, LISTED all that are kept, both by seq, and HELD what a node
--- holds: 'id peer'.
-local COMMAND, PEERS, DUE, QUEUE, LISTED, HELD, DEADLINES = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+-- holds: 'id peer'. OF lists the commands that a peer was handed, the newest first: 'when id'.
+local COMMAND, PEERS, DUE, QUEUE, LISTED, HELD, DEADLINES, OF = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local TOPICS, WAKE = ARGV[1], ARGV[2]
 
 local final = {succeeded = true, failed = true, rejected = true, timed_out = true, mixed = true,
@@ -447,6 +447,20 @@ local function pace(c) return tonumber(c.rollout:match('^%d+')) end
 -- in_pace says whether one more peer may be handed the command now.
 local function in_pace(c)
   return not c.paced or finished(c) + pending(c) < 1 + math.floor((now - c.created) * pace(c) / 60000)
+end
+
+-- remember has the list of a peer's commands live as long as the command may; with id, it puts the
+-- command there that the peer was handed now. lasts is how long the hand-over takes at most.
+local most_of_peer = 100 -- commands that are listed of a peer in a bucket
+local function remember(peer, lasts, id)
+  local list, life = OF .. peer, lasts + kept_for
+  local n = id and redis.call('LPUSH', list, now_text .. ' ' .. id)
+  if n == 1 or redis.call('PTTL', list) < life then
+    redis.call('PEXPIRE', list, life + 3600000) -- an hour more, so that this is not to be done each time
+  end
+  if n and n > 1.5 * most_of_peer then
+    redis.call('LTRIM', list, 0, most_of_peer - 1)
+  end
 end
 
 -- The commands of this run, each loaded and settled once.

@@ -43,6 +43,8 @@ var (
 	answersLua string
 	//go:embed list.lua
 	listLua string
+	//go:embed ofpeer.lua
+	ofPeerLua string
 	//go:embed forget.lua
 	forgetLua string
 	//go:embed tell.lua
@@ -68,7 +70,7 @@ var (
 // scripts are all scripts, by one clock: that is Lua which stands before state.lua, deadline.Lua
 // included.
 type scripts struct {
-	create, claim, answer, end, takeBack, read, answers, list, forget, tell, pace *redisconn.Script
+	create, claim, answer, end, takeBack, read, answers, list, ofPeer, forget, tell, pace *redisconn.Script
 }
 
 func newScripts(clock string) *scripts {
@@ -81,7 +83,7 @@ func newScripts(clock string) *scripts {
 	}
 	return &scripts{
 		create: script(quota.BucketLua, idempotency.Lua, createLua), claim: script(claimLua), answer: script(answerLua), end: script(viewLua, endLua),
-		takeBack: script(takeBackLua), read: script(viewLua, readLua), answers: script(viewLua, answersLua), list: script(viewLua, listLua), forget: script(forgetLua), tell: script(tellLua), pace: script(paceLua),
+		takeBack: script(takeBackLua), read: script(viewLua, readLua), answers: script(viewLua, answersLua), list: script(viewLua, listLua), ofPeer: script(ofPeerLua), forget: script(forgetLua), tell: script(tellLua), pace: script(paceLua),
 	}
 }
 
@@ -134,8 +136,8 @@ func (s *Store) exec(ctx context.Context, buckets []rediskeys.Bucket, after time
 func (s *Store) call(script *redisconn.Script, b rediskeys.Bucket, args ...any) *redisconn.Call {
 	return &redisconn.Call{
 		Script: script,
-		Keys: append(make([]string, 0, 9), b.Command(""), b.CommandPeers(""), b.CommandDue(""), b.CommandQueue(""),
-			b.Commands(""), b.CommandsHeld(""), b.Due(string(deadline.Commands))),
+		Keys: append(make([]string, 0, 10), b.Command(""), b.CommandPeers(""), b.CommandDue(""), b.CommandQueue(""),
+			b.Commands(""), b.CommandsHeld(""), b.Due(string(deadline.Commands)), b.CommandsOf("")),
 		Args: append(append(make([]any, 0, 2+len(args)), s.opt.Keys.TopicsIn(b, rediskeys.Messages), s.opt.Keys.WakeTopic(b, "")), args...),
 	}
 }

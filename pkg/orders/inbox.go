@@ -34,7 +34,9 @@ type InboxOptions struct {
 	Close func(app, peer string) int
 	// Show tells of the connections of a peer, as a JSON array.
 	Show func(app, peer string) []byte
-	Log  *slog.Logger
+	// Report tells of the node, and what the app does there, as a JSON object.
+	Report func(ctx context.Context, app string) []byte
+	Log    *slog.Logger
 }
 
 // Inbox carries out the orders that a node is sent.
@@ -46,6 +48,7 @@ type Inbox struct {
 	// again: the peer may be back.
 	carriedOut map[string]string
 	failing    bool
+	announced  time.Time // when it was last said that the node is there
 }
 
 // NewInbox returns an Inbox. It has to Run.
@@ -59,8 +62,10 @@ func NewInbox(opt InboxOptions) *Inbox {
 func (in *Inbox) Run(ctx context.Context) {
 	rdb := redisconn.Own(in.opt.Redis)
 	defer func() { _ = rdb.Close() }()
+	defer in.absent()
 	defer context.AfterFunc(ctx, func() { _ = rdb.Close() })() // ends a look that waits
 	for ctx.Err() == nil {
+		in.present(ctx, rdb)
 		err := in.look(ctx, rdb)
 		if ctx.Err() != nil {
 			return
@@ -82,6 +87,25 @@ func (in *Inbox) Run(ctx context.Context) {
 	}
 }
 
+// present says that the node is there, if it is time to. What comes of that is left to the next time:
+// on a Redis Cluster another master has the orders, and they must not wait for this one.
+func (in *Inbox) present(ctx context.Context, rdb redis.UniversalClient) {
+	if time.Since(in.announced) < presentEvery {
+		return
+	}
+	in.announced = time.Now()
+	ctx, cancel := context.WithTimeout(ctx, presentLimit)
+	defer cancel()
+	_ = announce(ctx, rdb, in.opt.Keys, in.opt.Node)
+}
+
+// absent says that the node is not there any more.
+func (in *Inbox) absent() {
+	ctx, cancel := context.WithTimeout(context.Background(), presentLimit)
+	defer cancel()
+	_ = in.opt.Redis.ZRem(ctx, in.opt.Keys.Nodes(), in.opt.Node).Err()
+}
+
 // look waits for orders, carries them out, answers them and drops them.
 func (in *Inbox) look(ctx context.Context, rdb redis.UniversalClient) error {
 	ctx, cancel := context.WithTimeout(ctx, readLimit)
@@ -98,7 +122,7 @@ func (in *Inbox) look(ctx context.Context, rdb redis.UniversalClient) error {
 	for _, order := range streams[0].Messages {
 		answer, known := in.carriedOut[order.ID]
 		if !known {
-			answer = in.carryOut(order)
+			answer = in.carryOut(ctx, order)
 			in.carriedOut[order.ID] = answer
 		}
 		answers := text(order, "answers")
@@ -114,11 +138,14 @@ func (in *Inbox) look(ctx context.Context, rdb redis.UniversalClient) error {
 }
 
 // carryOut does what an order asks, and returns the answer.
-func (in *Inbox) carryOut(order redis.XMessage) string {
-	if app := text(order, shows.app); app != "" {
-		return string(in.opt.Show(app, text(order, shows.peer)))
+func (in *Inbox) carryOut(ctx context.Context, order redis.XMessage) string {
+	if app := text(order, shows.appField); app != "" {
+		return string(in.opt.Show(app, text(order, shows.field)))
 	}
-	return strconv.Itoa(in.opt.Close(text(order, closes.app), text(order, closes.peer)))
+	if app := text(order, asksReport.appField); app != "" {
+		return string(in.opt.Report(ctx, app))
+	}
+	return strconv.Itoa(in.opt.Close(text(order, closes.appField), text(order, closes.field)))
 }
 
 func text(order redis.XMessage, field string) string {

@@ -54,7 +54,8 @@ func serve(t *testing.T, rdb redis.UniversalClient, node string, n int) (closed 
 	in := NewInbox(InboxOptions{Redis: rdb, Keys: keys, Node: node, Log: slog.New(slog.DiscardHandler), Close: func(app, peer string) int {
 		closed <- app + " " + peer
 		return n
-	}, Show: func(app, peer string) []byte { return fmt.Appendf(nil, "[%q]", node+" has "+app+" "+peer) }})
+	}, Show: func(app, peer string) []byte { return fmt.Appendf(nil, "[%q]", node+" has "+app+" "+peer) },
+		Report: func(_ context.Context, app string) []byte { return fmt.Appendf(nil, `{"node":%q,"app":%q}`, node, app) }})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {

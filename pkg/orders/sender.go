@@ -1,5 +1,5 @@
 // Package orders carries orders to close a peer's connections, or to tell of them
-// (protocol §5, /v1/peers/{peer}), to the nodes, and their answers back.
+// (protocol §5, /v1/peers/{peer}), or of themselves, to the nodes, and their answers back.
 //
 // Pub/sub alone cannot do this: a node whose link is being made anew hears nothing,
 // and PUBLISH does not tell that it heard nothing. Each node therefore has an inbox in
@@ -69,7 +69,7 @@ func (s *Sender) Disconnect(ctx context.Context, app, peer string) (closed int64
 	if err != nil {
 		return 0, err
 	}
-	err = s.ask(ctx, holders, app, peer, closes, func(answer string) error {
+	err = s.ask(ctx, holders, order{closes, app, peer}, func(answer string) error {
 		n, err := strconv.ParseInt(answer, 10, 64)
 		if err != nil {
 			return fmt.Errorf("a node's answer is not a number: %w", err)
@@ -90,21 +90,27 @@ func (s *Sender) Show(ctx context.Context, app, peer string, nodes []string) (sh
 	for i, node := range nodes {
 		holders[i].Node = node
 	}
-	err = s.ask(ctx, holders, app, peer, shows, func(answer string) error {
+	err = s.ask(ctx, holders, order{shows, app, peer}, func(answer string) error {
 		shown = append(shown, json.RawMessage(answer))
 		return nil
 	})
 	return shown, err
 }
 
+// order is what nodes are to do. what is the peer, if it is about one.
+type order struct {
+	kind
+	app, what string
+}
+
 // ask sends an order to nodes, and takes their answers, until none has come for a
 // second.
-func (s *Sender) ask(ctx context.Context, holders []quota.Holder, app, peer string, k kind, take func(answer string) error) error {
+func (s *Sender) ask(ctx context.Context, holders []quota.Holder, o order, take func(answer string) error) error {
 	if len(holders) == 0 {
 		return nil
 	}
-	answers := s.keys.Bucket(app, peer).Answers(rand.Text())
-	if err := s.send(ctx, holders, k, app, peer, answers); err != nil {
+	answers := s.keys.Bucket(o.app, o.what).Answers(rand.Text())
+	if err := s.send(ctx, holders, o, answers); err != nil {
 		return err
 	}
 	awaited, living := map[string]bool{}, 0 // node → its lease has not run out; how many of these
@@ -142,21 +148,22 @@ func (s *Sender) ask(ctx context.Context, holders []quota.Holder, app, peer stri
 }
 
 // kind is what an order asks for: the names of its fields. A node of an older version
-// finds none that it knows in one that shows, and closes nothing.
-type kind struct{ app, peer string }
+// finds none that it knows in one that it does not know of, and closes nothing.
+type kind struct{ appField, field string }
 
 var (
-	closes = kind{"app", "peer"}
-	shows  = kind{"show-app", "show-peer"}
+	closes     = kind{"app", "peer"}
+	shows      = kind{"show-app", "show-peer"}
+	asksReport = kind{"report-app", "report"}
 )
 
 // send puts the order into the inboxes. The error proves that nothing was done only
 // if it proves that for each of them.
-func (s *Sender) send(ctx context.Context, holders []quota.Holder, k kind, app, peer, answers string) error {
+func (s *Sender) send(ctx context.Context, holders []quota.Holder, o order, answers string) error {
 	p := s.rdb.Pipeline()
 	for _, h := range holders {
 		inbox := s.keys.Inbox(h.Node)
-		p.XAdd(ctx, &redis.XAddArgs{Stream: inbox, MaxLen: maxWaiting, Approx: true, Values: []any{k.app, app, k.peer, peer, "answers", answers}})
+		p.XAdd(ctx, &redis.XAddArgs{Stream: inbox, MaxLen: maxWaiting, Approx: true, Values: []any{o.appField, o.app, o.field, o.what, "answers", answers}})
 		p.Expire(ctx, inbox, quota.HoldersKept)
 	}
 	cmds, err := p.Exec(ctx)

@@ -40,7 +40,7 @@ func TestShow(t *testing.T) {
 // A node of a version that knows orders to close alone closes nothing when it is asked
 // to show.
 func TestOlderNodesCloseNothing(t *testing.T) {
-	if shows.app == closes.app || shows.peer == closes.peer {
+	if shows.appField == closes.appField || shows.field == closes.field {
 		t.Error("an older node takes an order to show for one to close")
 	}
 }

@@ -11,7 +11,25 @@ import (
 // "+dirty" marks a commit whose checkout had changes. info is nil for a binary that was
 // built without modules.
 func versionLine(name string, info *debug.BuildInfo) string {
-	version, commit, dirty := "", "unknown", ""
+	version, commit, dirty := parts(info)
+	return name + " " + version + " commit " + commit + dirty + " " + runtime.Version()
+}
+
+// Version is the version of this program, such as v1.2.3, or "devel" and its commit.
+func Version() string {
+	info, _ := debug.ReadBuildInfo()
+	version, commit, dirty := parts(info)
+	if version == devel {
+		return version + " " + commit[:min(len(commit), 12)] + dirty
+	}
+	return version
+}
+
+// devel is the version of a build that has none.
+const devel = "devel"
+
+func parts(info *debug.BuildInfo) (version, commit, dirty string) {
+	commit = "unknown"
 	if info != nil {
 		version = strings.Trim(info.Main.Version, "()")
 		for _, s := range info.Settings {
@@ -24,7 +42,7 @@ func versionLine(name string, info *debug.BuildInfo) string {
 		}
 	}
 	if version == "" {
-		version = "devel"
+		version = devel
 	}
-	return name + " " + version + " commit " + commit + dirty + " " + runtime.Version()
+	return version, commit, dirty
 }

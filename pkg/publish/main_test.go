@@ -109,7 +109,7 @@ func newStanding() *service {
 	s.Service = newService(Options{
 		Log: slog.New(slog.DiscardHandler),
 		Now: func() time.Time { return s.now },
-		Observe: func(result string) {
+		Observe: func(_, result string) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.observed[result]++

@@ -119,8 +119,8 @@ type Options struct {
 	Health *redisconn.Health
 	Log    *slog.Logger
 	Now    func() time.Time
-	// Observe is called with the outcome of each message: "ok" or its error code.
-	Observe func(result string)
+	// Observe is called with the app and the outcome of each message: "ok" or its error code.
+	Observe func(app, result string)
 	// Remembered is called with the bytes of each message that its channel remembers, Evicted
 	// with how many others made room for them. nil: nothing is.
 	Remembered func(bytes int)
@@ -182,7 +182,7 @@ func New(opt Options) *Service {
 
 func newService(opt Options, to sender, up func() bool) *Service {
 	if opt.Observe == nil {
-		opt.Observe = func(string) {}
+		opt.Observe = func(string, string) {}
 	}
 	if opt.Remembered == nil {
 		opt.Remembered = func(int) {}
@@ -227,7 +227,7 @@ func (w waiter) Flush()             {}
 func (s *Service) Check(m Message) *protocol.Error {
 	err := check(&m)
 	if err != nil {
-		s.opt.Observe(string(err.Code))
+		s.opt.Observe(m.Grant.App.ID, string(err.Code))
 	}
 	return err
 }
@@ -253,7 +253,7 @@ func (s *Service) enqueue(m Message, done Completion) (lead bool, refused *proto
 		m.Channel = ""
 	}
 	if !s.up() || !s.reaches(&m) {
-		return false, s.refuse("Redis takes no messages now; " + none)
+		return false, s.refuse(m.Grant.App, "Redis takes no messages now; "+none)
 	}
 	o := s.prepare(&m)
 	it := &item{nil, m.Grant.App, nil, o, done, m.Channel, m.To, m.From, len(m.Data)}
@@ -264,7 +264,7 @@ func (s *Service) enqueue(m Message, done Completion) (lead bool, refused *proto
 	s.mu.Lock()
 	if s.waiting.bytes+o.Size() > maxWaitingBytes {
 		s.mu.Unlock()
-		return false, s.refuse("Redis does not keep up; " + none)
+		return false, s.refuse(m.Grant.App, "Redis does not keep up; "+none)
 	}
 	l := s.waiting.add(it, &m)
 	if m.Sender != nil {
@@ -316,8 +316,8 @@ func (s *Service) prepare(m *Message) *send.Outgoing {
 	return o
 }
 
-func (s *Service) refuse(why string) *protocol.Error {
-	s.opt.Observe(string(protocol.BackendError))
+func (s *Service) refuse(app *apps.App, why string) *protocol.Error {
+	s.opt.Observe(app.ID, string(protocol.BackendError))
 	return protocol.Errorf(protocol.BackendError, "%s", why)
 }
 
@@ -402,9 +402,9 @@ func (s *Service) publish(items []*item) {
 			r.RetryAfter = end.Sub(now)
 		}
 		if r.Err != nil {
-			s.opt.Observe(string(r.Err.Code))
+			s.opt.Observe(it.app.ID, string(r.Err.Code))
 		} else {
-			s.opt.Observe("ok")
+			s.opt.Observe(it.app.ID, "ok")
 		}
 		it.done.Published(r)
 	}

@@ -186,6 +186,10 @@ func (b Bucket) CommandQueue(channel string) string { return string(b) + "comman
 // Commands is the sorted set of all of a channel's commands, by when they were created.
 func (b Bucket) Commands(channel string) string { return string(b) + "commands:" + channel }
 
+// CommandsOf is the list of the newest of the bucket's commands that a peer was handed; without
+// a peer, what those lists' keys begin with.
+func (b Bucket) CommandsOf(peer string) string { return string(b) + "commands-of:" + peer }
+
 // CommandsHeld is the set of commands that were handed over by a node's identity and
 // have yet to be confirmed.
 func (b Bucket) CommandsHeld(identity string) string { return string(b) + "commands-held:" + identity }
@@ -247,6 +251,9 @@ func (n Namespace) DueTurns() string { return n.DueIndex() + ":turns" }
 
 // Inbox is the stream of the orders that wait for a node.
 func (n Namespace) Inbox(node string) string { return n.Prefix() + ":inbox:" + node }
+
+// Nodes is the sorted set of the nodes that are there, by when each has said so last.
+func (n Namespace) Nodes() string { return n.Prefix() + ":nodes" }
 
 // Leases is the sorted set of the identities of nodes, and when their leases end.
 func (n Namespace) Leases() string { return n.Prefix() + ":presence:{leases}" }

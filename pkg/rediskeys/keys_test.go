@@ -52,6 +52,7 @@ var catalogue = []struct {
 	{"CommandQueue", "fw:{app.TAG}:command-queue:CHANNEL", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).CommandQueue(name) }},
 	{"Commands", "fw:{app.TAG}:commands:CHANNEL", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).Commands(name) }},
 	{"CommandsHeld", "fw:{app.TAG}:commands-held:ID", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).CommandsHeld(second) }},
+	{"CommandsOf", "fw:{app.TAG}:commands-of:PEER", func(n Namespace, app, name, second string) string { return n.Bucket(app, name).CommandsOf(second) }},
 	{"Last", "fw:{app.TAG}:last:CHANNEL", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).Last(name) }},
 	{"History", "fw:{app.TAG}:history:CHANNEL", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).History(name) }},
 	{"HistoryIndex", "fw:{app.TAG}:history-index", func(n Namespace, app, name, _ string) string { return n.Bucket(app, name).HistoryIndex() }},
@@ -73,6 +74,7 @@ var catalogue = []struct {
 	{"Leases", "fw:presence:{leases}", func(n Namespace, _, _, _ string) string { return n.Leases() }},
 	{"DeadLeases", "fw:presence:{leases}:dead", func(n Namespace, _, _, _ string) string { return n.DeadLeases() }},
 	{"LeaseBuckets", "fw:presence:{leases}:buckets:ID", func(n Namespace, _, name, _ string) string { return n.LeaseBuckets(name) }},
+	{"Nodes", "fw:nodes", func(n Namespace, _, _, _ string) string { return n.Nodes() }},
 	{"Inbox", "fw:inbox:NODE", func(n Namespace, _, name, _ string) string { return n.Inbox(name) }},
 	{"Epoch", "fw:epoch", func(n Namespace, _, _, _ string) string { return n.Epoch() }},
 	{"EpochIn", "fw:epoch:{N}", func(n Namespace, _, _, _ string) string { return n.EpochIn(probeSlot) }},
@@ -87,7 +89,7 @@ const probeSlot = 7
 // stand there.
 var placeholders = map[string]string{
 	"{app}": `\{[A-Za-z0-9_-]+\}`, "{app.TAG}": `\{[A-Za-z0-9_-]+\.[0-9]{3}\}`, "{leases}": `\{leases\}`, "{index}": `\{index\}`, "{N}": `\{[0-9]+\}`,
-	"PERIOD": `[0-9]{4}-[0-9]{2}`, "RANKING": `(channels|peers)`, "KIND": `[0-9a-z]+`, "KEY": `[!-9;-~]+`, "ADDRESS": `.+`, "GROUP": `[0-9A-Za-z_-]+`, "ID": `[0-9A-Za-z]+`, "NODE": `[0-9a-z-]+`, "CHANNEL": `(?s).+`,
+	"PERIOD": `[0-9]{4}-[0-9]{2}`, "RANKING": `(channels|peers)`, "KIND": `[0-9a-z]+`, "KEY": `[!-9;-~]+`, "ADDRESS": `.+`, "GROUP": `[0-9A-Za-z_-]+`, "ID": `[0-9A-Za-z]+`, "NODE": `[0-9a-z-]+`, "PEER": `(?s).+`, "CHANNEL": `(?s).+`,
 }
 
 var placeholder = regexp.MustCompile(`\{[^}]*\}|[A-Z]+`)

@@ -124,7 +124,7 @@ func (k *connect) withinLimit(c *fiber.Ctx) bool {
 		return true // likewise
 	}
 	if !ok {
-		k.Metrics.Refused(http.StatusTooManyRequests)
+		k.refused(http.StatusTooManyRequests)
 		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(int(math.Ceil(retryAfter.Seconds()))))
 		writeError(c.Context(), http.StatusTooManyRequests, protocol.Errorf(protocol.RateLimited, "over %d connects per minute from this address", limit))
 	}
@@ -222,6 +222,7 @@ func (k *connect) admitted(err error) {
 func (k *connect) welcome() {
 	s := k.session
 	k.Metrics.Connected()
+	k.Tally.Of(k.grant.App.ID).Connected()
 	k.opened.tell(s.ID(), s.Grant(), k.client.Address)
 	k.Sessions.Add(s)
 	s.Reauthorize()   // the apps document may be another by now, and the node may not have seen this one
@@ -239,7 +240,7 @@ func (k *connect) tryLater() {
 
 // refuse closes an upgraded connection so that its peer can read why.
 func (k *connect) refuse(why *protocol.CloseError) {
-	k.Metrics.Refused(int(why.Code))
+	k.refused(int(why.Code))
 	attrs := []any{"address", k.client.Address, "code", int(why.Code), "reason", cmp.Or(why.Reason, why.Code.Reason())}
 	if k.grant != nil {
 		attrs = append(attrs, "app", k.grant.App.ID, "peer", k.grant.Peer)
@@ -249,6 +250,14 @@ func (k *connect) refuse(why *protocol.CloseError) {
 		k.session.Refuse(why)
 	} else if err := session.Refuse(k.SessionOptions, k.conn, k.early, k.answer, why); err != nil {
 		k.fail(err)
+	}
+}
+
+// refused counts a refusal. It is that of an app if the app's key signed the credential.
+func (k *connect) refused(code int) {
+	k.Metrics.Refused(code)
+	if k.key != nil {
+		k.Tally.Of(k.key.App.ID).Refused(code)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"fleetwire/fanout/internal/intake"
 	"fleetwire/fanout/internal/session"
+	"fleetwire/fanout/internal/tally"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/protocol"
@@ -43,6 +44,7 @@ type Options struct {
 	SessionOptions *session.Options // for the sessions that the door makes
 	Health         Health
 	Metrics        Metrics
+	Tally          *tally.Tally // of each app
 	// Live says whether a subscribe would succeed: Redis answers, and the node's
 	// subscriptions are live.
 	Live func() bool

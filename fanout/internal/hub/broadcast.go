@@ -171,7 +171,10 @@ func (h *Hub) deliver(run []envelope.Delivery, dirty *[]Subscriber) (receivers i
 			out.queue(&p.audience, metadata, any)
 		}
 	}
-	h.delivered.Add(uint64(out.receivers * len(run)))
+	if h.counted == nil || h.counted.ID != d.App {
+		h.counted = h.tally.Of(d.App)
+	}
+	h.counted.Deliveries.Add(uint64(out.receivers * len(run)))
 	clear(matching)
 	h.matching = matching[:0]
 	return out.receivers

@@ -9,8 +9,8 @@ package hub
 
 import (
 	"sync"
-	"sync/atomic"
 
+	"fleetwire/fanout/internal/tally"
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/protocol"
@@ -66,8 +66,9 @@ type Hub struct {
 	matching []*patternAudience   // of the run that is being delivered
 	underWay map[string]*progress // by app
 	spare    *progress            // for the next
+	counted  *tally.App           // the counters of the app that was delivered to last
 
-	delivered atomic.Uint64
+	tally *tally.Tally
 }
 
 // nameKey names a channel (KindMessages) or a peer (KindPeer).
@@ -86,12 +87,19 @@ type Options struct {
 func New(interest Interest) *Hub {
 	return &Hub{
 		interest: interest,
+		tally:    new(tally.Tally),
 		names:    map[nameKey]*audience{},
 		patterns: map[string]*patterns{},
 		underWay: map[string]*progress{},
 		commands: func(envelope.Delivery) {},
 	}
 }
+
+// Count has the hub count what it hands to connections. Set it before the first Broadcast.
+func (h *Hub) Count(counters *tally.Tally) { h.tally = counters }
+
+// Delivered is how many messages have been handed to connections.
+func (h *Hub) Delivered() uint64 { return h.tally.Deliveries() }
 
 // Precede has f called with direct messages before their peers get them, by the
 // goroutine that calls Broadcast. Set it before the first Broadcast.
@@ -228,6 +236,3 @@ func (h *Hub) UnsubscribePattern(s Subscriber, app string, p *channel.Pattern) {
 		delete(h.patterns, app)
 	}
 }
-
-// Delivered is how many messages have been handed to connections.
-func (h *Hub) Delivered() uint64 { return h.delivered.Load() }
