@@ -24,10 +24,10 @@ PROOF_FAULTS        ?= ^(node-killed|node-stopped|redis-restarted|failover-.*|re
 # What `make test` tests, e.g. make test PKG=./pkg/publish/...
 PKG                 ?= ./...
 # They take longest, so they begin first: none is left alone at the end.
-LONGEST             := ./e2e ./e2e/aws ./infra ./scripts/package ./examples ./fanout/internal/receiver ./pkg/command ./pkg/registry ./pkg/client ./pkg/group
+LONGEST             := ./e2e ./e2e/aws ./infra ./scripts/package ./examples ./clients/suite ./fanout/internal/receiver ./pkg/command ./pkg/registry ./pkg/client ./pkg/group
 # What `make quick` leaves to `make test`: packages whose tests start programs,
 # browsers, terraform or whole builds.
-SLOW                ?= ^fleetwire/(api|bench|chaos|e2e|examples|infra|scripts)(/|$$)
+SLOW                ?= ^fleetwire/(api|bench|chaos|clients|e2e|examples|infra|scripts)(/|$$)
 
 # -race in `make check`: then vet, golangci-lint and the tests share all that is compiled.
 RACE                ?=
@@ -88,7 +88,7 @@ quick: archtest ## build, vet, archtest and the fast tests, without -race: for w
 	@mkdir -p bin
 	@$(GO) build -trimpath -o bin/gotest ./scripts/gotest
 	GO="$(GO)" bin/gotest -p $(P) -timeout $(TEST_TIMEOUT) $$($(GO) list ./... | grep -Ev '$(SLOW)')
-	@echo "left out: -race, golangci-lint, and the tests of api, bench, e2e, examples, infra and scripts (make check runs all)"
+	@echo "left out: -race, golangci-lint, and the tests of api, bench, clients, e2e, examples, infra and scripts (make check runs all)"
 
 # -count=1: many tests look at things that go's test cache can't see (is there
 # a redis-server? a Python?), so a cached result may be about another machine.

@@ -119,7 +119,9 @@ func TestRules(t *testing.T) {
 			change: map[string]string{"fanout/controlplane/tokens.go": "package controlplane\n\nimport _ \"fleetwire/functions/tokens\"\n"}},
 		{name: "fanout imports localdev", rule: "fanout imports pkg", want: "imports fleetwire/localdev/stack",
 			change: map[string]string{"fanout/node/rest.go": "package node\n\nimport _ \"fleetwire/localdev/stack\"\n"}},
-		{name: "an example imports the inside", rule: "examples import pkg/client and pkg/protocol alone", want: "examples/go/camera/main.go: imports fleetwire/pkg/publish/send",
+		{name: "a driver imports the inside", rule: "examples and drivers import pkg/client and pkg/protocol alone", want: "clients/suite/godriver/main.go: imports fleetwire/pkg/apps",
+			change: map[string]string{"clients/suite/godriver/main.go": "// Godriver is not sound.\npackage main\n\nimport _ \"fleetwire/pkg/apps\"\n"}},
+		{name: "an example imports the inside", rule: "examples and drivers import pkg/client and pkg/protocol alone", want: "examples/go/camera/main.go: imports fleetwire/pkg/publish/send",
 			change: map[string]string{"examples/go/camera/main.go": "// Camera is not sound.\npackage main\n\nimport _ \"fleetwire/pkg/publish/send\"\n"}},
 
 		{name: "localdev knows fiber", rule: "fiber at the door", want: "imports github.com/gofiber/fiber/v2/middleware/adaptor",

@@ -55,10 +55,10 @@ var rules = []rule{
 		}),
 	},
 	{
-		name:   "examples import pkg/client and pkg/protocol alone",
-		reason: "they show what anybody can do from outside: with any library, or with ours that is made for it and what its errors are told by",
+		name:   "examples and drivers import pkg/client and pkg/protocol alone",
+		reason: "examples, and the drivers of the clients' suite, show what anybody can do from outside: with any library, or with ours that is made for it and what its errors are told by",
 		find: imports(func(f *file, p string) bool {
-			return f.under("examples") && !f.isTest() && within(p, module) && p != module+"/pkg/client" && p != module+"/pkg/protocol"
+			return f.under("examples", "clients") && !f.isTest() && within(p, module) && p != module+"/pkg/client" && p != module+"/pkg/protocol"
 		}),
 	},
 	{
@@ -155,7 +155,7 @@ const connDir = "fanout/internal/conn"
 
 // subjects are the directories that the rules speak of. If one is renamed, the
 // rules about it would hold for ever without checking anything.
-var subjects = []string{"pkg/protocol", "pkg/channel", "pkg/publish/send", "pkg/embedded", "pkg/rediskeys", "functions", "fanout", "fanout/internal/door", connDir, "fanout/internal/members", "fanout/internal/receiver", "localdev", "examples", "pkg/sink/targets", "pkg/sink/kafka"}
+var subjects = []string{"pkg/protocol", "pkg/channel", "pkg/publish/send", "pkg/embedded", "pkg/rediskeys", "functions", "fanout", "fanout/internal/door", connDir, "fanout/internal/members", "fanout/internal/receiver", "localdev", "examples", "clients", "pkg/sink/targets", "pkg/sink/kafka"}
 
 // violations runs every rule, and prefixes what it found with the rule's name.
 func violations(files []*file) []string {
