@@ -1,6 +1,7 @@
 package suite
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,13 +14,23 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"fleetwire/pkg/redisconn/redistest"
 )
+
+// web asks nodes whether they are ready. It keeps no connection open.
+var web = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
 // binDir is where built programs go; TestMain removes it.
 var binDir string
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	// Scenarios wait most of the time, so more of them than there are processors run at once.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
 	code := func() int {
 		dir, err := os.MkdirTemp("", "fleetwire-suite-")
 		if err != nil {
@@ -30,6 +41,12 @@ func TestMain(m *testing.M) {
 		binDir = dir
 		return m.Run()
 	}()
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintf(os.Stderr, "goroutines are left: %v\n", err)
+			code = 1
+		}
+	}
 	os.Exit(code)
 }
 
@@ -156,25 +173,31 @@ type localdev struct {
 	killed bool
 }
 
-// start starts a process, and waits until it is ready.
+// start starts a node, and waits until it is ready.
 func (f *fleet) start() *localdev {
 	f.t.Helper()
-	p := &localdev{t: f.t, exited: make(chan struct{})}
-	p.cmd = exec.Command(built(f.t, "localdev"), "-listen", "127.0.0.1:0", "-ops", "127.0.0.1:0", "-drain", "200ms", "-redis", f.redis.URL(), "-apps", f.apps.path)
-	p.cmd.Env = withoutFleetwire(os.Environ())
+	return startLocaldev(f.t, "", "-redis", f.redis.URL(), "-apps", f.apps.path)
+}
+
+// startLocaldev starts a process in a directory, and waits until it is ready.
+func startLocaldev(t *testing.T, dir string, args ...string) *localdev {
+	t.Helper()
+	p := &localdev{t: t, exited: make(chan struct{})}
+	p.cmd = exec.Command(built(t, "localdev"), append([]string{"-listen", "127.0.0.1:0", "-ops", "127.0.0.1:0", "-drain", "200ms"}, args...)...)
+	p.cmd.Dir, p.cmd.Env = dir, withoutFleetwire(os.Environ())
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.log
 	if err := p.cmd.Start(); err != nil {
-		f.t.Fatal(err)
+		t.Fatal(err)
 	}
 	go func() {
 		defer close(p.exited)
 		_ = p.cmd.Wait() // how it ended is in ProcessState
 	}()
-	f.t.Cleanup(p.kill)
+	t.Cleanup(p.kill)
 	p.addr = p.says("listening on http://")
 	ops, _, _ := strings.Cut(p.says("operations   http://"), "/")
-	redistest.Eventually(f.t, patience, "/readyz is 200", func() bool {
-		response, err := http.Get("http://" + ops + "/readyz")
+	redistest.Eventually(t, patience, "/readyz is 200", func() bool {
+		response, err := web.Get("http://" + ops + "/readyz")
 		if err != nil {
 			return false
 		}
