@@ -178,4 +178,4 @@ lint: ## go vet, and golangci-lint with .golangci.yml
 
 .PHONY: clean
 clean: ## remove what was built and fetched (not localdev's key pair in .fleetwire/)
-	rm -rf bin dist examples/node/node_modules e2e/npm/node_modules api/lint/node_modules
+	rm -rf bin dist clients/js/node_modules examples/node/node_modules e2e/npm/node_modules api/lint/node_modules
