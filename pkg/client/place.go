@@ -49,31 +49,32 @@ type place struct {
 // after is the position after which messages are missing.
 func (p *place) after() Position { return Position{Epoch: p.at.Epoch, Offset: p.at.Offset - p.owed} }
 
-// start are the fields of a subscribe that say where it begins.
-func (c *Client) start(s *subscription) string {
+// start are the fields of a subscribe that say where it begins. goesOn tells whether it goes on where
+// the subscription was.
+func (c *Client) start(s *subscription) (fields string, goesOn bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.place.on = nil
 	switch {
 	case s.pattern != nil:
-		return ""
+		return "", false
 	case s.place.at != nil:
 		after := s.place.after()
-		return fmt.Sprintf(`,"since":{"epoch":%q,"offset":%d}`, after.Epoch, after.Offset)
+		return fmt.Sprintf(`,"since":{"epoch":%q,"offset":%d}`, after.Epoch, after.Offset), true
 	default: // also 0: the service tells of gaps those alone that ask where they begin
-		return fmt.Sprintf(`,"last":%d`, s.last)
+		return fmt.Sprintf(`,"last":%d`, s.last), false
 	}
 }
 
-// placed takes what the ack of a subscribe on l says. gap is what can't be recovered. c.mu is
-// held.
-func (s *subscription) placed(l *link, a ack) (gap *Gap) {
+// placed takes what the ack of a subscribe on l says; goesOn is what start said of that subscribe:
+// another ack may have come since. gap is what can't be recovered. c.mu is held.
+func (s *subscription) placed(l *link, a ack, goesOn bool) (gap *Gap) {
 	if s.pattern != nil {
 		return nil
 	}
 	p := &s.place
 	p.on = l
-	if p.at == nil {
+	if p.at == nil || !goesOn {
 		if p.at = a.at; p.at != nil {
 			p.owed = min(uint64(s.last), p.at.Offset)
 		}

@@ -327,3 +327,24 @@ func TestPublishUnderConditions(t *testing.T) {
 		}
 	})
 }
+
+// A subscription is replaced before the service has answered. A third subscribe makes sure which one
+// counts; its ack, which recovers nothing as none was asked for, is no gap.
+func TestReplacedWhileUnderWay(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fake) {
+		w, p, first := follow(t, f)
+		one, _ := p.request()
+		second := async(func() error { return w.c.Subscribe(t.Context(), "log", func(Message) {}) })
+		two, _ := p.request()
+		wantErr(t, <-first, errReplaced)
+		p.say(`{"type":"ack","requestId":"` + one.RequestID + `","epoch":"e","offset":1}`)
+		three, text := p.request()
+		if three.Last == nil || *three.Last != 0 {
+			t.Errorf("the client sent %s, want last 0", text)
+		}
+		p.say(`{"type":"ack","requestId":"` + two.RequestID + `","epoch":"e","offset":2}`)
+		wantErr(t, <-second, nil)
+		p.say(`{"type":"ack","requestId":"` + three.RequestID + `","epoch":"e","offset":3}`)
+		w.want("[]")
+	})
+}

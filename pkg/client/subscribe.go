@@ -240,15 +240,16 @@ func (c *Client) sendSubscribe(ctx context.Context, l *link, s *subscription, se
 	if s.confirm {
 		rest += `,"commands":"confirm"`
 	}
-	rest += c.start(s)
+	begin, goesOn := c.start(s)
+	rest += begin
 	// An error is the connection's end (the next one renews it) or ctx's (who waits
 	// for it sees that too).
 	_, _ = l.request(ctx, frame(protocol.TypeSubscribe, "channel", s.channel, rest, nil), func(a ack, err error) {
-		c.subscribeAnswered(l, s, a, err, settled)
+		c.subscribeAnswered(l, s, a, err, goesOn, settled)
 	})
 }
 
-func (c *Client) subscribeAnswered(l *link, s *subscription, a ack, err error, settled func()) {
+func (c *Client) subscribeAnswered(l *link, s *subscription, a ack, err error, goesOn bool, settled func()) {
 	if errors.Is(err, ErrConnectionLost) {
 		return
 	}
@@ -258,7 +259,7 @@ func (c *Client) subscribeAnswered(l *link, s *subscription, a ack, err error, s
 	s.answered = true
 	var gap *Gap
 	if err == nil {
-		gap = s.placed(l, a)
+		gap = s.placed(l, a, goesOn)
 	}
 	c.mu.Unlock()
 	if gap != nil && current {

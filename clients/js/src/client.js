@@ -309,7 +309,8 @@ export class Client {
     const current = () => this.#subscriptions.get(channel) === subscription;
     for (;;) {
       try {
-        const gap = subscription.placed(link, await link.request(subscription.frame()));
+        const { text, goesOn } = subscription.frame();
+        const gap = subscription.placed(link, await link.request(text), goesOn);
         if (current()) this.#gap(gap);
         subscription.answered = true;
         first.resolve();

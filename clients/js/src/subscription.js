@@ -33,11 +33,12 @@ export class Subscription {
     this.options = { includeSenderMetadata: senderMetadata || undefined, commands: confirm ? "confirm" : undefined };
   }
 
-  /** The frame that subscribes on a new connection. */
+  /** The frame that subscribes on a connection, and whether it goes on where the subscription was. */
   frame() {
     this.#link = undefined;
-    const begin = this.matches ? {} : this.#at ? { since: this.#after() } : { last: this.last };
-    return JSON.stringify({ type: "subscribe", channel: this.channel, ...this.options, ...begin });
+    const goesOn = !this.matches && this.#at !== undefined;
+    const begin = this.matches ? {} : goesOn ? { since: this.#after() } : { last: this.last };
+    return { text: JSON.stringify({ type: "subscribe", channel: this.channel, ...this.options, ...begin }), goesOn };
   }
 
   /** The position after which messages are missing. */
@@ -45,12 +46,15 @@ export class Subscription {
     return { epoch: this.#at.epoch, offset: this.#at.offset - this.#owed };
   }
 
-  /** Takes the ack of a subscribe on a link. Returns the gap that can't be recovered, if there is one. */
-  placed(link, { epoch, offset, recovered }) {
+  /**
+   * Takes the ack of a subscribe on a link. goesOn is what frame() said of that subscribe: another ack may have come
+   * since. Returns the gap that can't be recovered, if there is one.
+   */
+  placed(link, { epoch, offset, recovered }, goesOn) {
     if (this.matches) return undefined;
     this.#link = link;
     const newest = epoch ? { epoch, offset } : undefined;
-    if (!this.#at) {
+    if (!this.#at || !goesOn) {
       this.#at = newest;
       this.#owed = newest ? Math.min(this.last, newest.offset) : 0;
       return undefined;

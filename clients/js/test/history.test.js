@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Service } from "./fake.js";
+import { fails, Service } from "./fake.js";
 
 const at = (offset, epoch = "e") => ({ epoch, offset });
 const message = (offset, more) => ({ type: "message", channel: "c", from: "b", data: offset, offset, ...more });
@@ -85,6 +85,23 @@ test("a gap of a subscription that was replaced is not told", async (t) => {
   assert.deepEqual(service.gaps, []);
   await socket.ack("subscribe", at(20));
   await second;
+});
+
+test("a subscription that is replaced while it is under way has no gap", async (t) => {
+  const service = new Service(t);
+  const client = await service.connected();
+  const first = client.subscribe("c", () => {});
+  const one = service.socket.last("subscribe");
+  const second = client.subscribe("c", () => {});
+  const two = service.socket.last("subscribe");
+  await fails(first, "replaced");
+  await service.socket.say({ type: "ack", requestId: one.requestId, ...at(1) });
+  const three = service.socket.last("subscribe"); // makes sure which one counts
+  assert.equal(new Set([one.requestId, two.requestId, three.requestId]).size, 3);
+  await service.socket.say({ type: "ack", requestId: two.requestId, ...at(2) });
+  await second;
+  await service.socket.say({ type: "ack", requestId: three.requestId, ...at(3) });
+  assert.deepEqual(service.gaps, []);
 });
 
 test("last: fewer than asked for is no gap, unless others came meanwhile", async (t) => {
