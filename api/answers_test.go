@@ -20,6 +20,7 @@ import (
 	"fleetwire/pkg/channel"
 	"fleetwire/pkg/command"
 	"fleetwire/pkg/envelope"
+	"fleetwire/pkg/events"
 	"fleetwire/pkg/group"
 	"fleetwire/pkg/history"
 	"fleetwire/pkg/presence"
@@ -184,6 +185,29 @@ func (backend) Get(_ context.Context, _ *apps.App, peer string) (registry.Peer, 
 // reporting stands for the nodes.
 type reporting struct{}
 
+// Open tells one event of each type, with all that it can have.
+func (reporting) Open(_ context.Context, _ *apps.Key, r events.Request) (<-chan events.Event, error) {
+	if r.Peer == "full" {
+		return nil, events.ErrTooMany
+	}
+	told := make(chan events.Event, 10)
+	defer close(told)
+	for _, e := range []events.Event{
+		{Type: events.Connect, Address: "192.0.2.7", UserAgent: "camera/1"},
+		{Type: events.Refusal, Key: "sk_live_full", Code: 4002, Reason: "token expired"},
+		{Type: events.Close, Code: 4020, Reason: "disconnected", By: "server"},
+		{Type: events.Error, Code: protocol.ChannelReserved, Message: "reserved"},
+		{Type: events.Frame, Direction: "in", Frame: `{"type":"ping"}`, Truncated: true},
+	} {
+		e.At, e.Node, e.PeerID, e.Connection = 1767222000123, "n", "camera-001", "n-2s"
+		told <- e
+	}
+	told <- events.Event{Type: events.Message, At: 1767222000123, Channel: "devices/a", From: "server", Metadata: []byte("{}"), Data: []byte("null"), Offset: 42}
+	told <- events.Event{Type: events.Sampled, At: 1767222000123, Dropped: 31}
+	told <- events.Event{Type: events.End, At: 1767222000123, Reason: "time_limit"}
+	return told, nil
+}
+
 func (reporting) Report(context.Context, string) ([]json.RawMessage, int, error) {
 	return []json.RawMessage{json.RawMessage(`{"node":"n","version":"v1","startedAt":1767222000123,"draining":false,"ready":true,"connections":1,"messages":2,"deliveries":3,"dropped":{"rate_limited":1},"closes":{"other":1},"refusals":{"429":2},"redis":{"up":true,"seconds":0.0004}}`)}, 1, nil
 }
@@ -300,7 +324,7 @@ func (r request) send() answer {
 		panic(err)
 	}
 	handler := routes.New(routes.Config{
-		Apps: apps.NewStore(directory), Limiter: r.backend, Publisher: r.backend, Connections: r.backend, Revocations: r.backend, Members: r.backend.list, Registry: r.backend, Shower: r.backend, Reporter: reporting{}, Commands: commands{r.backend}, History: memory{}, Groups: waiting{}, Sinks: waiting{},
+		Apps: apps.NewStore(directory), Limiter: r.backend, Publisher: r.backend, Connections: r.backend, Revocations: r.backend, Members: r.backend.list, Registry: r.backend, Shower: r.backend, Reporter: reporting{}, Events: reporting{}, Commands: commands{r.backend}, History: memory{}, Groups: waiting{}, Sinks: waiting{},
 		Usage: r.backend, Log: slog.New(slog.DiscardHandler),
 	})
 	target := r.target
@@ -348,6 +372,7 @@ var good = []request{
 	{path: "/v1/peers/{peer}", method: "delete", target: "/v1/peers/camera-001?revoke=true"},
 	{path: "/v1/peers/{peer}/commands", method: "get", target: "/v1/peers/camera-001/commands?limit=2&cursor=MTc2NyBh"},
 	{path: "/v1/nodes", method: "get"},
+	{path: "/v1/events", method: "get", target: "/v1/events?peer=camera-001&types=connect,refusal,close,error&channel=devices/*"},
 	{path: "/v1/usage", method: "get"},
 	{path: "/v1/usage/channels", method: "get", target: "/v1/usage/channels?pattern=devices/*&limit=10&cursor="},
 	{path: "/v1/usage/peers", method: "get", target: "/v1/usage/peers?pattern=camera-*&limit=10&cursor="},
@@ -415,6 +440,12 @@ var bad = append(badOfGroups(), []request{
 	{path: "/v1/peers/{peer}/commands", method: "get", target: "/v1/peers/%C3%BC/commands"},
 	{path: "/v1/peers/{peer}/commands", method: "get", target: "/v1/peers/a/commands", key: idleKey},
 	{path: "/v1/nodes", method: "get", key: idleKey},
+	{path: "/v1/events", method: "get", key: idleKey},
+	{path: "/v1/events", method: "get", target: "/v1/events?peer=camera-001"}, // frames of all channels
+	{path: "/v1/events", method: "get", target: "/v1/events?peer=%C3%BC"},
+	{path: "/v1/events", method: "get", target: "/v1/events?channel=a/../b"},
+	{path: "/v1/events", method: "get", target: "/v1/events?channel=_system/x"},
+	{path: "/v1/events", method: "get", target: "/v1/events?peer=full&types=close"},
 	{path: "/v1/peers/{peer}", method: "delete", target: "/v1/peers/camera%20001?revoke=false"},
 	{path: "/v1/usage/channels", method: "get", target: "/v1/usage/channels?cursor="},
 	{path: "/v1/usage/channels", method: "get", target: "/v1/usage/channels?cursor=last"},
@@ -523,7 +554,9 @@ func checkAnswer(d *document, a answer) (found []string) {
 	if d.at(at...) == nil {
 		return []string{fmt.Sprintf("not described: %v", a)}
 	}
-	if err := d.validate(a.body, d.resolve(append(at, "content", "application/json", "schema")...)...); err != nil {
+	if a.header.Get("Content-Type") == "text/event-stream" {
+		found = append(found, checkStream(d, a, append(at, "content", "text/event-stream", "schema"))...)
+	} else if err := d.validate(a.body, d.resolve(append(at, "content", "application/json", "schema")...)...); err != nil {
 		found = append(found, fmt.Sprintf("%v: %v", a, err))
 	}
 	for name := range d.object(append(at, "headers")...) {
@@ -544,6 +577,24 @@ func checkAnswer(d *document, a answer) (found []string) {
 		described := func(other string) bool { return http.CanonicalHeaderKey(other) == name }
 		if !slices.Contains([]string{"Content-Type", "Content-Length", "Cache-Control"}, name) && !slices.ContainsFunc(sortedKeys(d.object(append(at, "headers")...)), described) {
 			found = append(found, fmt.Sprintf("%v: header %s is not described", a, name))
+		}
+	}
+	return found
+}
+
+// checkStream: the events of a stream are described.
+func checkStream(d *document, a answer, schema []string) (found []string) {
+	if d.at(append(schema, "type")...) != "string" {
+		return []string{fmt.Sprintf("no stream is described: %v", a)}
+	}
+	for line := range strings.SplitSeq(a.body, "\n") {
+		if name, ok := strings.CutPrefix(line, "event: "); ok && !slices.Contains(texts(d.at("components", "schemas", "EventType", "enum")), name) {
+			found = append(found, fmt.Sprintf("the type %q is not described", name))
+		}
+		if data, ok := strings.CutPrefix(line, "data: "); ok {
+			if err := d.validate(data, "components", "schemas", "Event"); err != nil {
+				found = append(found, fmt.Sprintf("%s: %v", line, err))
+			}
 		}
 	}
 	return found

@@ -53,6 +53,7 @@ type (
 		Patterns []string `json:"channelPatterns"`
 		Actions  []string `json:"actions"`
 		Origins  []string `json:"allowedOrigins,omitempty"`
+		Role     string   `json:"role,omitempty"`
 	}
 )
 

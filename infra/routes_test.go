@@ -12,8 +12,8 @@ import (
 	"fleetwire/functions/routes"
 )
 
-// wantedRoutes are those that the balancer must know.
-var wantedRoutes = routes.All()
+// wantedRoutes are those that the balancer must know: those of functions. Nodes alone serve the others.
+var wantedRoutes = slices.DeleteFunc(routes.All(), func(r routes.Route) bool { return r.Function == "" })
 
 // state is what `terraform show -json` says of an applied state.
 type state struct {

@@ -45,6 +45,7 @@ func NewNode(opt node.Options, rest bool) (*node.Node, error) {
 		}),
 		Groups:  waiting,
 		Sinks:   sink.NewStates(opt.Redis, opt.Keys),
+		Events:  n.Streams(sender),
 		Usage:   usage.NewReader(opt.Redis, opt.Keys, nil),
 		Observe: n.CountRequests(),
 	}))

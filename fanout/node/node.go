@@ -22,6 +22,7 @@ import (
 	"fleetwire/fanout/internal/commands"
 	"fleetwire/fanout/internal/conn"
 	"fleetwire/fanout/internal/door"
+	"fleetwire/fanout/internal/events"
 	"fleetwire/fanout/internal/hub"
 	"fleetwire/fanout/internal/ingest"
 	"fleetwire/fanout/internal/members"
@@ -92,6 +93,7 @@ type Node struct {
 	started     time.Time
 	metrics     *telemetry.Metrics
 	tally       *tally.Tally
+	teller      *events.Teller
 	health      *redisconn.Health
 	receiver    *receiver.Receiver
 	hub         *hub.Hub
@@ -164,10 +166,11 @@ func New(opt Options) (*Node, error) {
 	n.health.Of(opt.Redis)
 	n.usage = usage.NewRecorder(usage.RecorderOptions{Redis: opt.Redis, Keys: opt.Keys, Now: opt.Now, Log: opt.Log})
 	n.publisher = publish.New(publish.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Usage: n.usage, Log: opt.Log, Now: opt.Now, Observe: n.published, Remembered: n.metrics.Remembered, Evicted: n.evicted, Dropped: n.dropped})
+	n.newEvents()
 	n.receiver = receiver.New(receiver.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Node: n.id, Process: n.publisher.Process()})
 	n.hub = hub.New(n.receiver)
 	n.hub.Count(n.tally)
-	n.inbox = orders.NewInbox(orders.InboxOptions{Redis: opt.Redis, Keys: opt.Keys, Node: n.id, Close: n.hub.Disconnect, Show: n.show, Report: n.report, Log: opt.Log})
+	n.inbox = orders.NewInbox(orders.InboxOptions{Redis: opt.Redis, Keys: opt.Keys, Node: n.id, Close: n.hub.Disconnect, Show: n.show, Report: n.report, Watch: n.teller.Watch, Log: opt.Log})
 	n.newCommands(passed)
 	n.newIngesters()
 	n.newSinks()
@@ -187,7 +190,7 @@ func New(opt Options) (*Node, error) {
 	n.sessionOptions = &session.Options{
 		Hub: n.hub, Publisher: n.publisher, Members: n.members, Watchers: n.watchers, Commands: n.commands, History: n.replays, Groups: n.ingesters,
 		Directory: opt.Apps.Current, Now: opt.Now,
-		Conn: conn.Options{Loops: loops, Ticks: passed, Log: opt.Log},
+		Conn: conn.Options{Loops: loops, Ticks: passed, Log: opt.Log, Tapped: n.teller.Frames()}, Events: n.teller,
 		Left: n.left, Ended: n.ended, Changed: n.changed, State: n.state, SetWill: n.recorder.SetWill,
 	}
 	n.metrics.CountDeliveries(n.hub.Delivered)
@@ -201,7 +204,7 @@ func New(opt Options) (*Node, error) {
 	n.door = door.New(door.Options{
 		Apps: opt.Apps, TrustedProxies: opt.TrustedProxies, Log: opt.Log, Now: opt.Now,
 		Limiter: n.limiter, Connections: n.connections, Sessions: n.sessions, SessionOptions: n.sessionOptions,
-		Health: n.health, Metrics: n.metrics, Tally: n.tally, Live: n.live, Draining: n.draining.Load,
+		Health: n.health, Metrics: n.metrics, Tally: n.tally, Refused: n.tellRefusal, Live: n.live, Draining: n.draining.Load,
 	})
 	n.sessionOptions.Verify, n.sessionOptions.Revoked = n.door.Verify, n.door.Revoked
 	return n, nil
@@ -319,6 +322,7 @@ func (n *Node) Run(ctx context.Context) error {
 	run(n.replays.Run)
 	run(func(ctx context.Context) { n.receiver.Run(ctx, n.deliver) })
 	run(n.sinks.Run)
+	run(n.teller.Run)
 	run(n.keepAlive)
 	run(n.reauthorize)
 	run(n.sessionOptions.Conn.Loops.Run)

@@ -33,7 +33,10 @@ func (n *Node) newRecorder(process uint64) {
 	n.deadlines = deadline.New(deadline.Options{
 		Redis: n.opt.Redis, Keys: n.opt.Keys, Handlers: handlers, Apps: n.appIDs, Log: n.opt.Log,
 	})
-	n.sessions.added = func(s *session.Session) { n.recorder.Connected(connected(s)) }
+	n.sessions.added = func(s *session.Session) {
+		n.recorder.Connected(connected(s))
+		n.tellConnect(s)
+	}
 }
 
 func (n *Node) evicted(why history.Eviction, messages int) {

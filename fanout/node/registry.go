@@ -118,6 +118,7 @@ func (r *registry) wait() {
 func (n *Node) left(s *session.Session, how conn.Ended) {
 	n.sessions.remove(s)
 	n.disconnected(s, how)
+	n.tellClose(s, how)
 	g := s.Grant()
 	n.connections.Release(g.App.ID)
 	// The peer may have been disconnected because its tokens were revoked. That this one

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fleetwire/functions/commands"
+	"fleetwire/functions/events"
 	"fleetwire/functions/groups"
 	"fleetwire/functions/history"
 	"fleetwire/functions/internal/api"
@@ -40,6 +41,7 @@ type Config struct {
 	Commands    Commands         // nil: the routes of commands are not served
 	Groups      groups.Groups    // messages that wait for ingesters; nil: its routes are not served
 	Sinks       groups.Sinks     // the states of groups' sinks; required with Groups
+	Events      events.Streams   // nil: the route is not served
 	Usage       usage.Reader     // nil: the usage routes are not served
 	Observe     Observer         // nil: requests are not observed
 	Log         *slog.Logger     // nil: slog.Default()
@@ -52,9 +54,10 @@ type Commands interface {
 	peers.Commands
 }
 
-// All lists every route, so that a deployment can be held against it.
+// All lists every route, so that a deployment can be held against it. A route without a Function is served
+// by nodes alone.
 func All() []Route {
-	return []Route{tokens.Route, publish.Route, publish.ManyRoute, history.ReadRoute, history.ForgetRoute, commands.CreateRoute, commands.ListRoute, commands.AnswersRoute, commands.ReadRoute, commands.CancelRoute, groups.PullRoute, groups.AckRoute, groups.DeadRoute, groups.DeleteRoute, groups.RedriveRoute, groups.ResumeRoute, groups.StateRoute, peers.ListRoute, peers.AllRoute, peers.CommandsRoute, peers.OneRoute, peers.DisconnectRoute, peers.NodesRoute, usage.Route, usage.ChannelsRoute, usage.PeersRoute}
+	return []Route{tokens.Route, publish.Route, publish.ManyRoute, history.ReadRoute, history.ForgetRoute, commands.CreateRoute, commands.ListRoute, commands.AnswersRoute, commands.ReadRoute, commands.CancelRoute, groups.PullRoute, groups.AckRoute, groups.DeadRoute, groups.DeleteRoute, groups.RedriveRoute, groups.ResumeRoute, groups.StateRoute, peers.ListRoute, peers.AllRoute, peers.CommandsRoute, peers.OneRoute, peers.DisconnectRoute, peers.NodesRoute, events.Route, usage.Route, usage.ChannelsRoute, usage.PeersRoute}
 }
 
 // New makes the handler of all routes ([api.Router]).
@@ -87,6 +90,9 @@ func New(c Config) http.Handler {
 	}
 	if c.Reporter != nil {
 		endpoints = append(endpoints, peers.NewNodes(shared, c.Reporter))
+	}
+	if c.Events != nil {
+		endpoints = append(endpoints, events.New(shared, c.Events))
 	}
 	if c.Usage != nil {
 		endpoints = append(endpoints, usage.Endpoints(shared, c.Usage)...)

@@ -82,7 +82,7 @@ func TestListsOfPeersAreBounded(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world) {
 		w.join("cam-1")
 		list, ctx := w.keys.Bucket("app", channel).CommandsOf("cam-1"), context.Background()
-		day := time.Duration(Kept)
+		day := Kept
 		id := w.create(func(n *New) { n.TTL = time.Hour })
 		w.claim(id, false, "cam-1")
 		if life := w.rdb.PTTL(ctx, list).Val(); life < day+time.Hour || life > day+3*time.Hour {

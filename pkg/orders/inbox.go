@@ -36,7 +36,9 @@ type InboxOptions struct {
 	Show func(app, peer string) []byte
 	// Report tells of the node, and what the app does there, as a JSON object.
 	Report func(ctx context.Context, app string) []byte
-	Log    *slog.Logger
+	// Watch begins, goes on with or ends what a stream watches of an app (events.Watch in JSON).
+	Watch func(app string, watch []byte) []byte
+	Log   *slog.Logger
 }
 
 // Inbox carries out the orders that a node is sent.
@@ -144,6 +146,9 @@ func (in *Inbox) carryOut(ctx context.Context, order redis.XMessage) string {
 	}
 	if app := text(order, asksReport.appField); app != "" {
 		return string(in.opt.Report(ctx, app))
+	}
+	if app := text(order, watches.appField); app != "" {
+		return string(in.opt.Watch(app, []byte(text(order, watches.field))))
 	}
 	return strconv.Itoa(in.opt.Close(text(order, closes.appField), text(order, closes.field)))
 }

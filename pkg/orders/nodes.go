@@ -73,3 +73,19 @@ func (s *Sender) Report(ctx context.Context, app string) (reports []json.RawMess
 	}
 	return reports, len(all) - len(reports), err
 }
+
+// Watch has all nodes do what a watch of an app says (InboxOptions.Watch), and returns when they have, or
+// when none has answered for a second. A node that does not answer is no error.
+func (s *Sender) Watch(ctx context.Context, app string, watch []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	all, err := s.nodes(ctx)
+	if err != nil {
+		return err
+	}
+	err = s.ask(ctx, all, order{watches, app, string(watch)}, func(string) error { return nil })
+	if errors.Is(err, ErrUnanswered) {
+		return nil
+	}
+	return err
+}

@@ -155,6 +155,7 @@ var (
 	closes     = kind{"app", "peer"}
 	shows      = kind{"show-app", "show-peer"}
 	asksReport = kind{"report-app", "report"}
+	watches    = kind{"watch-app", "watch"}
 )
 
 // send puts the order into the inboxes. The error proves that nothing was done only

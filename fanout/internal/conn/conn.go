@@ -34,6 +34,8 @@ type Options struct {
 	// Ticks is the time that has passed, which only runs forward.
 	Ticks func() time.Duration
 	Log   *slog.Logger
+	// Tapped has handlers that are Tappers told of frames that are sent, while it is true. nil: they are not.
+	Tapped *atomic.Bool
 }
 
 // Handler handles what comes over a connection. Only the connection's loop calls it, one
@@ -49,6 +51,13 @@ type Handler interface {
 	Ending(Ended)
 	// Closed is called when the socket is closed: that is the end.
 	Closed(Ended)
+}
+
+// Tapper is a Handler that hears of frames that are queued, or written, for the peer.
+type Tapper interface {
+	// Sent takes them with their headers. It is called by any goroutine, with the queue locked: it must not
+	// block, nor call the Conn, nor keep the bytes.
+	Sent(frames []byte)
 }
 
 // Conn is a connection. Open makes one of the zero Conn, and Begin or Refuse begin it.

@@ -89,6 +89,11 @@ func (c *Conn) flushPortions() {
 			c.abort()
 			return
 		}
+		if c.tapped() {
+			for _, f := range p.Frames[:frames] {
+				c.tap(f.Frame)
+			}
+		}
 		p.drop(frames)
 		if len(p.Frames) == 0 {
 			q.portions = p.next

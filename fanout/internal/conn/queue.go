@@ -109,7 +109,19 @@ func (c *Conn) enqueueWithin(frame []byte) (queued, flush bool) {
 		return false, q.needFlush()
 	}
 	q.push(frame)
+	if c.tapped() {
+		c.tap(frame)
+	}
 	return true, q.needFlush()
+}
+
+func (c *Conn) tapped() bool { return c.opt.Tapped != nil && c.opt.Tapped.Load() }
+
+// tap tells of frames that are sent, while that is asked for.
+func (c *Conn) tap(frames []byte) {
+	if t, ok := c.handler.(Tapper); ok {
+		t.Sent(frames)
+	}
 }
 
 func (q *queue) push(frame []byte) {

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"net"
 	"net/http"
@@ -124,7 +125,7 @@ func (k *connect) withinLimit(c *fiber.Ctx) bool {
 		return true // likewise
 	}
 	if !ok {
-		k.refused(http.StatusTooManyRequests)
+		k.refused(http.StatusTooManyRequests, fmt.Sprintf("over %d connects per minute from this address", limit))
 		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(int(math.Ceil(retryAfter.Seconds()))))
 		writeError(c.Context(), http.StatusTooManyRequests, protocol.Errorf(protocol.RateLimited, "over %d connects per minute from this address", limit))
 	}
@@ -240,7 +241,7 @@ func (k *connect) tryLater() {
 
 // refuse closes an upgraded connection so that its peer can read why.
 func (k *connect) refuse(why *protocol.CloseError) {
-	k.refused(int(why.Code))
+	k.refused(int(why.Code), cmp.Or(why.Reason, why.Code.Reason()))
 	attrs := []any{"address", k.client.Address, "code", int(why.Code), "reason", cmp.Or(why.Reason, why.Code.Reason())}
 	if k.grant != nil {
 		attrs = append(attrs, "app", k.grant.App.ID, "peer", k.grant.Peer)
@@ -254,11 +255,17 @@ func (k *connect) refuse(why *protocol.CloseError) {
 }
 
 // refused counts a refusal. It is that of an app if the app's key signed the credential.
-func (k *connect) refused(code int) {
+func (k *connect) refused(code int, reason string) {
 	k.Metrics.Refused(code)
-	if k.key != nil {
-		k.Tally.Of(k.key.App.ID).Refused(code)
+	if k.key == nil {
+		return
 	}
+	k.Tally.Of(k.key.App.ID).Refused(code)
+	peer := ""
+	if k.grant != nil {
+		peer = k.grant.Peer
+	}
+	k.Refused(k.key.App.ID, peer, k.key.ID, code, reason)
 }
 
 // recovered is deferred on each goroutine that a step begins on. A panic costs this

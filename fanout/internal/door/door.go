@@ -45,6 +45,9 @@ type Options struct {
 	Health         Health
 	Metrics        Metrics
 	Tally          *tally.Tally // of each app
+	// Refused is called with each connection that gets no welcome, if the app's key signed its credential.
+	// peer is "" if it is not known.
+	Refused func(app, peer, key string, code int, reason string)
 	// Live says whether a subscribe would succeed: Redis answers, and the node's
 	// subscriptions are live.
 	Live func() bool

@@ -15,6 +15,8 @@ import (
 const (
 	opsHeaderBytes = 16 << 10
 	opsReadTimeout = 5 * time.Second
+	// opsWriteTimeout bounds how long an answer may take to be read.
+	opsWriteTimeout = 15 * time.Second
 )
 
 // Ops is a node's operations address. It takes HTTP as strictly as a Door does, and
@@ -27,7 +29,7 @@ func NewOps(h http.Handler, log *slog.Logger) *Ops {
 		Handler: func(ctx *fasthttp.RequestCtx) {
 			defer recoverRequest(ctx, log)
 			path, query := splitTarget(string(ctx.Request.Header.RequestURI()))
-			serveHTTP(h, ctx, path, query)
+			serveHTTP(h, ctx, path, query, streams{log, opsWriteTimeout})
 		},
 		HeaderReceived: func(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 			if length := h.ContentLength(); length > 0 || length == -1 {
@@ -42,7 +44,7 @@ func NewOps(h http.Handler, log *slog.Logger) *Ops {
 		ReduceMemoryUsage:            true,
 		ReadBufferSize:               opsHeaderBytes,
 		ReadTimeout:                  opsReadTimeout,
-		WriteTimeout:                 15 * time.Second,
+		WriteTimeout:                 opsWriteTimeout,
 		IdleTimeout:                  75 * time.Second,
 	}}
 }

@@ -30,7 +30,7 @@ func (d *Door) answer(sockets fasthttp.RequestHandler) fasthttp.RequestHandler {
 		case d.rest == nil:
 			writeError(ctx, http.StatusNotFound, protocol.Errorf(protocol.NotFound, "this is a fan-out node: it serves the WebSocket at /v1 and no REST, which -control-plane would add"))
 		default:
-			serveHTTP(d.rest, ctx, path, query)
+			serveHTTP(d.rest, ctx, path, query, streams{d.Log, d.app.Server().WriteTimeout})
 		}
 	}
 }
@@ -91,7 +91,7 @@ func (d *Door) readsBody(h *fasthttp.RequestHeader, path string) bool {
 
 // serveHTTP has h answer. The path stays as it was sent: with a broken escape, or with
 // %2F, it is for h to say what that means.
-func serveHTTP(h http.Handler, ctx *fasthttp.RequestCtx, path, query string) {
+func serveHTTP(h http.Handler, ctx *fasthttp.RequestCtx, path, query string, s streams) {
 	decoded, err := url.PathUnescape(path)
 	if err != nil {
 		decoded = path
@@ -109,7 +109,7 @@ func serveHTTP(h http.Handler, ctx *fasthttp.RequestCtx, path, query string) {
 	if conn, ok := ctx.Conn().(*intake.Conn); ok {
 		length = conn.BodyLength()
 	}
-	w := &restWriter{ctx: ctx, header: http.Header{}}
+	w := &restWriter{ctx: ctx, header: http.Header{}, streams: s}
 	h.ServeHTTP(w, &http.Request{
 		Method: string(ctx.Method()),
 		URL:    &url.URL{Path: decoded, RawPath: path, RawQuery: query},
@@ -130,6 +130,7 @@ type restWriter struct {
 	ctx    *fasthttp.RequestCtx
 	header http.Header
 	wrote  bool
+	streams
 }
 
 // Header is http.ResponseWriter's.

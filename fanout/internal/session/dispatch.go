@@ -104,6 +104,7 @@ func (p *published) Flush() { p.session.Flush() }
 // that the channel has instead.
 func (s *Session) notPublished(requestID string, r publish.Result) {
 	if r.Err.Code == protocol.OffsetMismatch && r.Position != nil {
+		s.tellError(r.Err)
 		s.Send(func(dst []byte) []byte { return protocol.AppendErrorAt(dst, requestID, r.Err, *r.Position) })
 		return
 	}
@@ -118,5 +119,6 @@ func (s *Session) ack(requestID string) {
 }
 
 func (s *Session) fail(requestID string, err *protocol.Error) {
+	s.tellError(err)
 	s.Send(func(dst []byte) []byte { return protocol.AppendError(dst, requestID, err) })
 }

@@ -22,7 +22,13 @@ func (h *handler) Admit(now time.Duration) *protocol.CloseError {
 }
 
 // Message does what a client frame asks.
-func (h *handler) Message(message []byte) { (*Session)(h).dispatch(message) }
+func (h *handler) Message(message []byte) {
+	s := (*Session)(h)
+	if tapped := s.opt.Conn.Tapped; tapped != nil && tapped.Load() {
+		s.tellFrame(message)
+	}
+	s.dispatch(message)
+}
 
 // Ending gives up everything that the session takes part in.
 func (h *handler) Ending(e conn.Ended) {

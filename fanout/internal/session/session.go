@@ -10,6 +10,7 @@ import (
 	"unique"
 
 	"fleetwire/fanout/internal/conn"
+	"fleetwire/fanout/internal/events"
 	"fleetwire/fanout/internal/hub"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
@@ -54,6 +55,8 @@ type Options struct {
 	// State has the connection sent the state of a peer of its app, if that is known,
 	// as a message on the peer's channel of connectivity. It must not block.
 	State func(s *Session, peer string)
+	// Events tells of frames and errors those who watch. nil: nobody does.
+	Events *events.Teller
 	// SetWill has Redis told of a connection's will (registry.Recorder).
 	SetWill func(registry.SetWill) *protocol.Error
 }
@@ -78,6 +81,9 @@ type Client struct {
 	// UserAgent is the User-Agent header. A fleet has few, so connections share them.
 	UserAgent unique.Handle[string]
 }
+
+// Client is where the connection comes from.
+func (s *Session) Client() Client { return s.client }
 
 // Agent is the User-Agent header, "" if there was none.
 func (c Client) Agent() string {

@@ -1,0 +1,231 @@
+package events
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"fleetwire/fanout/internal/hub"
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/channel"
+	"fleetwire/pkg/events"
+	"fleetwire/pkg/protocol"
+)
+
+const document = `{"apps":[{"id":"app","keys":[
+	{"id":"sk_narrow","secret":"0123456789abcdef0123456789abcdef","channelPatterns":["devices/**"],"actions":["presence","subscribe"]},
+	{"id":"sk_full","secret":"0123456789abcdef0123456789abcdef","channelPatterns":["**","_system/connectivity/**"],"actions":["presence","subscribe"]}]}]}`
+
+// place is a hub and the nodes, as streams see them.
+type place struct {
+	mu       sync.Mutex
+	peers    map[string]hub.Subscriber
+	patterns map[string]hub.Subscriber
+	down     error
+	orders   []events.Watch
+}
+
+func (p *place) AddPeer(s hub.Subscriber, _, peer string, done func(error)) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.peers[peer] = s
+	done(p.down)
+	return nil
+}
+
+func (p *place) RemovePeer(_ hub.Subscriber, _, peer string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.peers, peer)
+}
+
+func (p *place) SubscribePattern(s hub.Subscriber, _ string, of *channel.Pattern, _ bool, done func(error)) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.patterns[of.String()] = s
+	done(p.down)
+	return nil
+}
+
+func (p *place) UnsubscribePattern(_ hub.Subscriber, _ string, of *channel.Pattern) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.patterns, of.String())
+}
+
+func (p *place) order(_ context.Context, _ string, text []byte) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var w events.Watch
+	if err := json.Unmarshal(text, &w); err != nil {
+		return err
+	}
+	p.orders = append(p.orders, w)
+	return nil
+}
+
+// tell has all streams hear events of nodes.
+func (p *place) tell(from string, all ...events.Event) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.peers {
+		var frames []byte
+		for _, e := range all {
+			data, _ := json.Marshal(e)
+			frames = append(frames, protocol.AppendTextFrame(nil, protocol.AppendDirect(nil, from, nil, data))...)
+		}
+		s.Append(frames, 1)
+	}
+}
+
+func (p *place) empty() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.peers)+len(p.patterns) == 0
+}
+
+func opening(t *testing.T) (*Streams, *place, *apps.Store) {
+	dir, err := apps.Parse([]byte(document))
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := apps.NewStore(dir)
+	p := &place{peers: map[string]hub.Subscriber{}, patterns: map[string]hub.Subscriber{}}
+	return NewStreams(StreamsOptions{Hub: p, Apps: store, Order: p.order, Now: time.Now, Log: slog.New(slog.DiscardHandler)}), p, store
+}
+
+func keyOf(store *apps.Store, id string) *apps.Key {
+	key, _ := store.Current().Key(id)
+	return key
+}
+
+func all(*apps.Key) bool { return true }
+
+// A stream renews what nodes tell, and ends after ten minutes.
+func TestStreamsLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p, store := opening(t)
+		pattern, _ := channel.Compile("devices/*")
+		told, err := s.Open(t.Context(), keyOf(store, "sk_full"), events.Request{Types: []events.Type{events.Close}, Pattern: pattern, Allowed: all})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.tell(system, events.Event{Type: events.Close, PeerID: "a", Node: "n", Address: "x"}, events.Event{Type: events.Sampled, Dropped: 3})
+		p.tell("camera", events.Event{Type: events.Close, PeerID: "forged"})
+		if e := <-told; e.PeerID != "a" || e.Node != "n" || e.Address != "x" {
+			t.Errorf("%+v", e)
+		}
+		if e := <-told; e.Type != events.Sampled || e.Dropped != 3 {
+			t.Errorf("%+v", e)
+		}
+		begin := time.Now()
+		if e := <-told; e.Type != events.End || e.Reason != endTimeLimit || time.Since(begin) < 9*time.Minute {
+			t.Errorf("%+v after %v", e, time.Since(begin))
+		}
+		if e, ok := <-told; ok {
+			t.Errorf("behind the end: %+v", e)
+		}
+		synctest.Wait()
+		if n := len(p.orders); n < 190 || p.orders[0].LeaseMs != lease.Milliseconds() || p.orders[n-1].LeaseMs != 0 || !p.empty() || len(s.open) > 0 {
+			t.Errorf("%d orders, the last %+v", n, p.orders[n-1])
+		}
+	})
+}
+
+// A key that does not watch connectivity is not shown where peers are.
+func TestStreamsOfNarrowKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p, store := opening(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		told, err := s.Open(ctx, keyOf(store, "sk_narrow"), events.Request{Types: events.OfPeers, Allowed: all})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.tell(system, events.Event{Type: events.Connect, PeerID: "a", Node: "n", Address: "x", UserAgent: "y", Connection: "n-1"})
+		if e := <-told; e.PeerID != "a" || e.Node+e.Address+e.UserAgent != "" || e.Connection != "n-1" {
+			t.Errorf("%+v", e)
+		}
+		cancel() // the reader is gone
+		if e, ok := <-told; ok {
+			t.Errorf("%+v", e)
+		}
+		synctest.Wait()
+		if !p.empty() {
+			t.Error("the stream hears still")
+		}
+	})
+}
+
+// HOSTILE: a reader that reads nothing costs what fits its queue; it is told how much it has missed, and the end.
+func TestStreamsWhoseReadersAreSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p, store := opening(t)
+		told, err := s.Open(t.Context(), keyOf(store, "sk_full"), events.Request{Types: events.OfPeers, Allowed: all})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 10 {
+			for range 100 {
+				p.tell(system, events.Event{Type: events.Close, PeerID: "a"})
+			}
+			time.Sleep(time.Second)
+		}
+		if len(told) != maxUnread {
+			t.Errorf("%d wait", len(told))
+		}
+		for range maxUnread {
+			<-told
+		}
+		time.Sleep(1100 * time.Millisecond)
+		if e := <-told; e.Type != events.Sampled || e.Dropped != 1000-maxUnread {
+			t.Errorf("%+v", e)
+		}
+		for range 200 {
+			p.tell(system, events.Event{Type: events.Close, PeerID: "a"})
+		}
+		s.Drain()
+		last := events.Event{}
+		for e := range told {
+			last = e
+		}
+		if last.Type != events.End || last.Reason != endGoingAway {
+			t.Errorf("%+v", last)
+		}
+		if _, err := s.Open(t.Context(), keyOf(store, "sk_full"), events.Request{Allowed: all}); err != nil {
+			t.Logf("a draining node: %v", err)
+		}
+		synctest.Wait()
+	})
+}
+
+// A key has so many streams, and one that could not begin takes no place.
+func TestStreamsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p, store := opening(t)
+		key := keyOf(store, "sk_full")
+		p.down = errors.New("no Redis")
+		if _, err := s.Open(t.Context(), key, events.Request{Types: events.OfPeers, Allowed: all}); err == nil || len(s.open) > 0 || !p.empty() {
+			t.Errorf("without Redis: %v, %v", err, s.open)
+		}
+		p.down = nil
+		ctx, cancel := context.WithCancel(t.Context())
+		for range events.MaxStreams {
+			if _, err := s.Open(ctx, key, events.Request{Types: events.OfPeers, Allowed: all}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := s.Open(ctx, key, events.Request{Types: events.OfPeers, Allowed: all}); !errors.Is(err, events.ErrTooMany) {
+			t.Errorf("one more: %v", err)
+		}
+		cancel()
+		synctest.Wait()
+		if len(s.open) > 0 {
+			t.Errorf("%v", s.open)
+		}
+	})
+}
