@@ -129,6 +129,14 @@ archtest: ## check the architecture's rules (package docs, import directions, fi
 fuzz: ## run every fuzz target for FUZZTIME (20s)
 	GO="$(GO)" FUZZTIME="$(FUZZTIME)" scripts/fuzz $(PKG)
 
+# The npm packages are installed again when the lock file is newer.
+console/node_modules/.package-lock.json: console/package-lock.json
+	cd console && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+
+.PHONY: console
+console: console/node_modules/.package-lock.json ## build the console's page, console/dist, from console/src (needs npm)
+	$(GO) run ./console/bundle
+
 .PHONY: package
 package: ## build the Lambda functions, dist/NAME.zip (ARCH=arm64|amd64)
 	$(GO) run ./scripts/package -arch $(ARCH)
@@ -178,4 +186,4 @@ lint: ## go vet, and golangci-lint with .golangci.yml
 
 .PHONY: clean
 clean: ## remove what was built and fetched (not localdev's key pair in .fleetwire/)
-	rm -rf bin dist clients/js/node_modules examples/node/node_modules e2e/npm/node_modules api/lint/node_modules
+	rm -rf bin dist console/node_modules clients/js/node_modules examples/node/node_modules e2e/npm/node_modules api/lint/node_modules

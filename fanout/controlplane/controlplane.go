@@ -5,7 +5,9 @@ package controlplane
 
 import (
 	"context"
+	"net/http"
 
+	"fleetwire/console"
 	"fleetwire/fanout/node"
 	"fleetwire/functions/routes"
 	"fleetwire/pkg/command"
@@ -19,12 +21,12 @@ import (
 	"fleetwire/pkg/usage"
 )
 
-// NewNode makes a node and, if rest, has it serve all routes of protocol §5 beside
-// the sockets. Requests share the node's link to Redis, its readiness, its metrics
+// NewNode makes a node and, if serveREST, has it serve all routes of protocol §5 beside
+// the sockets, and the console if the options say so. Requests share the node's link to Redis, its readiness, its metrics
 // and its drain; what they publish is in the usage figures that the node writes.
-func NewNode(opt node.Options, rest bool) (*node.Node, error) {
+func NewNode(opt node.Options, serveREST bool) (*node.Node, error) {
 	n, err := node.New(opt)
-	if err != nil || !rest {
+	if err != nil || !serveREST {
 		return n, err
 	}
 	waits := command.NewWaits(n.Commands(), opt.Redis, opt.Log)
@@ -32,7 +34,7 @@ func NewNode(opt node.Options, rest bool) (*node.Node, error) {
 	waiting := group.NewService(n.GroupOptions(), opt.Log)
 	n.OnEnd(waiting.Drain, waiting.Close)
 	sender := orders.NewSender(opt.Redis, opt.Keys)
-	n.MountControlPlane(routes.New(routes.Config{
+	var rest http.Handler = routes.New(routes.Config{
 		Apps: opt.Apps, Limiter: n.Limiter(), Publisher: n.Publisher(), Log: opt.Log,
 		Registry: registry.NewReader(opt.Redis, opt.Keys), Shower: sender, Reporter: sender,
 		Connections: sender, Revocations: revocation.NewList(opt.Redis, opt.Keys),
@@ -48,6 +50,10 @@ func NewNode(opt node.Options, rest bool) (*node.Node, error) {
 		Events:  n.Streams(sender),
 		Usage:   usage.NewReader(opt.Redis, opt.Keys, nil),
 		Observe: n.CountRequests(),
-	}))
+	})
+	if opt.Console {
+		rest = console.New(console.Config{Apps: opt.Apps, REST: rest, TrustedProxies: opt.TrustedProxies, Log: opt.Log, Now: opt.Now})
+	}
+	n.MountControlPlane(rest)
 	return n, nil
 }

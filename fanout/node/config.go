@@ -30,12 +30,13 @@ type Config struct {
 	TrustedProxies           []netip.Prefix
 	SinkNetworks             []netip.Prefix
 	ControlPlane             bool
+	Console                  bool
 	LogFormat                string // "text" or "json"
 	Log                      *slog.Logger
 }
 
 // ParseConfig reads the command line. defaults holds the defaults of Listen,
-// Ops, Apps, Redis and ControlPlane; help is what -h says first. An error is one
+// Ops, Apps, Redis, ControlPlane and Console; help is what -h says first. An error is one
 // line that names the flag and shows no value longer than 12 bytes; flag.ErrHelp
 // means that the help has been printed.
 func ParseConfig(args []string, stderr io.Writer, defaults Config, help string) (Config, error) {
@@ -45,6 +46,7 @@ func ParseConfig(args []string, stderr io.Writer, defaults Config, help string) 
 	fs.SetOutput(io.Discard)
 	fs.StringVar(&c.Listen, "listen", defaults.Listen, "address for sockets and, with a control plane, REST")
 	fs.BoolVar(&c.ControlPlane, "control-plane", defaults.ControlPlane, "serve REST (tokens, publish, peers, usage) on -listen too, where no Lambda functions do it")
+	fs.BoolVar(&c.Console, "console", defaults.Console, "serve the console, a web page to look after an app with, on -listen at /console/; it needs -control-plane")
 	fs.StringVar(&c.Ops, "ops", defaults.Ops, "address for /healthz, /readyz and /metrics; keep it private; \"off\" for none")
 	fs.StringVar(&c.Apps, "apps", defaults.Apps, "the apps document: a file, the JSON itself or, for fanout, the ARN of an AWS secret; a file or secret is read again while running")
 	fs.StringVar(&c.Redis, "redis", defaults.Redis, "Redis (≥ 7.0.9) or Valkey: one server or any node of a cluster, as in redis://127.0.0.1:6379/0 or rediss://user:password@host:6379 (TLS); nodes of a cluster, as in redis://host:6379,host:6379; or a primary and its Sentinels, as in redis+sentinel://host:26379,host:26379/mymaster")
@@ -73,7 +75,9 @@ func ParseConfig(args []string, stderr io.Writer, defaults Config, help string) 
 	if fs.NArg() > 0 {
 		return c, fmt.Errorf("unexpected argument %s: everything is given by flags, as in -listen 127.0.0.1:8080; see -h", redact.Value(fs.Arg(0)))
 	}
+	consoleAsked := fromVariable["console"] != ""
 	fs.Visit(func(f *flag.Flag) {
+		consoleAsked = consoleAsked || f.Name == "console"
 		if value := f.Value.String(); strings.TrimSpace(value) == "" && err == nil {
 			err = fmt.Errorf("-%s: is empty; give %s, or leave the flag out", f.Name, examples[f.Name])
 		}
@@ -81,6 +85,10 @@ func ParseConfig(args []string, stderr io.Writer, defaults Config, help string) 
 	if err != nil {
 		return c, err
 	}
+	if c.Console && !c.ControlPlane && consoleAsked {
+		return c, fmt.Errorf("-console%s: the console needs REST on this node; add -control-plane, or leave -console out", fromVariable["console"])
+	}
+	c.Console = c.Console && c.ControlPlane
 	for _, read := range []struct {
 		flag string
 		into func() error

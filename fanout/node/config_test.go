@@ -25,13 +25,13 @@ func TestParseConfig(t *testing.T) {
 		want Config
 	}{
 		{"nothing", nil, nil, Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", Drain: 10 * time.Second, RedisPrefix: "fw"}},
-		{"all flags", nil, []string{"-listen", ":1", "-ops", ":2", "-apps", "a.json", "-redis", "redis://r", "-redis-prefix", "site-a", "-drain", "3s", "-trusted-proxies", "10.0.0.0/8, 2001:db8::/32", "-sink-networks", "10.9.0.0/16", "-control-plane",
+		{"all flags", nil, []string{"-listen", ":1", "-ops", ":2", "-apps", "a.json", "-redis", "redis://r", "-redis-prefix", "site-a", "-drain", "3s", "-trusted-proxies", "10.0.0.0/8, 2001:db8::/32", "-sink-networks", "10.9.0.0/16", "-control-plane", "-console",
 			"-redis-ca", "ca.pem", "-redis-cert", "c.pem", "-redis-key", "c.key", "-redis-insecure"},
-			Config{":1", ":2", "a.json", "redis://r", "site-a", redisconn.TLS{CA: "ca.pem", Cert: "c.pem", Key: "c.key", Insecure: true}, 3 * time.Second, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}, []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")}, true, "text", nil}},
+			Config{":1", ":2", "a.json", "redis://r", "site-a", redisconn.TLS{CA: "ca.pem", Cert: "c.pem", Key: "c.key", Insecure: true}, 3 * time.Second, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}, []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")}, true, true, "text", nil}},
 		{"all variables", map[string]string{"FLEETWIRE_LISTEN": ":1", "FLEETWIRE_OPS": ":2", "FLEETWIRE_APPS": "a.json", "FLEETWIRE_REDIS_URL": "redis://r", "FLEETWIRE_REDIS_PREFIX": "site_b",
-			"FLEETWIRE_DRAIN": "1m", "FLEETWIRE_TRUSTED_PROXIES": "10.0.0.0/8", "FLEETWIRE_SINK_NETWORKS": "10.9.0.0/16 fd00::/8", "FLEETWIRE_LOG_FORMAT": "json", "FLEETWIRE_LOG_LEVEL": "debug", "FLEETWIRE_CONTROL_PLANE": "true",
+			"FLEETWIRE_DRAIN": "1m", "FLEETWIRE_TRUSTED_PROXIES": "10.0.0.0/8", "FLEETWIRE_SINK_NETWORKS": "10.9.0.0/16 fd00::/8", "FLEETWIRE_LOG_FORMAT": "json", "FLEETWIRE_LOG_LEVEL": "debug", "FLEETWIRE_CONTROL_PLANE": "true", "FLEETWIRE_CONSOLE": "true",
 			"FLEETWIRE_REDIS_CA": "ca.pem", "FLEETWIRE_REDIS_CERT": "c.pem", "FLEETWIRE_REDIS_KEY": "c.key", "FLEETWIRE_REDIS_INSECURE": "true"}, nil,
-			Config{":1", ":2", "a.json", "redis://r", "site_b", redisconn.TLS{CA: "ca.pem", Cert: "c.pem", Key: "c.key", Insecure: true}, time.Minute, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16"), netip.MustParsePrefix("fd00::/8")}, true, "json", nil}},
+			Config{":1", ":2", "a.json", "redis://r", "site_b", redisconn.TLS{CA: "ca.pem", Cert: "c.pem", Key: "c.key", Insecure: true}, time.Minute, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16"), netip.MustParsePrefix("fd00::/8")}, true, true, "json", nil}},
 		{"the flag wins", map[string]string{"FLEETWIRE_LISTEN": ":1", "FLEETWIRE_REDIS_URL": "redis://env"}, []string{"-listen=:9", "--redis", "redis://flag"},
 			Config{Listen: ":9", Ops: "127.0.0.1:8081", Redis: "redis://flag", Drain: 10 * time.Second, RedisPrefix: "fw"}},
 		{"no operations address", nil, []string{"-ops", "off"}, Config{Listen: "127.0.0.1:8080", Drain: 10 * time.Second, RedisPrefix: "fw"}},

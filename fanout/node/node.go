@@ -80,7 +80,9 @@ type Options struct {
 	SinkNetworks []netip.Prefix
 	// Sinks makes the targets of groups' sinks. nil: all types that there are.
 	Sinks sink.Maker
-	Log   *slog.Logger
+	// Console says that the mounted control plane serves the console too.
+	Console bool
+	Log     *slog.Logger
 	// LogDropped is how many log lines were dropped, for the metrics. nil: none are.
 	LogDropped func() uint64
 	Now        func() time.Time
@@ -204,7 +206,7 @@ func New(opt Options) (*Node, error) {
 	n.door = door.New(door.Options{
 		Apps: opt.Apps, TrustedProxies: opt.TrustedProxies, Log: opt.Log, Now: opt.Now,
 		Limiter: n.limiter, Connections: n.connections, Sessions: n.sessions, SessionOptions: n.sessionOptions,
-		Health: n.health, Metrics: n.metrics, Tally: n.tally, Refused: n.tellRefusal, Live: n.live, Draining: n.draining.Load,
+		Health: n.health, Metrics: n.metrics, Tally: n.tally, Refused: n.tellRefusal, Live: n.live, Draining: n.draining.Load, Console: opt.Console,
 	})
 	n.sessionOptions.Verify, n.sessionOptions.Revoked = n.door.Verify, n.door.Revoked
 	return n, nil

@@ -27,6 +27,7 @@ var examples = map[string]string{
 	"redis-key":       "a PEM file such as redis-client.key",
 	"redis-insecure":  "true or false",
 	"control-plane":   "true or false",
+	"console":         "true or false",
 	"drain":           "a duration such as 10s",
 	"trusted-proxies": "networks such as 10.0.0.0/16,192.168.0.0/24",
 	"sink-networks":   "networks such as 10.20.0.0/16,192.168.0.7/32",

@@ -16,7 +16,7 @@ import (
 // Options say what differs between the programs that serve.
 type Options struct {
 	Help         string // what -h says first
-	ControlPlane bool   // the default of -control-plane
+	ControlPlane bool   // the default of -control-plane and -console
 	Try          string // the program that needs neither -apps nor -redis
 }
 
@@ -27,7 +27,7 @@ func Run(ctx context.Context, p *program.Process, args []string, opt Options) er
 	if check {
 		args = args[1:]
 	}
-	c, err := node.ParseConfig(args, p.Stderr, node.Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", ControlPlane: opt.ControlPlane}, opt.Help)
+	c, err := node.ParseConfig(args, p.Stderr, node.Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", ControlPlane: opt.ControlPlane, Console: opt.ControlPlane}, opt.Help)
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func Run(ctx context.Context, p *program.Process, args []string, opt Options) er
 	defer func() { _ = rdb.Close() }()
 	n, err := controlplane.NewNode(node.Options{
 		Listen: c.Listen, Ops: c.Ops, Apps: document.Store, Redis: rdb, Keys: keys,
-		TrustedProxies: c.TrustedProxies, SinkNetworks: c.SinkNetworks, Drain: c.Drain, Hurry: p.Hurry, Log: c.Log, LogDropped: p.Stderr.Dropped,
+		TrustedProxies: c.TrustedProxies, SinkNetworks: c.SinkNetworks, Drain: c.Drain, Hurry: p.Hurry, Console: c.Console, Log: c.Log, LogDropped: p.Stderr.Dropped,
 	}, c.ControlPlane)
 	if err != nil {
 		return err

@@ -22,12 +22,15 @@ type Options struct {
 
 // Run serves until ctx ends and the node has drained.
 func Run(ctx context.Context, p *program.Process, args []string, opt Options) error {
-	c, err := node.ParseConfig(args, p.Stderr, node.Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", ControlPlane: true}, opt.Help)
+	c, err := node.ParseConfig(args, p.Stderr, node.Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", ControlPlane: true, Console: true}, opt.Help)
 	if err != nil {
 		return err
 	}
 	if !c.ControlPlane {
 		return errors.New("-control-plane: everything in one process always serves REST; leave the flag out")
+	}
+	if !c.Console {
+		return errors.New("-console: everything in one process always serves the console; leave the flag out")
 	}
 	spec := c.Apps
 	if spec == "" {

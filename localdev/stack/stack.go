@@ -79,7 +79,7 @@ func New(ctx context.Context, opt Options) (*Stack, error) {
 	s.Node, err = controlplane.NewNode(node.Options{
 		Listen: opt.Listen, Ops: opt.Ops, Apps: opt.Apps,
 		Redis: rdb, Keys: keys,
-		TrustedProxies: opt.TrustedProxies, SinkNetworks: opt.SinkNetworks, Drain: opt.Drain, Hurry: opt.Hurry, Sinks: opt.Sinks, Log: opt.Log, LogDropped: opt.LogDropped,
+		TrustedProxies: opt.TrustedProxies, SinkNetworks: opt.SinkNetworks, Drain: opt.Drain, Hurry: opt.Hurry, Sinks: opt.Sinks, Console: true, Log: opt.Log, LogDropped: opt.LogDropped,
 	}, true)
 	if err != nil {
 		s.close()

@@ -48,9 +48,9 @@ var rules = []rule{
 	},
 	{
 		name:   "fanout imports pkg",
-		reason: "a node is deployed without the functions: it must build without them and without localdev; fanout/controlplane alone puts the routes onto a node, for deployments without Lambda",
+		reason: "a node is deployed without the functions: it must build without them and without localdev; fanout/controlplane alone puts the routes and the console onto a node, for deployments without Lambda",
 		find: imports(func(f *file, p string) bool {
-			mounts := f.dir == "fanout/controlplane" && p == module+"/functions/routes"
+			mounts := f.dir == "fanout/controlplane" && (p == module+"/functions/routes" || p == module+"/console")
 			return f.under("fanout") && within(p, module) && !mounts && !within(p, module+"/pkg", module+"/fanout")
 		}),
 	},
@@ -59,6 +59,20 @@ var rules = []rule{
 		reason: "examples, and the drivers of the clients' suite, show what anybody can do from outside: with any library, or with ours that is made for it and what its errors are told by",
 		find: imports(func(f *file, p string) bool {
 			return f.under("examples", "clients") && !f.isTest() && within(p, module) && p != module+"/pkg/client" && p != module+"/pkg/protocol"
+		}),
+	},
+	{
+		name:   "the console imports pkg",
+		reason: "it speaks to the service as its page does, by the paths of protocol §5, through the handler that it is given",
+		find: imports(func(f *file, p string) bool {
+			return f.under("console") && !f.isTest() && within(p, module) && !within(p, module+"/pkg", module+"/console")
+		}),
+	},
+	{
+		name:   "esbuild in the bundle's build",
+		reason: "it builds the console's page, which is committed; no product needs it, or grows by it",
+		find: imports(func(f *file, p string) bool {
+			return !f.under("console/bundle") && within(p, "github.com/evanw/esbuild")
 		}),
 	},
 	{
@@ -155,7 +169,7 @@ const connDir = "fanout/internal/conn"
 
 // subjects are the directories that the rules speak of. If one is renamed, the
 // rules about it would hold for ever without checking anything.
-var subjects = []string{"pkg/protocol", "pkg/channel", "pkg/publish/send", "pkg/embedded", "pkg/rediskeys", "functions", "fanout", "fanout/internal/door", connDir, "fanout/internal/members", "fanout/internal/receiver", "localdev", "examples", "clients", "pkg/sink/targets", "pkg/sink/kafka"}
+var subjects = []string{"pkg/protocol", "pkg/channel", "pkg/publish/send", "pkg/embedded", "pkg/rediskeys", "functions", "fanout", "fanout/internal/door", connDir, "fanout/internal/members", "fanout/internal/receiver", "localdev", "console", "console/bundle", "examples", "clients", "pkg/sink/targets", "pkg/sink/kafka"}
 
 // violations runs every rule, and prefixes what it found with the rule's name.
 func violations(files []*file) []string {

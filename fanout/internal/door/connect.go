@@ -23,6 +23,7 @@ import (
 	"fleetwire/fanout/internal/session"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
+	"fleetwire/pkg/clientaddr"
 	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/quota"
 )
@@ -76,8 +77,8 @@ func (d *Door) serveUpgrade(c *fiber.Ctx) error {
 
 func (k *connect) readAddress(c *fiber.Ctx) {
 	remote, _ := netip.ParseAddrPort(c.Context().RemoteAddr().String())
-	address := clientAddress(remote.Addr(), lines(c, fiber.HeaderXForwardedFor), k.TrustedProxies)
-	k.client.Address, k.limitedAs = address.String(), limitedAs(address)
+	address := clientaddr.Of(remote.Addr(), lines(c, fiber.HeaderXForwardedFor), k.TrustedProxies)
+	k.client.Address, k.limitedAs = address.String(), clientaddr.Limited(address)
 	agent := c.Get(fiber.HeaderUserAgent)
 	k.client.UserAgent = unique.Make(strings.ToValidUTF8(strings.Clone(agent[:min(len(agent), maxAgentBytes)]), ""))
 }

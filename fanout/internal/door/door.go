@@ -48,6 +48,8 @@ type Options struct {
 	// Refused is called with each connection that gets no welcome, if the app's key signed its credential.
 	// peer is "" if it is not known.
 	Refused func(app, peer, key string, code int, reason string)
+	// Console says that what is mounted serves the console (auth.VerifySession).
+	Console bool
 	// Live says whether a subscribe would succeed: Redis answers, and the node's
 	// subscriptions are live.
 	Live func() bool

@@ -55,19 +55,32 @@ func splitTarget(target string) (path, query string) {
 }
 
 // beforeBody decides whether a request's body is read. Without a control plane and
-// without a secret key it is not: the answer comes at once, and the connection
+// without a secret key, or a session of the console, it is not: the answer comes at once, and the connection
 // closes. Too long a body is refused in the same way, by its Content-Length.
 func (d *Door) beforeBody(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	length := h.ContentLength() // -1: chunked, -2: none
 	path, _ := splitTarget(string(h.RequestURI()))
-	most := bodyBytes
-	if strings.TrimSuffix(path, "/") == "/v1/publish" {
-		most = longestBody
-	}
+	most := mostBody(path)
 	if (length > 0 || length == -1) && (length > most || !d.readsBody(h, path)) {
 		leaveBody(h)
 	}
 	return fasthttp.RequestConfig{MaxRequestBodySize: most}
+}
+
+const (
+	signInPath = "/console/session"
+	consoleAPI = "/console/api" // before the path of a route
+)
+
+// mostBody is how many bytes of a body are read that comes to a path.
+func mostBody(path string) int {
+	switch strings.TrimSuffix(strings.TrimPrefix(path, consoleAPI), "/") {
+	case "/v1/publish":
+		return longestBody
+	case signInPath:
+		return auth.MaxSignInBytes
+	}
+	return bodyBytes
 }
 
 // leaveBody has the server answer without the body, and close the connection.
@@ -81,12 +94,25 @@ func (d *Door) readsBody(h *fasthttp.RequestHeader, path string) bool {
 	if d.rest == nil || isSocketPath(path) {
 		return false
 	}
+	if d.Console && strings.HasPrefix(path, "/console/") {
+		return path == signInPath || strings.HasPrefix(path, consoleAPI+"/") && d.signedIn(h)
+	}
 	authorization := h.PeekAll("Authorization")
 	if len(authorization) != 1 {
 		return false
 	}
 	_, refused := auth.Authenticate(d.Apps.Current(), string(authorization[0]))
 	return refused == nil
+}
+
+// signedIn says whether the cookie of a request of the console's page is good.
+func (d *Door) signedIn(h *fasthttp.RequestHeader) bool {
+	header := http.Header{}
+	for _, line := range h.PeekAll("Cookie") {
+		header.Add("Cookie", string(line))
+	}
+	_, _, ok := auth.VerifySession(d.Apps.Current(), header, d.Now())
+	return ok
 }
 
 // serveHTTP has h answer. The path stays as it was sent: with a broken escape, or with

@@ -1,14 +1,17 @@
-package door
+// Package clientaddr finds out from where a request comes, and by which scheme, when there may be
+// proxies in between.
+package clientaddr
 
 import (
+	"net/http"
 	"net/netip"
 	"strings"
 )
 
-// clientAddress is the address that a connect counts against (protocol §6). The entries
+// Of is the address that a request counts against (protocol §6). The entries
 // of X-Forwarded-For are believed from its end backwards, as long as it was a
 // trusted proxy that wrote it: everything before that may be made up.
-func clientAddress(remote netip.Addr, forwardedFor []string, trusted []netip.Prefix) netip.Addr {
+func Of(remote netip.Addr, forwardedFor []string, trusted []netip.Prefix) netip.Addr {
 	address := remote.Unmap()
 	hops := strings.Split(strings.Join(forwardedFor, ","), ",")
 	for i := len(hops) - 1; i >= 0 && isTrusted(address, trusted); i-- {
@@ -21,10 +24,10 @@ func clientAddress(remote netip.Addr, forwardedFor []string, trusted []netip.Pre
 	return address
 }
 
-// limitedAs is what a client's connects count against: its address or, with IPv6,
+// Limited is what a client's requests count against: its address or, with IPv6,
 // the /64 that it is in, since a single subscriber has at least that many addresses
 // to change between (RFC 6177 §2).
-func limitedAs(a netip.Addr) string {
+func Limited(a netip.Addr) string {
 	if a.Is4() || !a.IsValid() {
 		return a.String()
 	}
@@ -49,4 +52,14 @@ func parseHop(s string) (netip.Addr, error) {
 	}
 	ap, err := netip.ParseAddrPort(s)
 	return ap.Addr(), err
+}
+
+// HTTPS says whether a browser has sent a request by https: a trusted proxy says so, or the browser
+// does by the origin of its page.
+func HTTPS(remote netip.Addr, header http.Header, trusted []netip.Prefix) bool {
+	if strings.HasPrefix(header.Get("Origin"), "https://") {
+		return true
+	}
+	first, _, _ := strings.Cut(header.Get("X-Forwarded-Proto"), ",")
+	return isTrusted(remote.Unmap(), trusted) && strings.EqualFold(strings.TrimSpace(first), "https")
 }

@@ -1,11 +1,11 @@
-package door
+package clientaddr
 
 import (
 	"net/netip"
 	"testing"
 )
 
-func TestClientAddress(t *testing.T) {
+func TestOf(t *testing.T) {
 	proxies := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8:aaaa::/48")}
 	for _, tt := range []struct {
 		name         string
@@ -50,7 +50,7 @@ func TestClientAddress(t *testing.T) {
 		{"octal numbers", "10.0.0.1", []string{"010.000.000.001"}, proxies, "10.0.0.1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got := clientAddress(netip.MustParseAddr(tt.remote), tt.forwardedFor, tt.trusted)
+			got := Of(netip.MustParseAddr(tt.remote), tt.forwardedFor, tt.trusted)
 			if got.String() != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
@@ -58,7 +58,7 @@ func TestClientAddress(t *testing.T) {
 	}
 }
 
-func TestLimitedAs(t *testing.T) {
+func TestLimited(t *testing.T) {
 	for address, want := range map[string]string{
 		"203.0.113.7":                      "203.0.113.7",
 		"2001:db8:1:2:3:4:5:6":             "2001:db8:1:2::/64",
@@ -67,11 +67,11 @@ func TestLimitedAs(t *testing.T) {
 		"fe80::1%eth0":                     "fe80::/64",
 		"::1":                              "::/64",
 	} {
-		if got := limitedAs(netip.MustParseAddr(address)); got != want {
+		if got := Limited(netip.MustParseAddr(address)); got != want {
 			t.Errorf("%s: got %s, want %s", address, got, want)
 		}
 	}
-	if got := limitedAs(netip.Addr{}); got != "invalid IP" {
+	if got := Limited(netip.Addr{}); got != "invalid IP" {
 		t.Errorf("no address: got %s", got)
 	}
 }

@@ -1,0 +1,73 @@
+package auth
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"net/http"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"fleetwire/pkg/apps"
+	"fleetwire/pkg/protocol"
+)
+
+const (
+	// SessionCookie is the name of the cookie that holds a session of the console.
+	SessionCookie = "fleetwire_console"
+	// SessionLife is how long a session lasts.
+	SessionLife = 8 * time.Hour
+
+	// MaxSignInBytes bounds the body that a session begins with, which comes from strangers.
+	MaxSignInBytes = 8 << 10
+
+	sessionType     = "fleetwire-console+jwt" // typ: none that a token may have
+	sessionAudience = "fleetwire/console"
+	maxSessionBytes = 2 << 10
+)
+
+// MintSession makes the cookie of a session that somebody begins with a secret key: a JWT that
+// [VerifySession] accepts on every node for SessionLife, or until the key's secret is another.
+func MintSession(key *apps.Key, now time.Time) (cookie string, err error) {
+	session := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.RegisteredClaims{
+		Audience: jwt.ClaimStrings{sessionAudience}, IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(SessionLife)),
+	})
+	session.Header["typ"], session.Header["kid"] = sessionType, key.ID
+	return session.SignedString(sessionSecret(key))
+}
+
+// VerifySession gives the key that the session in a request's cookie was begun with, and when the
+// session ends. It is false without a cookie, or with two, of which another site may have set one.
+func VerifySession(dir *apps.Directory, header http.Header, now time.Time) (key *apps.Key, expiresAt time.Time, ok bool) {
+	cookies := (&http.Request{Header: header}).CookiesNamed(SessionCookie)
+	if len(cookies) != 1 || len(cookies[0].Value) > maxSessionBytes {
+		return nil, time.Time{}, false
+	}
+	parser := jwt.NewParser(jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), jwt.WithStrictDecoding(),
+		jwt.WithAudience(sessionAudience), jwt.WithExpirationRequired(), jwt.WithTimeFunc(func() time.Time { return now }))
+	var claims jwt.RegisteredClaims
+	_, err := parser.ParseWithClaims(cookies[0].Value, &claims, func(session *jwt.Token) (any, error) {
+		kid, _ := session.Header["kid"].(string)
+		if key, ok = dir.Key(kid); !ok || key.Publishable() || session.Header["typ"] != sessionType {
+			return nil, jwt.ErrTokenUnverifiable
+		}
+		return sessionSecret(key), nil
+	})
+	if err != nil {
+		return nil, time.Time{}, false
+	}
+	return key, claims.ExpiresAt.Time, true
+}
+
+// NoSession is the refusal of a request that needs a session and has none.
+func NoSession() *protocol.Error {
+	return protocol.Errorf(protocol.Unauthorized, "you are not signed in, or your session has ended; sign in with a secret key")
+}
+
+// sessionSecret signs the sessions of a key. It comes from the key's own secret, so that a session
+// ends with that, and is another, so that no backend signs a session that means to sign a token.
+func sessionSecret(key *apps.Key) []byte {
+	mac := hmac.New(sha256.New, []byte(key.Secret))
+	mac.Write([]byte("session of the console"))
+	return mac.Sum(nil)
+}
