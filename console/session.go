@@ -39,7 +39,11 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) *protocol.Error
 		setRetryAfter(w, wait)
 		return protocol.Errorf(protocol.RateLimited, "over %d failed sign-ins a minute from this address; wait as long as Retry-After says", maxFailures)
 	}
-	credential, err := readCredential(w, r)
+	body, whole := readShort(w, r)
+	if !whole {
+		return nil // answered
+	}
+	credential, err := readCredential(r, body)
 	if err != nil {
 		return err
 	}
@@ -63,16 +67,27 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) *protocol.Error
 	return nil
 }
 
+// readShort reads a body that comes from strangers. It answers itself if there is none in its bounds,
+// and is false then.
+func readShort(w http.ResponseWriter, r *http.Request) (body []byte, whole bool) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, auth.MaxSignInBytes))
+	switch _, long := errors.AsType[*http.MaxBytesError](err); {
+	case long || r.ContentLength > auth.MaxSignInBytes: // a node does not even begin to read that
+		write(w, http.StatusRequestEntityTooLarge, protocol.AppendErrorBody(nil, protocol.Errorf(protocol.InvalidRequest, "the body is larger than %d bytes, the most that is taken", auth.MaxSignInBytes)))
+	case err != nil:
+		writeError(w, protocol.Errorf(protocol.InvalidRequest, "the body ended before it was complete; send it whole"))
+	default:
+		return body, true
+	}
+	return nil, false
+}
+
 // readCredential reads {"key":"…"}. No error shows what was sent.
-func readCredential(w http.ResponseWriter, r *http.Request) (credential string, refused *protocol.Error) {
+func readCredential(r *http.Request, body []byte) (credential string, refused *protocol.Error) {
 	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != "application/json" {
 		return "", protocol.Errorf(protocol.InvalidRequest, "the Content-Type must be application/json")
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, auth.MaxSignInBytes))
-	if err != nil {
-		return "", protocol.Errorf(protocol.InvalidRequest, "the body must come whole, in at most %d bytes", auth.MaxSignInBytes)
-	}
-	err = protocol.ScanObject(body, func(name string, value []byte) (err error) {
+	err := protocol.ScanObject(body, func(name string, value []byte) (err error) {
 		if name != "key" || credential != "" {
 			return errors.New("another field")
 		}

@@ -66,6 +66,56 @@ func TestRefusedBeforeTheBody(t *testing.T) {
 	}
 }
 
+// HOSTILE: the same with the console. It reads a short body of strangers, to sign in with; others
+// only with a session.
+func TestRefusedBeforeTheBodyByTheConsole(t *testing.T) {
+	addr, _ := serve(t)
+	session := signedIn(t, addr)
+	const good, sign, publish = "X-Fleetwire-Console: 1\r\nContent-Type: application/json\r\n", "/console/session", "/console/api/v1/publish"
+	for name, tt := range map[string]struct {
+		path, head string
+		status     int
+		says       string
+	}{
+		"signing in, too long":                 {sign, "Content-Length: 9000\r\n", 413, "8192 bytes"},
+		"signing in, too long, asking first":   {sign, "Expect: 100-continue\r\nContent-Length: 1000000000000\r\n", 413, "8192 bytes"},
+		"no session":                           {publish, "Content-Length: 100\r\n", 401, "unauthorized"},
+		"no session, in chunks":                {publish, "Transfer-Encoding: chunked\r\n", 401, "unauthorized"},
+		"a wrong session":                      {publish, "Cookie: " + session + "x\r\nContent-Length: 100\r\n", 401, "unauthorized"},
+		"two sessions":                         {publish, "Cookie: " + session + "; " + session + "\r\nContent-Length: 100\r\n", 401, "unauthorized"},
+		"a credential and no session":          {publish, credential + "Content-Length: 100\r\n", 401, "unauthorized"},
+		"a session at the routes themselves":   {"/v1/publish", "Cookie: " + session + "\r\nContent-Length: 100\r\n", 401, "unauthorized"},
+		"another path of the console":          {"/console/keys", "Cookie: " + session + "\r\nContent-Length: 100\r\n", 405, "method_not_allowed"},
+		"too long with a session":              {"/console/api/v1/tokens", "Cookie: " + session + "\r\nContent-Length: 200000\r\n", 413, "131072"},
+		"too many messages with a session":     {publish, "Cookie: " + session + "\r\nContent-Length: 300000\r\n", 413, "262144"},
+		"a path that looks like the session's": {"/console/session/", "Content-Length: 100\r\n", 404, "not_found"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, in := open(t, addr, "POST "+tt.path+" HTTP/1.1\r\nHost: x\r\n"+good+tt.head+"\r\n")
+			wantAnswer(t, in, tt.status, tt.says)
+			if rest, err := io.ReadAll(in); len(rest) > 0 || err != nil {
+				t.Errorf("then %q %v, want the end of the stream", rest, err)
+			}
+		})
+	}
+	long := `{"messages":[` + strings.Repeat(`{"channel":"devices/a","data":"`+strings.Repeat("x", 30<<10)+`"},`, 7) + `{"channel":"devices/a","data":1}]}`
+	_, in := open(t, addr, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\n%sCookie: %s\r\nContent-Length: %d\r\n\r\n%s", publish, good, session, len(long), long))
+	wantAnswer(t, in, 200, strings.Repeat(`{"channel":"devices/a","subscribers":0},`, 7))
+}
+
+// signedIn begins a session of the console, and gives its cookie.
+func signedIn(t testing.TB, addr string) string {
+	t.Helper()
+	_, in := open(t, addr, fmt.Sprintf("POST /console/session HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-Fleetwire-Console: 1\r\nContent-Length: %d\r\n\r\n%s", len(signIn), signIn))
+	response, err := http.ReadResponse(in, nil)
+	check(t, err)
+	if cookies := response.Cookies(); response.StatusCode == 204 && len(cookies) == 1 {
+		return cookies[0].Name + "=" + cookies[0].Value
+	}
+	t.Fatalf("signing in: %d %v", response.StatusCode, response.Header)
+	return ""
+}
+
 // A client with a good credential that asks first is told to go on.
 func TestExpectContinue(t *testing.T) {
 	addr, _ := serve(t)

@@ -1,6 +1,7 @@
 package clientaddr
 
 import (
+	"net/http"
 	"net/netip"
 	"testing"
 )
@@ -73,5 +74,30 @@ func TestLimited(t *testing.T) {
 	}
 	if got := Limited(netip.Addr{}); got != "invalid IP" {
 		t.Errorf("no address: got %s", got)
+	}
+}
+
+func TestHTTPS(t *testing.T) {
+	proxies := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	for _, tt := range []struct {
+		name, remote  string
+		origin, proto string
+		want          bool
+	}{
+		{"nothing said", "10.0.0.1", "", "", false},
+		{"a page by http", "203.0.113.7", "http://example.com", "", false},
+		{"a page by https", "203.0.113.7", "https://example.com", "", true},
+		{"a proxy", "10.0.0.1", "", "https", true},
+		{"a proxy, as IPv4 in IPv6", "::ffff:10.0.0.1", "", "HTTPS", true},
+		{"the first of two proxies", "10.0.0.1", "", "https, http", true},
+		{"a proxy by http", "10.0.0.1", "", "http", false},
+		{"not by a proxy", "203.0.113.7", "", "https", false},
+	} {
+		header := http.Header{}
+		header.Set("Origin", tt.origin)
+		header.Set("X-Forwarded-Proto", tt.proto)
+		if got := HTTPS(netip.MustParseAddr(tt.remote), header, proxies); got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
 	}
 }
