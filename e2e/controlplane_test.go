@@ -76,6 +76,9 @@ func TestFanoutWithControlPlane(t *testing.T) {
 	if t.Failed() {
 		t.Log(metrics)
 	}
+	if a, err := n.call("GET", "/console/", "", ""); err != nil || a.status != 404 { // without -console
+		t.Errorf("GET /console/: %v, %d %s, want 404", err, a.status, a.body)
+	}
 	p.terminate()
 }
 

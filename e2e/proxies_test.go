@@ -58,7 +58,7 @@ func TestProxies(t *testing.T) {
 			key := newKey(p.name, "devices/**")
 			app := newApp("app_"+p.name, key)
 			app.Limits.ConnectsAMin = 3
-			node, n := controlPlane(t, "-redis", redis.URL(), "-apps", documentFile(t, app), "-trusted-proxies", "127.0.0.1/32")
+			node, n := controlPlane(t, "-redis", redis.URL(), "-apps", documentFile(t, app), "-trusted-proxies", "127.0.0.1/32", "-console")
 			// Every limit but that of an idle socket is a second: none of them may end one.
 			f := p.start(t, n, " 15s", " 1s", " 60s", " 1s", " 3s", " 1s")
 
@@ -74,6 +74,7 @@ func TestProxies(t *testing.T) {
 
 			f.checkBodies(key, "/v1/channels/devices%2Fother/publish")
 			f.checkAddresses(key)
+			f.checkConsole(key)
 
 			// Silent for longer than each of the other limits.
 			if frame, err := device.readUntil(time.Now().Add(1500 * time.Millisecond)); !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -157,7 +158,7 @@ func (f *front) checkLogs(token string, entries ...string) {
 	for _, entry := range append(entries, strconv.Itoa(int(refused))) {
 		eventually(f.t, "the log has "+entry, patience, func() bool { return strings.Contains(f.logs(), entry) })
 	}
-	for _, secret := range []string{token, token[strings.LastIndex(token, ".")+1:], "token=", "eyJ", secretMark} {
+	for _, secret := range []string{token, token[strings.LastIndex(token, ".")+1:], "token=", "eyJ", secretMark, "fleetwire_console"} {
 		if logs := f.logs(); strings.Contains(logs, secret) {
 			f.t.Errorf("the log holds %q:\n%s", secret, logs)
 		}

@@ -264,6 +264,11 @@ func (f *front) call(method, path, credential, body string) (answer, error) {
 		r.Header.Set("Authorization", "Bearer "+credential)
 		r.Header.Set("Content-Type", "application/json")
 	}
+	return f.do(r)
+}
+
+// do makes a request through the proxy.
+func (f *front) do(r *http.Request) (answer, error) {
 	client := &http.Client{Timeout: patience, Transport: &http.Transport{
 		DialContext: f.dialTCP("127.0.0.1"), TLSClientConfig: f.tls(), DisableKeepAlives: true,
 	}}

@@ -10,10 +10,11 @@ import (
 	"fleetwire/pkg/program"
 )
 
-const help = `fanout is a Fleetwire fan-out node: WebSockets on -listen at /v1, and REST with -control-plane;
-operations on -ops. On SIGTERM it tells its peers, closes their connections over -drain (at once with
-a second SIGTERM), and exits 0. So it does when the AWS target group FLEETWIRE_TARGET_GROUP_ARN drains it. On SIGHUP it reads
-the apps document again. "fanout healthcheck" asks a running one. -version prints which build this is.`
+const help = `fanout is a Fleetwire fan-out node: WebSockets on -listen at /v1, REST with -control-plane, and the
+console with -console besides; operations on -ops. On SIGTERM it tells its peers, closes their connections
+over -drain (at once with a second SIGTERM), and exits 0. So it does when the AWS target group
+FLEETWIRE_TARGET_GROUP_ARN drains it. On SIGHUP it reads the apps document again. "fanout healthcheck"
+asks a running one. -version prints which build this is.`
 
 func main() { program.Main("fanout", run) }
 

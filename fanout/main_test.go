@@ -81,6 +81,7 @@ func TestRefusesToStart(t *testing.T) {
 		{"a CA without TLS", []string{"-apps", document, "-redis", redisURL, "-redis-ca", ours.File}, []string{"-redis-ca: ", "rediss://"}},
 		{"the port is taken", []string{"-apps", document, "-redis", redisURL, "-listen", taken.Addr().String()}, []string{"-listen: ", taken.Addr().String()}},
 		{"the operations port is taken", []string{"-apps", document, "-redis", redisURL, "-listen", "127.0.0.1:0", "-ops", taken.Addr().String()}, []string{"-ops: ", taken.Addr().String()}},
+		{"a console without REST", []string{"-apps", document, "-redis", redisURL, "-console"}, []string{"-console: ", "-control-plane"}},
 		{"a bad flag", []string{"-drain", "soon"}, []string{"-drain"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"fleetwire/pkg/program"
 )
 
-const help = `localdev is all of Fleetwire in one process: REST and WebSockets on -listen, operations on -ops.
+const help = `localdev is all of Fleetwire in one process: REST, WebSockets and the console on -listen, operations on -ops.
 Without -redis it has a Redis of its own, in memory. Without -apps it makes a key pair at
 its first start and keeps it in .fleetwire/apps.json. On SIGHUP it reads the apps document again.
 -version prints which build this is.`

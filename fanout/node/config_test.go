@@ -105,6 +105,9 @@ func TestParseConfigErrors(t *testing.T) {
 		{"a prefix by variable", "FLEETWIRE_REDIS_PREFIX", "Fleet", nil, `-redis-prefix (FLEETWIRE_REDIS_PREFIX): "Fleet" is not a prefix; use`},
 		{"a control plane, perhaps", "", "", []string{"-control-plane=maybe"}, `-control-plane: "maybe" cannot be read; give true or false`},
 		{"a control plane by variable", "FLEETWIRE_CONTROL_PLANE", "maybe", nil, `-control-plane (FLEETWIRE_CONTROL_PLANE): "maybe" cannot be read; give true or false`},
+		{"a console without a control plane", "", "", []string{"-console"}, "-console: the console needs REST on this node; add -control-plane, or leave -console out"},
+		{"a console without a control plane, by variable", "FLEETWIRE_CONSOLE", "true", nil, "-console (FLEETWIRE_CONSOLE): the console needs REST on this node; add -control-plane, or leave -console out"},
+		{"a console, perhaps", "", "", []string{"-console=maybe"}, `-console: "maybe" cannot be read; give true or false`},
 		{"log format", "", "", []string{"-log-format", "xml"}, `-log-format: "xml" is not a log format; give text or json`},
 		{"log level", "", "", []string{"-log-level", "loud"}, `-log-level: "loud" is not a log level; give debug, info, warn or error`},
 	} {
@@ -144,6 +147,27 @@ func TestHelp(t *testing.T) {
 		if strings.Contains(help, "hush-hush") {
 			t.Errorf("%s shows a password", arg)
 		}
+	}
+}
+
+// A program that serves the console by itself does so where it serves REST.
+func TestConsoleFollowsTheControlPlane(t *testing.T) {
+	both := Config{Listen: ":1", Ops: ":2", ControlPlane: true, Console: true}
+	for _, tt := range []struct {
+		args []string
+		want bool
+	}{
+		{nil, true},
+		{[]string{"-console=false"}, false},
+		{[]string{"-control-plane=false"}, false},
+		{[]string{"-control-plane=false", "-console=false"}, false},
+	} {
+		if c, err := ParseConfig(tt.args, io.Discard, both, ""); err != nil || c.Console != tt.want {
+			t.Errorf("%q: %v, %v; want %v", tt.args, c.Console, err, tt.want)
+		}
+	}
+	if _, err := ParseConfig([]string{"-control-plane=false", "-console"}, io.Discard, both, ""); err == nil {
+		t.Error("a console that was asked for, without REST, is left out in silence")
 	}
 }
 

@@ -21,7 +21,7 @@ func greet(out io.Writer, c node.Config, appsSpec string, n *node.Node, director
 	if n.OpsAddr() != "" {
 		fmt.Fprintf(w, "operations   http://%s/readyz /healthz /metrics\n", n.OpsAddr())
 	}
-	fmt.Fprintf(w, "console      %s/console/\n", base)
+	fmt.Fprintf(w, "console      %s/console/ (sign in with a secret key)\n", base)
 	if c.Redis == "" {
 		fmt.Fprintln(w, "redis        embedded, in memory (-redis redis://127.0.0.1:6379 for a real one)")
 	} else {

@@ -9,7 +9,7 @@ import (
 	"fleetwire/localdev/dev"
 )
 
-const devHelp = `fleetwire dev is all of Fleetwire in one process: REST and WebSockets on -listen, operations on -ops.
+const devHelp = `fleetwire dev is all of Fleetwire in one process: REST, WebSockets and the console on -listen, operations on -ops.
 Without -redis it has a Redis of its own, in memory. Without -apps it makes a key pair at its
 first start and keeps it in .fleetwire/apps.json, where other commands in this folder find it. On SIGHUP it reads
 the apps document again.`
@@ -26,8 +26,9 @@ func (c *cli) devCommand() *cobra.Command {
 	}
 }
 
-const serveHelp = `fleetwire serve is a production node: WebSockets at /v1 and REST on -listen, operations on -ops. Any number of
-them on one Redis behave as one. -control-plane=false leaves REST out, where Lambda functions serve it.
+const serveHelp = `fleetwire serve is a production node: WebSockets at /v1, REST and the console on -listen, operations on -ops. Any number of
+them on one Redis behave as one. -control-plane=false leaves REST and the console out, where Lambda functions serve REST.
+-console=false leaves the console out.
 On SIGTERM it tells its peers, closes their connections over -drain (at once with a second SIGTERM), and exits 0.
 On SIGHUP it reads the apps document again. "fleetwire serve healthcheck" asks a running one.`
 
