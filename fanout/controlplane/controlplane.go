@@ -5,7 +5,6 @@ package controlplane
 
 import (
 	"context"
-	"net/http"
 
 	"fleetwire/console"
 	"fleetwire/fanout/node"
@@ -22,8 +21,9 @@ import (
 )
 
 // NewNode makes a node and, if serveREST, has it serve all routes of protocol §5 beside
-// the sockets, and the console if the options say so. Requests share the node's link to Redis, its readiness, its metrics
-// and its drain; what they publish is in the usage figures that the node writes.
+// the sockets, and the console if opt has it. Requests share the node's link to Redis,
+// its readiness, its metrics and its drain; what they publish is in the usage figures
+// that the node writes.
 func NewNode(opt node.Options, serveREST bool) (*node.Node, error) {
 	n, err := node.New(opt)
 	if err != nil || !serveREST {
@@ -34,7 +34,7 @@ func NewNode(opt node.Options, serveREST bool) (*node.Node, error) {
 	waiting := group.NewService(n.GroupOptions(), opt.Log)
 	n.OnEnd(waiting.Drain, waiting.Close)
 	sender := orders.NewSender(opt.Redis, opt.Keys)
-	var rest http.Handler = routes.New(routes.Config{
+	rest := routes.New(routes.Config{
 		Apps: opt.Apps, Limiter: n.Limiter(), Publisher: n.Publisher(), Log: opt.Log,
 		Registry: registry.NewReader(opt.Redis, opt.Keys), Shower: sender, Reporter: sender,
 		Connections: sender, Revocations: revocation.NewList(opt.Redis, opt.Keys),
