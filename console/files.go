@@ -3,10 +3,8 @@ package console
 import (
 	"embed"
 	"io/fs"
-	"mime"
 	"net/http"
 	"path"
-	"strings"
 
 	"fleetwire/pkg/protocol"
 )
@@ -47,7 +45,7 @@ func serveFile(w http.ResponseWriter, r *http.Request, name string) *protocol.Er
 
 // contentType does not depend on what types the machine knows.
 func contentType(name string) string {
-	switch ext := path.Ext(name); ext {
+	switch path.Ext(name) {
 	case ".js":
 		return "text/javascript; charset=utf-8"
 	case ".css":
@@ -56,10 +54,6 @@ func contentType(name string) string {
 		return "text/html; charset=utf-8"
 	case ".svg":
 		return "image/svg+xml"
-	default:
-		if kind := mime.TypeByExtension(ext); kind != "" && !strings.HasPrefix(kind, "text/html") {
-			return kind
-		}
-		return "application/octet-stream"
 	}
+	return "application/octet-stream"
 }

@@ -93,10 +93,16 @@ func (s *site) do(method, path, body string, headers ...string) *httptest.Respon
 	return w
 }
 
+// trySignIn signs in with what may be a credential.
+func (s *site) trySignIn(credential string, headers ...string) *httptest.ResponseRecorder {
+	s.t.Helper()
+	return s.do("POST", "/console/session", "", append(headers, "Authorization: Bearer "+credential)...)
+}
+
 // signIn gives the Cookie header of a session, which is a header for do.
 func (s *site) signIn(credential string) string {
 	s.t.Helper()
-	w := s.do("POST", "/console/session", `{"key":"`+credential+`"}`)
+	w := s.trySignIn(credential)
 	want(s.t, w, 204, "")
 	session, _, _ := strings.Cut(w.Header().Get("Set-Cookie"), ";")
 	return "Cookie: " + session

@@ -1,9 +1,6 @@
 package console
 
 import (
-	"errors"
-	"io"
-	"mime"
 	"net/http"
 	"time"
 
@@ -32,6 +29,8 @@ func (c *Console) session(w http.ResponseWriter, r *http.Request) *protocol.Erro
 	return c.show(w, r)
 }
 
+// signIn takes the key from the Authorization header, as the routes do, and no body: a node reads no
+// body of a stranger (door.beforeBody), so that none can take the room that others' bodies have.
 func (c *Console) signIn(w http.ResponseWriter, r *http.Request) *protocol.Error {
 	now := c.Now()
 	address, countedAs := c.address(r)
@@ -39,18 +38,17 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) *protocol.Error
 		setRetryAfter(w, wait)
 		return protocol.Errorf(protocol.RateLimited, "over %d failed sign-ins a minute from this address; wait as long as Retry-After says", maxFailures)
 	}
-	body, whole := readShort(w, r)
-	if !whole {
-		return nil // answered
+	if len(r.Header.Values("Authorization")) > 1 {
+		return protocol.Errorf(protocol.InvalidRequest, "the request has two Authorization headers; send one")
 	}
-	credential, err := readCredential(r, body)
+	key, err := auth.Authenticate(c.Apps.Current(), r.Header.Get("Authorization"))
 	if err != nil {
-		return err
-	}
-	key, err := auth.Authenticate(c.Apps.Current(), "Bearer "+credential)
-	if err != nil {
-		if tell, untold := c.failed.count(countedAs, now); tell {
-			c.Log.Warn("a sign-in to the console failed", "address", address, "untold", untold)
+		tell, untold := c.failed.count(countedAs, now)
+		if untold > 0 {
+			c.Log.Warn("more sign-ins to the console failed in one minute than were logged", "more", untold)
+		}
+		if tell {
+			c.Log.Warn("a sign-in to the console failed", "address", address)
 		}
 		return protocol.Errorf(protocol.Unauthorized, "this is no secret key of the service; paste one whole, as in sk_live_…_secret_…")
 	}
@@ -65,39 +63,6 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) *protocol.Error
 	c.setCookie(w, r, session, int(auth.SessionLife/time.Second))
 	w.WriteHeader(http.StatusNoContent)
 	return nil
-}
-
-// readShort reads a body that comes from strangers. It answers itself if there is none in its bounds,
-// and is false then.
-func readShort(w http.ResponseWriter, r *http.Request) (body []byte, whole bool) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, auth.MaxSignInBytes))
-	switch _, long := errors.AsType[*http.MaxBytesError](err); {
-	case long || r.ContentLength > auth.MaxSignInBytes: // a node does not even begin to read that
-		write(w, http.StatusRequestEntityTooLarge, protocol.AppendErrorBody(nil, protocol.Errorf(protocol.InvalidRequest, "the body is larger than %d bytes, the most that is taken", auth.MaxSignInBytes)))
-	case err != nil:
-		writeError(w, protocol.Errorf(protocol.InvalidRequest, "the body ended before it was complete; send it whole"))
-	default:
-		return body, true
-	}
-	return nil, false
-}
-
-// readCredential reads {"key":"…"}. No error shows what was sent.
-func readCredential(r *http.Request, body []byte) (credential string, refused *protocol.Error) {
-	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != "application/json" {
-		return "", protocol.Errorf(protocol.InvalidRequest, "the Content-Type must be application/json")
-	}
-	err := protocol.ScanObject(body, func(name string, value []byte) (err error) {
-		if name != "key" || credential != "" {
-			return errors.New("another field")
-		}
-		credential, err = protocol.DecodeString(value)
-		return err
-	})
-	if err != nil || credential == "" {
-		return "", protocol.Errorf(protocol.InvalidRequest, `the body must be {"key":"…"} with a secret key in it`)
-	}
-	return credential, nil
 }
 
 func (c *Console) setCookie(w http.ResponseWriter, r *http.Request, value string, maxAge int) {

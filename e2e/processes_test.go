@@ -36,7 +36,7 @@ func TestLocaldevKeepsItsKey(t *testing.T) {
 			if line := "console      http://" + n.addr + "/console/ (sign in with a secret key)\n"; !strings.Contains(before, line) {
 				t.Errorf("it does not print %q:\n%s", line, before)
 			}
-			sessionOf(t, n.console(t, "POST", "session", "", `{"key":"`+key.credential()+`"}`))
+			sessionOf(t, n.signIn(t, key.credential()))
 			token = n.mint(t, key, `{"peerId":"camera-001","channels":["devices/camera-001/*"],"permissions":["publish","subscribe"]}`)
 		}
 		camera := n.connect(t, token).subscribe("devices/camera-001/commands") // of the first start

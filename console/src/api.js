@@ -9,8 +9,8 @@ export class Failure extends Error {
 
 // request asks the console's server for a path under /console/, and gives the JSON of the
 // answer, or null for none. The session's cookie goes along; the page never sees it.
-export async function request(method, path, body) {
-  const init = { method, headers: {}, cache: 'no-store' }
+export async function request(method, path, { body, headers } = {}) {
+  const init = { method, headers: { ...headers }, cache: 'no-store' }
   if (method !== 'GET') init.headers['X-Fleetwire-Console'] = '1'
   if (body !== undefined) {
     init.headers['Content-Type'] = 'application/json'

@@ -40,7 +40,7 @@ function SignIn({ failure, onSignedIn }) {
     event.preventDefault()
     const form = event.currentTarget
     try {
-      await request('POST', 'session', { key: form.elements.key.value.trim() })
+      await request('POST', 'session', { headers: { Authorization: `Bearer ${form.elements.key.value.trim()}` } })
       form.reset()
       await onSignedIn()
     } catch (e) {

@@ -53,8 +53,6 @@ func serve(t testing.TB) (addr string, log *logtest.Buffer) {
 	return s.Node.Addr(), log
 }
 
-const signIn = `{"key":"` + keyID + ":" + secret + `"}`
-
 // good requests, from which the fuzzer begins.
 func good() []string {
 	const host, key, body = "Host: localhost\r\n", "Authorization: Bearer " + keyID + ":" + secret + "\r\n", "Content-Type: application/json\r\n"
@@ -77,7 +75,7 @@ func good() []string {
 		"GET /v1/commands/cmd_?waitMs=25000 HTTP/1.1\r\n" + host + key + "\r\nDELETE /v1/commands/cmd_1 HTTP/1.1\r\n" + host + key + "\r\n",
 		"GET /v1/peers?prefix=a&online=true&seenBefore=5&limit=5&cursor=YQ HTTP/1.1\r\n" + host + key + "\r\nGET /v1/peers/50%25 HTTP/1.1\r\n" + host + key + "\r\n",
 		"GET /console/ HTTP/1.1\r\n" + host + "\r\nGET /console HTTP/1.1\r\n" + host + "\r\nGET /console/assets/x HTTP/1.1\r\n" + host + "\r\n",
-		"POST /console/session HTTP/1.1\r\n" + host + body + "X-Fleetwire-Console: 1\r\nContent-Length: " + strconv.Itoa(len(signIn)) + "\r\n\r\n" + signIn +
+		"POST /console/session HTTP/1.1\r\n" + host + key + "X-Fleetwire-Console: 1\r\n\r\n" +
 			"GET /console/session HTTP/1.1\r\n" + host + "Cookie: fleetwire_console=a.b.c\r\n\r\nDELETE /console/session HTTP/1.1\r\n" + host + "X-Fleetwire-Console: 1\r\n\r\n" +
 			"POST /console/api/v1/tokens HTTP/1.1\r\n" + host + key + body + "X-Fleetwire-Console: 1\r\n\r\n",
 	}

@@ -18,9 +18,6 @@ const (
 	// SessionLife is how long a session lasts.
 	SessionLife = 8 * time.Hour
 
-	// MaxSignInBytes bounds the body that a session begins with, which comes from strangers.
-	MaxSignInBytes = 8 << 10
-
 	sessionType     = "fleetwire-console+jwt" // typ: none that a token may have
 	sessionAudience = "fleetwire/console"
 	maxSessionBytes = 2 << 10

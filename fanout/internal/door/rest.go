@@ -67,18 +67,13 @@ func (d *Door) beforeBody(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	return fasthttp.RequestConfig{MaxRequestBodySize: most}
 }
 
-const (
-	signInPath = "/console/session"
-	consoleAPI = "/console/api" // before the path of a route
-)
+// consoleAPI comes before the path of a route in a request of the console's page.
+const consoleAPI = "/console/api"
 
 // mostBody is how many bytes of a body are read that comes to a path.
 func mostBody(path string) int {
-	switch strings.TrimSuffix(strings.TrimPrefix(path, consoleAPI), "/") {
-	case "/v1/publish":
+	if strings.TrimSuffix(strings.TrimPrefix(path, consoleAPI), "/") == "/v1/publish" {
 		return longestBody
-	case signInPath:
-		return auth.MaxSignInBytes
 	}
 	return bodyBytes
 }
@@ -94,8 +89,8 @@ func (d *Door) readsBody(h *fasthttp.RequestHeader, path string) bool {
 	if d.rest == nil || isSocketPath(path) {
 		return false
 	}
-	if d.Console && strings.HasPrefix(path, "/console/") {
-		return path == signInPath || strings.HasPrefix(path, consoleAPI+"/") && d.signedIn(h)
+	if d.Console && strings.HasPrefix(path, consoleAPI+"/") {
+		return d.signedIn(h)
 	}
 	authorization := h.PeekAll("Authorization")
 	if len(authorization) != 1 {
