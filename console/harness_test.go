@@ -28,7 +28,7 @@ const document = `{"apps":[
 	{"id":"app_a","keys":[
 		{"id":"sk_a","secret":"` + secretA + `","channelPatterns":["devices/**"],"actions":["publish","subscribe"]},
 		{"id":"pk_a","channelPatterns":["public/**"],"actions":["subscribe"],"allowedOrigins":["https://example.com"]}]},
-	{"id":"app_b","keys":[{"id":"sk_b","secret":"` + secretB + `","channelPatterns":["**"],"actions":[]}]},
+	{"id":"app_b","keys":[{"id":"sk_b","role":"viewer","secret":"` + secretB + `","channelPatterns":["**"],"actions":[]}]},
 	{"id":"app_off","suspended":true,"keys":[{"id":"sk_off","secret":"` + ended + `","channelPatterns":["**"],"actions":[]}]}]}`
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -29,6 +29,7 @@ func TestSession(t *testing.T) {
 			`{"id":"sk_a","kind":"secret","role":"full","channelPatterns":["devices/**"],"actions":["publish","subscribe"],"allowedOrigins":[]},`+
 			`{"id":"pk_a","kind":"publishable","role":"full","channelPatterns":["public/**"],"actions":["subscribe"],"allowedOrigins":["https://example.com"]}]}`)
 	}
+	want(t, s.do("GET", "/console/session", "", s.signIn("sk_b_secret_"+secretB)), 200, `{"app":"app_b","key":"sk_b","role":"viewer",`)
 	w := s.do("DELETE", "/console/session", "", s.signIn(keyA))
 	want(t, w, 204, "")
 	if got := w.Header().Get("Set-Cookie"); got != "fleetwire_console=; Path=/console/; Max-Age=0; HttpOnly; SameSite=Strict" {

@@ -63,7 +63,9 @@ func sessionOf(t testing.TB, a answer) string {
 func TestConsoleSessions(t *testing.T) {
 	key := newKey("console", "devices/**").only("publish", "subscribe", "presence")
 	other := newKey("console_other", "**")
-	s := startTwoNodes(t, newApp("app_console", key), newApp("app_other", other))
+	viewer := newKey("console_viewer", "**").only("publish", "subscribe", "presence", "send")
+	viewer.Role = "viewer"
+	s := startTwoNodes(t, newApp("app_console", key, viewer), newApp("app_other", other))
 	first, last := s.first(), s.last()
 
 	for _, credential := range []string{key.credential() + "x", key.ID, "", other.ID + ":" + key.Secret} {
@@ -96,6 +98,20 @@ func TestConsoleSessions(t *testing.T) {
 	}
 	camera.expectMessage("devices/camera-001/commands", "server", `"reboot"`)
 
+	// HOSTILE: a viewer who writes.
+	looks := sessionOf(t, first.signIn(t, viewer.credential()))
+	for _, c := range []struct {
+		method, path string
+		status       int
+	}{
+		{"GET", "peers", 200}, {"GET", "peers/camera-001", 200}, {"POST", "channels/a/publish", 403}, {"POST", "publish", 403}, {"POST", "tokens", 403},
+		{"POST", "channels/a/commands", 403}, {"DELETE", "peers/camera-001?revoke=true", 403}, {"DELETE", "channels/a/messages", 403},
+	} {
+		if a := last.console(t, c.method, "api/v1/"+c.path, looks, `{"data":1}`); a.status != c.status || c.status == 403 && !strings.Contains(a.body, "which only reads") {
+			t.Errorf("%s %s by a viewer: %d %s, want %d", c.method, c.path, a.status, a.body, c.status)
+		}
+	}
+
 	// HOSTILE: the cookie as another credential, and other credentials as the cookie.
 	session := strings.TrimPrefix(cookie, "fleetwire_console=")
 	first.refused(t, "token="+session, 4001)
@@ -109,7 +125,7 @@ func TestConsoleSessions(t *testing.T) {
 	}
 
 	metrics := first.metrics(t) + last.metrics(t)
-	for _, line := range []string{`{method="POST",route="/v1/channels/{channel}/publish",status="200"} 1`, `{method="GET",route="/v1/peers/{peer}",status="200"} 1`} {
+	for _, line := range []string{`{method="POST",route="/v1/channels/{channel}/publish",status="200"} 1`, `{method="GET",route="/v1/peers/{peer}",status="200"} 2`} {
 		if !strings.Contains(metrics, "fleetwire_http_requests_total"+line+"\n") {
 			t.Errorf("/metrics lacks the page's request %s", line)
 		}
