@@ -70,6 +70,8 @@ func (c *Console) serve(w http.ResponseWriter, r *http.Request, path string) *pr
 		return c.session(w, r)
 	case name == "keys":
 		return c.keys(w, r)
+	case name == "groups":
+		return c.groups(w, r)
 	case strings.HasPrefix(name, "api/"):
 		return c.api(w, r)
 	}

@@ -1,62 +1,47 @@
-import { render } from 'preact'
-import { useEffect, useState } from 'preact/hooks'
-import { Failure, request } from './api.js'
-import './style.css'
+// The console's page: signs in, and shows the screen that the address names.
 
-function Console() {
-  const [session, setSession] = useState(undefined) // undefined: not known yet; null: not signed in
-  const [failure, setFailure] = useState(null)
+import { render } from "preact";
+import { useEffect, useState } from "preact/hooks";
+import { onSessionEnd, readSession } from "./api.js";
+import { Layout } from "./parts/layout.jsx";
+import { Announcer } from "./parts/announce.jsx";
+import { ErrorNote } from "./parts/note.jsx";
+import { forgetSamples } from "./samples.js";
+import { Session } from "./session.js";
+import { SignIn } from "./screens/signin.jsx";
+import "./style.css";
 
-  const look = async () => {
-    setFailure(null)
-    try {
-      setSession(await request('GET', 'session'))
-    } catch (e) {
-      if (!(e instanceof Failure)) throw e
-      if (e.status !== 401) setFailure(e)
-      setSession(null)
-    }
+function App() {
+  const [session, setSession] = useState(undefined); // undefined: not known yet; null: none
+  const [why, setWhy] = useState("");
+  const [error, setError] = useState(null);
+
+  const look = () =>
+    readSession().then(
+      (session) => (forgetSamples(), setError(null), setWhy(""), setSession(session)),
+      (error) => (error.status === 401 ? setSession(null) : setError(error)),
+    );
+
+  useEffect(() => {
+    onSessionEnd(() => {
+      setSession((session) => {
+        if (session) setWhy("Your session has ended. Sign in again.");
+        return null;
+      });
+    });
+    look();
+  }, []);
+
+  if (session) {
+    return (
+      <Session.Provider value={session}>
+        <Layout onSignOut={() => (setSession(null), setWhy("You are signed out."))} />
+      </Session.Provider>
+    );
   }
-  useEffect(() => { look() }, [])
-
-  if (session === undefined) return <main><p>Loading…</p></main>
-  if (session === null) return <SignIn failure={failure} onSignedIn={look} />
-  const signOut = async () => {
-    await request('DELETE', 'session')
-    setSession(null)
-  }
-  return (
-    <main>
-      <h1>Fleetwire console</h1>
-      <p>Signed in with key <code>{session.key}</code> of app <code>{session.app}</code>.</p>
-      <button type="button" onClick={signOut}>Sign out</button>
-    </main>
-  )
+  if (error) return <main class="alone"><h1>Fleetwire</h1><ErrorNote error={error} retry={look} /></main>;
+  if (session === null) return <SignIn why={why} onSignedIn={look} />;
+  return <main class="alone" aria-busy="true"><p class="quiet">Loading…</p></main>;
 }
 
-function SignIn({ failure, onSignedIn }) {
-  const [problem, setProblem] = useState(failure?.message ?? '')
-  const submit = async (event) => {
-    event.preventDefault()
-    const form = event.currentTarget
-    try {
-      await request('POST', 'session', { headers: { Authorization: `Bearer ${form.elements.key.value.trim()}` } })
-      form.reset()
-      await onSignedIn()
-    } catch (e) {
-      setProblem(e.message)
-    }
-  }
-  return (
-    <main>
-      <h1>Fleetwire console</h1>
-      <form onSubmit={submit}>
-        <label>Secret key <input name="key" type="password" autocomplete="off" required /></label>
-        <button>Sign in</button>
-        <p role="alert">{problem}</p>
-      </form>
-    </main>
-  )
-}
-
-render(<Console />, document.getElementById('console'))
+render(<><App /><Announcer /></>, document.getElementById("console"));
