@@ -11,7 +11,7 @@ import (
 
 // newCommands makes what hands commands to peers of this node.
 func (n *Node) newCommands(ticks func() time.Duration) {
-	n.store = command.NewStore(command.Options{Redis: n.opt.Redis, Keys: n.opt.Keys, Apps: n.opt.Apps, Publisher: n.publisher, Log: n.opt.Log})
+	n.store = command.NewStore(command.Options{Redis: n.opt.Redis, Keys: n.opt.Keys, Apps: n.opt.Apps, Publisher: n.publisher, Ended: func(s command.Status) { n.metrics.CommandEnded(string(s)) }, Log: n.opt.Log})
 	n.commands = commands.NewDispatcher(commands.Options{Store: n.store, Subscribers: n.hub, Ticks: ticks, Log: n.opt.Log})
 	n.hub.Commands(n.commands.Deliver)
 }

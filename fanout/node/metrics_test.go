@@ -4,9 +4,13 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gobwas/ws"
 
+	"fleetwire/pkg/auth"
+	"fleetwire/pkg/envelope"
+	"fleetwire/pkg/publish"
 	"fleetwire/pkg/redisconn/redistest"
 )
 
@@ -145,4 +149,52 @@ func TestAHealthyStartCountsNoRedisErrors(t *testing.T) {
 			t.Errorf("%v errors of kind %s", n, kind)
 		}
 	}
+}
+
+// Messages are counted by app, and one in 64 tells how long it took to be written.
+func TestMetricsOfMessages(t *testing.T) {
+	r := start(t)
+	from, to := r.connect(keyID, "a"), r.connect(keyID, "b")
+	to.send(`{"type":"subscribe","channel":"devices/x","requestId":"s"}`)
+	to.wantText(`{"type":"ack"`)
+	for n := range 2 * envelope.TimedEvery {
+		from.send(`{"type":"publish","channel":"devices/x","data":` + strconv.Itoa(n) + `}`)
+		to.wantText(`{"type":"message"`)
+	}
+	from.send(`{"type":"publish","channel":"public/x","data":1,"requestId":"p"}`)
+	from.wantText(`{"type":"error"`)
+	const n = 2 * envelope.TimedEvery
+	// The node measures a message when it has written it.
+	eventually(t, "measured", func() bool {
+		got, _ := r.metric(`fleetwire_delivery_seconds_count{from="this_node"}`)
+		return got == 2
+	})
+	r.wantMetric(`fleetwire_delivery_seconds_count{from="another"}`, 0)
+	r.wantMetric(`fleetwire_app_publishes_total{app="app_demo",result="ok"}`, n)
+	r.wantMetric(`fleetwire_app_publishes_total{app="app_demo",result="refused"}`, 1)
+	r.wantMetric(`fleetwire_app_deliveries_total{app="app_demo"}`, n)
+	if took, _ := r.metric(`fleetwire_delivery_seconds_sum{from="this_node"}`); took <= 0 || took > patience.Seconds() {
+		t.Errorf("two messages took %v s", took)
+	}
+}
+
+// What another process publishes is measured apart: its clock may be another one.
+func TestDeliveryTimeOfAnotherProcess(t *testing.T) {
+	r := start(t)
+	to := r.connect(keyID, "b")
+	to.send(`{"type":"subscribe","channel":"devices/x","requestId":"s"}`)
+	to.wantText(`{"type":"ack"`)
+	key, _ := r.opt.Apps.Current().Key(keyID)
+	other := publish.New(publish.Options{Redis: r.opt.Redis, Keys: r.opt.Keys, Log: r.opt.Log, Now: time.Now})
+	for range envelope.TimedEvery {
+		if result := other.Publish(t.Context(), publish.Message{Grant: auth.KeyGrant(key, "server", nil), Channel: "devices/x", From: "server", Data: []byte("1")}); result.Err != nil {
+			t.Fatal(result.Err)
+		}
+		to.wantText(`{"type":"message"`)
+	}
+	eventually(t, "measured", func() bool {
+		got, _ := r.metric(`fleetwire_delivery_seconds_count{from="another"}`)
+		return got == 1
+	})
+	r.wantMetric(`fleetwire_delivery_seconds_count{from="this_node"}`, 0)
 }

@@ -195,14 +195,7 @@ func New(opt Options) (*Node, error) {
 		Conn: conn.Options{Loops: loops, Ticks: passed, Log: opt.Log, Tapped: n.teller.Frames()}, Events: n.teller,
 		Left: n.left, Ended: n.ended, Changed: n.changed, State: n.state, SetWill: n.recorder.SetWill,
 	}
-	n.metrics.CountDeliveries(n.hub.Delivered)
-	n.metrics.CountPresence(n.watchers.Frames, n.watchers.Views)
-	if opt.LogDropped != nil {
-		n.metrics.CountLogDropped(opt.LogDropped)
-	}
-	n.metrics.ReportReady(n.Ready)
-	n.metrics.ReportMasters(n.receiver.Masters)
-	n.metrics.ReportAppsStale(func() bool { return opt.Apps.Stale() != nil })
+	n.measure()
 	n.door = door.New(door.Options{
 		Apps: opt.Apps, TrustedProxies: opt.TrustedProxies, Log: opt.Log, Now: opt.Now,
 		Limiter: n.limiter, Connections: n.connections, Sessions: n.sessions, SessionOptions: n.sessionOptions,

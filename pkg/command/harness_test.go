@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,6 +39,18 @@ type world struct {
 	now   int64
 	// server is the Redis; nil: an embedded one.
 	server *redistest.Server
+
+	mu    sync.Mutex
+	ended map[Status]int // that the store has told
+}
+
+// endedSoFar are the ends that were told since the last call.
+func (w *world) endedSoFar() map[Status]int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	ended := w.ended
+	w.ended = map[Status]int{}
+	return ended
 }
 
 const document = `{"apps":[{"id":"app","commandBytes":1048576,"keys":[{"id":"sk_a","secret":"0123456789abcdef0123456789abcdef","channelPatterns":["**"],"actions":["publish"]}]},
@@ -51,8 +64,12 @@ func newWorld(t testing.TB, rdb *redis.Client) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, rdb: rdb}
-	w.store = NewStore(Options{Redis: rdb, Keys: w.keys, Apps: apps.NewStore(dir), Log: slog.New(slog.DiscardHandler)})
+	w := &world{t: t, rdb: rdb, ended: map[Status]int{}}
+	w.store = NewStore(Options{Redis: rdb, Keys: w.keys, Apps: apps.NewStore(dir), Log: slog.New(slog.DiscardHandler), Ended: func(s Status) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.ended[s]++
+	}})
 	w.store.scripts = byTestClock
 	t.Cleanup(w.store.Finish)
 	w.key, _ = dir.Key("sk_a")

@@ -404,6 +404,7 @@ func walk(w *world, seed uint64, steps int, sky weather) {
 		w.t.Fatal(err)
 	}
 	w.pass(0)
+	_ = w.endedSoFar()
 	m := &model{now: w.now}
 	there := 0
 	pick := func() string {
@@ -504,6 +505,15 @@ func walk(w *world, seed uint64, steps int, sky weather) {
 		if err := c.sees(w.read(c.id)); err != nil {
 			w.t.Fatalf("at the end: %v", err)
 		}
+	}
+	want := map[Status]int{}
+	for _, c := range m.commands {
+		if c.final() {
+			want[c.status]++
+		}
+	}
+	if got := w.endedSoFar(); !maps.Equal(got, want) {
+		w.t.Errorf("the store has told of the ends %v, want %v", got, want)
 	}
 }
 

@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -48,7 +49,9 @@ func (s *Store) retain(b rediskeys.Bucket, locals reply) {
 			s.look(b)
 			continue
 		}
-		r.waiting = append(r.waiting, ended{app, b.Tag() + locals.text(i) + " " + locals.text(i+1)})
+		bytes, status, _ := strings.Cut(locals.text(i+1), " ")
+		s.opt.Ended(Status(status))
+		r.waiting = append(r.waiting, ended{app, b.Tag() + locals.text(i) + " " + bytes})
 	}
 	if len(r.waiting) == 0 || r.running {
 		return

@@ -45,8 +45,8 @@ local per_peer = 340 -- bytes of a record, beside its data
 local at_once = 150 -- peers of one run: Redis is through with them in a millisecond
 local arguments = 500 -- of one call: Lua's stack is bounded
 
--- What the script returns beside its answer: the id and bytes of each command that has
--- ended in this run, for the budget of the app (pkg/command, retain); and '!', 0 if it set
+-- What the script returns beside its answer: the id of each command that has ended in this run, its
+-- bytes, for the budget of the app (pkg/command, retain), and its status; and '!', 0 if it set
 -- deadlines that its caller does not know of, for which nodes have to look there.
 local ended = {}
 
@@ -216,7 +216,7 @@ local function finish(c, status)
     redis.call('PEXPIRE', c.kept, kept_for)
   end
   c.wakes = c.wake ~= ''
-  ended[#ended + 1], ended[#ended + 2] = c.id, text_of(c.bytes)
+  ended[#ended + 1], ended[#ended + 2] = c.id, text_of(c.bytes) .. ' ' .. status
 end
 
 -- is_over says whether the hand-over has ended.

@@ -98,7 +98,10 @@ type Options struct {
 	// Publisher publishes snapshots of commands that have somebody to notify; a Store whose
 	// Due is not called needs none.
 	Publisher Publisher
-	Log       *slog.Logger
+	// Ended is called with the status of each command that a call of this process has ended. It must
+	// not block, nor call the Store. nil: nothing is.
+	Ended func(Status)
+	Log   *slog.Logger
 }
 
 // Store keeps commands. It is safe for concurrent use.
@@ -116,6 +119,9 @@ type Store struct {
 
 // NewStore returns a Store.
 func NewStore(opt Options) *Store {
+	if opt.Ended == nil {
+		opt.Ended = func(Status) {}
+	}
 	return &Store{opt: opt, scripts: byRedisClock, inSteps: redisconn.IsCluster(opt.Redis)}
 }
 

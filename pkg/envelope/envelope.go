@@ -32,7 +32,7 @@ const (
 	KindPeer     = rediskeys.Peer     // direct messages to a peer
 )
 
-// ID names a message: the process that published it, and its number there.
+// ID names a message: the process that published it, and its number there (Number).
 type ID struct{ Process, Sequence uint64 }
 
 // Delivery is a message as a node gets it. It is shared by all receivers and
@@ -67,7 +67,7 @@ type Delivery struct {
 //
 //	byte  0      version, 1 (of commands: command.go)
 //	bytes 1–8    id of the publishing process
-//	bytes 9–16   number of the message within that process
+//	bytes 9–16   number of the message within that process (timing.go)
 //	bytes 17–24  connection that published it, within that process; 0: none
 //	bytes 25–28  length of data, the last thing in the frame but for its brace
 //	bytes 29–30  length of the sender's metadata

@@ -21,6 +21,7 @@ type Metrics struct {
 
 	connections prometheus.Gauge
 	publishes   *prometheus.CounterVec
+	published   prometheus.Counter // of publishes, those with the result ok
 	wills       *prometheus.CounterVec
 	closes      *prometheus.CounterVec
 	refusals    *prometheus.CounterVec
@@ -30,6 +31,8 @@ type Metrics struct {
 	evictions                   *prometheus.CounterVec
 	groupDrops                  *prometheus.CounterVec
 	sinks                       *sinkMetrics
+	delivery                    *prometheus.HistogramVec
+	commandEnds                 *prometheus.CounterVec
 }
 
 // NewMetrics returns metrics of their own registry, so that a process can have
@@ -64,14 +67,27 @@ func NewMetrics() *Metrics {
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "fleetwire_refusals_total", Help: "Connections refused before their welcome, by close code, or 429 for the connect limit.",
 		}, []string{"code"}),
+		commandEnds: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "fleetwire_commands_ended_total", Help: "Commands that ended by what this node was told or found due, by status.",
+		}, []string{"status"}),
+		delivery: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "fleetwire_delivery_seconds",
+			Help:    "Time from when a process took a message, to publish it, until this node had written it to the last connection that gets it; of one message in 64, by the process that took it (this_node or another). From another, the difference of the two clocks is in it.",
+			Buckets: []float64{.00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
+		}, []string{"from"}),
 		redis: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "fleetwire_redis_seconds", Help: "Time that Redis took to answer, by kind (command or pipeline) and outcome (ok or error).",
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2},
 		}, []string{"kind", "outcome"}),
 	}
-	m.registry.MustRegister(m.connections, m.publishes, m.wills, m.closes, m.refusals, m.redis, m.remembered, m.rememberedBytes, m.evictions, m.groupDrops,
+	m.registry.MustRegister(m.connections, m.publishes, m.wills, m.closes, m.refusals, m.redis, m.remembered, m.rememberedBytes, m.evictions, m.groupDrops, m.delivery, m.commandEnds,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.sinks = newSinkMetrics(m.registry)
+	m.published = m.publishes.WithLabelValues("ok")
+	// Series that are there from the beginning: their rates are right from the first message on.
+	for _, from := range []string{thisNode, anotherProcess} {
+		m.delivery.WithLabelValues(from)
+	}
 	return m
 }
 
@@ -149,6 +165,30 @@ func (m *Metrics) report(name, help string, is func() bool) {
 	}))
 }
 
+// Processes that messages come from, as a label.
+const (
+	thisNode       = "this_node"
+	anotherProcess = "another"
+)
+
+// Written measures how long a message has taken. own says that this process took it.
+func (m *Metrics) Written(took time.Duration, own bool) {
+	from := anotherProcess
+	if own {
+		from = thisNode
+	}
+	m.delivery.WithLabelValues(from).Observe(max(0, took).Seconds())
+}
+
+// Published counts a message by its result.
+func (m *Metrics) Published(result string) {
+	if result == "ok" {
+		m.published.Inc()
+		return
+	}
+	m.publishes.WithLabelValues(result).Inc()
+}
+
 // Connected and Ended count a connection's beginning and end.
 func (m *Metrics) Connected() { m.connections.Inc() }
 
@@ -166,9 +206,6 @@ func (m *Metrics) Ended(by string, code int) {
 // Refused counts a connection that got no welcome.
 func (m *Metrics) Refused(code int) { m.refusals.WithLabelValues(strconv.Itoa(code)).Inc() }
 
-// Published counts a message by its result.
-func (m *Metrics) Published(result string) { m.publishes.WithLabelValues(result).Inc() }
-
 // WillDue counts a will that was due by what became of it.
 func (m *Metrics) WillDue(result string) { m.wills.WithLabelValues(result).Inc() }
 
@@ -182,6 +219,9 @@ func (m *Metrics) Remembered(bytes int) {
 func (m *Metrics) Evicted(reason string, messages int) {
 	m.evictions.WithLabelValues(reason).Add(float64(messages))
 }
+
+// CommandEnded counts a command that a call of this node has ended.
+func (m *Metrics) CommandEnded(status string) { m.commandEnds.WithLabelValues(status).Inc() }
 
 // GroupDropped counts messages of groups that no ingester had acknowledged.
 func (m *Metrics) GroupDropped(reason string, messages int) {

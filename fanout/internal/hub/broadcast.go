@@ -29,6 +29,8 @@ type progress struct {
 	flushing bool
 	dirty    []Subscriber // have to be flushed
 	flushed  int          // of them
+
+	timed []timed // of what is queued, messages that tell when they were taken
 }
 
 // Broadcast hands messages of one app to all connections that they are for, in order. It
@@ -63,7 +65,9 @@ func (h *Hub) Broadcast(batch []envelope.Delivery) (finished int) {
 		delete(h.underWay, app)
 	}
 	finished = p.queued
-	*p = progress{dirty: p.dirty[:0]}
+	h.observed(p)
+	clear(p.timed) // let go of the frames
+	*p = progress{dirty: p.dirty[:0], timed: p.timed[:0]}
 	h.spare = p
 	return finished
 }
@@ -82,7 +86,11 @@ func (h *Hub) queue(p *progress, batch []envelope.Delivery) {
 			queued++
 		}
 		if !isForCommandsAlone(&run[0]) {
-			queued += 1 + h.deliver(run, &p.dirty)
+			receivers := h.deliver(run, &p.dirty)
+			queued += 1 + receivers
+			if receivers > 0 {
+				p.note(run, receivers)
+			}
 		}
 		for i := range run {
 			p.bytes += len(run[i].Frame) + len(run[i].FromMetadata)

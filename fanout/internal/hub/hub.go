@@ -55,6 +55,7 @@ type Hub struct {
 	interest Interest
 	precede  func([]envelope.Delivery)
 	commands func(envelope.Delivery)
+	observer Observer // or nil
 
 	mu       sync.RWMutex
 	names    map[nameKey]*audience

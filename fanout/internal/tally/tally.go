@@ -3,6 +3,7 @@
 package tally
 
 import (
+	"iter"
 	"maps"
 	"strconv"
 	"strings"
@@ -35,12 +36,18 @@ func (t *Tally) Of(app string) *App {
 	return a.(*App)
 }
 
+// Apps are the counters of all apps that have done something.
+func (t *Tally) Apps() iter.Seq[*App] {
+	return func(yield func(*App) bool) {
+		t.apps.Range(func(_, a any) bool { return yield(a.(*App)) })
+	}
+}
+
 // Deliveries are those of all apps.
 func (t *Tally) Deliveries() (all uint64) {
-	t.apps.Range(func(_, a any) bool {
-		all += a.(*App).Deliveries.Load()
-		return true
-	})
+	for a := range t.Apps() {
+		all += a.Deliveries.Load()
+	}
 	return all
 }
 
@@ -51,6 +58,16 @@ func (a *App) Published(result string) {
 		return
 	}
 	a.count(a.dropped, result)
+}
+
+// Dropped is how many messages were not published.
+func (a *App) Dropped() (all uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, n := range a.dropped {
+		all += n
+	}
+	return all
 }
 
 // Connected counts a connection that begins.

@@ -108,7 +108,7 @@ func (sender *Sender) outgoing(m *envelope.Message) (*Outgoing, envelope.ID) {
 	}
 	t := sender.keys.Topic(kind, m.App, name)
 	o := &Outgoing{kind: kind, app: m.App, name: t[len(t)-len(name):], topic: t}
-	return o, envelope.ID{Process: sender.process, Sequence: sender.sequence.Add(1)}
+	return o, envelope.ID{Process: sender.process, Sequence: envelope.Number(sender.sequence.Add(1), time.Now)}
 }
 
 // Size is the number of bytes that Redis will be sent for the message.
