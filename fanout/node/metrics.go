@@ -3,6 +3,7 @@ package node
 import (
 	"time"
 
+	"fleetwire/fanout/internal/survey"
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/telemetry"
 )
@@ -19,6 +20,7 @@ func (n *Node) measure() {
 	n.metrics.ReportMasters(n.receiver.Masters)
 	n.metrics.ReportAppsStale(func() bool { return n.opt.Apps.Stale() != nil })
 	n.hub.Observe((*deliveries)(n))
+	n.surveyor = survey.New(survey.Options{Redis: n.opt.Redis, Keys: n.opt.Keys, Apps: n.opt.Apps, Node: n.id, Report: n.metrics.Surveyed, Log: n.opt.Log})
 }
 
 // appCounts are what apps have done on this node.

@@ -29,6 +29,7 @@ import (
 	"fleetwire/fanout/internal/receiver"
 	"fleetwire/fanout/internal/replay"
 	"fleetwire/fanout/internal/session"
+	"fleetwire/fanout/internal/survey"
 	"fleetwire/fanout/internal/tally"
 	"fleetwire/fanout/internal/watchers"
 	"fleetwire/pkg/apps"
@@ -108,6 +109,7 @@ type Node struct {
 	groups      *group.Service
 	ingesters   *ingest.Ingesters
 	sinks       *sink.Runner
+	surveyor    *survey.Surveyor
 	publisher   *publish.Service
 	inbox       *orders.Inbox
 	recorder    *peers.Recorder
@@ -318,6 +320,7 @@ func (n *Node) Run(ctx context.Context) error {
 	run(func(ctx context.Context) { n.receiver.Run(ctx, n.deliver) })
 	run(n.sinks.Run)
 	run(n.teller.Run)
+	run(n.surveyor.Run)
 	run(n.keepAlive)
 	run(n.reauthorize)
 	run(n.sessionOptions.Conn.Loops.Run)

@@ -249,6 +249,9 @@ func (n Namespace) DueTouched() string { return n.DueIndex() + ":touched" }
 // DueTurns is the hash of when the next node looks into the index.
 func (n Namespace) DueTurns() string { return n.DueIndex() + ":turns" }
 
+// Survey names the node that reads for the metrics how groups and apps do.
+func (n Namespace) Survey() string { return n.Prefix() + ":survey" }
+
 // Inbox is the stream of the orders that wait for a node.
 func (n Namespace) Inbox(node string) string { return n.Prefix() + ":inbox:" + node }
 

@@ -75,6 +75,7 @@ var catalogue = []struct {
 	{"DeadLeases", "fw:presence:{leases}:dead", func(n Namespace, _, _, _ string) string { return n.DeadLeases() }},
 	{"LeaseBuckets", "fw:presence:{leases}:buckets:ID", func(n Namespace, _, name, _ string) string { return n.LeaseBuckets(name) }},
 	{"Nodes", "fw:nodes", func(n Namespace, _, _, _ string) string { return n.Nodes() }},
+	{"Survey", "fw:survey", func(n Namespace, _, _, _ string) string { return n.Survey() }},
 	{"Inbox", "fw:inbox:NODE", func(n Namespace, _, name, _ string) string { return n.Inbox(name) }},
 	{"Epoch", "fw:epoch", func(n Namespace, _, _, _ string) string { return n.Epoch() }},
 	{"EpochIn", "fw:epoch:{N}", func(n Namespace, _, _, _ string) string { return n.EpochIn(probeSlot) }},

@@ -75,7 +75,9 @@ func (s *sinking) deliverSome(b *batch, messages []group.Message) (v verdict) {
 	}
 	ctx, cancel := context.WithTimeout(s.runner.cut, s.runner.opt.pace.deliver)
 	defer cancel()
+	began := time.Now()
 	results, err := guard(s.log, func() ([]error, error) { return b.target.Deliver(ctx, out), nil })
+	s.observe.Took(time.Since(began))
 	switch {
 	case err != nil:
 		results = All(len(messages), err)

@@ -152,14 +152,15 @@ func (e *endpoint) all() []Message {
 
 // observed counts what nodes observe of sinks.
 type observed struct {
-	delivered, refused, givenBack, failed, looks, begun, gone atomic.Int64
-	trouble                                                   chan struct{} // has one when a sink was not OK
+	delivered, refused, givenBack, failed, took, looks, begun, gone atomic.Int64
+	trouble                                                         chan struct{} // has one when a sink was not OK
 }
 
-func (o *observed) Delivered(n int) { o.delivered.Add(int64(n)) }
-func (o *observed) Refused(n int)   { o.refused.Add(int64(n)) }
-func (o *observed) GivenBack(n int) { o.givenBack.Add(int64(n)) }
-func (o *observed) Failed()         { o.failed.Add(1) }
+func (o *observed) Delivered(n int)    { o.delivered.Add(int64(n)) }
+func (o *observed) Refused(n int)      { o.refused.Add(int64(n)) }
+func (o *observed) GivenBack(n int)    { o.givenBack.Add(int64(n)) }
+func (o *observed) Failed()            { o.failed.Add(1) }
+func (o *observed) Took(time.Duration) { o.took.Add(1) }
 func (o *observed) Is(c Condition) {
 	o.looks.Add(1)
 	if c != OK {

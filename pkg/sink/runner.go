@@ -28,6 +28,8 @@ type Observer interface {
 	GivenBack(messages int)
 	// Failed counts a batch that the target did not take.
 	Failed()
+	// Took is told how long the target took for messages, whatever became of them.
+	Took(d time.Duration)
 	// Is reports how the sink does.
 	Is(c Condition)
 	// Holds reports how many bytes the group takes.
@@ -191,10 +193,11 @@ func (r *Runner) Close(ctx context.Context) {
 // ignoring is the Observer of a Runner without one.
 type ignoring struct{}
 
-func (ignoring) Delivered(int) {}
-func (ignoring) Refused(int)   {}
-func (ignoring) GivenBack(int) {}
-func (ignoring) Failed()       {}
-func (ignoring) Is(Condition)  {}
-func (ignoring) Holds(int64)   {}
-func (ignoring) Gone()         {}
+func (ignoring) Delivered(int)      {}
+func (ignoring) Refused(int)        {}
+func (ignoring) GivenBack(int)      {}
+func (ignoring) Failed()            {}
+func (ignoring) Took(time.Duration) {}
+func (ignoring) Is(Condition)       {}
+func (ignoring) Holds(int64)        {}
+func (ignoring) Gone()              {}

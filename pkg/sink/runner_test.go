@@ -27,7 +27,7 @@ func TestDelivers(t *testing.T) {
 		w.awaitTaken(300)
 		w.awaitWaiting("lag 0 pending 0 dead 0")
 		w.wantOnce(300)
-		if got := &w.seen; got.delivered.Load() != 300 || got.refused.Load()+got.givenBack.Load()+got.failed.Load() != 0 || got.begun.Load() != 2 {
+		if got := &w.seen; got.delivered.Load() != 300 || got.refused.Load()+got.givenBack.Load()+got.failed.Load() != 0 || got.begun.Load() != 2 || int(got.took.Load()) != w.called() {
 			t.Errorf("observed %+v", got)
 		}
 		if s := w.state(); s.Condition != OK || s.LastDeliveredAt == 0 || s.LastError != "" {

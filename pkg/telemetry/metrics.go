@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,6 +34,7 @@ type Metrics struct {
 	sinks                       *sinkMetrics
 	delivery                    *prometheus.HistogramVec
 	commandEnds                 *prometheus.CounterVec
+	survey                      atomic.Pointer[Survey]
 }
 
 // NewMetrics returns metrics of their own registry, so that a process can have
@@ -83,6 +85,7 @@ func NewMetrics() *Metrics {
 	m.registry.MustRegister(m.connections, m.publishes, m.wills, m.closes, m.refusals, m.redis, m.remembered, m.rememberedBytes, m.evictions, m.groupDrops, m.delivery, m.commandEnds,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.sinks = newSinkMetrics(m.registry)
+	m.registry.MustRegister(surveyCollector{m})
 	m.published = m.publishes.WithLabelValues("ok")
 	// Series that are there from the beginning: their rates are right from the first message on.
 	for _, from := range []string{thisNode, anotherProcess} {

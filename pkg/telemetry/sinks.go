@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -17,6 +18,7 @@ const otherSinks = "other"
 type sinkMetrics struct {
 	messages, failures *prometheus.CounterVec
 	state, bytes       *prometheus.GaugeVec
+	seconds            *prometheus.HistogramVec
 
 	mu   sync.Mutex
 	have map[[2]string]int // app and group → how often it was begun and not ended
@@ -37,9 +39,13 @@ func newSinkMetrics(registry *prometheus.Registry) *sinkMetrics {
 		bytes: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "fleetwire_sink_group_bytes", Help: "Bytes that the messages and dead letters of a sink's group take, as this node has seen last.",
 		}, labels),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "fleetwire_sink_delivery_seconds", Help: "Time that a sink's target took for a batch, whether or not it took the messages.",
+			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 15},
+		}, labels),
 		have: map[[2]string]int{},
 	}
-	registry.MustRegister(m.messages, m.failures, m.state, m.bytes)
+	registry.MustRegister(m.messages, m.failures, m.state, m.bytes, m.seconds)
 	return m
 }
 
@@ -50,6 +56,7 @@ type Sink struct {
 	own                           bool // the time series are its own
 	delivered, refused, givenBack prometheus.Counter
 	failures                      prometheus.Counter
+	seconds                       prometheus.Observer
 }
 
 // Sink returns the metrics of a sink. Gone must be called when the node has it no more.
@@ -65,7 +72,7 @@ func (m *Metrics) Sink(app, group string) *Sink {
 		app, group = otherSinks, otherSinks
 	}
 	return &Sink{
-		of: of, app: app, group: group, own: own, failures: of.failures.WithLabelValues(app, group),
+		of: of, app: app, group: group, own: own, failures: of.failures.WithLabelValues(app, group), seconds: of.seconds.WithLabelValues(app, group),
 		delivered: of.messages.WithLabelValues(app, group, "delivered"),
 		refused:   of.messages.WithLabelValues(app, group, "refused"),
 		givenBack: of.messages.WithLabelValues(app, group, "given_back"),
@@ -83,6 +90,9 @@ func (s *Sink) GivenBack(messages int) { s.givenBack.Add(float64(messages)) }
 
 // Failed counts a batch that the sink did not take.
 func (s *Sink) Failed() { s.failures.Inc() }
+
+// Took measures how long the target took for a batch.
+func (s *Sink) Took(d time.Duration) { s.seconds.Observe(d.Seconds()) }
 
 // Does reports how the sink does: 0 ok, 1 failing, 2 stopped.
 func (s *Sink) Does(state int) { s.set(s.of.state, float64(state)) }
@@ -113,4 +123,5 @@ func (s *Sink) Gone() {
 	s.of.failures.DeletePartialMatch(of)
 	s.of.state.DeletePartialMatch(of)
 	s.of.bytes.DeletePartialMatch(of)
+	s.of.seconds.DeletePartialMatch(of)
 }

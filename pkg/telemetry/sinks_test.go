@@ -2,22 +2,15 @@ package telemetry
 
 import (
 	"fmt"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
-// sinkLines are what /metrics has of sinks.
-func sinkLines(m *Metrics) (lines []string) {
-	w := httptest.NewRecorder()
-	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
-	for line := range strings.Lines(w.Body.String()) {
-		if strings.HasPrefix(line, "fleetwire_sink_") {
-			lines = append(lines, strings.TrimSpace(line))
-		}
-	}
-	return lines
+// sinkLines are what /metrics has of sinks, without buckets.
+func sinkLines(m *Metrics) []string {
+	return slices.DeleteFunc(lines(m, "fleetwire_sink_"), func(line string) bool { return strings.Contains(line, "_bucket{") })
 }
 
 func TestSinkMetrics(t *testing.T) {
@@ -30,9 +23,11 @@ func TestSinkMetrics(t *testing.T) {
 	s.Refused(2)
 	s.GivenBack(1)
 	s.Failed()
+	s.Took(20 * time.Millisecond)
 	s.Does(1)
 	s.Holds(640)
 	want := []string{
+		`fleetwire_sink_delivery_seconds_sum{app="app",group="crm"} 0.02`, `fleetwire_sink_delivery_seconds_count{app="app",group="crm"} 1`,
 		`fleetwire_sink_failures_total{app="app",group="crm"} 1`, `fleetwire_sink_group_bytes{app="app",group="crm"} 640`,
 		`fleetwire_sink_messages_total{app="app",group="crm",result="delivered"} 3`, `fleetwire_sink_messages_total{app="app",group="crm",result="given_back"} 1`,
 		`fleetwire_sink_messages_total{app="app",group="crm",result="refused"} 2`, `fleetwire_sink_state{app="app",group="crm"} 1`,
@@ -62,13 +57,13 @@ func TestManySinks(t *testing.T) {
 		all = append(all, s)
 	}
 	got := sinkLines(m)
-	if !slices.Contains(got, `fleetwire_sink_messages_total{app="other",group="other",result="delivered"} 50`) || len(got) != 100*5+4 {
+	if !slices.Contains(got, `fleetwire_sink_messages_total{app="other",group="other",result="delivered"} 50`) || len(got) != 100*7+6 {
 		t.Errorf("%d lines: %q", len(got), got[max(0, len(got)-3):])
 	}
 	for _, s := range all {
 		s.Gone()
 	}
-	if got := sinkLines(m); len(got) != 4 {
+	if got := sinkLines(m); len(got) != 6 {
 		t.Errorf("%d lines: %q", len(got), got)
 	}
 }
