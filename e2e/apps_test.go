@@ -26,6 +26,7 @@ type (
 		Patterns   []string       `json:"patterns"`
 		MaxBytes   int            `json:"maxBytes"`
 		MaxDeliver int            `json:"maxDeliver,omitempty"` // 0: the usual
+		Overflow   string         `json:"overflow,omitempty"`   // "": the usual
 		Sink       map[string]any `json:"sink,omitempty"`
 	}
 	ruleDoc struct {

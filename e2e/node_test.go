@@ -113,7 +113,7 @@ func (s *system) start(redisURL string, o options) *node {
 	ctx, cancel := context.WithCancel(context.Background())
 	st, err := stack.New(ctx, stack.Options{
 		Listen: "127.0.0.1:0", Ops: "127.0.0.1:0", Apps: s.apps, Redis: redisURL, RedisPrefix: o.redisPrefix, SinkNetworks: o.sinkNetworks, Drain: o.drain, Hurry: o.hurry,
-		Log: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Log: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})), LogDropped: func() uint64 { return 0 },
 	})
 	if err != nil {
 		cancel()
