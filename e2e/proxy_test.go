@@ -90,9 +90,9 @@ var proxies = []proxy{
 		place: func(s site) []string {
 			return []string{
 				"\n{\n", "\n{\n\tadmin off\n\tauto_https disable_redirects\n",
-				proxyHost + " {\n", proxyHost + ":" + s.port + " {\n\tbind 127.0.0.1\n\ttls " + s.file("cert.pem") + " " + s.file("key.pem") + "\n",
-				"/var/log/caddy/fleetwire.log", s.file("access.log"),
-				"127.0.0.1:8080", s.node, "health_port 8081", "health_port " + s.nodeOpsPort,
+				"{$FLEETWIRE_HOST:" + proxyHost + "} {\n", proxyHost + ":" + s.port + " {\n\tbind 127.0.0.1\n\ttls " + s.file("cert.pem") + " " + s.file("key.pem") + "\n",
+				"{$FLEETWIRE_ACCESS_LOG:file /var/log/caddy/fleetwire.log}", "file " + s.file("access.log"),
+				"{$FLEETWIRE_NODES:127.0.0.1:8080}", s.node, "health_port 8081", "health_port " + s.nodeOpsPort,
 			}
 		},
 		command: func(_ testing.TB, s site) []string {
