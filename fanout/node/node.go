@@ -77,6 +77,8 @@ type Options struct {
 	Drain time.Duration
 	// Hurry, when it is closed, cuts the drain short: what is left is closed at once. nil: never.
 	Hurry <-chan struct{}
+	// Serving is called once, when the node accepts connections. nil: nothing is.
+	Serving func()
 	// SinkNetworks are the private networks that webhooks of sinks may reach.
 	SinkNetworks []netip.Prefix
 	// Sinks makes the targets of groups' sinks. nil: all types that there are.
@@ -331,6 +333,9 @@ func (n *Node) Run(ctx context.Context) error {
 	ops := n.opsServer()
 	if n.opsListener != nil {
 		go func() { failed <- ops.Serve(n.opsListener) }()
+	}
+	if n.opt.Serving != nil {
+		n.opt.Serving()
 	}
 
 	var err error

@@ -5,6 +5,9 @@ package serve
 import (
 	"context"
 	"fmt"
+	"log/slog"
+
+	"github.com/coreos/go-systemd/v22/daemon"
 
 	"fleetwire/fanout/controlplane"
 	"fleetwire/fanout/internal/targetdrain"
@@ -54,10 +57,12 @@ func Run(ctx context.Context, p *program.Process, args []string, opt Options) er
 	n, err := controlplane.NewNode(node.Options{
 		Listen: c.Listen, Ops: c.Ops, Apps: document.Store, Redis: rdb, Keys: keys,
 		TrustedProxies: c.TrustedProxies, SinkNetworks: c.SinkNetworks, Drain: c.Drain, Hurry: p.Hurry, Console: c.Console, Log: c.Log, LogDropped: p.Stderr.Dropped,
+		Serving: func() { notify(c.Log, daemon.SdNotifyReady) },
 	}, c.ControlPlane)
 	if err != nil {
 		return err
 	}
+	n.OnEnd(func() { notify(c.Log, daemon.SdNotifyStopping) }, func() {})
 	if ctx, err = targetdrain.Context(ctx, n.Addr(), c.Log); err != nil {
 		return err
 	}
@@ -65,4 +70,11 @@ func Run(ctx context.Context, p *program.Process, args []string, opt Options) er
 	go document.Run(ctx, p.Reload)
 	c.Log.Info("listening", "address", n.Addr(), "ops", n.OpsAddr())
 	return n.Run(ctx)
+}
+
+// notify tells systemd how the node does, where a unit with Type=notify has started it.
+func notify(log *slog.Logger, state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		log.Warn("systemd is not told", "state", state, "error", err)
+	}
 }
