@@ -24,10 +24,10 @@ PROOF_FAULTS        ?= ^(node-killed|node-stopped|redis-restarted|failover-.*|re
 # What `make test` tests, e.g. make test PKG=./pkg/publish/...
 PKG                 ?= ./...
 # They take longest, so they begin first: none is left alone at the end.
-LONGEST             := ./e2e ./e2e/aws ./infra ./scripts/package ./examples ./clients/suite ./fanout/internal/receiver ./pkg/command ./pkg/registry ./pkg/client ./pkg/group
+LONGEST             := ./e2e ./deploy ./e2e/aws ./infra ./scripts/package ./examples ./clients/suite ./fanout/internal/receiver ./pkg/command ./pkg/registry ./pkg/client ./pkg/group
 # What `make quick` leaves to `make test`: packages whose tests start programs,
 # browsers, terraform or whole builds.
-SLOW                ?= ^fleetwire/(api|bench|chaos|clients|e2e|examples|infra|scripts)(/|$$)
+SLOW                ?= ^fleetwire/(api|bench|chaos|clients|deploy|e2e|examples|infra|scripts)(/|$$)
 
 # -race in `make check`: then vet, golangci-lint and the tests share all that is compiled.
 RACE                ?=
