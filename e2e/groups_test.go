@@ -96,9 +96,13 @@ func (s *socket) ingest(group string, maxInFlight int) *socket {
 	return s
 }
 
-// delivery is the next frame, a message that waited for a group.
+// delivery is the next message that waited for a group: the next frame, unless it came early.
 func (s *socket) delivery() (m pulled) {
 	s.t.Helper()
+	if len(s.early) > 0 {
+		m, s.early = s.early[0], s.early[1:]
+		return m
+	}
 	text := s.next()
 	if err := json.Unmarshal([]byte(text), &m); err != nil || m.AckID == "" {
 		s.t.Fatalf("%s: got %s, want a message with an ackId", s.welcome.PeerID, text)
@@ -106,7 +110,8 @@ func (s *socket) delivery() (m pulled) {
 	return m
 }
 
-// acks acknowledges messages over the connection, and says which leases were lost.
+// acks acknowledges messages over the connection, and says which leases were lost. The messages
+// that this makes room for may come before its ack.
 func (s *socket) acks(messages ...pulled) (lost []string) {
 	s.t.Helper()
 	ids := make([]string, len(messages))
@@ -119,7 +124,12 @@ func (s *socket) acks(messages ...pulled) (lost []string) {
 		Type, RequestID string
 		LeaseLost       []string
 	}
-	if text := s.next(); json.Unmarshal([]byte(text), &ack) != nil || ack.Type != "ack" || ack.RequestID != id {
+	text := s.next()
+	for m := (pulled{}); json.Unmarshal([]byte(text), &m) == nil && m.AckID != ""; m = (pulled{}) {
+		s.early = append(s.early, m)
+		text = s.next()
+	}
+	if json.Unmarshal([]byte(text), &ack) != nil || ack.Type != "ack" || ack.RequestID != id {
 		s.t.Fatalf("%s: the answer to group_ack is %s", s.welcome.PeerID, text)
 	}
 	return ack.LeaseLost

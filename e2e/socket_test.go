@@ -31,6 +31,8 @@ type socket struct {
 
 	welcome  welcome
 	requests int
+	// early has the groups' messages that came before the ack of a group_ack (§10.2).
+	early []pulled
 }
 
 type welcome struct {
