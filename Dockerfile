@@ -10,6 +10,7 @@
 FROM --platform=$BUILDPLATFORM golang:1.26.8-trixie AS build
 WORKDIR /src
 COPY go.mod go.sum ./
+COPY clients/go/go.mod clients/go/
 RUN go mod download
 COPY . .
 ARG TARGETARCH

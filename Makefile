@@ -22,9 +22,11 @@ RESULTS             ?= bench/results.json
 # The faults of `make proof`: those that a form does not have are left out.
 PROOF_FAULTS        ?= ^(node-killed|node-stopped|redis-restarted|failover-.*|resharding|ingester-.*|group-full)$$
 # What `make test` tests, e.g. make test PKG=./pkg/publish/...
-PKG                 ?= ./...
+PKG                 ?= $(ALL)
+# All packages: the Go client is a module of its own, which ./... leaves out.
+ALL                 := ./... fleetwire/clients/go/...
 # They take longest, so they begin first: none is left alone at the end.
-LONGEST             := ./e2e ./deploy ./e2e/aws ./infra ./scripts/package ./examples ./clients/suite ./fanout/internal/receiver ./pkg/command ./pkg/registry ./pkg/client ./pkg/group
+LONGEST             := ./e2e ./deploy ./e2e/aws ./infra ./scripts/package ./examples ./clients/suite ./e2e/goclient ./fanout/internal/receiver ./pkg/command ./pkg/registry ./pkg/group
 # What `make quick` leaves to `make test`: packages whose tests start programs,
 # browsers, terraform or whole builds.
 SLOW                ?= ^fleetwire/(api|bench|chaos|clients|deploy|e2e|examples|infra|scripts)(/|$$)
@@ -57,7 +59,7 @@ run: ## start everything in one process on an embedded Redis (ARGS="-listen …"
 
 .PHONY: build
 build: ## compile every package; put fanout, localdev and fleetwire into bin/
-	$(GO) build ./...
+	$(GO) build $(ALL)
 	$(GO) build -o bin/ ./fanout ./localdev
 	$(GO) build -o bin/fleetwire ./cli
 
@@ -83,11 +85,11 @@ check: fmt-check ## what CI runs: gofmt, vet, golangci-lint, archtest, tests
 # Without -race and -count=1: what has not changed is not tested again.
 .PHONY: quick
 quick: archtest ## build, vet, archtest and the fast tests, without -race: for while you work
-	$(GO) build ./...
-	$(GO) vet ./...
+	$(GO) build $(ALL)
+	$(GO) vet $(ALL)
 	@mkdir -p bin
 	@$(GO) build -trimpath -o bin/gotest ./scripts/gotest
-	GO="$(GO)" bin/gotest -p $(P) -timeout $(TEST_TIMEOUT) $$($(GO) list ./... | grep -Ev '$(SLOW)')
+	GO="$(GO)" bin/gotest -p $(P) -timeout $(TEST_TIMEOUT) $$($(GO) list $(ALL) | grep -Ev '$(SLOW)')
 	@echo "left out: -race, golangci-lint, and the tests of api, bench, clients, e2e, examples, infra and scripts (make check runs all)"
 
 # -count=1: many tests look at things that go's test cache can't see (is there
@@ -181,8 +183,9 @@ fmt-check: ## fail when a Go file is not formatted
 
 .PHONY: lint
 lint: ## go vet, and golangci-lint with .golangci.yml
-	$(GO) vet $(RACE) ./...
+	$(GO) vet $(RACE) $(ALL)
 	$(GOLANGCI) run --timeout 15m
+	cd clients/go && $(GOLANGCI) run --timeout 15m
 
 .PHONY: clean
 clean: ## remove what was built and fetched (not localdev's key pair in .fleetwire/)

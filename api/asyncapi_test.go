@@ -11,9 +11,9 @@ import (
 	"testing"
 	"unicode"
 
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/channel"
-	"fleetwire/pkg/protocol"
 )
 
 // messages are the keys of those that operations of the action carry, and of

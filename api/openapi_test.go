@@ -6,14 +6,14 @@ import (
 	"strings"
 	"testing"
 
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/functions/groups"
 	"fleetwire/functions/history"
 	"fleetwire/functions/routes"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/channel"
 	"fleetwire/pkg/command"
 	"fleetwire/pkg/presence"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/registry"
 	"fleetwire/pkg/usage"
 )

@@ -10,12 +10,12 @@ import (
 	"strings"
 	"testing"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // serverFrame is a frame as the service writes it.
 type serverFrame struct {
-	writer string // the function, or constant, of pkg/protocol
+	writer string // the function, or constant, of clients/go/protocol
 	name   string // of the message in the document
 	least  []byte // with as few fields as there can be
 	most   []byte // with all that there can be
@@ -55,14 +55,14 @@ var serverFrames = []serverFrame{
 	{"Pong", "pong", []byte(protocol.Pong), []byte(protocol.Pong)},
 }
 
-// noFrames are exported functions of pkg/protocol that append something else:
+// noFrames are exported functions of clients/go/protocol that append something else:
 // parts, bodies of REST, frames of WebSocket's own.
 var noFrames = []string{"AppendString", "AppendErrorBody", "AppendTextFrame", "AppendTextHeader", "AppendCloseFrame", "AppendPongFrame"}
 
-// writers are the functions and constants of pkg/protocol that are or write
+// writers are the functions and constants of clients/go/protocol that are or write
 // server frames.
 func writers() (names []string) {
-	files, err := filepath.Glob("../pkg/protocol/*.go")
+	files, err := filepath.Glob("../clients/go/protocol/*.go")
 	if err != nil {
 		panic(err)
 	}
@@ -83,7 +83,7 @@ func writers() (names []string) {
 	return append(names, "Pong")
 }
 
-// checkServerFrames: all frames that pkg/protocol writes are described, and
+// checkServerFrames: all frames that clients/go/protocol writes are described, and
 // nothing else is; each is valid, and has the fields that its schema says.
 func checkServerFrames(d *document) (found []string) {
 	known := append([]string{}, noFrames...)

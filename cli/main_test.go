@@ -18,9 +18,9 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
 
+	"fleetwire/clients/go/client"
 	"fleetwire/localdev/stack"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/client"
 )
 
 // patience bounds what a script waits for.

@@ -13,9 +13,9 @@ import (
 	"strings"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/clientaddr"
-	"fleetwire/pkg/protocol"
 )
 
 // Config is what the console needs.

@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"path"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 //go:embed dist

@@ -3,8 +3,8 @@ package console
 import (
 	"net/http"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/protocol"
 )
 
 // shownGroup is a group of the app's document as the console lists it. REST shows how it does.

@@ -3,8 +3,8 @@ package console
 import (
 	"net/http"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/protocol"
 )
 
 // shownKey is a key as the console shows it: what it may do, and never its secret.

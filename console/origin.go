@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"net/url"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // consoleHeader is on every request of the page that is no GET. A page of another origin cannot send

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // policy lets the page load what the console serves, and nothing else: no inline script or style, no

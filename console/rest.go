@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"strings"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // api has the REST handler answer a request of the page, in the name of the key that is signed in.

@@ -4,10 +4,10 @@ import (
 	"net/http"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/clientaddr"
-	"fleetwire/pkg/protocol"
 )
 
 // session serves signing in, signing out, and who is signed in.

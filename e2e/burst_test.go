@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // A burst of several times the bound of unsent bytes does not make a slow

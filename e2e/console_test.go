@@ -7,9 +7,9 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/nodejstest"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
 	"fleetwire/pkg/rediskeys"
 	"fleetwire/pkg/registry"

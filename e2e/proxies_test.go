@@ -17,7 +17,7 @@ import (
 
 	"github.com/gobwas/ws"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/redisconn/redistest"
 )
 

@@ -116,8 +116,8 @@ func copyContext(to string) error {
 		case line == "" || line[0] == '#':
 		case line == "*":
 			everything = true
-		case !everything || !kept || strings.ContainsAny(name, "*?[/"):
-			return fmt.Errorf(".dockerignore: %q: want * and then what is kept, by name", line)
+		case !everything || !kept || strings.ContainsAny(name, "*?["):
+			return fmt.Errorf(".dockerignore: %q: want * and then what is kept, by its path", line)
 		default:
 			from, target := filepath.Join(module, name), filepath.Join(to, name)
 			if info, err := os.Stat(from); err != nil {

@@ -13,9 +13,9 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"fleetwire/clients/go/channel"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/channel"
 	"fleetwire/pkg/redisconn/redistest"
 	"fleetwire/pkg/wstest"
 )

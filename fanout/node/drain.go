@@ -4,7 +4,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // A peer comes back minRetryAfter to minRetryAfter + retrySpread after its

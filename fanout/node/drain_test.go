@@ -12,7 +12,7 @@ import (
 
 	"github.com/gobwas/ws"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/redisconn/redistest"
 	"fleetwire/pkg/wstest"
 )

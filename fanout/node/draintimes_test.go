@@ -6,7 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // leaving is a connection that notes when it is told to go and when it is closed.

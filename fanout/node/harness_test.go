@@ -20,9 +20,9 @@ import (
 	"github.com/gobwas/ws/wsutil"
 	"go.uber.org/goleak"
 
+	"fleetwire/clients/go/channel"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/channel"
 	"fleetwire/pkg/embedded"
 	"fleetwire/pkg/logtest"
 	"fleetwire/pkg/redisconn/redistest"

@@ -9,9 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/channel"
-	"fleetwire/pkg/protocol"
 )
 
 // upgradeWith connects by these header lines, and gives the answer.

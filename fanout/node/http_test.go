@@ -15,8 +15,8 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/door"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/wstest"
 )

@@ -5,8 +5,8 @@ import (
 	"net/http"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/door"
-	"fleetwire/pkg/protocol"
 )
 
 // opsServer serves what operators and balancers ask: /healthz (the process

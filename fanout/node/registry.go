@@ -5,9 +5,9 @@ import (
 	"sync"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/conn"
 	"fleetwire/fanout/internal/session"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/quota"
 )
 

@@ -11,10 +11,10 @@ import (
 	"github.com/gobwas/ws"
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/orders"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/redisconn/redistest"
 	"fleetwire/pkg/rediskeys"
 	"fleetwire/pkg/revocation"

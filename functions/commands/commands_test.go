@@ -10,10 +10,10 @@ import (
 
 	"go.uber.org/goleak"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/functions/internal/apitest"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/command"
-	"fleetwire/pkg/protocol"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -5,11 +5,11 @@ import (
 	"net/http"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/functions/internal/api"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/command"
-	"fleetwire/pkg/protocol"
 )
 
 // defaultFrom is who a command is from when the body does not say.

@@ -5,10 +5,10 @@ import (
 	"slices"
 	"testing"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/functions/internal/api"
 	"fleetwire/functions/internal/apitest"
 	"fleetwire/pkg/command"
-	"fleetwire/pkg/protocol"
 )
 
 // Whatever a body says, it is refused, or it is a command within all bounds.

@@ -3,9 +3,9 @@ package commands
 import (
 	"strconv"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/functions/internal/api"
 	"fleetwire/pkg/command"
-	"fleetwire/pkg/protocol"
 )
 
 // The bodies are appended by hand, because data goes out byte for byte: encoding/json

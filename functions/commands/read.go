@@ -6,11 +6,11 @@ import (
 	"slices"
 	"strconv"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/functions/internal/api"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/command"
-	"fleetwire/pkg/protocol"
 )
 
 // usualPage and maxPage bound the entries of a page.

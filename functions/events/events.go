@@ -14,12 +14,12 @@ import (
 	"strings"
 	"time"
 
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/functions/internal/api"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/channel"
 	"fleetwire/pkg/events"
-	"fleetwire/pkg/protocol"
 )
 
 // Route is where the handler of [New] belongs. No function has it.

@@ -14,11 +14,11 @@ import (
 	"net/url"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/functions/internal/api"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/group"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/sink"
 )
 

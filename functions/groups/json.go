@@ -6,11 +6,11 @@ import (
 	"strconv"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/functions/internal/api"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/group"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/sink"
 )
 

@@ -8,11 +8,11 @@ import (
 	"net/http"
 	"strconv"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/functions/internal/api"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/history"
-	"fleetwire/pkg/protocol"
 )
 
 // The routes of the handlers.

@@ -12,12 +12,12 @@ import (
 	"testing"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/functions/history"
 	"fleetwire/functions/internal/apitest"
 	"fleetwire/functions/publish"
 	"fleetwire/pkg/apps"
 	store "fleetwire/pkg/history"
-	"fleetwire/pkg/protocol"
 	door "fleetwire/pkg/publish"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/redisconn/redistest"

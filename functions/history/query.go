@@ -4,9 +4,9 @@ import (
 	"strconv"
 	"strings"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/functions/internal/api"
 	"fleetwire/pkg/history"
-	"fleetwire/pkg/protocol"
 )
 
 // readQuery reads where a read begins, and how far it goes. Without since and last it has

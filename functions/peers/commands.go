@@ -5,11 +5,11 @@ import (
 	"net/http"
 	"strconv"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/functions/internal/api"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/command"
-	"fleetwire/pkg/protocol"
 )
 
 // CommandsRoute is where the handler of [NewCommands] belongs.

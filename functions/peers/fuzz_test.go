@@ -3,8 +3,8 @@ package peers
 import (
 	"testing"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/functions/internal/apitest"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/registry"
 )
 

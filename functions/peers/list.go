@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"net/http"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/functions/internal/api"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/presence"
-	"fleetwire/pkg/protocol"
 )
 
 // ListRoute is where the handler of [NewList] belongs.

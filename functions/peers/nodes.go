@@ -8,10 +8,10 @@ import (
 	"net/http"
 	"slices"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/functions/internal/api"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/protocol"
 )
 
 // NodesRoute is where the handler of [NewNodes] belongs.

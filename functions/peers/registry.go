@@ -10,12 +10,12 @@ import (
 	"strconv"
 	"strings"
 
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/functions/internal/api"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/channel"
 	"fleetwire/pkg/orders"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/registry"
 )
 

@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/functions/internal/apitest"
 	"fleetwire/pkg/history"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn/redistest"

@@ -6,9 +6,9 @@ import (
 	"net/http"
 	"slices"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/functions/internal/api"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
 )
 

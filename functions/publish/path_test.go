@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/functions/internal/api"
-	"fleetwire/pkg/protocol"
 )
 
 // channelFromPath is what the handler takes the channel of a request for.

@@ -13,9 +13,9 @@ import (
 	"strconv"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/functions/internal/api"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
 )
 

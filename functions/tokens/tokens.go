@@ -9,11 +9,11 @@ import (
 	"strings"
 	"time"
 
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/functions/internal/api"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/channel"
-	"fleetwire/pkg/protocol"
 )
 
 // Route is where the handler of [New] belongs.

@@ -1,9 +1,9 @@
 package usage
 
 import (
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/functions/internal/api"
-	"fleetwire/pkg/channel"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/usage"
 )
 

@@ -10,10 +10,10 @@ import (
 	"fmt"
 	"net/http"
 
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/functions/internal/api"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/channel"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/usage"
 )
 

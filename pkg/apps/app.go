@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"fleetwire/pkg/channel"
+	"fleetwire/clients/go/channel"
 )
 
 // App is a tenant (protocol §1).

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"fleetwire/pkg/channel"
+	"fleetwire/clients/go/channel"
 )
 
 // FuzzParse: no document makes Parse panic, and one that it accepts keeps every

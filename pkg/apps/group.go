@@ -4,8 +4,8 @@ import (
 	"slices"
 	"time"
 
-	"fleetwire/pkg/channel"
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/protocol"
 )
 
 const (

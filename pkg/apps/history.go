@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"fleetwire/pkg/channel"
+	"fleetwire/clients/go/channel"
 )
 
 const (

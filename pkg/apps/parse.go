@@ -8,8 +8,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"fleetwire/pkg/channel"
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/redact"
 )
 

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 const (

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/redact"
 )
 

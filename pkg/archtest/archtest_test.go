@@ -47,10 +47,10 @@ func TestLooksAtThisModule(t *testing.T) {
 
 // sound is a small module that keeps all rules.
 var sound = map[string]string{
-	"pkg/protocol/doc.go":                            "// Package protocol is sound.\npackage protocol\n",
-	"pkg/protocol/codec.go":                          "package protocol\n\nimport \"encoding/json\"\n\nvar _ json.Number\n",
-	"pkg/protocol/codec_test.go":                     "package protocol\n\nimport _ \"go.uber.org/goleak\"\n",
-	"pkg/channel/channel.go":                         "// Package channel is sound.\npackage channel\n",
+	"clients/go/protocol/doc.go":                     "// Package protocol is sound.\npackage protocol\n",
+	"clients/go/protocol/codec.go":                   "package protocol\n\nimport \"encoding/json\"\n\nvar _ json.Number\n",
+	"clients/go/protocol/codec_test.go":              "package protocol\n\nimport _ \"testing\"\n",
+	"clients/go/channel/channel.go":                  "// Package channel is sound.\npackage channel\n",
 	"pkg/publish/send/sender.go":                     "// Package send is sound.\npackage send\n\nimport \"github.com/redis/go-redis/v9\"\n\nfunc f(c *redis.Client) { c.Publish(nil, \"\", nil) }\n",
 	"pkg/publish/send/publish.lua":                   "redis.call('PUBLISH', KEYS[1], ARGV[1])\n",
 	"fanout/internal/receiver/link.go":               "// Package receiver is sound.\npackage receiver\n\nimport \"github.com/redis/go-redis/v9\"\n\nfunc f(c *redis.Client) { c.PSubscribe(nil); c.Publish(nil, \"\", nil) }\n",
@@ -62,16 +62,16 @@ var sound = map[string]string{
 	"functions/publish/handler.go":                   "// Package publish is sound.\npackage publish\n\nimport (\n\t_ \"fleetwire/functions/internal/api\"\n\t_ \"fleetwire/pkg/publish\"\n)\n\nfunc f(s interface{ Publish() }) { s.Publish() }\n",
 	"functions/publish/bootstrap/main.go": "// Bootstrap is sound.\npackage main\n\nimport _ \"github.com/aws/aws-lambda-go/lambda\"\n" +
 		strings.Repeat("\n", maxBootstrapLines-4),
-	"fanout/main.go":                 "// Fanout is sound.\npackage main\n\nimport _ \"fleetwire/fanout/node\"\n" + strings.Repeat("\n", maxFanoutLines-4),
-	"fanout/controlplane/rest.go":    "// Package controlplane is sound.\npackage controlplane\n\nimport (\n\t_ \"fleetwire/fanout/node\"\n\t_ \"fleetwire/functions/routes\"\n)\n",
-	"fanout/node/node.go":            "// Package node is sound.\npackage node\n\nimport _ \"fleetwire/fanout/internal/door\"\n",
-	"fanout/internal/door/door.go":   "// Package door is sound.\npackage door\n\nimport _ \"github.com/gofiber/fiber/v2\"\n",
-	"fanout/node/node_test.go":       "package node\n\nimport (\n\t_ \"fleetwire/fanout/internal/receiver/receivertest\"\n\t_ \"testing\"\n)\n" + strings.Repeat("\n", maxFileLines),
-	"localdev/main.go":               "// Localdev is sound.\npackage main\n\nimport _ \"fleetwire/localdev/stack\"\n",
-	"localdev/stack/stack.go":        "// Package stack is sound.\npackage stack\n\nimport (\n\t_ \"fleetwire/fanout/node\"\n\t_ \"fleetwire/functions/publish\"\n\t_ \"github.com/alicebob/miniredis/v2\"\n)\n" + strings.Repeat("\n", maxFileLines-8),
-	"examples/story_test.go":         "// Package examples_test is sound.\npackage examples_test\n\nimport _ \"fleetwire/localdev/stack\"\n",
-	"node_modules/x/broken.go":       "this is not ours, and not Go",
-	"pkg/protocol/testdata/input.go": "nor this",
+	"fanout/main.go":                        "// Fanout is sound.\npackage main\n\nimport _ \"fleetwire/fanout/node\"\n" + strings.Repeat("\n", maxFanoutLines-4),
+	"fanout/controlplane/rest.go":           "// Package controlplane is sound.\npackage controlplane\n\nimport (\n\t_ \"fleetwire/fanout/node\"\n\t_ \"fleetwire/functions/routes\"\n)\n",
+	"fanout/node/node.go":                   "// Package node is sound.\npackage node\n\nimport _ \"fleetwire/fanout/internal/door\"\n",
+	"fanout/internal/door/door.go":          "// Package door is sound.\npackage door\n\nimport _ \"github.com/gofiber/fiber/v2\"\n",
+	"fanout/node/node_test.go":              "package node\n\nimport (\n\t_ \"fleetwire/fanout/internal/receiver/receivertest\"\n\t_ \"testing\"\n)\n" + strings.Repeat("\n", maxFileLines),
+	"localdev/main.go":                      "// Localdev is sound.\npackage main\n\nimport _ \"fleetwire/localdev/stack\"\n",
+	"localdev/stack/stack.go":               "// Package stack is sound.\npackage stack\n\nimport (\n\t_ \"fleetwire/fanout/node\"\n\t_ \"fleetwire/functions/publish\"\n\t_ \"github.com/alicebob/miniredis/v2\"\n)\n" + strings.Repeat("\n", maxFileLines-8),
+	"examples/story_test.go":                "// Package examples_test is sound.\npackage examples_test\n\nimport _ \"fleetwire/localdev/stack\"\n",
+	"node_modules/x/broken.go":              "this is not ours, and not Go",
+	"clients/go/protocol/testdata/input.go": "nor this",
 }
 
 // TestRules breaks each rule in a sound module, and wants that one violation and
@@ -85,23 +85,30 @@ func TestRules(t *testing.T) {
 	}{
 		{name: "sound"},
 
-		{name: "no package doc", rule: "package doc", want: "pkg/channel: no file has",
-			change: map[string]string{"pkg/channel/channel.go": "package channel\n"}},
+		{name: "no package doc", rule: "package doc", want: "clients/go/channel: no file has",
+			change: map[string]string{"clients/go/channel/channel.go": "package channel\n"}},
 		{name: "a main without doc", rule: "package doc", want: "localdev: no file has",
 			change: map[string]string{"localdev/main.go": "package main\n"}},
-		{name: "doc in a test file only", rule: "package doc", want: "pkg/channel: no file has",
+		{name: "doc in a test file only", rule: "package doc", want: "clients/go/channel: no file has",
 			change: map[string]string{
-				"pkg/channel/channel.go":      "package channel\n",
-				"pkg/channel/channel_test.go": "// Package channel is told in the wrong place.\npackage channel\n"}},
+				"clients/go/channel/channel.go":      "package channel\n",
+				"clients/go/channel/channel_test.go": "// Package channel is told in the wrong place.\npackage channel\n"}},
 		{name: "two docs", rule: "package doc", want: "both codec.go and doc.go",
-			change: map[string]string{"pkg/protocol/codec.go": "// Package protocol again.\npackage protocol\n"}},
+			change: map[string]string{"clients/go/protocol/codec.go": "// Package protocol again.\npackage protocol\n"}},
 		{name: "a licence in the doc's place", rule: "package doc", want: `should begin "Package channel "`,
-			change: map[string]string{"pkg/channel/channel.go": "// Copyright somebody.\npackage channel\n"}},
+			change: map[string]string{"clients/go/channel/channel.go": "// Copyright somebody.\npackage channel\n"}},
 
-		{name: "protocol imports a library", rule: "standard library alone", want: "pkg/protocol/codec.go: imports golang.org/x/text/width",
-			change: map[string]string{"pkg/protocol/codec.go": "package protocol\n\nimport _ \"golang.org/x/text/width\"\n"}},
-		{name: "channel imports one of ours", rule: "standard library alone", want: "imports fleetwire/pkg/protocol",
-			change: map[string]string{"pkg/channel/match.go": "package channel\n\nimport _ \"fleetwire/pkg/protocol\"\n"}},
+		{name: "protocol imports a library", rule: "standard library alone", want: "clients/go/protocol/codec.go: imports golang.org/x/time/rate",
+			change: map[string]string{"clients/go/protocol/codec.go": "package protocol\n\nimport _ \"golang.org/x/time/rate\"\n"}},
+		{name: "channel imports one of ours", rule: "standard library alone", want: "imports fleetwire/clients/go/protocol",
+			change: map[string]string{"clients/go/channel/match.go": "package channel\n\nimport _ \"fleetwire/clients/go/protocol\"\n"}},
+
+		{name: "the Go client imports the inside", rule: "the Go client stands alone", want: "clients/go/client/rest.go: imports fleetwire/pkg/auth",
+			change: map[string]string{"clients/go/client/rest.go": "// Package client is not sound.\npackage client\n\nimport _ \"fleetwire/pkg/auth\"\n"}},
+		{name: "a test of the Go client needs a library", rule: "the Go client stands alone", want: "clients/go/client/rest_test.go: imports go.uber.org/goleak",
+			change: map[string]string{"clients/go/client/rest_test.go": "// Package client is not sound.\npackage client\n\nimport _ \"go.uber.org/goleak\"\n"}},
+		{name: "pkg imports the client", rule: "pkg imports pkg", want: "imports fleetwire/clients/go/client",
+			change: map[string]string{"pkg/quota/quota.go": "// Package quota is not.\npackage quota\n\nimport _ \"fleetwire/clients/go/client\"\n"}},
 
 		{name: "pkg imports fanout", rule: "pkg imports pkg", want: "pkg/quota/quota.go: imports fleetwire/fanout/node",
 			change: map[string]string{"pkg/quota/quota.go": "// Package quota is not.\npackage quota\n\nimport _ \"fleetwire/fanout/node\"\n"}},
@@ -129,9 +136,9 @@ func TestRules(t *testing.T) {
 			change: map[string]string{"console/page.go": "// Package console is not sound.\npackage console\n\nimport _ \"github.com/evanw/esbuild/pkg/api\"\n"}},
 		{name: "a tool builds the page",
 			change: map[string]string{"console/bundle/main.go": "// Bundle is sound.\npackage main\n\nimport _ \"github.com/evanw/esbuild/pkg/api\"\n"}},
-		{name: "a driver imports the inside", rule: "examples and drivers import pkg/client and pkg/protocol alone", want: "clients/suite/godriver/main.go: imports fleetwire/pkg/apps",
+		{name: "a driver imports the inside", rule: "examples and drivers import clients/go/client and clients/go/protocol alone", want: "clients/suite/godriver/main.go: imports fleetwire/pkg/apps",
 			change: map[string]string{"clients/suite/godriver/main.go": "// Godriver is not sound.\npackage main\n\nimport _ \"fleetwire/pkg/apps\"\n"}},
-		{name: "an example imports the inside", rule: "examples and drivers import pkg/client and pkg/protocol alone", want: "examples/go/camera/main.go: imports fleetwire/pkg/publish/send",
+		{name: "an example imports the inside", rule: "examples and drivers import clients/go/client and clients/go/protocol alone", want: "examples/go/camera/main.go: imports fleetwire/pkg/publish/send",
 			change: map[string]string{"examples/go/camera/main.go": "// Camera is not sound.\npackage main\n\nimport _ \"fleetwire/pkg/publish/send\"\n"}},
 
 		{name: "localdev knows fiber", rule: "fiber at the door", want: "imports github.com/gofiber/fiber/v2/middleware/adaptor",
@@ -192,7 +199,7 @@ func TestRules(t *testing.T) {
 			change: map[string]string{"pkg/rediskeys/keys.go": "// Package rediskeys is sound.\npackage rediskeys\n\nconst probe = \"fw:probe\"\n"}},
 
 		{name: "the read loop knows grants", rule: "a connection's bytes apart from their meaning", want: "fanout/internal/conn/read.go: imports fleetwire/pkg/auth",
-			change: map[string]string{"fanout/internal/conn/read.go": "// Package conn mixes.\npackage conn\n\nimport (\n\t_ \"fleetwire/pkg/auth\"\n\t_ \"fleetwire/pkg/protocol\"\n)\n"}},
+			change: map[string]string{"fanout/internal/conn/read.go": "// Package conn mixes.\npackage conn\n\nimport (\n\t_ \"fleetwire/pkg/auth\"\n\t_ \"fleetwire/clients/go/protocol\"\n)\n"}},
 		{name: "a connection knows its session", rule: "a connection's bytes apart from their meaning", want: "fanout/internal/conn/conn_test.go: imports fleetwire/fanout/internal/session",
 			change: map[string]string{
 				"fanout/internal/conn/conn.go":      "// Package conn is sound.\npackage conn\n",

@@ -27,23 +27,30 @@ var rules = []rule{
 	},
 	{
 		name:   "standard library alone",
-		reason: "pkg/protocol and pkg/channel are what others may copy to speak to us; they must drag nothing in",
+		reason: "clients/go/protocol and clients/go/channel are what others may copy to speak to us; they must drag nothing in",
 		find: imports(func(f *file, p string) bool {
-			return !f.isTest() && f.under("pkg/protocol", "pkg/channel") && !isStandard(p)
+			return !f.isTest() && f.under("clients/go/protocol", "clients/go/channel") && !isStandard(p)
+		}),
+	},
+	{
+		name:   "the Go client stands alone",
+		reason: "clients/go is a module that programs on devices require: it must bring nothing of the service into their graph",
+		find: imports(func(f *file, p string) bool {
+			return f.under("clients/go") && !isStandard(p) && !within(p, module+"/clients/go", "github.com/gobwas/ws", "golang.org/x/time")
 		}),
 	},
 	{
 		name:   "pkg imports pkg",
 		reason: "imports point from localdev to fanout/node and functions/*, and from those to pkg/*: what all stand on stands on none of them",
 		find: imports(func(f *file, p string) bool {
-			return f.under("pkg") && within(p, module) && !within(p, module+"/pkg")
+			return f.under("pkg") && within(p, module) && !isContract(p) && !within(p, module+"/pkg")
 		}),
 	},
 	{
 		name:   "functions import pkg",
 		reason: "a function is deployed without a node: it must build without fanout and localdev",
 		find: imports(func(f *file, p string) bool {
-			return f.under("functions") && within(p, module) && !within(p, module+"/pkg", module+"/functions")
+			return f.under("functions") && within(p, module) && !isContract(p) && !within(p, module+"/pkg", module+"/functions")
 		}),
 	},
 	{
@@ -51,21 +58,21 @@ var rules = []rule{
 		reason: "a node is deployed without the functions: it must build without them and without localdev; fanout/controlplane alone puts the routes and the console onto a node, for deployments without Lambda",
 		find: imports(func(f *file, p string) bool {
 			mounts := f.dir == "fanout/controlplane" && (p == module+"/functions/routes" || p == module+"/console")
-			return f.under("fanout") && within(p, module) && !mounts && !within(p, module+"/pkg", module+"/fanout")
+			return f.under("fanout") && within(p, module) && !mounts && !isContract(p) && !within(p, module+"/pkg", module+"/fanout")
 		}),
 	},
 	{
-		name:   "examples and drivers import pkg/client and pkg/protocol alone",
+		name:   "examples and drivers import clients/go/client and clients/go/protocol alone",
 		reason: "examples, and the drivers of the clients' suite, show what anybody can do from outside: with any library, or with ours that is made for it and what its errors are told by",
 		find: imports(func(f *file, p string) bool {
-			return f.under("examples", "clients") && !f.isTest() && within(p, module) && p != module+"/pkg/client" && p != module+"/pkg/protocol"
+			return f.under("examples", "clients/suite") && !f.isTest() && within(p, module) && p != module+"/clients/go/client" && p != module+"/clients/go/protocol"
 		}),
 	},
 	{
 		name:   "the console imports pkg",
 		reason: "it speaks to the service as its page does, by the paths of protocol §5, through the handler that it is given",
 		find: imports(func(f *file, p string) bool {
-			return f.under("console") && !f.isTest() && within(p, module) && !within(p, module+"/pkg", module+"/console")
+			return f.under("console") && !f.isTest() && within(p, module) && !isContract(p) && !within(p, module+"/pkg", module+"/console")
 		}),
 	},
 	{
@@ -136,7 +143,7 @@ var rules = []rule{
 		name:   "a connection's bytes apart from their meaning",
 		reason: "package conn moves frames, whatever they say; what they mean is the session's, which conn knows as an interface",
 		find: imports(func(f *file, p string) bool {
-			return f.under(connDir) && within(p, module) && p != module+"/pkg/protocol" && p != module+"/"+connDir+"/conntest"
+			return f.under(connDir) && within(p, module) && p != module+"/clients/go/protocol" && p != module+"/"+connDir+"/conntest"
 		}),
 	},
 	{
@@ -169,7 +176,7 @@ const connDir = "fanout/internal/conn"
 
 // subjects are the directories that the rules speak of. If one is renamed, the
 // rules about it would hold for ever without checking anything.
-var subjects = []string{"pkg/protocol", "pkg/channel", "pkg/publish/send", "pkg/embedded", "pkg/rediskeys", "functions", "fanout", "fanout/internal/door", connDir, "fanout/internal/members", "fanout/internal/receiver", "localdev", "console", "console/bundle", "examples", "clients", "pkg/sink/targets", "pkg/sink/kafka"}
+var subjects = []string{"clients/go/protocol", "clients/go/channel", "pkg/publish/send", "pkg/embedded", "pkg/rediskeys", "functions", "fanout", "fanout/internal/door", connDir, "fanout/internal/members", "fanout/internal/receiver", "localdev", "console", "console/bundle", "examples", "clients/go", "clients/suite", "pkg/sink/targets", "pkg/sink/kafka"}
 
 // violations runs every rule, and prefixes what it found with the rule's name.
 func violations(files []*file) []string {
@@ -195,6 +202,11 @@ func imports(forbidden func(f *file, importPath string) bool) func([]*file) []st
 		}
 		return found
 	}
+}
+
+// isContract tells whether a package is what the service shares with its clients.
+func isContract(p string) bool {
+	return p == module+"/clients/go/protocol" || p == module+"/clients/go/channel"
 }
 
 func isBootstrap(f *file) bool {

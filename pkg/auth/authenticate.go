@@ -5,8 +5,8 @@ import (
 	"crypto/subtle"
 	"strings"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/protocol"
 )
 
 // Bearer takes what follows the scheme in an Authorization header's value:

@@ -3,9 +3,9 @@ package auth
 import (
 	"slices"
 
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/channel"
-	"fleetwire/pkg/protocol"
 )
 
 // Check reports why the grant does not allow the action on the channel, or nil. It

@@ -4,9 +4,9 @@ import (
 	"strings"
 	"testing"
 
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/channel"
-	"fleetwire/pkg/protocol"
 )
 
 // touches reports whether the grant covers the channel, whatever its actions.

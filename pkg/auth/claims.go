@@ -10,9 +10,9 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/channel"
-	"fleetwire/pkg/protocol"
 )
 
 // claims is a token's payload (protocol §3). The JWT library decodes only

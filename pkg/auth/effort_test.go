@@ -7,9 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/channel"
-	"fleetwire/pkg/protocol"
 )
 
 // awkward is an app whose key has a hundred patterns, and a hundred claims that

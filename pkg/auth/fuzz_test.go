@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"fleetwire/pkg/channel"
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/protocol"
 )
 
 func FuzzParseCredential(f *testing.F) {

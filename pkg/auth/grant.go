@@ -4,9 +4,9 @@ import (
 	"strings"
 	"time"
 
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/channel"
-	"fleetwire/pkg/protocol"
 )
 
 // maxOriginBytes is more than a host's name, a scheme and a port have. A longer

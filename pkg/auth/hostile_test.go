@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 const goodPayload = `{"sub":"device-1","exp":1767229200}`

@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/protocol"
 )
 
 // Protocol §3: maxTokenLifeSec bounds a token from its iat to its exp, so that a

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/protocol"
 )
 
 func TestMintedTokensVerify(t *testing.T) {

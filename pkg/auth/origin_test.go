@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 func TestGrantForAnOrigin(t *testing.T) {

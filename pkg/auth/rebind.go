@@ -1,8 +1,8 @@
 package auth
 
 import (
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/protocol"
 )
 
 // Rebind gives what the grant of a live connection has become under another apps

@@ -4,8 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/protocol"
 )
 
 const rebindDocument = `{"apps":[{"id":"app_a","suspended":false,

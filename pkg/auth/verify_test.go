@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/protocol"
 )
 
 func TestVerifyTokenGivesWhatTheTokenSays(t *testing.T) {

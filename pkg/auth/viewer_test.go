@@ -3,8 +3,8 @@ package auth
 import (
 	"testing"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/protocol"
 )
 
 // HOSTILE: a token that a viewer's key has signed is refused in the very words of one whose

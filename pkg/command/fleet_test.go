@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 func names(n int) []string {

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strconv"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // AppendCounts appends counts as a JSON object.

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/deadline"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
 )
 

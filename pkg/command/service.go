@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"

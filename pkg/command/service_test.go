@@ -9,8 +9,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn/redistest"
 )

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // The way that most commands go.

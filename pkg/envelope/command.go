@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // A command travels on the topic of its channel's messages, in an envelope of another

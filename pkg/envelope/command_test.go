@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 func TestCommandEnvelope(t *testing.T) {

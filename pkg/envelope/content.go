@@ -3,7 +3,7 @@ package envelope
 import (
 	"strings"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // Content is what a message says, and who sent it. Its slices alias what it was read from.

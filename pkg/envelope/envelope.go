@@ -7,7 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/rediskeys"
 )
 

@@ -5,7 +5,7 @@ import (
 	"encoding/binary"
 	"strconv"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // A message that its channel remembers travels to Redis as a record, without a frame:

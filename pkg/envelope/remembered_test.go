@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // stored is a record as pkg/history/channel.lua publishes it.

@@ -8,8 +8,8 @@ import (
 	"errors"
 	"slices"
 
+	"fleetwire/clients/go/channel"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/channel"
 )
 
 // Type is what an event is about.

@@ -12,8 +12,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/group"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/redisconn/redistest"
 )
 

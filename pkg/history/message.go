@@ -1,8 +1,8 @@
 package history
 
 import (
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/envelope"
-	"fleetwire/pkg/protocol"
 )
 
 // Message is a message that a channel remembers.

@@ -11,8 +11,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/history"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/redisconn/redistest"
 )
 

@@ -10,9 +10,9 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/deadline"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )

@@ -3,8 +3,8 @@ package publish
 import (
 	"strconv"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/idempotency"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish/send"
 )
 

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/protocol"
 )
 
 // TestOrderOfChecks: name → reserved → action → authorization → Redis (protocol

@@ -5,9 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/envelope"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish/send"
 )
 

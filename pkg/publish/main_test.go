@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"fleetwire/clients/go/channel"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/channel"
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/publish/send"
 	"fleetwire/pkg/redisconn/redistest"

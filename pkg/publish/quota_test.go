@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish/send"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn/redistest"

@@ -11,9 +11,9 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish/send"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn/redistest"

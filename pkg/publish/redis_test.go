@@ -11,7 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/publish/send"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn"

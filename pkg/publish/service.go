@@ -21,12 +21,12 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/group"
 	"fleetwire/pkg/history"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish/send"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn"

@@ -14,8 +14,8 @@ import (
 	"time"
 	"weak"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish/send"
 	"fleetwire/pkg/redisconn/redistest"
 )

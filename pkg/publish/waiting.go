@@ -3,7 +3,7 @@ package publish
 import (
 	"strings"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/publish/send"
 )
 

@@ -3,7 +3,7 @@ package rediskeys
 import (
 	"fmt"
 
-	"fleetwire/pkg/channel"
+	"fleetwire/clients/go/channel"
 )
 
 // On a Redis Cluster a key's slot is CRC16 of what stands in braces, and each

@@ -12,7 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"fleetwire/pkg/channel"
+	"fleetwire/clients/go/channel"
 	"fleetwire/pkg/deadline"
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/redisconn/redistest"

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"fleetwire/clients/go/channel"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/channel"
 	"fleetwire/pkg/deadline"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"

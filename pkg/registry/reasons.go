@@ -1,6 +1,6 @@
 package registry
 
-import "fleetwire/pkg/protocol"
+import "fleetwire/clients/go/protocol"
 
 // Reason is why a connection ended.
 type Reason string

@@ -7,10 +7,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/deadline"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )

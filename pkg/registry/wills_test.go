@@ -11,9 +11,9 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/deadline"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/redisconn/redistest"

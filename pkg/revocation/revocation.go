@@ -11,8 +11,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )

@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"time"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // Payload is a message as JSON, as targets get it: as it is (protocol §10.4), or as an event of

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"fleetwire/pkg/channel"
+	"fleetwire/clients/go/channel"
 )
 
 // ErrCursor: a cursor that no page of this ranking has handed out.

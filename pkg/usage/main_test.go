@@ -9,7 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"fleetwire/pkg/channel"
+	"fleetwire/clients/go/channel"
 	"fleetwire/pkg/logtest"
 	"fleetwire/pkg/redisconn/redistest"
 	"fleetwire/pkg/rediskeys"

@@ -14,7 +14,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"fleetwire/pkg/channel"
+	"fleetwire/clients/go/channel"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn/redistest"
 )

@@ -20,7 +20,7 @@ import (
 
 	"github.com/gobwas/ws"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // maxMessage bounds what a publisher can send.

@@ -8,7 +8,7 @@ import (
 
 	"fleetwire/bench/internal/load"
 	"fleetwire/bench/internal/wire"
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // recoveredEach is how many messages each device recovers.

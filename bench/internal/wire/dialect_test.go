@@ -13,9 +13,9 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/protocol"
 )
 
 const document = `{"apps":[{"id":"bench","keys":[{"id":"sk_live_1","secret":"0123456789abcdef0123456789abcdef0123456789abcdef","channelPatterns":["**"],"actions":["publish","subscribe"]}]}]}`

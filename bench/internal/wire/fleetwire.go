@@ -7,10 +7,10 @@ import (
 	"net/url"
 	"time"
 
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/channel"
-	"fleetwire/pkg/protocol"
 )
 
 // Fleetwire is our own protocol (docs/protocol.md §4).

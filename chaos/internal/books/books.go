@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"fleetwire/chaos/internal/plan"
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // An Outcome is what became of a message, as its sender was told.

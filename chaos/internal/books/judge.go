@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"fleetwire/chaos/internal/plan"
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // A Kind says in which way the service failed.

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"fleetwire/chaos/internal/plan"
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // scene is a run of one fault, from second 10 to second 20: a writer, a listener by name on

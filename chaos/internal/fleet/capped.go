@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"fleetwire/chaos/internal/books"
-	"fleetwire/pkg/client"
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/client"
+	"fleetwire/clients/go/protocol"
 )
 
 // Capped are devices of an app whose caps are below what they want.

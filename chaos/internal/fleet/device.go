@@ -10,9 +10,9 @@ import (
 
 	"fleetwire/chaos/internal/books"
 	"fleetwire/chaos/internal/stage"
+	"fleetwire/clients/go/client"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/client"
 )
 
 // device is one peer and its client. Its connections go to its home, or to another node

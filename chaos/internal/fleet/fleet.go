@@ -12,8 +12,8 @@ import (
 
 	"fleetwire/chaos/internal/books"
 	"fleetwire/chaos/internal/stage"
+	"fleetwire/clients/go/client"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/client"
 )
 
 // Size is how large a fleet is.

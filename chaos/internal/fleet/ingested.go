@@ -11,7 +11,7 @@ import (
 
 	"fleetwire/chaos/internal/books"
 	"fleetwire/chaos/internal/plan"
-	"fleetwire/pkg/client"
+	"fleetwire/clients/go/client"
 	"fleetwire/pkg/deadline"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"fleetwire/chaos/internal/books"
-	"fleetwire/pkg/client"
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/client"
+	"fleetwire/clients/go/protocol"
 )
 
 const retryMeet = 200 * time.Millisecond

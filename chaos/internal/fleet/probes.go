@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"fleetwire/chaos/internal/stage"
-	"fleetwire/pkg/client"
+	"fleetwire/clients/go/client"
 )
 
 const probeChannel = "probe"

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"fleetwire/chaos/internal/books"
-	"fleetwire/pkg/client"
+	"fleetwire/clients/go/client"
 )
 
 const (

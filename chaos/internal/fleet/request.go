@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 
-	"fleetwire/pkg/client"
+	"fleetwire/clients/go/client"
 )
 
 // call makes a request for which the client library has no method. path is what stands behind /v1;

@@ -10,7 +10,7 @@ import (
 
 	"fleetwire/chaos/internal/books"
 	"fleetwire/chaos/internal/stage"
-	"fleetwire/pkg/client"
+	"fleetwire/clients/go/client"
 )
 
 // The channels of a group: what is published, what is published and remembered, and where

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"fleetwire/chaos/internal/books"
-	"fleetwire/pkg/client"
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/client"
+	"fleetwire/clients/go/protocol"
 )
 
 // The app that has a group with little room. Messages to it are large.

@@ -13,7 +13,7 @@ import (
 	"github.com/tidwall/sjson"
 
 	"fleetwire/cli/internal/show"
-	"fleetwire/pkg/client"
+	"fleetwire/clients/go/client"
 )
 
 // look is how often a command's progress is shown while it goes on.

@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"fleetwire/cli/internal/show"
-	"fleetwire/pkg/channel"
-	"fleetwire/pkg/client"
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/client"
+	"fleetwire/clients/go/protocol"
 )
 
 // watchConnectivity prints who comes and goes (protocol §4.6), until it is interrupted.

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"fleetwire/cli/internal/show"
-	"fleetwire/pkg/client"
+	"fleetwire/clients/go/client"
 )
 
 func (c *cli) groupCommand() *cobra.Command {

@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"fleetwire/cli/internal/show"
-	"fleetwire/pkg/channel"
-	"fleetwire/pkg/client"
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/client"
 )
 
 // listing is which peers are asked for.

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"fleetwire/pkg/client"
+	"fleetwire/clients/go/client"
 )
 
 const (

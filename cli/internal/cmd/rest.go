@@ -11,8 +11,8 @@ import (
 	"net/url"
 	"time"
 
-	"fleetwire/pkg/client"
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/client"
+	"fleetwire/clients/go/protocol"
 )
 
 // read makes a request, and reads the JSON object of the answer, which it returns, too.

@@ -14,7 +14,7 @@ import (
 
 	"fleetwire/cli/internal/contexts"
 	"fleetwire/cli/internal/show"
-	"fleetwire/pkg/client"
+	"fleetwire/clients/go/client"
 	"fleetwire/pkg/program"
 )
 

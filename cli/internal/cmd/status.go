@@ -12,8 +12,8 @@ import (
 	"syscall"
 
 	"fleetwire/cli/internal/show"
-	"fleetwire/pkg/client"
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/client"
+	"fleetwire/clients/go/protocol"
 )
 
 // The exit statuses, as the help has them.

@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"fleetwire/cli/internal/show"
-	"fleetwire/pkg/client"
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/client"
+	"fleetwire/clients/go/protocol"
 )
 
 // subscribing is what sub has been asked for.

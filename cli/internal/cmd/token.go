@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"fleetwire/pkg/client"
+	"fleetwire/clients/go/client"
 )
 
 func (c *cli) tokenCommand() *cobra.Command {

@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"fleetwire/cli/internal/show"
-	"fleetwire/pkg/client"
+	"fleetwire/clients/go/client"
 )
 
 // usageOptions is what usage has been asked for.

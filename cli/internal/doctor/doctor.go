@@ -8,7 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"fleetwire/pkg/client"
+	"fleetwire/clients/go/client"
 )
 
 // Finding is what one check has found.

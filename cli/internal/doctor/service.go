@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"fleetwire/pkg/client"
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/client"
+	"fleetwire/clients/go/protocol"
 )
 
 const (

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"fleetwire/pkg/client"
+	"fleetwire/clients/go/client"
 )
 
 // Options say what load it is.

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"fleetwire/pkg/client"
+	"fleetwire/clients/go/client"
 )
 
 // publish has each device publish at its rate for the duration. Their first messages are spread over

@@ -1,4 +1,4 @@
-// Godriver is the driver of the Go client, fleetwire/pkg/client, for the clients' suite:
+// Godriver is the driver of the Go client, fleetwire/clients/go/client, for the clients' suite:
 // clients/suite/README.md has the protocol.
 package main
 
@@ -11,7 +11,7 @@ import (
 	"os"
 	"sync"
 
-	"fleetwire/pkg/client"
+	"fleetwire/clients/go/client"
 )
 
 func main() {

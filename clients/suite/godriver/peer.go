@@ -9,8 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"fleetwire/pkg/client"
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/client"
+	"fleetwire/clients/go/protocol"
 )
 
 // peer is one client of the suite.

@@ -7,7 +7,7 @@ import (
 	"net/url"
 	"time"
 
-	"fleetwire/pkg/client"
+	"fleetwire/clients/go/client"
 )
 
 // published is what a publish gives.

@@ -1,5 +1,5 @@
 // Camera publishes motion events, obeys commands, and comes back when it is cut
-// off: what ../../python/camera.py does, in Go and with pkg/client, which does the
+// off: what ../../python/camera.py does, in Go and with clients/go/client, which does the
 // coming back.
 //
 //	go run ./examples/go/camera -device camera-002 -token "$TOKEN"
@@ -19,7 +19,7 @@ import (
 	"os/signal"
 	"time"
 
-	"fleetwire/pkg/client"
+	"fleetwire/clients/go/client"
 )
 
 type camera struct {

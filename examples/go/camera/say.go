@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"time"
 
-	"fleetwire/pkg/client"
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/client"
+	"fleetwire/clients/go/protocol"
 )
 
 // report says what becomes of the connection.

@@ -17,7 +17,7 @@ import (
 	"os/signal"
 	"strings"
 
-	"fleetwire/pkg/client"
+	"fleetwire/clients/go/client"
 )
 
 func main() {

@@ -22,7 +22,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"fleetwire/pkg/client"
+	"fleetwire/clients/go/client"
 )
 
 // A record is a line of the file. One without data says that messages before it are missing.

@@ -21,7 +21,7 @@ import (
 	"syscall"
 	"time"
 
-	"fleetwire/pkg/client"
+	"fleetwire/clients/go/client"
 )
 
 // A record is a line of the file. One with an attempt over 1 may be there already, from

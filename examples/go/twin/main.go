@@ -20,8 +20,8 @@ import (
 	"os"
 	"os/signal"
 
-	"fleetwire/pkg/client"
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/client"
+	"fleetwire/clients/go/protocol"
 )
 
 // A document is what a twin holds: each setting and its value.

@@ -4,9 +4,9 @@ import (
 	"context"
 	"sync"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/batch"
 	"fleetwire/pkg/command"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/redisconn"
 )
 

@@ -6,10 +6,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/hub"
 	"fleetwire/pkg/command"
 	"fleetwire/pkg/envelope"
-	"fleetwire/pkg/protocol"
 )
 
 // All peers of a channel are claimed for in one step, each once: for the connection that

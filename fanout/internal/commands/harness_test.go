@@ -13,12 +13,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/conn"
 	"fleetwire/fanout/internal/hub"
-	"fleetwire/pkg/channel"
 	"fleetwire/pkg/command"
 	"fleetwire/pkg/envelope"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/redisconn/redistest"
 )
 

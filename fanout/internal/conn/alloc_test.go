@@ -7,8 +7,8 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/conn/conntest"
-	"fleetwire/pkg/protocol"
 )
 
 const command = `{"type":"message","channel":"devices/camera-001/commands","from":"server","data":{"cmd":"reboot"}}`

@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // closeTimeout is how long a closed connection may take to read its close frame and

@@ -10,8 +10,8 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/conn/conntest"
-	"fleetwire/pkg/protocol"
 )
 
 // Autobahn 7: close handling.

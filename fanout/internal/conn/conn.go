@@ -25,7 +25,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // Options are what all connections of a node share.

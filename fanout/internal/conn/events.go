@@ -4,7 +4,7 @@ import (
 	"errors"
 	"runtime/debug"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 var (

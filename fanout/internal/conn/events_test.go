@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // A connection leaves its loop to others when its time is over, though there are frames

@@ -10,8 +10,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/conn/conntest"
-	"fleetwire/pkg/protocol"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -4,7 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // holdLimit is how long a frame waits in a Hold at most.

@@ -3,7 +3,7 @@ package conn
 import (
 	"testing"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // Frames behind a Hold wait for as many Releases as there were Holds. Everything else

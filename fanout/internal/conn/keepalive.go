@@ -3,7 +3,7 @@ package conn
 import (
 	"time"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // KeepAlive must be called every protocol.PingInterval, with Options.Ticks. It pings

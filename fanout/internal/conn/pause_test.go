@@ -3,7 +3,7 @@ package conn
 import (
 	"testing"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // pausing has each message wait on another goroutine until end is called. begun has one

@@ -3,7 +3,7 @@ package conn
 import (
 	"time"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // Portion is frames that a connection is sent when it has taken everything else, and

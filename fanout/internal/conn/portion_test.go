@@ -6,7 +6,7 @@ import (
 
 	"github.com/gobwas/ws"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // portion is one of frames with these bodies, and a channel that hears when it is written.

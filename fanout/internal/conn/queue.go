@@ -4,7 +4,7 @@ import (
 	"sync"
 	"time"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // queue is what a connection has yet to be sent. Its bytes are bounded: a peer

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // readBufferSize is room for the frames that devices usually send; a larger

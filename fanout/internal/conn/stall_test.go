@@ -8,7 +8,7 @@ import (
 
 	"github.com/gobwas/ws"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 const stalledReason = "slow consumer: it took nothing for 30s"

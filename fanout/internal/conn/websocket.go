@@ -12,7 +12,7 @@ import (
 
 	"github.com/gobwas/ws"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // maxCloseCode is the last of the codes that RFC 6455 §7.4.2 allots.

@@ -12,8 +12,8 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/conn/conntest"
-	"fleetwire/pkg/protocol"
 )
 
 // numbered is a message of size bytes or a little more, with its number in it.

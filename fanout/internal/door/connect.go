@@ -19,12 +19,12 @@ import (
 	"github.com/gofiber/contrib/websocket"
 	"github.com/gofiber/fiber/v2"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/conn"
 	"fleetwire/fanout/internal/session"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
 	"fleetwire/pkg/clientaddr"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/quota"
 )
 

@@ -11,12 +11,12 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/intake"
 	"fleetwire/fanout/internal/session"
 	"fleetwire/fanout/internal/tally"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/quota"
 )
 

@@ -5,8 +5,8 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/intake"
-	"fleetwire/pkg/protocol"
 )
 
 // handshakeFault says what is wrong with an upgrade that is no handshake of RFC 6455

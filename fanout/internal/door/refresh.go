@@ -6,8 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/quota"
 )
 

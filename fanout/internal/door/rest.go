@@ -8,9 +8,9 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/intake"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/protocol"
 )
 
 // answer makes the handler of all requests: GET /v1 is sockets', everything else

@@ -3,7 +3,7 @@ package events
 import (
 	"sync/atomic"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // heard is a stream as a Subscriber of the hub. It is no connection, and counts as none.

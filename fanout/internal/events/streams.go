@@ -10,10 +10,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fleetwire/clients/go/channel"
 	"fleetwire/fanout/internal/hub"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/channel"
 	"fleetwire/pkg/events"
 )
 

@@ -10,11 +10,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/hub"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/channel"
 	"fleetwire/pkg/events"
-	"fleetwire/pkg/protocol"
 )
 
 const document = `{"apps":[{"id":"app","keys":[

@@ -11,9 +11,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/events"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/redisconn/redistest"
 )
 

@@ -1,8 +1,8 @@
 package hub
 
 import (
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/envelope"
-	"fleetwire/pkg/protocol"
 )
 
 // maxJoined bounds the frames that are joined into one buffer. A connection

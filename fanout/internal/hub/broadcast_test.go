@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/envelope"
-	"fleetwire/pkg/protocol"
 )
 
 func TestBroadcastReachesWhoIsSubscribed(t *testing.T) {

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"testing"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // follower keeps where the messages are that it is given.

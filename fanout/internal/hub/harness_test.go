@@ -9,9 +9,9 @@ import (
 
 	"go.uber.org/goleak"
 
-	"fleetwire/pkg/channel"
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/envelope"
-	"fleetwire/pkg/protocol"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -10,10 +10,10 @@ package hub
 import (
 	"sync"
 
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/tally"
-	"fleetwire/pkg/channel"
 	"fleetwire/pkg/envelope"
-	"fleetwire/pkg/protocol"
 )
 
 // Subscriber is a connection of this node. A connection may be a Subscriber of its own

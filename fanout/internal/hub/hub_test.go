@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/envelope"
-	"fleetwire/pkg/protocol"
 )
 
 func TestInterestFollowsSubscribers(t *testing.T) {

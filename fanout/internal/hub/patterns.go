@@ -4,7 +4,7 @@ import (
 	"slices"
 	"strings"
 
-	"fleetwire/pkg/channel"
+	"fleetwire/clients/go/channel"
 )
 
 // patterns are the patterns that one app's connections are subscribed to. To find

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"fleetwire/pkg/channel"
+	"fleetwire/clients/go/channel"
 )
 
 // matching are the patterns that the trie finds.

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"testing"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 func TestInterestFollowsPeers(t *testing.T) {

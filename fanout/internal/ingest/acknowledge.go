@@ -5,9 +5,9 @@ import (
 	"errors"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/batch"
 	"fleetwire/pkg/group"
-	"fleetwire/pkg/protocol"
 )
 
 // Acknowledged is told what became of an acknowledgement: which of its messages the peer had

@@ -13,11 +13,11 @@ import (
 
 	"go.uber.org/goleak"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/conn"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/group"
-	"fleetwire/pkg/protocol"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

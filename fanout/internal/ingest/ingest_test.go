@@ -9,8 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/protocol"
 )
 
 // numbers are the texts of first to last.

@@ -5,11 +5,11 @@ import (
 	"slices"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/conn"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/batch"
 	"fleetwire/pkg/group"
-	"fleetwire/pkg/protocol"
 )
 
 const (

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // refusal is an answer that ends the connection.

@@ -10,8 +10,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/presence"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/redisconn/redistest"
 )
 

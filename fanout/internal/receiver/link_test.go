@@ -13,8 +13,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/clients/go/channel"
 	"fleetwire/fanout/internal/receiver"
-	"fleetwire/pkg/channel"
 	"fleetwire/pkg/redisconn/redistest"
 )
 

@@ -28,7 +28,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"fleetwire/pkg/channel"
+	"fleetwire/clients/go/channel"
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"

@@ -1,8 +1,8 @@
 package replay
 
 import (
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/history"
-	"fleetwire/pkg/protocol"
 )
 
 // Page is a part of what a channel remembers. Subscriptions that asked for the same share

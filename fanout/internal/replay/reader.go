@@ -5,10 +5,10 @@ import (
 	"log/slog"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/batch"
 	"fleetwire/pkg/history"
-	"fleetwire/pkg/protocol"
 )
 
 const (

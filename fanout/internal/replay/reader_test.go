@@ -13,10 +13,10 @@ import (
 
 	"go.uber.org/goleak"
 
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/channel"
 	"fleetwire/pkg/history"
-	"fleetwire/pkg/protocol"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -3,7 +3,7 @@ package session
 import (
 	"testing"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/publish"
 )
 

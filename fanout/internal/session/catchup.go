@@ -1,9 +1,9 @@
 package session
 
 import (
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/conn"
 	"fleetwire/fanout/internal/replay"
-	"fleetwire/pkg/protocol"
 )
 
 // ask queues a subscribe that Redis has confirmed. It is answered when its turn comes.

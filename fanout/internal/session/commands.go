@@ -3,9 +3,9 @@ package session
 import (
 	"bytes"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/commands"
 	"fleetwire/pkg/command"
-	"fleetwire/pkg/protocol"
 )
 
 // Commands hands commands to connections, and takes what their peers answer:

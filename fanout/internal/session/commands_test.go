@@ -4,10 +4,10 @@ import (
 	"sync"
 	"testing"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/commands"
 	"fleetwire/pkg/command"
 	"fleetwire/pkg/envelope"
-	"fleetwire/pkg/protocol"
 )
 
 // commandsOf stands in for the dispatcher.

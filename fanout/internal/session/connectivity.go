@@ -1,6 +1,6 @@
 package session
 
-import "fleetwire/pkg/channel"
+import "fleetwire/clients/go/channel"
 
 // askState has the connection sent what is now, if the name is the channel of one peer's
 // connectivity. It travels on that channel too, so no older state comes behind a newer.

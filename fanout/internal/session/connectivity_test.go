@@ -4,9 +4,9 @@ import (
 	"slices"
 	"testing"
 
+	"fleetwire/clients/go/channel"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/channel"
 )
 
 // A subscribe to a peer's connectivity by name asks for the state, behind its ack; a

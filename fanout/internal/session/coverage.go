@@ -1,9 +1,9 @@
 package session
 
 import (
+	"fleetwire/clients/go/channel"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/channel"
 )
 
 // coverage says which of a connection's subscriptions a grant covers. Finding that out

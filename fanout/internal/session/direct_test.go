@@ -4,8 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/envelope"
-	"fleetwire/pkg/protocol"
 )
 
 func directBody(data string) string {

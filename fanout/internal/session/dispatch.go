@@ -1,7 +1,7 @@
 package session
 
 import (
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/publish"
 )
 

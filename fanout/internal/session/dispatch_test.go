@@ -10,10 +10,10 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/conn/conntest"
 	"fleetwire/fanout/internal/receiver"
-	"fleetwire/pkg/channel"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
 )
 

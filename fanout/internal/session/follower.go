@@ -3,9 +3,9 @@ package session
 import (
 	"sync"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/conn"
 	"fleetwire/fanout/internal/replay"
-	"fleetwire/pkg/protocol"
 )
 
 // maxHeld bounds what a follower holds of live messages. Past it they are dropped, and

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // BenchmarkLargeFrames is how long the messages keep a loop busy that take the longest.

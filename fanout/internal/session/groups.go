@@ -3,11 +3,11 @@ package session
 import (
 	"slices"
 
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/ingest"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/channel"
-	"fleetwire/pkg/protocol"
 )
 
 // Groups delivers messages that wait for groups to connections: ingest.Ingesters.

@@ -10,13 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/ingest"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/channel"
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/group"
-	"fleetwire/pkg/protocol"
 )
 
 // waiting is the messages that wait for a group. Each pull gets what stands in give.

@@ -5,8 +5,8 @@ import (
 	"log/slog"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/conn"
-	"fleetwire/pkg/protocol"
 )
 
 // handler is the session as its connection's conn.Handler.

@@ -13,14 +13,14 @@ import (
 
 	"go.uber.org/goleak"
 
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/conn"
 	"fleetwire/fanout/internal/conn/conntest"
 	"fleetwire/fanout/internal/hub"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/channel"
 	"fleetwire/pkg/logtest"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
 )
 

@@ -8,13 +8,13 @@ import (
 	"testing"
 	"time"
 
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/replay"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/channel"
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/history"
-	"fleetwire/pkg/protocol"
 )
 
 // process is that of the node under test, whose publisher's messages name it.

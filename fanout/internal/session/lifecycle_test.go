@@ -7,9 +7,9 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/conn"
 	"fleetwire/pkg/envelope"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
 )
 

@@ -4,8 +4,8 @@ import (
 	"sync"
 	"testing"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
 )
 

@@ -6,8 +6,8 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/conn/conntest"
-	"fleetwire/pkg/protocol"
 )
 
 const (

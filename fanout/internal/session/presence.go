@@ -3,10 +3,10 @@ package session
 import (
 	"bytes"
 
+	"fleetwire/clients/go/channel"
 	"fleetwire/fanout/internal/watchers"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/channel"
 	"fleetwire/pkg/presence"
 )
 

@@ -9,12 +9,12 @@ import (
 	"sync"
 	"testing"
 
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/members"
 	"fleetwire/fanout/internal/watchers"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/channel"
 	"fleetwire/pkg/presence"
-	"fleetwire/pkg/protocol"
 )
 
 // lists stands in for the tracker and the watchers. Its snapshots are made up.

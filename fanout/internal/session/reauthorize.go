@@ -1,9 +1,9 @@
 package session
 
 import (
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/protocol"
 )
 
 // Reauthorize brings the connection into line with the apps document in force (protocol

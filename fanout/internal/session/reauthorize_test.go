@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/protocol"
 )
 
 const (

@@ -4,8 +4,8 @@ import (
 	"cmp"
 	"runtime"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/protocol"
 )
 
 // checking bounds how many tokens are checked at a time, by all sessions: a processor

@@ -3,7 +3,7 @@ package session
 import (
 	"net"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // Refuse closes an upgraded connection that gets no session, with the closing

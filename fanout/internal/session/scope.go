@@ -7,9 +7,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/ingest"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/protocol"
 )
 
 // scope is what a connection may do, and what it has subscribed to with that.

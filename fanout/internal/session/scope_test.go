@@ -8,11 +8,11 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/channel"
 	"fleetwire/pkg/envelope"
-	"fleetwire/pkg/protocol"
 )
 
 // register makes the peer known, as the node does before it runs a session.

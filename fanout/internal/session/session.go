@@ -9,12 +9,12 @@ import (
 	"time"
 	"unique"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/conn"
 	"fleetwire/fanout/internal/events"
 	"fleetwire/fanout/internal/hub"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
 	"fleetwire/pkg/registry"
 )

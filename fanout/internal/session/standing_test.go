@@ -4,9 +4,9 @@ import (
 	"errors"
 	"testing"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/conn/conntest"
 	"fleetwire/pkg/envelope"
-	"fleetwire/pkg/protocol"
 )
 
 const goesOn = `{"type":"error","requestId":"r","code":"backend_error","message":"the connection to Redis was lost; the subscription goes on as it was, try again","outcome":"none"}`

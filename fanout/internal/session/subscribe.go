@@ -4,13 +4,13 @@ import (
 	"errors"
 	"sync/atomic"
 
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/hub"
 	"fleetwire/fanout/internal/receiver"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/channel"
 	"fleetwire/pkg/presence"
-	"fleetwire/pkg/protocol"
 )
 
 // subscribing is one subscribe on its way. Its steps, in order:

@@ -3,7 +3,7 @@ package session
 import (
 	"sync/atomic"
 
-	"fleetwire/pkg/channel"
+	"fleetwire/clients/go/channel"
 )
 
 // subscriptions are what a connection has subscribed to: protocol.MaxSubscriptions

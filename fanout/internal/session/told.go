@@ -1,8 +1,8 @@
 package session
 
 import (
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/events"
-	"fleetwire/pkg/protocol"
 )
 
 // Sent tells of frames to the peer those who watch it (conn.Tapper).

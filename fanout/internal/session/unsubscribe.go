@@ -1,8 +1,8 @@
 package session
 
 import (
-	"fleetwire/pkg/channel"
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/channel"
+	"fleetwire/clients/go/protocol"
 )
 
 // handleUnsubscribe acks also what was not subscribed.

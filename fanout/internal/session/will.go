@@ -5,9 +5,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/registry"
 )
 

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/registry"
 )
 

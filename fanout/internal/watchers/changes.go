@@ -4,8 +4,8 @@ import (
 	"slices"
 	"strings"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/presence"
-	"fleetwire/pkg/protocol"
 )
 
 // known is what watchers know of a peer.

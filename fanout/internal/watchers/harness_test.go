@@ -15,7 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"fleetwire/pkg/channel"
+	"fleetwire/clients/go/channel"
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/presence"
 	"fleetwire/pkg/redisconn/redistest"

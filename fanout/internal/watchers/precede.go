@@ -4,8 +4,8 @@ import (
 	"errors"
 	"slices"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/envelope"
-	"fleetwire/pkg/protocol"
 )
 
 // joining has, by peer, the small channels (see few) that the peer has joined in a window

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/envelope"
-	"fleetwire/pkg/protocol"
 )
 
 // direct is a direct message from a peer, as the receiver hands it on.

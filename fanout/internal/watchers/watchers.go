@@ -26,8 +26,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fleetwire/clients/go/channel"
 	"fleetwire/pkg/batch"
-	"fleetwire/pkg/channel"
 	"fleetwire/pkg/presence"
 )
 

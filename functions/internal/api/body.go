@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"strings"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // readBody reads the whole body of a request that carries JSON, of most bytes at

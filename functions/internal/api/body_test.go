@@ -12,10 +12,10 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/functions/internal/api"
 	"fleetwire/functions/internal/apitest"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/protocol"
 )
 
 const (

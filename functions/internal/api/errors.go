@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // statusError gives a protocol.Error another status than its code's own:

@@ -8,9 +8,9 @@ import (
 	"runtime/debug"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/protocol"
 )
 
 // RateLimiter bounds the requests of each key over all instances of all

@@ -9,10 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/functions/internal/api"
 	"fleetwire/functions/internal/apitest"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/quota"
 )
 

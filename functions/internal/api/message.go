@@ -3,8 +3,8 @@ package api
 import (
 	"strconv"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/history"
-	"fleetwire/pkg/protocol"
 )
 
 // AppendPosition appends the members of a position, with a comma before each.

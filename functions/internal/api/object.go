@@ -10,8 +10,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/auth"
-	"fleetwire/pkg/protocol"
 )
 
 // Object is the JSON object of a request body: the value of each member,

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // ReadQuery reads a query string that has no other parameters than known, and

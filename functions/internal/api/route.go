@@ -5,7 +5,7 @@ import (
 	"net/url"
 	"strings"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // Route is one row of the REST table (protocol §5).

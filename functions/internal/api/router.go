@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"strings"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // Router serves several routes, which may share a path. It finds the routes of a

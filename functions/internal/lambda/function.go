@@ -15,12 +15,12 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/functions/internal/api"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/awssecret"
 	"fleetwire/pkg/command"
 	"fleetwire/pkg/group"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/publish"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn"

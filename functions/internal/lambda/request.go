@@ -11,7 +11,7 @@ import (
 	"net/url"
 	"strings"
 
-	"fleetwire/pkg/protocol"
+	"fleetwire/clients/go/protocol"
 )
 
 // message is an HTTP request as an event holds it.

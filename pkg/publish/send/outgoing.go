@@ -4,10 +4,10 @@ import (
 	"context"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/history"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/quota"
 )
 

@@ -9,8 +9,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/clients/go/channel"
 	"fleetwire/pkg/apps"
-	"fleetwire/pkg/channel"
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/quota"
 	"fleetwire/pkg/redisconn"

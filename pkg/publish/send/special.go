@@ -8,12 +8,12 @@ import (
 	"strings"
 	"time"
 
+	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/deadline"
 	"fleetwire/pkg/group"
 	"fleetwire/pkg/history"
 	"fleetwire/pkg/idempotency"
-	"fleetwire/pkg/protocol"
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 )

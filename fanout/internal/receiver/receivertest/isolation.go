@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"fleetwire/pkg/channel"
+	"fleetwire/clients/go/channel"
 	"fleetwire/pkg/redisconn/redistest"
 )
 

@@ -16,8 +16,8 @@ import (
 	"github.com/gobwas/ws"
 	"github.com/redis/go-redis/v9"
 
+	"fleetwire/clients/go/channel"
 	"fleetwire/fanout/internal/receiver"
-	"fleetwire/pkg/channel"
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/publish/send"
 	"fleetwire/pkg/quota"

@@ -8,8 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"fleetwire/clients/go/channel"
 	"fleetwire/fanout/internal/receiver"
-	"fleetwire/pkg/channel"
 	"fleetwire/pkg/envelope"
 	"fleetwire/pkg/redisconn/redistest"
 )
