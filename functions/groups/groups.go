@@ -42,7 +42,7 @@ const (
 	DefaultBytes    = 256 << 10
 	MaxWait         = 20 * time.Second
 	MaxAcks         = protocol.MaxGroupAcks
-	MaxAckBodyBytes = 128 << 10
+	MaxAckBodyBytes = protocol.MaxAckBodyBytes
 	MaxDelay        = protocol.MaxNackDelayMs * time.Millisecond
 	MaxDead         = 100
 	MaxRedrive      = 100

@@ -40,7 +40,8 @@ type Event struct {
 	// handled already, and later ones of its channel, too.
 	Attempt int
 
-	ackID string
+	// AckID is for REST.Ack. The handler of Client.Group need not know it.
+	AckID string
 }
 
 // A GroupOption changes how Group takes part in a group.
@@ -197,7 +198,7 @@ func (c *Client) grouped(l *link, f *serverFrame) {
 	if g := c.ingester(f.Group); g != nil {
 		g.keep(l, Event{
 			Channel: f.Channel, From: f.From, Data: f.Data, SenderMetadata: f.FromMetadata,
-			PublishedAt: time.UnixMilli(f.PublishedAt), Attempt: int(f.Attempt), ackID: f.AckID,
+			PublishedAt: time.UnixMilli(f.PublishedAt), Attempt: int(f.Attempt), AckID: f.AckID,
 		})
 	}
 }
@@ -321,10 +322,10 @@ func groupAck(events []Event, done bool) []byte {
 			b = append(b, ',')
 		}
 		if done {
-			b = protocol.AppendString(b, e.ackID)
+			b = protocol.AppendString(b, e.AckID)
 			continue
 		}
-		b = protocol.AppendString(append(b, `{"ackId":`...), e.ackID)
+		b = protocol.AppendString(append(b, `{"ackId":`...), e.AckID)
 		b = strconv.AppendInt(append(b, `,"delayMs":`...), nackDelay(e.Attempt).Milliseconds(), 10)
 		b = append(b, '}')
 	}

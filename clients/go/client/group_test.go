@@ -63,7 +63,7 @@ func (g *inGroup) wants(t *testing.T, err error, ids ...string) []Event {
 	events := <-g.got
 	var got []string
 	for _, e := range events {
-		got = append(got, e.ackID)
+		got = append(got, e.AckID)
 	}
 	if !slices.Equal(got, ids) {
 		t.Errorf("the handler got %q, want %q", got, ids)
@@ -83,7 +83,7 @@ func TestGroupSettles(t *testing.T) {
 		p.joins(100)
 		p.event("a", `1.0`, 1)
 		events := g.wants(t, nil, "a")
-		want := Event{Channel: "devices/a", From: "cam", Data: []byte("1.0"), SenderMetadata: []byte(`{"n":1}`), PublishedAt: time.UnixMilli(1767222000123), Attempt: 1, ackID: "a"}
+		want := Event{Channel: "devices/a", From: "cam", Data: []byte("1.0"), SenderMetadata: []byte(`{"n":1}`), PublishedAt: time.UnixMilli(1767222000123), Attempt: 1, AckID: "a"}
 		if fmt.Sprint(events) != fmt.Sprint([]Event{want}) {
 			t.Errorf("got %v, want %v", events, want)
 		}

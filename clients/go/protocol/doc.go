@@ -69,6 +69,7 @@
 //	a REST body                     32 KiB    MaxBodyBytes           else 413
 //	the body of POST /v1/tokens     128 KiB   MaxTokenBodyBytes      else 413
 //	the body of POST /v1/publish    256 KiB   MaxPublishBodyBytes    else 413
+//	the body of a group's …/ack     128 KiB   MaxAckBodyBytes        else 413
 //	messages of POST /v1/publish    100       MaxPublishMessages     else 400
 //	a token's channels              100       MaxTokenChannels       else close 4001
 //	a token's permissions           16        MaxTokenPermissions    else close 4001

@@ -18,6 +18,8 @@ const (
 	MaxTokenBodyBytes = 128 << 10
 	// MaxPublishBodyBytes bounds the body of POST /v1/publish, whose messages are MaxBodyBytes each at most.
 	MaxPublishBodyBytes = 256 << 10
+	// MaxAckBodyBytes bounds the body of POST /v1/groups/{group}/ack (protocol §10.1).
+	MaxAckBodyBytes = 128 << 10
 
 	// MaxRequestIDBytes bounds a frame's requestId, counted after unescaping (protocol §4.2).
 	MaxRequestIDBytes = 128

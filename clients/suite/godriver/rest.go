@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"net/http"
-	"net/url"
+	"slices"
 	"time"
 
 	"fleetwire/clients/go/client"
@@ -26,16 +24,6 @@ func command(c client.Command) object {
 		answers = append(answers, object{"peer": a.Peer, "status": a.Status, "data": a.Data, "attempt": a.Attempt})
 	}
 	return object{"command": c.ID, "status": c.Status, "answers": answers}
-}
-
-// call makes a request for which the client has no method.
-func call(ctx context.Context, r *client.REST, method, path string, body any) (object, error) {
-	text, err := r.Do(ctx, method, path, body)
-	if err != nil {
-		return nil, err
-	}
-	var answer object
-	return answer, json.Unmarshal(text, &answer)
 }
 
 var restActs = map[string]func(context.Context, *client.REST, *request) (object, error){
@@ -76,10 +64,24 @@ var restActs = map[string]func(context.Context, *client.REST, *request) (object,
 		return object{"position": position(h.Position), "recovered": h.Recovered, "messages": messages}, err
 	},
 	"rest_pull": func(ctx context.Context, c *client.REST, r *request) (object, error) {
-		return call(ctx, c, http.MethodPost, "/groups/"+url.PathEscape(r.Group)+"/pull", object{"max": r.Max, "waitMs": r.WaitMs})
+		events, err := c.Pull(ctx, r.Group, client.PullOptions{Max: r.Max, Wait: time.Duration(r.WaitMs) * time.Millisecond})
+		messages := []object{}
+		for _, e := range events {
+			messages = append(messages, object{"channel": e.Channel, "from": e.From, "data": e.Data, "attempt": e.Attempt, "ackId": e.AckID})
+		}
+		return object{"messages": messages}, err
 	},
 	"rest_ack": func(ctx context.Context, c *client.REST, r *request) (object, error) {
-		return call(ctx, c, http.MethodPost, "/groups/"+url.PathEscape(r.Group)+"/ack", object{"ackIds": r.AckIDs})
+		lost, err := c.Ack(ctx, r.Group, r.AckIDs)
+		results := []object{}
+		for _, id := range r.AckIDs {
+			result := "ok"
+			if slices.Contains(lost, id) {
+				result = "lease_lost"
+			}
+			results = append(results, object{"ackId": id, "result": result})
+		}
+		return object{"results": results}, err
 	},
 	"rest_peers": func(ctx context.Context, c *client.REST, r *request) (object, error) {
 		peers := []object{}
