@@ -167,9 +167,17 @@ func (t *sayings) due(last *time.Time, every time.Duration) bool {
 	return true
 }
 
+// forget has it told again when it is due next.
+func (t *sayings) forget(last *time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	*last = time.Time{}
+}
+
 // tellFailed tells that the target takes nothing now, or for good.
 func (s *sinking) tellFailed(b *batch, why error, progress bool) {
 	s.observe.Failed()
+	s.told.forget(&s.told.delivered) // the next delivery is after this, and shows that the sink works
 	ctx, cancel := context.WithTimeout(context.Background(), pullTime)
 	defer cancel()
 	switch {

@@ -15,10 +15,11 @@ local state, count = KEYS[1], KEYS[2]
 local what, sink, who = ARGV[1], ARGV[2], ARGV[3]
 local now = due_time()
 local TROUBLE = {'is', 'sink', 'since', 'tries', 'retry', 'by', 'claim'}
-local was, values = {}, redis.call('HMGET', state, unpack(TROUBLE))
+local was, values = {}, redis.call('HMGET', state, 'error_at', 'delivered', unpack(TROUBLE))
 for i, field in ipairs(TROUBLE) do
-  was[field] = values[i]
+  was[field] = values[i + 2]
 end
+local error_at, delivered = tonumber(values[1] or 0), tonumber(values[2] or 0)
 -- same is said of this sink.
 local same = was.is and was.sink == sink
 
@@ -62,8 +63,16 @@ function act.look()
   if was.by and was.by ~= who then
     from = math.max(from, tonumber(was.claim))
   end
-  if from > now or bytes <= 0 then
-    return {'failing', math.max(0, from - now), bytes}
+  if from > now then
+    return {'failing', from - now, bytes}
+  end
+  if bytes <= 0 then
+    -- No try will show that a batch, which was under way when another failed, was taken: nothing waits.
+    if delivered >= error_at then
+      clear()
+      return {'ok', 0, bytes}
+    end
+    return {'failing', 0, bytes}
   end
   redis.call('HSET', state, 'by', who, 'claim', now + tonumber(ARGV[4]))
   return {'try', 0, bytes}
@@ -133,7 +142,7 @@ function act.unable()
     end
     return {0, bytes}
   end
-  local idle = now - tonumber(redis.call('HGET', state, 'delivered') or 0)
+  local idle = now - delivered
   if bytes <= 0 or math.min(tonumber(ARGV[5]), idle) < tonumber(ARGV[6]) then
     return {0, bytes}
   end

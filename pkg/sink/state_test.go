@@ -49,6 +49,9 @@ func (m *stateModel) look(now int64, sink, who string, bytes int64) string {
 		return fmt.Sprint("failing ", m.retry-now)
 	case m.by != "" && m.by != who && now < m.claim:
 		return fmt.Sprint("failing ", m.claim-now)
+	case bytes == 0 && m.deliveredAt >= m.errAt:
+		m.clear()
+		return "ok"
 	case bytes == 0:
 		return "failing 0"
 	}
