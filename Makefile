@@ -54,6 +54,7 @@ help: ## list these targets
 
 .PHONY: run
 run: ## start everything in one process on an embedded Redis (ARGS="-listen …")
+	@[ -e bin/localdev ] || echo "compiling; the first time takes a minute or two"
 	$(GO) build -o bin/localdev ./localdev
 	@scripts/foreground bin/localdev $(ARGS)
 

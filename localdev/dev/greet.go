@@ -51,11 +51,14 @@ Paste into another terminal, in this folder:
 
   export FLEETWIRE_URL=%s FLEETWIRE_SECRET_KEY=%s
 
-  # mint a token for a device
+  # start a camera, and command it in the console
+  go run ./examples/go/camera -device camera-001
+
+  # or do by hand what a device does: mint a token for it
   TOKEN=$(curl -s $FLEETWIRE_URL/v1/tokens -H "Authorization: Bearer $FLEETWIRE_SECRET_KEY" \
     -d '{"peerId":"camera-001","channels":["devices/camera-001/*"]}' -H 'Content-Type: application/json' | sed 's/.*"token":"\([^"]*\)".*/\1/')
 
-  # open a socket as that device, and hear its commands (type further frames, Ctrl-C ends)
+  # open a socket as the device, and hear its commands (type further frames, Ctrl-C ends)
   go run ./examples/go/socket -token $TOKEN -subscribe devices/camera-001/commands
 
   # from a third terminal: publish a command with one request
