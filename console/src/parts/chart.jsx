@@ -9,6 +9,8 @@ import { rate } from "./format.jsx";
 const height = 180;
 const leastSec = 60; // that the chart shows, and at most
 const mostSec = 300;
+// Between the lines of the chart: 0.1, 0.2, 0.5, 1 and so on, which rate shows as they are.
+const steps = [-1, 0, 1, 2, 3, 4, 5, 6].flatMap((power) => [1, 2, 5].map((n) => Number(`${n}e${power}`)));
 
 /** Chart draws series {label, color, values} over times, in seconds. color is a variable of the style sheet. */
 export function Chart({ times, series, label }) {
@@ -57,14 +59,14 @@ function options(box, series) {
     height,
     legend: { show: false },
     cursor: { show: false },
-    padding: [8, 8, 0, 0],
+    padding: [8, 32, 0, 0], // right: room for half of the last time
     scales: {
       x: { time: true, range: (_, first) => span(first) },
       y: { range: (_, __, most) => [0, Math.max(1, most * 1.15)] },
     },
     axes: [
       { ...axis, size: 26, incrs: [15, 30, 60], space: 70, values: (_, ticks) => ticks.map((at) => new Date(at * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" })) },
-      { ...axis, size: 48, values: (_, ticks) => ticks.map(rate) },
+      { ...axis, size: 48, incrs: steps, values: (_, ticks) => ticks.map(rate) },
     ],
     series: [
       {},

@@ -6,13 +6,13 @@ import { ErrorNote } from "./note.jsx";
 let fields = 0;
 
 /** Field is an input with its label, a hint and an error. as is "input", "textarea" or "select". */
-export function Field({ label, hint, error, as: Tag = "input", value, onInput, children, inputRef, hideLabel, ...rest }) {
+export function Field({ label, hint, error, as: Tag = "input", value, onInput, children, inputRef, ...rest }) {
   const id = useRef(null);
   id.current ??= `field-${++fields}`;
   const notes = [hint && `${id.current}-hint`, error && `${id.current}-error`].filter(Boolean).join(" ") || undefined;
   return (
     <div class="field">
-      <label for={id.current} class={hideLabel ? "unseen" : ""}>{label}</label>
+      <label for={id.current}>{label}</label>
       <Tag id={id.current} ref={inputRef} value={value} aria-describedby={notes} aria-invalid={error ? "true" : undefined}
         onInput={(event) => onInput(event.currentTarget.value)} spellcheck={false} autocapitalize="off" autocomplete="off" {...rest}>{children}</Tag>
       {hint && <p class="hint" id={`${id.current}-hint`}>{hint}</p>}
@@ -22,8 +22,8 @@ export function Field({ label, hint, error, as: Tag = "input", value, onInput, c
 }
 
 /** Check is a checkbox with its label. */
-export const Check = ({ label, checked, onChange, disabled }) => (
-  <label class="check"><input type="checkbox" checked={checked} disabled={disabled} onChange={(event) => onChange(event.currentTarget.checked)} />{label}</label>
+export const Check = ({ label, checked, onChange }) => (
+  <label class="check"><input type="checkbox" checked={checked} onChange={(event) => onChange(event.currentTarget.checked)} />{label}</label>
 );
 
 /** Choice is a row of buttons of which one is pressed. options are [value, label]. */
@@ -59,12 +59,11 @@ export function useAction(action) {
       running.current = false;
     }
   };
-  const clear = () => setState({ busy: false, error: null, result: undefined });
-  return { run, clear, ...state };
+  return { run, ...state };
 }
 
 /** Form has a submit button, and shows the action's error. */
-export function Form({ action, onSubmit, button, busyText, children, class: more = "", danger }) {
+export function Form({ action, onSubmit, button, busyText, children, class: more = "" }) {
   const submit = (event) => {
     event.preventDefault();
     onSubmit();
@@ -74,7 +73,7 @@ export function Form({ action, onSubmit, button, busyText, children, class: more
       {children}
       <ErrorNote error={action?.error} />
       <div class="buttons">
-        <button type="submit" class={danger ? "danger" : "primary"} aria-disabled={action?.busy ? "true" : undefined}>{action?.busy ? busyText : button}</button>
+        <button type="submit" class="primary" aria-disabled={action?.busy ? "true" : undefined}>{action?.busy ? busyText : button}</button>
       </div>
     </form>
   );

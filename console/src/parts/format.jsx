@@ -38,10 +38,11 @@ export function Ago({ at, suffix = " ago" }) {
   return <time dateTime={new Date(at).toISOString()} title={new Date(at).toLocaleString("en")}>{text}</time>;
 }
 
-/** Clock shows the time of day, with milliseconds. */
+/** Clock shows the time of day, with milliseconds, and the date if that is not today's. */
 export function Clock({ at }) {
   const date = new Date(at);
-  const text = `${date.toLocaleTimeString("en-GB")}.${String(date.getMilliseconds()).padStart(3, "0")}`;
+  const day = date.toDateString() === new Date().toDateString() ? "" : `${date.toLocaleDateString("en-GB", { day: "numeric", month: "short" })} `;
+  const text = `${day}${date.toLocaleTimeString("en-GB")}.${String(date.getMilliseconds()).padStart(3, "0")}`;
   return <time class="clock" dateTime={date.toISOString()} title={date.toLocaleString("en")}>{text}</time>;
 }
 

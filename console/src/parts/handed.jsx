@@ -1,5 +1,6 @@
 // The commands that a device was handed, newest first.
 
+import { useEffect } from "preact/hooks";
 import { href } from "../router.js";
 import { Badge } from "./badge.jsx";
 import { Ago, duration } from "./format.jsx";
@@ -7,8 +8,12 @@ import { ErrorNote, Pending } from "./note.jsx";
 import { Pager, Table, usePages } from "./table.jsx";
 import { Id, Line } from "./text.jsx";
 
-export function HandedCommands({ peer }) {
+/** HandedCommands reads them again at once when ended changes. */
+export function HandedCommands({ peer, ended }) {
   const pages = usePages(["peers", peer, "commands"], { limit: 20 }, "commands", { every: 3000 });
+  useEffect(() => {
+    if (ended > 0) pages.reload();
+  }, [ended]);
   if (!pages.rows) return <Pending {...pages} />;
   return (
     <>

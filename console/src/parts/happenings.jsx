@@ -9,7 +9,7 @@ import { Log, useLog } from "./log.jsx";
 import { meaningOf, meaningOfReason } from "./meaning.js";
 import { Id } from "./text.jsx";
 
-const kinds = [["refusal", "Refusals"], ["refusal,close,error", "All problems"], ["refusal,close,error,connect", "Connects, too"]];
+const kinds = [["refusal", "Refusals"], ["refusal,close,error", "Problems"], ["refusal,close,error,connect", "All events"]];
 
 export function Happenings() {
   const [types, setTypes] = useState(kinds[0][0]);

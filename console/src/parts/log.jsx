@@ -1,6 +1,6 @@
 // A live list of events, with pause, filter and clear.
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { useStream } from "../live.js";
 import { count, plural } from "./format.jsx";
 import { ErrorNote } from "./note.jsx";
@@ -77,11 +77,14 @@ export function Log({ log, label, show, text, empty }) {
       <div class="log" role="log" aria-live="off" aria-label={label} tabIndex={0}>
         {rows.length === 0
           ? <div class="quiet">{log.rows.length > 0 ? "Nothing matches the filter." : empty}</div>
-          : rows.map((row) => <div class="row" key={row.serial}>{show(row)}</div>)}
+          : rows.map((row) => <Row row={row} show={show} key={row.serial} />)}
       </div>
     </div>
   );
 }
+
+// A row never changes, so it is drawn once: many events with long payloads come in a second.
+const Row = ({ row, show }) => useMemo(() => <div class="row">{show(row)}</div>, [row]);
 
 /** Unfold is a row whose body is drawn when it is opened. */
 export function Unfold({ summary, children }) {

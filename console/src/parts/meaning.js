@@ -1,6 +1,8 @@
 // What codes and states mean, in words; protocol §4.5, §5 and §8.2 have them all.
 
+// Without a prototype: a device chooses the reason of its close, which may be "constructor".
 const codes = {
+  __proto__: null,
   1000: "closed by the device",
   1001: "the node went away",
   1002: "broke the WebSocket protocol",
@@ -38,6 +40,7 @@ const codes = {
 export const meaningOf = (code) => codes[code] ?? "";
 
 const reasons = {
+  __proto__: null,
   closed: "closed by the device",
   lost: "the link broke",
   inactive: "nothing heard of it",

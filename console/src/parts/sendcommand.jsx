@@ -18,9 +18,9 @@ const Options = ({ of }) => of.map(([value, label]) => <option value={value} key
 /**
  * SendCommand sends to one of channels, or to another that is typed. expect is how many devices
  * have to answer, if the form is not to ask. onSent gets the command's id; without it the answers
- * show below the form.
+ * show below the form, and onEnd is told when the command has ended.
  */
-export function SendCommand({ channels, channel: chosen, expect, onSent }) {
+export function SendCommand({ channels, channel: chosen, expect, onSent, onEnd }) {
   const [typed, setTyped] = useState(null);
   const channel = typed ?? chosen ?? channels?.[0] ?? "";
   const [data, setData] = useState('{"cmd":"reboot"}');
@@ -69,7 +69,7 @@ export function SendCommand({ channels, channel: chosen, expect, onSent }) {
           </div>
         </details>
       </Form>
-      {sent && !onSent && <Outcome key={sent} id={sent} />}
+      {sent && !onSent && <Outcome key={sent} id={sent} onEnd={onEnd} />}
     </div>
   );
 }
@@ -92,8 +92,11 @@ function useAttempt() {
 // crypto.randomUUID is missing on pages that came by plain http.
 const randomKey = () => `console-${[...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
 
-function Outcome({ id }) {
-  const { command, error, reload } = useCommand(id, (command) => announce(`The command ended: ${stateName(command.status)}`), true);
+function Outcome({ id, onEnd }) {
+  const { command, error, reload } = useCommand(id, (command) => {
+    announce(`The command ended: ${stateName(command.status)}`);
+    onEnd?.();
+  }, true);
   return (
     <div class="outcome">
       {error && <ErrorNote error={error} retry={reload} />}

@@ -4,14 +4,18 @@
 
 import { useState } from "preact/hooks";
 
-const hiding = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/;
-const all = new RegExp(`(${hiding.source})`, "g");
+// Control characters but tab and line feed, those that Unicode wants drawn as nothing (the ones that choose
+// how an emoji looks are left out), and those that turn the direction of text or break lines.
+const hiding = /(?![\t\n\ufe0e\ufe0f])[\p{Cc}\p{Default_Ignorable_Code_Point}\p{Bidi_Control}\p{Zl}\p{Zp}\ufff9-\ufffb]/u;
+const all = new RegExp(`(${hiding.source})`, "gu");
+
+const escape = (character) => Array.from({ length: character.length }, (_, i) => `\\u${character.charCodeAt(i).toString(16).padStart(4, "0")}`).join("");
 
 /** visible splits a text: characters that hide or reorder text become escapes. */
 function visible(text) {
   if (!hiding.test(text)) return text;
   return text.split(all).map((part, i) =>
-    i % 2 === 1 ? <span class="escape" key={i}>{`\\u${part.charCodeAt(0).toString(16).padStart(4, "0")}`}</span> : part,
+    i % 2 === 1 ? <span class="escape" key={i}>{escape(part)}</span> : part,
   );
 }
 

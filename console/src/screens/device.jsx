@@ -27,12 +27,18 @@ function Askable({ id }) {
   const { data: peer, error, reload } = useData(path(["peers", id]), { every: 2000 });
   const [asked, setAsked] = useState(null); // what the dialog asks
   const [done, setDone] = useState("");
+  const [ended, setEnded] = useState(0); // commands of the form that have ended
 
   const last = useRef(undefined);
   useEffect(() => {
     if (last.current !== undefined && peer && peer.online !== last.current) announce(`The device is ${peer.online ? "online" : "offline"} now`);
     if (peer) last.current = peer.online;
   }, [peer?.online]);
+
+  // A device that goes offline while somebody writes a command keeps the channel in the form.
+  const channels = peer ? channelsOf(peer, id) : [];
+  const lastChannel = useRef(undefined);
+  if (channels.length > 0) lastChannel.current = channels[0];
 
   if (error?.status === 404 && !peer) return <Unknown id={id} error={error} reload={reload} />;
   const disconnect = async (revoke) => {
@@ -59,10 +65,10 @@ function Askable({ id }) {
         <Panel title="Connections" aside={plural(peer.connections.length, "connection")}><Connections connections={peer.connections} /></Panel>
       </>}
       <div class={may.publish ? "columns" : ""}>
-        {may.publish && peer && <Panel title="Send a command"><SendCommand channels={channelsOf(peer, id)} expect={1} /></Panel>}
+        {may.publish && peer && <Panel title="Send a command"><SendCommand channels={channels} channel={channels[0] ?? lastChannel.current} expect={1} onEnd={() => setEnded((n) => n + 1)} /></Panel>}
         <Panel title="Frames, as they pass" aside="both ways"><Frames peer={id} /></Panel>
       </div>
-      <Panel title="Commands" aside="newest first"><HandedCommands peer={id} /></Panel>
+      <Panel title="Commands" aside="newest first"><HandedCommands peer={id} ended={ended} /></Panel>
       {peer?.metadata && <Panel title="Metadata"><Payload value={peer.metadata} label="Metadata" /></Panel>}
     </>
   );
@@ -79,7 +85,7 @@ const State = ({ peer }) => (
   <Facts facts={[
     ["Last seen", <Ago at={peer.lastSeenAt} />],
     [peer.online ? "Online since" : "Came online", <Ago at={peer.connectedAt} />],
-    ["Connects", String(peer.epoch)],
+    ["Times connected", String(peer.epoch)],
     ["Last disconnect", peer.lastDisconnect && <>{meaningOfReason(peer.lastDisconnect.reason)} (<code>{peer.lastDisconnect.code}</code>) <Ago at={peer.lastDisconnect.at} /></>],
   ]} />
 );

@@ -19,7 +19,7 @@ export function Keys() {
       <p class="hint">Keys stand in the app’s document. <code>fleetwire apps add-key</code>, <code>rotate-key</code> and <code>revoke-key</code> change them; secrets are shown nowhere.</p>
       {error && data && <ErrorNote error={error} retry={reload} />}
       {!data ? <Pending error={error} reload={reload} /> : (
-        <div class="cards">{data.keys.map((key) => <Key key={key.id} of={key} own={key.id === own} />)}</div>
+        <div class="cards">{data.keys.map((key, i) => <Key key={i} of={key} own={key.id === own} />)}</div>
       )}
     </>
   );
@@ -34,7 +34,7 @@ function Key({ of: key, own }) {
       <p>{what(key, secret)}</p>
       <dl class="facts wide">
         <div><dt>May</dt><dd>{key.actions.length === 0 ? "nothing" : <ul class="plain">{key.actions.map((action) => <li key={action}><code>{action}</code> <span class="quiet">{does[action]}</span></li>)}</ul>}</dd></div>
-        <div><dt>On channels</dt><dd><ul class="plain">{key.channelPatterns.map((pattern) => <li key={pattern}><a href={href(["channels", pattern])}><Id>{pattern}</Id></a></li>)}</ul></dd></div>
+        <div><dt>On channels</dt><dd><ul class="plain">{key.channelPatterns.map((pattern) => <li key={pattern}>{pattern.startsWith("_") ? <Id>{pattern}</Id> : <a href={href(["channels", pattern])}><Id>{pattern}</Id></a>}</li>)}</ul></dd></div>
         {key.allowedOrigins?.length > 0 && <div><dt>From pages of</dt><dd><ul class="plain">{key.allowedOrigins.map((origin) => <li key={origin}><Id>{origin}</Id></li>)}</ul></dd></div>}
       </dl>
     </Panel>

@@ -1,6 +1,5 @@
 // The first screen: how the app does now.
 
-import { href } from "../router.js";
 import { useData } from "../live.js";
 import { everyMs, nodeRate, perSecond, sum, tally, useSamples } from "../samples.js";
 import { Badge, Bar, Figure } from "../parts/badge.jsx";
@@ -9,6 +8,7 @@ import { Ago, bytes, count, date, duration, plural, rate } from "../parts/format
 import { Heading, Panel } from "../parts/layout.jsx";
 import { meaningOf } from "../parts/meaning.js";
 import { ErrorNote, Pending } from "../parts/note.jsx";
+import { Spender } from "../parts/spender.jsx";
 import { Table } from "../parts/table.jsx";
 import { Id } from "../parts/text.jsx";
 import { FirstDevice } from "../parts/firstdevice.jsx";
@@ -40,8 +40,8 @@ export function Overview() {
       </div>
       <Happenings />
       <div class="columns">
-        <Top title="Top channels" path="usage/channels?limit=8" field="channels" name="channel" section="channels" />
-        <Top title="Top devices" path="usage/peers?limit=8" field="peers" name="peerId" section="devices" />
+        <Top title="Top channels" kind="channels" name="channel" />
+        <Top title="Top devices" kind="peers" name="peerId" />
       </div>
     </>
   );
@@ -114,13 +114,13 @@ function Codes({ rows, none, label }) {
   );
 }
 
-function Top({ title, path, field, name, section }) {
-  const top = useData(path, { every: 5000 });
+function Top({ title, kind, name }) {
+  const top = useData(`usage/${kind}?limit=8`, { every: 5000 });
   return (
     <Panel title={title} aside="this month">
-      {!top.data ? <Pending {...top} /> : top.data[field].length === 0 ? <p class="quiet">No message has been published this month.</p> : (
-        <Table compact label={title} rows={top.data[field]} keyOf={(row) => row[name]} columns={[
-          { name: section === "channels" ? "Channel" : "Device", main: true, show: (row) => <a href={href([section, row[name]])}><Id>{row[name]}</Id></a> },
+      {!top.data ? <Pending {...top} /> : top.data[kind].length === 0 ? <p class="quiet">No message has been published this month.</p> : (
+        <Table compact label={title} rows={top.data[kind]} keyOf={(row) => row[name]} columns={[
+          { name: kind === "channels" ? "Channel" : "Device", main: true, show: (row) => <Spender kind={kind} name={row[name]} /> },
           { name: "Messages", number: true, show: (row) => count(row.published) },
           { name: "Size", number: true, show: (row) => bytes(row.bytes) },
         ]} />

@@ -2,14 +2,14 @@
 
 import { useState } from "preact/hooks";
 import { useData } from "../live.js";
-import { href, replace } from "../router.js";
+import { replace } from "../router.js";
 import { Bar, Figure } from "../parts/badge.jsx";
 import { Choice, Field, Form } from "../parts/form.jsx";
 import { bytes, count, date } from "../parts/format.jsx";
 import { Heading, Panel } from "../parts/layout.jsx";
 import { ErrorNote, Pending } from "../parts/note.jsx";
 import { Pager, Table, usePages } from "../parts/table.jsx";
-import { Id } from "../parts/text.jsx";
+import { Spender } from "../parts/spender.jsx";
 
 const kinds = [["channels", "By channel"], ["peers", "By device"]];
 
@@ -60,8 +60,8 @@ function Costs({ kind, total }) {
       </Form>
       {pages.error && pages.rows && <ErrorNote error={pages.error} retry={pages.reload} />}
       {!pages.rows ? <Pending {...pages} /> : pages.rows.length === 0 ? <p class="quiet">{pattern ? "Nothing that matches has published this month." : "No message has been published this month."}</p> : (
-        <Table compact label={`Usage by ${noun.toLowerCase()}`} rows={pages.rows} keyOf={(row) => row[name]} busy={pages.busy} columns={[
-          { name: noun, main: true, show: (row) => <a href={href([kind === "channels" ? "channels" : "devices", row[name]])}><Id>{row[name]}</Id></a> },
+        <Table label={`Usage by ${noun.toLowerCase()}`} rows={pages.rows} keyOf={(row) => row[name]} busy={pages.busy} columns={[
+          { name: noun, main: true, show: (row) => <Spender kind={kind} name={row[name]} /> },
           { name: "Messages", number: true, show: (row) => count(row.published) },
           { name: "Share", number: true, show: (row) => total > 0 ? `${Math.round((1000 * row.published) / total) / 10} %` : "–" },
           { name: "Size", number: true, show: (row) => bytes(row.bytes) },
