@@ -5,6 +5,7 @@ import (
 
 	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
+	"fleetwire/pkg/auth"
 )
 
 // shownKey is a key as the console shows it: what it may do, and never its secret.
@@ -45,7 +46,9 @@ func (c *Console) keys(w http.ResponseWriter, r *http.Request) *protocol.Error {
 	}
 	list := make([]shownKey, 0, len(key.App.Keys))
 	for _, k := range key.App.Keys {
-		list = append(list, showKey(k))
+		shown := showKey(k)
+		shown.ID = auth.ShownID(k, key)
+		list = append(list, shown)
 	}
 	return writeJSON(w, struct {
 		Keys []shownKey `json:"keys"`

@@ -27,7 +27,7 @@ func TestSession(t *testing.T) {
 			`{"app":"app_a","key":"sk_a","role":"full","channelPatterns":["devices/**"],"actions":["publish","subscribe"],"expiresAt":1767254400}`)
 		want(t, s.do("GET", "/console/keys", "", cookie), 200, `{"keys":[`+
 			`{"id":"sk_a","kind":"secret","role":"full","channelPatterns":["devices/**"],"actions":["publish","subscribe"],"allowedOrigins":[]},`+
-			`{"id":"pk_a","kind":"publishable","role":"full","channelPatterns":["public/**"],"actions":["subscribe"],"allowedOrigins":["https://example.com"]}]}`)
+			`{"id":"p…","kind":"publishable","role":"full","channelPatterns":["public/**"],"actions":["subscribe"],"allowedOrigins":["https://example.com"]}]}`)
 	}
 	want(t, s.do("GET", "/console/session", "", s.signIn("sk_b_secret_"+secretB)), 200, `{"app":"app_b","key":"sk_b","role":"viewer",`)
 	w := s.do("DELETE", "/console/session", "", s.signIn(keyA))

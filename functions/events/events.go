@@ -31,7 +31,7 @@ const pingEvery = 15 * time.Second
 // Streams begins streams: a node's.
 type Streams interface {
 	// Open returns the events, in a channel that is closed behind the last one, or when ctx ends. The error
-	// is events.ErrTooMany, or that the stream could not begin.
+	// is events.ErrTooMany, events.ErrGoingAway, or that the stream could not begin.
 	Open(ctx context.Context, key *apps.Key, r events.Request) (<-chan events.Event, error)
 }
 
@@ -65,6 +65,9 @@ func New(c api.Config, streams Streams) *api.Endpoint {
 			cancel()
 			w.Header().Set("Retry-After", "10")
 			return protocol.Errorf(protocol.RateLimited, "key %s has %d streams of events on this node, the most that it may; end one, or wait", key.ID, events.MaxStreams)
+		case errors.Is(err, events.ErrGoingAway):
+			cancel()
+			return protocol.Errorf(protocol.BackendError, "this node is going away; try again, and another node answers")
 		case err != nil:
 			cancel()
 			return fmt.Errorf("%w: %w", protocol.Errorf(protocol.BackendError, "the stream could not begin; try again"), err)

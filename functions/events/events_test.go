@@ -129,11 +129,11 @@ func TestHeadOpensNoStream(t *testing.T) {
 }
 
 func TestStreamsThatDoNotBegin(t *testing.T) {
-	for err, want := range map[error]int{events.ErrTooMany: 429, errors.New("10.0.0.7"): 503} {
+	for err, want := range map[error]int{events.ErrTooMany: 429, events.ErrGoingAway: 503, errors.New("10.0.0.7"): 503} {
 		config, _ := apitest.Config(t)
 		n := &node{err: err}
 		w := apitest.Do(New(config, n), request("GET", "/v1/events", ""))
-		if w.Code != want || strings.Contains(w.Body.String(), "10.0.0.7") || (want == 429) != (w.Header().Get("Retry-After") != "") {
+		if w.Code != want || strings.Contains(w.Body.String(), "10.0.0.7") || (want == 429) != (w.Header().Get("Retry-After") != "") || (err == events.ErrGoingAway) != strings.Contains(w.Body.String(), "this node is going away") {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
 		<-n.ended

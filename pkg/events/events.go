@@ -40,6 +40,9 @@ const (
 // ErrTooMany reports that a key has MaxStreams on the node.
 var ErrTooMany = errors.New("the key has too many streams on this node")
 
+// ErrGoingAway reports that the node drains.
+var ErrGoingAway = errors.New("the node is going away")
+
 // Request is what a stream shows: events of the peers, or of one, and messages.
 type Request struct {
 	Peer    string           // "": all
@@ -56,7 +59,7 @@ type Event struct {
 	Node       string          `json:"node,omitempty"`
 	PeerID     string          `json:"peerId,omitempty"`
 	Connection string          `json:"connection,omitempty"`
-	Key        string          `json:"key,omitempty"` // id of the key that signed a refused credential
+	Key        string          `json:"key,omitempty"` // id of the key that signed a refused credential (auth.ShownID)
 	Address    string          `json:"address,omitempty"`
 	UserAgent  string          `json:"userAgent,omitempty"`
 	Code       any             `json:"code,omitempty"` // a close code, 429, or an error code

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -78,8 +77,8 @@ func NewStreams(opt StreamsOptions) *Streams {
 func (s *Streams) Drain() { s.leave.Do(func() { close(s.leaving) }) }
 
 // Open begins a stream for a key, and returns its events. The channel is closed behind the last, or when ctx
-// ends. When Open returns, all nodes that answer tell what is asked for. The error is events.ErrTooMany, or
-// that Redis does not answer.
+// ends. When Open returns, all nodes that answer tell what is asked for. The error is events.ErrTooMany,
+// events.ErrGoingAway, or that Redis does not answer.
 func (s *Streams) Open(ctx context.Context, key *apps.Key, r events.Request) (<-chan events.Event, error) {
 	s.mu.Lock()
 	if s.open[key.ID] >= events.MaxStreams {
@@ -115,8 +114,6 @@ type stream struct {
 	dropped uint64
 }
 
-var errLeaving = errors.New("the node goes away")
-
 // begin has the stream hear, and the nodes tell.
 func (st *stream) begin(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, beginLimit)
@@ -144,7 +141,7 @@ func (st *stream) begin(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-st.leaving:
-			return errLeaving
+			return events.ErrGoingAway
 		}
 	}
 	return st.order(ctx, lease)
@@ -290,6 +287,9 @@ func (st *stream) hear(body []byte) {
 func (st *stream) hand(e events.Event) {
 	if !auth.WatchesConnectivity(st.key) {
 		e.Node, e.Address, e.UserAgent = "", "", ""
+	}
+	if signer, ok := st.opt.Apps.Current().Key(e.Key); ok {
+		e.Key = auth.ShownID(signer, st.key)
 	}
 	select {
 	case st.out <- e:

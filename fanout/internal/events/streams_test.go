@@ -19,6 +19,7 @@ import (
 
 const document = `{"apps":[{"id":"app","keys":[
 	{"id":"sk_narrow","secret":"0123456789abcdef0123456789abcdef","channelPatterns":["devices/**"],"actions":["presence","subscribe"]},
+	{"id":"pk_live_page","channelPatterns":["public/**"],"actions":["publish"]},
 	{"id":"sk_full","secret":"0123456789abcdef0123456789abcdef","channelPatterns":["**","_system/connectivity/**"],"actions":["presence","subscribe"]}]}]}`
 
 // place is a hub and the nodes, as streams see them.
@@ -146,9 +147,13 @@ func TestStreamsOfNarrowKeys(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.tell(system, events.Event{Type: events.Connect, PeerID: "a", Node: "n", Address: "x", UserAgent: "y", Connection: "n-1"})
+		p.tell(system, events.Event{Type: events.Connect, PeerID: "a", Node: "n", Address: "x", UserAgent: "y", Connection: "n-1"}, events.Event{Type: events.Refusal, Key: "pk_live_page"}, events.Event{Type: events.Refusal, Key: "sk_full"})
 		if e := <-told; e.PeerID != "a" || e.Node+e.Address+e.UserAgent != "" || e.Connection != "n-1" {
 			t.Errorf("%+v", e)
+		}
+		// HOSTILE: the id of a publishable key is enough to connect, and this key may not publish.
+		if a, b := <-told, <-told; a.Key != "pk_l…" || b.Key != "sk_full" {
+			t.Errorf("%+v %+v", a, b)
 		}
 		cancel() // the reader is gone
 		if e, ok := <-told; ok {
