@@ -39,19 +39,25 @@ type stream struct {
 // watch opens a stream. It fails the test if the answer is not 200.
 func (n *node) watch(t testing.TB, key *keyDoc, query string) *stream {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	r, err := http.NewRequestWithContext(ctx, "GET", "http://"+n.addr+"/v1/events?"+query, nil)
+	r, err := http.NewRequest("GET", "http://"+n.addr+"/v1/events?"+query, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Header.Set("Authorization", "Bearer "+key.credential())
+	return follow(t, r)
+}
+
+// follow opens the stream that a request asks for.
+func follow(t testing.TB, r *http.Request) *stream {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
 	transport := &http.Transport{}
-	a, err := (&http.Client{Transport: transport}).Do(r)
+	a, err := (&http.Client{Transport: transport}).Do(r.WithContext(ctx))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if a.StatusCode != 200 || a.Header.Get("Content-Type") != "text/event-stream" {
-		t.Fatalf("events?%s: %s, %s", query, a.Status, a.Header.Get("Content-Type"))
+		t.Fatalf("%s: %s, %s", r.URL, a.Status, a.Header.Get("Content-Type"))
 	}
 	s := &stream{t: t, events: make(chan happened, 10_000)}
 	ended := make(chan struct{})
