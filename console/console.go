@@ -7,6 +7,7 @@
 package console
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -15,6 +16,7 @@ import (
 
 	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
+	"fleetwire/pkg/auth"
 	"fleetwire/pkg/clientaddr"
 )
 
@@ -22,9 +24,16 @@ import (
 type Config struct {
 	Apps           *apps.Store
 	REST           http.Handler   // serves protocol §5, and every path that is not the console's
+	Sessions       Sessions       // required
 	TrustedProxies []netip.Prefix // networks whose X-Forwarded headers are believed
 	Log            *slog.Logger
 	Now            func() time.Time // nil: time.Now
+}
+
+// Sessions knows the sessions that people have signed out of: [fleetwire/pkg/revocation.Sessions].
+type Sessions interface {
+	End(ctx context.Context, s *auth.Session, now time.Time) error
+	Ended(ctx context.Context, s *auth.Session) (bool, error)
 }
 
 // Console serves the page, its sessions and its requests.

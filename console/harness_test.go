@@ -1,6 +1,7 @@
 package console
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -40,17 +41,32 @@ type site struct {
 	log  *logtest.Buffer
 	now  time.Time
 	rest func(w http.ResponseWriter, r *http.Request)
+	out  map[string]bool // ids of the sessions that were signed out of
+	down error           // of what knows them
+}
+
+// End is Sessions'.
+func (s *site) End(_ context.Context, session *auth.Session, _ time.Time) error {
+	if s.down == nil {
+		s.out[session.ID] = true
+	}
+	return s.down
+}
+
+// Ended is Sessions'.
+func (s *site) Ended(_ context.Context, session *auth.Session) (bool, error) {
+	return s.out[session.ID], s.down
 }
 
 func newSite(t *testing.T) *site {
-	s := &site{t: t, log: new(logtest.Buffer), now: time.Unix(1767225600, 0)}
+	s := &site{t: t, log: new(logtest.Buffer), out: map[string]bool{}, now: time.Unix(1767225600, 0)}
 	s.rest = func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		fmt.Fprintf(w, "%s %s %s %s", r.Method, r.URL.RequestURI(), r.Header.Get("Authorization"), body)
 	}
 	s.Console = New(Config{
 		Apps: apps.NewStore(directory(t, document)), Log: slog.New(slog.NewTextHandler(s.log, nil)), Now: func() time.Time { return s.now },
-		REST: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.rest(w, r) }),
+		Sessions: s, REST: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.rest(w, r) }),
 	})
 	return s
 }

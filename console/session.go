@@ -22,9 +22,7 @@ func (c *Console) session(w http.ResponseWriter, r *http.Request) *protocol.Erro
 	case http.MethodPost:
 		return c.signIn(w, r)
 	case http.MethodDelete:
-		c.setCookie(w, r, "", -1)
-		w.WriteHeader(http.StatusNoContent)
-		return nil
+		return c.signOut(w, r)
 	}
 	return c.show(w, r)
 }
@@ -65,6 +63,20 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) *protocol.Error
 	return nil
 }
 
+// signOut takes the session from the browser, and ends it, so that a copy of the cookie is worth nothing.
+func (c *Console) signOut(w http.ResponseWriter, r *http.Request) *protocol.Error {
+	c.setCookie(w, r, "", -1)
+	now := c.Now()
+	if session, ok := auth.VerifySession(c.Apps.Current(), r.Header, now); ok {
+		if err := c.Sessions.End(r.Context(), &session, now); err != nil {
+			c.Log.Error("a session of the console could not be ended", "app", session.Key.App.ID, "key", session.Key.ID, "err", err)
+			return protocol.Errorf(protocol.BackendError, "this browser is signed out, but Redis does not answer, so a copy of the session would work until it expires; sign in and out again later if there may be one")
+		}
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
 func (c *Console) setCookie(w http.ResponseWriter, r *http.Request, value string, maxAge int) {
 	http.SetCookie(w, &http.Cookie{
 		Name: auth.SessionCookie, Value: value, Path: "/console/", MaxAge: maxAge,
@@ -75,11 +87,18 @@ func (c *Console) setCookie(w http.ResponseWriter, r *http.Request, value string
 
 // signedIn is the key that a request's session was begun with, and when that ends.
 func (c *Console) signedIn(r *http.Request) (*apps.Key, time.Time, *protocol.Error) {
-	key, expiresAt, ok := auth.VerifySession(c.Apps.Current(), r.Header, c.Now())
+	session, ok := auth.VerifySession(c.Apps.Current(), r.Header, c.Now())
 	if !ok {
 		return nil, time.Time{}, auth.NoSession()
 	}
-	return key, expiresAt, notSuspended(key)
+	switch ended, err := c.Sessions.Ended(r.Context(), &session); {
+	case err != nil:
+		c.Log.Error("a session of the console could not be looked up", "app", session.Key.App.ID, "err", err)
+		return nil, time.Time{}, protocol.Errorf(protocol.BackendError, "Redis does not answer, so it is not known whether the session was signed out of; try again")
+	case ended:
+		return nil, time.Time{}, auth.NoSession()
+	}
+	return session.Key, session.ExpiresAt, notSuspended(session.Key)
 }
 
 func notSuspended(key *apps.Key) *protocol.Error {

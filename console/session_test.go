@@ -1,6 +1,7 @@
 package console
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -49,6 +50,29 @@ func TestSessionEnds(t *testing.T) {
 	s.now = s.now.Add(time.Second)
 	for _, path := range []string{"/console/session", "/console/keys", "/console/api/v1/usage"} {
 		want(t, s.do("GET", path, "", cookie), 401, `"unauthorized"`)
+	}
+}
+
+// HOSTILE: somebody copies the cookie, and uses it after its owner has signed out. The owner's other
+// sessions go on. While it is not known what was signed out of, nobody gets in.
+func TestSignOut(t *testing.T) {
+	s := newSite(t)
+	cookie, other := s.signIn(keyA), s.signIn(keyA)
+	want(t, s.do("DELETE", "/console/session", "", cookie), 204, "")
+	for _, path := range []string{"/console/session", "/console/keys", "/console/groups", "/console/api/v1/usage"} {
+		want(t, s.do("GET", path, "", cookie), 401, `"unauthorized"`)
+		want(t, s.do("GET", path, "", other), 200, "")
+	}
+	want(t, s.do("DELETE", "/console/session", "", cookie), 204, "")
+	want(t, s.do("DELETE", "/console/session", ""), 204, "")
+	s.down = errors.New("10.0.0.7 does not answer")
+	for _, path := range []string{"/console/session", "/console/keys", "/console/groups", "/console/api/v1/usage"} {
+		want(t, s.do("GET", path, "", other), 503, `"backend_error"`)
+	}
+	w := s.do("DELETE", "/console/session", "", other)
+	want(t, w, 503, "this browser is signed out, but Redis does not answer")
+	if !strings.Contains(w.Header().Get("Set-Cookie"), "Max-Age=0") || strings.Contains(w.Body.String(), "10.0.0.7") {
+		t.Errorf("%v %s", w.Header(), w.Body)
 	}
 }
 

@@ -124,6 +124,17 @@ func TestConsoleSessions(t *testing.T) {
 		}
 	}
 
+	// HOSTILE: a copy of the cookie, at another node than the one at which its owner has signed out.
+	copied := sessionOf(t, first.signIn(t, viewer.credential()))
+	if a := first.console(t, "DELETE", "session", copied, ""); a.status != 204 {
+		t.Errorf("signing out: %d %s", a.status, a.body)
+	}
+	for cookie, want := range map[string]int{copied: 401, looks: 200} {
+		if a := last.console(t, "GET", "session", cookie, ""); a.status != want {
+			t.Errorf("after signing out: %d %s, want %d", a.status, a.body, want)
+		}
+	}
+
 	metrics := first.metrics(t) + last.metrics(t)
 	for _, line := range []string{`{method="POST",route="/v1/channels/{channel}/publish",status="200"} 1`, `{method="GET",route="/v1/peers/{peer}",status="200"} 2`} {
 		if !strings.Contains(metrics, "fleetwire_http_requests_total"+line+"\n") {

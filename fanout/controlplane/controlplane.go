@@ -52,7 +52,9 @@ func NewNode(opt node.Options, serveREST bool) (*node.Node, error) {
 		Observe: n.CountRequests(),
 	})
 	if opt.Console {
-		rest = console.New(console.Config{Apps: opt.Apps, REST: rest, TrustedProxies: opt.TrustedProxies, Log: opt.Log, Now: opt.Now})
+		rest = console.New(console.Config{
+			Apps: opt.Apps, REST: rest, Sessions: revocation.NewSessions(opt.Redis, opt.Keys), TrustedProxies: opt.TrustedProxies, Log: opt.Log, Now: opt.Now,
+		})
 	}
 	n.MountControlPlane(rest)
 	return n, nil

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"net/http"
 	"time"
@@ -27,22 +28,31 @@ const (
 // [VerifySession] accepts on every node for SessionLife, or until the key's secret is another.
 func MintSession(key *apps.Key, now time.Time) (cookie string, err error) {
 	session := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.RegisteredClaims{
-		Audience: jwt.ClaimStrings{sessionAudience}, IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(SessionLife)),
+		ID: rand.Text(), Audience: jwt.ClaimStrings{sessionAudience}, IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(SessionLife)),
 	})
 	session.Header["typ"], session.Header["kid"] = sessionType, key.ID
 	return session.SignedString(sessionSecret(key))
 }
 
-// VerifySession gives the key that the session in a request's cookie was begun with, and when the
-// session ends. It is false without a cookie, or with two, of which another site may have set one.
-func VerifySession(dir *apps.Directory, header http.Header, now time.Time) (key *apps.Key, expiresAt time.Time, ok bool) {
+// Session is a session of the console.
+type Session struct {
+	ID        string
+	Key       *apps.Key // with which it was begun
+	ExpiresAt time.Time
+}
+
+// VerifySession gives the session in a request's cookie. It is false without a cookie, or with two,
+// of which another site may have set one. Whether the session was signed out of, revocation.Sessions
+// knows.
+func VerifySession(dir *apps.Directory, header http.Header, now time.Time) (s Session, ok bool) {
 	cookies := (&http.Request{Header: header}).CookiesNamed(SessionCookie)
 	if len(cookies) != 1 || len(cookies[0].Value) > maxSessionBytes {
-		return nil, time.Time{}, false
+		return Session{}, false
 	}
 	parser := jwt.NewParser(jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), jwt.WithStrictDecoding(),
 		jwt.WithAudience(sessionAudience), jwt.WithExpirationRequired(), jwt.WithTimeFunc(func() time.Time { return now }))
 	var claims jwt.RegisteredClaims
+	var key *apps.Key
 	_, err := parser.ParseWithClaims(cookies[0].Value, &claims, func(session *jwt.Token) (any, error) {
 		kid, _ := session.Header["kid"].(string)
 		if key, ok = dir.Key(kid); !ok || key.Publishable() || session.Header["typ"] != sessionType {
@@ -50,10 +60,10 @@ func VerifySession(dir *apps.Directory, header http.Header, now time.Time) (key 
 		}
 		return sessionSecret(key), nil
 	})
-	if err != nil {
-		return nil, time.Time{}, false
+	if err != nil || claims.ID == "" {
+		return Session{}, false
 	}
-	return key, claims.ExpiresAt.Time, true
+	return Session{claims.ID, key, claims.ExpiresAt.Time}, true
 }
 
 // NoSession is the refusal of a request that needs a session and has none.

@@ -34,12 +34,12 @@ func signedAsSession(t testing.TB, header, payload string) string {
 func TestSession(t *testing.T) {
 	session := mintSession(t, "sk_a")
 	for _, after := range []time.Duration{0, time.Hour, SessionLife - time.Second} {
-		key, expiresAt, ok := VerifySession(directory(t), withSession(session), now.Add(after))
-		if !ok || key.ID != "sk_a" || key.App.ID != "app_a" || !expiresAt.Equal(now.Add(SessionLife)) {
-			t.Errorf("after %v: %v %v %v", after, key, expiresAt, ok)
+		s, ok := VerifySession(directory(t), withSession(session), now.Add(after))
+		if !ok || s.Key.ID != "sk_a" || s.Key.App.ID != "app_a" || !s.ExpiresAt.Equal(now.Add(SessionLife)) || len(s.ID) < 26 {
+			t.Errorf("after %v: %v %v", after, s, ok)
 		}
 	}
-	if _, _, ok := VerifySession(directory(t), withSession(session), now.Add(SessionLife)); ok {
+	if _, ok := VerifySession(directory(t), withSession(session), now.Add(SessionLife)); ok {
 		t.Error("a session is longer than its life")
 	}
 	if strings.Contains(session, secretA) {
@@ -59,8 +59,8 @@ func TestSessionOfARotatedKey(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if key, _, ok := VerifySession(dir, withSession(session), now); ok || key != nil {
-			t.Errorf("%s: the session is still good for %v", name, key)
+		if s, ok := VerifySession(dir, withSession(session), now); ok || s.Key != nil {
+			t.Errorf("%s: the session is still good for %v", name, s.Key)
 		}
 	}
 }
@@ -69,13 +69,13 @@ func TestSessionOfARotatedKey(t *testing.T) {
 // anything into them that a device has told them.
 func TestHostileSessions(t *testing.T) {
 	good := mintSession(t, "sk_a")
-	const claims = `{"aud":["fleetwire/console"],"exp":1767229200,"iat":1767225600}`
+	const claims = `{"aud":["fleetwire/console"],"exp":1767229200,"iat":1767225600,"jti":"x"}`
 	parts := strings.Split(good, ".")
 	token, _, err := Mint(keyNamed(t, "sk_a"), TokenRequest{Peer: "device-1"}, now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, ok := VerifySession(directory(t), withSession(signedAsSession(t, sessionHeader, claims)), now); !ok {
+	if _, ok := VerifySession(directory(t), withSession(signedAsSession(t, sessionHeader, claims)), now); !ok {
 		t.Fatal("the tests sign sessions otherwise than MintSession")
 	}
 	for name, session := range map[string]string{
@@ -95,17 +95,18 @@ func TestHostileSessions(t *testing.T) {
 			string(sessionSecret(keyNamed(t, "pk_a")))),
 		"no key":           signedAsSession(t, `{"alg":"HS256","typ":"fleetwire-console+jwt"}`, claims),
 		"a key id of null": signedAsSession(t, `{"alg":"HS256","kid":null,"typ":"fleetwire-console+jwt"}`, claims),
-		"no audience":      signedAsSession(t, sessionHeader, `{"exp":1767229200}`),
-		"another audience": signedAsSession(t, sessionHeader, `{"aud":["fleetwire"],"exp":1767229200}`),
-		"no end":           signedAsSession(t, sessionHeader, `{"aud":["fleetwire/console"]}`),
-		"an end of null":   signedAsSession(t, sessionHeader, `{"aud":["fleetwire/console"],"exp":null}`),
-		"ended":            signedAsSession(t, sessionHeader, `{"aud":["fleetwire/console"],"exp":1767225600}`),
+		"no audience":      signedAsSession(t, sessionHeader, `{"exp":1767229200,"jti":"x"}`),
+		"another audience": signedAsSession(t, sessionHeader, `{"aud":["fleetwire"],"exp":1767229200,"jti":"x"}`),
+		"no end":           signedAsSession(t, sessionHeader, `{"aud":["fleetwire/console"],"jti":"x"}`),
+		"an end of null":   signedAsSession(t, sessionHeader, `{"aud":["fleetwire/console"],"exp":null,"jti":"x"}`),
+		"ended":            signedAsSession(t, sessionHeader, `{"aud":["fleetwire/console"],"exp":1767225600,"jti":"x"}`),
+		"no id":            signedAsSession(t, sessionHeader, `{"aud":["fleetwire/console"],"exp":1767229200}`),
 		"not JSON":         signedAsSession(t, sessionHeader, `x`),
 		"a byte more":      good + "A",
 		"very long":        strings.Repeat("a", 1<<20),
 	} {
-		if key, _, ok := VerifySession(directory(t), withSession(session), now); ok || key != nil {
-			t.Errorf("%s is a session of %v", name, key)
+		if s, ok := VerifySession(directory(t), withSession(session), now); ok || s.Key != nil {
+			t.Errorf("%s is a session of %v", name, s.Key)
 		}
 	}
 	for name, header := range map[string]http.Header{
@@ -115,7 +116,7 @@ func TestHostileSessions(t *testing.T) {
 		"a cookie of another name": {"Cookie": {"fleetwire=" + good}},
 		"in another header":        {"Authorization": {"Bearer " + good}},
 	} {
-		if _, _, ok := VerifySession(directory(t), header, now); ok {
+		if _, ok := VerifySession(directory(t), header, now); ok {
 			t.Errorf("%s: signed in", name)
 		}
 	}
@@ -143,9 +144,9 @@ func FuzzVerifySession(f *testing.F) {
 	}
 	dir := directory(f)
 	f.Fuzz(func(t *testing.T, cookie string) {
-		key, _, ok := VerifySession(dir, withSession(cookie), now)
-		if ok && (key == nil || key.Publishable() || !strings.Contains(cookie, good)) {
-			t.Errorf("%q is a session of %v", cookie, key)
+		s, ok := VerifySession(dir, withSession(cookie), now)
+		if ok && (s.Key == nil || s.Key.Publishable() || !strings.Contains(cookie, good)) {
+			t.Errorf("%q is a session of %v", cookie, s.Key)
 		}
 	})
 }

@@ -43,6 +43,9 @@ func (n Namespace) Revoked(app string) string { return n.app(app, "revoked") }
 // RevokedSince is the sorted set of those peers by when that was.
 func (n Namespace) RevokedSince(app string) string { return n.app(app, "revoked:since") }
 
+// SignedOut is the sorted set of the console's sessions that were signed out of, by when they expire.
+func (n Namespace) SignedOut(app string) string { return n.app(app, "signed-out") }
+
 // TokenLife is the most seconds that a token of the app lives, of those that were seen.
 func (n Namespace) TokenLife(app string) string { return n.app(app, "token-life") }
 

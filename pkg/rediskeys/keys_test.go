@@ -26,6 +26,7 @@ var catalogue = []struct {
 	{"ConnectRate", "fw:{app}:connects:ADDRESS", func(n Namespace, app, name, _ string) string { return n.ConnectRate(app, name) }},
 	{"Revoked", "fw:{app}:revoked", func(n Namespace, app, _, _ string) string { return n.Revoked(app) }},
 	{"RevokedSince", "fw:{app}:revoked:since", func(n Namespace, app, _, _ string) string { return n.RevokedSince(app) }},
+	{"SignedOut", "fw:{app}:signed-out", func(n Namespace, app, _, _ string) string { return n.SignedOut(app) }},
 	{"TokenLife", "fw:{app}:token-life", func(n Namespace, app, _, _ string) string { return n.TokenLife(app) }},
 	{"Usage", "fw:{app}:usage:PERIOD:RANKING", func(n Namespace, app, name, second string) string { return n.Usage(app, name, second) }},
 	{"UsageBytes", "fw:{app}:usage:PERIOD:RANKING:bytes", func(n Namespace, app, name, second string) string { return n.UsageBytes(app, name, second) }},

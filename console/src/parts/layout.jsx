@@ -6,6 +6,7 @@ import { signOut } from "../api.js";
 import { href, useRoute } from "../router.js";
 import { Session } from "../session.js";
 import { announce } from "./announce.jsx";
+import { useAction } from "./form.jsx";
 import { ErrorNote } from "./note.jsx";
 import { Id } from "./text.jsx";
 import { screens, screenOf } from "../screens/screens.jsx";
@@ -37,7 +38,7 @@ export function Layout({ onSignOut }) {
 
   // The address holds the screen, so a link to #main would leave it.
   const skip = () => main.current.querySelector("h1")?.focus();
-  const leave = () => signOut().catch(() => {}).then(onSignOut);
+  const leave = useAction(() => signOut().then(onSignOut));
 
   return (
     <div class="layout">
@@ -45,7 +46,7 @@ export function Layout({ onSignOut }) {
       <header class="top">
         <a class="brand" href={href([])}><Mark />Fleetwire</a>
         <p class="who"><span class="unseen">App </span><Id>{session.app}</Id>{session.role === "viewer" && <span class="badge">view only</span>}</p>
-        <button type="button" class="small" onClick={leave}>Sign out</button>
+        <button type="button" class="small" onClick={leave.run}>Sign out</button>
       </header>
       <nav class="side" aria-label="Screens" ref={nav}>
         <ul>
@@ -54,7 +55,7 @@ export function Layout({ onSignOut }) {
           ))}
         </ul>
       </nav>
-      <main ref={main} id="main"><Fence key={address}>{element}</Fence></main>
+      <main ref={main} id="main"><ErrorNote error={leave.error} /><Fence key={address}>{element}</Fence></main>
     </div>
   );
 }

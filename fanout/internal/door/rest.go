@@ -106,7 +106,7 @@ func (d *Door) signedIn(h *fasthttp.RequestHeader) bool {
 	for _, line := range h.PeekAll("Cookie") {
 		header.Add("Cookie", string(line))
 	}
-	_, _, ok := auth.VerifySession(d.Apps.Current(), header, d.Now())
+	_, ok := auth.VerifySession(d.Apps.Current(), header, d.Now())
 	return ok
 }
 
