@@ -123,6 +123,33 @@ try {
     await see(tab, "1 device expected: 1 succeeded.");
   });
 
+  await step("the keyboard alone finds a device, and commands it", async () => {
+    await show(tab, "Overview", "");
+    const walk = async (role, name) => {
+      const there = tab.getByRole(role, { name, exact: true });
+      await there.first().waitFor();
+      for (let i = 0; i < 60; i++) {
+        await tab.keyboard.press("Tab");
+        const unseen = await tab.evaluate(() => {
+          const focused = document.activeElement; // the body: the end of the page, before it begins again
+          return focused !== document.body && getComputedStyle(focused).outlineStyle === "none" ? focused.outerHTML : "";
+        });
+        assert.equal(unseen, "", "it shows where the focus is");
+        if (await there.evaluateAll((all) => all.includes(document.activeElement))) return tab.keyboard.press("Enter");
+      }
+      throw new Error(`60 tabs do not lead to ${role} ${name}`);
+    };
+    await walk("link", "Devices");
+    await heading(tab, "Devices");
+    await walk("button", "Online");
+    await see(tab, `${1 + hostile.length} devices on this page`);
+    await walk("link", "camera-live");
+    await heading(tab, "camera-live");
+    await walk("button", "Send command");
+    await see(panel(tab, "Send a command"), '"did": "reboot"');
+    await tab.getByRole("table", { name: "Commands of the device" }).locator("tbody tr").nth(1).waitFor();
+  });
+
   await step("a fleet's command shows its progress and each answer", async () => {
     await show(tab, "Commands", "commands");
     const form = panel(tab, "Send a command");
@@ -275,15 +302,23 @@ try {
     const other = await tab.context().newPage();
     await other.goto(to("keys"));
     await heading(other, "Keys");
+    const [cookie] = await tab.context().cookies(`${settings.base}/console/`);
+    await tab.route("**/console/session", (route) => route.abort(), { times: 1 });
+    await tab.getByRole("button", { name: "Sign out" }).click();
+    await see(tab.getByRole("alert"), "The service cannot be reached.");
     await tab.getByRole("button", { name: "Sign out" }).click();
     await see(tab, "You are signed out.");
+    const copied = await fetch(`${settings.base}/console/session`, { headers: { cookie: `${cookie.name}=${cookie.value}` } });
+    assert.equal(copied.status, 401, "a copy of the cookie");
     await other.getByRole("link", { name: "Devices" }).click();
     await see(other, "Your session has ended. Sign in again.");
     await tab.context().close();
   });
 
-  // Colours are the same at each width, so one width is looked at in both schemes.
-  await step("axe finds nothing serious, light and dark, wide and narrow", () => Promise.all([examine("light", 1280), examine("dark", 1280), examine("light", 360)]));
+  await step("axe finds nothing serious, light and dark, wide and narrow", async () => {
+    await Promise.all([examine("light", 1280), examine("dark", 1280)]);
+    await Promise.all([examine("light", 360), examine("dark", 360)]);
+  });
 
   assert.deepEqual(faults, []);
   for (const device of [live, ...evil]) device.end();
