@@ -13,7 +13,8 @@ func (c *cli) benchCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use: "bench", Short: "Put a short load on a deployment, and measure it",
 		Long: `Connects devices and an ingester, has the devices publish, and says how long the acks and the deliveries took. It exits with 5 if a message that was acked did
-not arrive, or one was refused. The messages count against the app's quota, and the connects against the limits of one address.`,
+not arrive, or one was refused. The messages count against the app's quota, and the connects against the limits of one address.
+The devices are PREFIX-1, PREFIX-2 and so on. The service goes on listing them as offline, for 30 days unless the app's rememberPeersSec says otherwise; a further load uses them again.`,
 		Example: "  fleetwire bench --devices 100 --rate 10 --duration 10s",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

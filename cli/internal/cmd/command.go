@@ -14,6 +14,7 @@ import (
 
 	"fleetwire/cli/internal/show"
 	"fleetwire/clients/go/client"
+	"fleetwire/clients/go/protocol"
 )
 
 // look is how often a command's progress is shown while it goes on.
@@ -90,6 +91,9 @@ func (c *cli) sendCommand(cmd *cobra.Command, o *commanding, channel, text strin
 		return err
 	}
 	command, err := service.StartCommand(cmd.Context(), channel, data, o.CommandOptions)
+	if client.CodeOf(err) == protocol.NobodySubscribed { // the service's words are about ttlMs, which is no flag
+		return &exit{exitRefused, fmt.Sprintf("nobody is subscribed to %s by name, so nothing was sent (nobody_subscribed); to have the command wait for devices that are away, give --ttl, such as --ttl 10m", channel)}
+	}
 	if err != nil {
 		return err
 	}

@@ -69,6 +69,7 @@ export function SendCommand({ channels, channel: chosen, expect, onSent, onEnd }
           </div>
         </details>
       </Form>
+      {action.error?.code === "nobody_subscribed" && <p class="hint">To have the command wait for devices that are away, choose a time under “Options”.</p>}
       {sent && !onSent && <Outcome key={sent} id={sent} onEnd={onEnd} />}
     </div>
   );
