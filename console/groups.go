@@ -5,6 +5,7 @@ import (
 
 	"fleetwire/clients/go/protocol"
 	"fleetwire/pkg/apps"
+	"fleetwire/pkg/auth"
 )
 
 // shownGroup is a group of the app's document as the console lists it. REST shows how it does.
@@ -14,8 +15,8 @@ type shownGroup struct {
 	Sink     apps.SinkType `json:"sink,omitempty"`
 }
 
-// groups shows the groups of the app, in the order of its document. REST has no list of them: a
-// program knows the groups that it works for, and a person who looks does not.
+// groups shows the groups of the app that the key may see, in the order of its document. REST has no
+// list of them: a program knows the groups that it works for, and a person who looks does not.
 func (c *Console) groups(w http.ResponseWriter, r *http.Request) *protocol.Error {
 	if err := takes(w, r, http.MethodGet); err != nil {
 		return err
@@ -27,8 +28,12 @@ func (c *Console) groups(w http.ResponseWriter, r *http.Request) *protocol.Error
 	if err != nil {
 		return err
 	}
+	grant := auth.KeyGrant(key, "", nil)
 	list := make([]shownGroup, 0, len(key.App.Groups))
 	for _, g := range key.App.Groups {
+		if grant.CheckGroup(g) != nil {
+			continue
+		}
 		shown := shownGroup{Name: g.Name, Patterns: []string{}}
 		for _, pattern := range g.Patterns {
 			shown.Patterns = append(shown.Patterns, pattern.String())

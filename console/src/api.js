@@ -71,13 +71,14 @@ export async function refusal(response, quiet) {
 }
 
 /**
- * parseJSON keeps whole numbers that JavaScript would round, such as 2^63, as they
- * were written: a payload is shown as the device sent it.
+ * parseJSON keeps numbers that JavaScript would write otherwise, such as 2^63 or 1.0, as they
+ * were written: a payload is shown as the device sent it. The service's own numbers are written
+ * as JavaScript does.
  */
 export function parseJSON(text) {
   if (!JSON.rawJSON) return JSON.parse(text);
   return JSON.parse(text, (_, value, context) =>
-    typeof value === "number" && Math.abs(value) > Number.MAX_SAFE_INTEGER ? JSON.rawJSON(context.source) : value,
+    typeof value === "number" && String(value) !== context.source ? JSON.rawJSON(context.source) : value,
   );
 }
 

@@ -113,13 +113,14 @@ try {
     await form.getByLabel("Command (JSON)").fill("{reboot");
     await form.getByRole("button", { name: "Send command" }).click();
     await see(form, "This is not JSON");
-    await form.getByLabel("Command (JSON)").fill('{"cmd":"reboot","id":9007199254740993}');
+    await form.getByLabel("Command (JSON)").fill('{"cmd":"reboot","id":9007199254740993,"rate":1.50}');
     await form.getByRole("button", { name: "Send command" }).click();
     await see(form, '"did": "reboot"');
     await tab.getByRole("status").getByText("The command ended: succeeded").waitFor();
     await tab.getByRole("table", { name: "Commands of the device" }).getByText("succeeded").waitFor();
     await form.getByRole("link", { name: /Open command/ }).click();
-    await see(panel(tab, "Data"), "9007199254740993");
+    await see(panel(tab, "Data"), '"id": 9007199254740993');
+    await see(panel(tab, "Data"), '"rate": 1.50');
     await see(tab, "1 device expected: 1 succeeded.");
   });
 
@@ -153,6 +154,9 @@ try {
   await step("a fleet's command shows its progress and each answer", async () => {
     await show(tab, "Commands", "commands");
     const form = panel(tab, "Send a command");
+    await form.getByLabel("Channel").fill("fleets/none/commands");
+    await form.getByRole("button", { name: "Send command" }).click();
+    await see(form, "choose a time under “Options”");
     await form.getByLabel("Channel").fill(fleet);
     await form.getByRole("button", { name: "Send command" }).click();
     await heading(tab, "cmd_");

@@ -106,11 +106,8 @@ func groupOf(r *http.Request, key *apps.Key) (*apps.Group, error) {
 	if err != nil || g == nil {
 		return nil, protocol.Errorf(protocol.GroupNotFound, "there is no group %s in the app's configuration", api.Quote(name))
 	}
-	grant := auth.KeyGrant(key, "", nil)
-	for _, p := range g.Patterns {
-		if _, refused := grant.CheckPattern(apps.ActionSubscribe, p.String()); refused != nil {
-			return nil, refused
-		}
+	if refused := auth.KeyGrant(key, "", nil).CheckGroup(g); refused != nil {
+		return nil, refused
 	}
 	return g, nil
 }

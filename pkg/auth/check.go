@@ -76,6 +76,17 @@ func (g *Grant) checkConnectivity() *protocol.Error {
 	return nil
 }
 
+// CheckGroup reports why the grant may not see what waits for a group, or nil: it must be allowed to
+// subscribe to all of it.
+func (g *Grant) CheckGroup(group *apps.Group) *protocol.Error {
+	for _, p := range group.Patterns {
+		if _, refused := g.CheckPattern(apps.ActionSubscribe, p.String()); refused != nil {
+			return refused
+		}
+	}
+	return nil
+}
+
 // CheckPeer reports why the grant does not allow the action on the peer, or nil.
 func (g *Grant) CheckPeer(action apps.Action, peer string) *protocol.Error {
 	if !protocol.ValidPeerID(peer) {

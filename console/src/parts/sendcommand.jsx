@@ -1,7 +1,7 @@
 // A form that sends a command, and shows its answers as they come.
 
 import { useRef, useState } from "preact/hooks";
-import { path, write } from "../api.js";
+import { ApiError, path, write } from "../api.js";
 import { href } from "../router.js";
 import { announce } from "./announce.jsx";
 import { ChannelField } from "./channelfield.jsx";
@@ -39,7 +39,10 @@ export function SendCommand({ channels, channel: chosen, expect, onSent, onEnd }
       expect: expect ?? (devices === "" ? undefined : Number(devices)),
       rollout: perMinute === "" ? undefined : { perMinute: Number(perMinute), ...(failedPct !== "" && { abort: { failedPct: Number(failedPct), minAnswered: 10 } }) },
     });
-    const command = await write("POST", path(["channels", channel, "commands"]), attempt.withKey(channel + body, body));
+    const command = await write("POST", path(["channels", channel, "commands"]), attempt.withKey(channel + body, body)).catch((error) => {
+      if (error.code !== "nobody_subscribed") throw error;
+      throw new ApiError(error.status, error.code, "No device is subscribed to the channel by name, so nothing was sent. To have the command wait for devices that are away, choose a time under “Options”.");
+    });
     attempt.done();
     announce("The command is sent");
     if (onSent) onSent(command.id);
@@ -69,7 +72,6 @@ export function SendCommand({ channels, channel: chosen, expect, onSent, onEnd }
           </div>
         </details>
       </Form>
-      {action.error?.code === "nobody_subscribed" && <p class="hint">To have the command wait for devices that are away, choose a time under “Options”.</p>}
       {sent && !onSent && <Outcome key={sent} id={sent} onEnd={onEnd} />}
     </div>
   );

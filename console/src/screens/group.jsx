@@ -57,7 +57,7 @@ function Sink({ name, sink, reload }) {
         ["Type", sink.type],
         ["Last delivery", sink.lastDeliveredAt && <Ago at={sink.lastDeliveredAt} />],
         ["Failing for", sink.failingSince && sink.state !== "ok" && <Ago at={sink.failingSince} suffix="" />],
-        ["Next try", sink.retryAt && sink.state === "failing" && `in ${duration(Math.max(0, sink.retryAt - Date.now()))}`],
+        ["Next try", sink.retryAt && sink.state === "failing" && (sink.retryAt > Date.now() ? `in ${duration(sink.retryAt - Date.now())}` : "now")],
         ["Last error", sink.lastError && <><Id>{sink.lastError}</Id> <span class="quiet"><Ago at={sink.lastErrorAt} /></span></>],
       ]} />
       <ErrorNote error={action.error} />

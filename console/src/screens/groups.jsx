@@ -23,7 +23,8 @@ export function Groups() {
 }
 
 const None = () => (
-  <Empty title="The app has no group.">
+  <Empty title="There is no group to see.">
+    <p>This key sees the groups of which it may subscribe to all patterns.</p>
     <p>A group keeps messages until an ingester has acknowledged them, or delivers them to a sink. Add one to the app’s document:</p>
     <pre class="payload" tabIndex={0} role="region" aria-label="Example of a group">{'"groups":[{"name":"ingest","patterns":["devices/*/events"]}]'}</pre>
   </Empty>

@@ -33,11 +33,11 @@ export function Overview() {
         {nodes.data?.unanswered > 0 && <p class="note bad">{plural(nodes.data.unanswered, "node")} did not answer in time, and {nodes.data.unanswered === 1 ? "is" : "are"} not in the list.</p>}
         {nodes.data ? <Nodes nodes={nodes.data.nodes} samples={samples} /> : <Pending {...nodes} />}
       </Panel>
-      <div class="columns three">
+      {nodes.data && <div class="columns three">
         <Panel title="Messages that were dropped"><Codes rows={tally(samples, "dropped")} none="Every message that was published since the nodes started was taken." label="Dropped messages by reason" /></Panel>
         <Panel title="Closes"><Codes rows={tally(samples, "closes")} none="No connection has been closed since the nodes started." label="Closes by code" /></Panel>
         <Panel title="Refusals"><Codes rows={tally(samples, "refusals")} none="No connection has been refused since the nodes started." label="Refusals by code" /></Panel>
-      </div>
+      </div>}
       <Happenings />
       <div class="columns">
         <Top title="Top channels" kind="channels" name="channel" />
