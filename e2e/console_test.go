@@ -28,7 +28,10 @@ func TestConsoleInABrowser(t *testing.T) {
 	app := newApp("app_console", key, viewer, &keyDoc{ID: "pk_live_page", Patterns: []string{"public/**"}, Actions: []string{"subscribe"}, Origins: []string{"https://app.example.com"}})
 	app.GraceMs = 1 // else those whose connections have just ended count as online
 	app.History = []ruleDoc{{"log/**", 100, 3600}}
-	app.Groups = []groupDoc{{Name: "ingest", Patterns: []string{"devices/*/events"}, MaxBytes: 1 << 20, MaxDeliver: 1}}
+	app.Groups = []groupDoc{{Name: "ingest", Patterns: []string{"devices/*/events"}, MaxBytes: 1 << 20, MaxDeliver: 1}, {
+		Name: "crm", Patterns: []string{"alarms/*"}, MaxBytes: 1 << 20, // the node reaches no loopback address
+		Sink: map[string]any{"type": "webhook", "url": "https://127.0.0.1:9/", "secrets": []string{sinkSecret}},
+	}}
 	s := startOneNode(t, app)
 	rememberPeers(t, s, app.ID, known)
 

@@ -18,8 +18,12 @@ try {
   const big = { ...payload, big: "@".repeat(32 << 10) };
   await live.ask({ type: "publish", channel: "log/big", data: big });
   await live.ask({ type: "publish", channel: "devices/camera-live/events", data: { motion: true } });
-  const { messages } = await rest("POST", "/v1/groups/ingest/pull", settings.key, {});
-  await rest("POST", "/v1/groups/ingest/ack", settings.key, { nack: messages.map(({ ackId }) => ({ ackId })) });
+  await live.ask({ type: "publish", channel: "alarms/yard", data: { motion: true } });
+  const refuseAll = async () => { // what waits for the group becomes dead letters
+    const { messages } = await rest("POST", "/v1/groups/ingest/pull", settings.key, {});
+    await rest("POST", "/v1/groups/ingest/ack", settings.key, { nack: messages.map(({ ackId }) => ({ ackId })) });
+  };
+  await refuseAll();
 
   const tab = await open();
 
@@ -157,6 +161,15 @@ try {
     await form.getByLabel("Channel").fill("fleets/none/commands");
     await form.getByRole("button", { name: "Send command" }).click();
     await see(form, "choose a time under “Options”");
+    await form.getByText("Options", { exact: true }).click();
+    await form.getByLabel("Wait for devices that are away").selectOption("for 10 minutes");
+    await form.getByRole("button", { name: "Send command" }).click();
+    await heading(tab, "cmd_");
+    await see(panel(tab, "Progress"), "waiting");
+    await tab.getByRole("button", { name: "Cancel…" }).click();
+    await tab.getByRole("dialog").getByRole("button", { name: "Cancel the command" }).click();
+    await see(panel(tab, "Progress"), "cancelled");
+    await show(tab, "Commands", "commands");
     await form.getByLabel("Channel").fill(fleet);
     await form.getByRole("button", { name: "Send command" }).click();
     await heading(tab, "cmd_");
@@ -217,8 +230,24 @@ try {
     await letters.getByRole("button", { name: "Deliver 1 again" }).click();
     await see(letters, "1 message waits for the group again.");
     await see(letters, "There is no dead letter.");
+    await refuseAll();
+    await letters.getByRole("button", { name: "Delete all 1…" }).click();
+    await tab.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
+    await see(letters, "1 dead letter was deleted.");
     await show(tab, "none", "groups", "none");
     await see(tab, "document has no such group");
+  });
+
+  await step("a sink shows why it delivers nothing, and is tried again", async () => {
+    await tab.goto(to("groups"));
+    await see(panel(tab, "crm"), "webhook: failing");
+    await tab.getByRole("link", { name: "crm" }).click();
+    const sink = panel(tab, "Sink");
+    await see(sink, "Last error");
+    const failing = await sink.getByText(/\d+ (ms|s) ago|just now/).first().getAttribute("datetime");
+    await sink.getByRole("button", { name: "Try now" }).click();
+    await tab.getByRole("status").getByText("The nodes try the sink again now").waitFor();
+    await eventually("the sink was tried again", async () => (await sink.getByText(/\d+ (ms|s) ago|just now/).first().getAttribute("datetime")) !== failing);
   });
 
   await step("usage is shown by channel and device, and keys without secrets", async () => {

@@ -46,8 +46,8 @@ const explained = {
 function Sink({ name, sink, reload }) {
   const may = useMay();
   const action = useAction(async () => {
-    const { state } = await write("POST", path(["groups", name, "resume"]), {});
-    announce(`The sink is ${state}`);
+    await write("POST", path(["groups", name, "resume"]), {});
+    announce("The nodes try the sink again now");
     reload();
   });
   return (
