@@ -3,6 +3,8 @@
 // Without a prototype: a device chooses the reason of its close, which may be "constructor".
 const codes = {
   __proto__: null,
+  0: "the link broke",
+  other: "codes of the devices’ own",
   1000: "closed by the device",
   1001: "the node went away",
   1002: "broke the WebSocket protocol",

@@ -100,7 +100,8 @@ func (d *Door) readsBody(h *fasthttp.RequestHeader, path string) bool {
 	return refused == nil
 }
 
-// signedIn says whether the cookie of a request of the console's page is good.
+// signedIn says whether the cookie of a request of the console's page is good. The console asks Redis
+// besides whether its owner has signed out.
 func (d *Door) signedIn(h *fasthttp.RequestHeader) bool {
 	header := http.Header{}
 	for _, line := range h.PeekAll("Cookie") {
