@@ -34,7 +34,7 @@ func NewNode(opt node.Options, serveREST bool) (*node.Node, error) {
 	waiting := group.NewService(n.GroupOptions(), opt.Log)
 	n.OnEnd(waiting.Drain, waiting.Close)
 	sender := orders.NewSender(opt.Redis, opt.Keys)
-	rest := routes.New(routes.Config{
+	config := routes.Config{
 		Apps: opt.Apps, Limiter: n.Limiter(), Publisher: n.Publisher(), Log: opt.Log,
 		Registry: registry.NewReader(opt.Redis, opt.Keys), Shower: sender, Reporter: sender,
 		Connections: sender, Revocations: revocation.NewList(opt.Redis, opt.Keys),
@@ -50,7 +50,11 @@ func NewNode(opt node.Options, serveREST bool) (*node.Node, error) {
 		Events:  n.Streams(sender),
 		Usage:   usage.NewReader(opt.Redis, opt.Keys, nil),
 		Observe: n.CountRequests(),
-	})
+	}
+	if opt.Tracing != nil {
+		config.Trace = opt.Tracing.Request
+	}
+	rest := routes.New(config)
 	if opt.Console {
 		rest = console.New(console.Config{
 			Apps: opt.Apps, REST: rest, Sessions: revocation.NewSessions(opt.Redis, opt.Keys), TrustedProxies: opt.TrustedProxies, Log: opt.Log, Now: opt.Now,

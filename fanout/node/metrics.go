@@ -35,8 +35,11 @@ func (n *Node) appCounts() (all []telemetry.AppCount) {
 type deliveries Node
 
 // Written measures how long a message has taken until all connections of this node have it.
-func (n *deliveries) Written(d *envelope.Delivery, _ time.Time, _ int) {
+func (n *deliveries) Written(d *envelope.Delivery, began time.Time, connections int) {
 	if at, told := d.TakenAt(); told {
 		n.metrics.Written(time.Since(at), d.ID.Process == n.publisher.Process())
+		if n.opt.Tracing != nil {
+			n.opt.Tracing.Delivered(d, began, connections)
+		}
 	}
 }

@@ -49,6 +49,7 @@ import (
 	"fleetwire/pkg/sink"
 	"fleetwire/pkg/sink/targets"
 	"fleetwire/pkg/telemetry"
+	"fleetwire/pkg/tracing"
 	"fleetwire/pkg/usage"
 )
 
@@ -83,6 +84,8 @@ type Options struct {
 	SinkNetworks []netip.Prefix
 	// Sinks makes the targets of groups' sinks. nil: all types that there are.
 	Sinks sink.Maker
+	// Tracing makes spans of messages and requests. nil: nothing does.
+	Tracing *tracing.Tracer
 	// Console says that the mounted control plane serves the console too.
 	Console bool
 	Log     *slog.Logger
@@ -171,7 +174,11 @@ func New(opt Options) (*Node, error) {
 	n.health = redisconn.NewHealth(opt.Log)
 	n.health.Of(opt.Redis)
 	n.usage = usage.NewRecorder(usage.RecorderOptions{Redis: opt.Redis, Keys: opt.Keys, Now: opt.Now, Log: opt.Log})
-	n.publisher = publish.New(publish.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Usage: n.usage, Log: opt.Log, Now: opt.Now, Observe: n.published, Remembered: n.metrics.Remembered, Evicted: n.evicted, Dropped: n.dropped})
+	published := publish.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Usage: n.usage, Log: opt.Log, Now: opt.Now, Observe: n.published, Remembered: n.metrics.Remembered, Evicted: n.evicted, Dropped: n.dropped}
+	if opt.Tracing != nil {
+		published.Trace = opt.Tracing.Published
+	}
+	n.publisher = publish.New(published)
 	n.newEvents()
 	n.receiver = receiver.New(receiver.Options{Redis: opt.Redis, Keys: opt.Keys, Health: n.health, Log: opt.Log, Node: n.id, Process: n.publisher.Process()})
 	n.hub = hub.New(n.receiver)

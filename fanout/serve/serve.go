@@ -14,6 +14,7 @@ import (
 	"fleetwire/fanout/node"
 	"fleetwire/pkg/awssecret"
 	"fleetwire/pkg/program"
+	"fleetwire/pkg/tracing"
 )
 
 // Options say what differs between the programs that serve.
@@ -54,9 +55,14 @@ func Run(ctx context.Context, p *program.Process, args []string, opt Options) er
 		return err
 	}
 	defer func() { _ = rdb.Close() }()
+	tracer, err := tracing.FromEnvironment(ctx, program.Version(), c.Log)
+	if err != nil {
+		return err
+	}
+	defer tracer.Close()
 	n, err := controlplane.NewNode(node.Options{
 		Listen: c.Listen, Ops: c.Ops, Apps: document.Store, Redis: rdb, Keys: keys,
-		TrustedProxies: c.TrustedProxies, SinkNetworks: c.SinkNetworks, Drain: c.Drain, Hurry: p.Hurry, Console: c.Console, Log: c.Log, LogDropped: p.Stderr.Dropped,
+		TrustedProxies: c.TrustedProxies, SinkNetworks: c.SinkNetworks, Drain: c.Drain, Hurry: p.Hurry, Console: c.Console, Tracing: tracer, Log: c.Log, LogDropped: p.Stderr.Dropped,
 		Serving: func() { notify(c.Log, daemon.SdNotifyReady) },
 	}, c.ControlPlane)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"fleetwire/localdev/stack"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/program"
+	"fleetwire/pkg/tracing"
 )
 
 // Options say what differs between the programs that do this.
@@ -46,9 +47,14 @@ func Run(ctx context.Context, p *program.Process, args []string, opt Options) er
 	if err != nil {
 		return fmt.Errorf("-apps: %w", err)
 	}
+	tracer, err := tracing.FromEnvironment(ctx, program.Version(), c.Log)
+	if err != nil {
+		return err
+	}
+	defer tracer.Close()
 	s, err := stack.New(ctx, stack.Options{
 		Listen: c.Listen, Ops: c.Ops, Apps: document.Store, Redis: c.Redis, RedisPrefix: c.RedisPrefix, RedisTLS: c.RedisTLS,
-		TrustedProxies: c.TrustedProxies, SinkNetworks: c.SinkNetworks, Drain: c.Drain, Hurry: p.Hurry, Log: c.Log, LogDropped: p.Stderr.Dropped,
+		TrustedProxies: c.TrustedProxies, SinkNetworks: c.SinkNetworks, Drain: c.Drain, Hurry: p.Hurry, Tracing: tracer, Log: c.Log, LogDropped: p.Stderr.Dropped,
 	})
 	if err != nil {
 		return err

@@ -17,6 +17,7 @@ import (
 	"fleetwire/pkg/redisconn"
 	"fleetwire/pkg/rediskeys"
 	"fleetwire/pkg/sink"
+	"fleetwire/pkg/tracing"
 )
 
 // clockStep is how often the embedded Redis is told that time has passed:
@@ -37,6 +38,7 @@ type Options struct {
 	Drain          time.Duration
 	Hurry          <-chan struct{} // likewise
 	Sinks          sink.Maker      // likewise
+	Tracing        *tracing.Tracer // likewise
 	Log            *slog.Logger
 	LogDropped     func() uint64 // as in node.Options
 }
@@ -79,7 +81,7 @@ func New(ctx context.Context, opt Options) (*Stack, error) {
 	s.Node, err = controlplane.NewNode(node.Options{
 		Listen: opt.Listen, Ops: opt.Ops, Apps: opt.Apps,
 		Redis: rdb, Keys: keys,
-		TrustedProxies: opt.TrustedProxies, SinkNetworks: opt.SinkNetworks, Drain: opt.Drain, Hurry: opt.Hurry, Sinks: opt.Sinks, Console: true, Log: opt.Log, LogDropped: opt.LogDropped,
+		TrustedProxies: opt.TrustedProxies, SinkNetworks: opt.SinkNetworks, Drain: opt.Drain, Hurry: opt.Hurry, Sinks: opt.Sinks, Console: true, Tracing: opt.Tracing, Log: opt.Log, LogDropped: opt.LogDropped,
 	}, true)
 	if err != nil {
 		s.close()

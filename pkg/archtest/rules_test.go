@@ -116,6 +116,14 @@ var rules = []rule{
 		}),
 	},
 	{
+		name:   "OpenTelemetry in one package",
+		reason: "nodes make traces, Lambda functions do not: those would have to wait for a collector, and grow by its client",
+		find: imports(func(f *file, p string) bool {
+			nodes := f.under("fanout", "localdev") && p == module+"/pkg/tracing"
+			return !f.under("pkg/tracing") && !f.isTestCode() && !nodes && within(p, module+"/pkg/tracing", "go.opentelemetry.io")
+		}),
+	},
+	{
 		name:   "an embedded Redis in localdev and tests",
 		reason: "production runs on a real Redis; an embedded one linked into it would hide a missing address",
 		find: imports(func(f *file, p string) bool {

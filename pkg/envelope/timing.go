@@ -29,8 +29,16 @@ func Number(n uint64, now func() time.Time) uint64 {
 // TakenAt is when the publishing process took the message, by its clock. Most messages do not
 // tell.
 func (d *Delivery) TakenAt() (at time.Time, told bool) {
-	if d.ID.Sequence&timedBit == 0 || d.Kind == KindPresence || d.Command != nil || d.Only != 0 {
+	if d.Kind == KindPresence || d.Command != nil || d.Only != 0 {
 		return time.Time{}, false
 	}
-	return time.UnixMicro(int64(d.ID.Sequence &^ timedBit >> countBits)), true
+	return d.ID.TakenAt()
+}
+
+// TakenAt is when the process took the message that has the id. Most do not tell.
+func (id ID) TakenAt() (at time.Time, told bool) {
+	if id.Sequence&timedBit == 0 {
+		return time.Time{}, false
+	}
+	return time.UnixMicro(int64(id.Sequence &^ timedBit >> countBits)), true
 }

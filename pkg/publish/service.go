@@ -127,6 +127,8 @@ type Options struct {
 	Evicted    func(why history.Eviction, messages int)
 	// Dropped is called with how many messages of groups made room for others. nil: it is not.
 	Dropped func(why group.Drop, messages int)
+	// Trace is called with each message that tells when it was taken. nil: it is not.
+	Trace func(Traced)
 	// Usage counts each message that Redis has taken: usage.Recorder. nil:
 	// none are counted.
 	Usage Usage
@@ -135,6 +137,15 @@ type Options struct {
 // Usage counts what each channel and each sending peer cost. It must not block.
 type Usage interface {
 	Published(appID, channel, peer string, bytes int)
+}
+
+// Traced is a message that tells when it was taken (envelope.TimedEvery), and what became of it.
+type Traced struct {
+	ID                     envelope.ID
+	TakenAt                time.Time
+	App, Channel, To, From string          // Channel or To is "", as in Message
+	Bytes                  int             // of data
+	Err                    *protocol.Error // nil: published
 }
 
 type uncounted struct{}
@@ -406,10 +417,19 @@ func (s *Service) publish(items []*item) {
 		} else {
 			s.opt.Observe(it.app.ID, "ok")
 		}
+		if s.opt.Trace != nil {
+			s.trace(it, r.Err)
+		}
 		it.done.Published(r)
 	}
 	for _, it := range items {
 		it.done.Flush()
+	}
+}
+
+func (s *Service) trace(it *item, err *protocol.Error) {
+	if at, told := it.outgoing.ID.TakenAt(); told {
+		s.opt.Trace(Traced{it.outgoing.ID, at, it.app.ID, it.channel, it.to, it.from, it.bytes, err})
 	}
 }
 

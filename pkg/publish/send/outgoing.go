@@ -43,6 +43,9 @@ type Outgoing struct {
 	// Groups are those that the message waits for, until an ingester of each acknowledges it.
 	Groups []*apps.Group
 
+	// ID is what the message is known by on all nodes.
+	ID envelope.ID
+
 	// Accepted: within its rate and the cap, and published.
 	Accepted bool
 	// OverRate: there was no token for it. It is not counted.
@@ -89,26 +92,28 @@ type Outgoing struct {
 // Prepare turns a message into what travels. Everything of the
 // message is copied, but for the app's id.
 func (sender *Sender) Prepare(m *envelope.Message) *Outgoing {
-	o, id := sender.outgoing(m)
-	o.payload = envelope.Encode(id, m)
+	o := sender.outgoing(m)
+	o.payload = envelope.Encode(o.ID, m)
 	return o
 }
 
 // PrepareRemembered is Prepare for a message to a channel that remembers, by the rule.
 func (sender *Sender) PrepareRemembered(m *envelope.Message, rule *apps.HistoryRule) *Outgoing {
-	o, id := sender.outgoing(m)
-	o.payload, o.rule = envelope.EncodeRecord(id, m), rule
+	o := sender.outgoing(m)
+	o.payload, o.rule = envelope.EncodeRecord(o.ID, m), rule
 	return o
 }
 
-func (sender *Sender) outgoing(m *envelope.Message) (*Outgoing, envelope.ID) {
+func (sender *Sender) outgoing(m *envelope.Message) *Outgoing {
 	kind, name := envelope.KindMessages, m.Channel
 	if m.To != "" {
 		kind, name = envelope.KindPeer, m.To
 	}
 	t := sender.keys.Topic(kind, m.App, name)
-	o := &Outgoing{kind: kind, app: m.App, name: t[len(t)-len(name):], topic: t}
-	return o, envelope.ID{Process: sender.process, Sequence: envelope.Number(sender.sequence.Add(1), time.Now)}
+	return &Outgoing{
+		ID:   envelope.ID{Process: sender.process, Sequence: envelope.Number(sender.sequence.Add(1), time.Now)},
+		kind: kind, app: m.App, name: t[len(t)-len(name):], topic: t,
+	}
 }
 
 // Size is the number of bytes that Redis will be sent for the message.
