@@ -27,6 +27,9 @@ redis.call('RPUSH', KEYS[1], ARGV[1])
 redis.call('RPUSH', KEYS[1] .. ':2', ARGV[1])
 return #KEYS`)
 
+// whoRuns returns the id of the node that runs it.
+var whoRuns = redisconn.NewScript(`return redis.call('CLUSTER', 'MYID')`)
+
 // listed is what was appended to a list.
 func listed(t *testing.T, rdb redis.UniversalClient, key string) string {
 	t.Helper()
@@ -91,6 +94,17 @@ func TestExecOnACluster(t *testing.T) {
 	counting := &redisconn.Call{Script: pushBoth, Keys: []string{keys[0]}, Args: []any{"e"}}
 	if err := redisconn.Exec(t.Context(), rdb, []*redisconn.Call{counting}); err != nil || counting.Reply.Val() != int64(1) {
 		t.Errorf("%v keys and %v, want one", counting.Reply.Val(), err)
+	}
+
+	// One without keys goes where one of its arguments lies.
+	for i, key := range keys[:3] {
+		where := &redisconn.Call{Script: whoRuns, Args: []any{"", key}, Place: 1}
+		if err := redisconn.Exec(t.Context(), rdb, []*redisconn.Call{where}); err != nil {
+			t.Fatal(err)
+		}
+		if id := c.Nodes[i].Client().ClusterMyID(t.Context()).Val(); where.Reply.Val() != id {
+			t.Errorf("ran at %v; want %s", where.Reply.Val(), id)
+		}
 	}
 }
 

@@ -19,6 +19,9 @@ type Call struct {
 	Script *Script
 	Keys   []string
 	Args   []any
+	// Place, of a script without keys on a Redis Cluster: which of Args, from 0, has the slot
+	// by which the script is sent to a master.
+	Place int
 	// Before: those of other slots run when this one has. On one server the order of the calls
 	// is enough. If its master does not answer for beforePatience, the others run all the same,
 	// and it is sent again until it has run, for a minute at most.
@@ -136,10 +139,16 @@ func trip(ctx context.Context, rdb redis.UniversalClient, calls []*Call, inOrder
 	return nil
 }
 
+// evalArgs is how many arguments of EVALSHA precede those of a script without keys.
+const evalArgs = 3
+
 func pipeline(ctx context.Context, rdb redis.UniversalClient, calls []*Call, queue func(redis.Pipeliner, *Call) *redis.Cmd) error {
 	p := rdb.Pipeline()
 	for _, c := range calls {
 		c.Reply = queue(p, c)
+		if c.Place > 0 && len(c.Keys) == 0 {
+			c.Reply.SetFirstKeyPos(int8(evalArgs + c.Place))
+		}
 	}
 	_, err := p.Exec(ctx)
 	return err

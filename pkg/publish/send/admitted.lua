@@ -1,7 +1,11 @@
 -- On a Redis Cluster, what is admitted is published in other slots (deliver.lua). This is the
 -- body of the function send of publish.lua there: it says 0 of a message that is within its
 -- rate and the cap, and counts it for the groups that it waits for. Behind all messages comes
--- 'o GROUP BYTES' for each group that takes too much.
+-- 'o GROUP BYTES' for each group that takes too much. If all messages are within both, and
+-- wait for no group, it says nothing: that is told by what is not said.
+if room == n and not waiting then
+  return 0, nil, false
+end
 for i = 1, n do
   local outcome = -2
   if full and full[i] then

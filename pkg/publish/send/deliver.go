@@ -22,7 +22,7 @@ import (
 )
 
 // On a Redis Cluster a message is admitted in its app's slot (publish.lua, with admitted.lua),
-// and then published in its channel's slot (deliver.lua). A message whose publishing is not
+// and then published in its channel's slot (spread.lua, or deliver.lua). A message whose publishing is not
 // answered is not sent again: its outcome is unknown. What was admitted, and certainly not
 // published, is taken off the app's count.
 
@@ -55,9 +55,12 @@ type delivery struct {
 	waiting *group.Batch
 	clock   *clock
 	call    *redisconn.Call
+	reply   []any
 	counts  countCalls
 	settled bool
 	err     error // why not everything was done
+
+	tried bool // in a spread
 }
 
 // deliver publishes what was admitted. The error says whether Redis has answered.
@@ -71,7 +74,9 @@ func (sender *Sender) deliver(ctx context.Context, deadline time.Time, all []*se
 			answered = err
 		}
 		open = slices.DeleteFunc(open, func(d *delivery) bool {
-			d.of.err = cmp.Or(d.of.err, d.err)
+			if d.settled {
+				d.of.err = cmp.Or(d.of.err, d.err)
+			}
 			return d.settled
 		})
 	}
@@ -120,15 +125,33 @@ func (sender *Sender) publish(ctx context.Context, deadline time.Time, open []*d
 			continue
 		}
 		d.clock = clocks[i]
-		sender.prepareDelivery(d, keys[i], deadline)
-		calls, sent = append(append(calls, d.call), d.counts.calls...), append(sent, d)
+		sent = append(sent, d)
 	}
 	if len(sent) == 0 {
 		return answered
 	}
+	together, alone := spreads(sent)
+	for _, s := range together {
+		sender.prepareSpread(s, deadline)
+		calls = append(calls, s.call)
+	}
+	for _, d := range alone {
+		sender.prepareDelivery(d, deadline)
+		calls = append(calls, d.call)
+	}
+	for _, d := range sent {
+		d.counts = sender.subscribersCalls(counting(d.messages))
+		calls = append(calls, d.counts.calls...)
+	}
 	before := time.Now()
 	answered = cmp.Or(answered, redisconn.Exec(ctx, sender.redis, calls))
 	received := time.Now()
+	for _, s := range together {
+		s.read()
+	}
+	for _, d := range alone {
+		d.reply, d.err = d.call.Reply.Slice()
+	}
 	for _, d := range sent {
 		shown, notes, replied := d.read()
 		if !replied {
@@ -136,7 +159,6 @@ func (sender *Sender) publish(ctx context.Context, deadline time.Time, open []*d
 			continue
 		}
 		if errors.Is(d.err, errMoved) {
-			d.clock.known = false // it asks which node it is
 			continue
 		}
 		d.clock.learn(before, received, shown)
@@ -150,8 +172,8 @@ func (sender *Sender) publish(ctx context.Context, deadline time.Time, open []*d
 }
 
 // prepareDelivery makes the call.
-func (sender *Sender) prepareDelivery(d *delivery, key string, deadline time.Time) {
-	keys := append(make([]string, 0, 4), key)
+func (sender *Sender) prepareDelivery(d *delivery, deadline time.Time) {
+	keys := append(make([]string, 0, 4), d.bucket.Wildcards(rediskeys.Messages))
 	args := append(make([]any, 0, 3+2*len(d.messages)), d.clock.deadline(deadline), d.clock.node, "")
 	if d.special {
 		which := strconv.Itoa(len(d.messages))
@@ -173,12 +195,11 @@ func (sender *Sender) prepareDelivery(d *delivery, key string, deadline time.Tim
 		}
 	}
 	d.call = &redisconn.Call{Script: deliverScript, Keys: keys, Args: args}
-	d.counts = sender.subscribersCalls(counting(d.messages))
 }
 
 // read reads what became of the delivery.
 func (d *delivery) read() (shown int64, notes []note, replied bool) {
-	reply, err := d.call.Reply.Slice()
+	reply, err := d.reply, d.err
 	if err == nil && (len(reply) < 2 || number(reply[0]) == batchRan && len(reply) < 2+len(d.messages)) {
 		err = fmt.Errorf("deliver.lua returned %d values for %d messages", len(reply), len(d.messages))
 	}
@@ -203,8 +224,10 @@ func (d *delivery) read() (shown int64, notes []note, replied bool) {
 		notes = notice(d.messages, extra)
 	case batchLate:
 		d.err = errLate
-	default: // this was another node
+	case batchElsewhere:
 		d.err = errMoved
+	default: // this was another node; it asks which
+		d.clock.known, d.err = false, errMoved
 	}
 	return shown, notes, true
 }

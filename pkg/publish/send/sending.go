@@ -42,6 +42,8 @@ const (
 	batchLate = 1
 	batchVoid = 2
 	batchLost = 3
+	// batchElsewhere, of deliveries alone: some other node has their slot.
+	batchElsewhere = 4
 
 	overCap     = -1
 	overRate    = -2
@@ -346,7 +348,8 @@ func number(v any) int64 {
 
 // fill fills in what became of the messages of a batch that ran.
 func (s *sending) fill(outcomes []any) error {
-	if len(outcomes) == 0 && s.tries > 1 { // all was published, or admitted
+	allAdmitted := s.admits && len(outcomes) == len(s.Rates)
+	if allAdmitted || len(outcomes) == 0 && s.tries > 1 { // all was admitted, or published
 		for _, o := range s.Messages {
 			o.admitted, o.Accepted, o.nodes = s.admits, !s.admits, 1
 		}
