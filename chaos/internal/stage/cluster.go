@@ -23,12 +23,12 @@ type clustered struct {
 }
 
 func startCluster(t testing.TB, _ Options) backend {
-	return &clustered{t: t, cluster: redistest.StartClusterOf(t, masters, replicas)}
+	return &clustered{t: t, cluster: redistest.StartLinkedCluster(t, masters, replicas)}
 }
 
 func (c *clustered) client() redis.UniversalClient { return c.cluster.Client() }
 
-func (c *clustered) url(int) string { return c.cluster.URL() }
+func (c *clustered) url(node int) string { return withName(c.cluster.URL(), node) }
 
 func (c *clustered) inject(step plan.Step) lift {
 	key := movable(step.Pick)
@@ -47,7 +47,7 @@ func (c *clustered) inject(step plan.Step) lift {
 		c.move(added)
 		return then(func() {})
 	}
-	return nil
+	return injectNamed(c.t, step, c.cluster.Links)
 }
 
 // replace ends a master, or has it stand still, and waits until its replica has taken over.

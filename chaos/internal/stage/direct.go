@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -91,20 +90,10 @@ func (d *direct) awaitInfo(s *redistest.Server, line string) {
 
 func (d *direct) inject(step plan.Step) lift {
 	ctx, link := context.Background(), d.links[step.Node]
+	if lift := injectLink(d.t, step, link, func() { link.Lead(nowhere) }, func() { link.Lead(d.primary.Addr()) }); lift != nil {
+		return lift
+	}
 	switch step.Fault.Name {
-	case "link-cut":
-		link.Cut()
-		return then(func() {})
-	case "link-gone":
-		link.Lead(nowhere)
-		link.Cut()
-		return then(func() { link.Lead(d.primary.Addr()) })
-	case "link-deaf", "link-mute":
-		return then(d.hold(link, step.Fault.Name == "link-mute"))
-	case "link-slow":
-		slow := func(b []byte) ([]byte, bool) { time.Sleep(step.Delay); return b, false }
-		link.Pass(slow, slow)
-		return then(func() { link.Pass(nil, nil) })
 	case "redis-killed":
 		d.primary.Stop()
 		return func() func() {
@@ -152,28 +141,6 @@ func (d *direct) inSync() {
 	if d.replica != nil {
 		d.awaitInfo(d.replica, "master_link_status:up")
 	}
-}
-
-// hold lets nothing through in one direction, as a link on which TCP stays open.
-// Messages that were sent meanwhile come late, when the hold ends.
-func (d *direct) hold(link *redistest.Proxy, up bool) (lift func()) {
-	ended := make(chan struct{})
-	held := func(b []byte) ([]byte, bool) { <-ended; return b, false }
-	if up {
-		link.Pass(held, nil)
-	} else {
-		link.Pass(nil, held)
-	}
-	end := func() {
-		link.Pass(nil, nil)
-		select {
-		case <-ended:
-		default:
-			close(ended)
-		}
-	}
-	d.t.Cleanup(end)
-	return end
 }
 
 func (d *direct) configure(name, to, back string) (lift func()) {

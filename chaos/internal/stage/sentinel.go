@@ -10,15 +10,18 @@ import (
 )
 
 // sentineled is a primary and its replica, which nodes find through Sentinels.
-type sentineled struct{ sentinel *redistest.Sentinel }
+type sentineled struct {
+	t        testing.TB
+	sentinel *redistest.Sentinel
+}
 
 func startSentinel(t testing.TB, _ Options) backend {
-	return &sentineled{redistest.StartSentinel(t, 1)}
+	return &sentineled{t, redistest.StartLinkedSentinel(t, 1)}
 }
 
 func (s *sentineled) client() redis.UniversalClient { return s.sentinel.Client() }
 
-func (s *sentineled) url(int) string { return s.sentinel.URL() }
+func (s *sentineled) url(node int) string { return withName(s.sentinel.URL(), node) }
 
 func (s *sentineled) inject(step plan.Step) lift {
 	switch step.Fault.Name {
@@ -34,7 +37,7 @@ func (s *sentineled) inject(step plan.Step) lift {
 		old.Freeze()
 		return s.replaced(old, old.Thaw)
 	}
-	return nil
+	return injectNamed(s.t, step, s.sentinel.Links)
 }
 
 // replaced waits until another server is the primary. The former comes back when all nodes

@@ -27,6 +27,7 @@ const (
 type Cluster struct {
 	t     testing.TB
 	Nodes []*Server // the masters, as they were at the beginning, then their replicas
+	Links *Links    // to Nodes, or nil
 	guard Guard
 	quick bool // to take a node for failed
 }
@@ -41,7 +42,17 @@ func StartClusterOf(t testing.TB, masters, replicas int) *Cluster {
 // StartGuardedCluster is StartClusterOf with TLS and users.
 func StartGuardedCluster(t testing.TB, masters, replicas int, guard Guard) *Cluster {
 	t.Helper()
-	c := &Cluster{t: t, guard: guard}
+	return startCluster(&Cluster{t: t, guard: guard}, masters, replicas)
+}
+
+// StartLinkedCluster is StartClusterOf with Links.
+func StartLinkedCluster(t testing.TB, masters, replicas int) *Cluster {
+	t.Helper()
+	return startCluster(&Cluster{t: t, Links: newLinks()}, masters, replicas)
+}
+
+func startCluster(c *Cluster, masters, replicas int) *Cluster {
+	c.t.Helper()
 	for range masters * (1 + replicas) {
 		c.Nodes = append(c.Nodes, c.start())
 	}
@@ -68,7 +79,7 @@ func (s *Server) IsClusterNode() bool { return s.cluster }
 // start starts a node that is in no cluster yet.
 func (c *Cluster) start() *Server {
 	c.t.Helper()
-	return started(c.t, c.guard.redis(&Server{cluster: true, nodes: c}))
+	return started(c.t, c.guard.redis(&Server{cluster: true, nodes: c, links: c.Links}))
 }
 
 // Add starts a master without slots, and has the others meet it. Migrate gives it slots.

@@ -3,6 +3,7 @@ package redistest
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -14,22 +15,46 @@ type Proxy struct {
 	mu       sync.Mutex
 	target   string
 	up, down Hook
-	open     map[net.Conn]bool
+	open     map[*carried]bool
 	closed   bool
+	links    *Links // it is one of several, or nil
 }
+
+// carried is one connection through the proxy.
+type carried struct {
+	client, server net.Conn
+	name           atomic.Pointer[string] // that its client has given it
+}
+
+func (c *carried) named() string {
+	if name := c.name.Load(); name != nil {
+		return *name
+	}
+	return ""
+}
+
+func (c *carried) close() { _, _ = c.client.Close(), c.server.Close() }
 
 // NewProxy starts a proxy in front of the Redis at target, host:port. It ends with
 // the test.
 func NewProxy(t testing.TB, target string) *Proxy {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	p, err := listen(":0", target, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{listener: l, target: target, open: map[net.Conn]bool{}}
-	p.all.Go(p.accept)
 	t.Cleanup(p.close)
 	return p
+}
+
+func listen(port, target string, links *Links) (*Proxy, error) {
+	l, err := net.Listen("tcp", "127.0.0.1"+port)
+	if err != nil {
+		return nil, err
+	}
+	p := &Proxy{listener: l, target: target, open: map[*carried]bool{}, links: links}
+	p.all.Go(p.accept)
+	return p, nil
 }
 
 // URL is what -redis takes.
@@ -44,11 +69,15 @@ func (p *Proxy) Lead(target string) {
 }
 
 // Cut ends all connections that are open.
-func (p *Proxy) Cut() {
+func (p *Proxy) Cut() { p.cut(func(*carried) bool { return true }) }
+
+func (p *Proxy) cut(which func(*carried) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for c := range p.open {
-		_ = c.Close()
+		if which(c) {
+			c.close()
+		}
 	}
 }
 
@@ -65,7 +94,10 @@ func (p *Proxy) Pass(up, down Hook) {
 	p.up, p.down = up, down
 }
 
-func (p *Proxy) hook(up bool) Hook {
+func (p *Proxy) hook(c *carried, up bool) Hook {
+	if p.links != nil {
+		return p.links.hook(c.named(), up)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if up {
@@ -88,24 +120,24 @@ func (p *Proxy) accept() {
 			_ = client.Close()
 			continue
 		}
+		c := &carried{client: client, server: server}
 		p.mu.Lock()
 		if p.closed {
-			_, _ = client.Close(), server.Close()
+			c.close()
 		}
-		p.open[client], p.open[server] = true, true
+		p.open[c] = true
 		p.mu.Unlock()
-		p.all.Go(func() { p.carry(client, server, true) })
-		p.all.Go(func() { p.carry(server, client, false) })
+		p.all.Go(func() { p.carry(c, client, server, true) })
+		p.all.Go(func() { p.carry(c, server, client, false) })
 	}
 }
 
-func (p *Proxy) carry(from, to net.Conn, up bool) {
+func (p *Proxy) carry(c *carried, from, to net.Conn, up bool) {
 	defer func() {
-		_, _ = from.Close(), to.Close()
+		c.close()
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		delete(p.open, from)
-		delete(p.open, to)
+		delete(p.open, c)
 	}()
 	buffer := make([]byte, 64<<10)
 	for {
@@ -114,7 +146,12 @@ func (p *Proxy) carry(from, to net.Conn, up bool) {
 			return
 		}
 		b, cut := buffer[:n], false
-		if hook := p.hook(up); hook != nil {
+		if p.links != nil && up {
+			if name := nameIn(b); name != "" {
+				c.name.Store(&name)
+			}
+		}
+		if hook := p.hook(c, up); hook != nil {
 			b, cut = hook(b)
 		}
 		if _, err := to.Write(b); err != nil || cut {
@@ -128,7 +165,7 @@ func (p *Proxy) close() {
 	p.mu.Lock()
 	p.closed = true
 	for c := range p.open {
-		_ = c.Close()
+		c.close()
 	}
 	p.mu.Unlock()
 	p.all.Wait()

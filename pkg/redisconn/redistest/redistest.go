@@ -39,6 +39,9 @@ type Server struct {
 	watches *Sentinel // of a Sentinel
 	dir     string    // where it keeps what it saves
 	appends bool      // it writes each change to a file
+	links   *Links    // what leads to it; nil: it is reached itself
+	gate    *Proxy    // of links
+	inner   int       // the port behind the gate
 	env     []string
 }
 
@@ -87,6 +90,9 @@ func started(t testing.TB, s *Server) *Server {
 	for range 5 {
 		if s.port = freePort(t); s.cluster {
 			s.bus = freePort(t)
+		}
+		if s.links != nil {
+			s.inner = freePort(t)
 		}
 		if err := s.launch(); err == nil {
 			return s
@@ -142,6 +148,9 @@ func (s *Server) launchIn(dir string) error {
 		return fmt.Errorf("redis-server does not start: %w", err)
 	}
 	opt := s.options()
+	if s.links != nil {
+		opt.Addr = "127.0.0.1:" + strconv.Itoa(s.inner)
+	}
 	opt.MaxRetries, opt.MinRetryBackoff, opt.MaxRetryBackoff = 200, 10*time.Millisecond, 50*time.Millisecond
 	rdb := redis.NewClient(opt)
 	defer rdb.Close()
@@ -154,7 +163,10 @@ func (s *Server) launchIn(dir string) error {
 	if !strings.Contains(info, fmt.Sprintf("process_id:%d\r\n", s.process.Process.Pid)) {
 		return fmt.Errorf("another redis-server has taken port %d", s.port)
 	}
-	return nil
+	if s.links != nil {
+		s.gate, err = s.links.open(s.port, s.inner)
+	}
+	return err
 }
 
 // arguments are those of the process.
@@ -163,12 +175,15 @@ func (s *Server) arguments() ([]string, error) {
 		return s.sentinelArguments()
 	}
 	args := []string{"--port", strconv.Itoa(s.port)}
+	if s.links != nil {
+		args = []string{"--port", strconv.Itoa(s.inner), "--replica-announce-port", strconv.Itoa(s.port)}
+	}
 	if s.secured != nil {
 		args = append(s.secured.arguments(s.port), "--tls-replication", "yes")
 	}
 	if s.cluster {
 		args = append(args, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(s.bus), "--cluster-node-timeout", s.nodes.nodeTimeout(),
-			"--cluster-replica-validity-factor", "0")
+			"--cluster-replica-validity-factor", "0", "--cluster-announce-port", strconv.Itoa(s.port), "--cluster-announce-bus-port", strconv.Itoa(s.bus))
 		if s.secured != nil {
 			args = append(args, "--tls-cluster", "yes")
 		}
@@ -206,6 +221,10 @@ func (s *Server) Stop() {
 }
 
 func (s *Server) kill() {
+	if s.gate != nil {
+		s.links.shut(s.gate)
+		s.gate = nil
+	}
 	if s.process != nil {
 		_ = s.process.Process.Kill()
 		<-s.exited

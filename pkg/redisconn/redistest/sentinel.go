@@ -40,6 +40,7 @@ type Sentinel struct {
 	t         testing.TB
 	Servers   []*Server // the primary, as it was at the beginning, then its replicas
 	Sentinels []*Server
+	Links     *Links // to Servers, or nil
 	guard     Guard
 }
 
@@ -53,10 +54,21 @@ func StartSentinel(t testing.TB, replicas int) *Sentinel {
 // StartGuardedSentinel is StartSentinel with TLS and users.
 func StartGuardedSentinel(t testing.TB, replicas int, guard Guard) *Sentinel {
 	t.Helper()
-	s := &Sentinel{t: t, guard: guard}
-	s.Servers = append(s.Servers, started(t, guard.redis(&Server{})))
+	return startSentinel(&Sentinel{t: t, guard: guard}, replicas)
+}
+
+// StartLinkedSentinel is StartSentinel with Links.
+func StartLinkedSentinel(t testing.TB, replicas int) *Sentinel {
+	t.Helper()
+	return startSentinel(&Sentinel{t: t, Links: newLinks()}, replicas)
+}
+
+func startSentinel(s *Sentinel, replicas int) *Sentinel {
+	t, guard := s.t, s.guard
+	t.Helper()
+	s.Servers = append(s.Servers, started(t, guard.redis(&Server{links: s.Links})))
 	for range replicas {
-		s.Servers = append(s.Servers, started(t, guard.redis(&Server{follows: s.Servers[0]})))
+		s.Servers = append(s.Servers, started(t, guard.redis(&Server{follows: s.Servers[0], links: s.Links})))
 	}
 	for range 3 {
 		one := guard.redis(&Server{watches: s})
@@ -103,7 +115,11 @@ func (s *Server) sentinelArguments() ([]string, error) {
 		line("sentinel", "sentinel-pass", password)
 	}
 	line("sentinel", "monitor", PrimaryName, "127.0.0.1", s.watches.Servers[0].port, 2)
-	line("sentinel", "down-after-milliseconds", PrimaryName, 300)
+	downAfter := 300
+	if s.watches.Links != nil {
+		downAfter = 1000 // what leads to the primary is a program, which may have to wait for its turn
+	}
+	line("sentinel", "down-after-milliseconds", PrimaryName, downAfter)
 	line("sentinel", "failover-timeout", PrimaryName, 2000) // twice that passes between two failovers
 	if user := s.watches.guard.User; user != nil {
 		password, _ := user.Password()
