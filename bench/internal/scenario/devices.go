@@ -41,7 +41,7 @@ func (z size) devicesScenario(devices int) Scenario {
 	return Scenario{
 		fmt.Sprintf("devices-%d", named),
 		fmt.Sprintf("%d devices on %d nodes, as many processes of the load generator: one publish to all", z.everyone, nodes),
-		clusters,
+		withCluster(clusters),
 		needs{
 			connections: (z.everyone+nodes-1)/nodes + 1, nodes: nodes,
 			memory: int64(z.everyone) * memoryPerDevice,

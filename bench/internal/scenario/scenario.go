@@ -98,6 +98,11 @@ func withEmbedded(systems []string) []string {
 	return slices.Insert(slices.Clone(systems), 1, system.Embedded)
 }
 
+// withCluster puts nodes on a Redis Cluster of three masters behind those on one Redis.
+func withCluster(systems []string) []string {
+	return slices.Insert(slices.Clone(systems), 1, system.Cluster)
+}
+
 // All are the scenarios at full size, or small ones for a smoke test. devices is how
 // many there are in the scenario of that name, 0: as many as usual.
 func All(small bool, devices int) []Scenario {
@@ -115,7 +120,7 @@ func All(small bool, devices int) []Scenario {
 		{"ingest-last", "ingest into channels that remember one message", []string{system.Fleetwire, system.Centrifugo}, one(z.devices + 1), remember(system.Last, z.ingest)},
 		{"ingest-history", "ingest into channels that remember 100 messages", []string{system.Fleetwire, system.Centrifugo}, one(z.devices + 1), remember(system.Remembered, z.ingest)},
 		{"ingest-group", "ingest into a group, which one connection is sent and acknowledges, 100 messages at once; beside a stream of JetStream in a file", []string{system.Fleetwire, system.FleetwireAOF, system.JetStream}, one(z.devices + 1), remember(system.Grouped, z.ingest)},
-		{"ingest-nodes", "the same with the devices on one node and the ingester on another", clusters, one(z.devices + 1), z.ingest},
+		{"ingest-nodes", "the same with the devices on one node and the ingester on another", withCluster(clusters), one(z.devices + 1), z.ingest},
 		{"ingest-flood", "1,000 devices publish as fast as their sockets take it to one wildcard", fastPeers, one(z.devices + 1), z.flood},
 		{"ingest-10k", "1,000 devices publish 10,000 messages a second to one wildcard", withEmbedded(peers), one(z.devices + 1), z.steadyIngest},
 		{"ingest-last-10k", "the same into channels that remember one message", []string{system.Fleetwire, system.Centrifugo}, one(z.devices + 1), remember(system.Last, z.steadyIngest)},

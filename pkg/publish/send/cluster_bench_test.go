@@ -77,9 +77,9 @@ func benchmarkMasters(b *testing.B, masters, n int, wildcard bool) {
 	for range 100 {
 		publish()
 	}
-	cpu := func() (us float64) {
+	cpu := func() (us []float64) {
 		for _, one := range all {
-			us += redistest.CPU(b, one)
+			us = append(us, redistest.CPU(b, one))
 		}
 		return us
 	}
@@ -87,7 +87,13 @@ func benchmarkMasters(b *testing.B, masters, n int, wildcard bool) {
 	for b.Loop() {
 		publish()
 	}
-	b.ReportMetric((cpu()-before)/float64(b.N*n), "redis-cpu-µs/message")
+	total, most := 0.0, 0.0 // that of the app's master: it also admits
+	for i, us := range cpu() {
+		used := (us - before[i]) / float64(b.N*n)
+		total, most = total+used, max(most, used)
+	}
+	b.ReportMetric(total, "redis-cpu-µs/message")
+	b.ReportMetric(most, "busiest-cpu-µs/message")
 }
 
 // hear subscribes as a node does, over one connection to each master, and drops what comes.
