@@ -144,6 +144,11 @@ console: console/node_modules/.package-lock.json ## build the console's page, co
 package: ## build the Lambda functions, dist/NAME.zip (ARCH=arm64|amd64)
 	$(GO) run ./scripts/package -arch $(ARCH)
 
+.PHONY: release
+release: ## build archives, debs, rpms, the chart, SBOMs and checksums into dist/release (VERSION=v1.2.3)
+	rm -rf dist/release
+	$(GO) run -C scripts/release . -out "$(CURDIR)/dist/release" $(if $(VERSION),-version $(VERSION)) $(ARGS)
+
 .PHONY: bench
 bench: ## measure this machine beside NATS, Centrifugo, Mosquitto and the floor (over an hour)
 	$(GO) run ./bench -json $(RESULTS) $(ARGS)

@@ -6,29 +6,42 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 )
 
-// go test ./... leaves out the module check/, which has its own dependencies. Of the standard library it
-// takes what is compiled for other programs as well; the rest is compiled without
-// optimizations, in half the time: it runs for a second.
-func TestChartAndComposeFile(t *testing.T) {
+// testModule tests a module with its own dependencies, which go test ./... leaves out. passed is
+// a test of it that must not be skipped. Of the standard library it takes the packages that are
+// compiled for other programs as well; the rest is compiled without optimizations, in half the
+// time: it runs for a second.
+func testModule(t *testing.T, dir, passed string) {
 	t.Parallel()
 	cmd := exec.Command("go", "test", "-trimpath", "-count=1", "-v", "-ldflags=-w", "-gcflags=all=-N -l", "-gcflags=std=", "-gcflags=github.com/klauspost/...=", "./...")
-	cmd.Dir = "check"
+	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "GOWORK=off", "CGO_ENABLED=0")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		t.Fatalf("go test ./... in deploy/check: %v\n%s", err, out)
+		t.Fatalf("go test ./... in %s: %v\n%s", dir, err, out)
 	}
 	for _, skipped := range regexp.MustCompile(`SKIPPED: .*`).FindAllString(string(out), -1) {
 		t.Log(skipped)
 	}
-	if !bytes.Contains(out, []byte("--- PASS: TestChartsObjects/all_of_it")) {
-		t.Errorf("the chart was not tested:\n%s", out)
+	if !bytes.Contains(out, []byte("--- PASS: "+passed)) {
+		t.Errorf("%s did not run:\n%s", passed, out)
 	}
+}
+
+func TestChartAndComposeFile(t *testing.T) {
+	testModule(t, "check", "TestChartsObjects/all_of_it")
+}
+
+func TestRelease(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("SKIPPED: needs Linux, where the programs of a release can run")
+	}
+	testModule(t, "../scripts/release", "TestRelease/the_same_bytes")
 }
 
 // unit is the systemd unit, with a program that is there.

@@ -6,6 +6,10 @@ import (
 	"strings"
 )
 
+// Version and commit of a release, which `make release` links in: VERSION may name a version that
+// has no tag yet, and Go records only what git says.
+var linkedVersion, linkedCommit string
+
 // versionLine says which build a program is: "fanout v1.2.3 commit 0123abcd… go1.26.8".
 // The version is "devel", and the commit "unknown", where Go did not record them;
 // "+dirty" marks a commit whose checkout had changes. info is nil for a binary that was
@@ -29,6 +33,9 @@ func Version() string {
 const devel = "devel"
 
 func parts(info *debug.BuildInfo) (version, commit, dirty string) {
+	if linkedVersion != "" {
+		return linkedVersion, linkedCommit, ""
+	}
 	commit = "unknown"
 	if info != nil {
 		version = strings.Trim(info.Main.Version, "()")

@@ -32,3 +32,13 @@ func TestVersionLine(t *testing.T) {
 		})
 	}
 }
+
+// What a release was linked with wins over what Go recorded.
+func TestVersionLineOfARelease(t *testing.T) {
+	linkedVersion, linkedCommit = "v1.2.3", "91dee20c"
+	defer func() { linkedVersion, linkedCommit = "", "" }()
+	info := &debug.BuildInfo{Main: debug.Module{Version: "(devel)"}, Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: "0123"}, {Key: "vcs.modified", Value: "true"}}}
+	if got, want := versionLine("fanout", info), "fanout v1.2.3 commit 91dee20c "+runtime.Version(); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
