@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -36,7 +37,7 @@ type Config struct {
 }
 
 // ParseConfig reads the command line. defaults holds the defaults of Listen,
-// Ops, Apps, Redis, ControlPlane and Console; help is what -h says first. An error is one
+// Ops, Apps, Redis, Drain (0: DefaultDrain), ControlPlane and Console; help is what -h says first. An error is one
 // line that names the flag and shows no value longer than 12 bytes; flag.ErrHelp
 // means that the help has been printed.
 func ParseConfig(args []string, stderr io.Writer, defaults Config, help string) (Config, error) {
@@ -55,7 +56,7 @@ func ParseConfig(args []string, stderr io.Writer, defaults Config, help string) 
 	fs.StringVar(&c.RedisTLS.Cert, "redis-cert", "", "PEM file with the certificate that this program shows to a rediss:// Redis, its nodes and Sentinels")
 	fs.StringVar(&c.RedisTLS.Key, "redis-key", "", "PEM file with the key of -redis-cert; keep it readable by its owner alone")
 	fs.BoolVar(&c.RedisTLS.Insecure, "redis-insecure", false, "let the Redis URL say skip_verify=true: whoever is in between can then pose as Redis")
-	fs.StringVar(&drain, "drain", DefaultDrain.String(), "over how long connections are closed on SIGTERM, at most 1h")
+	fs.StringVar(&drain, "drain", cmp.Or(defaults.Drain, DefaultDrain).String(), "over how long connections are closed on SIGTERM, at most 1h")
 	fs.StringVar(&proxies, "trusted-proxies", "", "networks, separated by commas, whose X-Forwarded-For is believed, as in 10.0.0.0/16")
 	fs.StringVar(&sinkNetworks, "sink-networks", "", "networks, separated by commas, that webhooks of sinks may reach although they are private, by http:// too, as in 10.20.0.0/16")
 	fs.StringVar(&c.LogFormat, "log-format", "text", "log lines as text or json")

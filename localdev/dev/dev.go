@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"fleetwire/fanout/node"
 	"fleetwire/localdev/stack"
@@ -23,7 +24,8 @@ type Options struct {
 
 // Run serves until ctx ends and the node has drained.
 func Run(ctx context.Context, p *program.Process, args []string, opt Options) error {
-	c, err := node.ParseConfig(args, p.Stderr, node.Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", ControlPlane: true, Console: true}, opt.Help)
+	// Whoever presses Ctrl-C waits, and no other node is there for the devices.
+	c, err := node.ParseConfig(args, p.Stderr, node.Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", Drain: time.Second, ControlPlane: true, Console: true}, opt.Help)
 	if err != nil {
 		return err
 	}
