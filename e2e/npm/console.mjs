@@ -279,7 +279,7 @@ try {
     await tab.keyboard.press("Enter");
     await tab.getByRole("dialog", { name: "Disconnect the device?" }).waitFor();
     await tab.keyboard.press("Escape");
-    await tab.getByRole("dialog").waitFor({ state: "detached" });
+    await tab.locator("dialog").waitFor({ state: "detached" }); // getByRole does not see it from when it closes, before the page has heard of that
     assert.ok(await disconnect.evaluate((e) => e === document.activeElement), "the focus is back where it was");
     await tab.keyboard.press("Enter");
     await tab.getByRole("dialog").getByRole("button", { name: "Disconnect" }).focus();
