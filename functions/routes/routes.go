@@ -33,21 +33,20 @@ type Config struct {
 	// not served.
 	Connections peers.Connections
 	Revocations peers.Revocations
-	Members     peers.Members  // who is in a channel; nil: the route is not served
-	Registry    peers.Registry // the peers of an app; nil: its routes are not served
-	Shower      peers.Shower   // asks nodes about connections; required with Registry
-	History     history.Store  // what channels remember; nil: its routes are not served
-	Reporter    peers.Reporter // asks nodes about themselves; nil: the route is not served
-	Commands    Commands       // nil: the routes of commands are not served
-	Groups      groups.Groups  // messages that wait for ingesters; nil: its routes are not served
-	Sinks       groups.Sinks   // the states of groups' sinks; required with Groups
-	Events      events.Streams // nil: the route is not served
-	Usage       usage.Reader   // nil: the usage routes are not served
-	Observe     Observer       // nil: requests are not observed
-	// Trace wraps the handler of a route, of which it is given the template, "" for none. nil: nothing does.
-	Trace func(route string, h http.Handler) http.Handler
-	Log   *slog.Logger     // nil: slog.Default()
-	Now   func() time.Time // nil: time.Now
+	Members     peers.Members    // who is in a channel; nil: the route is not served
+	Registry    peers.Registry   // the peers of an app; nil: its routes are not served
+	Shower      peers.Shower     // asks nodes about connections; required with Registry
+	History     history.Store    // what channels remember; nil: its routes are not served
+	Reporter    peers.Reporter   // asks nodes about themselves; nil: the route is not served
+	Commands    Commands         // nil: the routes of commands are not served
+	Groups      groups.Groups    // messages that wait for ingesters; nil: its routes are not served
+	Sinks       groups.Sinks     // the states of groups' sinks; required with Groups
+	Events      events.Streams   // nil: the route is not served
+	Usage       usage.Reader     // nil: the usage routes are not served
+	Observe     Observer         // nil: requests are not observed
+	Trace       Tracer           // nil: no request has a span
+	Log         *slog.Logger     // nil: slog.Default()
+	Now         func() time.Time // nil: time.Now
 }
 
 // Commands is what all routes of commands need: [command.Service].
@@ -99,10 +98,5 @@ func New(c Config) http.Handler {
 	if c.Usage != nil {
 		endpoints = append(endpoints, usage.Endpoints(shared, c.Usage)...)
 	}
-	return api.NewRouter(shared, func(route string, h http.Handler) http.Handler {
-		if h = c.Observe.observed(route, h); c.Trace != nil {
-			h = c.Trace(route, h)
-		}
-		return h
-	}, endpoints...)
+	return api.NewRouter(shared, c.watched, endpoints...)
 }

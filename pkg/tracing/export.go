@@ -27,6 +27,8 @@ type collector struct {
 	url    string
 	header http.Header
 	http   *http.Client
+	cut    context.Context // ends when nothing more is sent
+	cutOff context.CancelFunc
 }
 
 // collectorFromEnvironment is the collector of the OTEL_EXPORTER_OTLP_* variables; nil: none.
@@ -53,6 +55,7 @@ func collectorFromEnvironment() (*collector, error) {
 		}
 		c.http.Timeout = time.Duration(ms) * time.Millisecond
 	}
+	c.cut, c.cutOff = context.WithCancel(context.Background())
 	headers, name := variable("HEADERS")
 	for pair := range strings.SplitSeq(headers, ",") {
 		if pair = strings.TrimSpace(pair); pair == "" {
@@ -94,6 +97,9 @@ func (c *collector) UploadTraces(ctx context.Context, spans []*tracepb.ResourceS
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.cut, cancel)()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
 	if err != nil {
 		return err

@@ -10,32 +10,27 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Request makes a span of each request that h answers. route is the template of its path, ""
-// for none. A request with the header traceparent goes on with its caller's trace.
-func (t *Tracer) Request(route string, h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		method := knownMethod(r.Method)
-		name := method
-		if route != "" {
-			name += " " + route
+// Request begins the span of a request. route is the template of its path, "" for none. A request
+// with the header traceparent goes on with its caller's trace. end ends the span, with the status
+// of the answer.
+func (t *Tracer) Request(route string, r *http.Request) (traced *http.Request, end func(status int)) {
+	method := knownMethod(r.Method)
+	name := method
+	if route != "" {
+		name += " " + route
+	}
+	ctx := t.incoming.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+	ctx, span := t.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attribute.String("http.request.method", method)))
+	if route != "" {
+		span.SetAttributes(attribute.String("http.route", route))
+	}
+	return r.WithContext(ctx), func(status int) {
+		span.SetAttributes(attribute.Int("http.response.status_code", status))
+		if status >= http.StatusInternalServerError {
+			span.SetStatus(codes.Error, http.StatusText(status))
 		}
-		ctx := t.incoming.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
-		ctx, span := t.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attribute.String("http.request.method", method)))
-		defer span.End()
-		if !span.IsRecording() {
-			h.ServeHTTP(w, r)
-			return
-		}
-		if route != "" {
-			span.SetAttributes(attribute.String("http.route", route))
-		}
-		answer := &answer{ResponseWriter: w, status: http.StatusOK}
-		h.ServeHTTP(answer, r.WithContext(ctx))
-		span.SetAttributes(attribute.Int("http.response.status_code", answer.status))
-		if answer.status >= http.StatusInternalServerError {
-			span.SetStatus(codes.Error, http.StatusText(answer.status))
-		}
-	})
+		span.End()
+	}
 }
 
 // knownMethod is a method that the service has, or the name that OpenTelemetry gives to others. It
@@ -47,17 +42,3 @@ func knownMethod(method string) string {
 	}
 	return "_OTHER"
 }
-
-// answer remembers the status that is written through it.
-type answer struct {
-	http.ResponseWriter
-	status int
-}
-
-func (a *answer) WriteHeader(status int) {
-	a.status = status
-	a.ResponseWriter.WriteHeader(status)
-}
-
-// Unwrap is for http.ResponseController.
-func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }

@@ -27,6 +27,7 @@ type Tracer struct {
 	provider *sdktrace.TracerProvider
 	tracer   trace.Tracer
 	incoming propagation.TraceContext
+	cutOff   func() // ends what is under way to the collector
 }
 
 // FromEnvironment returns the Tracer that the environment asks for: nil, if it names no
@@ -52,7 +53,9 @@ func FromEnvironment(ctx context.Context, version string, log *slog.Logger) (*Tr
 		return nil, err
 	}
 	log.Info("traces go to a collector", "url", to.url, "instance", id)
-	return newTracer(sampler, sdktrace.WithResource(about), sdktrace.WithBatcher(&reporting{SpanExporter: exporter, log: log})), nil
+	t := newTracer(sampler, sdktrace.WithResource(about), sdktrace.WithBatcher(&reporting{SpanExporter: exporter, log: log}))
+	t.cutOff = to.cutOff
+	return t, nil
 }
 
 func newTracer(sampler sdktrace.Sampler, more ...sdktrace.TracerProviderOption) *Tracer {
@@ -65,9 +68,9 @@ func (t *Tracer) Close() {
 	if t == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
-	defer cancel()
-	_ = t.provider.Shutdown(ctx) // the exporter has reported why it fails
+	defer t.cutOff()
+	defer time.AfterFunc(closeTime, t.cutOff).Stop()
+	_ = t.provider.Shutdown(context.Background()) // the exporter has reported why it fails
 }
 
 func instance() string {
