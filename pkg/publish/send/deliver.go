@@ -29,11 +29,13 @@ import (
 var (
 	//go:embed admitted.lua
 	admittedLua string
+	//go:embed in_time.lua
+	inTimeLua string
 	//go:embed deliver.lua
 	deliverLua string
 
 	admitScript   = redisconn.NewScript(waitingLua + quota.BucketLua + admitLua + sendFunction(admittedLua) + publishLua)
-	deliverScript = redisconn.NewScript(rediskeys.WildcardsLua + "local over = {}\n" + waitingLua + sendFunction(specialLua) + deliverLua)
+	deliverScript = redisconn.NewScript(rediskeys.WildcardsLua + "local over = {}\n" + waitingLua + sendFunction(specialLua) + inTimeLua + deliverLua)
 )
 
 // A delivery that came to another node than it was meant for goes out again after a pause, so

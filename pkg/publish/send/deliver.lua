@@ -1,25 +1,12 @@
 -- Publishes messages that were admitted to channels or peers of one bucket, on a Redis
--- Cluster. The function send (send.lua) stands before this, and before that the table over.
+-- Cluster. The table over, the function send (send.lua) and in_time.lua stand before this.
 -- KEYS: [1] a key of the bucket, then those of send
--- ARGV: [1] the deadline (microseconds since 1970), [2] the id of the node by whose clock
--- that is ('': it is not known), [3] '' or, if send publishes the messages, how many there
+-- ARGV: [1] and [2] as in in_time.lua, [3] '' or, if send publishes the messages, how many there
 -- are, and which of them, from 1, are over the cap or have no room in their groups: those are
 -- not published, but may repeat others; behind that ' gN' if some wait for N groups, and then
 -- [4] begins what the function read of pkg/group/append.lua takes; then a Redis channel and a payload for each message, or what send takes
--- Returns what became of them (0: this ran, 1: it came too late, 2: this is another node),
--- and this node's clock in microseconds. If it ran: for each message how many nodes were
+-- Returns 0 and this node's clock in microseconds, unless in_time.lua ends it; then for each message how many nodes were
 -- subscribed here, -3 if Redis did not let us publish it, or what send says.
-local t = redis.call('TIME')
-local now = t[1] * 1000000 + t[2]
-if ARGV[2] ~= '' then
-  local id = redis.pcall('CLUSTER', 'MYID')
-  if type(id) == 'string' and id ~= ARGV[2] then
-    return {2, now}
-  end
-end
-if now > tonumber(ARGV[1]) then
-  return {1, now}
-end
 local reply = {0, now}
 if ARGV[3] == '' then
   for at = 4, #ARGV, 2 do

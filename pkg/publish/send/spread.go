@@ -17,7 +17,7 @@ import (
 //go:embed spread.lua
 var spreadLua string
 
-var spreadScript = redisconn.NewScript(spreadLua)
+var spreadScript = redisconn.NewScript(inTimeLua + spreadLua)
 
 const (
 	// elsewhere is spread.lua's answer in place of a number of nodes.

@@ -1,23 +1,11 @@
 -- Publishes messages that were admitted, and that need nothing else, on a Redis Cluster: to
 -- topics of any slots of this node. It is told of no key, so that it may read those of several
 -- slots. A bucket whose slot is not here gets an error for its key, and is not published.
--- ARGV: [1] the deadline (microseconds since 1970), [2] the id of the node by whose clock
--- that is ('': it is not known), then for each bucket its key of wildcards, the topic of all
+-- in_time.lua stands before this.
+-- ARGV: [1] and [2] as in in_time.lua, then for each bucket its key of wildcards, the topic of all
 -- its channels, and how many messages it has, and of each of those its topic and its payload
--- Returns what became of them (0: this ran, 1: it came too late, 2: this is another node),
--- and this node's clock in microseconds. If it ran: of each message that went to no node its
+-- Returns 0 and this node's clock in microseconds, unless in_time.lua ends it; then of each message that went to no node its
 -- number, from 1, and 0, -3 if Redis did not let us publish it, or -5 if its slot is not here.
-local t = redis.call('TIME')
-local now = t[1] * 1000000 + t[2]
-if ARGV[2] ~= '' then
-  local id = redis.pcall('CLUSTER', 'MYID')
-  if type(id) == 'string' and id ~= ARGV[2] then
-    return {2, now}
-  end
-end
-if now > tonumber(ARGV[1]) then
-  return {1, now}
-end
 local reply, at, number = {0, now}, 3, 0
 while ARGV[at] do
   local wild, all = redis.pcall('EXISTS', ARGV[at]), ARGV[at + 1]
