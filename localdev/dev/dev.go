@@ -24,7 +24,7 @@ type Options struct {
 
 // Run serves until ctx ends and the node has drained.
 func Run(ctx context.Context, p *program.Process, args []string, opt Options) error {
-	// Whoever presses Ctrl-C waits, and no other node is there for the devices.
+	// Ctrl-C should end it soon: there is no other node that the devices could move to.
 	c, err := node.ParseConfig(args, p.Stderr, node.Config{Listen: "127.0.0.1:8080", Ops: "127.0.0.1:8081", Drain: time.Second, ControlPlane: true, Console: true}, opt.Help)
 	if err != nil {
 		return err

@@ -33,7 +33,7 @@ func TestVersionLine(t *testing.T) {
 	}
 }
 
-// What a release was linked with wins over what Go recorded.
+// A version that was linked in is shown in place of the one that Go recorded.
 func TestVersionLineOfARelease(t *testing.T) {
 	linkedVersion, linkedCommit = "v1.2.3", "91dee20c"
 	defer func() { linkedVersion, linkedCommit = "", "" }()

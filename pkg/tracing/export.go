@@ -55,7 +55,6 @@ func collectorFromEnvironment() (*collector, error) {
 		}
 		c.http.Timeout = time.Duration(ms) * time.Millisecond
 	}
-	c.cut, c.cutOff = context.WithCancel(context.Background())
 	headers, name := variable("HEADERS")
 	for pair := range strings.SplitSeq(headers, ",") {
 		if pair = strings.TrimSpace(pair); pair == "" {
@@ -68,6 +67,7 @@ func collectorFromEnvironment() (*collector, error) {
 		}
 		c.header.Set(key, value)
 	}
+	c.cut, c.cutOff = context.WithCancel(context.Background())
 	return c, nil
 }
 

@@ -178,7 +178,7 @@ func TestSpreadsWhereSlotsAre(t *testing.T) {
 	}
 }
 
-// What a master gets after the deadline is not published, though others were in time.
+// A master publishes no message that reaches it after the deadline, also if the others got theirs in time.
 func TestSpreadsNothingLate(t *testing.T) {
 	cluster := redistest.SharedCluster(t)
 	held := cluster.Nodes[0]
