@@ -71,6 +71,9 @@ func TestCapWhenTheClockIsSet(t *testing.T) {
 			}
 			redistest.Eventually(t, patience, "all have stated theirs", func() bool { return counted(t, rdb, app) == 10 })
 			full.die()
+			redistest.Eventually(t, patience, "Redis has read the last that the dead node sent", func() bool {
+				return c.CurrentConnectionCount() == 1 // the other node's, which makes one call at a time
+			})
 			c.pass(connectionLease + time.Second)
 			if got := some.take(app, 10); got != 6 {
 				t.Errorf("%d granted when the lease of a dead node had run out, want its 6", got)
