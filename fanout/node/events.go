@@ -6,7 +6,7 @@ import (
 	"math/rand/v2"
 
 	"fleetwire/fanout/internal/conn"
-	told "fleetwire/fanout/internal/events"
+	"fleetwire/fanout/internal/eventstream"
 	"fleetwire/fanout/internal/session"
 	"fleetwire/pkg/events"
 	"fleetwire/pkg/orders"
@@ -15,7 +15,7 @@ import (
 
 // newEvents makes what tells those who watch what happens here.
 func (n *Node) newEvents() {
-	n.teller = told.NewTeller(told.Options{
+	n.teller = eventstream.NewTeller(eventstream.Options{
 		Keys: n.opt.Keys, Node: n.id, Process: rand.Uint64(), Now: n.opt.Now, Log: n.opt.Log,
 		Publish: func(ctx context.Context, topic string, payload []byte) error {
 			return redisconn.Publish(ctx, n.opt.Redis, topic, payload)
@@ -24,8 +24,8 @@ func (n *Node) newEvents() {
 }
 
 // Streams are streams of events that this node serves, for a control plane in the same process.
-func (n *Node) Streams(sender *orders.Sender) *told.Streams {
-	s := told.NewStreams(told.StreamsOptions{Hub: n.hub, Apps: n.opt.Apps, Order: sender.Watch, Now: n.opt.Now, Log: n.opt.Log})
+func (n *Node) Streams(sender *orders.Sender) *eventstream.Streams {
+	s := eventstream.NewStreams(eventstream.StreamsOptions{Hub: n.hub, Apps: n.opt.Apps, Order: sender.Watch, Now: n.opt.Now, Log: n.opt.Log})
 	n.OnEnd(s.Drain, func() {})
 	return s
 }

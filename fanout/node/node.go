@@ -22,7 +22,7 @@ import (
 	"fleetwire/fanout/internal/commands"
 	"fleetwire/fanout/internal/conn"
 	"fleetwire/fanout/internal/door"
-	"fleetwire/fanout/internal/events"
+	"fleetwire/fanout/internal/eventstream"
 	"fleetwire/fanout/internal/hub"
 	"fleetwire/fanout/internal/ingest"
 	"fleetwire/fanout/internal/members"
@@ -101,7 +101,7 @@ type Node struct {
 	started     time.Time
 	metrics     *telemetry.Metrics
 	tally       *tally.Tally
-	teller      *events.Teller
+	teller      *eventstream.Teller
 	health      *redisconn.Health
 	receiver    *receiver.Receiver
 	hub         *hub.Hub

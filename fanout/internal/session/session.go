@@ -11,7 +11,7 @@ import (
 
 	"fleetwire/clients/go/protocol"
 	"fleetwire/fanout/internal/conn"
-	"fleetwire/fanout/internal/events"
+	"fleetwire/fanout/internal/eventstream"
 	"fleetwire/fanout/internal/hub"
 	"fleetwire/pkg/apps"
 	"fleetwire/pkg/auth"
@@ -56,7 +56,7 @@ type Options struct {
 	// as a message on the peer's channel of connectivity. It must not block.
 	State func(s *Session, peer string)
 	// Events tells of frames and errors those who watch. nil: nobody does.
-	Events *events.Teller
+	Events *eventstream.Teller
 	// SetWill has Redis told of a connection's will (registry.Recorder).
 	SetWill func(registry.SetWill) *protocol.Error
 }

@@ -1,9 +1,9 @@
-// Package events tells, while somebody looks, what happens to the peers of an app (protocol §5,
+// Package eventstream tells, while somebody looks, what happens to the peers of an app (protocol §5,
 // GET /v1/events). A Teller is one node's: it knows what is watched, and publishes events to the
 // streams that watch. Streams are those that this node serves.
 //
 // While nothing is watched, an event costs one atomic load.
-package events
+package eventstream
 
 import (
 	"context"
