@@ -190,8 +190,8 @@ func (reporting) Open(_ context.Context, _ *apps.Key, r events.Request) (<-chan 
 	if r.Peer == "full" {
 		return nil, events.ErrTooMany
 	}
-	told := make(chan events.Event, 10)
-	defer close(told)
+	stream := make(chan events.Event, 10)
+	defer close(stream)
 	for _, e := range []events.Event{
 		{Type: events.Connect, Address: "192.0.2.7", UserAgent: "camera/1"},
 		{Type: events.Refusal, Key: "sk_live_full", Code: 4002, Reason: "token expired"},
@@ -200,12 +200,12 @@ func (reporting) Open(_ context.Context, _ *apps.Key, r events.Request) (<-chan 
 		{Type: events.Frame, Direction: "in", Frame: `{"type":"ping"}`, Truncated: true},
 	} {
 		e.At, e.Node, e.PeerID, e.Connection = 1767222000123, "n", "camera-001", "n-2s"
-		told <- e
+		stream <- e
 	}
-	told <- events.Event{Type: events.Message, At: 1767222000123, Channel: "devices/a", From: "server", Metadata: []byte("{}"), Data: []byte("null"), Offset: 42}
-	told <- events.Event{Type: events.Sampled, At: 1767222000123, Dropped: 31}
-	told <- events.Event{Type: events.End, At: 1767222000123, Reason: "time_limit"}
-	return told, nil
+	stream <- events.Event{Type: events.Message, At: 1767222000123, Channel: "devices/a", From: "server", Metadata: []byte("{}"), Data: []byte("null"), Offset: 42}
+	stream <- events.Event{Type: events.Sampled, At: 1767222000123, Dropped: 31}
+	stream <- events.Event{Type: events.End, At: 1767222000123, Reason: "time_limit"}
+	return stream, nil
 }
 
 func (reporting) Report(context.Context, string) ([]json.RawMessage, int, error) {

@@ -41,9 +41,9 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) *protocol.Error
 	}
 	key, err := auth.Authenticate(c.Apps.Current(), r.Header.Get("Authorization"))
 	if err != nil {
-		tell, untold := c.failed.count(countedAs, now)
-		if untold > 0 {
-			c.Log.Warn("more sign-ins to the console failed in one minute than were logged", "more", untold)
+		tell, unlogged := c.failed.count(countedAs, now)
+		if unlogged > 0 {
+			c.Log.Warn("more sign-ins to the console failed in one minute than were logged", "more", unlogged)
 		}
 		if tell {
 			c.Log.Warn("a sign-in to the console failed", "address", address)

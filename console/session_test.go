@@ -201,8 +201,8 @@ func TestSignInFloodFromManyAddresses(t *testing.T) {
 	if n := len(s.failed.of); n > maxAddresses {
 		t.Errorf("%d addresses are remembered", n)
 	}
-	if n := strings.Count(s.log.String(), "\n"); n != maxTold {
-		t.Errorf("%d lines in the log, want %d", n, maxTold)
+	if n := strings.Count(s.log.String(), "\n"); n != maxLogged {
+		t.Errorf("%d lines in the log, want %d", n, maxLogged)
 	}
 	s.signIn(keyA)
 	s.now = s.now.Add(window)
@@ -210,7 +210,7 @@ func TestSignInFloodFromManyAddresses(t *testing.T) {
 	if n := len(s.failed.of); n != 1 {
 		t.Errorf("%d addresses are remembered a minute later", n)
 	}
-	if want := fmt.Sprintf("failed in one minute than were logged\" more=%d\n", many-maxTold); !strings.Contains(s.log.String(), want) {
+	if want := fmt.Sprintf("failed in one minute than were logged\" more=%d\n", many-maxLogged); !strings.Contains(s.log.String(), want) {
 		t.Errorf("the log has no line that ends in %s", want)
 	}
 }

@@ -104,10 +104,10 @@ func TestCommandToADeviceThatIsAway(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 		end := fmt.Sprintf(`"data":{"id":%q,"status":"failed","counts":{"sent":0,"received":0,"running":0,"succeeded":0,"failed":1,"rejected":0,"timedOut":0,"missing":0}}`, created.ID)
-		told := 0
+		notices := 0
 		for begin := time.Now(); ; {
 			frame := operator.next()
-			told++
+			notices++
 			if !strings.HasPrefix(frame, `{"type":"message","channel":"ops","from":"_system",`) {
 				t.Fatalf("the operator got %s", frame)
 			}
@@ -120,8 +120,8 @@ func TestCommandToADeviceThatIsAway(t *testing.T) {
 		}
 		// The command is a message, and so is each snapshot.
 		a, err := s.first().call("GET", "/v1/usage", key.credential(), "")
-		if err != nil || !strings.Contains(a.body, fmt.Sprintf(`"messagesUsed":%d,`, 1+told)) {
-			t.Errorf("after %d snapshots the usage is %s, %v", told, a.body, err)
+		if err != nil || !strings.Contains(a.body, fmt.Sprintf(`"messagesUsed":%d,`, 1+notices)) {
+			t.Errorf("after %d snapshots the usage is %s, %v", notices, a.body, err)
 		}
 		operator.alive()
 	})

@@ -110,8 +110,8 @@ func TestReservedChannelsStayClosed(t *testing.T) {
 	wide := newKey("wide", "**").only("subscribe", "publish", "presence")
 	names := newKey("names", "devices/**", connectivity+"cam-*", connectivity+"**").only("subscribe", "publish", "presence")
 	blind := newKey("blind", connectivity+"**").only("subscribe", "publish")
-	deaf := newKey("deaf", connectivity+"**").only("publish", "presence")
-	app := newApp("app_reserved", wide, names, blind, deaf)
+	mute := newKey("deaf", connectivity+"**").only("publish", "presence")
+	app := newApp("app_reserved", wide, names, blind, mute)
 	app.GraceMs = 1
 	onEachRedis(t, []*appDoc{app}, func(t *testing.T, s *system) {
 		n := s.last()
@@ -133,7 +133,7 @@ func TestReservedChannelsStayClosed(t *testing.T) {
 		refuse(some, "subscribe", connectivity+"..", "invalid_channel")
 		refuse(some, "publish", connectivity+"cam-1", "channel_reserved")
 		refuse(n.connect(t, blind.token("blind", nil)), "subscribe", connectivity+"cam-1", "action_not_permitted", "presence")
-		refuse(n.connect(t, deaf.token("deaf", nil)), "subscribe", connectivity+"cam-1", "action_not_permitted", "subscribe")
+		refuse(n.connect(t, mute.token("deaf", nil)), "subscribe", connectivity+"cam-1", "action_not_permitted", "subscribe")
 
 		for body, want := range map[string]string{
 			`{"peerId":"p","channels":["` + connectivity + `cam-*"]}`: "200",

@@ -14,9 +14,9 @@ import (
 
 // happened is an event of a stream.
 type happened struct {
-	name string
-	data string
-	told struct {
+	name  string
+	data  string
+	event struct {
 		At                                                                     int64
 		Node, PeerID, Connection, Key, Address, UserAgent, Reason, By, Message string
 		Code                                                                   any
@@ -74,7 +74,7 @@ func follow(t testing.TB, r *http.Request) *stream {
 			case strings.HasPrefix(line, "data: "):
 				e.data = line[6:]
 			case line == "" && e.name != "":
-				_ = json.Unmarshal([]byte(e.data), &e.told)
+				_ = json.Unmarshal([]byte(e.data), &e.event)
 				s.events <- e
 				e = happened{}
 			}
@@ -125,7 +125,7 @@ func (s *stream) ends(reason string) {
 		if e.name != "end" {
 			continue
 		}
-		if e.told.Reason != reason {
+		if e.event.Reason != reason {
 			s.t.Errorf("it ends with %s, want %s", e, reason)
 		}
 		break
@@ -150,10 +150,10 @@ func TestEvents(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.next()
-		if e := full.expect("connect", `"peerId":"cam-1"`); e.told.Address != "127.0.0.1" || e.told.UserAgent != "camera/1" || e.told.Node == "" || !strings.HasPrefix(e.told.Connection, e.told.Node+"-") || e.told.At == 0 {
+		if e := full.expect("connect", `"peerId":"cam-1"`); e.event.Address != "127.0.0.1" || e.event.UserAgent != "camera/1" || e.event.Node == "" || !strings.HasPrefix(e.event.Connection, e.event.Node+"-") || e.event.At == 0 {
 			t.Errorf("%s", e)
 		}
-		if e := seen.expect("connect", `"peerId":"cam-1"`); e.told.Address+e.told.UserAgent+e.told.Node != "" {
+		if e := seen.expect("connect", `"peerId":"cam-1"`); e.event.Address+e.event.UserAgent+e.event.Node != "" {
 			t.Errorf("a key that does not watch connectivity is shown %s", e)
 		}
 		d.send(`{"type":"publish","channel":"_system/x","data":1,"requestId":"r"}`)
@@ -176,7 +176,7 @@ func TestEvents(t *testing.T) {
 		o := s.first().connect(t, other.token("o", nil))
 		foreign.expect("connect", `"peerId":"o"`)
 		o.leave()
-		if e := foreign.next(); e.name != "close" || e.told.PeerID != "o" {
+		if e := foreign.next(); e.name != "close" || e.event.PeerID != "o" {
 			t.Errorf("%s", e)
 		}
 	})
@@ -199,19 +199,19 @@ func TestFramesAsTheyPass(t *testing.T) {
 		beside.send(`{"type":"ping"}`)
 		beside.next()
 		d.send(`{"type":"subscribe","channel":"a","requestId":"1"}`)
-		if e := w.expect("frame", `"direction":"in"`); e.told.Frame != `{"type":"subscribe","channel":"a","requestId":"1"}` || e.told.PeerID != "cam-1" {
+		if e := w.expect("frame", `"direction":"in"`); e.event.Frame != `{"type":"subscribe","channel":"a","requestId":"1"}` || e.event.PeerID != "cam-1" {
 			t.Errorf("%s", e)
 		}
 		d.next()
-		if e := w.expect("frame", `"direction":"out"`); e.told.Frame != `{"type":"ack","requestId":"1"}` {
+		if e := w.expect("frame", `"direction":"out"`); e.event.Frame != `{"type":"ack","requestId":"1"}` {
 			t.Errorf("%s", e)
 		}
-		for e := w.next(); !strings.Contains(e.told.Frame, `"type":"presence"`); e = w.next() {
+		for e := w.next(); !strings.Contains(e.event.Frame, `"type":"presence"`); e = w.next() {
 			t.Errorf("between: %s", e)
 		}
 		token := key.token("cam-1", nil)
 		d.send(`{"type":"refresh","token":"` + token + `","requestId":"2"}`)
-		if e := w.expect("frame", `"direction":"in"`); e.told.Frame != `{"type":"refresh","token":"[redacted]","requestId":"2"}` {
+		if e := w.expect("frame", `"direction":"in"`); e.event.Frame != `{"type":"refresh","token":"[redacted]","requestId":"2"}` {
 			t.Errorf("%s", e)
 		}
 		w.expect("frame", `"direction":"out"`, `expiresAt`)
@@ -222,8 +222,8 @@ func TestFramesAsTheyPass(t *testing.T) {
 		}
 		w.expect("frame", `"direction":"out"`, "malformed_message")
 		d.send(`{"type":"publish","channel":"b","data":"` + strings.Repeat("é", 10_000) + `"}`)
-		if e := w.expect("frame", `"truncated":true`); len(e.told.Frame) > 4096 || len(e.told.Frame) < 4090 {
-			t.Errorf("a frame of %d bytes", len(e.told.Frame))
+		if e := w.expect("frame", `"truncated":true`); len(e.event.Frame) > 4096 || len(e.event.Frame) < 4090 {
+			t.Errorf("a frame of %d bytes", len(e.event.Frame))
 		}
 		if n := s.last().publish(t, key, "a", `{"x":1}`); n != 1 {
 			t.Errorf("%d subscribers", n)
@@ -245,7 +245,7 @@ func TestMessagesAsTheyPass(t *testing.T) {
 		s.first().publish(t, key, "devices/cam-1/other", `1`)
 		s.first().publish(t, key, "devices/cam-2/events", `2`)
 		for _, w := range []*stream{byPattern, byName} {
-			if e := w.expect("message", `"channel":"devices/cam-1/events"`, `"from":"server"`); string(e.told.Data) != `{"a":"b"}` {
+			if e := w.expect("message", `"channel":"devices/cam-1/events"`, `"from":"server"`); string(e.event.Data) != `{"a":"b"}` {
 				t.Errorf("%s", e)
 			}
 		}
@@ -301,7 +301,7 @@ func TestFloodsAreSampled(t *testing.T) {
 			case "message":
 				messages++
 			case "sampled":
-				dropped += int(e.told.Dropped)
+				dropped += int(e.event.Dropped)
 			default:
 				t.Fatal(e)
 			}

@@ -13,8 +13,8 @@ type position struct {
 	Offset int    `json:"offset"`
 }
 
-// told is a frame about a channel that remembers.
-type told struct {
+// heard is a frame about a channel that remembers.
+type heard struct {
 	Type, RequestID, Channel, From, Code string
 	position
 	Recovered, Replayed bool
@@ -22,7 +22,7 @@ type told struct {
 }
 
 // hears is the next frame.
-func (s *socket) hears() (f told, err error) {
+func (s *socket) hears() (f heard, err error) {
 	text, err := s.read()
 	if err != nil {
 		return f, fmt.Errorf("%s: %w", s.welcome.PeerID, err)
@@ -31,7 +31,7 @@ func (s *socket) hears() (f told, err error) {
 }
 
 // answer sends a frame, and is the ack that comes next.
-func (s *socket) answer(fields string) told {
+func (s *socket) answer(fields string) heard {
 	s.t.Helper()
 	id := s.request(fields)
 	f, err := s.hears()
@@ -162,7 +162,7 @@ func TestFleetRecovers(t *testing.T) {
 	const fleet, each1, each2 = 300, 10, 3
 	key := newKey("comeback", "**")
 	s := startTwoNodes(t, remembering("app_comeback", 20, key))
-	join := func(d *socket, channel string, since position) (ack told, err error) {
+	join := func(d *socket, channel string, since position) (ack heard, err error) {
 		if err := d.write(`{` + joining(channel, sinceOf(since)) + `,"requestId":"s"}`); err != nil {
 			return ack, err
 		}

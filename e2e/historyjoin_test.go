@@ -123,7 +123,7 @@ func (r *reader) enter(n *node, name string) (err error) {
 }
 
 // join subscribes, and reads all that is replayed. fields are as since makes them.
-func (r *reader) join(fields string) (ack told, err error) {
+func (r *reader) join(fields string) (ack heard, err error) {
 	last := 0
 	asked, _ := fmt.Sscanf(fields, `,"last":%d`, &last)
 	if err := r.write(`{` + joining(r.story.channel, fields) + `,"requestId":"join"}`); err != nil {
@@ -165,7 +165,7 @@ func (r *reader) hear(upTo position) error {
 
 // take takes the next message, or a gap. Messages that the reader asked for are replayed up
 // to the ack's position, and live behind it.
-func (r *reader) take(f told) error {
+func (r *reader) take(f heard) error {
 	switch {
 	case f.Type == "gap" && f.Channel == r.story.channel:
 		r.at = f.position

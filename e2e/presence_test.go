@@ -39,7 +39,7 @@ func TestPresence(t *testing.T) {
 		a.there[c]["b"] = ""
 
 		// Listed, but not shown: without the action, and in another app.
-		deaf := s.last().connect(t, key.token("deaf", claims{"permissions": []string{"publish", "subscribe", "send"}})).subscribe(c, "fleets/**")
+		blind := s.last().connect(t, key.token("deaf", claims{"permissions": []string{"publish", "subscribe", "send"}})).subscribe(c, "fleets/**")
 		watch(s.first().connect(t, foreign.token("foreign", nil))).enter(c)
 		a.await(c, `a{"k":1} b deaf`)
 		b.await(c, `a{"k":1} b deaf`)
@@ -62,9 +62,9 @@ func TestPresence(t *testing.T) {
 		s.wantPeers(key, c, `a{"k":1} deaf z`)
 		z.leave()
 		a.await(c, `a{"k":1} deaf`)
-		deaf.unsubscribe(c)
+		blind.unsubscribe(c)
 		a.await(c, `a{"k":1}`)
-		deaf.alive()
+		blind.alive()
 		a.unsubscribe(c)
 		b.subscribe("other")
 		b.expect(`{"type":"presence","channel":"other","joined":[{"peerId":"b"}],"left":[]}`)

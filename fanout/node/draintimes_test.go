@@ -11,16 +11,16 @@ import (
 
 // leaving is a connection that notes when it is told to go and when it is closed.
 type leaving struct {
-	telling      time.Duration // how long it takes to tell it
-	told, closed time.Duration // since the beginning
-	retryAfter   time.Duration
-	code         protocol.CloseCode
-	began        time.Time
-	closes       int
+	telling           time.Duration // how long it takes to tell it
+	announced, closed time.Duration // since the beginning
+	retryAfter        time.Duration
+	code              protocol.CloseCode
+	began             time.Time
+	closes            int
 }
 
 func (l *leaving) GoAway(retryAfter time.Duration) {
-	l.told, l.retryAfter = time.Since(l.began), retryAfter
+	l.announced, l.retryAfter = time.Since(l.began), retryAfter
 	time.Sleep(l.telling)
 }
 
@@ -50,7 +50,7 @@ func TestNobodyIsToldToBeBackBeforeItIsClosed(t *testing.T) {
 					if want := over * time.Duration(i+1) / time.Duration(n); l.closed != want {
 						t.Fatalf("%d over %v: number %d is closed at %v, want %v", n, over, i, l.closed, want)
 					}
-					back := l.told + l.retryAfter
+					back := l.announced + l.retryAfter
 					if gap := back - l.closed; gap < minRetryAfter || gap > minRetryAfter+retrySpread {
 						t.Fatalf("%d over %v: number %d is closed at %v and back at %v", n, over, i, l.closed, back)
 					}
@@ -81,7 +81,7 @@ func TestSlowTellingDoesNotPutPeersOff(t *testing.T) {
 			t.Errorf("it took %v, want %v", took, over)
 		}
 		for i, l := range all {
-			if back := l.told + l.retryAfter; back <= l.closed || back > over+minRetryAfter+retrySpread {
+			if back := l.announced + l.retryAfter; back <= l.closed || back > over+minRetryAfter+retrySpread {
 				t.Fatalf("number %d is closed at %v and back at %v", i, l.closed, back)
 			}
 		}

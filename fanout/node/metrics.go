@@ -36,7 +36,7 @@ type deliveries Node
 
 // Written measures how long a message has taken until all connections of this node have it.
 func (n *deliveries) Written(d *envelope.Delivery, began time.Time, connections int) {
-	if at, told := d.TakenAt(); told {
+	if at, timed := d.TakenAt(); timed {
 		n.metrics.Written(time.Since(at), d.ID.Process == n.publisher.Process())
 		if n.opt.Tracing != nil {
 			n.opt.Tracing.Delivered(d, began, connections)

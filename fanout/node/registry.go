@@ -91,13 +91,13 @@ func (r *registry) group(i int) []*session.Session {
 
 // keepAlive gives one group a second its turn, until ctx ends.
 func (n *Node) keepAlive(ctx context.Context) {
-	turn := time.NewTicker(protocol.PingInterval / time.Duration(keepAliveGroups))
-	defer turn.Stop()
+	tick := time.NewTicker(protocol.PingInterval / time.Duration(keepAliveGroups))
+	defer tick.Stop()
 	for i := 0; ; i = (i + 1) % keepAliveGroups {
 		select {
 		case <-ctx.Done():
 			return
-		case <-turn.C:
+		case <-tick.C:
 			now := n.sessionOptions.Conn.Ticks()
 			for _, s := range n.sessions.group(i) {
 				s.KeepAlive(now)

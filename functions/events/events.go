@@ -59,7 +59,7 @@ func New(c api.Config, streams Streams) *api.Endpoint {
 			return nil
 		}
 		ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
-		told, err := streams.Open(ctx, key, request)
+		stream, err := streams.Open(ctx, key, request)
 		switch {
 		case errors.Is(err, events.ErrTooMany):
 			cancel()
@@ -75,7 +75,7 @@ func New(c api.Config, streams Streams) *api.Endpoint {
 		header(w)
 		api.Stream(w, r, func(gone context.Context, send func([]byte) error) {
 			defer cancel()
-			write(gone, told, send)
+			write(gone, stream, send)
 		})
 		return nil
 	})
@@ -89,7 +89,7 @@ func header(w http.ResponseWriter) {
 }
 
 // write writes events until there are no more, or the client is gone.
-func write(gone context.Context, told <-chan events.Event, send func([]byte) error) {
+func write(gone context.Context, stream <-chan events.Event, send func([]byte) error) {
 	quiet := time.NewTicker(pingEvery)
 	defer quiet.Stop()
 	if send([]byte(": the stream has begun\n\n")) != nil {
@@ -102,7 +102,7 @@ func write(gone context.Context, told <-chan events.Event, send func([]byte) err
 			return
 		case <-quiet.C:
 			text = []byte(": ping\n\n")
-		case e, ok := <-told:
+		case e, ok := <-stream:
 			if !ok {
 				return
 			}

@@ -17,15 +17,15 @@ import (
 
 // node tells what it is given, and notes what it was asked.
 type node struct {
-	told  chan events.Event
-	err   error
-	asked *events.Request
-	ended <-chan struct{}
+	stream chan events.Event
+	err    error
+	asked  *events.Request
+	ended  <-chan struct{}
 }
 
 func (n *node) Open(ctx context.Context, _ *apps.Key, r events.Request) (<-chan events.Event, error) {
 	n.asked, n.ended = &r, ctx.Done()
-	return n.told, n.err
+	return n.stream, n.err
 }
 
 func (n *node) types() string {
@@ -79,8 +79,8 @@ func TestRequests(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			config, _ := apitest.Config(t)
-			n := &node{told: make(chan events.Event)}
-			close(n.told)
+			n := &node{stream: make(chan events.Event)}
+			close(n.stream)
 			w := apitest.Do(New(config, n), request("GET", "/v1/events?"+tt.query, tt.key))
 			if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.message) || n.types() != tt.types {
 				t.Errorf("%d %s, asked for %s", w.Code, w.Body, n.types())
@@ -92,8 +92,8 @@ func TestRequests(t *testing.T) {
 // A key that loses what the stream shows may not go on.
 func TestAllowed(t *testing.T) {
 	config, _ := apitest.Config(t)
-	n := &node{told: make(chan events.Event)}
-	close(n.told)
+	n := &node{stream: make(chan events.Event)}
+	close(n.stream)
 	apitest.Do(New(config, n), request("GET", "/v1/events?types=close&channel=devices/*", ""))
 	full, _ := config.Apps.Current().Key(apitest.KeyID)
 	narrow, _ := config.Apps.Current().Key(apitest.NarrowID)
@@ -104,11 +104,11 @@ func TestAllowed(t *testing.T) {
 
 func TestStreamText(t *testing.T) {
 	config, _ := apitest.Config(t)
-	n := &node{told: make(chan events.Event, 3)}
-	n.told <- events.Event{Type: events.Message, At: 5, Channel: "devices/a", From: "server", Data: []byte("{\n \"a\" : \"\\n\"}")}
-	n.told <- events.Event{Type: events.Message, At: 5, Data: []byte("no JSON")}
-	n.told <- events.Event{Type: events.End, At: 6, Reason: "time_limit"}
-	close(n.told)
+	n := &node{stream: make(chan events.Event, 3)}
+	n.stream <- events.Event{Type: events.Message, At: 5, Channel: "devices/a", From: "server", Data: []byte("{\n \"a\" : \"\\n\"}")}
+	n.stream <- events.Event{Type: events.Message, At: 5, Data: []byte("no JSON")}
+	n.stream <- events.Event{Type: events.End, At: 6, Reason: "time_limit"}
+	close(n.stream)
 	w := apitest.Do(New(config, n), request("GET", "/v1/events", ""))
 	const want = ": the stream has begun\n\n" +
 		"event: message\ndata: {\"at\":5,\"channel\":\"devices/a\",\"from\":\"server\",\"data\":{\"a\":\"\\n\"}}\n\n" +
@@ -144,7 +144,7 @@ func TestStreamsThatDoNotBegin(t *testing.T) {
 func TestQuietStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		config, _ := apitest.Config(t)
-		n := &node{told: make(chan events.Event)}
+		n := &node{stream: make(chan events.Event)}
 		ctx, hangUp := context.WithCancel(t.Context())
 		w := httptest.NewRecorder()
 		ended := make(chan struct{})

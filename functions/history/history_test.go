@@ -245,12 +245,12 @@ func TestOnRedis(t *testing.T) {
 		t.Helper()
 		p := get(query)
 		f, l := p.numbers(t)
-		told := "absent"
+		shown := "absent"
 		if p.Recovered != nil {
-			told = fmt.Sprint(*p.Recovered)
+			shown = fmt.Sprint(*p.Recovered)
 		}
-		if f != first || l != last || told != recovered {
-			t.Errorf("%s: messages %d to %d, recovered %s; want %d to %d, %s", query, f, l, told, first, last, recovered)
+		if f != first || l != last || shown != recovered {
+			t.Errorf("%s: messages %d to %d, recovered %s; want %d to %d, %s", query, f, l, shown, first, last, recovered)
 		}
 		return p
 	}

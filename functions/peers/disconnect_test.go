@@ -28,16 +28,16 @@ var (
 type fleet struct {
 	closed                int64
 	unanswered, unrevoked error
-	told                  []string
+	calls                 []string
 }
 
 func (f *fleet) Disconnect(_ context.Context, app, peer string) (int64, error) {
-	f.told = append(f.told, "disconnect "+app+" "+peer)
+	f.calls = append(f.calls, "disconnect "+app+" "+peer)
 	return f.closed, f.unanswered
 }
 
 func (f *fleet) Revoke(_ context.Context, app *apps.App, peer string, at time.Time) error {
-	f.told = append(f.told, fmt.Sprint("revoke ", app.ID, " ", peer, " ", at.Equal(apitest.Now)))
+	f.calls = append(f.calls, fmt.Sprint("revoke ", app.ID, " ", peer, " ", at.Equal(apitest.Now)))
 	return f.unrevoked
 }
 
@@ -56,7 +56,7 @@ func TestDisconnect(t *testing.T) {
 		fleet        fleet
 		status       int
 		body         string
-		told         []string
+		calls        []string
 	}{
 		{"one", "/v1/peers/device-7", fleet{closed: 3}, 200, `{"peerId":"device-7","closed":3}`, []string{"disconnect app_demo device-7"}},
 		{"none is no error", "/v1/peers/device-7", fleet{}, 200, `{"peerId":"device-7","closed":0}`, []string{"disconnect app_demo device-7"}},
@@ -84,8 +84,8 @@ func TestDisconnect(t *testing.T) {
 			config, log := apitest.Config(t)
 			f := test.fleet
 			apitest.Want(t, apitest.Do(NewDisconnect(config, &f, &f), apitest.Request("DELETE", test.target, "")), test.status, test.body)
-			if !slices.Equal(f.told, test.told) {
-				t.Errorf("told %q, want %q", f.told, test.told)
+			if !slices.Equal(f.calls, test.calls) {
+				t.Errorf("told %q, want %q", f.calls, test.calls)
 			}
 			if logged := log.String() != ""; logged != (test.status >= 500) {
 				t.Errorf("logged: %s", log)
@@ -116,8 +116,8 @@ func TestDisconnectRefuses(t *testing.T) {
 			if w.Code != test.status || !strings.HasPrefix(w.Body.String(), test.body) {
 				t.Errorf("%d %s, want %d %s…", w.Code, w.Body, test.status, test.body)
 			}
-			if len(f.told) > 0 {
-				t.Errorf("did %q all the same", f.told)
+			if len(f.calls) > 0 {
+				t.Errorf("did %q all the same", f.calls)
 			}
 		})
 	}

@@ -103,13 +103,13 @@ func TestGoodRequestsTakeTheirTokenWithTheMessage(t *testing.T) {
 		return w, d.got[0]
 	}
 	const full, narrow = apitest.KeyID + ":" + apitest.Secret, apitest.NarrowID + ":" + apitest.Narrow
-	together := func(credential string) {
+	sameTime := func(credential string) {
 		t.Helper()
 		if w, m := send(credential); w.Code != 200 || !m.TakeToken || len(limiter.Asked) != 0 {
 			t.Errorf("%d, asked for with the message: %v, by itself: %v", w.Code, m.TakeToken, limiter.Asked)
 		}
 	}
-	together(full)
+	sameTime(full)
 
 	d.result = publish.Result{Err: protocol.Errorf(protocol.RateLimited, "no"), RetryAfter: 1001 * time.Millisecond}
 	w, _ := send(full)
@@ -131,9 +131,9 @@ func TestGoodRequestsTakeTheirTokenWithTheMessage(t *testing.T) {
 		t.Errorf("%d %s, sent on: %q, with a second token: %v, asked for: %v", w.Code, w.Body, m.Channel, m.TakeToken, limiter.Asked)
 	}
 	clear(limiter.Asked)
-	together(narrow)
+	sameTime(narrow)
 	now = now.Add(1)
-	together(full)
+	sameTime(full)
 }
 
 // TestOneBucketOnRedis: good and wrong requests of a key take from one bucket;
@@ -156,7 +156,7 @@ func TestOneBucketOnRedis(t *testing.T) {
 			config.Limiter = quota.NewRateLimiter(rdb, rediskeys.Namespace{})
 			config.Now = time.Now
 			h := New(config, service(rdb))
-			var told []string
+			var statuses []string
 			for i := range 20 {
 				body := `{"data":1}`
 				if i%3 == 1 {
@@ -169,9 +169,9 @@ func TestOneBucketOnRedis(t *testing.T) {
 				case w.Code != 429 && (w.Code == 400) != (i%3 == 1):
 					t.Errorf("%s: %d %s", body, w.Code, w.Body)
 				}
-				told = append(told, strconv.Itoa(w.Code))
+				statuses = append(statuses, strconv.Itoa(w.Code))
 			}
-			got := strings.Join(told, " ")
+			got := strings.Join(statuses, " ")
 			if kind.name == "miniredis" {
 				if want := "200 400 200 200 400 200 200 400 200" + strings.Repeat(" 429", 11); got != want {
 					t.Errorf("answered %s\nwant %s", got, want)

@@ -41,7 +41,7 @@ type Batcher[T any] struct {
 type rider[T any] struct {
 	item T
 	err  error
-	turn chan bool // true: lead a trip; false: the trip is over
+	wake chan bool // true: lead a trip; false: the trip is over
 }
 
 // Do makes a trip with the item, or has it take part in another caller's, and returns
@@ -55,7 +55,7 @@ func (b *Batcher[T]) Do(ctx context.Context, item T) error {
 		b.trip(ctx, append(b.items, item))
 		return nil
 	}
-	r := &rider[T]{item: item, turn: make(chan bool, 1)}
+	r := &rider[T]{item: item, wake: make(chan bool, 1)}
 	b.waiting = append(b.waiting, r)
 	b.mu.Unlock()
 	if b.wait(ctx, r) {
@@ -71,18 +71,18 @@ func (b *Batcher[T]) Waiting() int {
 	return len(b.waiting)
 }
 
-// wait waits for the rider's turn, and says whether it is to lead.
+// wait waits until the rider is woken, and says whether it is to lead.
 func (b *Batcher[T]) wait(ctx context.Context, r *rider[T]) (lead bool) {
 	select {
-	case lead = <-r.turn:
+	case lead = <-r.wake:
 		return lead
 	case <-ctx.Done():
 	}
 	b.mu.Lock()
 	i := slices.Index(b.waiting, r)
-	if i < 0 || len(r.turn) > 0 { // it is under way, or was told to lead
+	if i < 0 || len(r.wake) > 0 { // it is under way, or was told to lead
 		b.mu.Unlock()
-		return <-r.turn
+		return <-r.wake
 	}
 	b.waiting = slices.Delete(b.waiting, i, i+1)
 	b.mu.Unlock()
@@ -113,7 +113,7 @@ func (b *Batcher[T]) lead(ctx context.Context) {
 	defer func() {
 		for _, r := range riders[1:] {
 			r.err = broken
-			r.turn <- false
+			r.wake <- false
 		}
 		clear(riders) // the array lives on in waiting; let go of what was answered
 	}()
@@ -146,12 +146,12 @@ func (b *Batcher[T]) next(err error) {
 	if timedOut(err) {
 		for _, r := range b.waiting {
 			r.err = err
-			r.turn <- false
+			r.wake <- false
 		}
 		b.waiting = nil
 	}
 	if b.busy = len(b.waiting) > 0; b.busy {
-		b.waiting[0].turn <- true
+		b.waiting[0].wake <- true
 	}
 }
 

@@ -19,12 +19,12 @@ func TestOnACluster(t *testing.T) {
 		t.Errorf("%d commands, %v", len(page.Commands), err)
 	}
 	id := w.create(func(n *New) { n.TTL, n.Rollout.PerMinute, n.Notify = time.Hour, 60, "ops" })
-	w.store.opt.Publisher = &told{}
+	w.store.opt.Publisher = &publishes{}
 	w.claim(id, false, "a")
 	w.pass(1000)
 	w.due()
 	w.store.Finish()
-	if n := len(w.store.opt.Publisher.(*told).messages); n == 0 {
+	if n := len(w.store.opt.Publisher.(*publishes).messages); n == 0 {
 		t.Error("no snapshot was taken")
 	}
 }

@@ -34,18 +34,18 @@ const (
 func (s *Store) Due(ctx context.Context, due []deadline.Due) error {
 	var failed error
 	for _, d := range due {
-		var ends, told, paced []string
+		var ends, snapshots, paced []string
 		for _, id := range d.IDs {
 			switch local := id[min(1, len(id)):]; {
 			case len(local) < secretBytes:
 				ends = append(ends, id)
 			case strings.HasPrefix(id, tells):
-				told = append(told, local)
+				snapshots = append(snapshots, local)
 			case strings.HasPrefix(id, paces):
 				paced = append(paced, local)
 			}
 		}
-		failed = cmp.Or(failed, s.settle(ctx, d.Bucket, ends), s.goOn(ctx, d.Bucket, paced), s.tellAll(ctx, d, told))
+		failed = cmp.Or(failed, s.settle(ctx, d.Bucket, ends), s.goOn(ctx, d.Bucket, paced), s.tellAll(ctx, d, snapshots))
 	}
 	return failed
 }

@@ -125,12 +125,12 @@ func TestAbort(t *testing.T) {
 }
 
 // told notes what is published.
-type told struct {
+type publishes struct {
 	messages []string
 	err      *protocol.Error
 }
 
-func (p *told) Publish(_ context.Context, m publish.Message) publish.Result {
+func (p *publishes) Publish(_ context.Context, m publish.Message) publish.Result {
 	p.messages = append(p.messages, fmt.Sprintf("%s %s %s", m.Channel, m.From, m.Data))
 	return publish.Result{Err: p.err}
 }
@@ -138,7 +138,7 @@ func (p *told) Publish(_ context.Context, m publish.Message) publish.Result {
 func TestNotify(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world) {
 		ctx := context.Background()
-		p := &told{}
+		p := &publishes{}
 		w.store.opt.Publisher = p
 		peers := names(5)
 		w.join(peers...)

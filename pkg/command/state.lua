@@ -353,8 +353,8 @@ end
 -- tells says when the last snapshot was taken, when the next is due (0: none is), and whether
 -- something has changed since the last ('1').
 local function tells(c)
-  local told, tell, untold = c.tells:match('^(%d+) (%d+) (%d)$')
-  return tonumber(told), tonumber(tell), untold
+  local taken_at, next_at, unsent = c.tells:match('^(%d+) (%d+) (%d)$')
+  return tonumber(taken_at), tonumber(next_at), unsent
 end
 
 -- note has peers be among those of a command that has had so many, and time out at an instant.
@@ -412,14 +412,14 @@ local function save(c)
     due = now
   end
   if c.moved and c.notify ~= '' then
-    local told, tell = tells(c)
-    local at = math.max(now, told + 1000)
-    if tell == 0 or at < tell then
-      tell = at
-      deadline('n' .. c.id, tell)
+    local taken_at, next_at = tells(c)
+    local at = math.max(now, taken_at + 1000)
+    if next_at == 0 or at < next_at then
+      next_at = at
+      deadline('n' .. c.id, next_at)
       ended[#ended + 1], ended[#ended + 2] = '!', '0'
     end
-    c.tells = string.format('%d %d 1', told, tell)
+    c.tells = string.format('%d %d 1', taken_at, next_at)
   end
   if due ~= c.next then
     deadline(c.id, due)

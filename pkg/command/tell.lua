@@ -11,17 +11,17 @@ if not c then
   return {ended}
 end
 save(c)
-local told, tell, untold = tells(c)
+local taken_at, next_at, unsent = tells(c)
 if ARGV[4] == 'sent' then
-  if told == tonumber(ARGV[5]) and untold == '0' then
+  if taken_at == tonumber(ARGV[5]) and unsent == '0' then
     deadline('n' .. c.id, 0)
     c.tells, c.changed = ARGV[5] .. ' 0 0', true
     save(c)
   end
   return {ended}
 end
-if tell == 0 or tell > now then
-  deadline('n' .. c.id, tell)
+if next_at == 0 or next_at > now then
+  deadline('n' .. c.id, next_at)
   return {ended}
 end
 c.tells, c.changed = string.format('%d %d 0', now, now + again), true

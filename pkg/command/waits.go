@@ -225,7 +225,7 @@ func (o *Wait) Until(ctx context.Context, most time.Duration, was *Command) (*Co
 		}
 		select {
 		case <-o.woken:
-			if c := o.told(); c != nil {
+			if c := o.ended(); c != nil {
 				return c, nil
 			}
 		case <-again.C:
@@ -254,8 +254,8 @@ func (o *Wait) read(ctx context.Context) (*Command, error) {
 	return o.waits.look(ctx, o)
 }
 
-// told is the command as Redis has told its end; nil: it has to be read.
-func (o *Wait) told() *Command {
+// ended is the command with the end that Redis has told this process; nil: it has to be read.
+func (o *Wait) ended() *Command {
 	o.waits.mu.Lock()
 	said := o.said
 	o.waits.mu.Unlock()

@@ -1,19 +1,19 @@
--- Gives a node its turn: the buckets where something is due, under a lease, and when
--- its next turn is. All nodes together have one turn each step.
+-- Gives a node its poll: the buckets where something is due, under a lease, and when
+-- its next poll is. All nodes together have one poll each step.
 -- KEYS: [1] the index: zset kind and bucket -> when to look there (ms), [2] hash of
--- turns: 'next' is when the next free turn is, 'whole' is there unless the index was
+-- turns: 'next' is when the next free poll is, 'whole' is there unless the index was
 -- lost, 'building' until when somebody builds it again (ms)
--- ARGV: step, the longest wait for a turn, and the lease, in ms; how many buckets at
+-- ARGV: step, the longest wait for a poll, and the lease, in ms; how many buckets at
 -- most; for how many ms the caller has the index to build; then the kinds that the
 -- caller takes
--- Returns milliseconds until the caller's next turn, 1 if it has the index to build,
+-- Returns milliseconds until the caller's next poll, 1 if it has the index to build,
 -- and then kinds and buckets.
 local now = due_time()
 local turns = redis.call('HMGET', KEYS[2], 'next', 'whole', 'building')
 -- A clock that was set back must not let all nodes wait.
-local turn = math.min(math.max(tonumber(turns[1] or 0), now) + tonumber(ARGV[1]), now + tonumber(ARGV[2]))
-redis.call('HSET', KEYS[2], 'next', turn)
-local reply = {turn - now, 0}
+local poll_at = math.min(math.max(tonumber(turns[1] or 0), now) + tonumber(ARGV[1]), now + tonumber(ARGV[2]))
+redis.call('HSET', KEYS[2], 'next', poll_at)
+local reply = {poll_at - now, 0}
 if not turns[2] then
   local building = tonumber(turns[3] or 0)
   if building <= now or building > now + tonumber(ARGV[5]) then

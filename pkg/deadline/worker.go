@@ -20,12 +20,12 @@ import (
 )
 
 const (
-	// bucketsAtOnce bounds the buckets of one turn, and idsAtOnce the ids of a bucket
+	// bucketsAtOnce bounds the buckets of one poll, and idsAtOnce the ids of a bucket
 	// that are handed over at once.
 	bucketsAtOnce = 128
 	idsAtOnce     = 100
-	// passes bounds how often a round looks into a bucket before it lets others have
-	// their turn.
+	// passes bounds how often a round looks into a bucket before it lets others go
+	// on.
 	passes = 50
 	// handlerTime bounds one call of a handler.
 	handlerTime = 2500 * time.Millisecond
@@ -33,8 +33,8 @@ const (
 
 // pace is how long things take.
 type pace struct {
-	step   time.Duration // between two turns, of all nodes together
-	most   time.Duration // that a node waits for its turn
+	step   time.Duration // between two polls, of all nodes together
+	most   time.Duration // that a node waits for its poll
 	lease  time.Duration // for which a bucket is one node's
 	retry  time.Duration // until an id comes again that a handler left where it was
 	flight time.Duration // for which a script may be under way after its Touch
@@ -103,7 +103,7 @@ func (w *Worker) Run(ctx context.Context) {
 		case <-timer.C:
 		case <-w.wake:
 		}
-		wait, err := w.turn(ctx)
+		wait, err := w.poll(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -114,9 +114,9 @@ func (w *Worker) Run(ctx context.Context) {
 	}
 }
 
-// turn takes what is due, starts rounds with it, and returns how long it is until
-// this node's next turn.
-func (w *Worker) turn(ctx context.Context) (wait time.Duration, err error) {
+// poll takes what is due, starts rounds with it, and returns how long it is until
+// this node's next poll.
+func (w *Worker) poll(ctx context.Context) (wait time.Duration, err error) {
 	if w.doubts {
 		// Deadlines were set meanwhile (Touch): somebody has to look for those.
 		if err := w.opt.Redis.HDel(ctx, w.opt.Keys.DueTurns(), "whole").Err(); err != nil {
@@ -172,7 +172,7 @@ func (w *Worker) idle() []Kind {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(w.opt.Handlers)), func(k Kind) bool { return w.busy[k] })
 }
 
-// start starts a round. After one of a full turn the next turn comes at once.
+// start starts a round. After a poll that came back full the next one follows at once.
 func (w *Worker) start(kind Kind, buckets []*bucket, full bool) {
 	w.mu.Lock()
 	w.busy[kind] = true

@@ -91,7 +91,7 @@ func TestLeftBehind(t *testing.T) {
 		}
 		log := &logged{}
 		w := o.worker(slog.New(slog.NewTextHandler(log, nil)))
-		if _, err := w.turn(t.Context()); err != nil {
+		if _, err := w.poll(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		w.rounds.Wait()
@@ -139,7 +139,7 @@ func TestLookBetweenTouchAndScript(t *testing.T) {
 		if err := redisconn.Exec(t.Context(), rdb, []*redisconn.Call{touch}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.turn(t.Context()); err != nil {
+		if _, err := w.poll(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		w.rounds.Wait()
@@ -159,7 +159,7 @@ func TestIndexIsEmptied(t *testing.T) {
 		w.pace.flight = 0
 		o.set("c", 0)
 		redistest.Eventually(t, patience, "the index is empty", func() bool {
-			if _, err := w.turn(t.Context()); err != nil {
+			if _, err := w.poll(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			w.rounds.Wait()
@@ -220,7 +220,7 @@ func TestForeignEntries(t *testing.T) {
 		for _, entry := range []string{"commands nonsense", "commands ", "commands fw:{app.1}:"} {
 			rdb.ZAdd(t.Context(), keys.DueIndex(), redis.Z{Score: 1, Member: entry})
 		}
-		if _, err := w.turn(t.Context()); err != nil {
+		if _, err := w.poll(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		w.rounds.Wait()

@@ -28,7 +28,7 @@ func Number(n uint64, now func() time.Time) uint64 {
 
 // TakenAt is when the publishing process took the message, by its clock. Most messages do not
 // tell.
-func (d *Delivery) TakenAt() (at time.Time, told bool) {
+func (d *Delivery) TakenAt() (at time.Time, timed bool) {
 	if d.Kind == KindPresence || d.Command != nil || d.Only != 0 {
 		return time.Time{}, false
 	}
@@ -36,7 +36,7 @@ func (d *Delivery) TakenAt() (at time.Time, told bool) {
 }
 
 // TakenAt is when the process took the message that has the id. Most do not tell.
-func (id ID) TakenAt() (at time.Time, told bool) {
+func (id ID) TakenAt() (at time.Time, timed bool) {
 	if id.Sequence&timedBit == 0 {
 		return time.Time{}, false
 	}

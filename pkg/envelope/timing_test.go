@@ -25,11 +25,11 @@ func TestTiming(t *testing.T) {
 			if err := d.Decode(e); err != nil {
 				t.Fatal(err)
 			}
-			got, told := d.TakenAt()
-			if told != (n%TimedEvery == 0) || told && !got.Equal(at) {
-				t.Fatalf("message %d: taken at %v, %v", n, got, told)
+			got, ok := d.TakenAt()
+			if ok != (n%TimedEvery == 0) || ok && !got.Equal(at) {
+				t.Fatalf("message %d: taken at %v, %v", n, got, ok)
 			}
-			if told {
+			if ok {
 				timed++
 			}
 		}
@@ -47,7 +47,7 @@ func TestOthersTellNoTime(t *testing.T) {
 	for name, d := range map[string]*Delivery{
 		"a command": command, "an announcement": {ID: ID{1, number}, Kind: KindPresence}, "a state": {ID: ID{1, number}, Only: 7},
 	} {
-		if at, told := d.TakenAt(); told {
+		if at, ok := d.TakenAt(); ok {
 			t.Errorf("%s tells %v", name, at)
 		}
 	}

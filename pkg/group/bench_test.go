@@ -14,7 +14,7 @@ import (
 // BenchmarkIngest has 1,000 devices publish into a group, and one ingester pull and acknowledge
 // as much, while some thousand messages wait. It tells what each step costs a message.
 func BenchmarkIngest(b *testing.B) {
-	const devices, together, backlog, pulled, acked = 1000, 450, 7000, 400, 100
+	const devices, atOnce, backlog, pulled, acked = 1000, 450, 7000, 400, 100
 	rdb := redistest.Start(b).Client()
 	p := newProcess(b, rdb, `{"name":"ingest","patterns":["sites/**"],"maxBytes":1000000000}`, "")
 	from := send.New(rdb, keys, nil)
@@ -24,7 +24,7 @@ func BenchmarkIngest(b *testing.B) {
 	var held []string
 	publish := func() {
 		batch := send.Batch{Counter: counter, App: p.app}
-		for range together {
+		for range atOnce {
 			m := &envelope.Message{App: "app", Channel: fmt.Sprintf("sites/site-0000/device-%04d/events", next%devices), From: "device", Data: data}
 			next++
 			o := from.Prepare(m)
@@ -34,7 +34,7 @@ func BenchmarkIngest(b *testing.B) {
 		if err := from.Send(ctx, []send.Batch{batch}); err != nil {
 			b.Fatal(err)
 		}
-		waiting += together
+		waiting += atOnce
 	}
 	pull := func() {
 		for _, m := range p.pull("one", pulled) {
@@ -64,14 +64,14 @@ func BenchmarkIngest(b *testing.B) {
 		})
 		step(2, ack)
 	}
-	for range 2 * backlog / together {
+	for range 2 * backlog / atOnce {
 		round()
 	}
 	there, here = [3]float64{}, [3]float64{}
 	for b.Loop() {
 		round()
 	}
-	n := float64(b.N * together)
+	n := float64(b.N * atOnce)
 	for i, name := range []string{"publish", "pull", "ack"} {
 		b.ReportMetric(there[i]/n, name+"-redis-µs")
 		b.ReportMetric(here[i]/n, name+"-own-µs")

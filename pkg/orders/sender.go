@@ -113,19 +113,19 @@ func (s *Sender) ask(ctx context.Context, holders []quota.Holder, o order, take 
 	if err := s.send(ctx, holders, o, answers); err != nil {
 		return err
 	}
-	awaited, living := map[string]bool{}, 0 // node → its lease has not run out; how many of these
+	awaited, alive := map[string]bool{}, 0 // node → its lease has not run out; how many of these
 	for _, h := range holders {
 		if h.Silent < silenceWaits {
 			awaited[h.Node] = h.Silent == 0
 		}
 		if h.Silent == 0 {
-			living++
+			alive++
 		}
 	}
 	nodes := len(awaited)
 	for len(awaited) > 0 {
 		answer, err := s.rdb.BLPop(ctx, answerPatience, answers).Result()
-		if errors.Is(err, redis.Nil) && living == 0 {
+		if errors.Is(err, redis.Nil) && alive == 0 {
 			break
 		}
 		if err != nil { // redis.Nil: none in time
@@ -141,7 +141,7 @@ func (s *Sender) ask(ctx context.Context, holders []quota.Holder, o order, take 
 		}
 		delete(awaited, node)
 		if lives {
-			living--
+			alive--
 		}
 	}
 	return nil

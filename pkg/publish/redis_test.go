@@ -73,7 +73,7 @@ func TestQuotaRace(t *testing.T) {
 				var answered sync.WaitGroup
 				for range each {
 					answered.Add(1)
-					if err := s.Submit(message(a, "1"), told(func(r Result) { judge(r.Err); answered.Done() })); err != nil {
+					if err := s.Submit(message(a, "1"), whenPublished(func(r Result) { judge(r.Err); answered.Done() })); err != nil {
 						judge(err)
 						answered.Done()
 					}
@@ -111,10 +111,10 @@ func TestQuotaRace(t *testing.T) {
 	})
 }
 
-type told func(Result)
+type whenPublished func(Result)
 
-func (f told) Published(r Result) { f(r) }
-func (told) Flush()               {}
+func (f whenPublished) Published(r Result) { f(r) }
+func (whenPublished) Flush()               {}
 
 // TestRedisHangs: the first publish finds out, the next is refused at once.
 func TestRedisHangs(t *testing.T) {

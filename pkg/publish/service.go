@@ -428,7 +428,7 @@ func (s *Service) publish(items []*item) {
 }
 
 func (s *Service) trace(it *item, err *protocol.Error) {
-	if at, told := it.outgoing.ID.TakenAt(); told {
+	if at, timed := it.outgoing.ID.TakenAt(); timed {
 		s.opt.Trace(Traced{it.outgoing.ID, at, it.app.ID, it.channel, it.to, it.from, it.bytes, err})
 	}
 }

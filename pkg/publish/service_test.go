@@ -178,20 +178,20 @@ func TestOrder(t *testing.T) {
 			published[sender]++
 		}
 	}
-	var told [senders]int
+	var numbered [senders]int
 	for _, event := range events {
 		var sender, n int
 		if _, err := fmt.Sscanf(event, "%d %d", &sender, &n); err != nil {
 			continue // flush
 		}
-		if n != told[sender] {
-			t.Fatalf("sender %d: told of message %d in place of %d", sender, n, told[sender])
+		if n != numbered[sender] {
+			t.Fatalf("sender %d: told of message %d in place of %d", sender, n, numbered[sender])
 		}
-		told[sender]++
+		numbered[sender]++
 	}
 	for sender := range senders {
-		if published[sender] != each || told[sender] != each {
-			t.Errorf("sender %d: %d published, %d told, want %d", sender, published[sender], told[sender], each)
+		if published[sender] != each || numbered[sender] != each {
+			t.Errorf("sender %d: %d published, %d told, want %d", sender, published[sender], numbered[sender], each)
 		}
 	}
 }

@@ -72,9 +72,9 @@ type share struct {
 	held    int64
 	waiting []Applicant
 	changed bool
-	// life is the most seconds that a token lives that was seen here, and told what of
+	// life is the most seconds that a token lives that was seen here, and knownLife what of
 	// that Redis knows.
-	life, told int64
+	life, knownLife int64
 }
 
 // Applicant asks for one connection of an app's plan.
@@ -206,7 +206,7 @@ func (c *Connections) settle(ctx context.Context, renew bool) {
 		if err != nil {
 			s.changed = true // state it again with the next change or renewal
 		} else {
-			s.told = max(s.told, r.life)
+			s.knownLife = max(s.knownLife, r.life)
 		}
 		for i := range r.asked {
 			if err == nil && reply[i] == granted && !r.asked[i].Held {
@@ -265,7 +265,7 @@ func (c *Connections) rounds(renew bool) []round {
 		if !renew && !s.changed && len(r.asked) == 0 {
 			continue
 		}
-		if renew || s.life > s.told {
+		if renew || s.life > s.knownLife {
 			r.life = s.life
 		}
 		r.call = c.call(id, s.held, s.limit(), r.life, renew, r.asked)
@@ -291,7 +291,7 @@ func (c *Connections) restate(rounds []round, lost []int) {
 	}
 	for id, s := range c.shares {
 		if c.isIn(lost, id) {
-			s.changed, s.told = true, 0
+			s.changed, s.knownLife = true, 0
 		}
 	}
 	c.wake.Set()

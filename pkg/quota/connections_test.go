@@ -253,16 +253,16 @@ func TestDeadNodesLeaseRunsOut(t *testing.T) {
 		t.Fatalf("%d granted, want 4", got)
 	}
 	dead.die()
-	living := startLedger(t, rdb, "living")
-	if got := living.take(app, 5); got != 1 {
+	alive := startLedger(t, rdb, "living")
+	if got := alive.take(app, 5); got != 1 {
 		t.Fatalf("%d granted beside a dead node's 4 of 5, want 1", got)
 	}
 	c.pass(connectionLease - time.Millisecond)
-	if got := living.take(app, 5); got != 0 {
+	if got := alive.take(app, 5); got != 0 {
 		t.Errorf("%d granted before the lease ran out, want none", got)
 	}
 	c.pass(time.Millisecond)
-	if got := living.take(app, 5); got != 4 {
+	if got := alive.take(app, 5); got != 4 {
 		t.Errorf("%d granted after the lease ran out, want the dead node's 4", got)
 	}
 	if connectionLease > 10*time.Second {

@@ -38,14 +38,14 @@ func TestPeakCountsNobodyTwice(t *testing.T) {
 	c, rdb := newClock(t)
 	app := appWith(Unlimited)
 	ledger := func(node string) *ledger { return &ledger{Connections: NewConnections(rdb, keys, node), t: t} }
-	dead, living, third := ledger("dead"), ledger("living"), ledger("third")
+	dead, alive, third := ledger("dead"), ledger("living"), ledger("third")
 	dead.state(app, 40)
-	living.state(app, 60)
+	alive.state(app, 60)
 	third.state(app, 1)
 	for range 4 {
 		c.pass(leaseRenewal)
 		dead.state(app, 40)
-		living.state(app, 60)
+		alive.state(app, 60)
 		third.state(app, 1)
 	}
 	if got := peakOf(t, rdb, app); got != 101 {
@@ -53,21 +53,21 @@ func TestPeakCountsNobodyTwice(t *testing.T) {
 	}
 	for held := int64(60); held <= 100; held += 10 { // they come back within milliseconds
 		c.pass(10 * time.Millisecond)
-		living.state(app, held)
+		alive.state(app, held)
 	}
 	for passed := time.Duration(0); passed < 2*connectionLease; passed += leaseRenewal {
 		c.pass(leaseRenewal)
-		living.state(app, 100)
+		alive.state(app, 100)
 		third.state(app, 1)
 		if got := peakOf(t, rdb, app); got != 101 {
 			t.Fatalf("%v after the death the peak is %d, want 101", passed+leaseRenewal, got)
 		}
 	}
 	// It goes on to count.
-	living.state(app, 120)
+	alive.state(app, 120)
 	for range 4 {
 		c.pass(leaseRenewal)
-		living.state(app, 90)
+		alive.state(app, 90)
 		third.state(app, 1)
 	}
 	if got := peakOf(t, rdb, app); got != 121 {

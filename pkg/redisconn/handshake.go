@@ -12,11 +12,11 @@ import (
 	"fleetwire/pkg/redact"
 )
 
-// TurnedAway reports that Redis refused a connection: a wrong password, too many
+// Refused reports that Redis refused a connection: a wrong password, too many
 // clients. The text is Redis's own.
-type TurnedAway struct{ Words string }
+type Refused struct{ Words string }
 
-func (e *TurnedAway) Error() string { return e.Words }
+func (e *Refused) Error() string { return e.Words }
 
 // handshake is a hook that keeps Redis's words when it refuses a connection.
 // go-redis takes any error that HELLO is answered with for a server that does not
@@ -37,7 +37,7 @@ func (h handshake) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		if err == nil || cmd.Name() != "hello" || !errors.As(err, &reply) || strings.HasPrefix(err.Error(), "ERR unknown command") {
 			return err
 		}
-		err = &TurnedAway{err.Error()}
+		err = &Refused{err.Error()}
 		cmd.SetErr(err)
 		return err
 	}

@@ -164,12 +164,12 @@ func (h *Health) works() {
 // words is what Redis itself said in err; "" if it said nothing.
 func words(err error) string {
 	var reply redis.Error
-	var turnedAway *TurnedAway
+	var refused *Refused
 	switch {
 	case errors.As(err, &reply):
 		return reply.Error()
-	case errors.As(err, &turnedAway):
-		return turnedAway.Words
+	case errors.As(err, &refused):
+		return refused.Words
 	default:
 		return ""
 	}

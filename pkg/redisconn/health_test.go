@@ -178,7 +178,7 @@ func TestHealthNamesTheCause(t *testing.T) {
 		}{
 			{reply("OOM command not allowed"), "redis refuses: OOM command not allowed"},
 			{errRefused, "redis does not answer: connection refused"},
-			{&redisconn.TurnedAway{Words: "ERR max number of clients reached"}, "redis refuses: ERR max number of clients reached"},
+			{&redisconn.Refused{Words: "ERR max number of clients reached"}, "redis refuses: ERR max number of clients reached"},
 		} {
 			s.set(c.err)
 			pass(501 * time.Millisecond)

@@ -80,12 +80,12 @@ func (n *node) set(w *Will) {
 	n.mu.Lock()
 	c := n.conns[n.last]
 	n.mu.Unlock()
-	told := make(chan *protocol.Error, 1)
-	if err := n.SetWill(SetWill{App: n.app, Peer: c.Peer, Connection: c.Connection, Will: w, Current: c.Will, Done: func(err *protocol.Error) { told <- err }}); err != nil {
+	outcomes := make(chan *protocol.Error, 1)
+	if err := n.SetWill(SetWill{App: n.app, Peer: c.Peer, Connection: c.Connection, Will: w, Current: c.Will, Done: func(err *protocol.Error) { outcomes <- err }}); err != nil {
 		n.t.Fatal(err)
 	}
 	select {
-	case err := <-told:
+	case err := <-outcomes:
 		if err != nil {
 			n.t.Fatal(err)
 		}
@@ -420,17 +420,17 @@ func TestWillWhileRedisIsAway(t *testing.T) {
 	n.mu.Lock()
 	c := n.conns[n.last]
 	n.mu.Unlock()
-	told := make(chan *protocol.Error, 2)
-	if err := n.SetWill(SetWill{App: n.app, Peer: "p", Connection: c.Connection, Will: will("1", 0), Current: c.Will, Done: func(err *protocol.Error) { told <- err }}); err != nil {
+	outcomes := make(chan *protocol.Error, 2)
+	if err := n.SetWill(SetWill{App: n.app, Peer: "p", Connection: c.Connection, Will: will("1", 0), Current: c.Will, Done: func(err *protocol.Error) { outcomes <- err }}); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-told; err == nil || err.Code != protocol.BackendError || err.Outcome != protocol.OutcomeUnknown {
+	if err := <-outcomes; err == nil || err.Code != protocol.BackendError || err.Outcome != protocol.OutcomeUnknown {
 		t.Errorf("told is %v", err)
 	}
 	server.Restart()
 	n.settled()
-	if len(told) != 0 {
-		t.Errorf("told again: %v", <-told)
+	if len(outcomes) != 0 {
+		t.Errorf("told again: %v", <-outcomes)
 	}
 	n.Identified("bb") // as Redis has lost the lease
 	n.settled()

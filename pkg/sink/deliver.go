@@ -40,7 +40,7 @@ func (s *sinking) deliver(b *batch) {
 			s.settle(b, verdict{back: rest})
 			return
 		}
-		n := together(rest)
+		n := atOnce(rest)
 		v := s.deliverSome(b, rest[:n])
 		rest = rest[n:]
 		if v.failed != nil || len(v.back) > 0 {
@@ -52,8 +52,8 @@ func (s *sinking) deliver(b *batch) {
 	}
 }
 
-// together is how many of the messages are delivered together.
-func together(messages []group.Message) (n int) {
+// atOnce is how many of the messages are delivered in one call.
+func atOnce(messages []group.Message) (n int) {
 	for n < len(messages) && messages[n].Attempt == 1 {
 		n++
 	}
@@ -138,7 +138,7 @@ func (s *sinking) tell(b *batch, v verdict) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), pullTime)
 	defer cancel()
-	if b.try || len(v.acks) > 0 && s.told.due(&s.told.delivered, tellAgain) {
+	if b.try || len(v.acks) > 0 && s.said.due(&s.said.delivered, tellAgain) {
 		recovered, err := s.runner.states.works(ctx, b.about, len(v.acks) > 0)
 		if err != nil {
 			s.away(err)
@@ -149,7 +149,7 @@ func (s *sinking) tell(b *batch, v verdict) {
 			s.runner.groups.Wake(ctx, b.now.app, b.now.group)
 		}
 	}
-	if v.refused != "" && s.told.due(&s.told.refused, tellAgain) {
+	if v.refused != "" && s.said.due(&s.said.refused, tellAgain) {
 		if err := s.runner.states.refused(ctx, b.about, v.refused); err != nil {
 			s.away(err)
 		}
@@ -177,7 +177,7 @@ func (t *sayings) forget(last *time.Time) {
 // tellFailed tells that the target takes nothing now, or for good.
 func (s *sinking) tellFailed(b *batch, why error, progress bool) {
 	s.observe.Failed()
-	s.told.forget(&s.told.delivered) // the next delivery is after this, and shows that the sink works
+	s.said.forget(&s.said.delivered) // the next delivery is after this, and shows that the sink works
 	ctx, cancel := context.WithTimeout(context.Background(), pullTime)
 	defer cancel()
 	switch {
@@ -210,21 +210,21 @@ func (s *sinking) tellFailed(b *batch, why error, progress bool) {
 // tellUnable tells that this node cannot make the target. Others may: a secret that is new is not
 // on all nodes at once. So the sink is failing only if none has delivered for a while.
 func (s *sinking) tellUnable(b *batch, why error) {
-	if s.pulling.Err() != nil || !s.told.due(&s.told.unable, s.runner.opt.pace.look) && !b.try {
+	if s.pulling.Err() != nil || !s.said.due(&s.said.unable, s.runner.opt.pace.look) && !b.try {
 		return
 	}
 	s.observe.Failed()
 	s.observe.Is(Failing)
 	ctx, cancel := context.WithTimeout(context.Background(), pullTime)
 	defer cancel()
-	news, bytes, err := s.runner.states.unable(ctx, b.about, why.Error(), s.told.waitsFor(false), s.runner.opt.pace.unable)
+	news, bytes, err := s.runner.states.unable(ctx, b.about, why.Error(), s.said.waitsFor(false), s.runner.opt.pace.unable)
 	if err != nil {
 		s.away(err)
 		return
 	}
 	s.observe.Holds(bytes)
 	if bytes <= 0 {
-		s.told.waitsFor(true)
+		s.said.waitsFor(true)
 	}
 	if news {
 		s.log.Warn("a sink is failing: this node cannot make its target, and no other delivers its messages; they wait", "err", why)

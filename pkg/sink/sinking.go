@@ -35,12 +35,12 @@ type sinking struct {
 	observe Observer
 	log     *slog.Logger
 
-	pulling context.Context // ends when no more is pulled
-	stop    context.CancelFunc
-	turn    chan struct{} // has room for one: who may wait
-	woken   <-chan struct{}
+	pulling  context.Context // ends when no more is pulled
+	stop     context.CancelFunc
+	waitSlot chan struct{} // has room for one: who may wait
+	woken    <-chan struct{}
 
-	told sayings
+	said sayings
 }
 
 // inForce is what the document in force says.
@@ -63,7 +63,7 @@ type sayings struct {
 func newSinking(r *Runner, at place, now inForce) *sinking {
 	s := &sinking{
 		runner: r, at: at, spec: now.group.Sink, digest: now.group.Sink.Digest(),
-		observe: r.opt.Observe(at.app, at.group), turn: make(chan struct{}, 1),
+		observe: r.opt.Observe(at.app, at.group), waitSlot: make(chan struct{}, 1),
 		log: r.opt.Log.With("app", at.app, "group", at.group, "type", now.group.Sink.Type),
 	}
 	s.holder = newHolder(s.spec, r.opt.Maker, r.opt.pace, s.log)
@@ -74,14 +74,14 @@ func newSinking(r *Runner, at place, now inForce) *sinking {
 
 // run delivers until the sink is stopped and what is under way has ended.
 func (s *sinking) run() {
-	woken, deaf := s.runner.groups.Hear(s.at.app, s.at.group)
+	woken, stopHearing := s.runner.groups.Hear(s.at.app, s.at.group)
 	s.woken = woken
 	var workers sync.WaitGroup
 	for range s.spec.Concurrency {
 		workers.Go(s.work)
 	}
 	workers.Wait()
-	deaf()
+	stopHearing()
 	s.holder.close()
 	s.observe.Gone()
 	// Others may wait for the channels of which this node has had messages.
@@ -129,11 +129,11 @@ func (s *sinking) next(w *worker) *batch {
 		return b
 	}
 	select {
-	case s.turn <- struct{}{}:
+	case s.waitSlot <- struct{}{}:
 	case <-s.pulling.Done():
 		return nil
 	}
-	defer func() { <-s.turn }()
+	defer func() { <-s.waitSlot }()
 	for s.pulling.Err() == nil {
 		b, wait := s.pull(w)
 		if b != nil {
@@ -183,7 +183,7 @@ func (s *sinking) pull(w *worker) (*batch, time.Duration) {
 		s.tellUnable(b, err)
 		return nil, pace.look
 	}
-	s.told.waitsFor(true)
+	s.said.waitsFor(true)
 	// A pull that has begun is finished: else its messages would be leased, and no worker had them.
 	ctx, cancel := context.WithTimeout(context.Background(), pullTime)
 	defer cancel()
@@ -202,7 +202,7 @@ func (s *sinking) pull(w *worker) (*batch, time.Duration) {
 	if err != nil {
 		return nil, s.away(err)
 	}
-	s.told.clear()
+	s.said.clear()
 	return nil, pace.look
 }
 
@@ -210,28 +210,28 @@ func (s *sinking) pull(w *worker) (*batch, time.Duration) {
 func (s *sinking) look(a about) (look, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), pullTime)
 	defer cancel()
-	s.told.mu.Lock()
-	begun := s.told.begun
-	s.told.mu.Unlock()
+	s.said.mu.Lock()
+	begun := s.said.begun
+	s.said.mu.Unlock()
 	if !begun {
 		if err := s.runner.states.begin(ctx, a); err != nil {
 			return look{}, err
 		}
-		s.told.mu.Lock()
-		s.told.begun = true
-		s.told.mu.Unlock()
+		s.said.mu.Lock()
+		s.said.begun = true
+		s.said.mu.Unlock()
 	}
 	return s.runner.states.look(ctx, a, s.runner.opt.pace.claim)
 }
 
 // away is for how long to wait for Redis, which did not answer.
 func (s *sinking) away(err error) time.Duration {
-	s.told.mu.Lock()
-	if said := err.Error(); s.told.log != said {
-		s.told.log = said
+	s.said.mu.Lock()
+	if said := err.Error(); s.said.log != said {
+		s.said.log = said
 		s.log.Warn("redis does not answer the workers of a sink; its messages wait", "err", err)
 	}
-	s.told.mu.Unlock()
+	s.said.mu.Unlock()
 	pause := s.runner.opt.pace.away
 	return pause/2 + rand.N(pause)
 }

@@ -12,9 +12,9 @@ import (
 	"fleetwire/bench/internal/wire"
 )
 
-// turns is how often publishing and commanding take turns where they are compared: what the
+// rounds is how often publishing and commanding take rounds where they are compared: what the
 // machine does beside them meets both.
-const turns = 6
+const rounds = 6
 
 // answering makes a device answer the commands that it is handed.
 func answering(s load.Spec) load.Spec {
@@ -43,14 +43,14 @@ func (z size) commandOne(t *trial) error {
 	publish, command := dialect.REST(name, wire.Body(bodySize)), t.commandTo(name)
 	var published, commanded []time.Duration
 	var used cost
-	for range turns {
-		took, err := work(t.system.REST, publish, nil, load.Now()+z.load/turns)
+	for range rounds {
+		took, err := work(t.system.REST, publish, nil, load.Now()+z.load/rounds)
 		if err != nil {
 			return err
 		}
 		published = append(published, took...)
 		one, err := t.used(func() (err error) {
-			took, err = work(t.system.REST, command, ended(1), load.Now()+z.load/turns)
+			took, err = work(t.system.REST, command, ended(1), load.Now()+z.load/rounds)
 			return err
 		})
 		if err != nil {
@@ -81,7 +81,7 @@ func (z size) commandMany(callers int) func(*trial) error {
 		if err != nil {
 			return err
 		}
-		times, took, used, err := z.together(t, callers, ended(1), func(i int) *wire.Message { return t.commandTo(deviceChannel(i)) })
+		times, took, used, err := z.atOnce(t, callers, ended(1), func(i int) *wire.Message { return t.commandTo(deviceChannel(i)) })
 		if err != nil {
 			return err
 		}

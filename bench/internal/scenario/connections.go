@@ -58,7 +58,7 @@ func (z size) connect(t *trial) error {
 func (t *trial) failures(o load.Opened) {
 	t.metric(errorCount, "", float64(o.Failed))
 	if o.Failed > 0 {
-		t.problem("%s", told(o.Problems))
+		t.problem("%s", summary(o.Problems))
 	}
 	t.tell(t.pool.Problems())
 }

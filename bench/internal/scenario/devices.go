@@ -98,7 +98,7 @@ func (z size) connectEveryone(t *trial, all *crowd.Crowd) error {
 		return err
 	}
 	if opened.Failed > 0 {
-		return fmt.Errorf("%d of %d devices did not connect: %s", opened.Failed, z.everyone, told(opened.Problems))
+		return fmt.Errorf("%d of %d devices did not connect: %s", opened.Failed, z.everyone, summary(opened.Problems))
 	}
 	servers, redis, err := t.system.Memory()
 	if err != nil {

@@ -43,7 +43,7 @@ func (z size) recoverAll(t *trial) error {
 			return err
 		}
 		if opened.Failed > 0 {
-			return fmt.Errorf("%d of %d devices did not recover: %s", opened.Failed, len(specs), told(opened.Problems))
+			return fmt.Errorf("%d of %d devices did not recover: %s", opened.Failed, len(specs), summary(opened.Problems))
 		}
 		last, err := t.pool.Await(t.ctx, total, stall)
 		if errors.Is(err, load.ErrStalled) {

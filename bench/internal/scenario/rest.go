@@ -34,7 +34,7 @@ func (z size) rest(workers int) func(*trial) error {
 
 		before := t.pool.Received(audience)
 		start := t.pool.Delivered()
-		times, took, used, err := z.together(t, workers, nil, func(int) *wire.Message { return dialect.REST(command, wire.Body(bodySize)) })
+		times, took, used, err := z.atOnce(t, workers, nil, func(int) *wire.Message { return dialect.REST(command, wire.Body(bodySize)) })
 		if err != nil {
 			return err
 		}
@@ -50,9 +50,9 @@ func (z size) rest(workers int) func(*trial) error {
 	}
 }
 
-// together has workers make requests at the same time, each its own (work). It returns how
+// atOnce has workers make requests at the same time, each its own (work). It returns how
 // long each request of each worker took, and all of it.
-func (z size) together(t *trial, workers int, expect []byte, request func(worker int) *wire.Message) (times [][]time.Duration, took time.Duration, used cost, err error) {
+func (z size) atOnce(t *trial, workers int, expect []byte, request func(worker int) *wire.Message) (times [][]time.Duration, took time.Duration, used cost, err error) {
 	times = make([][]time.Duration, workers)
 	failures := make([]error, workers)
 	began := load.Now()

@@ -76,7 +76,7 @@ func (s Scenario) measure(ctx context.Context, env *system.Env, rep int, result 
 	if err = s.run(t); err != nil {
 		result.Forget(rep) // half a measurement is none
 		if problems := pool.Problems(); len(problems) > 0 {
-			err = fmt.Errorf("%w (%s)", err, told(problems))
+			err = fmt.Errorf("%w (%s)", err, summary(problems))
 		}
 	}
 	if died := running.Died(); died != nil {

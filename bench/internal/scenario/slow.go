@@ -65,7 +65,7 @@ func (z size) slowReader(t *trial) error {
 	if err := t.sleep(z.settle); err != nil {
 		return err
 	}
-	fate := told(t.pool.Problems())
+	fate := summary(t.pool.Problems())
 	if fate == "" {
 		fate = "still connected"
 	}

@@ -62,12 +62,12 @@ func (t *trial) spec(number int, publishes, subscribes []string) load.Spec {
 func (t *trial) open(specs []load.Spec) ([]int, error) {
 	opened, err := t.pool.Open(t.ctx, specs, atOnce)
 	if err == nil && opened.Failed > 0 {
-		err = fmt.Errorf("%d of %d connections failed: %s", opened.Failed, len(specs), told(opened.Problems))
+		err = fmt.Errorf("%d of %d connections failed: %s", opened.Failed, len(specs), summary(opened.Problems))
 	}
 	return opened.Ready, err
 }
 
-func told(problems map[string]int) (text string) {
+func summary(problems map[string]int) (text string) {
 	for _, why := range slices.Sorted(maps.Keys(problems)) {
 		if text != "" {
 			text += "; "
@@ -164,7 +164,7 @@ func (t *trial) compare(received, due, before []int64) {
 // tell reports what went wrong on connections.
 func (t *trial) tell(problems map[string]int) {
 	if len(problems) > 0 {
-		t.problem("%s", told(problems))
+		t.problem("%s", summary(problems))
 	}
 }
 

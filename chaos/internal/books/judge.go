@@ -29,12 +29,12 @@ const (
 	Late      Kind = "late"      // an answer, or being live again
 	Rebuffed  Kind = "refused"   // a message that was refused, or of which nothing is known
 	Failed    Kind = "failed"    // a command that did not succeed though nothing was wrong
-	Told      Kind = "gap"       // messages that a subscriber was told that it missed
+	Skipped   Kind = "gap"       // messages that a subscriber was told that it missed
 	Stuck     Kind = "stuck"     // messages that wait for a group, and come to no ingester
 )
 
 // Kinds are all of them.
-var Kinds = []Kind{Lost, Doubled, Reordered, Undead, Invented, Ghost, Missing, Overrun, Underrun, Miscount, Closed, Late, Rebuffed, Failed, Told, Stuck}
+var Kinds = []Kind{Lost, Doubled, Reordered, Undead, Invented, Ghost, Missing, Overrun, Underrun, Miscount, Closed, Late, Rebuffed, Failed, Skipped, Stuck}
 
 // A Finding is one thing that is not as without faults. Allowed says that the fault may
 // cost that.
@@ -182,7 +182,7 @@ func (j *judge) delivery(key streamKey, s *Stream, n int, l *Listener, times int
 	case times == 1 && m.outcome == Refused:
 		j.find(Undead, m.at, false, "%s was refused, and came to %s", name(key, n), l.name)
 	case times == 0 && m.outcome == Acked && l.remembered:
-		if l.owedRemembered(m) && !l.told(s.channel, m.position, m.at) {
+		if l.owedRemembered(m) && !l.knowsGap(s.channel, m.position, m.at) {
 			j.find(Lost, m.at, false, "%s at %v did not come to %s, and no gap was told", name(key, n), m.position, l.name)
 		}
 	case times == 0 && m.outcome == Acked:
@@ -228,9 +228,9 @@ func (l *Listener) owedRemembered(m sent) bool {
 	return len(l.spans) > 0 && !l.spans[0].from.After(m.at)
 }
 
-// told says whether a gap that the listener was told of covers the position of a message of
+// knowsGap says whether a gap that the listener was knowsGap of covers the position of a message of
 // a moment. Redis may begin several epochs in a row; a listener hears of the last.
-func (l *Listener) told(channel string, p protocol.Position, at time.Time) bool {
+func (l *Listener) knowsGap(channel string, p protocol.Position, at time.Time) bool {
 	return slices.ContainsFunc(l.gaps, func(g Gap) bool {
 		after := g.After.Epoch == p.Epoch && g.After.Offset < p.Offset
 		until := g.Until.Epoch == p.Epoch && p.Offset <= g.Until.Offset
@@ -277,13 +277,13 @@ func (j *judge) listener(l *Listener) {
 		switch {
 		case h.back:
 			j.find(Reordered, h.at, false, "%s heard %s %v after %v", l.name, h.channel, h.first, h.last)
-		case !l.told(h.channel, h.first, h.at) || !l.told(h.channel, h.last, h.at):
+		case !l.knowsGap(h.channel, h.first, h.at) || !l.knowsGap(h.channel, h.last, h.at):
 			j.find(Lost, h.at, false, "%s heard nothing of %s %v to %v, and no gap was told", l.name, h.channel, h.first, h.last)
 		}
 	}
 	for _, g := range l.gaps {
 		f := j.row(g.At).Period.Step.Fault
-		j.find(Told, g.At, f.Data || f.Epoch, "%s was told that messages of %s after %v up to %v are missing", l.name, g.Channel, g.After, g.Until)
+		j.find(Skipped, g.At, f.Data || f.Epoch, "%s was told that messages of %s after %v up to %v are missing", l.name, g.Channel, g.After, g.Until)
 	}
 	for key, all := range l.heard {
 		if j.b.streams[key] == nil {

@@ -163,11 +163,11 @@ func each(ctx context.Context, starts []func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var all sync.WaitGroup
-	turn := make(chan struct{}, 16)
+	places := make(chan struct{}, 16)
 	for _, start := range starts {
-		turn <- struct{}{}
+		places <- struct{}{}
 		all.Go(func() {
-			defer func() { <-turn }()
+			defer func() { <-places }()
 			if err := start(ctx); err != nil {
 				cancel(err)
 			}

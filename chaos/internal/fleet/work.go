@@ -30,8 +30,8 @@ func (f *Fleet) work() {
 			d.poisons = i == 0
 			plain, remembered := f.books.Stream(d.peer, events(g), false, false), f.books.Stream(d.peer, logOf(g), true, false)
 			f.senders.Go(func() {
-				f.repeat(func(turn int) {
-					if turn%2 == 0 {
+				f.repeat(func(round int) {
+					if round%2 == 0 {
 						d.publish(f.ctx, plain, events(g))
 					} else {
 						d.publish(f.ctx, remembered, logOf(g))
@@ -44,8 +44,8 @@ func (f *Fleet) work() {
 		g, peer := i%f.Size.Groups, fmt.Sprintf("backend-%d", i)
 		plain, remembered := f.books.Stream(peer, events(g), false, true), f.books.Stream(peer, logOf(g), true, true)
 		f.senders.Go(func() {
-			f.repeat(func(turn int) {
-				if turn%2 == 0 {
+			f.repeat(func(round int) {
+				if round%2 == 0 {
 					f.request(plain, peer, events(g))
 				} else {
 					f.request(remembered, peer, logOf(g))
@@ -57,10 +57,10 @@ func (f *Fleet) work() {
 }
 
 // repeat does something once an interval, not all at the same moment, until Quiet.
-func (f *Fleet) repeat(do func(turn int)) {
+func (f *Fleet) repeat(do func(round int)) {
 	pause := time.NewTimer(rand.N(f.Size.Interval))
 	defer pause.Stop()
-	for turn := 0; ; turn++ {
+	for round := 0; ; round++ {
 		select {
 		case <-f.writers.Done():
 			return
@@ -70,7 +70,7 @@ func (f *Fleet) repeat(do func(turn int)) {
 			return
 		}
 		begin := time.Now()
-		do(turn)
+		do(round)
 		pause.Reset(max(f.Size.Interval-time.Since(begin), 0))
 	}
 }
@@ -92,7 +92,7 @@ func (d *device) publish(ctx context.Context, s *books.Stream, channel string) {
 	published, err := d.client.PublishMessage(ctx, client.Outgoing{Channel: channel, Data: json.RawMessage(data)})
 	end := time.Now()
 	s.Answered(n, end, outcome(err), published.Position, err)
-	d.f.told(err)
+	d.f.settle(err)
 	if again, _, _ := d.now(); end.Sub(begin) > late+d.f.Size.Slack && again == connection {
 		d.f.books.Took(begin, end, node, fmt.Sprintf("the answer to a publish of %s (%v)", d.peer, err))
 	}
@@ -122,7 +122,7 @@ func (f *Fleet) request(s *books.Stream, peer, channel string) {
 		o = books.Unknown // an earlier try of the same request may have been published
 	}
 	s.Answered(n, time.Now(), o, published.Position, err)
-	f.told(err)
+	f.settle(err)
 }
 
 // command commands a device that is there.
@@ -145,8 +145,8 @@ func (f *Fleet) command() {
 		Refused: client.CodeOf(err) == protocol.NobodySubscribed, There: live && stayed && again == connection})
 }
 
-// told counts what is acked. A sender that is refused pauses, however short its interval is.
-func (f *Fleet) told(err error) {
+// settle counts what is acked. A sender that is refused pauses, however short its interval is.
+func (f *Fleet) settle(err error) {
 	if err == nil {
 		f.acked.Add(1)
 	} else if f.Size.Interval < tryAgain {

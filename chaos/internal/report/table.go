@@ -76,5 +76,5 @@ func cells(r trial.Row) string {
 	}
 	both := func(k books.Kind) int { return r.Count(k, true) + r.Count(k, false) }
 	return fmt.Sprintf(" %.1f | %.1f | %d | %d | %d | %d | %d | %d | %d | %d | %d |", r.Live.Seconds(), r.Settled.Seconds(),
-		r.Acked, r.Refused, r.Unknown, both(books.Lost), both(books.Told), both(books.Closed), bad, r.Ingested, r.Again)
+		r.Acked, r.Refused, r.Unknown, both(books.Lost), both(books.Skipped), both(books.Closed), bad, r.Ingested, r.Again)
 }

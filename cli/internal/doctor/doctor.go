@@ -38,15 +38,15 @@ type Doctor struct {
 	Ops     string                // URL of a node's operations address; "": is not looked at
 	Now     func() time.Time
 	Tell    func(Finding) error // is called with each finding, as it is made
-	told    error
+	failed  error
 }
 
 // Run makes all checks. An error is that of Tell, or ctx's.
 func (d *Doctor) Run(ctx context.Context) error {
 	for _, examine := range []func(context.Context){d.rest, d.socket, d.ops, d.redis, d.files} {
 		examine(ctx)
-		if d.told != nil {
-			return d.told
+		if d.failed != nil {
+			return d.failed
 		}
 		if err := ctx.Err(); err != nil {
 			return err
@@ -56,7 +56,7 @@ func (d *Doctor) Run(ctx context.Context) error {
 }
 
 func (d *Doctor) tell(check string, result Verdict, found, todo string) {
-	if d.told == nil {
-		d.told = d.Tell(Finding{check, result, found, todo})
+	if d.failed == nil {
+		d.failed = d.Tell(Finding{check, result, found, todo})
 	}
 }

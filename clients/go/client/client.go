@@ -125,7 +125,7 @@ func start(opt Options, jitter func(time.Duration) time.Duration) (*Client, erro
 		opt: opt, address: u.String(), queue: newQueue(opt.QueueBytes),
 		ended: make(chan struct{}), away: make(chan struct{}),
 		backoff: backoff{jitter: jitter}, changed: make(chan struct{}), subs: map[string]*subscription{},
-		will: will{turn: make(chan struct{}, 1)},
+		will: will{sending: make(chan struct{}, 1)},
 	}
 	c.ctx, c.close = context.WithCancel(context.Background())
 	go func() {

@@ -235,7 +235,7 @@ func (g *ingester) next(ctx context.Context) ([]Event, *link, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err
 		}
-		events, l, err := g.take(together)
+		events, l, err := g.take(atOnce)
 		if len(events) > 0 || err != nil {
 			return events, l, err
 		}
@@ -260,8 +260,8 @@ func (g *ingester) hasAlone(l *link) bool {
 	return g.link == l && len(g.events) > 0 && g.events[0].Attempt >= alone
 }
 
-// together is how many of the events the handler gets at once.
-func together(events []Event) int {
+// atOnce is how many of the events the handler gets at once.
+func atOnce(events []Event) int {
 	switch n := slices.IndexFunc(events, func(e Event) bool { return e.Attempt >= alone }); n {
 	case -1:
 		return len(events)

@@ -88,11 +88,11 @@ func TestGroupSettles(t *testing.T) {
 			t.Errorf("got %v, want %v", events, want)
 		}
 		// While the service is told, more comes: the handler gets it together.
-		told := p.settles([]string{"a"})
+		settled := p.settles([]string{"a"})
 		p.event("b", `2`, 1)
 		p.event("c", `3`, 2)
 		p.event("d", `4`, 50)
-		p.refuse(told, protocol.BackendError)
+		p.refuse(settled, protocol.BackendError)
 		p.acks(p.settles([]string{"a"})) // again
 		g.wants(t, errors.New("the disk is full"), "b", "c")
 		g.wants(t, errors.New("the disk is full"), "d")

@@ -186,13 +186,17 @@ func TestSend(t *testing.T) {
 
 func TestDirectAndPresence(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fake) {
-		var told []string
+		var heard []string
 		c := f.client(func(o *Options) {
-			o.OnDirect = func(m Message) { told = append(told, fmt.Sprintf("direct %s %s %s", m.From, m.Data, m.SenderMetadata)) }
+			o.OnDirect = func(m Message) {
+				heard = append(heard, fmt.Sprintf("direct %s %s %s", m.From, m.Data, m.SenderMetadata))
+			}
 		})
 		p := f.welcome()
 		presence := func(of string) SubscribeOption {
-			return WithPresence(func(p Presence) { told = append(told, fmt.Sprintf("%s: %s +%v -%v", of, p.Channel, p.Joined, p.Left)) })
+			return WithPresence(func(p Presence) {
+				heard = append(heard, fmt.Sprintf("%s: %s +%v -%v", of, p.Channel, p.Joined, p.Left))
+			})
 		}
 		for name, opts := range map[string][]SubscribeOption{"devices/a": {presence("by name")}, "devices/*": {presence("by pattern")}, "devices/**": nil} {
 			done := async(func() error { return c.Subscribe(context.Background(), name, func(Message) {}, opts...) })
@@ -211,8 +215,8 @@ func TestDirectAndPresence(t *testing.T) {
 			`by pattern: devices/a +[{a [123 34 120 34 58 49 125]} {b []}] -[]`,
 			`by pattern: devices/b +[] -[{a []}]`,
 		}
-		if fmt.Sprint(told) != fmt.Sprint(want) {
-			t.Errorf("told\n%s\nwant\n%s", strings.Join(told, "\n"), strings.Join(want, "\n"))
+		if fmt.Sprint(heard) != fmt.Sprint(want) {
+			t.Errorf("told\n%s\nwant\n%s", strings.Join(heard, "\n"), strings.Join(want, "\n"))
 		}
 	})
 }

@@ -13,8 +13,8 @@ import (
 // will is what the service is to publish when the client is gone. It is set anew on each
 // connection.
 type will struct {
-	frame []byte        // nil: none; guarded by Client.mu
-	turn  chan struct{} // is full while a frame is being sent, so that the last one sent is the newest
+	frame   []byte        // nil: none; guarded by Client.mu
+	sending chan struct{} // is full while a frame is being sent, so that the last one sent is the newest
 }
 
 var noWill = []byte(`{"type":"will","channel":null`)
@@ -116,13 +116,13 @@ func (c *Client) restoreWill(f, former []byte) {
 // sendWill tells the service of the will as it is now.
 func (c *Client) sendWill(ctx context.Context, l *link, answered func(error)) error {
 	select {
-	case c.will.turn <- struct{}{}:
+	case c.will.sending <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-l.ctx.Done():
 		return errNotSent
 	}
-	defer func() { <-c.will.turn }()
+	defer func() { <-c.will.sending }()
 	c.mu.Lock()
 	f := c.will.frame
 	c.mu.Unlock()

@@ -141,16 +141,16 @@ func TestConfirm(t *testing.T) {
 		w.wait("three")
 		w.did("claim one for a!")
 		a.has("one")
-		told := &answerer{}
-		w.d.Answer(command.Answer{App: "app", Peer: "a", ID: "one", Status: command.Received}, told)
+		by := &answerer{}
+		w.d.Answer(command.Answer{App: "app", Peer: "a", ID: "one", Status: command.Received}, by)
 		w.did("one of a: received", "claim  for a!") // in the order of creation, as far as Redis knows it
-		if told.err != nil || !told.flushed {
-			t.Errorf("told %+v", told)
+		if by.err != nil || !by.flushed {
+			t.Errorf("told %+v", by)
 		}
 		a.has("three")
-		w.d.Answer(command.Answer{App: "app", Peer: "b", ID: "three", Status: command.Succeeded}, told) // somebody else's
+		w.d.Answer(command.Answer{App: "app", Peer: "b", ID: "three", Status: command.Succeeded}, by) // somebody else's
 		w.did("three of b: succeeded")
-		w.d.Answer(command.Answer{App: "app", Peer: "a", ID: "three", Status: command.Succeeded}, told)
+		w.d.Answer(command.Answer{App: "app", Peer: "a", ID: "three", Status: command.Succeeded}, by)
 		w.did("three of a: succeeded", "claim two for a!")
 		a.has("two")
 		w.deliver(delivery("c", "four", 0))
@@ -278,19 +278,19 @@ func TestRefusals(t *testing.T) {
 			command.Taken: "", command.TakenLate: "", command.AnswerFinal: protocol.CommandFinal, command.AnswerNotFound: protocol.CommandNotFound,
 		} {
 			w.outcome = outcome
-			told := &answerer{}
-			w.d.Answer(command.Answer{ID: "one"}, told)
+			by := &answerer{}
+			w.d.Answer(command.Answer{ID: "one"}, by)
 			synctest.Wait()
-			if told.err == nil && want != "" || told.err != nil && told.err.Code != want || !told.flushed {
-				t.Errorf("%d: told %+v, want %q", outcome, told, want)
+			if by.err == nil && want != "" || by.err != nil && by.err.Code != want || !by.flushed {
+				t.Errorf("%d: told %+v, want %q", outcome, by, want)
 			}
 		}
 		w.set(true)
-		told := &answerer{}
-		w.d.Answer(command.Answer{ID: "one"}, told)
+		by := &answerer{}
+		w.d.Answer(command.Answer{ID: "one"}, by)
 		synctest.Wait()
-		if told.err == nil || told.err.Code != protocol.BackendError || told.err.Outcome != protocol.OutcomeUnknown {
-			t.Errorf("told %+v", told.err)
+		if by.err == nil || by.err.Code != protocol.BackendError || by.err.Outcome != protocol.OutcomeUnknown {
+			t.Errorf("told %+v", by.err)
 		}
 	})
 }

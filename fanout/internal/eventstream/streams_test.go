@@ -112,23 +112,23 @@ func TestStreamsLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, p, store := opening(t)
 		pattern, _ := channel.Compile("devices/*")
-		told, err := s.Open(t.Context(), keyOf(store, "sk_full"), events.Request{Types: []events.Type{events.Close}, Pattern: pattern, Allowed: all})
+		stream, err := s.Open(t.Context(), keyOf(store, "sk_full"), events.Request{Types: []events.Type{events.Close}, Pattern: pattern, Allowed: all})
 		if err != nil {
 			t.Fatal(err)
 		}
 		p.tell(system, events.Event{Type: events.Close, PeerID: "a", Node: "n", Address: "x"}, events.Event{Type: events.Sampled, Dropped: 3})
 		p.tell("camera", events.Event{Type: events.Close, PeerID: "forged"})
-		if e := <-told; e.PeerID != "a" || e.Node != "n" || e.Address != "x" {
+		if e := <-stream; e.PeerID != "a" || e.Node != "n" || e.Address != "x" {
 			t.Errorf("%+v", e)
 		}
-		if e := <-told; e.Type != events.Sampled || e.Dropped != 3 {
+		if e := <-stream; e.Type != events.Sampled || e.Dropped != 3 {
 			t.Errorf("%+v", e)
 		}
 		begin := time.Now()
-		if e := <-told; e.Type != events.End || e.Reason != endTimeLimit || time.Since(begin) < 9*time.Minute {
+		if e := <-stream; e.Type != events.End || e.Reason != endTimeLimit || time.Since(begin) < 9*time.Minute {
 			t.Errorf("%+v after %v", e, time.Since(begin))
 		}
-		if e, ok := <-told; ok {
+		if e, ok := <-stream; ok {
 			t.Errorf("behind the end: %+v", e)
 		}
 		synctest.Wait()
@@ -143,20 +143,20 @@ func TestStreamsOfNarrowKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, p, store := opening(t)
 		ctx, cancel := context.WithCancel(t.Context())
-		told, err := s.Open(ctx, keyOf(store, "sk_narrow"), events.Request{Types: events.OfPeers, Allowed: all})
+		stream, err := s.Open(ctx, keyOf(store, "sk_narrow"), events.Request{Types: events.OfPeers, Allowed: all})
 		if err != nil {
 			t.Fatal(err)
 		}
 		p.tell(system, events.Event{Type: events.Connect, PeerID: "a", Node: "n", Address: "x", UserAgent: "y", Connection: "n-1"}, events.Event{Type: events.Refusal, Key: "pk_live_page"}, events.Event{Type: events.Refusal, Key: "sk_full"})
-		if e := <-told; e.PeerID != "a" || e.Node+e.Address+e.UserAgent != "" || e.Connection != "n-1" {
+		if e := <-stream; e.PeerID != "a" || e.Node+e.Address+e.UserAgent != "" || e.Connection != "n-1" {
 			t.Errorf("%+v", e)
 		}
 		// HOSTILE: the id of a publishable key is enough to connect, and this key may not publish.
-		if a, b := <-told, <-told; a.Key != "pk_l…" || b.Key != "sk_full" {
+		if a, b := <-stream, <-stream; a.Key != "pk_l…" || b.Key != "sk_full" {
 			t.Errorf("%+v %+v", a, b)
 		}
 		cancel() // the reader is gone
-		if e, ok := <-told; ok {
+		if e, ok := <-stream; ok {
 			t.Errorf("%+v", e)
 		}
 		synctest.Wait()
@@ -170,7 +170,7 @@ func TestStreamsOfNarrowKeys(t *testing.T) {
 func TestStreamsWhoseReadersAreSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, p, store := opening(t)
-		told, err := s.Open(t.Context(), keyOf(store, "sk_full"), events.Request{Types: events.OfPeers, Allowed: all})
+		stream, err := s.Open(t.Context(), keyOf(store, "sk_full"), events.Request{Types: events.OfPeers, Allowed: all})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -180,14 +180,14 @@ func TestStreamsWhoseReadersAreSlow(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 		}
-		if len(told) != maxUnread {
-			t.Errorf("%d wait", len(told))
+		if len(stream) != maxUnread {
+			t.Errorf("%d wait", len(stream))
 		}
 		for range maxUnread {
-			<-told
+			<-stream
 		}
 		time.Sleep(1100 * time.Millisecond)
-		if e := <-told; e.Type != events.Sampled || e.Dropped != 1000-maxUnread {
+		if e := <-stream; e.Type != events.Sampled || e.Dropped != 1000-maxUnread {
 			t.Errorf("%+v", e)
 		}
 		for range 200 {
@@ -195,7 +195,7 @@ func TestStreamsWhoseReadersAreSlow(t *testing.T) {
 		}
 		s.Drain()
 		last := events.Event{}
-		for e := range told {
+		for e := range stream {
 			last = e
 		}
 		if last.Type != events.End || last.Reason != endGoingAway {

@@ -52,7 +52,7 @@ type Teller struct {
 	table    atomic.Pointer[table] // nil: nothing is watched
 	frames   atomic.Bool           // frames of a peer are watched
 	sequence atomic.Uint64
-	queue    chan told
+	queue    chan queued
 
 	mu      sync.Mutex
 	watches map[string]*watch // by stream
@@ -73,15 +73,15 @@ type watch struct {
 	telling bool // a timer will tell how many were dropped
 }
 
-// told is an event for a stream.
-type told struct {
+// queued is an event for a stream.
+type queued struct {
 	watch *watch
 	event events.Event
 }
 
 // NewTeller returns a Teller. It has to Run.
 func NewTeller(opt Options) *Teller {
-	return &Teller{opt: opt, queue: make(chan told, maxQueued), watches: map[string]*watch{}}
+	return &Teller{opt: opt, queue: make(chan queued, maxQueued), watches: map[string]*watch{}}
 }
 
 // Watch begins, goes on with or ends what a stream watches: text is an events.Watch in JSON. It is what
@@ -169,7 +169,7 @@ func (t *Teller) Tell(app, peer string, kind events.Type, build func() events.Ev
 			e.Type, e.At, e.Node, e.PeerID = kind, t.opt.Now().UnixMilli(), t.opt.Node, strings.Clone(peer)
 		}
 		select {
-		case t.queue <- told{w, e}:
+		case t.queue <- queued{w, e}:
 		default:
 			t.drop(w)
 		}
@@ -204,7 +204,7 @@ func (t *Teller) tellDropped(w *watch) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	select {
-	case t.queue <- told{w, events.Event{Type: events.Sampled, At: t.opt.Now().UnixMilli(), Node: t.opt.Node, Dropped: w.dropped}}:
+	case t.queue <- queued{w, events.Event{Type: events.Sampled, At: t.opt.Now().UnixMilli(), Node: t.opt.Node, Dropped: w.dropped}}:
 		w.dropped, w.telling = 0, false
 	default:
 		time.AfterFunc(sampledEvery, func() { t.tellDropped(w) })
@@ -224,7 +224,7 @@ func (t *Teller) Run(ctx context.Context) {
 }
 
 // publish publishes an event. If Redis does not take it, it is lost, and counted.
-func (t *Teller) publish(ctx context.Context, one told) {
+func (t *Teller) publish(ctx context.Context, one queued) {
 	text, err := json.Marshal(one.event)
 	if err != nil {
 		t.opt.Log.Error("an event could not be encoded", "type", one.event.Type, "err", err)

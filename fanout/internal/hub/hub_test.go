@@ -167,7 +167,7 @@ func (c *counting) Append(_ []byte, sequence uint64) (bool, bool) {
 // Everything at the same time: run with -race. At the end the receiver has been
 // told the truth.
 func TestSubscribeAndBroadcastAtTheSameTime(t *testing.T) {
-	const workers, turns = 4, 500
+	const workers, rounds = 4, 500
 	in := newInterest()
 	h := New(in)
 	stay := &counting{id: 1000}
@@ -182,7 +182,7 @@ func TestSubscribeAndBroadcastAtTheSameTime(t *testing.T) {
 			defer working.Done()
 			random := rand.New(rand.NewPCG(uint64(w), 7))
 			s := &counting{id: uint64(w + 1)}
-			for range turns {
+			for range rounds {
 				name, pattern := fmt.Sprint("c", random.IntN(3)), mustCompile(t, patterns[random.IntN(len(patterns))])
 				switch random.IntN(4) {
 				case 0:

@@ -20,7 +20,7 @@ func (h *Hub) Observe(o Observer) { h.observer = o }
 // note adds those of a run to timed that tell when they were taken.
 func (p *progress) note(run []envelope.Delivery, receivers int) {
 	for i := range run {
-		if _, told := run[i].TakenAt(); told {
+		if _, ok := run[i].TakenAt(); ok {
 			p.timed = append(p.timed, timed{run[i], time.Now(), receivers})
 		}
 	}

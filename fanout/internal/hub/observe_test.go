@@ -64,7 +64,7 @@ func TestObserver(t *testing.T) {
 type measured struct{ *telemetry.Metrics }
 
 func (c measured) Written(d *envelope.Delivery, _ time.Time, _ int) {
-	if at, told := d.TakenAt(); told {
+	if at, ok := d.TakenAt(); ok {
 		c.Metrics.Written(time.Since(at), true)
 	}
 }

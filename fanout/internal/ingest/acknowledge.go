@@ -73,7 +73,7 @@ func (i *Ingester) acknowledgeAll() {
 			i.mu.Unlock()
 			return
 		}
-		some := batch.Take(&i.acks, i.together())
+		some := batch.Take(&i.acks, i.tripSize())
 		for _, a := range some {
 			i.ackBytes -= a.bytes()
 		}
@@ -88,8 +88,8 @@ func (i *Ingester) acknowledgeAll() {
 	}
 }
 
-// together is how many of the frames that wait go to Redis at once.
-func (i *Ingester) together() (frames int) {
+// tripSize is how many of the frames that wait go to Redis at once.
+func (i *Ingester) tripSize() (frames int) {
 	messages := 0
 	for _, a := range i.acks {
 		if messages += len(a.acks) + len(a.nacks); messages > protocol.MaxGroupAcks && frames > 0 {
@@ -108,8 +108,8 @@ type outcome struct {
 	err  error // Redis did not answer
 }
 
-// told is what Redis is told of messages of one group, and their outcomes.
-type told struct {
+// ackCall is what Redis is told of messages of one group, and their outcomes.
+type ackCall struct {
 	acks          []string
 	nacks         []group.Nack
 	acked, nacked []*outcome
@@ -129,15 +129,15 @@ func (i *Ingester) acknowledge(some []*acknowledging) (answered bool) {
 
 // find finds what the peer holds of what frames name: an outcome for each, in their order, and
 // what Redis is to be told, by group.
-func (i *Ingester) find(some []*acknowledging) (outcomes []outcome, of map[string]*told) {
+func (i *Ingester) find(some []*acknowledging) (outcomes []outcome, of map[string]*ackCall) {
 	n := 0
 	for _, a := range some {
 		n += len(a.acks) + len(a.nacks)
 	}
-	outcomes, of = make([]outcome, 0, n), map[string]*told{}
+	outcomes, of = make([]outcome, 0, n), map[string]*ackCall{}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	find := func(id string) (*outcome, *told) {
+	find := func(id string) (*outcome, *ackCall) {
 		outcomes = append(outcomes, outcome{id: id, of: i.leased[id]})
 		o := &outcomes[len(outcomes)-1]
 		if o.of == nil {
@@ -145,7 +145,7 @@ func (i *Ingester) find(some []*acknowledging) (outcomes []outcome, of map[strin
 		}
 		t := of[o.of.of.group]
 		if t == nil {
-			t = &told{}
+			t = &ackCall{}
 			of[o.of.of.group] = t
 		}
 		return o, t
@@ -167,7 +167,7 @@ func (i *Ingester) find(some []*acknowledging) (outcomes []outcome, of map[strin
 }
 
 // tell tells Redis, and fills in the outcomes. It returns whether Redis answered.
-func (i *Ingester) tell(name string, t *told) (answered bool) {
+func (i *Ingester) tell(name string, t *ackCall) (answered bool) {
 	app := i.connection.App()
 	g := app.Group(name)
 	if g == nil {

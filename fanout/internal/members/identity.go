@@ -45,7 +45,7 @@ func (t *Tracker) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		if err := t.follow(ctx, renewal.C); err != nil && ctx.Err() == nil {
 			t.opt.Health.Observe(err)
-			t.turnAway()
+			t.refuseWaiting()
 			select {
 			case <-ctx.Done():
 			case <-time.After(t.times.retry):
@@ -88,7 +88,7 @@ func (t *Tracker) follow(ctx context.Context, renewal <-chan time.Time) error {
 		if err := t.tell(ctx); err != nil {
 			return err
 		}
-		if wait, ok := t.nextTurn(); ok {
+		if wait, ok := t.nextDue(); ok {
 			held.Reset(wait)
 		}
 		t.reapFormer(ctx)
@@ -217,7 +217,7 @@ func (t *Tracker) retryRefused() {
 // end lets all remaining members leave, and gives the identity back. If Redis does
 // not take that, the lease expires.
 func (t *Tracker) end() {
-	t.turnAway()
+	t.refuseWaiting()
 	if t.node == "" {
 		return
 	}

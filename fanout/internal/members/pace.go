@@ -62,27 +62,27 @@ func (t *Tracker) holdBack(m *member, now time.Time) bool {
 	if m.reserved == nil {
 		m.reserved = &reserved{}
 	}
-	turn := &m.reserved.update
+	due := &m.reserved.update
 	if m.connection == 0 {
-		turn = &m.reserved.leave
+		due = &m.reserved.leave
 	}
-	if *turn == 0 {
-		*turn = p.reserve(m, at)
-		if *turn > at {
-			heap.Push(&p.later, heldBack{*turn, m})
+	if *due == 0 {
+		*due = p.reserve(m, at)
+		if *due > at {
+			heap.Push(&p.later, heldBack{*due, m})
 		}
 	}
-	return *turn > at
+	return *due > at
 }
 
 // reserve takes the tokens for a change, and says when it may be told.
 func (p *pace) reserve(m *member, at time.Duration) time.Duration {
 	id := m.channel.id
-	turn := p.member.reserve(memberName{id, m.peer}, at)
-	if m.connection != 0 && !bytes.Equal(m.told, m.metadata) {
-		turn = max(turn, p.peer.reserve(peerName{id.App, m.peer}, at), p.app.reserve(id.App, at))
+	due := p.member.reserve(memberName{id, m.peer}, at)
+	if m.connection != 0 && !bytes.Equal(m.sent, m.metadata) {
+		due = max(due, p.peer.reserve(peerName{id.App, m.peer}, at), p.app.reserve(id.App, at))
 	}
-	return turn
+	return due
 }
 
 // release puts those back into the queue whose turn has come.
@@ -90,7 +90,7 @@ func (t *Tracker) release() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p, at := &t.pace, t.now().Sub(t.pace.start)
-	for len(p.later) > 0 && p.later[0].turn <= at {
+	for len(p.later) > 0 && p.later[0].due <= at {
 		m := heap.Pop(&p.later).(heldBack).member
 		// It may be gone meanwhile, or have been told.
 		if m.reserved != nil && !m.dirty && t.members[m.memberKey] == m {
@@ -100,15 +100,15 @@ func (t *Tracker) release() {
 	}
 }
 
-// nextTurn is in how long the next member's turn comes; not ok: none waits.
-func (t *Tracker) nextTurn() (wait time.Duration, ok bool) {
+// nextDue is in how long the next change that waits is due; not ok: none waits.
+func (t *Tracker) nextDue() (wait time.Duration, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p := &t.pace
 	if len(p.later) == 0 {
 		return 0, false
 	}
-	return p.later[0].turn - t.now().Sub(p.start), true
+	return p.later[0].due - t.now().Sub(p.start), true
 }
 
 // buckets are token buckets of one rate. A bucket is when it is full again; one
@@ -144,12 +144,12 @@ func (b *buckets[K]) reserve(key K, at time.Duration) time.Duration {
 type held []heldBack
 
 type heldBack struct {
-	turn   time.Duration // since pace.start
+	due    time.Duration // since pace.start
 	member *member
 }
 
 func (h held) Len() int           { return len(h) }
-func (h held) Less(i, j int) bool { return h[i].turn < h[j].turn }
+func (h held) Less(i, j int) bool { return h[i].due < h[j].due }
 func (h held) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
 func (h *held) Push(x any)        { *h = append(*h, x.(heldBack)) }
 func (h *held) Pop() any {

@@ -48,7 +48,7 @@ func (p *paced) pass(d time.Duration) {
 }
 
 // run does what change.lua does, for one node.
-func (p *paced) run(call *told) {
+func (p *paced) run(call *changeRun) {
 	reply := []any{}
 	args := call.Args[3:]
 	for len(args) > 0 {

@@ -12,19 +12,19 @@ import (
 	"fleetwire/pkg/rediskeys"
 )
 
-// toldAtOnce bounds the changes of one round trip, so that Redis is never busy
+// changesInTrip bounds the changes of one round trip, so that Redis is never busy
 // with one for long.
-const toldAtOnce = 512
+const changesInTrip = 512
 
 // round is what Redis is told in one round trip.
 type round struct {
 	entries []entry
-	calls   []*told                    // in order
-	last    map[rediskeys.Bucket]*told // of each bucket
+	calls   []*changeRun                    // in order
+	last    map[rediskeys.Bucket]*changeRun // of each bucket
 }
 
-// told is one run of change.lua, and whom it is about.
-type told struct {
+// changeRun is one run of change.lua, and whom it is about.
+type changeRun struct {
 	*changeCall
 	channels []*attended
 	members  []*member
@@ -93,11 +93,11 @@ func (t *Tracker) run(ctx context.Context, r *round) error {
 func (t *Tracker) take() *round {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	taken := batch.Take(&t.queue, toldAtOnce)
+	taken := batch.Take(&t.queue, changesInTrip)
 	if len(taken) == 0 {
 		return nil
 	}
-	r := &round{entries: taken, last: make(map[rediskeys.Bucket]*told, len(taken))}
+	r := &round{entries: taken, last: make(map[rediskeys.Bucket]*changeRun, len(taken))}
 	// A channel's changes stand together.
 	changed := make(map[*attended][]*member, len(taken))
 	now := t.now()
@@ -129,7 +129,7 @@ func (t *Tracker) put(r *round, c *attended, members []*member) (others []*membe
 	bucket := t.opt.Keys.Bucket(c.id.App, c.id.Channel)
 	call := r.last[bucket]
 	if call == nil || call.isFull() {
-		call = &told{changeCall: t.store.newChange(bucket, t.node)}
+		call = &changeRun{changeCall: t.store.newChange(bucket, t.node)}
 		r.calls = append(r.calls, call)
 		r.last[bucket] = call
 	}
@@ -157,7 +157,7 @@ func (t *Tracker) put(r *round, c *attended, members []*member) (others []*membe
 		} else {
 			call.leave(m.peer)
 		}
-		m.told, m.sure, m.again, m.reserved = m.metadata, true, false, nil
+		m.sent, m.sure, m.again, m.reserved = m.metadata, true, false, nil
 	}
 	call.channels = append(call.channels, c)
 	call.members = append(call.members, members...)
@@ -165,7 +165,7 @@ func (t *Tracker) put(r *round, c *attended, members []*member) (others []*membe
 }
 
 // fitting cuts off what does not fit into the call any more. One always does.
-func (c *told) fitting(members []*member) (fit, others []*member) {
+func (c *changeRun) fitting(members []*member) (fit, others []*member) {
 	n, bytes := 0, c.bytes
 	for n < len(members) && c.changes+n < changesInCall && bytes < bytesInCall {
 		bytes += len(members[n].peer) + len(members[n].metadata)
@@ -246,9 +246,9 @@ func (t *Tracker) restate() {
 	t.queue = append(t.queue, waiting...)
 }
 
-// turnAway answers all waiting calls: Redis is away. Their changes are sent when it
+// refuseWaiting answers all waiting calls: Redis is away. Their changes are sent when it
 // is back, unless the callers take them back.
-func (t *Tracker) turnAway() {
+func (t *Tracker) refuseWaiting() {
 	t.mu.Lock()
 	t.up = false
 	queue := t.queue

@@ -101,7 +101,7 @@ type member struct {
 	known      bool // Redis may have it under this identity
 	again      bool // another connection has joined, of which Redis has to hear
 
-	told     []byte // the metadata that Redis was told last
+	sent     []byte // the metadata that Redis was sent last
 	sure     bool   // Redis has taken that
 	reserved *reserved
 }
@@ -234,7 +234,7 @@ func (m *member) remove(connection uint64) bool {
 // isNews says whether Redis must hear of the member. A member that left and is back
 // before Redis heard of it has not left.
 func (m *member) isNews() bool {
-	return !m.known || !m.sure || m.again || m.connection == 0 || !bytes.Equal(m.told, m.metadata)
+	return !m.known || !m.sure || m.again || m.connection == 0 || !bytes.Equal(m.sent, m.metadata)
 }
 
 // forget drops a member that is gone. It is called with t.mu held.

@@ -18,7 +18,7 @@ func TestConformance(t *testing.T) {
 		receivertest.Run(t, realRedis)
 	})
 	t.Run("cluster", func(t *testing.T) {
-		receivertest.RunInTurn(t, onCluster)
+		receivertest.RunSerially(t, onCluster)
 	})
 	t.Run("embedded", func(t *testing.T) {
 		receivertest.Run(t, func(t *testing.T) receivertest.Setup {

@@ -50,8 +50,8 @@ type counts struct {
 	health *redisconn.Health
 	// cluster: the Redis that takes the counts may be another than that of a link.
 	cluster bool
-	mu      *sync.Mutex // Receiver.mu; it guards all below turn
-	turn    sync.Mutex  // has one shard write at a time, as each builds on what was written before
+	mu      *sync.Mutex // Receiver.mu; it guards all below writing
+	writing sync.Mutex  // has one shard write at a time, as each builds on what was written before
 
 	// identity is what Redis keeps them under; "": it is not known yet. Other nodes
 	// remove those of an identity whose lease has expired, in the buckets noted with
@@ -99,8 +99,8 @@ func (c *counts) rename(identity string) {
 
 // write has Redis keep these counts.
 func (c *counts) write(ctx context.Context, changes []countChange) error {
-	c.turn.Lock()
-	defer c.turn.Unlock()
+	c.writing.Lock()
+	defer c.writing.Unlock()
 	c.mu.Lock()
 	if len(changes) == 0 && len(c.stale) == 0 {
 		c.mu.Unlock()
@@ -243,8 +243,8 @@ func (c *counts) lease(ctx context.Context, p redis.Pipeliner, b rediskeys.Bucke
 // node has subscribers there (Redis was emptied, or failed over to a replica
 // that did not have it yet) must be written again whole.
 func (c *counts) renew(ctx context.Context) (gone map[rediskeys.Bucket]bool, err error) {
-	c.turn.Lock()
-	defer c.turn.Unlock()
+	c.writing.Lock()
+	defer c.writing.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()

@@ -76,8 +76,8 @@ func (sh *shard) commandsFor(changed []*subscription) (commands []command, count
 		topics[v] = append(topics[v], s.topic)
 	}
 	for _, v := range []verb{subscribe, psubscribe, unsubscribe, punsubscribe, ssubscribe, sunsubscribe} {
-		for together := range sh.together(topics[v]) {
-			for some := range slices.Chunk(together, topicsPerCommand) {
+		for topicsOfSlot := range sh.bySlot(topics[v]) {
+			for some := range slices.Chunk(topicsOfSlot, topicsPerCommand) {
 				commands = append(commands, command{v, some})
 			}
 		}
@@ -85,9 +85,9 @@ func (sh *shard) commandsFor(changed []*subscription) (commands []command, count
 	return commands, counted
 }
 
-// together splits topics into those that a command may have together: a cluster refuses
+// bySlot splits topics into those that a command may have at once: a cluster refuses
 // one that has topics in several slots.
-func (sh *shard) together(topics []string) iter.Seq[[]string] {
+func (sh *shard) bySlot(topics []string) iter.Seq[[]string] {
 	return func(yield func([]string) bool) {
 		if !sh.sharded() {
 			yield(topics)

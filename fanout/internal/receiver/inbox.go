@@ -116,7 +116,7 @@ func (in *inbox) run(ctx context.Context, deliver Deliver) {
 			}
 			continue
 		}
-		in.endTurn(b, b.deliver(deliver))
+		in.finish(b, b.deliver(deliver))
 	}
 }
 
@@ -152,8 +152,8 @@ func (b *backlog) deliver(deliver Deliver) (bytes int) {
 	return bytes
 }
 
-// endTurn ends a turn.
-func (in *inbox) endTurn(b *backlog, bytes int) {
+// finish ends a turn: an app that has more messages waits for its next one.
+func (in *inbox) finish(b *backlog, bytes int) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.bytes -= bytes

@@ -13,7 +13,7 @@ import (
 )
 
 // turn is one call of Deliver.
-type turn struct {
+type round struct {
 	app   string
 	first uint64 // message at the head of the batch
 	batch int    // messages
@@ -28,13 +28,13 @@ func post(t testing.TB, in *inbox, app string, number uint64) {
 }
 
 // drain delivers until nothing is left, and returns the turns that this took.
-func (in *inbox) drain(deliver Deliver) (turns []turn) {
+func (in *inbox) drain(deliver Deliver) (rounds []round) {
 	for b := in.take(); b != nil; b = in.take() {
 		rest := b.batch[b.done:]
-		turns = append(turns, turn{rest[0].App, rest[0].ID.Sequence, len(rest)})
-		in.endTurn(b, b.deliver(deliver))
+		rounds = append(rounds, round{rest[0].App, rest[0].ID.Sequence, len(rest)})
+		in.finish(b, b.deliver(deliver))
 	}
-	return turns
+	return rounds
 }
 
 func all(batch []envelope.Delivery) int { return len(batch) }
@@ -62,7 +62,7 @@ func TestInboxIsBounded(t *testing.T) {
 	if err := add(); !errors.Is(err, errInboxFull) {
 		t.Errorf("message past the bound, while others are being delivered: %v", err)
 	}
-	in.endTurn(b, b.deliver(func([]envelope.Delivery) int { return 1 }))
+	in.finish(b, b.deliver(func([]envelope.Delivery) int { return 1 }))
 	if err := add(); err != nil {
 		t.Errorf("there is room for one more, but: %v", err)
 	}
@@ -88,7 +88,7 @@ func TestAppsTakeTurns(t *testing.T) {
 				post(t, in, "busy", 1+i)
 			}
 			calls := 0
-			turns := in.drain(func(batch []envelope.Delivery) int {
+			rounds := in.drain(func(batch []envelope.Delivery) int {
 				if batch[0].App != "busy" {
 					return len(batch)
 				}
@@ -102,16 +102,16 @@ func TestAppsTakeTurns(t *testing.T) {
 				return tt.finished(calls - 1)
 			})
 			var others []int // which turns others had
-			for i, turn := range turns {
-				if turn.app != "busy" {
+			for i, round := range rounds {
+				if round.app != "busy" {
 					others = append(others, i)
 				}
 			}
 			if want := []int{10, 21, 22}; !slices.Equal(others, want) {
 				t.Errorf("the other apps had turns %v, want %v", others, want)
 			}
-			if turns[10] != (turn{"quiet", 1010, 2}) || turns[22].app != "third" {
-				t.Errorf("the other apps' turns were %v and %v", turns[10], turns[22])
+			if rounds[10] != (round{"quiet", 1010, 2}) || rounds[22].app != "third" {
+				t.Errorf("the other apps' turns were %v and %v", rounds[10], rounds[22])
 			}
 		})
 	}
@@ -123,15 +123,15 @@ func TestBatchStaysUntilFinished(t *testing.T) {
 	for i := range uint64(3) {
 		post(t, in, "app", 1+i)
 	}
-	turns := in.drain(func(batch []envelope.Delivery) int {
+	rounds := in.drain(func(batch []envelope.Delivery) int {
 		if number := batch[0].ID.Sequence; number <= 3 {
 			post(t, in, "app", 10+number)
 		}
 		return 1
 	})
-	want := []turn{{"app", 1, 3}, {"app", 2, 2}, {"app", 3, 1}, {"app", 11, 3}, {"app", 12, 2}, {"app", 13, 1}}
-	if !slices.Equal(turns, want) {
-		t.Errorf("turns %v, want %v", turns, want)
+	want := []round{{"app", 1, 3}, {"app", 2, 2}, {"app", 3, 1}, {"app", 11, 3}, {"app", 12, 2}, {"app", 13, 1}}
+	if !slices.Equal(rounds, want) {
+		t.Errorf("turns %v, want %v", rounds, want)
 	}
 }
 
@@ -242,7 +242,7 @@ func TestInboxAllocates(t *testing.T) {
 		d.ID.Sequence = number
 		_ = in.add(d)
 		b := in.take()
-		in.endTurn(b, b.deliver(all))
+		in.finish(b, b.deliver(all))
 	}
 	one()
 	one()

@@ -57,15 +57,15 @@ type Reader struct {
 	// Owned by Run's goroutine.
 	due   []*Request
 	later []*Request
-	turns map[uint64]*turn // by connection, of those that read, or hold a page
+	lines map[uint64]*line // by connection, of those that read, or hold a page
 }
 
-// turn is a connection's only page, and the requests that wait for the next one.
-type turn struct{ waiting []*Request }
+// line is a connection's only page, and the requests that wait for the next one.
+type line struct{ waiting []*Request }
 
 // NewReader returns a Reader.
 func NewReader(opt Options) *Reader {
-	return &Reader{opt: opt, events: batch.NewEvents(), turns: map[uint64]*turn{}}
+	return &Reader{opt: opt, events: batch.NewEvents(), lines: map[uint64]*line{}}
 }
 
 // Read reads for a connection. It never blocks.
@@ -112,26 +112,26 @@ func (r *Reader) Run(ctx context.Context) {
 // ask has the request ride the next trip, unless its connection has a page.
 func (r *Reader) ask(q *Request) {
 	if q.wantsPage() {
-		if t := r.turns[q.Connection]; t != nil {
-			t.waiting = append(t.waiting, q)
+		if l := r.lines[q.Connection]; l != nil {
+			l.waiting = append(l.waiting, q)
 			return
 		}
-		r.turns[q.Connection] = &turn{}
+		r.lines[q.Connection] = &line{}
 	}
 	r.due = append(r.due, q)
 }
 
 func (q *Request) wantsPage() bool { return q.Since != nil || q.Last > 0 }
 
-// release ends a connection's turn. The next one is that of the request that has waited
-// longest.
+// release says that a connection's page is written. The next page is for the request that
+// has waited longest.
 func (r *Reader) release(connection uint64) {
-	t := r.turns[connection]
-	if len(t.waiting) == 0 {
-		delete(r.turns, connection)
+	l := r.lines[connection]
+	if len(l.waiting) == 0 {
+		delete(r.lines, connection)
 		return
 	}
-	r.due = append(r.due, batch.Take(&t.waiting, 1)[0])
+	r.due = append(r.due, batch.Take(&l.waiting, 1)[0])
 }
 
 // pageKey is what requests have to have in common to share a page.

@@ -197,12 +197,12 @@ func TestReadAgain(t *testing.T) {
 	w := newWorld(t)
 	w.store.errs = map[string]error{"log/a": errors.New("away")}
 	q := w.request(1, "log/a", 1, false)
-	told := q.Done
+	written := q.Done
 	q.Done = func(p *Page) bool {
 		if p.Err != nil {
 			w.Again(q)
 		}
-		return told(p)
+		return written(p)
 	}
 	w.let(2)
 	w.Read(q)

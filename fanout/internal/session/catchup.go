@@ -131,7 +131,7 @@ func (f *follower) served(w *subscribing, p *replay.Page) (held bool, then func(
 	case p.Position.Epoch == "":
 		f.at = protocol.Position{}
 	case w.replays():
-		f.told, f.until = true, p.Position.Offset
+		f.showsGaps, f.until = true, p.Position.Offset
 		if w.owed {
 			held = f.caughtUp(p)
 			break
@@ -219,7 +219,7 @@ func (f *follower) lose(to protocol.Position) {
 	if to.Epoch == f.at.Epoch && to.Offset <= f.at.Offset {
 		return
 	}
-	if f.told {
+	if f.showsGaps {
 		f.Send(func(dst []byte) []byte { return protocol.AppendGap(dst, f.name, to) })
 	}
 	f.at = to

@@ -30,13 +30,13 @@ type follower struct {
 	*Session
 	name string
 
-	mu       sync.Mutex
-	at       protocol.Position // the peer was sent all up to it; without an epoch: no position is known
-	known    bool              // the first subscribe is answered
-	until    uint64            // up to it messages were remembered when the peer asked for them
-	told     bool              // it asked for some once, so it is told of gaps
-	metadata bool
-	confirms bool
+	mu        sync.Mutex
+	at        protocol.Position // the peer was sent all up to it; without an epoch: no position is known
+	known     bool              // the first subscribe is answered
+	until     uint64            // up to it messages were remembered when the peer asked for them
+	showsGaps bool              // it asked for some once, so it is told of gaps
+	metadata  bool
+	confirms  bool
 
 	asks     []*subscribing  // that wait for their answer
 	busy     bool            // a read is under way, or its page is being written

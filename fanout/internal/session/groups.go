@@ -134,9 +134,9 @@ func (s *Session) regroup() {
 		if refused == nil {
 			continue
 		}
-		told := protocol.Errorf(refused.Code, "unsubscribed from the group: %s", refused.Message)
+		shown := protocol.Errorf(refused.Code, "unsubscribed from the group: %s", refused.Message)
 		i.Unsubscribe(name, func() {
-			s.Send(func(dst []byte) []byte { return protocol.AppendGroupError(dst, told, name) })
+			s.Send(func(dst []byte) []byte { return protocol.AppendGroupError(dst, shown, name) })
 			s.Flush()
 		})
 	}

@@ -21,8 +21,8 @@ import (
 
 // waiting is the messages that wait for a group. Each pull gets what stands in give.
 type waiting struct {
-	give chan []group.Message
-	told chan string // what is said of messages
+	give  chan []group.Message
+	acked chan string // what is said of messages
 
 	mu    sync.Mutex
 	fails error
@@ -44,7 +44,7 @@ func (g *waiting) Ack(_ context.Context, _ *apps.App, of *apps.Group, acks []str
 	if err != nil {
 		return nil, err
 	}
-	g.told <- fmt.Sprint(of.Name, acks, nacks)
+	g.acked <- fmt.Sprint(of.Name, acks, nacks)
 	held := make([]bool, len(acks)+len(nacks))
 	for i := range held {
 		held[i] = i > 0 || len(acks) == 0 || acks[0] != "lost"
@@ -66,7 +66,7 @@ const groupsInDocument = `,
 // withGroups is a world with two groups.
 func withGroups(t *testing.T) (*world, *waiting) {
 	w := newWorld(t)
-	g := &waiting{give: make(chan []group.Message), told: make(chan string, 100)}
+	g := &waiting{give: make(chan []group.Message), acked: make(chan string, 100)}
 	ingesters := ingest.NewIngesters(g, "node")
 	w.opt.Groups = ingesters
 	t.Cleanup(ingesters.Close)
@@ -103,12 +103,12 @@ func TestGroupOverASocket(t *testing.T) {
 
 	p.Write(text(`{"type":"group_ack","ackIds":["m2"],"nack":[{"ackId":"m3","delayMs":1500}],"requestId":"a"}`))
 	p.Want(anAck("a"))
-	if got := <-g.told; got != "ingest[m2] [{m3 1.5s false}]" {
+	if got := <-g.acked; got != "ingest[m2] [{m3 1.5s false}]" {
 		t.Errorf("told %q", got)
 	}
 	p.Write(text(`{"type":"group_ack","ackIds":["lost","m9"],"requestId":"b"}`))
 	p.Want(aText(`{"type":"ack","requestId":"b","leaseLost":["lost","m9"]}`))
-	<-g.told
+	<-g.acked
 	p.Write(text(`{"type":"group_ack","ackIds":["m2"]}`)) // success or not, without requestId it is silent
 	p.Want(alive)
 
@@ -127,7 +127,7 @@ func TestGroupOverASocket(t *testing.T) {
 	}
 	_ = p.Conn.Close()
 	p.wait()
-	if got := <-g.told; got != "ingest[] [{m4 0s false}]" {
+	if got := <-g.acked; got != "ingest[] [{m4 0s false}]" {
 		t.Errorf("told %q when the connection ended, want that m4 is given back", got)
 	}
 }

@@ -66,8 +66,8 @@ func (x *wire) carry(stop <-chan struct{}, peers []*peer) {
 	}
 }
 
-// told is a frame that a peer reads.
-type told struct {
+// heard is a frame that a peer reads.
+type heard struct {
 	Type, RequestID string
 	Epoch           string
 	Offset          uint64
@@ -78,7 +78,7 @@ type told struct {
 // joins subscribes again and again, in all ways, and sees that each message comes once and
 // in order.
 func joins(p *peer, rounds int) error {
-	read := func() (f told, err error) {
+	read := func() (f heard, err error) {
 		if err := p.Conn.SetReadDeadline(time.Now().Add(conntest.Patience)); err != nil {
 			return f, err
 		}
@@ -105,7 +105,7 @@ func joins(p *peer, rounds int) error {
 		if _, err := p.Conn.Write(text(fmt.Sprintf(`{"type":"subscribe","channel":"%s","requestId":"s"%s}`, logA, fields))); err != nil {
 			return err
 		}
-		ack, answered := told{}, false
+		ack, answered := heard{}, false
 		for more := rand.IntN(30); !answered || at < ack.Offset || more > 0; {
 			f, err := read()
 			switch {

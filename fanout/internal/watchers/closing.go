@@ -20,8 +20,8 @@ type closing struct {
 	ready     []*watching       // newcomers, who get a snapshot
 	members   map[string]string // to encode it of; they stay as they are until the end
 
-	changed, told, snapshot []byte // the frames; nil: there is none
-	matching                []*patternWatch
+	changed, summary, snapshot []byte // the frames; nil: there is none
+	matching                   []*patternWatch
 }
 
 // close ends the view's window: what has changed goes out, then the snapshots. It
@@ -100,7 +100,7 @@ func (ws *Watchers) waitFor(v *view, entry *watching) {
 
 func (c *closing) encode(channelName string) {
 	c.changed = encodeChanges(channelName, c.changes)
-	if c.told = encodeAnnounced(channelName, c.announced); c.told != nil {
+	if c.summary = encodeAnnounced(channelName, c.announced); c.summary != nil {
 		for _, p := range c.patterns {
 			if p.pattern.Match(channelName) {
 				c.matching = append(c.matching, p)
@@ -140,7 +140,7 @@ func (ws *Watchers) tell(v *view, c *closing) {
 			if len(c.matching) > 1 {
 				got[id] = true
 			}
-			ws.append(w, c.told)
+			ws.append(w, c.summary)
 		}
 	}
 }

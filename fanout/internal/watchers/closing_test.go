@@ -112,9 +112,9 @@ func (c *crowd) turnsOver() {
 
 // misses has announcements get lost, so that the view is loaded again.
 func (c *crowd) misses() {
-	c.set(func() { c.deaf = true })
+	c.set(func() { c.loses = true })
 	c.changesMany()
-	c.set(func() { c.deaf = false })
+	c.set(func() { c.loses = false })
 	c.changesOne()
 }
 
@@ -267,9 +267,9 @@ func TestLoadedAgainWhileASnapshotIsEncoded(t *testing.T) {
 		pass()
 		before.clear()
 		w.meanwhile(func() {
-			w.set(func() { w.deaf = true })
+			w.set(func() { w.loses = true })
 			w.do("c", "-p0001", "+lost")
-			w.set(func() { w.deaf = false })
+			w.set(func() { w.loses = false })
 			w.watchers.Restored()
 			w.do("c", "-p0002")
 			time.Sleep(window / 4) // it would have been loaded
@@ -347,10 +347,10 @@ func TestLoadedWhileAnAnnouncementIsApplied(t *testing.T) {
 		pass()
 		v := w.watchers.take(presence.ChannelID{App: app, Channel: "c"}, manyJoin(2*appliedAtOnce))
 		w.applyPart(v)
-		w.set(func() { w.deaf = true })
+		w.set(func() { w.loses = true })
 		w.do("c", fleet(2*appliedAtOnce)...)
 		w.do("c", fmt.Sprintf("-p%04d", 2*appliedAtOnce-1))
-		w.set(func() { w.deaf = false })
+		w.set(func() { w.loses = false })
 		w.watchers.mu.Lock()
 		w.watchers.load(v)
 		w.watchers.mu.Unlock()
@@ -372,7 +372,7 @@ func TestOnlyWatcherOfALargeChannel(t *testing.T) {
 		w.happened()
 		w.wantTruth(o, "c")
 		o.clear()
-		w.set(func() { w.deaf = true })
+		w.set(func() { w.loses = true })
 		changes := fleet(many)
 		for i, c := range changes {
 			switch i % 3 {
@@ -383,7 +383,7 @@ func TestOnlyWatcherOfALargeChannel(t *testing.T) {
 			}
 		}
 		w.do("c", changes...)
-		w.set(func() { w.deaf = false })
+		w.set(func() { w.loses = false })
 		w.meanwhile(func() { w.watchers.Views() })
 		w.watchers.Restored()
 		pass()

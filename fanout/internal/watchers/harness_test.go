@@ -43,7 +43,7 @@ type world struct {
 	mu       sync.Mutex
 	channels map[presence.ChannelID]*state
 	clock    int64         // of incarnations
-	deaf     bool          // announcements get lost
+	loses    bool          // announcements get lost
 	down     bool          // interest is refused, loading fails
 	hold     chan struct{} // loads wait for it, but for those of other apps than held's
 	held     string        // "": all
@@ -199,9 +199,9 @@ func (w *world) do(name string, changes ...string) presence.Version {
 	if len(s.members) == 0 {
 		delete(w.channels, id)
 	}
-	version, deaf := s.version, w.deaf
+	version, loses := s.version, w.loses
 	w.mu.Unlock()
-	if len(lines) > 0 && !deaf {
+	if len(lines) > 0 && !loses {
 		w.announce(name, version, lines...)
 	}
 	return version

@@ -132,8 +132,8 @@ func (sender *Sender) publish(ctx context.Context, deadline time.Time, open []*d
 	if len(sent) == 0 {
 		return answered
 	}
-	together, alone := spreads(sent)
-	for _, s := range together {
+	shared, alone := spreads(sent)
+	for _, s := range shared {
 		sender.prepareSpread(s, deadline)
 		calls = append(calls, s.call)
 	}
@@ -148,7 +148,7 @@ func (sender *Sender) publish(ctx context.Context, deadline time.Time, open []*d
 	before := time.Now()
 	answered = cmp.Or(answered, redisconn.Exec(ctx, sender.redis, calls))
 	received := time.Now()
-	for _, s := range together {
+	for _, s := range shared {
 		s.read()
 	}
 	for _, d := range alone {

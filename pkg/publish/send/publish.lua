@@ -78,9 +78,9 @@ local at, limited, room, waiting, full
 at, n, limited, room, waiting, full = admit(8, rates, groups, n, now, reply)
 local all, before, uncounted, extra = room == n, #reply, 0, nil
 if ARGV[7] ~= '' then
-  local told
-  uncounted, extra, told = send(at, 3 + rates + groups, n, limited, room, now, reply, waiting, full)
-  all = all and not told
+  local itemized
+  uncounted, extra, itemized = send(at, 3 + rates + groups, n, limited, room, now, reply, waiting, full)
+  all = all and not itemized
 else
   for i = 1, n do
     local outcome = -2

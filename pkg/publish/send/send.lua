@@ -119,7 +119,7 @@ local function channel_of(c)
   return channel
 end
 
-local extra, uncounted, told = {}, 0, false
+local extra, uncounted, itemized = {}, 0, false
 
 -- declined says why a message with a key or a condition is not published: its outcome, or nil.
 local function declined(i, channel, at)
@@ -217,7 +217,7 @@ for i = 1, n do
     end
   end
   reply[#reply + 1] = outcome
-  told = told or c or outcome < 0
+  itemized = itemized or c or outcome < 0
   at = at + (asks and 9 or 2)
 end
 
@@ -245,4 +245,4 @@ if waiting then
   waiting.save(now, extra)
   waiting.count()
 end
-return uncounted, extra, told
+return uncounted, extra, itemized

@@ -35,7 +35,7 @@ type spread struct {
 }
 
 // spreads puts deliveries together that can share a call. alone are the others.
-func spreads(all []*delivery) (together []*spread, alone []*delivery) {
+func spreads(all []*delivery) (shared []*spread, alone []*delivery) {
 	type place struct {
 		of *sending
 		at *clock
@@ -49,11 +49,11 @@ func spreads(all []*delivery) (together []*spread, alone []*delivery) {
 		p := place{d.of, d.clock}
 		if at[p] == nil {
 			at[p] = &spread{}
-			together = append(together, at[p])
+			shared = append(shared, at[p])
 		}
 		at[p].parts = append(at[p].parts, d)
 	}
-	return together, alone
+	return shared, alone
 }
 
 // prepareSpread makes the call.

@@ -91,8 +91,8 @@ func leaseOf(t *testing.T, s *system, name string) time.Duration {
 }
 
 func testDeadNode(t *testing.T, s *system) {
-	dead, living, from := s.node(), s.node(), s.publisher()
-	living.listen("app", "**")
+	dead, alive, from := s.node(), s.node(), s.publisher()
+	alive.listen("app", "**")
 	for i := range 20 {
 		dead.subscribe("app", fmt.Sprint("c", i), i+1)
 	}
@@ -113,8 +113,8 @@ func testDeadNode(t *testing.T, s *system) {
 }
 
 func testStoppedNode(t *testing.T, s *system) {
-	stopped, living, from := s.node(), s.node(), s.publisher()
-	living.subscribe("app", "c", 1)
+	stopped, alive, from := s.node(), s.node(), s.publisher()
+	alive.subscribe("app", "c", 1)
 	stopped.subscribe("app", "c", 5)
 	stopped.subscribe("app", "d", 5)
 	stopped.stop()

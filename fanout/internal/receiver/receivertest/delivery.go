@@ -169,11 +169,11 @@ func testOnce(t *testing.T, s *system) {
 		t.Fatalf("%d messages delivered, want each of %d once", len(got), rounds*len(from))
 	}
 	if redisconn.IsCluster(s.Redis) { // which keeps each channel's order: both channels' turns are those of one server then
-		turn := map[string]int{}
+		next := map[string]int{}
 		ordered := make([]envelope.Delivery, len(got))
 		for _, d := range got {
-			at := turn[d.Channel]
-			turn[d.Channel]++
+			at := next[d.Channel]
+			next[d.Channel]++
 			round := 2 * (at / len(from))
 			if d.Channel == "devices/2/events" {
 				round++

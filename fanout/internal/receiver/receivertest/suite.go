@@ -26,8 +26,8 @@ func Run(t *testing.T, start func(t *testing.T) Setup) {
 	run(t, start, (*testing.T).Parallel)
 }
 
-// RunInTurn is Run for Setups that share a Redis.
-func RunInTurn(t *testing.T, start func(t *testing.T) Setup) {
+// RunSerially is Run for Setups that share a Redis.
+func RunSerially(t *testing.T, start func(t *testing.T) Setup) {
 	run(t, start, func(*testing.T) {})
 }
 

@@ -12,14 +12,14 @@ import (
 	"fleetwire/pkg/redisconn/redistest"
 )
 
-// livingApps is an apps document in a file that running programs read.
-type livingApps struct {
+// changingApps is an apps document in a file that running programs read.
+type changingApps struct {
 	t    testing.TB
 	path string
 }
 
 // replace puts a whole new file in the old one's place, as editors do.
-func (l livingApps) replace(text []byte) {
+func (l changingApps) replace(text []byte) {
 	l.t.Helper()
 	next := l.path + ".next"
 	if err := os.WriteFile(next, text, 0o600); err != nil {
@@ -31,7 +31,7 @@ func (l livingApps) replace(text []byte) {
 }
 
 // overwrite writes into the file itself.
-func (l livingApps) overwrite(text []byte) {
+func (l changingApps) overwrite(text []byte) {
 	l.t.Helper()
 	if err := os.WriteFile(l.path, text, 0o600); err != nil {
 		l.t.Fatal(err)
@@ -44,7 +44,7 @@ func (l livingApps) overwrite(text []byte) {
 func TestAppsDocumentWhileRunning(t *testing.T) {
 	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
-		testLivingDocument(t, func(apps string) ([]*program, []*node) {
+		testChangingDocument(t, func(apps string) ([]*program, []*node) {
 			p, n := localdev(t, t.TempDir(), nil, "-apps", apps)
 			return []*program{p}, []*node{n}
 		})
@@ -52,7 +52,7 @@ func TestAppsDocumentWhileRunning(t *testing.T) {
 	t.Run("two nodes", func(t *testing.T) {
 		t.Parallel()
 		redis := redistest.Start(t)
-		testLivingDocument(t, func(apps string) ([]*program, []*node) {
+		testChangingDocument(t, func(apps string) ([]*program, []*node) {
 			control, n := localdev(t, t.TempDir(), nil, "-apps", apps, "-redis", redis.URL())
 			p, m := fanout(t, nil, "-apps", apps, "-redis", redis.URL())
 			return []*program{control, p}, []*node{n, m}
@@ -60,7 +60,7 @@ func TestAppsDocumentWhileRunning(t *testing.T) {
 	})
 }
 
-func testLivingDocument(t *testing.T, start func(apps string) ([]*program, []*node)) {
+func testChangingDocument(t *testing.T, start func(apps string) ([]*program, []*node)) {
 	former, next := newKey("former", "devices/**", "fleets/**"), newKey("next", "devices/**")
 	other := newKey("other", "**")
 	public := &keyDoc{ID: "pk_live_living", Patterns: []string{"public/**"}, Actions: []string{"subscribe"}}
@@ -69,7 +69,7 @@ func testLivingDocument(t *testing.T, start func(apps string) ([]*program, []*no
 		app.Keys = keys
 		return document(t, app, bystanders)
 	}
-	file := livingApps{t, filepath.Join(t.TempDir(), "apps.json")}
+	file := changingApps{t, filepath.Join(t.TempDir(), "apps.json")}
 	file.overwrite(doc(former, public))
 	programs, nodes := start(file.path)
 	control := nodes[0]

@@ -21,10 +21,10 @@ type calendar struct {
 
 // pass runs all turns of so much time, and returns how many there were, and the
 // longest time without one.
-func (c *calendar) pass(d time.Duration) (turns int, gap time.Duration) {
+func (c *calendar) pass(d time.Duration) (polls int, gap time.Duration) {
 	c.t.Helper()
 	last := c.now
-	for end := c.now.Add(d); ; turns++ {
+	for end := c.now.Add(d); ; polls++ {
 		first := 0
 		for i, at := range c.next {
 			if at.Before(c.next[first]) {
@@ -34,12 +34,12 @@ func (c *calendar) pass(d time.Duration) (turns int, gap time.Duration) {
 		if len(c.next) == 0 || c.next[first].After(end) {
 			c.now = end
 			c.set(end)
-			return turns, gap
+			return polls, gap
 		}
 		c.now = c.next[first]
 		c.set(c.now)
 		gap, last = max(gap, c.now.Sub(last)), c.now
-		wait, err := c.workers[first].turn(c.t.Context())
+		wait, err := c.workers[first].poll(c.t.Context())
 		if err != nil {
 			c.t.Fatal(err)
 		}
@@ -76,12 +76,12 @@ func TestIdleCost(t *testing.T) {
 			var sent int
 			o.rdb.AddHook(counting{&sent})
 			const seconds = 60
-			turns, gap := c.pass(seconds * time.Second)
+			polls, gap := c.pass(seconds * time.Second)
 			if sent >= 5*seconds {
 				t.Errorf("%d commands in %d s", sent, seconds)
 			}
-			if sent != turns {
-				t.Errorf("%d commands in %d turns", sent, turns)
+			if sent != polls {
+				t.Errorf("%d commands in %d turns", sent, polls)
 			}
 			if gap > 500*time.Millisecond {
 				t.Errorf("nobody looked for %v", gap)
@@ -118,8 +118,8 @@ func TestMissedTurns(t *testing.T) {
 	if _, gap := c.pass(10 * time.Second); gap > 4*defaultPace.step {
 		t.Errorf("nobody looked for %v", gap)
 	}
-	if turns, gap := c.pass(10 * time.Second); gap > defaultPace.step || turns < 20 {
-		t.Errorf("then one alone: %d turns, and none for %v", turns, gap)
+	if polls, gap := c.pass(10 * time.Second); gap > defaultPace.step || polls < 20 {
+		t.Errorf("then one alone: %d turns, and none for %v", polls, gap)
 	}
 }
 
