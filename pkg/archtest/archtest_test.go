@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -45,6 +46,31 @@ func TestLooksAtThisModule(t *testing.T) {
 	}
 }
 
+// named finds the source files and the directories of Go packages that a page names.
+var named = regexp.MustCompile(`[\w/-]+\.(?:go|lua)\b|\b(?:pkg|fanout|functions|clients/go|cli|localdev)/[\w/-]+`)
+
+// TestArchitecturePage: docs/architecture.md sends readers to files and packages, by
+// their paths or the ends of these.
+func TestArchitecturePage(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join(root, "docs/architecture.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := load(os.DirFS(root))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := named.FindAllString(string(page), -1)
+	if len(names) < 100 {
+		t.Fatalf("the page names %d files and packages; the pattern finds too few", len(names))
+	}
+	for _, name := range names {
+		if !slices.ContainsFunc(files, func(f *file) bool { return f.under(name) || strings.HasSuffix("/"+f.path, "/"+name) }) {
+			t.Errorf("docs/architecture.md names %s, which is not there", name)
+		}
+	}
+}
+
 // sound is a small module that keeps all rules.
 var sound = map[string]string{
 	"clients/go/protocol/doc.go":                     "// Package protocol is sound.\npackage protocol\n",
@@ -60,7 +86,7 @@ var sound = map[string]string{
 	"pkg/sink/kafka/kafka.go":                        "// Package kafka is sound.\npackage kafka\n\nimport _ \"github.com/twmb/franz-go/pkg/kgo\"\n",
 	"pkg/quota/quota.lua":                            "-- may say publish\nredis.call('INCR', KEYS[1])\n",
 	"functions/publish/handler.go":                   "// Package publish is sound.\npackage publish\n\nimport (\n\t_ \"fleetwire/functions/internal/api\"\n\t_ \"fleetwire/pkg/publish\"\n)\n\nfunc f(s interface{ Publish() }) { s.Publish() }\n",
-	"functions/publish/bootstrap/main.go": "// Bootstrap is sound.\npackage main\n\nimport _ \"github.com/aws/aws-lambda-go/lambda\"\n" +
+	"functions/publish/bootstrap/main.go": "// Bootstrap is sound.\npackage main\n\nimport _ \"fleetwire/functions/internal/lambda\"\n" +
 		strings.Repeat("\n", maxBootstrapLines-4),
 	"fanout/main.go":                        "// Fanout is sound.\npackage main\n\nimport _ \"fleetwire/fanout/node\"\n" + strings.Repeat("\n", maxFanoutLines-4),
 	"fanout/controlplane/rest.go":           "// Package controlplane is sound.\npackage controlplane\n\nimport (\n\t_ \"fleetwire/fanout/node\"\n\t_ \"fleetwire/functions/routes\"\n)\n",
@@ -149,8 +175,18 @@ func TestRules(t *testing.T) {
 			change: map[string]string{"functions/publish/fast.go": "package publish\n\nimport _ \"github.com/valyala/fasthttp\"\n"}},
 		{name: "pkg knows the websocket library", rule: "fiber at the door", want: "imports github.com/gofiber/contrib/websocket",
 			change: map[string]string{"pkg/quota/ws.go": "package quota\n\nimport _ \"github.com/gofiber/contrib/websocket\"\n"}},
-		{name: "a handler knows Lambda", rule: "aws-lambda-go in bootstraps", want: "functions/publish/event.go: imports github.com/aws/aws-lambda-go/events",
+		{name: "a handler knows Lambda", rule: "aws-lambda-go in one package", want: "functions/publish/event.go: imports github.com/aws/aws-lambda-go/events",
 			change: map[string]string{"functions/publish/event.go": "package publish\n\nimport _ \"github.com/aws/aws-lambda-go/events\"\n"}},
+		{name: "a bootstrap knows Lambda", rule: "aws-lambda-go in one package", want: "functions/publish/bootstrap/main.go: imports github.com/aws/aws-lambda-go/lambda",
+			change: map[string]string{"functions/publish/bootstrap/main.go": "// Bootstrap is not sound.\npackage main\n\nimport _ \"github.com/aws/aws-lambda-go/lambda\"\n"}},
+		{name: "the adapter knows Lambda",
+			change: map[string]string{"functions/internal/lambda/function.go": "// Package lambda is sound.\npackage lambda\n\nimport _ \"github.com/aws/aws-lambda-go/lambda\"\n"}},
+		{name: "localdev imports cli", rule: "nothing imports cli", want: "localdev/stack/cli.go: imports fleetwire/cli/internal/cmd",
+			change: map[string]string{"localdev/stack/cli.go": "package stack\n\nimport _ \"fleetwire/cli/internal/cmd\"\n"}},
+		{name: "two packages of one name", rule: "packages of one name apart", want: "fanout/node/send.go: imports fleetwire/pkg/publish/send and fleetwire/fanout/internal/send",
+			change: map[string]string{"fanout/node/send.go": "package node\n\nimport (\n\t_ \"fleetwire/pkg/publish/send\"\n\tout \"fleetwire/fanout/internal/send\"\n)\n"}},
+		{name: "a bootstrap imports a function and its namesake",
+			change: map[string]string{"functions/publish/bootstrap/main.go": "// Bootstrap is sound.\npackage main\n\nimport (\n\t_ \"fleetwire/functions/publish\"\n\t_ \"fleetwire/pkg/publish\"\n)\n"}},
 		{name: "a node asks AWS", rule: "the AWS SDK in few packages", want: "fanout/node/secrets.go: imports github.com/aws/aws-sdk-go-v2/service/secretsmanager",
 			change: map[string]string{"fanout/node/secrets.go": "package node\n\nimport _ \"github.com/aws/aws-sdk-go-v2/service/secretsmanager\"\n"}},
 		{name: "a target asks AWS",

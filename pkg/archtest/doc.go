@@ -5,8 +5,9 @@
 // rule that is broken:
 //
 //   - every directory with Go files has one package doc;
-//   - imports point one way, localdev → fanout/node and functions/* → pkg/*, and
-//     some libraries are known in one place only;
+//   - imports point one way, cli → localdev → fanout/node and functions/* → pkg/*;
+//     some libraries are known in one place only, and no file imports two packages
+//     of one name;
 //   - only pkg/publish/send publishes messages through Redis pub/sub, only
 //     fanout/internal/receiver subscribes, and only pkg/rediskeys spells a name in
 //     Redis;

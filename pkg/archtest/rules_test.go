@@ -62,6 +62,18 @@ var rules = []rule{
 		}),
 	},
 	{
+		name:   "nothing imports cli",
+		reason: "cli is on top: it runs localdev and nodes, and they run without it",
+		find: imports(func(f *file, p string) bool {
+			return !f.under("cli") && within(p, module+"/cli")
+		}),
+	},
+	{
+		name:   "packages of one name apart",
+		reason: "of two packages of one name in a file, one has a name there that no other file knows it by; a bootstrap needs the function and the package behind it",
+		find:   findNamesakes,
+	},
+	{
 		name:   "examples and drivers import clients/go/client and clients/go/protocol alone",
 		reason: "examples, and the drivers of the clients' suite, show what anybody can do from outside: with any library, or with ours that is made for it and what its errors are told by",
 		find: imports(func(f *file, p string) bool {
@@ -90,10 +102,10 @@ var rules = []rule{
 		}),
 	},
 	{
-		name:   "aws-lambda-go in bootstraps",
-		reason: "handlers are plain net/http handlers, so that they run in any server; only the Lambdas' mains and the adapter they share know Lambda",
+		name:   "aws-lambda-go in one package",
+		reason: "handlers are plain net/http handlers, so that they run in any server; only the adapter that the Lambdas' mains share knows Lambda",
 		find: imports(func(f *file, p string) bool {
-			return !isBootstrap(f) && !f.under("functions/internal/lambda") && within(p, "github.com/aws/aws-lambda-go")
+			return !f.under("functions/internal/lambda") && within(p, "github.com/aws/aws-lambda-go")
 		}),
 	},
 	{
@@ -184,7 +196,7 @@ const connDir = "fanout/internal/conn"
 
 // subjects are the directories that the rules speak of. If one is renamed, the
 // rules about it would hold for ever without checking anything.
-var subjects = []string{"clients/go/protocol", "clients/go/channel", "pkg/publish/send", "pkg/embedded", "pkg/rediskeys", "functions", "fanout", "fanout/internal/door", connDir, "fanout/internal/members", "fanout/internal/receiver", "localdev", "console", "console/bundle", "examples", "clients/go", "clients/suite", "pkg/sink/targets", "pkg/sink/kafka"}
+var subjects = []string{"clients/go/protocol", "clients/go/channel", "pkg/publish/send", "pkg/embedded", "pkg/rediskeys", "functions", "functions/internal/lambda", "fanout", "fanout/internal/door", connDir, "fanout/internal/members", "fanout/internal/receiver", "localdev", "cli", "console", "console/bundle", "examples", "clients/go", "clients/suite", "pkg/sink/targets", "pkg/sink/kafka"}
 
 // violations runs every rule, and prefixes what it found with the rule's name.
 func violations(files []*file) []string {
@@ -219,6 +231,27 @@ func isContract(p string) bool {
 
 func isBootstrap(f *file) bool {
 	return f.under("functions") && path.Base(f.dir) == "bootstrap"
+}
+
+// findNamesakes looks at the packages of this module that a file imports.
+func findNamesakes(files []*file) []string {
+	var found []string
+	for _, f := range files {
+		if f.isTest() || isBootstrap(f) {
+			continue
+		}
+		byName := map[string]string{}
+		for _, p := range f.imports {
+			if !within(p, module) {
+				continue
+			}
+			if other := byName[path.Base(p)]; other != "" {
+				found = append(found, fmt.Sprintf("%s: imports %s and %s", f.path, other, p))
+			}
+			byName[path.Base(p)] = p
+		}
+	}
+	return found
 }
 
 // findPackageDocs wants one doc comment for each directory, in a file that is no
