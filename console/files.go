@@ -34,7 +34,7 @@ func serveFile(w http.ResponseWriter, r *http.Request, name string) *protocol.Er
 	}
 	content, err := fs.ReadFile(dist, "dist/"+name) // refuses names that are not clean
 	if err != nil {
-		return protocol.Errorf(protocol.NotFound, "the console has no file of this name; load /console/ again, which names those that there are")
+		return protocol.Errorf(protocol.NotFound, "the console has no file of this name; load /console/ again")
 	}
 	w.Header().Set("Content-Type", contentType(name))
 	w.Header().Set("Cache-Control", keep)

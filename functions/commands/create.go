@@ -143,7 +143,7 @@ func readRollout(body api.Object, ttl int64) (r command.Rollout, err error) {
 		return r, err
 	}
 	if ttl == 0 {
-		return r, protocol.Errorf(protocol.InvalidRequest, "rollout needs a ttlMs over 0: hand-over at a pace takes its time")
+		return r, protocol.Errorf(protocol.InvalidRequest, "rollout needs a ttlMs over 0, since it hands the command over bit by bit")
 	}
 	perMinute, err := rollout.Int("perMinute", "peers", 1, command.MaxPerMinute, 0)
 	if err != nil {

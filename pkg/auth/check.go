@@ -41,7 +41,7 @@ func (g *Grant) CheckPattern(action apps.Action, pattern string) (*channel.Patte
 	case effort.IsExhausted():
 		return nil, protocol.Errorf(protocol.ChannelNotAuthorized, "the pattern %q takes too long to check against this credential; subscribe to one with fewer wildcards", pattern)
 	default:
-		return nil, protocol.Errorf(protocol.ChannelNotAuthorized, "this credential does not cover all of the pattern %q; it takes one claimed pattern and one key pattern that each do", pattern)
+		return nil, protocol.Errorf(protocol.ChannelNotAuthorized, "this credential does not cover all of the pattern %q; one claimed pattern and one pattern of the key must each cover all of it", pattern)
 	}
 }
 

@@ -101,7 +101,7 @@ func refusal(a *command.Answer) *protocol.Error {
 	case a.Err != nil:
 		return protocol.Unknownf("Redis did not say whether it has the answer; it can be given again")
 	case a.Outcome == command.AnswerFinal:
-		return protocol.Errorf(protocol.CommandFinal, "%q has another final answer of this peer already", a.ID)
+		return protocol.Errorf(protocol.CommandFinal, "this peer has already given another final answer to %q", a.ID)
 	case a.Outcome == command.AnswerNotFound:
 		return protocol.Errorf(protocol.CommandNotFound, "this peer was not handed a command with the id %.60q", a.ID)
 	default:
