@@ -12,7 +12,7 @@ import (
 	"fleetwire/bench/internal/wire"
 )
 
-// rounds is how often publishing and commanding take rounds where they are compared: what the
+// rounds is how often publishing and commanding take turns where they are compared: what the
 // machine does beside them meets both.
 const rounds = 6
 

@@ -228,7 +228,7 @@ func (l *Listener) owedRemembered(m sent) bool {
 	return len(l.spans) > 0 && !l.spans[0].from.After(m.at)
 }
 
-// knowsGap says whether a gap that the listener was knowsGap of covers the position of a message of
+// knowsGap says whether a gap that the listener was told of covers the position of a message of
 // a moment. Redis may begin several epochs in a row; a listener hears of the last.
 func (l *Listener) knowsGap(channel string, p protocol.Position, at time.Time) bool {
 	return slices.ContainsFunc(l.gaps, func(g Gap) bool {
