@@ -2,7 +2,8 @@
 -- body of the function send of publish.lua there: it says 0 of a message that is within its
 -- rate and the cap, and counts it for the groups that it waits for. Behind all messages comes
 -- 'o GROUP BYTES' for each group that takes too much. If all messages are within both, and
--- wait for no group, it says nothing: that is told by what is not said.
+-- wait for no group, it adds nothing to reply, and its caller
+-- takes that for all of them.
 if room == n and not waiting then
   return 0, nil, false
 end
